@@ -1,0 +1,3 @@
+"""larpo: LLM alignment as retriever preference optimisation."""
+
+__version__ = "0.1.0"

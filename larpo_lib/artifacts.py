@@ -1,0 +1,287 @@
+"""Artifacts: directories that are published whole or not at all, and that know what they were made from.
+
+An artifact is a directory with its data, `metrics.json` and `artifact.json`. The manifest holds the fingerprint (step,
+settings, digests of the inputs, code version) and a checksum of every file. Nothing in it depends on time or place, so
+the same work gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from larpo_lib import __version__
+from larpo_lib.errors import ArtifactError, LarpoError, StorageError
+
+MANIFEST, METRICS = "artifact.json", "metrics.json"
+MANIFEST_VERSION = 1
+
+Metrics = dict[str, float | int | None]
+"""Numbers a step reports. None: the metric is not defined on these data."""
+
+_RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "deepspeed")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Folders of a step at work.
+
+    Attributes:
+        data: what is to be published.
+        scratch: partial results that a restarted step goes on from; deleted at the end.
+    """
+
+    data: Path
+    scratch: Path
+
+
+def produce(
+    step: str,
+    config: BaseModel,
+    inputs: Mapping[str, Path],
+    output: Path,
+    make: Callable[[Work], Metrics],
+    *,
+    arguments: Mapping[str, Any] | None = None,
+) -> Metrics:
+    """Run `make` and publish what it wrote as the artifact `output`, unless it is there already.
+
+    Killed at any instant this leaves either no `output` or a whole one; a rerun goes on from `Work.scratch`.
+
+    Args:
+        step: name of the step, part of the fingerprint.
+        config: the step's settings, part of the fingerprint.
+        inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint.
+        output: directory to publish.
+        make: writes into `Work.data` and returns the metrics. It may find earlier partial results in `Work.scratch`.
+        arguments: further values that decide the result, such as the iteration's number.
+
+    Returns:
+        The metrics, from this run or from the one that made the artifact.
+
+    Raises:
+        ArtifactError: an input is missing, or `output` exists and was made with other settings or inputs.
+        StorageError: the disk is full or refuses the write. Partial results stay.
+    """
+    identity = _identity(step, config, inputs, arguments or {})
+    fingerprint = _hash_json(identity)
+    output = output.absolute()
+    partial = output.parent / f".{output.name}.partial"
+    with _disk_errors(output), _exclusive(output):
+        if output.exists():
+            existing = read_manifest(output)
+            if existing["fingerprint"] != fingerprint:
+                raise _made_otherwise(output, existing, identity)
+            shutil.rmtree(partial, ignore_errors=True)
+            return read_metrics(output)
+        work = _prepare_work(partial, fingerprint)
+        metrics = make(work)
+        _publish(work, output, identity, fingerprint, metrics)
+        shutil.rmtree(partial, ignore_errors=True)
+        return metrics
+
+
+def read_manifest(artifact: Path) -> dict[str, Any]:
+    """The manifest of an artifact.
+
+    Raises:
+        ArtifactError: `artifact` is not one, or was written by another version of the format.
+    """
+    path = artifact / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{artifact}: is not an artifact (it has no {MANIFEST})",
+            remedy="Give a directory that a larpo step wrote, or another output path",
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}") from None
+    if manifest.get("version") != MANIFEST_VERSION:
+        raise ArtifactError(
+            f"{path}: format version {manifest.get('version')}, but this larpo reads version {MANIFEST_VERSION}",
+            remedy="Make the artifact again with this version",
+        )
+    return manifest
+
+
+def read_metrics(artifact: Path) -> Metrics:
+    """The metrics of an artifact."""
+    metrics: Metrics = json.loads((artifact / METRICS).read_text("utf-8"))
+    return metrics
+
+
+def verify(artifact: Path) -> None:
+    """Check every file of an artifact against its checksum.
+
+    Raises:
+        ArtifactError: a file is missing or differs.
+    """
+    for name, recorded in read_manifest(artifact)["files"].items():
+        file = artifact / name
+        if not file.is_file() or file_digest(file) != recorded["sha256"]:
+            raise ArtifactError(
+                f"{file}: is missing or differs from its checksum", remedy="Delete the artifact and make it again"
+            )
+
+
+def digest(path: Path) -> str:
+    """Identity of an input's content: of an artifact by its manifest, of any other file or directory by its bytes.
+
+    Raises:
+        ArtifactError: there is nothing at `path`.
+    """
+    if (path / MANIFEST).is_file():
+        return _hash_json(read_manifest(path)["files"])
+    if path.is_dir():
+        return _hash_json(_checksums(path))
+    if path.is_file():
+        return file_digest(path)
+    raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the same value gives the same bytes and a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _identity(step: str, config: BaseModel, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "step": step,
+        "config": config.model_dump(mode="json"),
+        "arguments": dict(arguments),
+        "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+        "code": __version__,
+    }
+
+
+def _prepare_work(partial: Path, fingerprint: str) -> Work:
+    work = Work(data=partial / fingerprint[:16] / "data", scratch=partial / fingerprint[:16] / "scratch")
+    if partial.exists():  # partial results of other settings can never be used
+        for stale in partial.iterdir():
+            if stale.name != fingerprint[:16]:
+                shutil.rmtree(stale)
+    shutil.rmtree(work.data, ignore_errors=True)
+    work.data.mkdir(parents=True)
+    work.scratch.mkdir(exist_ok=True)
+    return work
+
+
+def _publish(work: Work, output: Path, identity: dict[str, Any], fingerprint: str, metrics: Metrics) -> None:
+    write_json(work.data / METRICS, metrics)
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "fingerprint": fingerprint,
+        **identity,
+        "files": _checksums(work.data),
+        "libraries": _libraries(),
+    }
+    for file in work.data.rglob("*"):
+        if file.is_file():
+            _sync(file)
+    write_json(work.data / MANIFEST, manifest)
+    _sync(work.data)
+    work.data.rename(output)
+    _sync(output.parent)
+
+
+def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, Any]) -> ArtifactError:
+    differences = list(_differences({k: existing.get(k) for k in identity}, identity))
+    what = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    return ArtifactError(
+        f"{output}: exists already, made with {what}",
+        remedy="Choose another output, or delete this one to make it again",
+    )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} {_short(old)} instead of {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:12].rstrip() + '..."'
+
+
+def _checksums(directory: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(directory).as_posix(): {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in files}
+
+
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in _RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _exclusive(output: Path) -> Iterator[None]:
+    """Hold the output's lock; the kernel gives it back when the process dies, however it dies."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with (output.parent / f".{output.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{output}: another process is making it", remedy="Wait for it, or choose another output"
+            ) from None
+        yield
+
+
+@contextmanager
+def _disk_errors(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except LarpoError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StorageError(
+                f"{output}: cannot be written: {error.strerror}",
+                remedy="Free or choose another place and run the same command again; it goes on where it stopped",
+            ) from error
+        raise

@@ -1,0 +1,151 @@
+"""TOML and `--set` to a checked configuration, with errors that name the setting and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from larpo_lib.config.sections import LarpoConfig, inherit
+from larpo_lib.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
+    """Read the whole configuration.
+
+    Args:
+        path: a TOML file, or None for defaults only.
+        settings: `a.b=value` texts, the later ones winning.
+
+    Raises:
+        ConfigError: the file or a setting is unreadable, unknown or of the wrong type.
+    """
+    return check(LarpoConfig, _tree(path, settings), path)
+
+
+def load_section(name: str, kind: type[SectionT], path: Path | None, settings: Iterable[str] = ()) -> SectionT:
+    """Read one section, with what it inherits from the top; the other sections may be absent or incomplete."""
+    tree = _tree(path, settings)
+    unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
+    if unknown:
+        raise ConfigError(
+            f"{_place(path)}unknown setting '{unknown[0]}'", remedy=_did_you_mean(unknown[0], LarpoConfig.model_fields)
+        )
+    section = inherit(tree).get(name, {})
+    return check(kind, section, path, prefix=(name,))
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` to `{"a": {"b": 1}, "c": "x"}`; values are TOML, and plain text where they are not."""
+    tree: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        names = [part.strip() for part in key.split(".")]
+        if not equals or not all(names):
+            raise ConfigError(f"--set {text!r} is not of the form section.name=value")
+        node = tree
+        for part in names[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {text!r}: '{part}' was set to a value already")
+        node[names[-1]] = _value(value.strip())
+    return tree
+
+
+def apply_settings(tree: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Lay `settings` over `tree`. A table that names another `type` replaces the one below it whole."""
+    merged = dict(tree)
+    for key, value in settings.items():
+        below = merged.get(key)
+        same_type = (
+            isinstance(below, dict)
+            and isinstance(value, dict)
+            and value.get("type", below.get("type")) == below.get("type")
+        )
+        merged[key] = apply_settings(below, value) if same_type and isinstance(below, dict) else value
+    return merged
+
+
+def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, prefix: Sequence[str] = ()) -> SectionT:
+    """Validate `tree` as `kind`; the first problem becomes a ConfigError."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise _config_error(error, kind, path, prefix) from None
+
+
+def _tree(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file", remedy="Give --config an existing TOML file") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+    return apply_settings(tree, parse_settings(settings))
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _place(path: Path | None) -> str:
+    return f"{path}: " if path else ""
+
+
+def _config_error(
+    error: ValidationError, kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
+) -> ConfigError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    place = ".".join(str(part) for part in (*prefix, *first["loc"]))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        return ConfigError(
+            f"{_place(path)}unknown setting '{place}'{more}",
+            remedy=_did_you_mean(name, _fields_at(kind, first["loc"][:-1])),
+        )
+    if first["type"] == "missing":
+        return ConfigError(
+            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Add it to the file or give --set {place}=..."
+        )
+    if first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        known = str(context.get("expected_tags", "")).replace("'", "")
+        return ConfigError(
+            f"{_place(path)}'{place}' has no type '{context.get('tag')}'{more}", remedy=f"Known: {known}"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    return ConfigError(f"{_place(path)}setting '{place}': {message}{given}{more}")
+
+
+def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names of the fields of the section at `location`, found through annotations; empty where there are several."""
+    names = kind.model_fields
+    for part in location:
+        field = names.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        names = annotation.model_fields
+    return list(names)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(known)}" if known else ""

@@ -1,0 +1,102 @@
+"""One config class per objective; `type` is the objective's name in `larpo_lib.objectives.OBJECTIVES`.
+
+Every field other than `type` is a keyword argument of the objective's function, and its default is the paper's setting.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from larpo_lib.config.base import Section
+
+
+class DpoConfig(Section):
+    type: Literal["dpo"] = "dpo"
+    beta: PositiveFloat = 0.1
+    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+
+
+class ContrastiveConfig(Section):
+    type: Literal["contrastive"] = "contrastive"
+    beta: PositiveFloat = 0.1
+
+
+class LambdaRankConfig(Section):
+    type: Literal["lambdarank"] = "lambdarank"
+    beta: PositiveFloat = 0.1
+    top: PositiveInt | None = Field(None, description="only pairs of the first `top` responses against the rest")
+    reduction: Literal["sum", "mean"] = "sum"
+
+
+class ListMleConfig(Section):
+    type: Literal["listmle"] = "listmle"
+    beta: PositiveFloat = 0.1
+    reduction: Literal["sum", "mean"] = "sum"
+
+
+class LipoLambdaConfig(Section):
+    type: Literal["lipo_lambda"] = "lipo_lambda"
+    beta: PositiveFloat = 0.1
+    reduction: Literal["sum", "mean"] = "sum"
+
+
+class IpoConfig(Section):
+    type: Literal["ipo"] = "ipo"
+    tau: PositiveFloat = 0.1
+    length_normalized: bool = False
+
+
+class SlicHfConfig(Section):
+    type: Literal["slic_hf"] = "slic_hf"
+    delta: PositiveFloat = 1.0
+    sft_weight: NonNegativeFloat = 0.1
+
+
+class RrhfConfig(Section):
+    type: Literal["rrhf"] = "rrhf"
+    sft_weight: NonNegativeFloat = 1.0
+
+
+class CpoConfig(Section):
+    type: Literal["cpo"] = "cpo"
+    beta: PositiveFloat = 0.1
+    sft_weight: NonNegativeFloat = 1.0
+    nll: Literal["token", "sum"] = "token"
+
+
+class KtoConfig(Section):
+    type: Literal["kto"] = "kto"
+    beta: PositiveFloat = 0.1
+    desirable_weight: PositiveFloat = 1.0
+    undesirable_weight: PositiveFloat = 1.0
+
+
+class RDpoConfig(Section):
+    type: Literal["r_dpo"] = "r_dpo"
+    beta: PositiveFloat = 0.1
+    alpha: NonNegativeFloat = 0.05
+
+
+class SimPoConfig(Section):
+    type: Literal["simpo"] = "simpo"
+    beta: PositiveFloat = 2.0
+    gamma: NonNegativeFloat = 1.6
+
+
+ObjectiveConfig = Annotated[
+    DpoConfig
+    | ContrastiveConfig
+    | LambdaRankConfig
+    | ListMleConfig
+    | LipoLambdaConfig
+    | IpoConfig
+    | SlicHfConfig
+    | RrhfConfig
+    | CpoConfig
+    | KtoConfig
+    | RDpoConfig
+    | SimPoConfig,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,65 @@
+"""Errors that a user can mend. Everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class LarpoError(Exception):
+    """A problem the user can mend, told in one line.
+
+    Args:
+        problem: what is wrong, naming the thing that is wrong.
+        remedy: what to do about it; appended as a sentence of its own.
+    """
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(" ".join(_sentence(part) for part in (problem, remedy) if part))
+
+
+class ConfigError(LarpoError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class DataError(LarpoError):
+    """Input data are missing or malformed; names the file, row and field."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | PathLike[str],
+        row: int | None = None,
+        field: str | None = None,
+        remedy: str = "",
+    ) -> None:
+        place = str(path)
+        if row is not None:
+            place += f", row {row}"
+        if field is not None:
+            place += f", field '{field}'"
+        super().__init__(f"{place}: {problem}", remedy=remedy)
+        self.path, self.row, self.field = str(path), row, field
+
+
+class ArtifactError(LarpoError):
+    """An artifact is incomplete, damaged, of another schema version, or made with other settings."""
+
+
+class ModelError(LarpoError):
+    """A model or tokenizer directory cannot be used."""
+
+
+class StorageError(LarpoError):
+    """A file system or object store refused a read or a write."""
+
+
+class TrackingError(LarpoError):
+    """The MLflow server or its registry refused a request."""
+
+
+def _sentence(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if one_line.endswith((".", "!", "?")) else one_line + "."

@@ -1,0 +1,62 @@
+"""What every sampler offers: the retriever's side of the loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from larpo_lib.schemas import Messages
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to draw.
+
+    Attributes:
+        prompt_id: identity of the prompt.
+        messages: the conversation to answer.
+        temperature: 0 draws greedily.
+        seed: decides the response, whatever else is drawn beside it.
+    """
+
+    prompt_id: str
+    messages: Messages
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """One drawn response.
+
+    Attributes:
+        text: without special tokens.
+        token_ids: as sampled, the end-of-turn token included where it was generated; None if the sampler gives text only.
+        num_tokens: their number; None if unknown.
+        finish_reason: `stop` or `length`.
+    """
+
+    text: str
+    token_ids: list[int] | None
+    num_tokens: int | None
+    finish_reason: str
+
+
+class Sampler(Protocol):
+    """Draws responses from a policy."""
+
+    def prompt_tokens(self, messages: Messages) -> int:
+        """Length of a prompt in tokens, with the chat template's own."""
+        ...
+
+    def sample(self, requests: Sequence[Request]) -> list[Response]:
+        """Draw one response for each request, in their order."""
+        ...
+
+
+def stream_seed(*parts: object) -> int:
+    """A seed in [0, 2^63) that depends on `parts` alone, so that no two streams meet."""
+    text = "\0".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
