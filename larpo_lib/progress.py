@@ -58,8 +58,8 @@ def _lines(label: str, total: int, done: int, stream: TextIO) -> Iterator[Advanc
         if now - last >= _LINE_EVERY_S:
             rate = (finished - first) / (now - start)
             left = (total - finished) / rate if rate > 0 else float("inf")
-            print(f"{label}: {finished}/{total}, about {left:.0f} s left", file=stream, flush=True)  # noqa: T201
+            print(f"{label}: {finished}/{total}, about {left:.0f} s left", file=stream, flush=True)
             last = now
 
     yield advance
-    print(f"{label}: {finished}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)  # noqa: T201
+    print(f"{label}: {finished}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)

@@ -1,6 +1,6 @@
 """Columns of the tables that pass between steps. All are Parquet; `larpo_lib.tables` reads and writes them.
 
-Words: a prompt is the query, a response the document, a list the slate. A candidate is a response and how it came to be.
+Words: a prompt is the query, a response the document, a list the slate; a candidate is a response and its origin.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TypedDict
 
 import pyarrow as pa
 
@@ -80,6 +81,52 @@ SCHEMAS: dict[str, pa.Schema] = {
     "lists": LISTS,
     "evaluated": EVALUATED,
 }
+
+
+class PromptRow(TypedDict):
+    """A row of PROMPTS."""
+
+    prompt_id: str
+    messages: Messages
+    reference: str | None
+    source: str
+
+
+class CandidateRow(TypedDict):
+    """A row of CANDIDATES."""
+
+    prompt_id: str
+    candidate_id: str
+    iteration: int
+    sample_index: int
+    temperature: float | None
+    response: str
+    token_ids: list[int] | None
+    num_tokens: int | None
+    finish_reason: str
+    policy: str
+
+
+class RankedRow(CandidateRow):
+    """A row of RANKED."""
+
+    reranker: str
+    reward: float
+    rank: int
+
+
+class ListRow(TypedDict):
+    """A row of LISTS; every list but `messages` has one entry a response, best first."""
+
+    prompt_id: str
+    messages: Messages
+    candidate_ids: list[str]
+    responses: list[str]
+    token_ids: list[list[int] | None]
+    rewards: list[float]
+    finish_reasons: list[str]
+    negative_kinds: list[str]
+
 
 STOP, LENGTH = "stop", "length"
 """finish_reason: the end-of-turn token was generated; the response was cut at its longest."""

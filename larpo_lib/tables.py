@@ -23,14 +23,17 @@ def write_table(path: Path, schema: str, rows: Sequence[Mapping[str, Any]]) -> N
     pq.write_table(table, path, compression="zstd", row_group_size=4096)
 
 
-def read_table(path: Path, schema: str) -> list[Row]:
+def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) -> list[Row]:
     """All rows of a table; `path` is the Parquet file or an artifact that holds one as `<schema>.parquet`.
+
+    Only `columns` if they are given: token ids take most of the memory, and few readers need them.
 
     Raises:
         ArtifactError: the file is missing, no Parquet, or of another schema or schema version.
     """
     file = path / f"{schema}.parquet" if path.is_dir() else path
-    rows: list[Row] = _open(file, schema).to_pylist()
+    table = _open(file, schema)
+    rows: list[Row] = (table if columns is None else table.select(list(columns))).to_pylist()
     return rows
 
 

@@ -31,7 +31,21 @@ from larpo_lib.config.sections import (
     WholeListConfig,
 )
 
+SECTIONS: dict[str, type[Section]] = {
+    "prepare": PrepareConfig,
+    "demonstrations": PrepareConfig,
+    "sft": SftConfig,
+    "sample": SampleConfig,
+    "rerank": RerankConfig,
+    "lists": ListsConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+}
+"""Settings of the step commands by their name in the file."""
+
 __all__ = [
+    "SECTIONS",
     "BestWorstConfig",
     "ClassifierConfig",
     "EarlyStopConfig",

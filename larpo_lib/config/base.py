@@ -21,5 +21,7 @@ class ModelConfig(Section):
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    pad_token: str | None = None
+    """Padding token for tokenizers that come without one; must be in the vocabulary."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""

@@ -53,6 +53,8 @@ class TrainingConfig(Section):
     micro_batch_size: PositiveInt = 4
     """Lists (or demonstrations) per forward pass."""
     gradient_checkpointing: bool = False
+    logprob_chunk_tokens: PositiveInt = 2048
+    """Tokens whose logits exist at one time."""
     max_prompt_tokens: PositiveInt = 1024
     max_tokens: PositiveInt = 2048
     """Longest prompt plus response; longer ones are dropped and counted."""
@@ -83,8 +85,6 @@ class TrainConfig(TrainingConfig):
 
     objective: ObjectiveConfig = ListMleConfig()
     epochs: PositiveInt = 2
-    logprob_chunk_tokens: PositiveInt = 2048
-    """Tokens whose logits exist at one time."""
 
 
 class HfSamplerConfig(Section):
@@ -120,7 +120,7 @@ class SampleConfig(Section):
     max_prompt_tokens: PositiveInt = 1024
     """Longer prompts are dropped and counted."""
     prompts_per_iteration: PositiveInt | None = None
-    """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, around and around."""
+    """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
     shard_prompts: PositiveInt = 256
     """Prompts a partial result holds; a restarted step goes on after the last whole one."""
     seed: Seed = 0
@@ -318,7 +318,7 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     if "seed" in tree:
         for name in _SEEDED:
-            if name in tree or name in ("sft", "sample", "lists", "train", "evaluate", "promote"):
+            if tree.get(name) is not None or name in ("sft", "sample", "lists", "train", "evaluate", "promote"):
                 _default(tree, name, "seed", tree["seed"])
     if "model" in tree:
         for name in ("sft", "train"):

@@ -33,7 +33,7 @@ class Response:
 
     Attributes:
         text: without special tokens.
-        token_ids: as sampled, the end-of-turn token included where it was generated; None if the sampler gives text only.
+        token_ids: as sampled, with the end-of-turn token if it was generated; None if the sampler gives text only.
         num_tokens: their number; None if unknown.
         finish_reason: `stop` or `length`.
     """

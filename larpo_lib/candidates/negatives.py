@@ -1,0 +1,151 @@
+"""Hard negatives, easiest to hardest (Jin et al. 2025, arXiv 2502.03699).
+
+- `random`: a response to a random unrelated prompt.
+- `related`: a response to the most related other prompt, by BM25 over the prompts' text.
+- `hot`, `cold`: a wrong response to the prompt itself, sampled at the highest or the lowest of its temperatures. Wrong
+  means strictly worse than the prompt's best response.
+
+What is drawn for a prompt depends on the seed, the prompt_id and the candidates there are, never on their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from larpo_lib.config import NegativesConfig
+from larpo_lib.schemas import RankedRow, candidate_id
+
+_WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
+
+Finder = Callable[[str], list[RankedRow]]
+"""From a prompt_id to its negatives: at most `count`, fewer or none where there are no more."""
+
+Neighbours = Callable[[str], Iterator[str]]
+"""From a prompt_id to other prompt_ids, the preferred ones first."""
+
+
+def finder(
+    config: NegativesConfig, pool: Mapping[str, Sequence[RankedRow]], texts: Mapping[str, str], seed: int
+) -> Finder:
+    """How to find the negatives of a prompt.
+
+    Args:
+        config: which kind, and how many.
+        pool: distinct candidates of each prompt, best first, prompts by rising prompt_id. Kinds `hot` and `cold` need
+            every temperature to be known.
+        texts: the text of each prompt of `pool`; read by the kind `related` only.
+        seed: decides between equally good ones.
+    """
+    match config.kind:
+        case "random":
+            return partial(_borrow, _random_prompts(list(pool), seed), pool, config, seed)
+        case "related":
+            return partial(_borrow, _related_prompts(list(pool), texts), pool, config, seed)
+        case "hot":
+            return partial(_wrong, max, pool, config, seed)
+        case "cold":
+            return partial(_wrong, min, pool, config, seed)
+
+
+def _wrong(
+    extreme: Callable[[Iterable[float]], float],
+    pool: Mapping[str, Sequence[RankedRow]],
+    config: NegativesConfig,
+    seed: int,
+    prompt_id: str,
+) -> list[RankedRow]:
+    own = pool[prompt_id]
+    temperature = extreme(_temperature(row) for row in own)
+    wrong = [row for row in own if row["reward"] < own[0]["reward"] and _temperature(row) == temperature]
+    return _shuffled(wrong, seed, prompt_id)[: config.count]
+
+
+def _temperature(row: RankedRow) -> float:
+    assert row["temperature"] is not None, "the step refuses unknown temperatures"
+    return row["temperature"]
+
+
+def _borrow(
+    neighbours: Neighbours,
+    pool: Mapping[str, Sequence[RankedRow]],
+    config: NegativesConfig,
+    seed: int,
+    prompt_id: str,
+) -> list[RankedRow]:
+    """One response from each of the nearest neighbours that has a text not yet in the list."""
+    own = pool[prompt_id]
+    reward = own[-1]["reward"] - config.reward_gap
+    taken = {row["response"] for row in own}
+    borrowed: list[RankedRow] = []
+    for neighbour in neighbours(prompt_id):
+        for row in _shuffled(pool[neighbour], seed, prompt_id):
+            if row["response"] not in taken:
+                taken.add(row["response"])
+                borrowed.append(_as_response_to(prompt_id, row, reward, rank=len(own) + 1))
+                break
+        if len(borrowed) == config.count:
+            break
+    return borrowed
+
+
+def _as_response_to(prompt_id: str, row: RankedRow, reward: float, rank: int) -> RankedRow:
+    return {
+        **row,
+        "prompt_id": prompt_id,
+        "candidate_id": candidate_id(prompt_id, row["response"]),
+        "reward": reward,
+        "rank": rank,
+    }
+
+
+def _random_prompts(prompt_ids: Sequence[str], seed: int) -> Neighbours:
+    """All other prompts from a random one on, in prompt_id order: prompt_ids are hashes, so that order is random."""
+    places = {prompt_id: place for place, prompt_id in enumerate(prompt_ids)}
+
+    def neighbours(prompt_id: str) -> Iterator[str]:
+        others = len(prompt_ids) - 1
+        start = _hash(seed, prompt_id)
+        for step in range(others):
+            away = 1 + (start + step) % others
+            yield prompt_ids[(places[prompt_id] + away) % len(prompt_ids)]
+
+    return neighbours
+
+
+def _related_prompts(prompt_ids: Sequence[str], texts: Mapping[str, str]) -> Neighbours:
+    """Other prompts by falling BM25 score against the prompt's text; those that share no word with it are left out."""
+    import bm25s
+
+    # No stop words: the language is not known, and inverse document frequency makes frequent words count little.
+    tokens = bm25s.tokenize(
+        [texts[prompt_id] for prompt_id in prompt_ids],
+        token_pattern=_WORD,
+        stopwords=None,
+        show_progress=False,
+    )
+    if not tokens.vocab:  # bm25s divides by the mean length
+        return lambda _: iter(())
+    index = bm25s.BM25()
+    index.index(tokens, show_progress=False)
+    places = {prompt_id: place for place, prompt_id in enumerate(prompt_ids)}
+
+    def neighbours(prompt_id: str) -> Iterator[str]:
+        place = places[prompt_id]
+        scores = index.get_scores_from_ids(tokens.ids[place])
+        scores[place] = 0.0
+        while scores[best := int(scores.argmax())] > 0.0:
+            yield prompt_ids[best]
+            scores[best] = 0.0
+
+    return neighbours
+
+
+def _shuffled(candidates: Iterable[RankedRow], seed: int, prompt_id: str) -> list[RankedRow]:
+    return sorted(candidates, key=lambda row: _hash(seed, prompt_id, row["candidate_id"]))
+
+
+def _hash(*parts: object) -> int:
+    text = "\0".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")

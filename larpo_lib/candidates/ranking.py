@@ -1,0 +1,45 @@
+"""Orders the candidates of a prompt by reward. Rewards are finite numbers; higher is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from larpo_lib.schemas import CandidateRow, RankedRow
+
+RowT = TypeVar("RowT", bound=CandidateRow)
+
+
+def ranks(rewards: Sequence[float]) -> list[int]:
+    """Competition ranks of `rewards`, in their order: 1 = best, equal rewards share a rank, the next one counts on."""
+    first: dict[float, int] = {}
+    for place, reward in enumerate(sorted(rewards, reverse=True), start=1):
+        first.setdefault(reward, place)
+    return [first[reward] for reward in rewards]
+
+
+def best_first(candidates: Iterable[RankedRow]) -> list[RankedRow]:
+    """The candidates by falling reward; equal rewards by candidate_id, so that the input's order never matters."""
+    return sorted(candidates, key=lambda row: (-row["reward"], row["candidate_id"]))
+
+
+def drop_duplicates(candidates: Iterable[RowT]) -> tuple[list[RowT], int]:
+    """Keep the first sampled of each candidate_id, which is one text as the response to one prompt.
+
+    Returns:
+        The kept candidates in (iteration, sample_index) order, and the number dropped.
+    """
+    kept: dict[str, RowT] = {}
+    total = 0
+    for row in sorted(candidates, key=lambda row: (row["iteration"], row["sample_index"])):
+        kept.setdefault(row["candidate_id"], row)
+        total += 1
+    return list(kept.values()), total - len(kept)
+
+
+def by_prompt(candidates: Iterable[RowT]) -> dict[str, list[RowT]]:
+    """The candidates of each prompt, prompts by rising prompt_id."""
+    groups: dict[str, list[RowT]] = {}
+    for row in candidates:
+        groups.setdefault(row["prompt_id"], []).append(row)
+    return dict(sorted(groups.items()))

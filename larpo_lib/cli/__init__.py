@@ -1,0 +1,5 @@
+"""The command line: one command a step, and `quickstart`, `run`, `playground`, `doctor`."""
+
+from larpo_lib.cli.app import main
+
+__all__ = ["main"]

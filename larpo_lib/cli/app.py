@@ -1,0 +1,46 @@
+"""The application object, its shared options, and how errors reach the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from larpo_lib import __version__
+from larpo_lib.errors import LarpoError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.shard_prompts=64.")
+]
+In = Annotated[str, typer.Option(help="Artifact to read: a directory or s3:// URI.")]
+Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// URI.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, promote."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. A user's mistake ends in one line on standard error and exit code 2."""
+    # registers the commands; their heavy imports happen when one is run
+    from larpo_lib.cli import runs, steps  # noqa: F401
+
+    for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except LarpoError as error:
+        typer.echo(f"larpo: {error}", err=True)
+        sys.exit(2)

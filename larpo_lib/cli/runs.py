@@ -1,0 +1,124 @@
+"""Commands that are more than one step, and those about the machine and the registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from larpo_lib.cli.app import Config, Settings, app
+from larpo_lib.errors import ConfigError
+
+RunDirectory = Annotated[Path, typer.Option(help="The run's directory; run again with it to go on after a stop.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]
+
+
+@app.command()
+def run(
+    out: RunDirectory,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Run the whole loop on this machine, or go on with it: prompts to a promoted policy and a report."""
+    from larpo_lib.config import load_config
+    from larpo_lib.loop import run_loop
+
+    run_loop(load_config(config, settings or ()), out)
+    _show(out)
+
+
+@app.command()
+def quickstart(
+    objective: Annotated[str, typer.Option(help="listmle, lambdarank, contrastive, dpo, ...")] = "listmle",
+    seed: Seed = 0,
+    out: RunDirectory = Path("runs/quickstart"),
+    settings: Settings = None,
+) -> None:
+    """The whole loop for real on an embedded world: no GPU, no hub, no cluster, a few minutes on two cores."""
+    from larpo_lib.config import load_config
+    from larpo_lib.loop import run_loop
+    from larpo_lib.playground.world import make_world, preset, world_settings
+
+    world = out / "world"
+    chosen = [*world_settings(world, objective), f"seed={seed}", *(settings or ())]
+    loaded = load_config(preset(), chosen)
+    make_world(world, seed)
+    run_loop(loaded, out)
+    _show(out)
+
+
+@app.command()
+def playground(
+    out: Annotated[Path, typer.Option(help="Directory to write to.")],
+    seed: Seed = 0,
+) -> None:
+    """Write the embedded world (tiny policy, demonstrations, prompts) to try the steps on one by one."""
+    from larpo_lib.playground.world import make_world, preset
+
+    make_world(out, seed)
+    (out / "quickstart.toml").write_text(preset().read_text("utf-8"), "utf-8")
+    typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+@app.command()
+def promote(
+    policy: Annotated[Path | None, typer.Option(help="Policy directory to register.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Its evaluation.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Evaluation to beat where there is no champion.")] = None,
+    promotion: Annotated[Path | None, typer.Option(help="Artifact to write.")] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
+    ] = False,
+    store: Annotated[Path, typer.Option(help="Local MLflow store, where no server is named.")] = Path("mlflow"),
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Register a policy, and make it the champion if it beats the one before it; or --rollback."""
+    from larpo_lib.config import PromoteConfig, TrackingConfig, load_section
+    from larpo_lib.registry import Registry
+    from larpo_lib.tracking import Tracker
+
+    gate = load_section("promote", PromoteConfig, config, settings or ())
+    tracker = Tracker(load_section("tracking", TrackingConfig, config, settings or ()), store)
+    if rollback:
+        before, after = Registry(tracker.uri).rollback(gate.model_name)
+        typer.echo(f"{gate.model_name}: champion was version {before}, is version {after} again")
+        return
+    if policy is None or evaluation is None or promotion is None:
+        raise ConfigError("promote needs --policy, --evaluation and --promotion", remedy="Or give --rollback alone")
+    from larpo_lib.artifacts import digest
+    from larpo_lib.steps import promote as step
+
+    with tracker.run("promote", digest(policy), gate), tracker.step("promote", None) as mlflow_run:
+        metrics = step.run(
+            gate,
+            policy=policy,
+            evaluation=evaluation,
+            baseline=baseline,
+            promotion=promotion,
+            registry=Registry(tracker.uri, mlflow_run.run_id),
+        )
+        mlflow_run.log_metrics(metrics)
+    typer.echo((promotion / "promotion.json").read_text("utf-8"))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what can run here, and what to install for the rest."""
+    from larpo_lib.doctor import diagnose, ok_for_main_job, render
+
+    findings = diagnose()
+    typer.echo(render(findings))
+    if not ok_for_main_job(findings):
+        raise typer.Exit(1)
+
+
+def _show(out: Path) -> None:
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    decision = json.loads((out / "promotion" / "promotion.json").read_text("utf-8"))
+    typer.echo((out / "report" / "summary.txt").read_text("utf-8"))
+    outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
+    typer.echo(f"{outcome}: {decision['reason']}")
+    typer.echo(f"{summary['seconds']} s. Report: {out / 'report' / 'report.html'}")

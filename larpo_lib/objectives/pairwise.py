@@ -1,0 +1,96 @@
+"""Objectives of the best against the worst response of each list.
+
+The best (`w`) is a list's first response and the worst (`l`) its last present one. All functions map a batch of B lists
+to a (B,) loss. A list whose best and worst response have the same reward, or with fewer than two responses, has loss 0
+and a zero gradient. `a`, `b`, `d`, `g` and `n` are a response's log-probability under policy and reference, `a - b`,
+`beta * d` and its number of tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives.masked import log_ratios, policy_logps, token_counts
+
+
+def dpo(batch: ListBatch, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Tensor:
+    """DPO: softplus(-(g_w - g_l)); with label smoothing e, (1 - e) softplus(-x) + e softplus(x) of x = g_w - g_l.
+
+    Source: Rafailov et al. 2023 (arXiv 2305.18290), Eq. 7; LarPO (arXiv 2502.03699), Eq. 5. Label smoothing is
+    conservative DPO (Mitchell 2023).
+    """
+    margin = beta * _margin(log_ratios(batch), batch)
+    loss = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
+    return _where_decided(loss, batch)
+
+
+def ipo(batch: ListBatch, *, tau: float = 0.1, length_normalized: bool = False) -> Tensor:
+    """IPO: (d_w - d_l - 1 / (2 tau))^2, with d / n in place of d if `length_normalized`.
+
+    Source: Azar et al. 2023 (arXiv 2310.12036), Eq. 17.
+    """
+    ratios = log_ratios(batch)
+    if length_normalized:
+        ratios = ratios / token_counts(batch)
+    return _where_decided((_margin(ratios, batch) - 1 / (2 * tau)) ** 2, batch)
+
+
+def slic_hf(batch: ListBatch, *, delta: float = 1.0, sft_weight: float = 0.1) -> Tensor:
+    """SLiC-HF: max(0, delta - a_w + a_l) - sft_weight * a_w. Reads no reference.
+
+    Source: Zhao et al. 2023 (arXiv 2305.10425), in the form that SimPO (arXiv 2405.14734) compares with.
+    """
+    best, worst = _best_worst(policy_logps(batch), batch)
+    return _where_decided(torch.relu(delta - best + worst) - sft_weight * best, batch)
+
+
+def cpo(
+    batch: ListBatch, *, beta: float = 0.1, sft_weight: float = 1.0, nll: Literal["token", "sum"] = "token"
+) -> Tensor:
+    """CPO: softplus(-beta (a_w - a_l)) + sft_weight * NLL(w). Reads no reference.
+
+    The NLL is -a_w / n_w (`token`) or -a_w (`sum`).
+
+    Source: Xu et al. 2024 (arXiv 2401.08417).
+    """
+    logps = policy_logps(batch)
+    best, _ = _best_worst(logps / token_counts(batch) if nll == "token" else logps, batch)
+    return _where_decided(-logsigmoid(beta * _margin(logps, batch)) - sft_weight * best, batch)
+
+
+def r_dpo(batch: ListBatch, *, beta: float = 0.1, alpha: float = 0.05) -> Tensor:
+    """R-DPO: softplus(-(g_w - g_l + alpha (n_w - n_l))), `alpha` per token.
+
+    Source: Park et al. 2024 (arXiv 2403.19159).
+    """
+    margin = beta * _margin(log_ratios(batch), batch) + alpha * _margin(token_counts(batch), batch)
+    return _where_decided(-logsigmoid(margin), batch)
+
+
+def simpo(batch: ListBatch, *, beta: float = 2.0, gamma: float = 1.6) -> Tensor:
+    """SimPO: softplus(-(beta (a_w / n_w - a_l / n_l) - gamma)). Reads no reference.
+
+    Source: Meng et al. 2024 (arXiv 2405.14734).
+    """
+    margin = beta * _margin(policy_logps(batch) / token_counts(batch), batch) - gamma
+    return _where_decided(-logsigmoid(margin), batch)
+
+
+def _best_worst(values: Tensor, batch: ListBatch) -> tuple[Tensor, Tensor]:
+    last = (batch.mask.sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    return values[:, 0], values.gather(1, last).squeeze(1)
+
+
+def _margin(values: Tensor, batch: ListBatch) -> Tensor:
+    best, worst = _best_worst(values, batch)
+    return best - worst
+
+
+def _where_decided(loss: Tensor, batch: ListBatch) -> Tensor:
+    best, worst = _best_worst(batch.rewards, batch)
+    return torch.where(best > worst, loss, 0.0)

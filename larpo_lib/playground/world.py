@@ -1,0 +1,72 @@
+"""Writes the embedded world to a directory: what a user brings along for a real run."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
+
+DEMONSTRATIONS, PROMPTS, HELDOUT = 16_000, 3_000, 500
+"""How many problems are shown, trained on and kept for evaluation; no problem is in two of them."""
+
+_SELECTIONS: dict[str, dict[str, Any]] = {
+    "contrastive": {"type": "top_bottom", "top": 1, "bottom": 3},
+    **{
+        name: {"type": "top_bottom", "top": 2, "bottom": 2} for name in ("lambdarank", "listmle", "lipo_lambda", "rrhf")
+    },
+}
+"""Lists of the paper's main results; every other objective compares the best with the worst response."""
+
+
+def make_world(directory: Path, seed: int) -> None:
+    """Write `policy/` (random weights), `demonstrations.jsonl`, `prompts.jsonl` and `heldout.jsonl`.
+
+    The same seed gives the same bytes; a world that is there already is left alone.
+    """
+    done = directory / "world.json"
+    if done.is_file() and json.loads(done.read_text("utf-8")) == {"seed": seed}:
+        return
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    problems = make_problems(DEMONSTRATIONS + PROMPTS + HELDOUT, rng)
+    shown, rest = problems[:DEMONSTRATIONS], problems[DEMONSTRATIONS:]
+    directory.mkdir(parents=True, exist_ok=True)
+    make_policy(directory / "policy", vocabulary(), seed)
+    _write(
+        directory / "demonstrations.jsonl",
+        ({"prompt": problem.question, "response": demonstrate(problem, rng)} for problem in shown),
+    )
+    for name, part in (("prompts", rest[:PROMPTS]), ("heldout", rest[PROMPTS:])):
+        _write(
+            directory / f"{name}.jsonl",
+            ({"question": problem.question, "answer": problem.solution} for problem in part),
+        )
+    done.write_text(json.dumps({"seed": seed}), "utf-8")
+
+
+def world_settings(directory: Path, objective: str) -> list[str]:
+    """Settings that point a configuration to a world, and choose an objective with the lists the paper gives it."""
+    settings: dict[str, Any] = {
+        "train.objective.type": objective,
+        "policy": directory / "policy",
+        "prepare.source": directory / "prompts.jsonl",
+        "demonstrations.source": directory / "demonstrations.jsonl",
+        "evaluation_prompts.source": directory / "heldout.jsonl",
+    }
+    selection = _SELECTIONS.get(objective, {"type": "best_worst"})
+    chosen = [f"lists.selection.{name}={json.dumps(value)}" for name, value in selection.items()]
+    return [*(f"{name}={json.dumps(str(value))}" for name, value in settings.items()), *chosen]
+
+
+def preset() -> Path:
+    """The configuration of the quickstart."""
+    return Path(str(resources.files(__package__) / "quickstart.toml"))
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

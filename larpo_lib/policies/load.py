@@ -1,0 +1,131 @@
+"""Loads models and tokenizers from Hugging Face directories, and says plainly what is wrong with one it cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from larpo_lib.config import ModelConfig
+from larpo_lib.errors import ModelError
+
+_SOFT_CAPPED = {"gemma2"}
+"""Families whose attention caps its scores, which sdpa leaves out."""
+
+
+def load_policy(path: Path, config: ModelConfig) -> PreTrainedModel:
+    """Load a causal language model in evaluation mode.
+
+    Raises:
+        ModelError: the directory is missing, holds no causal language model, or its weights are not safetensors.
+    """
+    return load_model(AutoModelForCausalLM, path, config)
+
+
+def load_model(kind: Any, path: Path, config: ModelConfig, **options: Any) -> PreTrainedModel:
+    """Load a model with one of the `AutoModelFor...` classes, in evaluation mode, on its device."""
+    settings = load_model_config(path, config)
+    try:
+        model = kind.from_pretrained(
+            path,
+            dtype=model_dtype(config),
+            attn_implementation=attention(config, settings.model_type),
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: the model cannot be loaded: {_first_line(error)}",
+            remedy="Give a directory written by save_pretrained, with weights in safetensors",
+        ) from error
+    return model.to(model_device(config)).eval()
+
+
+def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
+    """Read a model's config.json without its weights: enough to refuse a wrong directory early."""
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"{path}: is not a model directory (no config.json)",
+            remedy="Give a local directory written by save_pretrained",
+        )
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: config.json cannot be read: {_first_line(error)}") from error
+
+
+def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load a policy's tokenizer.
+
+    Raises:
+        ModelError: there is none, or it lacks a chat template, a padding token or an end-of-sequence token.
+    """
+    load_model_config(path, config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{path}: the tokenizer cannot be loaded: {_first_line(error)}",
+            remedy="The model directory must hold its tokenizer too",
+        ) from error
+    if config.pad_token is not None:
+        if config.pad_token not in tokenizer.get_vocab():
+            raise ModelError(f"{path}: pad_token {config.pad_token!r} is not in the tokenizer's vocabulary")
+        tokenizer.pad_token = config.pad_token
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{path}: the tokenizer has no pad token",
+            remedy="Name one of its tokens that never appears in text, such as --set model.pad_token='<unk>'",
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{path}: the tokenizer has no chat template",
+            remedy="Add chat_template.jinja to the directory; base models need the one they are fine-tuned with",
+        )
+    return tokenizer
+
+
+def model_device(config: ModelConfig) -> torch.device:
+    """The device a model goes to."""
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_dtype(config: ModelConfig) -> torch.dtype:
+    """The precision of a model's weights."""
+    if config.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, config.dtype)
+        return dtype
+    on_gpu = model_device(config).type == "cuda"
+    return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def attention(config: ModelConfig, model_type: str) -> str:
+    """The attention implementation a model family can use."""
+    if config.attention != "auto":
+        return config.attention
+    return "eager" if model_type in _SOFT_CAPPED else "sdpa"
+
+
+def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a response: the model's own generation settings, and the tokenizer's eos."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    ids = stated if isinstance(stated, list) else [stated] if stated is not None else []
+    return sorted({*ids, int(tokenizer.eos_token_id)})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

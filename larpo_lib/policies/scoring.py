@@ -1,0 +1,82 @@
+"""Rows of tokens, and a policy whose forward pass gives the log-probability of each response in them.
+
+A row is what the model attends over at once. How responses are laid out in rows (one each, or many behind a shared
+prompt) is the collator's choice; scoring only needs to know which hidden state predicts which response token.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from larpo_lib.policies.logprobs import logit_transform, token_logps
+
+TokenRows = dict[str, Tensor]
+"""Keys, for R rows of S tokens that hold P responses with N tokens in all:
+
+- input_ids (R, S), attention_mask (R, S), position_ids (R, S): int64
+- predictors (N,): index into the flattened (R * S) hidden states that predicts each response token
+- targets (N,): the response tokens
+- owners (N,): which of the P responses each token belongs to, non-decreasing
+- num_responses (): P
+"""
+
+
+def padded_rows(prompts: list[list[int]], responses: list[list[int]], pad_id: int) -> TokenRows:
+    """Lay out one response a row, behind its own prompt, padded on the right.
+
+    Args:
+        prompts: P prompts as token ids, at least one token each.
+        responses: P responses as token ids.
+        pad_id: stands where there is nothing.
+    """
+    longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
+    input_ids = torch.full((len(prompts), longest), pad_id)
+    attention_mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    predictors, targets, owners = [], [], []
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        tokens = prompt + response
+        input_ids[row, : len(tokens)] = torch.tensor(tokens)
+        attention_mask[row, : len(tokens)] = 1
+        first = row * longest + len(prompt) - 1  # the prompt's last token predicts the response's first
+        predictors.append(torch.arange(first, first + len(response)))
+        targets.append(torch.tensor(response, dtype=torch.long))
+        owners.append(torch.full((len(response),), row))
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0),
+        "predictors": torch.cat(predictors),
+        "targets": torch.cat(targets),
+        "owners": torch.cat(owners),
+        "num_responses": torch.tensor(len(responses)),
+    }
+
+
+def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
+    """Make `model(**rows)` return the (P,) summed log-probability of each response in `rows`, in nats.
+
+    The forward pass itself is replaced, since data-parallel and sharded wrappers hook their gradient exchange there.
+    """
+    transform = logit_transform(model)
+
+    def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
+        hidden = _hidden_states(self, rows)
+        predicting = hidden.flatten(0, 1)[rows["predictors"]]
+        logps = token_logps(predicting, self.get_output_embeddings(), rows["targets"], transform, chunk_tokens)
+        total = torch.zeros(int(rows["num_responses"]), dtype=logps.dtype, device=logps.device)
+        return total.index_add(0, rows["owners"], logps)
+
+    model.forward = MethodType(forward, model)
+    return model
+
+
+def _hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
+    names = ("input_ids", "attention_mask", "position_ids")
+    outputs: Any = model.get_decoder()(**{name: rows[name] for name in names}, use_cache=False)
+    hidden: Tensor = outputs.last_hidden_state
+    return hidden

@@ -1,0 +1,74 @@
+"""What can be known to be wrong before any expensive work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from larpo_lib.config import ClassifierConfig, LarpoConfig, RerankerConfig, VerifierConfig
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.policies.chat import conversation_text
+from larpo_lib.policies.load import load_model_config, load_tokenizer
+from larpo_lib.rerankers.verifier import final_number
+from larpo_lib.tables import read_table
+
+
+def check_config(config: LarpoConfig) -> None:
+    """Check that settings fit together and that models can be read.
+
+    Raises:
+        ConfigError: settings contradict each other.
+        ModelError: the policy or a reward model cannot be used.
+    """
+    if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
+        raise ConfigError(
+            "prompts to evaluate on must come from exactly one place",
+            remedy="Set either prepare.heldout or evaluation_prompts",
+        )
+    if config.evaluate.verifier is None:
+        for setting, metric in _metrics_used(config).items():
+            if "accuracy" in metric:
+                raise ConfigError(
+                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
+                    remedy="Set evaluate.verifier, or use the reward",
+                )
+    tokenizer = load_tokenizer(Path(config.policy), config.train.model)
+    conversation_text(tokenizer, [{"role": "user", "content": "?"}], "!")
+    for reranker in (config.rerank.reranker, config.evaluate.reranker):
+        _check_reranker(reranker)
+
+
+def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
+    """Check that every prompt a verifier will judge has a number to judge by.
+
+    Raises:
+        DataError: names the first prompt without one.
+    """
+    if isinstance(config.rerank.reranker, VerifierConfig):
+        _check_references(prompts)
+    if isinstance(config.evaluate.reranker, VerifierConfig) or config.evaluate.verifier is not None:
+        _check_references(heldout)
+
+
+def _metrics_used(config: LarpoConfig) -> dict[str, str]:
+    used = {"promote.metric": str(config.promote.metric)}
+    if config.loop.early_stop is not None:
+        used["loop.early_stop.metric"] = config.loop.early_stop.metric
+    return used
+
+
+def _check_reranker(reranker: RerankerConfig) -> None:
+    if isinstance(reranker, ClassifierConfig):
+        load_model_config(Path(reranker.path), reranker.model)
+        load_tokenizer(Path(reranker.path), reranker.model)
+
+
+def _check_references(prompts: Path) -> None:
+    for number, row in enumerate(read_table(prompts, "prompts", ["prompt_id", "reference"])):
+        if row["reference"] is None or final_number(row["reference"]) is None:
+            raise DataError(
+                f"prompt {row['prompt_id']} has the reference {row['reference']!r}, but the verifier needs a number",
+                path=prompts,
+                row=number,
+                field="reference",
+                remedy="Name the column of answers in prepare.columns.reference, or rerank with a reward model",
+            )

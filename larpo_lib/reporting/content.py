@@ -1,0 +1,159 @@
+"""What a report says, as plain values: computed here once, drawn and written elsewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from larpo_lib.artifacts import Metrics
+from larpo_lib.reporting.examples import Example
+from larpo_lib.reporting.quality import Change, Quality
+
+HISTORY_SERIES = ("loss", "grad_norm", "margin", "ranking_accuracy", "kl", "chosen_logp_drift")
+"""Columns of a policy's training history that are drawn."""
+
+_DROP_WORDS = ("dropped", "duplicates", "without")
+
+
+@dataclass(frozen=True)
+class ListStatistics:
+    """What one iteration ranked and trained on; None where it is not defined.
+
+    Attributes:
+        candidates: ranked responses of the iteration, whose rewards have the mean `mean_reward`.
+        lists: training lists, earlier iterations' responses included where memory keeps them.
+        mean_size: responses a list.
+        reward_gap: mean of a list's best minus its worst reward.
+        tied_share: share of the lists' pairs whose rewards are equal.
+    """
+
+    iteration: int
+    candidates: float | None
+    mean_reward: float | None
+    reward_std: float | None
+    lists: float | None
+    mean_size: float | None
+    reward_gap: float | None
+    tied_share: float | None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How many rows one step lost for one reason, by column of `Report.drop_columns`; None: not counted there."""
+
+    step: str
+    reason: str
+    counts: Sequence[float | int | None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The settings of one step, flattened to `a.b` names."""
+
+    step: str
+    values: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page, the figures and the terminal table show.
+
+    Attributes:
+        qualities: of the starting policy and of each iteration's.
+        judged: responses were judged right or wrong, so accuracy and Pass@N exist.
+        confidence: of every interval.
+        outcomes: number of prompts by outcome of `larpo_lib.reporting.examples`.
+        histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
+        promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
+        versions: of larpo and the libraries that made the last policy.
+    """
+
+    title: str
+    confidence: float
+    headline: Sequence[Change]
+    qualities: Sequence[Quality]
+    judged: bool
+    prompts: int
+    lists: Sequence[ListStatistics]
+    histories: Sequence[Mapping[str, Sequence[float | None]]]
+    examples: Sequence[Example]
+    outcomes: Mapping[str, int]
+    drop_columns: Sequence[str]
+    drops: Sequence[Drop]
+    settings: Sequence[Setting]
+    versions: Sequence[tuple[str, str]]
+    promotion: Mapping[str, Any] | None
+
+
+def list_statistics(iteration: int, ranked: Metrics, lists: Metrics) -> ListStatistics:
+    """Sum up one iteration from the metrics of its ranked candidates and of its lists."""
+    return ListStatistics(
+        iteration=iteration,
+        candidates=ranked["ranked"],
+        mean_reward=ranked["mean_reward"],
+        reward_std=ranked["reward_std"],
+        lists=lists["lists"],
+        mean_size=lists["mean_list_size"],
+        reward_gap=lists["mean_reward_gap"],
+        tied_share=lists["tied_pair_share"],
+    )
+
+
+def history(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """The drawn series of a training history, by name."""
+    return {name: [row.get(name) for row in rows] for name in HISTORY_SERIES}
+
+
+def drops(parts: Sequence[tuple[str, int, Metrics]], columns: int) -> list[Drop]:
+    """Collect every count of dropped rows.
+
+    Args:
+        parts: step, column and metrics of each artifact; steps keep the order of their first appearance.
+        columns: number of columns.
+    """
+    counts: dict[tuple[str, str], list[float | int | None]] = {}
+    for step, column, metrics in parts:
+        for key in sorted(metrics):
+            if any(word in key for word in _DROP_WORDS):
+                counts.setdefault((step, key), [None] * columns)[column] = metrics[key]
+    order = {step: place for place, (step, _, _) in reversed(list(enumerate(parts)))}
+    return [
+        Drop(step, key.replace("_", " "), tuple(values))
+        for (step, key), values in sorted(counts.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+    ]
+
+
+def settings(manifests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Setting]:
+    """The settings of each step, once where all its artifacts share them.
+
+    Args:
+        manifests: name of the artifact ("iteration 1") and its manifest.
+    """
+    places: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = defaultdict(list)
+    for place, manifest in manifests:
+        places[manifest["step"], tuple(_flatten(manifest["config"]))].append(place)
+    steps = [step for step, _ in places]
+    return [
+        Setting(step if steps.count(step) == 1 else f"{step} ({', '.join(where)})", values)
+        for (step, values), where in places.items()
+    ]
+
+
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _flatten(part, f"{name}.{key}" if name else key)
+    else:
+        yield name, _setting_text(value)
+
+
+def _setting_text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    # Where a file lay is no part of the result, and nobody's business but the one who ran it.
+    return "…/" + text.rstrip("/").rpartition("/")[2] if text.startswith("/") else text

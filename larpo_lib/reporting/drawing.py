@@ -1,0 +1,175 @@
+"""How every figure is drawn: one style, direct labels, the same bytes on every machine."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from larpo_lib.reporting.quality import Estimate
+from larpo_lib.reporting.table import number
+
+INK, MUTED, GRID, GREY, BLUE, ORANGE = "#1b2733", "#5d6b79", "#dde3e9", "#76838f", "#0072b2", "#c44e00"
+_CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", GREY: "grey", BLUE: "blue", ORANGE: "orange"}
+
+DASHED, SOLID = (0, (4, 1.5)), "-"
+
+_WIDTH, _HEIGHT = 4.6, 3.1  # inches
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "larpo",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure.
+
+    Attributes:
+        name: of its PNG file, and the prefix of its ids on the page.
+        caption: what the reader must know to read it rightly.
+        draw: draws it into empty axes.
+        direct_labels: lines carry their names at their right end, which takes room.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[Axes], None]
+    direct_labels: bool = False
+
+
+def svg(panel: Panel) -> str:
+    """The panel as an `<svg>` element whose colours are the page's CSS variables and whose ids are its own."""
+    buffer = io.StringIO()
+    with _drawn(panel) as figure:
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{panel.name}-", text)
+    for colour, name in _CSS_NAMES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{panel.title}">', text, count=1
+    )
+
+
+def png(panel: Panel) -> bytes:
+    """The panel on white."""
+    buffer = io.BytesIO()
+    with _drawn(panel) as figure:
+        figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _drawn(panel: Panel) -> Iterator[Figure]:
+    with style.context("default"), matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT))
+        right = 0.75 if panel.direct_labels else 0.97
+        axes = figure.add_axes((0.115, 0.155, right - 0.115, 0.68))
+        figure.text(0.02, 0.945, panel.title, weight="bold", fontsize=12)
+        panel.draw(axes)
+        yield figure
+
+
+def whole_numbers(axes: Axes, label: str) -> None:
+    """Label the horizontal axis with whole numbers only."""
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def draw_band(axes: Axes, places: Sequence[int], estimates: Sequence[Estimate], *, color: str, **look: Any) -> None:
+    """A line through the values, and a band over the intervals; what is not defined is left out."""
+    low, value, high = (
+        np.array([getattr(e, name) for e in estimates], dtype=float) for name in ("low", "value", "high")
+    )
+    axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.plot(places, value, color=color, **look)
+
+
+def label_ends(axes: Axes) -> None:
+    """Name each line and its last value at its right end, pushed apart where lines meet."""
+    bottom, top = axes.get_ylim()
+    ends = []
+    for line in axes.get_lines():
+        values = np.asarray(line.get_ydata(), dtype=float)
+        if np.isfinite(values).any():
+            ends.append((float(values[np.isfinite(values)][-1]), line))
+    ends.sort(key=lambda end: end[0])
+    places = _apart([(value - bottom) / (top - bottom) for value, _ in ends], gap=0.185)
+    look: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "weight": "bold", "fontsize": 9.5}
+    for (value, line), place in zip(ends, places, strict=True):
+        axes.text(1.03, place, f"{line.get_label()}\n{number(value)}", color=line.get_color(), **look)
+
+
+def label_outlines(axes: Axes, outlines: Sequence[tuple[str, str, str]]) -> None:
+    """Name outlines above the axes, where a histogram leaves no free end: stroke, name and colour of each."""
+    for place, (stroke, name, colour) in enumerate(outlines):
+        axes.text(
+            0.3 * place, 1.03, f"{stroke} {name}", transform=axes.transAxes, color=colour, weight="bold", fontsize=9.5
+        )
+
+
+def draw_steps(axes: Axes, segments: Sequence[Sequence[float | None]]) -> None:
+    """One series over the optimiser steps of all iterations, with a moving average where an iteration has many."""
+    start = 0
+    for place, segment in enumerate(segments):
+        steps, values = np.arange(start + 1, start + len(segment) + 1), np.array(segment, dtype=float)
+        width = len(segment) // 20
+        smooth = width > 2
+        axes.plot(steps, values, color=BLUE, linewidth=0.8 if smooth else 1.8, alpha=0.35 if smooth else 1.0)
+        if smooth:
+            average = np.convolve(values, np.full(width, 1 / width), "valid")
+            axes.plot(steps[width // 2 :][: len(average)], average, color=BLUE, linewidth=1.8)
+        if place:
+            axes.axvline(start + 0.5, color=GRID, linewidth=1)
+        if len(segments) <= 8:
+            name = f"iteration {place + 1}" if len(segments) <= 4 else f"{place + 1}"
+            middle = start + (len(segment) + 1) / 2
+            axes.text(middle, 1.03, name, transform=axes.get_xaxis_transform(), ha="center", color=MUTED, fontsize=9)
+        start += len(segment)
+    axes.set_xlim(0.5, start + 0.5)
+    whole_numbers(axes, "optimiser step")
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Move ascending `places` in [0, 1] up, and all of them down where that overshoots, until they are `gap` apart."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    excess = max(0.0, moved[-1] - 1.0) if moved else 0.0
+    return [place - excess for place in moved]

@@ -1,0 +1,129 @@
+"""Picks prompts whose responses before and after are worth reading, by a rule and not by taste."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from larpo_lib.schemas import LENGTH
+from larpo_lib.tables import Row
+
+BETTER, WORSE, SAME = "better", "worse", "same"
+
+SHOWN_CHARACTERS = 4000
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, cut at `SHOWN_CHARACTERS`; `hidden` characters are left out at its end."""
+
+    shown: str
+    hidden: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response of one policy."""
+
+    kind: str
+    text: Text
+    reward: float
+    correct: bool | None
+    tokens: int | None
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt with the responses of the starting and of the last policy.
+
+    Attributes:
+        outcome: whether the last policy did better, worse or the same.
+        messages: role and text of each turn.
+    """
+
+    outcome: str
+    messages: Sequence[tuple[str, Text]]
+    reference: str | None
+    before: Sequence[Answer]
+    after: Sequence[Answer]
+
+
+def choose_examples(
+    prompts: Mapping[str, Row], before: Sequence[Row], after: Sequence[Row], count: int
+) -> tuple[list[Example], dict[str, int]]:
+    """Choose at most `count` prompts: those that changed first, the largest changes first, then by `prompt_id`.
+
+    A prompt's outcome is its greedy response: right or wrong where that was judged, else its reward. If any prompt got
+    worse, one that did is shown even where better ones would fill all places.
+
+    Args:
+        prompts: rows of the evaluated prompts, by `prompt_id`.
+        before: evaluated rows of the starting policy.
+        after: evaluated rows of the last policy.
+        count: number of examples wanted.
+
+    Returns:
+        The examples, and how many prompts got better, worse and stayed the same in all.
+    """
+    old, new = _by_prompt(before), _by_prompt(after)
+    change = {prompt: _outcome(new[prompt]) - _outcome(old[prompt]) for prompt in old.keys() & new.keys()}
+    order = sorted(change, key=lambda prompt: (-abs(change[prompt]), prompt))
+    groups = {name: [p for p in order if _name(change[p]) == name] for name in (BETTER, WORSE, SAME)}
+    kept_for_worse = 1 if groups[WORSE] and count > 1 else 0
+    chosen = groups[BETTER][: count - kept_for_worse]
+    chosen += groups[WORSE][: count - len(chosen)]
+    chosen += groups[SAME][: count - len(chosen)]
+    examples = [_example(prompts[p], old[p], new[p], _name(change[p])) for p in chosen]
+    return examples, {name: len(group) for name, group in groups.items()}
+
+
+def _by_prompt(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["prompt_id"], []).append(row)
+    return {
+        prompt: sorted(group, key=lambda row: (row["temperature"], row["sample_index"]))
+        for prompt, group in groups.items()
+    }
+
+
+def _outcome(rows: Sequence[Row]) -> float:
+    """Of the greedy response; of the first sampled one where none was greedy."""
+    first = rows[0]
+    return float(first["reward"] if first["correct"] is None else first["correct"])
+
+
+def _name(change: float) -> str:
+    return BETTER if change > 0 else WORSE if change < 0 else SAME
+
+
+def _example(prompt: Row, before: Sequence[Row], after: Sequence[Row], outcome: str) -> Example:
+    return Example(
+        outcome=outcome,
+        messages=[(message["role"], _cut(message["content"])) for message in prompt["messages"]],
+        reference=prompt["reference"],
+        before=_answers(before),
+        after=_answers(after),
+    )
+
+
+def _answers(rows: Sequence[Row]) -> list[Answer]:
+    greedy = [row for row in rows if row["temperature"] == 0.0][:1]
+    sampled = [row for row in rows if row["temperature"] != 0.0][:1]
+    return [_answer("greedy", row) for row in greedy] + [_answer("sampled", row) for row in sampled]
+
+
+def _answer(kind: str, row: Row) -> Answer:
+    return Answer(
+        kind=kind,
+        text=_cut(row["response"]),
+        reward=row["reward"],
+        correct=row["correct"],
+        tokens=row["num_tokens"],
+        truncated=row["finish_reason"] == LENGTH,
+    )
+
+
+def _cut(text: str) -> Text:
+    return Text(shown=text[:SHOWN_CHARACTERS], hidden=max(0, len(text) - SHOWN_CHARACTERS))

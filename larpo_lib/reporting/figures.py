@@ -1,0 +1,120 @@
+"""The report's figures: which panels there are, and what each shows.
+
+Panels are small so that they stay readable one below the other on a telephone. Colours are Okabe and Ito's, which
+colour-blind readers can tell apart, and no line is told by its colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from larpo_lib.reporting.content import Report
+from larpo_lib.reporting.drawing import (
+    BLUE,
+    DASHED,
+    GREY,
+    ORANGE,
+    SOLID,
+    Panel,
+    draw_band,
+    draw_steps,
+    label_ends,
+    label_outlines,
+    whole_numbers,
+)
+from larpo_lib.reporting.quality import Estimate
+
+_MOST_MARKERS = 16
+
+
+def panels(report: Report) -> dict[str, list[Panel]]:
+    """The panels of each section of the page; those without data are left out."""
+    return {
+        "quality": list(_quality(report)),
+        "retrieval": list(_retrieval(report)),
+        "training": list(_training(report)),
+    }
+
+
+def _quality(report: Report) -> Iterator[Panel]:
+    def reward(axes: Axes) -> None:
+        _by_iteration(axes, [q.reward for q in report.qualities], [q.greedy_reward for q in report.qualities])
+        axes.margins(y=0.15)
+        label_ends(axes)
+
+    def accuracy(axes: Axes) -> None:
+        _by_iteration(axes, [q.accuracy for q in report.qualities], [q.greedy_accuracy for q in report.qualities])
+        axes.set_ylim(0, 1)
+        label_ends(axes)
+
+    band = f"Band: {report.confidence:.0%} confidence interval over prompts."
+    yield Panel("reward", "Mean reward", f"{band} The axis does not start at zero.", reward, direct_labels=True)
+    if report.judged:
+        yield Panel("accuracy", "Accuracy", f"{band} The axis spans 0 to 1.", accuracy, direct_labels=True)
+
+
+def _by_iteration(axes: Axes, sampled: Sequence[Estimate], greedy: Sequence[Estimate]) -> None:
+    iterations = range(len(sampled))
+    draw_band(axes, iterations, sampled, color=BLUE, linestyle=SOLID, marker="o", label="sampled")
+    draw_band(axes, iterations, greedy, color=ORANGE, linestyle=DASHED, marker="s", label="greedy")
+    whole_numbers(axes, "iteration")
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:.0f}" if place else "start")
+
+
+def _retrieval(report: Report) -> Iterator[Panel]:
+    policies = ((report.qualities[0], GREY, DASHED, "╌╌"), (report.qualities[-1], BLUE, SOLID, "━━"))
+
+    def curves(axes: Axes) -> None:
+        for quality, colour, line, _ in policies:
+            numbers = range(1, len(quality.curve) + 1)
+            marker = "o" if len(quality.curve) <= _MOST_MARKERS else ""
+            draw_band(axes, numbers, quality.curve, color=colour, linestyle=line, marker=marker, label=quality.name)
+        whole_numbers(axes, "N, responses sampled for a prompt")
+        if report.judged:
+            axes.set_ylim(0, 1)
+        label_ends(axes)
+
+    def histograms(axes: Axes) -> None:
+        edges = np.histogram_bin_edges([reward for quality, *_ in policies for reward in quality.rewards], bins=24)
+        for quality, colour, line, _ in policies:
+            shares = np.histogram(quality.rewards, edges)[0] / max(1, len(quality.rewards))
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.16)
+            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.6)
+        axes.set_xlabel("reward of a sampled response")
+        axes.set_ylim(bottom=0)
+        label_outlines(axes, [(stroke, quality.name, colour) for quality, colour, _, stroke in policies])
+
+    if report.judged:
+        caption = "Chance that at least one of N sampled responses is right, averaged over prompts."
+        yield Panel("pass-at-n", "Pass@N", caption, curves, direct_labels=True)
+    else:
+        caption = "Mean reward of the best of N sampled responses. The axis does not start at zero."
+        yield Panel("best-of-n", "Best of N", caption, curves, direct_labels=True)
+    yield Panel("rewards", "Rewards of single responses", "Share of the sampled responses in each bin.", histograms)
+
+
+def _training(report: Report) -> Iterator[Panel]:
+    def series(name: str, title: str, caption: str, *, share: bool = False, zero: bool = False) -> Iterator[Panel]:
+        segments = [history[name] for history in report.histories]
+
+        def draw(axes: Axes) -> None:
+            draw_steps(axes, segments)
+            if share:
+                axes.set_ylim(0, 1)
+            if zero:
+                axes.axhline(0, color=GREY, linewidth=1, zorder=1)
+
+        if any(value is not None for segment in segments for value in segment):
+            yield Panel(name.replace("_", "-"), title, caption, draw)
+
+    yield from series("loss", "Loss", "Mean over the lists of a batch.")
+    yield from series("margin", "Margin", "Log-ratio to the reference, best minus worst response, in nats.", zero=True)
+    yield from series("ranking_accuracy", "Ranking accuracy", "Share of pairs in the reranker's order.", share=True)
+    yield from series("kl", "KL divergence", "Of the reference from the policy, on the lists, in nats.", zero=True)
+    yield from series(
+        "chosen_logp_drift", "Drift of the best response", "Its log-ratio to the reference, in nats.", zero=True
+    )
+    yield from series("grad_norm", "Gradient norm", "Before clipping.")

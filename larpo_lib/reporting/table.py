@@ -1,0 +1,77 @@
+"""Numbers as text: one way of writing them for the page, the figures and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from larpo_lib.artifacts import Metrics
+
+UNDEFINED = "\N{EN DASH}"
+
+
+def number(value: float | None) -> str:
+    """A metric with three decimals (two from 10 on, none from 1000 on); a dash where it is not defined."""
+    if value is None:
+        return UNDEFINED
+    size = abs(value)
+    return f"{value:,.{3 if size < 10 else 2 if size < 1000 else 0}f}"
+
+
+def count(value: float | None) -> str:
+    """A number of things; shares, which are no whole numbers, keep their decimals."""
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """`0.512 [0.480, 0.544]`, or the number alone where it has no interval."""
+    return number(value) if low is None or high is None else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def summary_table(evaluations: Sequence[Metrics]) -> str:
+    """One row per policy, as plain text.
+
+    Args:
+        evaluations: metrics of the starting policy's evaluation, then of each iteration's.
+
+    Returns:
+        Lines of equal columns, without a final newline. Where nothing was judged right or wrong the columns of accuracy
+        give way to the best reward of N.
+    """
+    return "\n".join(_aligned(summary_rows(evaluations)))
+
+
+def summary_rows(evaluations: Sequence[Metrics]) -> list[list[str]]:
+    """The cells of `summary_table`, its head first."""
+    judged = any(metrics["accuracy"] is not None for metrics in evaluations)
+    most = max((_passes(metrics) for metrics in evaluations), default=0)
+    rows = [_head(judged=judged, most=most)]
+    for place, metrics in enumerate(evaluations):
+        row = [f"iteration {place}" if place else "start", _estimate(metrics, "mean_reward")]
+        if judged:
+            row += [_estimate(metrics, "accuracy"), number(metrics.get(f"pass_at_{most}"))]
+            row += [number(metrics["greedy_accuracy"])]
+        else:
+            row += [number(metrics["best_of_n_reward"]), number(metrics["greedy_reward"])]
+        rows.append(row)
+    return rows
+
+
+def _head(*, judged: bool, most: int) -> list[str]:
+    if judged:
+        return ["policy", "mean reward", "accuracy", f"pass@{most}", "greedy accuracy"]
+    return ["policy", "mean reward", "best of n", "greedy reward"]
+
+
+def _passes(metrics: Metrics) -> int:
+    """The largest N with a defined Pass@N; 0 without any."""
+    numbers = [key.removeprefix("pass_at_") for key, value in metrics.items() if value is not None]
+    return max((int(text) for text in numbers if text.isdigit()), default=0)
+
+
+def _estimate(metrics: Metrics, name: str) -> str:
+    return interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

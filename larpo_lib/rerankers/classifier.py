@@ -1,0 +1,68 @@
+"""Any sequence classifier with one label as a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from larpo_lib.config import ClassifierConfig
+from larpo_lib.errors import ModelError
+from larpo_lib.policies.chat import conversation_text
+from larpo_lib.policies.load import load_model, load_tokenizer
+from larpo_lib.rerankers.base import Scorable
+
+
+class ClassifierReranker:
+    """Scores conversations with an AutoModelForSequenceClassification that has a single label.
+
+    Decoder-only classifiers score the last token whose id is not the model's pad token. A pad token that is also the
+    end-of-sequence token, or differs between tokenizer and model, silently scores another token; both are refused.
+    """
+
+    list_relative = False
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        path = Path(config.path)
+        self.name = f"classifier-{path.name}"
+        self._tokenizer = load_tokenizer(path, config.model)
+        self._model = load_model(AutoModelForSequenceClassification, path, config.model)
+        self._batch_size = config.batch_size
+        self._max_tokens = config.max_tokens
+        labels = self._model.config.num_labels
+        if labels != 1:
+            raise ModelError(f"{path}: has {labels} labels; a reward model has one")
+        pad = self._model.config.pad_token_id
+        if pad != self._tokenizer.pad_token_id or pad == self._tokenizer.eos_token_id:
+            raise ModelError(
+                f"{path}: pad token ids: model {pad}, tokenizer {self._tokenizer.pad_token_id},"
+                f" end of sequence {self._tokenizer.eos_token_id}; the wrong token would be scored",
+                remedy="Give model and tokenizer the same pad token, one that is not the eos token",
+            )
+
+    def score(self, items: Sequence[Scorable]) -> list[float | None]:
+        """Score each conversation; conversations of like length share a batch, and equal ones are scored once."""
+        texts = [conversation_text(self._tokenizer, item.messages, item.response) for item in items]
+        distinct = sorted(set(texts))
+        encoded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in distinct]
+        fitting = [i for i, ids in enumerate(encoded) if 0 < len(ids) <= self._max_tokens]
+        fitting.sort(key=lambda i: (len(encoded[i]), i))
+        scores: dict[str, float] = {}
+        for start in range(0, len(fitting), self._batch_size):
+            batch = fitting[start : start + self._batch_size]
+            scored = self._score_batch([encoded[i] for i in batch])
+            scores.update(zip((distinct[i] for i in batch), scored, strict=True))
+        return [scores.get(text) for text in texts]
+
+    @torch.inference_mode()
+    def _score_batch(self, sequences: list[list[int]]) -> list[float]:
+        longest = max(len(ids) for ids in sequences)
+        pad = int(self._tokenizer.pad_token_id)
+        input_ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in sequences], device=self._model.device)
+        mask = torch.tensor(
+            [[1] * len(ids) + [0] * (longest - len(ids)) for ids in sequences], device=self._model.device
+        )
+        scores: list[float] = self._model(input_ids=input_ids, attention_mask=mask).logits[:, 0].float().tolist()
+        return scores

@@ -1,0 +1,131 @@
+"""Samples with `transformers` generate, in this process.
+
+Every response has a stream of uniform numbers of its own, drawn from its seed, and picks each token by inverting the
+cumulative distribution. What else is in the batch therefore never changes which numbers a response is drawn with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from larpo_lib.config import HfSamplerConfig
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.samplers.base import Request, Response
+from larpo_lib.schemas import LENGTH, STOP, Messages
+
+
+class HfSampler:
+    """Draws responses from a Hugging Face policy directory.
+
+    Args:
+        config: batch size and how to load the model.
+        policy: the policy's directory.
+        top_p: smallest share of the probability mass to draw from.
+        max_new_tokens: longest response, end-of-turn token included.
+    """
+
+    def __init__(self, config: HfSamplerConfig, policy: Path, *, top_p: float, max_new_tokens: int) -> None:
+        self._tokenizer = load_tokenizer(policy, config.model)
+        self._model = load_policy(policy, config.model)
+        self._stops = stop_token_ids(self._model, self._tokenizer)
+        self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
+        self._batch_size = config.batch_size
+        self._top_p = top_p
+        self._max_new_tokens = max_new_tokens
+
+    def prompt_tokens(self, messages: Messages) -> int:
+        """Length of a prompt in tokens."""
+        return len(prompt_ids(self._tokenizer, messages))
+
+    def sample(self, requests: Sequence[Request]) -> list[Response]:
+        """Draw one response for each request; requests of like length share a batch."""
+        prompts = [prompt_ids(self._tokenizer, request.messages) for request in requests]
+        order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
+        responses: dict[int, Response] = {}
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            drawn = self._generate([prompts[i] for i in batch], [requests[i] for i in batch])
+            responses.update(zip(batch, drawn, strict=True))
+        return [responses[i] for i in range(len(requests))]
+
+    @torch.inference_mode()
+    def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[Response]:
+        device = self._model.device
+        longest = max(len(prompt) for prompt in prompts)
+        pad = int(self._tokenizer.pad_token_id)
+        input_ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+        generate: Any = self._model.generate
+        chooser = _InverseCdf(requests, self._top_p, self._max_new_tokens, longest, device)
+        generated: Tensor = generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=self._max_new_tokens,
+                do_sample=False,  # the logits processor has chosen: it leaves one token possible
+                eos_token_id=self._stops,
+                pad_token_id=pad,
+            ),
+            logits_processor=LogitsProcessorList([chooser]),
+        )
+        return [self._response(tokens) for tokens in generated[:, longest:].tolist()]
+
+    def _response(self, tokens: list[int]) -> Response:
+        end = next((i for i, token in enumerate(tokens) if token in self._stops), None)
+        finish_reason = LENGTH if end is None else STOP
+        ids = tokens if end is None else tokens[: end + 1]
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=finish_reason)
+
+
+class _InverseCdf(LogitsProcessor):
+    """Leaves possible the one token that each row's next uniform number falls on."""
+
+    def __init__(
+        self, requests: Sequence[Request], top_p: float, max_new_tokens: int, prompt_length: int, device: torch.device
+    ) -> None:
+        self._uniforms = torch.stack([_uniforms(request.seed, max_new_tokens) for request in requests]).to(device)
+        temperatures = torch.tensor([request.temperature for request in requests], device=device)
+        self._greedy = temperatures == 0
+        self._temperatures = temperatures.masked_fill(self._greedy, 1.0)[:, None]
+        self._top_p = top_p
+        self._prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = input_ids.shape[1] - self._prompt_length
+        drawn = draw_tokens(scores.float() / self._temperatures, self._uniforms[:, step], self._top_p)
+        chosen = torch.where(self._greedy, scores.argmax(-1), drawn)
+        return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+    """Draw a token a row by inverting the cumulative distribution.
+
+    Args:
+        logits: (B, V), temperature already applied.
+        uniforms: (B,) in [0, 1), float64.
+        top_p: draw from the most probable tokens whose mass reaches this share.
+
+    Returns:
+        (B,) token ids.
+    """
+    probabilities = logits.double().softmax(-1)
+    if top_p < 1.0:
+        ordered, ids = probabilities.sort(stable=True, dim=-1, descending=True)
+        outside = ordered.cumsum(-1) - ordered >= top_p
+        probabilities = torch.zeros_like(probabilities).scatter(-1, ids, ordered.masked_fill(outside, 0.0))
+    cumulative = probabilities.cumsum(-1)
+    wanted = uniforms[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def _uniforms(seed: int, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, generator=generator, dtype=torch.float64)

@@ -1,0 +1,226 @@
+"""Raw rows from where users keep them: files, plain or compressed, and data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from larpo_lib.errors import DataError
+
+_DATASET = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_COMPRESSIONS = (".gz", ".xz", ".zst")
+_LONGEST_CSV_FIELD = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row as it stands in its source.
+
+    Attributes:
+        number: 1-based; the line on which it starts in .jsonl and .csv files, else its position.
+        values: column -> value; a column may be absent.
+    """
+
+    number: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """All rows of a source.
+
+    Attributes:
+        origin: the source as the user gave it, for messages.
+        name: the source without its place on this machine, for the tables.
+    """
+
+    origin: str
+    name: str
+    rows: list[RawRow]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that any row has, in order of appearance."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.values))
+
+
+def is_dataset(source: str) -> bool:
+    """Whether `source` is to be looked up as a data set: not a local path, and of the form org/name or org/name:config.
+
+    Raises:
+        DataError: it is neither an existing file nor such a name.
+    """
+    path = Path(source)
+    if path.is_dir():
+        raise DataError("is a directory", path=source, remedy=f"Give one file: {_known()}")
+    if path.exists():
+        return False
+    if path.suffix in (*_FORMATS, *_COMPRESSIONS) or not _DATASET.fullmatch(source):
+        raise DataError(
+            "no such file, and not a data set's name (org/name or org/name:config) either",
+            path=source,
+            remedy="Check the path; it is relative to the working directory",
+        )
+    return True
+
+
+def source_name(source: str) -> str:
+    """The source without the local directory it lies in."""
+    return Path(source).name if Path(source).exists() else source
+
+
+def read_file(path: Path, origin: str) -> Raw:
+    """Read every row of a .jsonl, .json (an array), .csv or .parquet file, plain or as .gz, .xz or .zst.
+
+    Args:
+        path: the local file.
+        origin: what the user gave for it.
+
+    Raises:
+        DataError: the file is missing, empty, damaged, not UTF-8, or of an unknown kind.
+    """
+    compression = path.suffix if path.suffix in _COMPRESSIONS else ""
+    parse = _FORMATS.get(Path(path.name.removesuffix(compression)).suffix)
+    if parse is None:
+        raise DataError("is of an unknown kind", path=origin, remedy=f"Known: {_known()}")
+    try:
+        with _open(path, compression) as stream:
+            rows = list(parse(stream, origin))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+        raise DataError(
+            f"cannot be read: {error}", path=origin, remedy="Check that the file is whole and readable"
+        ) from error
+    return _raw(origin, rows)
+
+
+def read_dataset(source: str, split: str) -> Raw:
+    """Read a split of a data set, "org/name" or "org/name:config", by the `datasets` library.
+
+    Raises:
+        DataError: the hub cannot be reached, or has no such data set, configuration or split.
+    """
+    import datasets
+
+    name, _, configuration = source.partition(":")
+    try:
+        rows = datasets.load_dataset(name, configuration or None, split=split).to_list()
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"split '{split}' cannot be loaded: {error}",
+            path=source,
+            remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or give a local file",
+        ) from error
+    return _raw(source, [RawRow(number, values) for number, values in enumerate(rows, start=1)])
+
+
+def _raw(origin: str, rows: list[RawRow]) -> Raw:
+    if not rows:
+        raise DataError("holds no rows", path=origin, remedy="Give a source with at least one row")
+    return Raw(origin, source_name(origin), rows)
+
+
+def _open(path: Path, compression: str) -> io.BufferedIOBase:
+    if compression == ".gz":
+        return gzip.open(path)
+    if compression == ".xz":
+        return lzma.open(path)
+    if compression == ".zst":
+        return io.BytesIO(pa.CompressedInputStream(str(path), "zstd").read())
+    return path.open("rb")
+
+
+def _lines(stream: io.BufferedIOBase, origin: str) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        yield _decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, origin, number)
+
+
+def _decode(data: bytes, origin: str, row: int | None = None) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not UTF-8 (byte {error.start + 1})", path=origin, row=row, remedy="Convert it, for instance by iconv"
+        ) from None
+
+
+def _jsonl(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
+    for number, line in enumerate(_lines(stream, origin), start=1):
+        if line.strip():
+            yield RawRow(number, _object(_json(line.rstrip(), origin, number), origin, number))
+
+
+def _json_array(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
+    text = _decode(stream.read().removeprefix(b"\xef\xbb\xbf"), origin)
+    values = _json(text, origin) if text.strip() else []
+    if not isinstance(values, list):
+        raise DataError(
+            "is JSON, but not an array of rows", path=origin, remedy="Write [{...}, ...], or name the file .jsonl"
+        )
+    for number, value in enumerate(values, start=1):
+        yield RawRow(number, _object(value, origin, number))
+
+
+def _json(text: str, origin: str, row: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if row is not None else f"line {error.lineno}, column {error.colno}"
+        remedy = "Mend or remove the line" if row is not None else "A file with one object a line is named .jsonl"
+        raise DataError(f"broken JSON at {place}: {error.msg}", path=origin, row=row, remedy=remedy) from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, very deep nesting
+        raise DataError(f"JSON cannot be read: {error}", path=origin, row=row) from None
+
+
+def _object(value: Any, origin: str, row: int) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError("is not a JSON object", path=origin, row=row, remedy='Write {"column": value, ...}')
+    return value
+
+
+def _csv(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
+    limit = csv.field_size_limit(_LONGEST_CSV_FIELD)  # the default refuses responses over 128 KiB
+    try:
+        reader = csv.reader(_lines(stream, origin), strict=True)
+        header = next(reader, [])
+        if len(set(header)) != len(header):
+            raise DataError(f"two columns have one name: {header}", path=origin, row=1)
+        start = reader.line_num + 1
+        for fields in reader:
+            if len(fields) not in (0, len(header)):
+                raise DataError(f"has {len(fields)} fields, the header {len(header)}", path=origin, row=start)
+            if fields:
+                yield RawRow(start, {name: field or None for name, field in zip(header, fields, strict=True)})
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"broken CSV: {error}", path=origin, row=reader.line_num) from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:  # noqa: ARG001 - the readers share one signature
+    rows = pq.read_table(pa.BufferReader(stream.read())).to_pylist()
+    return (RawRow(number, values) for number, values in enumerate(rows, start=1))
+
+
+_FORMATS: dict[str, Callable[[io.BufferedIOBase, str], Iterator[RawRow]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json_array,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def _known() -> str:
+    return f"{', '.join(_FORMATS)}, each also with {', '.join(_COMPRESSIONS)}"

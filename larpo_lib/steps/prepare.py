@@ -1,0 +1,176 @@
+"""Prepares what users bring: prompts, demonstrations, or responses that are ranked already."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from larpo_lib import storage
+from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.config import PrepareConfig
+from larpo_lib.config.sections import ColumnsConfig
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.samplers.base import stream_seed
+from larpo_lib.sources import conversion, reading
+from larpo_lib.sources.conversion import Converted
+from larpo_lib.tables import Row, write_table
+
+
+def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) -> Metrics:
+    """Publish the source's distinct prompts.
+
+    `config.heldout` of them, chosen by `config.seed` and their content alone, are kept apart in `heldout`; of the rest
+    the first `config.limit` in the source's order go to `prompts`. `heldout` is published first, so where `prompts` is
+    there, both are.
+
+    Args:
+        config: the source and what to take of it.
+        prompts: artifact to publish, with `prompts.parquet`.
+        heldout: a second such artifact; needed if, and only if, `config.heldout` is not 0.
+
+    Raises:
+        DataError: the source is missing or malformed, or has too few prompts.
+        ConfigError: `config.heldout` and `heldout` do not go together.
+    """
+    if (heldout is not None) != (config.heldout > 0):
+        raise ConfigError(
+            f"heldout = {config.heldout}, but {'no' if heldout is None else 'a'} path for held-out prompts is given",
+            remedy="Give both or neither",
+        )
+    source = _Source.open(config, conversion.prompts)
+
+    def split() -> tuple[list[Row], list[Row], Metrics]:
+        found = source.convert()
+        apart, rest = _hold_out(found.tables["prompts"], config)
+        kept = rest[: config.limit]
+        counts = {**_count(kept), "heldout": len(apart), "over_limit_dropped": len(rest) - len(kept)}
+        return kept, apart, found.counts | counts
+
+    def make_heldout(work: Work) -> Metrics:
+        apart = split()[1]
+        write_table(work.data / "prompts.parquet", "prompts", apart)
+        return _count(apart)
+
+    def make_prompts(work: Work) -> Metrics:
+        kept, _, counts = split()
+        write_table(work.data / "prompts.parquet", "prompts", kept)
+        return counts
+
+    if heldout is not None:
+        source.produce("prepare.heldout", heldout, make_heldout)
+    return source.produce("prepare.prompts", prompts, make_prompts)
+
+
+def demonstrations(config: PrepareConfig, *, demonstrations: Path) -> Metrics:
+    """Publish the first `config.limit` of the source's distinct demonstrations as `demonstrations.parquet`.
+
+    Raises:
+        DataError: the source is missing or malformed.
+        ConfigError: `config.heldout` is set.
+    """
+    _refuse_heldout(config)
+    source = _Source.open(config, conversion.demonstrations)
+
+    def make(work: Work) -> Metrics:
+        found = source.convert()
+        rows = found.tables["demonstrations"]
+        kept = rows[: config.limit]
+        write_table(work.data / "demonstrations.parquet", "demonstrations", kept)
+        counts = {
+            "demonstrations": len(kept),
+            "prompts": len({row["prompt_id"] for row in kept}),
+            "over_limit_dropped": len(rows) - len(kept),
+        }
+        return found.counts | counts
+
+    return source.produce("prepare.demonstrations", demonstrations, make)
+
+
+def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
+    """Publish responses that come with rewards as `ranked.parquet`, and their prompts as `prompts.parquet`.
+
+    Of the prompts the first `config.limit` are taken, with all their responses. `prompts` is published first, so where
+    `ranked` is there, both are.
+
+    Raises:
+        DataError: the source is missing or malformed.
+        ConfigError: `config.heldout` is set.
+    """
+    _refuse_heldout(config)
+    source = _Source.open(config, conversion.ranked)
+
+    def make(schema: str, work: Work) -> Metrics:
+        found = source.convert()
+        kept = found.tables["prompts"][: config.limit]
+        identities = {row["prompt_id"] for row in kept}
+        rows = [row for row in found.tables[schema] if row["prompt_id"] in identities]
+        write_table(work.data / f"{schema}.parquet", schema, rows)
+        responses = sum(row["prompt_id"] in identities for row in found.tables["ranked"])
+        counts = {
+            **_count(kept),
+            "responses": responses,
+            "over_limit_dropped": len(found.tables["prompts"]) - len(kept),
+        }
+        return found.counts | counts
+
+    source.produce("prepare.ranked.prompts", prompts, functools.partial(make, "prompts"))
+    return source.produce("prepare.ranked", ranked, functools.partial(make, "ranked"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source whose content is part of the fingerprint of everything made from it.
+
+    Of a file that is its digest, so it is read only where there is something to make. A data set has no file of its
+    own: its rows are loaded at once, and what they convert to is the identity.
+    """
+
+    config: PrepareConfig
+    inputs: dict[str, Path]
+    arguments: dict[str, Any]
+    convert: Callable[[], Converted]
+
+    @classmethod
+    def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, ColumnsConfig], Converted]) -> _Source:
+        # The place of a local file is no part of its identity.
+        identity = config.model_copy(update={"source": reading.source_name(config.source)})
+        if not storage.is_remote(config.source) and reading.is_dataset(config.source):
+            converted = convert(reading.read_dataset(config.source, config.split), config.columns)
+            content = json.dumps([converted.tables, converted.counts], sort_keys=True)
+            return cls(identity, {}, {"rows": hashlib.sha256(content.encode()).hexdigest()}, lambda: converted)
+        path = storage.fetch(config.source, storage.cache_dir())
+        read = functools.cache(lambda: convert(reading.read_file(path, config.source), config.columns))
+        return cls(identity, {"source": path}, {}, read)
+
+    def produce(self, step: str, output: Path, make: Callable[[Work], Metrics]) -> Metrics:
+        return produce(step, self.config, self.inputs, output, make, arguments=self.arguments)
+
+
+def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], list[Row]]:
+    """The held-out prompts and the rest, each in the source's order. Their choice does not depend on that order."""
+    if config.heldout >= len(prompts):
+        raise DataError(
+            f"holds {len(prompts)} distinct prompts, of which heldout = {config.heldout} would leave none",
+            path=config.source,
+            remedy="Lower heldout",
+        )
+    by_chance = sorted(prompts, key=lambda row: stream_seed("heldout", config.seed, row["prompt_id"]))
+    chosen = {row["prompt_id"] for row in by_chance[: config.heldout]}
+    apart = [row for row in prompts if row["prompt_id"] in chosen]
+    return apart, [row for row in prompts if row["prompt_id"] not in chosen]
+
+
+def _count(prompts: list[Row]) -> Metrics:
+    return {"prompts": len(prompts), "references": sum(row["reference"] is not None for row in prompts)}
+
+
+def _refuse_heldout(config: PrepareConfig) -> None:
+    if config.heldout:
+        raise ConfigError(
+            f"heldout = {config.heldout}: only prompts can be held out", remedy="Leave heldout out for this source"
+        )

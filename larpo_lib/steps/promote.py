@@ -1,0 +1,214 @@
+"""The step `promote`: registers a policy, and makes it the champion if it beats the one before it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from larpo_lib.artifacts import Metrics, Work, produce, write_json
+from larpo_lib.config import PromoteConfig
+from larpo_lib.errors import DataError
+from larpo_lib.metrics import paired_bootstrap
+from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
+from larpo_lib.tables import Row, read_table
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a policy did on each held-out prompt.
+
+    Attributes:
+        reranker: what gave the rewards.
+        values: metric, then prompt_id, to the value. A metric that the evaluation does not hold is absent.
+    """
+
+    reranker: str
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """What a policy has to beat; `judgement` is None if it is not known how the opponent did."""
+
+    name: str
+    judgement: Judgement | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a policy passes the gate, and why. Numbers that need a comparison are None where there was none."""
+
+    promoted: bool
+    reason: str
+    policy_mean: float
+    opponent_mean: float | None = None
+    difference: float | None = None
+    probability: float | None = None
+
+
+def run(
+    config: PromoteConfig,
+    *,
+    policy: Path,
+    evaluation: Path,
+    baseline: Path | None,
+    promotion: Path,
+    registry: Registry,
+) -> Metrics:
+    """Register `policy` and point an alias at it: `champion` if it passes the gate, else `challenger`.
+
+    The gate: a paired bootstrap over prompts must find the policy better than its opponent by more than `margin` with
+    at least the probability `confidence`. The opponent is the registry's champion, else the baseline; with neither
+    there is nothing to beat.
+
+    Args:
+        config: the gate.
+        policy: model directory.
+        evaluation: artifact of the step `evaluate` for the policy.
+        baseline: the same for the policy the run began with, if it was evaluated.
+        promotion: artifact to write; holds `promotion.json`.
+        registry: where the policy goes.
+
+    Raises:
+        DataError: the evaluation holds no value of `config.metric`.
+        TrackingError: MLflow refuses.
+    """
+    inputs = {"policy": policy, "evaluation": evaluation}
+    if baseline is not None:
+        inputs["baseline"] = baseline
+
+    def make(work: Work) -> Metrics:
+        judgement = read_judgement(evaluation)
+        if config.metric not in judgement.values:
+            raise DataError(
+                f"gives no {config.metric}",
+                path=evaluation,
+                remedy="Set evaluate.verifier and evaluate again, or set promote.metric to reward",
+            )
+        version = registry.register(policy, model_name=config.model_name, evaluation=asdict(judgement))
+        opponent = _opponent(registry, config.model_name, version, baseline)
+        decision = decide(config, judgement, opponent)
+        if decision.promoted:
+            registry.promote(config.model_name, version)
+        else:
+            registry.set_alias(config.model_name, CHALLENGER, version)
+        write_json(work.data / "promotion.json", _record(config, version, opponent, decision))
+        return {
+            "promoted": int(decision.promoted),
+            "probability": decision.probability,
+            "difference": decision.difference,
+            "prompts": len(judgement.values[config.metric]),
+        }
+
+    return produce("promote", config, inputs, promotion, make)
+
+
+def read_judgement(evaluation: Path) -> Judgement:
+    """What an artifact of the step `evaluate` says about each prompt.
+
+    Raises:
+        ArtifactError: `evaluation` is no such artifact.
+        DataError: it has no sampled response.
+    """
+    rows = read_table(evaluation, "evaluated")
+    greedy = [row for row in rows if row["temperature"] == 0.0]
+    sampled = [row for row in rows if row["temperature"] != 0.0]
+    if not sampled:
+        raise DataError("holds no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
+    values = {
+        "reward": _means(sampled, "reward"),
+        "accuracy": _means(sampled, "correct"),
+        "greedy_accuracy": _means(greedy, "correct"),
+    }
+    return Judgement(
+        reranker=" + ".join(sorted({row["reranker"] for row in rows})),
+        values={metric: found for metric, found in values.items() if found},
+    )
+
+
+def decide(config: PromoteConfig, policy: Judgement, opponent: Opponent | None) -> Decision:
+    """Whether the policy passes the gate.
+
+    Args:
+        config: the gate; `policy` holds values of its metric.
+        policy: how the policy did.
+        opponent: what it has to beat; None passes.
+    """
+    new = policy.values[config.metric]
+    mean = fmean(new.values())
+    if opponent is None:
+        return Decision(True, "there is no champion and no baseline to beat", mean)
+    obstacle = _incomparable(config.metric, policy, opponent.judgement)
+    if obstacle is not None or opponent.judgement is None:
+        return Decision(False, f"cannot be compared with {opponent.name}: {obstacle}", mean)
+    old = opponent.judgement.values[config.metric]
+    prompts = sorted(new)
+    pairs = [new[prompt] for prompt in prompts], [old[prompt] for prompt in prompts]
+    probability = paired_bootstrap(*pairs, config.margin, config.resamples, config.seed)
+    promoted = probability >= config.confidence
+    return Decision(
+        promoted=promoted,
+        reason=(
+            f"{'beats' if promoted else 'does not beat'} {opponent.name} by more than {config.margin:g}: "
+            f"probability {probability:.4f}, asked for {config.confidence:g}"
+        ),
+        policy_mean=mean,
+        opponent_mean=fmean(old.values()),
+        difference=fmean(a - b for a, b in zip(*pairs, strict=True)),
+        probability=probability,
+    )
+
+
+def _means(rows: Sequence[Row], field: str) -> dict[str, float]:
+    """Mean of a field over each prompt's responses; empty if it is null anywhere."""
+    if any(row[field] is None for row in rows):
+        return {}
+    grouped: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        grouped[row["prompt_id"]].append(float(row[field]))
+    return {prompt: fmean(values) for prompt, values in sorted(grouped.items())}
+
+
+def _incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> str | None:
+    """Why the two cannot be compared; None if they can."""
+    if opponent is None:
+        return "its evaluation is not in the registry"
+    if metric not in opponent.values:
+        return f"its evaluation gives no {metric}"
+    if metric == "reward" and policy.reranker != opponent.reranker:
+        return f"its rewards come from {opponent.reranker}, not from {policy.reranker}"
+    new, old = set(policy.values[metric]), set(opponent.values[metric])
+    if new != old:
+        return f"it was evaluated on other prompts ({len(new & old)} of {len(new)} in common)"
+    return None
+
+
+def _opponent(registry: Registry, model_name: str, version: int, baseline: Path | None) -> Opponent | None:
+    champion = registry.champion(model_name)
+    if champion == version:  # promoted already, by a run that was cut short: it had to beat the champion before it
+        champion = registry.replaced(model_name, version)
+    if champion is not None:
+        stored = registry.evaluation(model_name, champion)
+        return Opponent(f"version {champion}", None if stored is None else Judgement(**stored))
+    return None if baseline is None else Opponent("baseline", read_judgement(baseline))
+
+
+def _record(config: PromoteConfig, version: int, opponent: Opponent | None, decision: Decision) -> dict[str, Any]:
+    return {
+        "promoted": decision.promoted,
+        "alias": CHAMPION if decision.promoted else CHALLENGER,
+        "model_name": config.model_name,
+        "version": version,
+        "metric": config.metric,
+        "opponent": None if opponent is None else opponent.name,
+        "means": {"policy": decision.policy_mean, "opponent": decision.opponent_mean},
+        "difference": decision.difference,
+        "probability": decision.probability,
+        "margin": config.margin,
+        "confidence": config.confidence,
+        "reason": decision.reason,
+    }

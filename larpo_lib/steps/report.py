@@ -1,0 +1,190 @@
+"""The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics
+from larpo_lib.config import EvaluateConfig, ReportConfig
+from larpo_lib.errors import ArtifactError
+from larpo_lib.reporting import content, drawing, page
+from larpo_lib.reporting.examples import choose_examples
+from larpo_lib.reporting.figures import panels
+from larpo_lib.reporting.quality import Quality, headline, summarize
+from larpo_lib.reporting.table import summary_table
+from larpo_lib.tables import Row, read_table
+
+_EVALUATED_COLUMNS = (
+    "prompt_id", "sample_index", "temperature", "response", "num_tokens", "finish_reason", "reward", "correct",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """An artifact, its place in the run (0: before the first iteration), and a name of its own."""
+
+    name: str
+    iteration: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The artifacts of a run, by iteration; `evaluations` holds the starting policy's first."""
+
+    prompts: Path
+    evaluations: Sequence[Path]
+    preparations: Sequence[Path]
+    candidates: Sequence[Path]
+    ranked: Sequence[Path]
+    lists: Sequence[Path]
+    policies: Sequence[Path]
+    promotion: Path | None
+
+    def inputs(self) -> dict[str, Path]:
+        """Every artifact under its name."""
+        named = {artifact.name: artifact.path for artifact in self.artifacts()}
+        return named if self.promotion is None else {**named, "promotion": self.promotion}
+
+    def artifacts(self) -> Iterator[_Artifact]:
+        """Every artifact but the promotion, in the order of the run."""
+        yield from (_Artifact(f"preparation_{i}", 0, path) for i, path in enumerate(self.preparations))
+        yield _Artifact("prompts", 0, self.prompts)
+        for name in ("candidates", "ranked", "lists", "policies"):
+            yield from (_Artifact(f"{name}_{i}", i, path) for i, path in enumerate(getattr(self, name), start=1))
+        yield from (_Artifact(f"evaluation_{i}", i, path) for i, path in enumerate(self.evaluations))
+
+
+def run(
+    config: ReportConfig,
+    *,
+    prompts: Path,
+    evaluations: Sequence[Path],
+    ranked: Sequence[Path],
+    lists: Sequence[Path],
+    policies: Sequence[Path],
+    promotion: Path | None,
+    report: Path,
+    preparations: Sequence[Path] = (),
+    candidates: Sequence[Path] = (),
+) -> Metrics:
+    """Write `report.html`, `figures/*.png` and `summary.txt`.
+
+    Args:
+        config: title and number of examples.
+        prompts: artifact of the evaluated prompts.
+        evaluations: artifacts of the starting policy's evaluation and of each iteration's.
+        ranked: artifacts of ranked candidates, one an iteration; `lists` and `policies` likewise.
+        promotion: artifact of the gate's decision, if there was a gate.
+        report: artifact to make.
+        preparations: artifacts of what came before the first iteration (prompts to train on, demonstrations, SFT) whose
+            drops and settings the page is to list as well.
+        candidates: artifacts of sampled candidates, for the same purpose.
+
+    Returns:
+        How many prompts got `better`, `worse` or stayed the `same`, and how many examples are shown.
+
+    Raises:
+        ArtifactError: an artifact is missing, or their numbers do not fit one run.
+    """
+    sources = _Sources(prompts, evaluations, preparations, candidates, ranked, lists, policies, promotion)
+    _check_numbers(sources)
+
+    def make(work: Work) -> Metrics:
+        built = _build(config, sources)
+        drawn = panels(built)
+        (work.data / "figures").mkdir()
+        for panel in (panel for group in drawn.values() for panel in group):
+            (work.data / "figures" / f"{panel.name}.png").write_bytes(drawing.png(panel))
+        (work.data / "report.html").write_text(page.render(built, drawn), "utf-8")
+        summary = summary_table([read_metrics(path) for path in evaluations])
+        (work.data / "summary.txt").write_text(summary + "\n", "utf-8")
+        return {"examples": len(built.examples), **built.outcomes}
+
+    return produce("report", config, sources.inputs(), report, make)
+
+
+def _check_numbers(sources: _Sources) -> None:
+    iterations = len(sources.evaluations) - 1
+    for name in ("ranked", "lists", "policies", *(["candidates"] if sources.candidates else [])):
+        given = len(getattr(sources, name))
+        if given != iterations or iterations < 1:
+            raise ArtifactError(
+                f"report: {given} {name} do not go with {iterations + 1} evaluations",
+                remedy=f"Give one of {name} for each iteration, and one evaluation more: the starting policy's first",
+            )
+
+
+def _build(config: ReportConfig, sources: _Sources) -> content.Report:
+    evaluated = [read_table(path, "evaluated", columns=_EVALUATED_COLUMNS) for path in sources.evaluations]
+    evaluate = EvaluateConfig.model_validate(read_manifest(sources.evaluations[0])["config"])
+    judged = evaluate.verifier is not None
+    qualities = [
+        summarize(number, evaluate, read_metrics(path), rows, judged=judged)
+        for number, (path, rows) in enumerate(zip(sources.evaluations, evaluated, strict=True))
+    ]
+    examples, outcomes = choose_examples(_prompts(sources, evaluated[0]), evaluated[0], evaluated[-1], config.examples)
+    columns = ["start", *(f"iteration {number}" for number in range(1, len(qualities)))]
+    artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
+    return content.Report(
+        title=config.title,
+        confidence=evaluate.confidence,
+        headline=headline(qualities[0], qualities[-1], evaluate, judged=judged),
+        qualities=qualities,
+        judged=judged,
+        prompts=len(qualities[-1].reward.by_prompt),
+        lists=[
+            content.list_statistics(number, read_metrics(ranked), read_metrics(lists))
+            for number, (ranked, lists) in enumerate(zip(sources.ranked, sources.lists, strict=True), start=1)
+        ],
+        histories=[content.history(_history(path)) for path in sources.policies],
+        examples=examples,
+        outcomes=outcomes,
+        drop_columns=columns,
+        drops=content.drops([(manifest["step"], i, metrics) for i, manifest, metrics in artifacts], len(columns)),
+        settings=content.settings([(columns[i], manifest) for i, manifest, _ in artifacts]),
+        versions=_versions(read_manifest(sources.policies[-1])),
+        promotion=None if sources.promotion is None else _promotion(sources.promotion, sources.evaluations, qualities),
+    )
+
+
+def _prompts(sources: _Sources, evaluated: Sequence[Row]) -> dict[str, Row]:
+    rows = {row["prompt_id"]: row for row in read_table(sources.prompts, "prompts")}
+    for row in evaluated:
+        if row["prompt_id"] not in rows:
+            raise ArtifactError(
+                f"{sources.prompts}: lacks the evaluated prompt {row['prompt_id']}",
+                remedy="Give the prompts artifact that the evaluations were made from",
+            )
+    return rows
+
+
+def _history(policy: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _read(policy / "history.jsonl").splitlines()]
+
+
+def _promotion(promotion: Path, evaluations: Sequence[Path], qualities: Sequence[Quality]) -> dict[str, Any]:
+    """The gate's decision, and whose policy it was about: with early stop not always the last one's."""
+    decision: dict[str, Any] = json.loads(_read(promotion / "promotion.json"))
+    judged = read_manifest(promotion)["inputs"]["evaluation"]
+    names = [quality.name for quality, path in zip(qualities, evaluations, strict=True) if digest(path) == judged]
+    if not names:
+        raise ArtifactError(
+            f"{promotion}: is about none of these evaluations", remedy="Give the promotion of the same run"
+        )
+    return {**decision, "policy": names[-1]}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        raise ArtifactError(f"{file}: no such file", remedy="Give the artifact of the step before") from None
+
+
+def _versions(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("larpo", manifest["code"]), *sorted(manifest["libraries"].items())]

@@ -1,0 +1,116 @@
+"""A client of MLflow that tells in one line what is wrong, within seconds and without credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from larpo_lib.errors import LarpoError, TrackingError
+
+_PROBE_TIMEOUT_S = 5
+_ERROR_LENGTH = 500
+_SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the URI with its password
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class Client:
+    """`mlflow.MlflowClient` whose refusals are told as TrackingError, in one line and without credentials.
+
+    Args:
+        uri: of an MLflow server or of a database.
+
+    Raises:
+        TrackingError: nothing that MLflow can use answers at `uri`; told within seconds.
+    """
+
+    def __init__(self, uri: str) -> None:
+        for name, value in _ENVIRONMENT.items():  # read when mlflow is imported
+            os.environ.setdefault(name, value)
+        self.uri = uri
+        with told(uri):
+            _probe(uri)
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=uri)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with told(self.uri):
+                return method(*args, **kwargs)
+
+        return call
+
+
+def redact(text: str) -> str:
+    """`text` with the user and password of every URI in it hidden."""
+    without_user = re.sub(r"://\S*@", "://***@", text)  # greedy: a password may hold any sign, '@' and '/' too
+    return re.sub(r"([?&](?:password|user)=)[^&\s]*", r"\1***", without_user)
+
+
+@contextmanager
+def told(uri: str) -> Iterator[None]:
+    """Turn what MLflow at `uri` raises into a TrackingError. The cause is cut off: it may hold the password."""
+    try:
+        yield
+    except LarpoError:
+        raise
+    except Exception as error:
+        if not isinstance(error, _refusals()):
+            raise
+        raise TrackingError(f"MLflow at {redact(uri)}: {one_line(error)}", remedy=_remedy(error)) from None
+
+
+def _probe(uri: str) -> None:
+    """Ask once whether anything answers: MLflow itself would go on asking for minutes."""
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if scheme in ("http", "https"):
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        http_request(get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_PROBE_TIMEOUT_S)
+    elif scheme in ("sqlite", "postgresql", "mysql", "mssql"):
+        import sqlalchemy
+
+        sqlalchemy.inspect(sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool))
+    elif scheme != "databricks":
+        raise TrackingError(
+            f"MLflow cannot keep runs at '{redact(uri)}'",
+            remedy=f"Set {_SETTINGS} to http(s)://..., sqlite:///... or postgresql://..., or leave both out",
+        )
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What MLflow, its databases and its artifact stores raise when they refuse."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # ValueError: a port that is no number
+    return (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError, Boto3Error, BotoCoreError, ClientError)
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"Install the database driver that {_SETTINGS} names"
+    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+        return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    return f"Check {_SETTINGS}, and that the server runs; with both left out, runs are kept in the run's own directory"
+
+
+def one_line(error: BaseException) -> str:
+    """An error in at most 500 characters, without credentials."""
+    text = redact(" ".join(str(error).split())) or type(error).__name__
+    if not isinstance(error, LarpoError) and str(error):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= _ERROR_LENGTH else text[:_ERROR_LENGTH] + "..."

@@ -1,0 +1,83 @@
+"""Lists and demonstrations to token ids, with every row that does not fit counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from larpo_lib.config import TrainingConfig
+from larpo_lib.policies.chat import prompt_ids, response_ids
+from larpo_lib.schemas import STOP
+from larpo_lib.tables import Row
+
+
+@dataclass(frozen=True)
+class EncodedList:
+    """A prompt and its responses as token ids, best first, with their rewards."""
+
+    prompt_id: str
+    prompt: list[int]
+    responses: list[list[int]]
+    rewards: list[float]
+
+
+@dataclass
+class EncodeCounts:
+    """What became of the rows."""
+
+    prompts_too_long_dropped: int = 0
+    responses_too_long_dropped: int = 0
+    lists_without_preference_dropped: int = 0
+
+
+def encode_lists(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainingConfig, end_of_turn: int
+) -> tuple[list[EncodedList], EncodeCounts]:
+    """Encode training lists.
+
+    Responses keep the token ids they were sampled as; text-only ones are tokenized here. A response too long for
+    `max_tokens` leaves its list, and a list left with no two different rewards has nothing to teach.
+    """
+    counts = EncodeCounts()
+    encoded = []
+    for row in rows:
+        prompt = prompt_ids(tokenizer, row["messages"])
+        if len(prompt) > config.max_prompt_tokens:
+            counts.prompts_too_long_dropped += 1
+            continue
+        responses, rewards = [], []
+        for text, sampled, reward, finish in zip(
+            row["responses"], row["token_ids"], row["rewards"], row["finish_reasons"], strict=True
+        ):
+            ids = sampled if sampled is not None else response_ids(tokenizer, text, finish, end_of_turn)
+            if not ids or len(prompt) + len(ids) > config.max_tokens:
+                counts.responses_too_long_dropped += 1
+                continue
+            responses.append(ids)
+            rewards.append(reward)
+        if len(set(rewards)) < 2:
+            counts.lists_without_preference_dropped += 1
+            continue
+        encoded.append(EncodedList(row["prompt_id"], prompt, responses, rewards))
+    return encoded, counts
+
+
+def encode_demonstrations(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainingConfig, end_of_turn: int
+) -> tuple[list[EncodedList], EncodeCounts]:
+    """Encode demonstrations, each as a list of one response."""
+    counts = EncodeCounts()
+    encoded = []
+    for row in rows:
+        prompt = prompt_ids(tokenizer, row["messages"])
+        if len(prompt) > config.max_prompt_tokens:
+            counts.prompts_too_long_dropped += 1
+            continue
+        response = response_ids(tokenizer, row["response"], STOP, end_of_turn)
+        if len(prompt) + len(response) > config.max_tokens:
+            counts.responses_too_long_dropped += 1
+            continue
+        encoded.append(EncodedList(row["prompt_id"], prompt, [response], [0.0]))
+    return encoded, counts

@@ -1,0 +1,239 @@
+"""Runs and the registry against a real MLflow server; its database is PostgreSQL where there is one to start."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from larpo_lib.artifacts import digest
+from larpo_lib.config import LarpoConfig, PromoteConfig, TrackingConfig
+from larpo_lib.errors import TrackingError
+from larpo_lib.registry import Registry
+from larpo_lib.steps import promote
+from larpo_lib.tables import write_table
+from larpo_lib.tracking import Tracker
+
+MODEL = "served-policy"
+CONFIG = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
+
+# A process that is in the middle of a step when it is killed.
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from larpo_lib.config import LarpoConfig, TrackingConfig
+from larpo_lib.tracking import Tracker
+tracker = Tracker(TrackingConfig(uri=sys.argv[1]), Path(sys.argv[2]))
+with tracker.run("killed", "key-of-killed", LarpoConfig.model_validate({CONFIG!r})) as run:
+    with tracker.step("sample", 0) as step:
+        step.log_metrics({{"responses": 8}})
+    with tracker.step("train", 0) as step:
+        step.log_curve([{{"step": 1, "loss": 0.5}}])
+        print(run.run_id, step.run_id, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def postgres_programs() -> Path | None:
+    found = shutil.which("initdb")
+    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return folders[-1] if folders else None
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str]:
+    """The URI of an empty database."""
+    programs = postgres_programs()
+    if programs is None or importlib.util.find_spec("psycopg2") is None:
+        yield f"sqlite:///{folder / 'mlflow.db'}"
+        return
+    data, port = Path(tempfile.mkdtemp(prefix="larpo-postgres-")), free_port()
+    as_owner: list[str] = []
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(data, "postgres")
+        as_owner = ["su", "postgres", "-c"]
+
+    def run(command: str) -> None:
+        subprocess.run([*(as_owner or ["sh", "-c"]), command], check=True, cwd=data, stdout=subprocess.DEVNULL)
+
+    try:
+        run(f"{programs}/initdb -D {data}/db -U larpo -A trust --no-sync -E UTF8 --locale=C.UTF-8")
+        settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
+        run(f"{programs}/pg_ctl -w -D {data}/db -l {data}/log -o '{settings}' start")
+        try:
+            yield f"postgresql+psycopg2://larpo:hunter2@127.0.0.1:{port}/postgres"
+        finally:
+            run(f"{programs}/pg_ctl -D {data}/db -m immediate stop")
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment, cwd=folder
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail(f"the MLflow server did not start:\n{log.read_text('utf-8')[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with database(folder) as backend, mlflow_server(backend, folder) as uri:
+        yield uri
+
+
+@pytest.fixture(autouse=True)
+def no_outer_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+
+
+def reader(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def evaluation(folder: Path, reward: float) -> Path:
+    folder.mkdir()
+    rows = [
+        {
+            "prompt_id": f"p{number}",
+            "candidate_id": f"c{number}",
+            "iteration": 0,
+            "sample_index": 0,
+            "temperature": 1.0,
+            "response": "text",
+            "finish_reason": "stop",
+            "policy": "policy",
+            "reranker": "verifier",
+            "reward": reward,
+            "rank": 1,
+        }
+        for number in range(10)
+    ]
+    write_table(folder / "evaluated.parquet", "evaluated", rows)
+    return folder
+
+
+def policy(folder: Path, weights: bytes) -> Path:
+    (folder / "shards").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "shards" / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_a_killed_run_is_taken_up_again_by_the_next_process(server: str, tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, server, tmp_path], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_id, step_id = killed.stdout.split()
+    client = reader(server)
+    assert {client.get_run(run).info.status for run in (run_id, step_id)} == {"RUNNING"}
+
+    tracker = Tracker(TrackingConfig(uri=server), tmp_path)
+    with tracker.run("killed", "key-of-killed", LarpoConfig.model_validate(CONFIG)) as run:
+        with tracker.step("sample", 0) as step:
+            assert step.finished
+        with tracker.step("train", 0) as step:
+            assert (run.run_id, step.run_id, step.finished) == (run_id, step_id, False)
+            step.log_curve([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
+            step.log_artifacts(policy(tmp_path / "uploaded", b"w"))
+    history = [(point.step, point.value) for point in client.get_metric_history(step_id, "loss")]
+    assert history == [(1, 0.5), (2, 0.25)]
+    assert {client.get_run(run).info.status for run in (run_id, step_id)} == {"FINISHED"}
+    assert client.get_run(run_id).data.params["sample.k"] == "10"
+    assert [file.path for file in client.list_artifacts(run_id)] == ["config.json"]
+    assert {file.path for file in client.list_artifacts(step_id)} == {"config.json", "shards"}
+    assert not list(tmp_path.glob("mlflow.db"))
+
+
+def test_a_policy_goes_through_the_gate_comes_back_the_same_and_is_rolled_back(server: str, tmp_path: Path) -> None:
+    tracker = Tracker(TrackingConfig(uri=server), tmp_path / "store")
+    sources = {name: policy(tmp_path / name, name.encode() * 100_000) for name in ("first", "second")}
+    outcomes = []
+    with tracker.run("demo", "key-of-demo", LarpoConfig.model_validate(CONFIG)):
+        for iteration, (name, reward) in enumerate((("first", 0.25), ("second", 0.75))):
+            with tracker.step("promote", iteration) as step:
+                metrics = promote.run(
+                    PromoteConfig(model_name=MODEL),
+                    policy=sources[name],
+                    evaluation=evaluation(tmp_path / f"evaluation-{name}", reward),
+                    baseline=None,
+                    promotion=tmp_path / f"promotion-{name}",
+                    registry=Registry(tracker.uri, step.run_id),
+                )
+                step.log_metrics(metrics)
+                outcomes.append((metrics["promoted"], metrics["difference"], step.run_id))
+    assert [outcome[:2] for outcome in outcomes] == [(1, None), (1, 0.5)]
+    client = reader(server)
+    champion = client.get_model_version_by_alias(MODEL, "champion")
+    assert champion.run_id == outcomes[1][2]
+    assert client.get_run(champion.run_id).data.metrics == {
+        "promoted": 1,
+        "probability": 1,
+        "difference": 0.5,
+        "prompts": 10,
+    }
+
+    registry = Registry(server)
+    fetched = registry.download(f"models:/{MODEL}@champion", tmp_path / "fetched")
+    assert digest(fetched) == digest(sources["second"])
+    assert registry.rollback(MODEL) == (2, 1)
+    before = registry.download(f"models:/{MODEL}@champion", tmp_path / "before")
+    assert digest(before) == digest(sources["first"])
+
+
+def test_what_the_server_refuses_is_told_in_one_line_without_the_password(server: str, tmp_path: Path) -> None:
+    tracker = Tracker(TrackingConfig(uri=server.replace("//", "//me:hunter2@")), tmp_path)
+    with (
+        tracker.run("demo", "key-of-refused", LarpoConfig.model_validate(CONFIG)),
+        tracker.step("evaluate", 0) as step,
+        pytest.raises(TrackingError, match="pass@8") as raised,
+    ):
+        step.log_metrics({"pass@8": 0.5})
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)

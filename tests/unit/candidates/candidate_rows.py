@@ -1,0 +1,122 @@
+"""Ranked candidates for the tests of larpo_lib.candidates: by hand, drawn by hypothesis, and published ones."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from larpo_lib.config import (
+    BestWorstConfig,
+    ListsConfig,
+    NegativesConfig,
+    OneVsRestConfig,
+    TopBottomConfig,
+    WholeListConfig,
+)
+from larpo_lib.schemas import PromptRow, RankedRow, candidate_id
+
+PROMPT_IDS = ["p0", "p1", "p2", "p3"]
+TEXTS = {"p0": "add two apples", "p1": "two pears", "p2": "sort a list", "p3": "???"}
+
+
+def prompt(prompt_id: str, text: str | None = None) -> PromptRow:
+    content = TEXTS[prompt_id] if text is None else text
+    return {
+        "prompt_id": prompt_id,
+        "messages": [{"role": "user", "content": content}],
+        "reference": None,
+        "source": "test",
+    }
+
+
+PROMPTS = [prompt(prompt_id) for prompt_id in PROMPT_IDS]
+
+
+def ranked(
+    prompt_id: str,
+    response: str,
+    reward: float,
+    *,
+    iteration: int = 0,
+    sample_index: int = 0,
+    temperature: float | None = 1.0,
+) -> RankedRow:
+    """One row; its rank is wrong on purpose, because merging must recompute it."""
+    return {
+        "prompt_id": prompt_id,
+        "candidate_id": candidate_id(prompt_id, response),
+        "iteration": iteration,
+        "sample_index": sample_index,
+        "temperature": temperature,
+        "response": response,
+        "token_ids": [len(response), sample_index],
+        "num_tokens": 2,
+        "finish_reason": "length" if response == "c" else "stop",
+        "policy": "policy",
+        "reranker": "test",
+        "reward": reward,
+        "rank": 99,
+    }
+
+
+def candidates(prompt_id: str, rewards: dict[str, float]) -> list[RankedRow]:
+    return [
+        ranked(prompt_id, response, reward, sample_index=index)
+        for index, (response, reward) in enumerate(rewards.items())
+    ]
+
+
+@st.composite
+def iterations(draw: st.DrawFn, iteration: int = 0) -> list[RankedRow]:
+    """One iteration's rows: few texts and few rewards, so that duplicates and ties are common."""
+    rows = []
+    for prompt_id in PROMPT_IDS:
+        samples = st.tuples(st.sampled_from("abcdef"), st.integers(-2, 2), st.sampled_from([0.7, 1.0]))
+        rows += [
+            ranked(prompt_id, text, float(reward), iteration=iteration, sample_index=index, temperature=temperature)
+            for index, (text, reward, temperature) in enumerate(draw(st.lists(samples, max_size=6)))
+        ]
+    return rows
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[RankedRow]]:
+    return [draw(iterations(iteration)) for iteration in range(draw(st.integers(1, 3)))]
+
+
+selections = st.one_of(
+    st.just(BestWorstConfig()),
+    st.builds(TopBottomConfig, top=st.integers(1, 4), bottom=st.integers(1, 4)),
+    st.just(OneVsRestConfig()),
+    st.just(WholeListConfig()),
+)
+negatives = st.builds(
+    NegativesConfig, kind=st.sampled_from(["random", "related", "hot", "cold"]), count=st.integers(1, 3)
+)
+configs = st.builds(
+    ListsConfig,
+    selection=selections,
+    memory=st.sampled_from(["current", "previous", "all"]),
+    negatives=st.none() | negatives,
+    seed=st.integers(0, 5),
+)
+
+
+def shared_data(name: str) -> Path:
+    """A published file; skips the test where it is absent."""
+    default = Path(__file__).parents[4] / "shared" / "data"
+    path = Path(os.environ.get("LARPO_SHARED_DATA", default)) / name
+    if not path.exists():
+        pytest.skip(f"published test data {name} are absent; set LARPO_SHARED_DATA to their folder")
+    return path
+
+
+def alpaca_lists() -> list[dict]:
+    """805 published lists: index, instruction, candidates (generator, response, score)."""
+    with lzma.open(shared_data("alpaca_eval/candidate_lists.jsonl.xz"), "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

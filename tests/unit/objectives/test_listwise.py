@@ -1,0 +1,172 @@
+"""List-wise objectives against the published fixture, plain-Python formulas and the Plackett-Luce model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from list_batches import REWARDS, Response, batch_of, distinct_lists, fixture, loss_and_gradient, ranked_lists
+
+from larpo_lib.objectives import OBJECTIVES
+
+BETA = 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "responses", "expected"),
+    [
+        ("contrastive", {}, (1, 2, 3, 4), 0.931),
+        ("contrastive", {}, (1, 3, 4), 0.585),
+        ("lambdarank", {}, (1, 2, 3, 4), 2.425),
+        ("lambdarank", {"reduction": "mean"}, (1, 2, 3, 4), 2.425 / 6),
+        ("lambdarank", {"top": 2}, (1, 2, 3, 4), 1.500),
+        ("lambdarank", {"top": 2, "reduction": "mean"}, (1, 2, 3, 4), 1.500 / 4),
+        ("listmle", {}, (1, 2, 3, 4), 2.031),
+        ("listmle", {"reduction": "mean"}, (1, 2, 3, 4), 2.031 / 3),
+        ("lipo_lambda", {}, (1, 2, 3, 4), 0.602),
+        ("lipo_lambda", {"reduction": "mean"}, (1, 2, 3, 4), 0.602 / 6),
+        ("rrhf", {"sft_weight": 0.0}, (1, 2, 3, 4), 2.000),
+        ("rrhf", {"sft_weight": 1.0}, (1, 2, 3, 4), 12.000),
+        ("rrhf", {"sft_weight": 0.1}, (2, 4), 2.100),
+    ],
+)
+def test_fixture_values(name: str, options: dict[str, Any], responses: tuple[int, ...], expected: float) -> None:
+    assert OBJECTIVES[name].loss(fixture(*responses), **options).item() == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("contrastive", (-0.606, 0.292, 0.216, 0.097)),
+        ("lambdarank", (-0.978, -0.250, 0.470, 0.758)),
+        ("listmle", (-0.606, -0.226, 0.264, 0.568)),
+    ],
+)
+def test_fixture_gradients(name: str, expected: tuple[float, ...]) -> None:
+    _, gradient = loss_and_gradient(name, fixture(1, 2, 3, 4), beta=BETA)
+    assert (gradient[0] / BETA).tolist() == pytest.approx(expected, abs=5.5e-4)
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _scores(responses: list[Response]) -> list[tuple[float, float]]:
+    return [(BETA * (a - b), reward) for a, b, _, reward in responses]
+
+
+def _selection_terms(responses: list[Response]) -> list[float | None]:
+    """-log of the share of each response among itself and the worse ones; None where there is no worse one."""
+    scores = _scores(responses)
+    terms: list[float | None] = []
+    for g, reward in scores:
+        worse = [other for other, other_reward in scores if other_reward < reward]
+        terms.append(math.log(1 + sum(math.exp(other - g) for other in worse)) if worse else None)
+    return terms
+
+
+def _pairs(responses: list[Response]) -> list[tuple[int, int]]:
+    rewards = [response[3] for response in responses]
+    return [(i, j) for i, better in enumerate(rewards) for j, worse in enumerate(rewards) if better > worse]
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists())
+def test_contrastive_and_listmle_are_the_plain_formula_with_ties(responses: list[Response]) -> None:
+    batch = batch_of([responses])
+    terms = _selection_terms(responses)
+    counted = [term for term in terms if term is not None]
+    assert OBJECTIVES["contrastive"].loss(batch, beta=BETA).item() == pytest.approx(terms[0] or 0.0, abs=1e-12)
+    total = OBJECTIVES["listmle"].loss(batch, beta=BETA).item()
+    assert total == pytest.approx(sum(counted), abs=1e-12)
+    mean = OBJECTIVES["listmle"].loss(batch, beta=BETA, reduction="mean").item()
+    assert mean == pytest.approx(sum(counted) / max(len(counted), 1), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists())
+def test_lambdarank_is_the_plain_formula_with_ties(responses: list[Response]) -> None:
+    batch = batch_of([responses])
+    scores = _scores(responses)
+    pairs = {(i, j): _softplus(scores[j][0] - scores[i][0]) for i, j in _pairs(responses)}
+    loss = OBJECTIVES["lambdarank"].loss
+    assert loss(batch, beta=BETA).item() == pytest.approx(sum(pairs.values()), abs=1e-11)
+    for top in (1, 2, 3):
+        across = [term for (i, j), term in pairs.items() if i < top <= j]
+        assert loss(batch, beta=BETA, top=top).item() == pytest.approx(sum(across), abs=1e-11)
+        mean = loss(batch, beta=BETA, top=top, reduction="mean").item()
+        assert mean == pytest.approx(sum(across) / max(len(across), 1), abs=1e-11)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists())
+def test_lipo_lambda_is_the_plain_formula_with_ties(responses: list[Response]) -> None:
+    scores = _scores(responses)
+    order = sorted(scores, key=lambda pair: (-pair[0], -pair[1]))
+    rank = [1 + order.index(pair) for pair in scores]
+    expected = sum(
+        (2 ** scores[i][1] - 2 ** scores[j][1])
+        * abs(1 / math.log(1 + rank[i]) - 1 / math.log(1 + rank[j]))
+        * _softplus(scores[j][0] - scores[i][0])
+        for i, j in _pairs(responses)
+    )
+    loss = OBJECTIVES["lipo_lambda"].loss(batch_of([responses]), beta=BETA)
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_lipo_lambda_can_leave_the_reference() -> None:
+    """All g are equal before the first step; the weights must not vanish there."""
+    batch = fixture(1, 2, 3, 4)
+    _, gradient = loss_and_gradient("lipo_lambda", replace(batch, reference_logps=batch.policy_logps))
+    assert gradient[0, 0].item() < 0 < gradient[0, 3].item()
+
+
+def test_lipo_lambda_passes_no_gradient_through_its_weights() -> None:
+    """With two responses the weight is a constant, |2 - 1| * |1 / ln 2 - 1 / ln 3|, and the rest is DPO."""
+    weight = 1 / math.log(2) - 1 / math.log(3)
+    dpo_loss, dpo_gradient = loss_and_gradient("dpo", fixture(1, 4))
+    loss, gradient = loss_and_gradient("lipo_lambda", fixture(1, 4))
+    torch.testing.assert_close(loss, weight * dpo_loss)
+    torch.testing.assert_close(gradient, weight * dpo_gradient)
+
+
+@settings(max_examples=15, deadline=None)
+@given(distinct_lists(min_size=2, max_size=4))
+def test_exp_of_minus_the_loss_is_a_probability(responses: list[Response]) -> None:
+    """ListMLE over the orders of a list, and contrastive over the choice of its best, sum to one (Plackett-Luce)."""
+    orders = [
+        [(a, b, n, reward) for (a, b, n, _), reward in zip(order, REWARDS, strict=False)]
+        for order in permutations(responses)
+    ]
+    probabilities = torch.exp(-OBJECTIVES["listmle"].loss(batch_of(orders), beta=BETA))
+    assert probabilities.sum().item() == pytest.approx(1)
+    chosen_best = torch.exp(-OBJECTIVES["contrastive"].loss(batch_of(orders), beta=BETA))
+    assert chosen_best.sum().item() == pytest.approx(math.factorial(len(responses) - 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(ranked_lists(min_size=2))
+def test_contrastive_is_the_first_term_of_listmle(responses: list[Response]) -> None:
+    whole, rest = batch_of([responses]), batch_of([responses[1:]])
+    first_term = OBJECTIVES["listmle"].loss(whole) - OBJECTIVES["listmle"].loss(rest)
+    torch.testing.assert_close(OBJECTIVES["contrastive"].loss(whole), first_term, rtol=0, atol=1e-11)
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(min_size=2, max_size=2))
+def test_two_responses_are_dpo(responses: list[Response]) -> None:
+    expected = loss_and_gradient("dpo", batch_of([responses]), beta=BETA)
+    for name in ("contrastive", "lambdarank", "listmle"):
+        actual = loss_and_gradient(name, batch_of([responses]), beta=BETA)
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_rrhf_does_not_train_on_a_list_without_a_preference() -> None:
+    loss, gradient = loss_and_gradient("rrhf", fixture(1, 2, rewards=(1, 1, 0, 0)))
+    assert loss.item() == 0
+    assert gradient.tolist() == [[0.0, 0.0]]

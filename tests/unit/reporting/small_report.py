@@ -1,0 +1,70 @@
+"""A report of three prompts whose every number can be worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from larpo_lib.config import EvaluateConfig, VerifierConfig
+from larpo_lib.reporting import content
+from larpo_lib.reporting.examples import choose_examples
+from larpo_lib.reporting.quality import headline, summarize
+from larpo_lib.tables import Row
+
+CONFIG = EvaluateConfig(n=2, resamples=50, verifier=VerifierConfig())
+OTHER = {"mean_tokens": 5.0, "truncated_share": 0.25, "distinct_share": 1.0}
+
+
+def row(prompt: str, index: int, reward: float, correct: bool | None, text: str = "text") -> Row:
+    """A row of the table `evaluated`; index 0 is the greedy response."""
+    return {
+        "prompt_id": prompt,
+        "sample_index": index,
+        "temperature": 1.0 if index else 0.0,
+        "response": text,
+        "num_tokens": 5,
+        "finish_reason": "stop",
+        "reward": reward,
+        "correct": correct,
+    }
+
+
+def rows(values: dict[str, list[float]], *, judged: bool = True) -> list[Row]:
+    """Rows with the given rewards, the greedy one first; a reward of at least 0.5 is right."""
+    return [
+        row(prompt, index, reward, reward >= 0.5 if judged else None, f"{prompt}, {index}")
+        for prompt, rewards in values.items()
+        for index, reward in enumerate(rewards)
+    ]
+
+
+BEFORE = {"a": [0.0, 0.0, 1.0], "b": [1.0, 0.0, 0.0], "c": [0.0, 0.0, 0.0]}
+AFTER = {"a": [1.0, 1.0, 1.0], "b": [0.0, 0.0, 1.0], "c": [0.0, 0.0, 1.0]}
+
+
+def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
+    """The report of `BEFORE` and `AFTER`, with any field changed."""
+    before, after = rows(BEFORE, judged=judged), rows(AFTER, judged=judged)
+    qualities = [summarize(i, CONFIG, OTHER, part, judged=judged) for i, part in enumerate((before, after))]
+    prompts = {
+        name: {"messages": [{"role": "user", "content": f"question {name}"}], "reference": "42"} for name in BEFORE
+    }
+    examples, outcomes = choose_examples(prompts, before, after, 3)
+    report = content.Report(
+        title="A run",
+        confidence=0.95,
+        headline=headline(qualities[0], qualities[1], CONFIG, judged=judged),
+        qualities=qualities,
+        judged=judged,
+        prompts=3,
+        lists=[content.ListStatistics(1, 30, 0.4, 0.2, 7, 3.5, 0.75, 0.125)],
+        histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],
+        examples=examples,
+        outcomes=outcomes,
+        drop_columns=["start", "iteration 1"],
+        drops=[content.Drop("build_lists", "duplicates dropped", (None, 0))],
+        settings=[content.Setting("train", [("learning_rate", "5e-07")])],
+        versions=[("larpo", "0.1.0")],
+        promotion=None,
+    )
+    return replace(report, **changes)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import torch
+
+from larpo_lib.objectives import ListBatch
+from larpo_lib.reporting import content
+from larpo_lib.training.metrics import batch_metrics
+
+
+def test_every_count_of_a_drop_is_found_and_zeros_are_kept():
+    parts = [
+        ("prepare.prompts", 0, {"prompts": 9, "over_limit_dropped": 0}),
+        ("sample", 1, {"prompts_too_long_dropped": 2, "distinct_share": 0.5}),
+        ("build_lists", 1, {"duplicates_dropped": 12, "prompts_without_candidates": 0}),
+        ("sample", 2, {"prompts_too_long_dropped": 0}),
+        ("build_lists", 2, {"duplicates_dropped": 30, "prompts_without_candidates": 1}),
+    ]
+    assert content.drops(parts, 3) == [
+        content.Drop("prepare.prompts", "over limit dropped", (0, None, None)),
+        content.Drop("sample", "prompts too long dropped", (None, 2, 0)),
+        content.Drop("build_lists", "duplicates dropped", (None, 12, 30)),
+        content.Drop("build_lists", "prompts without candidates", (None, 0, 1)),
+    ]
+
+
+def test_settings_shared_by_all_iterations_stand_once():
+    def train(rate):
+        return {"step": "train", "config": {"learning_rate": rate, "model": {"dtype": "auto"}, "max_steps": None}}
+
+    shared = content.settings([("iteration 1", train(0.1)), ("iteration 2", train(0.1))])
+    assert shared == [
+        content.Setting("train", (("learning_rate", "0.1"), ("model.dtype", "auto"), ("max_steps", "none")))
+    ]
+    differing = content.settings([("iteration 1", train(0.1)), ("iteration 2", train(0.2))])
+    assert [setting.step for setting in differing] == ["train (iteration 1)", "train (iteration 2)"]
+
+
+def test_settings_do_not_tell_where_files_lay():
+    manifest = {"step": "prepare.prompts", "config": {"source": "/home/somebody/secret/problems.jsonl"}}
+    assert content.settings([("start", manifest)])[0].values == (("source", "…/problems.jsonl"),)
+
+
+def test_drawn_series_are_the_ones_that_training_logs():
+    ones = torch.ones(1, 2)
+    logged = batch_metrics(ListBatch(ones, ones, ones, ones, torch.ones(1, 2, dtype=torch.bool)))
+    assert set(content.HISTORY_SERIES) - {"loss", "grad_norm"} <= logged.keys()
+
+
+def test_a_series_that_was_not_logged_is_empty_values():
+    found = content.history([{"loss": 1.0}, {"loss": 0.5, "kl": 0.1}])
+    assert found["loss"] == [1.0, 0.5]
+    assert found["kl"] == [None, 0.1]
+    assert found["margin"] == [None, None]

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from reporting.small_report import small_report
+
+from larpo_lib.reporting.content import Drop, Setting
+from larpo_lib.reporting.examples import Text
+from larpo_lib.reporting.figures import panels
+from larpo_lib.reporting.page import render
+
+VOID = {"meta", "br"}
+HOSTILE = "</div></style><script>alert('x')</script><img src=http://evil/ onerror=alert(1)>{{ 7 * 7 }} &amp; <b>"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page whose tags must nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        self.text += " "
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+    def words(self):
+        return " ".join(self.text.split())
+
+
+def page(report, *, figures=False):
+    return Page(render(report, panels(report) if figures else {"quality": [], "retrieval": [], "training": []}))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return page(small_report(), figures=True)
+
+
+def test_page_needs_nothing_from_anywhere(whole):
+    assert whole.tags["svg"] == 10
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(whole.tags)
+    assert all(value.startswith("#") for name, value in whole.attributes if name in ("href", "xlink:href", "src"))
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in whole.attributes
+
+
+def test_ids_are_unique(whole):
+    ids = [value for name, value in whole.attributes if name == "id"]
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_headline_tells_first_last_and_paired_change(whole):
+    assert "Mean reward 0.167 → 0.667 +0.500 (+0.500 to +0.500)" in whole.words()
+    assert "Accuracy 0.167 → 0.667 +0.500" in whole.words()
+    assert "Pass@2 0.333 → 1.000 +0.667" in whole.words()
+
+
+def test_examples_show_both_sides(whole):
+    words = whole.words()
+    assert "Of 3 prompts the greedy response of iteration 1 is better than the start's for 1, worse for 1" in words
+    assert "Prompt 1 ▲ better reference: 42 question a start greedy ✗ wrong reward 0.000 5 tokens a, 0" in words
+    assert "iteration 1 greedy ✓ right reward 1.000 5 tokens a, 0 sampled ✓ right" in words
+    assert "Prompt 2 ▼ worse" in words
+
+
+def test_lists_drops_and_settings_are_told():
+    report = small_report(drops=[Drop("build_lists", "duplicates dropped", (None, 0, 1234))])
+    words = page(replace(report, drop_columns=["start", "iteration 1", "iteration 2"])).words()
+    assert "1 30 0.400 ± 0.200 7 3.500 0.750 12.5 %" in words.replace("\u2009", " ")
+    assert "build_lists duplicates dropped \N{EN DASH} 0 1,234" in words
+    assert "train learning_rate 5e-07" in words
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_gate_is_told_with_its_reason(promoted):
+    gate = {
+        "promoted": promoted,
+        "policy": "iteration 1",
+        "model_name": "my-policy",
+        "version": 4,
+        "alias": "champion" if promoted else "challenger",
+        "metric": "greedy_accuracy",
+        "reason": "beats version 3 or not",
+    }
+    words = page(small_report(promotion=gate)).words()
+    verdict = "✓ Promoted" if promoted else "✗ Not promoted"
+    assert f"{verdict}: iteration 1 is my-policy version 4, now {gate['alias']}" in words
+    assert "By greedy accuracy: beats version 3 or not." in words
+
+
+def test_run_without_gate_verifier_examples_or_drops():
+    report = small_report(judged=False, examples=[], drops=[], settings=[], versions=[])
+    words = page(report, figures=True).words()
+    assert "No promotion gate" in words
+    assert "ccuracy" not in words.replace("Ranking accuracy", "")
+    assert "Responses before and after" not in words
+    assert "No step reports any count of dropped rows" in words
+
+
+def test_hostile_text_stays_text():
+    report = small_report()
+    example = report.examples[0]
+    answer = replace(example.after[0], text=Text(HOSTILE, 0))
+    hostile = replace(example, messages=[("user", Text(HOSTILE, 0)), (HOSTILE, Text("", 0))], reference=HOSTILE)
+    report = replace(
+        report,
+        title=HOSTILE,
+        examples=[replace(hostile, after=[answer])],
+        drops=[Drop(HOSTILE, HOSTILE, (0, 0))],
+        settings=[Setting(HOSTILE, [(HOSTILE, HOSTILE)])],
+        versions=[(HOSTILE, HOSTILE)],
+    )
+    found = page(report)
+    assert not {"script", "img"} & set(found.tags)
+    # title twice, prompt, role, reference, response, drop's step and reason, setting's three, versions' two
+    assert found.text.count(HOSTILE) == 13
+
+
+def test_long_texts_are_boxed_and_say_what_is_missing():
+    report = small_report()
+    answer = replace(report.examples[0].before[0], text=Text("long " * 800, 12345))
+    found = page(replace(report, examples=[replace(report.examples[0], before=[answer])]))
+    assert ("class", "text long") in found.attributes
+    assert "Cut here: 12,345 more characters." in found.words()
+
+
+def test_rendering_twice_gives_the_same_text():
+    assert render(small_report(), panels(small_report())) == render(small_report(), panels(small_report()))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reporting.small_report import AFTER, BEFORE, CONFIG, OTHER, rows
+from scipy.stats import bootstrap
+
+from larpo_lib.config import EvaluateConfig
+from larpo_lib.reporting.quality import headline, summarize
+
+
+def of(values, *, judged=True, config=CONFIG):
+    return summarize(1, config, OTHER, rows(values, judged=judged), judged=judged)
+
+
+def test_sampled_and_greedy_responses_are_told_apart():
+    quality = of(BEFORE)
+    assert quality.reward.value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert quality.accuracy.value == pytest.approx(1 / 6)
+    assert quality.greedy_reward.value == quality.greedy_accuracy.value == pytest.approx(1 / 3)
+    assert quality.rewards == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_curve_is_pass_at_n():
+    quality = of(AFTER)
+    # one draw is right in 1, 1/2 and 1/2 of the cases; of two draws one always is
+    assert [point.value for point in quality.curve] == pytest.approx([2 / 3, 1.0])
+
+
+def test_curve_without_a_verifier_is_the_best_reward_of_n():
+    quality = of({"a": [0.0, 0.25, 0.75], "b": [0.0, 0.5, 0.0]}, judged=False)
+    assert [point.value for point in quality.curve] == pytest.approx([(0.5 + 0.25) / 2, (0.75 + 0.5) / 2])
+    assert quality.accuracy.value is None
+    assert quality.greedy_accuracy.value is None
+
+
+def test_curve_ends_where_a_prompt_has_no_more_responses():
+    assert len(of({"a": [0.0, 1.0, 1.0, 1.0], "b": [0.0, 1.0]}).curve) == 1
+
+
+def test_differences_pair_the_prompts():
+    changes = {c.name: c for c in headline(of(BEFORE), of(AFTER), CONFIG, judged=True)}
+    assert list(changes) == ["Accuracy", "Mean reward", "Greedy accuracy", "Pass@2"]
+    assert changes["Mean reward"].difference.by_prompt == {"a": 0.5, "b": 0.5, "c": 0.5}
+    # every prompt gained the same, so the paired interval has no width although the two levels' intervals do
+    assert changes["Mean reward"].difference.low == changes["Mean reward"].difference.high == 0.5
+    assert changes["Greedy accuracy"].difference.value == pytest.approx(0.0)
+
+
+def test_intervals_agree_with_scipy():
+    random = np.random.default_rng(0)
+    first = {str(i): [0.0, float(v)] for i, v in enumerate(random.random(80))}
+    last = {str(i): [0.0, float(v)] for i, v in enumerate(random.random(80))}
+    config = EvaluateConfig(n=1, resamples=4000, confidence=0.9)
+    before, after = (of(values, judged=False, config=config) for values in (first, last))
+    difference = headline(before, after, config, judged=False)[0].difference
+    paired = [last[k][1] - first[k][1] for k in first]
+    ours = (difference.low, difference.high)
+    theirs = bootstrap((paired,), np.mean, n_resamples=4000, confidence_level=0.9, method="percentile", rng=1)
+    assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.006)
+
+
+def test_without_a_verifier_the_headline_speaks_of_rewards():
+    changes = headline(of(BEFORE, judged=False), of(AFTER, judged=False), CONFIG, judged=False)
+    assert [change.name for change in changes] == ["Mean reward", "Greedy reward", "Best of 2"]

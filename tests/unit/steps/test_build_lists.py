@@ -1,0 +1,160 @@
+import json
+import math
+
+import pytest
+
+from larpo_lib import artifacts, tables
+from larpo_lib.config import BestWorstConfig, ListsConfig, NegativesConfig, WholeListConfig
+from larpo_lib.errors import ArtifactError, DataError, LarpoError
+from larpo_lib.schemas import candidate_id
+from larpo_lib.steps import build_lists
+
+PAIRS = ListsConfig(selection=BestWorstConfig())
+
+
+def _candidate(prompt_id, response, reward, **other):
+    row = {
+        "prompt_id": prompt_id,
+        "candidate_id": candidate_id(prompt_id, response),
+        "iteration": 0,
+        "sample_index": 0,
+        "temperature": 1.0,
+        "response": response,
+        "token_ids": [1, 2],
+        "num_tokens": 2,
+        "finish_reason": "stop",
+        "policy": "policy",
+        "reranker": "verifier",
+        "reward": reward,
+        "rank": 1,
+    }
+    return row | other
+
+
+GOOD = [_candidate("p0", "a", 1.0), _candidate("p0", "b", 0.0, sample_index=1, token_ids=None)]
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts"
+    path.mkdir()
+    rows = [
+        {"prompt_id": key, "messages": [{"role": "user", "content": key}], "reference": None, "source": "test"}
+        for key in ("p0", "p1")
+    ]
+    tables.write_table(path / "prompts.parquet", "prompts", rows)
+    return path
+
+
+@pytest.fixture
+def ranked(tmp_path):
+    def write(name, rows):
+        path = tmp_path / name
+        path.mkdir()
+        tables.write_table(path / "ranked.parquet", "ranked", rows)
+        return path
+
+    return write
+
+
+def test_lists_are_published_with_their_metrics(tmp_path, prompts, ranked):
+    lists = tmp_path / "lists"
+    metrics = build_lists.run(PAIRS, prompts=prompts, ranked=[ranked("r", GOOD)], lists=lists)
+    [row] = tables.read_table(lists, "lists")
+    assert row["responses"] == ["a", "b"]
+    assert row["token_ids"] == [[1, 2], None]
+    assert row["messages"] == [{"role": "user", "content": "p0"}]
+    assert metrics["lists"] == metrics["prompts_without_candidates"] == 1
+    assert json.loads((lists / "metrics.json").read_text()) == metrics
+    artifacts.verify(lists)
+
+
+def test_the_current_iteration_is_the_last_one(tmp_path, prompts, ranked):
+    first = ranked("r0", GOOD)
+    second = ranked("r1", [_candidate("p0", "c", 2.0, iteration=1), _candidate("p0", "d", 1.5, iteration=1)])
+    responses = {}
+    for memory in ("current", "all"):
+        config = ListsConfig(selection=WholeListConfig(), memory=memory)
+        build_lists.run(config, prompts=prompts, ranked=[first, second], lists=tmp_path / memory)
+        [row] = tables.read_table(tmp_path / memory, "lists")
+        responses[memory] = row["responses"]
+    assert responses == {"current": ["c", "d"], "all": ["c", "d", "a", "b"]}
+
+
+def test_the_order_of_rows_changes_no_byte_of_the_lists(tmp_path, prompts, ranked):
+    other = [_candidate("p1", "x", 0.5), _candidate("p1", "y", 0.25, sample_index=1)]
+    config = ListsConfig(negatives=NegativesConfig(kind="random"))
+    written = []
+    for name, rows in (("one", GOOD + other), ("two", (GOOD + other)[::-1])):
+        build_lists.run(config, prompts=prompts, ranked=[ranked(f"r-{name}", rows)], lists=tmp_path / name)
+        written.append((tmp_path / name / "lists.parquet").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_a_finished_step_is_not_done_again(tmp_path, prompts, ranked, monkeypatch):
+    source = ranked("r", GOOD)
+    metrics = build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists")
+    monkeypatch.setattr(build_lists, "build", lambda *_: pytest.fail("was built again"))
+    assert build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists") == metrics
+    with pytest.raises(ArtifactError, match="memory"):
+        build_lists.run(
+            PAIRS.model_copy(update={"memory": "current"}), prompts=prompts, ranked=[source], lists=tmp_path / "lists"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"reward": math.nan}, "field 'reward': nan is not a finite number"),
+        ({"reward": -math.inf}, "field 'reward': -inf is not a finite number"),
+        ({"prompt_id": "p7"}, "field 'prompt_id': prompt p7 is not among the prompts"),
+        ({"temperature": None}, "field 'temperature': is null"),
+        ({"reranker": "classifier"}, "field 'reranker': rewards of 'classifier' cannot be ranked together"),
+    ],
+)
+def test_bad_rows_are_refused_by_name(tmp_path, prompts, ranked, change, problem):
+    config = ListsConfig(negatives=NegativesConfig(kind="hot"))
+    source = ranked("bad", [*GOOD, _candidate("p0", "c", 0.5) | change])
+    with pytest.raises(DataError, match=f"bad, row 2, {problem}") as caught:
+        build_lists.run(config, prompts=prompts, ranked=[source], lists=tmp_path / "lists")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "lists").exists()
+
+
+def test_iterations_out_of_order_are_refused(tmp_path, prompts, ranked):
+    later = ranked("later", [row | {"iteration": 1} for row in GOOD])
+    earlier = ranked("earlier", GOOD)
+    with pytest.raises(DataError, match=r"earlier, field 'iteration': iteration 0 stands after iteration 1"):
+        build_lists.run(PAIRS, prompts=prompts, ranked=[later, earlier], lists=tmp_path / "lists")
+
+
+def test_rewards_of_different_rerankers_are_mixed_only_when_remembered(tmp_path, prompts, ranked):
+    history = [
+        ranked("older", [row | {"reranker": "other"} for row in GOOD]),
+        ranked("old", [row | {"reranker": "other", "iteration": 1} for row in GOOD]),
+        ranked("new", [row | {"iteration": 2} for row in GOOD]),
+    ]
+    previous = PAIRS.model_copy(update={"memory": "previous"})
+    with pytest.raises(DataError, match=r"new, row 0, field 'reranker'"):
+        build_lists.run(previous, prompts=prompts, ranked=history, lists=tmp_path / "lists")
+    current = PAIRS.model_copy(update={"memory": "current"})
+    assert build_lists.run(current, prompts=prompts, ranked=history, lists=tmp_path / "lists")["lists"] == 1
+
+
+def test_a_prompt_that_is_there_twice_is_refused(tmp_path, prompts, ranked):
+    rows = tables.read_table(prompts, "prompts")
+    tables.write_table(prompts / "prompts.parquet", "prompts", [*rows, rows[0]])
+    with pytest.raises(DataError, match=r"prompts, row 2, field 'prompt_id': prompt p0 is there twice"):
+        build_lists.run(PAIRS, prompts=prompts, ranked=[ranked("r", GOOD)], lists=tmp_path / "lists")
+
+
+def test_no_list_left_is_refused_with_the_reasons(tmp_path, prompts, ranked):
+    source = ranked("r", [_candidate("p0", "a", 1.0), _candidate("p0", "b", 1.0, sample_index=1)])
+    with pytest.raises(LarpoError, match=r"of 2 prompts no list is left: 1 have no candidates.* 1 equal rewards only"):
+        build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists")
+    assert not (tmp_path / "lists").exists()
+
+
+def test_nothing_ranked_is_refused(tmp_path, prompts):
+    with pytest.raises(LarpoError, match="no ranked candidates"):
+        build_lists.run(PAIRS, prompts=prompts, ranked=[], lists=tmp_path / "lists")

@@ -1,0 +1,285 @@
+"""Runs are read back with MLflow's own client."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from larpo_lib.config import LarpoConfig, TrackingConfig
+from larpo_lib.errors import TrackingError
+from larpo_lib.tracking import Client, Tracker, redact, resolve_uri
+
+KEY = "4f2a"
+
+
+@pytest.fixture
+def config() -> LarpoConfig:
+    return LarpoConfig.model_validate({"policy": "models/base", "prepare": {"source": "prompts.jsonl"}})
+
+
+@pytest.fixture
+def tracker(mlflow_store: Path) -> Tracker:
+    return Tracker(TrackingConfig(), mlflow_store)
+
+
+def reader(tracker: Tracker) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracker.uri)
+
+
+def children(tracker: Tracker, parent: str) -> list[Any]:
+    client = reader(tracker)
+    experiment = client.get_run(parent).info.experiment_id
+    return list(client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", order_by=["start_time ASC"]))
+
+
+def test_the_place_is_the_setting_then_the_environment_then_the_runs_own_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment")
+    assert resolve_uri(TrackingConfig(uri="http://setting"), tmp_path) == "http://setting"
+    assert resolve_uri(TrackingConfig(), tmp_path) == "http://environment"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert resolve_uri(TrackingConfig(), tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_run_holds_its_parameters_its_config_and_a_nested_run_for_each_step(
+    tracker: Tracker, config: LarpoConfig, mlflow_store: Path
+) -> None:
+    with tracker.run("demo", KEY, config) as run:
+        with tracker.step("prepare", None):
+            pass
+        with tracker.step("train", 1) as step:
+            step.log_metrics({"lists": 12, "loss": 0.25, "accuracy": None})
+    client = reader(tracker)
+    parent = client.get_run(run.run_id)
+    assert (parent.info.run_name, parent.info.status) == ("demo", "FINISHED")
+    assert parent.data.params["policy"] == "models/base"
+    assert parent.data.params["sample.sampler.type"] == "hf"
+    assert parent.data.params["sample.k"] == "10"
+    assert parent.data.params["lists.negatives"] == "null"
+    logged = client.download_artifacts(run.run_id, "config.json")
+    assert LarpoConfig.model_validate_json(Path(logged).read_text("utf-8")) == config
+    assert list((mlflow_store / "artifacts").rglob("config.json"))
+    first, second = children(tracker, run.run_id)
+    assert (first.data.tags["larpo.step"], first.data.tags["larpo.iteration"]) == ("prepare", "none")
+    assert (second.data.tags["larpo.step"], second.data.tags["larpo.iteration"]) == ("train", "1")
+    assert second.data.metrics == {"lists": 12.0, "loss": 0.25}
+    assert [first.info.status, second.info.status] == ["FINISHED", "FINISHED"]
+
+
+def test_a_parameter_longer_than_mlflow_takes_is_cut(tracker: Tracker, config: LarpoConfig) -> None:
+    long = config.model_copy(update={"policy": "x" * 20_000})
+    with tracker.run("demo", KEY, long) as run:
+        pass
+    assert set(reader(tracker).get_run(run.run_id).data.params["policy"]) == {"x"}
+
+
+def test_curves_keep_their_steps_and_logging_twice_is_logging_once(tracker: Tracker, config: LarpoConfig) -> None:
+    rows: list[dict[str, float | None]] = [
+        {"step": 10, "loss": 0.7},
+        {"step": 20, "loss": 0.5, "learning_rate": 1e-6, "reward": None},
+    ]
+    with tracker.run("demo", KEY, config), tracker.step("train", 0) as step:
+        step.log_curve(rows)
+        step.log_curve(rows)
+    client = reader(tracker)
+    assert [(p.step, p.value) for p in client.get_metric_history(step.run_id, "loss")] == [(10, 0.7), (20, 0.5)]
+    assert [(p.step, p.value) for p in client.get_metric_history(step.run_id, "learning_rate")] == [(20, 1e-6)]
+    assert "reward" not in client.get_run(step.run_id).data.metrics
+
+
+def test_artifacts_are_uploaded(tracker: Tracker, config: LarpoConfig, tmp_path: Path) -> None:
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "reward.svg").write_text("<svg/>")
+    (tmp_path / "report.html").write_text("<html/>")
+    with tracker.run("demo", KEY, config), tracker.step("report", None) as step:
+        step.log_artifact(tmp_path / "report.html")
+        step.log_artifacts(plots)
+    files = {file.path for file in reader(tracker).list_artifacts(step.run_id)}
+    assert files == {"report.html", "reward.svg"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_not_finite_is_refused_by_name(tracker: Tracker, config: LarpoConfig, value: float) -> None:
+    with tracker.run("demo", KEY, config), tracker.step("train", 0) as step:
+        with pytest.raises(TrackingError, match="metric 'loss' is"):
+            step.log_metrics({"loss": value})
+        with pytest.raises(TrackingError, match=r"metric 'loss' is .* at step 3"):
+            step.log_curve([{"step": 3, "loss": value}])
+
+
+def test_a_history_row_without_a_step_is_refused(tracker: Tracker, config: LarpoConfig) -> None:
+    with (
+        tracker.run("demo", KEY, config),
+        tracker.step("train", 0) as step,
+        pytest.raises(TrackingError, match=r"row 1 .* no 'step'"),
+    ):
+        step.log_curve([{"step": 1, "loss": 0.5}, {"loss": 0.4}])
+
+
+def test_what_a_dead_process_left_running_is_taken_up_again(
+    tracker: Tracker, config: LarpoConfig, mlflow_store: Path
+) -> None:
+    dead = ExitStack()  # never closed, as after kill -9
+    parent = dead.enter_context(tracker.run("demo", KEY, config))
+    with tracker.step("prepare", None) as done:
+        done.log_metrics({"prompts": 5})
+    left = dead.enter_context(tracker.step("train", 0))
+    left.log_metrics({"loss": 0.5})
+
+    again = Tracker(TrackingConfig(), mlflow_store)
+    with again.run("demo", KEY, config) as run:
+        assert run.run_id == parent.run_id
+        with again.step("prepare", None) as step:
+            assert (step.run_id, step.finished) == (done.run_id, True)
+            step.log_metrics({"prompts": 6})
+        with again.step("train", 0) as step:
+            assert (step.run_id, step.finished) == (left.run_id, False)
+            step.log_metrics({"loss": 0.5})
+    client = reader(tracker)
+    assert [point.value for point in client.get_metric_history(done.run_id, "prompts")] == [5.0]
+    assert [point.value for point in client.get_metric_history(left.run_id, "loss")] == [0.5]
+    assert [run.info.status for run in children(tracker, parent.run_id)] == ["FINISHED", "FINISHED"]
+    assert client.get_run(parent.run_id).info.status == "FINISHED"
+
+
+def test_other_runs_iterations_and_steps_are_kept_apart(tracker: Tracker, config: LarpoConfig) -> None:
+    seen = []
+    for key in ("a", "b"):
+        with tracker.run("demo", key, config) as run:
+            seen.append(run.run_id)
+            for step, iteration in (("sample", 0), ("sample", 1), ("sample", 11), ("train", 1), ("sample", None)):
+                with tracker.step(step, iteration) as nested:
+                    seen.append(nested.run_id)
+                    assert not nested.finished
+    assert len(set(seen)) == 12
+
+
+def test_a_run_that_raises_fails_with_the_error_and_a_repaired_one_finishes(
+    tracker: Tracker, config: LarpoConfig
+) -> None:
+    def stumble() -> None:
+        with tracker.run("demo", KEY, config), tracker.step("sample", 0):
+            raise RuntimeError("out of\nmemory at http://me:secret@host")
+
+    with pytest.raises(RuntimeError, match="out of"):
+        stumble()
+    client = reader(tracker)
+    (parent,) = client.search_runs(["2"], f"tags.`larpo.run_key` = '{KEY}'")
+    (step,) = children(tracker, parent.info.run_id)
+    for run in (parent, step):
+        assert run.info.status == "FAILED"
+        assert run.data.tags["larpo.error"] == "RuntimeError: out of memory at http://***@host"
+
+    with tracker.run("demo", KEY, config), tracker.step("sample", 0) as nested:
+        assert nested.run_id == step.info.run_id
+        assert client.get_run(nested.run_id).info.status == "RUNNING"
+    repaired = client.get_run(nested.run_id)
+    assert repaired.info.status == "FINISHED"
+    assert "larpo.error" not in repaired.data.tags
+
+
+def test_in_a_pod_the_step_is_nested_under_the_run_of_the_pipeline(
+    tracker: Tracker, config: LarpoConfig, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = reader(tracker)
+    pipeline = client.create_run(client.create_experiment("pipelines"), run_name="pipeline")
+    monkeypatch.setenv("MLFLOW_RUN_ID", pipeline.info.run_id)
+    pod = Tracker(TrackingConfig(), mlflow_store)
+    with pod.step("train", 2) as step:
+        step.log_metrics({"loss": 0.5})
+    (nested,) = children(tracker, pipeline.info.run_id)
+    assert nested.info.run_id == step.run_id
+    assert nested.info.experiment_id == pipeline.info.experiment_id
+    with pod.run("demo", KEY, config) as run:
+        assert run.run_id == pipeline.info.run_id
+    assert client.get_run(pipeline.info.run_id).info.status == "RUNNING"
+
+
+def test_a_step_without_a_run_says_what_is_missing(tracker: Tracker) -> None:
+    with pytest.raises(TrackingError, match="Set MLFLOW_RUN_ID"), tracker.step("train", 0):
+        pass
+
+
+def test_credentials_in_the_setting_are_not_logged(tracker: Tracker, config: LarpoConfig) -> None:
+    secret = config.model_copy(update={"tracking": TrackingConfig(uri="http://me:hunter2@host")})
+    with tracker.run("demo", KEY, secret) as run:
+        pass
+    client = reader(tracker)
+    assert client.get_run(run.run_id).data.params["tracking.uri"] == "http://***@host"
+    logged = Path(client.download_artifacts(run.run_id, "config.json")).read_text("utf-8")
+    assert json.loads(logged)["tracking"]["uri"] == "http://***@host"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://user:hunter2@127.0.0.1:{port}",
+        "http://user:hunter2/@p@127.0.0.1:{port}/prefix",
+        "postgresql://127.0.0.1:{port}/db?user=me&password=hunter2",
+    ],
+)
+def test_an_unreachable_server_is_told_quickly_and_without_the_password(uri: str, tmp_path: Path) -> None:
+    with socket.socket() as closed:  # bound but not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        start = time.monotonic()
+        with pytest.raises(TrackingError) as raised:
+            Tracker(TrackingConfig(uri=uri.format(port=closed.getsockname()[1])), tmp_path)
+    assert time.monotonic() - start < 10
+    assert "hunter2" not in str(raised.value)
+    assert "tracking.uri or MLFLOW_TRACKING_URI" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_server_that_never_answers_is_told_within_ten_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        start = time.monotonic()
+        with pytest.raises(TrackingError, match=r"127\.0\.0\.1"):
+            Client(f"http://127.0.0.1:{mute.getsockname()[1]}")
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "ftp://host", "postgresql://host:port/db", "http://["])
+def test_a_bad_uri_is_told_with_a_remedy(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"tracking\.uri or MLFLOW_TRACKING_URI"):
+        Tracker(TrackingConfig(uri=uri), tmp_path)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is text, not a database, and long enough to be looked at" * 50)
+    with pytest.raises(TrackingError, match="not a database"):
+        Client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_redact_leaves_addresses_without_credentials_alone() -> None:
+    text = "http://host:5000/api and models:/policy@champion and sqlite:////a/b.db"
+    assert redact(text) == text
+
+
+def test_a_new_store_is_made_without_a_word_and_importing_leaves_the_environment_alone(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        before = dict(os.environ)
+        from larpo_lib.config import TrackingConfig
+        from larpo_lib.tracking import Tracker
+        assert before == dict(os.environ)
+        assert "mlflow" not in sys.modules
+        Tracker(TrackingConfig(), Path(sys.argv[1]) / "new" / "store")
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    """
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "new" / "store" / "mlflow.db").is_file()
