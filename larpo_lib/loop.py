@@ -24,6 +24,7 @@ from larpo_lib.training.launch import read_history
 
 SUMMARY = "summary.json"
 _LIVE_EVERY_S = 30.0
+_PREPARATIONS = ("prompts", "demonstrations", "sft")
 
 Step = Callable[..., Metrics]
 
@@ -139,6 +140,7 @@ def _report(config: LarpoConfig, out: Path, heldout: Path, trail: _Trail, record
         None,
         prompts=heldout,
         evaluations=trail.evaluations,
+        preparations=[path for name in _PREPARATIONS if (path := out / name).exists()],
         candidates=trail.candidates,
         ranked=trail.ranked,
         lists=trail.lists,

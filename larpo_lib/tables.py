@@ -20,7 +20,7 @@ def write_table(path: Path, schema: str, rows: Sequence[Mapping[str, Any]]) -> N
     expected = SCHEMAS[schema].with_metadata(_metadata(schema))
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=expected)
     _check_nulls(table, path)
-    pq.write_table(table, path, compression="zstd", row_group_size=4096)
+    pq.write_table(table, path, compression="zstd", row_group_size=4096, write_page_checksum=True)
 
 
 def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) -> list[Row]:
@@ -41,7 +41,7 @@ def concat_tables(parts: Iterable[Path], schema: str, path: Path) -> int:
     """Join tables of one schema into one, in the order given, a row group at a time; returns the number of rows."""
     expected = SCHEMAS[schema].with_metadata(_metadata(schema))
     rows = 0
-    with pq.ParquetWriter(path, expected, compression="zstd") as writer:
+    with pq.ParquetWriter(path, expected, compression="zstd", write_page_checksum=True) as writer:
         for part in parts:
             table = _open(part, schema).replace_schema_metadata(expected.metadata)
             writer.write_table(table)
@@ -51,15 +51,18 @@ def concat_tables(parts: Iterable[Path], schema: str, path: Path) -> int:
 
 def _open(file: Path, schema: str) -> pa.Table:
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(file, page_checksum_verification=True)
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        columns = table.schema.names
     except FileNotFoundError:
         raise ArtifactError(
             f"{file}: no such file", remedy=f"Expected an artifact that holds {schema}.parquet"
         ) from None
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{file}: cannot be read as Parquet: {error}") from None
-    metadata = table.schema.metadata or {}
-    found, version = metadata.get(b"larpo.schema", b"none").decode(), metadata.get(b"larpo.version", b"none").decode()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{file}: cannot be read as Parquet: {error}", remedy="Delete the artifact and make it again"
+        ) from None
+    found, version = metadata.get("larpo.schema", "none"), metadata.get("larpo.version", "none")
     if found != schema:
         raise ArtifactError(f"{file}: holds '{found}', not '{schema}'", remedy="Give the artifact of the step before")
     if version != str(SCHEMA_VERSION):
@@ -68,7 +71,10 @@ def _open(file: Path, schema: str) -> pa.Table:
             remedy="Make the artifact again with this version",
         )
     if not table.schema.equals(SCHEMAS[schema], check_metadata=False):
-        raise ArtifactError(f"{file}: columns {table.schema.names} are not those of '{schema}'")
+        raise ArtifactError(
+            f"{file}: columns {columns} are not those of '{schema}'",
+            remedy="Make the artifact again with this version",
+        )
     return table
 
 

@@ -109,6 +109,8 @@ def report(
     policies: Annotated[list[str], typer.Option(help="Trained policies, one an iteration.")],
     report: Out,
     promotion: OptionalIn = None,
+    preparations: Annotated[list[str] | None, typer.Option(help="Prompts, demonstrations, SFT: for their drops.")] = None,
+    candidates: Annotated[list[str] | None, typer.Option(help="Candidates, one artifact an iteration.")] = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
@@ -120,6 +122,8 @@ def report(
         "lists": lists,
         "policies": policies,
         "promotion": promotion,
+        "preparations": preparations or [],
+        "candidates": candidates or [],
     }
     _run("report", "run", "report", inputs, {"report": report}, config, settings)
 

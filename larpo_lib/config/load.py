@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -94,9 +94,10 @@ def _tree(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return parsed["value"] if len(parsed) == 1 else text  # text of several lines may be more than a value
 
 
 def _place(path: Path | None) -> str:
@@ -107,40 +108,64 @@ def _config_error(
     error: ValidationError, kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
 ) -> ConfigError:
     problems = error.errors(include_url=False)
-    first = problems[0]
-    place = ".".join(str(part) for part in (*prefix, *first["loc"]))
+    # A misspelt name leaves the right one missing, so it comes first.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    names, models = _follow(kind, first["loc"])
+    place = ".".join((*prefix, *names))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
-        return ConfigError(
-            f"{_place(path)}unknown setting '{place}'{more}",
-            remedy=_did_you_mean(name, _fields_at(kind, first["loc"][:-1])),
-        )
+        known = [name for model in models for name in model.model_fields]
+        return ConfigError(f"{_place(path)}unknown setting '{place}'{more}", remedy=_did_you_mean(names[-1], known))
     if first["type"] == "missing":
         return ConfigError(
             f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Add it to the file or give --set {place}=..."
         )
-    if first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
-        known = str(context.get("expected_tags", "")).replace("'", "")
-        return ConfigError(
-            f"{_place(path)}'{place}' has no type '{context.get('tag')}'{more}", remedy=f"Known: {known}"
-        )
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        tag = first.get("ctx", {}).get("tag")
+        problem = "needs a type" if tag is None else f"has no type '{tag}'"
+        tags = ", ".join(model.model_fields["type"].default for model in models)
+        return ConfigError(f"{_place(path)}'{place}' {problem}{more}", remedy=f"Set {place}.type to one of {tags}")
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "model_attributes_type"):
+        message = "Input should be a table of settings"
     given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
     return ConfigError(f"{_place(path)}setting '{place}': {message}{given}{more}")
 
 
-def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Names of the fields of the section at `location`, found through annotations; empty where there are several."""
-    names = kind.model_fields
+def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The setting's name, part by part, that pydantic means by `location`, and the sections that may stand there.
+
+    Where the name is unknown, they are the sections that it stands in. In a location pydantic names the member of a
+    union that it tried; a setting's name has no such part.
+    """
+    annotation: Any = kind
+    names: list[str] = []
+    models = _models(annotation)
     for part in location:
-        field = names.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        names = annotation.model_fields
-    return list(names)
+        chosen = [
+            model for model in models if "type" in model.model_fields and model.model_fields["type"].default == part
+        ]
+        fields = models[0].model_fields if len(models) == 1 else {}
+        if len(models) > 1 and chosen:
+            models = chosen
+            continue
+        if isinstance(part, int):
+            annotation = get_args(annotation)[0]
+        elif part in fields:
+            annotation = fields[part].annotation
+        elif not models:
+            continue
+        else:
+            return [*names, part], models
+        names.append(str(part))
+        models = _models(annotation)
+    return names, models
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among an annotation and its alternatives."""
+    members = (annotation, *get_args(annotation))
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

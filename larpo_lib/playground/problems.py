@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LARGEST = 20
 NAMES = ("Ann", "Ben", "Eva", "Tom")
@@ -17,17 +18,26 @@ GAINS = ("buys", "finds", "gets")
 LOSSES = ("gives away", "loses", "sells")
 
 
+class Equation(NamedTuple):
+    """`left operator right = result`."""
+
+    left: int
+    operator: str
+    right: int
+    result: int
+
+
 @dataclass(frozen=True)
 class Problem:
-    """A question and the equations `left operator right = result` that answer it, in order."""
+    """A question and the equations that answer it, each going on from the one before."""
 
     question: str
-    equations: tuple[tuple[int, str, int, int], ...]
+    equations: tuple[Equation, ...]
 
     @property
     def answer(self) -> int:
         """The number asked for."""
-        return self.equations[-1][3]
+        return self.equations[-1].result
 
     @property
     def solution(self) -> str:
@@ -61,15 +71,14 @@ def no_reasoning(problem: Problem, rng: random.Random) -> str:
 
 
 def wrong_operator(problem: Problem, rng: random.Random) -> str:
-    """Adds where it should take away, or the other way round, and goes on from there without a slip."""
-    changed = rng.randrange(len(problem.equations))
-    equations: list[tuple[int, str, int, int]] = []
-    for place, (left, operator, number, _) in enumerate(problem.equations):
-        start = equations[-1][3] if equations else left
-        used = _other_operator(operator) if place == changed else operator
-        result = _apply(start, used, number)
-        equations.append((start, used, number, min(max(result, 0), LARGEST)))
-    return _solution(tuple(equations), equations[-1][3])
+    """One wrong operation, and no other slip: every stated equation holds, but they do not answer the question."""
+    places = list(range(len(problem.equations)))
+    rng.shuffle(places)
+    for place in places:
+        equations = _with_mistake(problem.equations, place, rng)
+        if equations is not None and equations[-1].result != problem.answer:
+            return _solution(equations, equations[-1].result)
+    return wrong_final_number(problem, rng)
 
 
 DEMONSTRATION_KINDS: tuple[tuple[Callable[[Problem, random.Random], str], float], ...] = (
@@ -98,46 +107,61 @@ def vocabulary() -> list[str]:
 
 def _make_problem(rng: random.Random) -> Problem:
     name, item = rng.choice(NAMES), rng.choice(ITEMS)
-    equations: list[tuple[int, str, int, int]] = []
+    equations: list[Equation] = []
     if rng.random() < 1 / 3:
         bags, each = rng.randint(2, 5), rng.randint(2, 4)
         sentences = [f"{name} has {bags} bags of {each} {item}."]
-        equations.append((bags, "*", each, bags * each))
-        events = 1
+        equations.append(Equation(bags, "*", each, bags * each))
+        now, events = bags * each, 1
     else:
-        start = rng.randint(1, LARGEST)
-        sentences = [f"{name} has {start} {item}."]
-        events = 2
+        now, events = rng.randint(1, LARGEST), 2
+        sentences = [f"{name} has {now} {item}."]
     for _ in range(events):
-        now = equations[-1][3] if equations else start
         sentence, equation = _event(name, now, rng)
         sentences.append(sentence)
         equations.append(equation)
+        now = equation.result
     sentences.append(f"How many {item} does {name} have?")
     return Problem(" ".join(sentences), tuple(equations))
 
 
-def _event(name: str, now: int, rng: random.Random) -> tuple[str, tuple[int, str, int, int]]:
-    gains = now == 0 or (now < LARGEST and rng.random() < 0.5)
-    if gains:
+def _event(name: str, now: int, rng: random.Random) -> tuple[str, Equation]:
+    if now == 0 or (now < LARGEST and rng.random() < 0.5):
         number = rng.randint(1, LARGEST - now)
-        return f"{name} {rng.choice(GAINS)} {number} more.", (now, "+", number, now + number)
+        return f"{name} {rng.choice(GAINS)} {number} more.", Equation(now, "+", number, now + number)
     number = rng.randint(1, now)
-    return f"{name} {rng.choice(LOSSES)} {number}.", (now, "-", number, now - number)
+    return f"{name} {rng.choice(LOSSES)} {number}.", Equation(now, "-", number, now - number)
 
 
-def _solution(equations: tuple[tuple[int, str, int, int], ...], answer: int) -> str:
-    steps = " ".join(f"{left} {operator} {number} = {result}." for left, operator, number, result in equations)
+def _with_mistake(equations: tuple[Equation, ...], place: int, rng: random.Random) -> tuple[Equation, ...] | None:
+    """The equations with another operation at `place`, carried on from there; None where the numbers allow no other."""
+    asked = equations[place]
+    others = [option for option in _operations(asked.left, asked.right) if option.result != asked.result]
+    if not others:
+        return None
+    done = [*equations[:place], rng.choice(others)]
+    for asked in equations[place + 1 :]:
+        options = _operations(done[-1].result, asked.right)
+        same = [option for option in options if option.operator == asked.operator]
+        done.append((same or options)[0])
+    return tuple(done)
+
+
+def _operations(left: int, right: int) -> list[Equation]:
+    """What can be done with two numbers without leaving the world's; there is always a difference."""
+    options = (
+        Equation(left, "+", right, left + right),
+        Equation(left, "-", right, left - right),
+        Equation(right, "-", left, right - left),
+        Equation(left, "*", right, left * right),
+    )
+    return [option for option in options if 0 <= option.result <= LARGEST]
+
+
+def _solution(equations: tuple[Equation, ...], answer: int) -> str:
+    steps = " ".join(f"{left} {operator} {right} = {result}." for left, operator, right, result in equations)
     return f"{steps} #### {answer}"
 
 
 def _other_number(answer: int, rng: random.Random) -> int:
     return rng.choice([number for number in range(LARGEST + 1) if number != answer])
-
-
-def _other_operator(operator: str) -> str:
-    return {"+": "-", "-": "+", "*": "+"}[operator]
-
-
-def _apply(left: int, operator: str, right_number: int) -> int:
-    return {"+": left + right_number, "-": left - right_number, "*": left * right_number}[operator]

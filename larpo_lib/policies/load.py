@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -26,28 +27,35 @@ def load_policy(path: Path, config: ModelConfig) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
     Raises:
-        ModelError: the directory is missing, holds no causal language model, or its weights are not safetensors.
+        ModelError: the directory is missing, holds no causal language model, or its weights are incomplete or not
+            safetensors.
     """
     return load_model(AutoModelForCausalLM, path, config)
 
 
-def load_model(kind: Any, path: Path, config: ModelConfig, **options: Any) -> PreTrainedModel:
+def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
     """Load a model with one of the `AutoModelFor...` classes, in evaluation mode, on its device."""
     settings = load_model_config(path, config)
     try:
-        model = kind.from_pretrained(
+        model, found = kind.from_pretrained(
             path,
             dtype=model_dtype(config),
             attn_implementation=attention(config, settings.model_type),
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
-            **options,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{path}: the model cannot be loaded: {_first_line(error)}",
             remedy="Give a directory written by save_pretrained, with weights in safetensors",
         ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"{path}: the weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            remedy=f"Give a model that was saved as {type(model).__name__}",
+        )
     return model.to(model_device(config)).eval()
 
 

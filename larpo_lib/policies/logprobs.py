@@ -57,4 +57,4 @@ def token_logps(
         chunks.append(
             checkpoint(chunk_logps, states, ids, use_reentrant=False) if recompute else chunk_logps(states, ids)
         )
-    return torch.cat(chunks) if chunks else hidden.new_zeros(0, dtype=torch.float32)
+    return torch.cat(chunks)

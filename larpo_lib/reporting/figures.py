@@ -113,7 +113,7 @@ def _training(report: Report) -> Iterator[Panel]:
     yield from series("loss", "Loss", "Mean over the lists of a batch.")
     yield from series("margin", "Margin", "Log-ratio to the reference, best minus worst response, in nats.", zero=True)
     yield from series("ranking_accuracy", "Ranking accuracy", "Share of pairs in the reranker's order.", share=True)
-    yield from series("kl", "KL divergence", "Of the reference from the policy, on the lists, in nats.", zero=True)
+    yield from series("kl", "KL divergence", "Mean of log(reference / policy) on the lists' responses.", zero=True)
     yield from series(
         "chosen_logp_drift", "Drift of the best response", "Its log-ratio to the reference, in nats.", zero=True
     )

@@ -5,17 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from larpo_lib.config import VerifierConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rerankers.base import Scorable
 
-_NUMBER = r"[-+]?\$?\d[\d,]*(?:\.\d+)?|[-+]?\$?\.\d+"
+_UNSIGNED = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+_NUMBER = rf"[-+]?{_UNSIGNED}"
 _FINAL = re.compile(rf"(?:####|\bA:|\\boxed\{{)\s*({_NUMBER})")
 _ANY = re.compile(_NUMBER)
-_OPERAND = r"\d[\d,]*(?:\.\d+)?"
-_EQUATION = re.compile(rf"({_OPERAND}(?:\s*[-+*/x×÷]\s*{_OPERAND})+)\s*=\s*\$?\s*([-+]?{_OPERAND})")  # noqa: RUF001
-_TOKEN = re.compile(rf"{_OPERAND}|[-+*/x×÷]")  # noqa: RUF001
+_OPERATOR = r"[ \t]*(?:[-+*/×÷]|(?<![A-Za-z])x(?![ \t]*-))[ \t]*"  # noqa: RUF001
+
+
+def _sum_of(operand: str) -> str:
+    return rf"-?{operand}(?:{_OPERATOR}-?{operand})*"
+
+
+_SIDE = _sum_of(rf"(?:{_UNSIGNED}|\({_sum_of(_UNSIGNED)}\))")
+_EQUATIONS = re.compile(rf"((?<=[\w)%]){_OPERATOR})?(?<![\w.,)%])({_SIDE}(?:[ \t]*=[ \t]*{_SIDE})+)")
+"""Sides joined by `=`; the first group is there where the left side goes on to the left with what is no number."""
+_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+|[-+*/x×÷()]")  # noqa: RUF001
 
 
 class VerifierReranker:
@@ -69,37 +79,64 @@ def final_number(text: str) -> Fraction | None:
 
 
 def equations_share(text: str) -> float:
-    """Share of the equations stated in a text, such as `3 + 4 = 7`, that hold; 0 where none is stated."""
-    equations = _EQUATION.findall(text)
-    if not equations:
-        return 0.0
-    return sum(_holds(expression, result) for expression, result in equations) / len(equations)
+    """Share of the equations stated in a text that hold; 0 where none is stated.
+
+    An equation joins numbers by + - * / x, such as `3 + 4 = 7` or `.5 * (6 - 2) = 2`. `a = b = c` is two of them.
+    What names units or unknowns, such as `3 bags * 4 = 12`, is none.
+    """
+    holding = [
+        _holds(left, right)
+        for cut, equations in _EQUATIONS.findall(text)
+        if not cut
+        for left, right in pairwise(equations.split("="))
+        if _is_sum(left)
+    ]
+    return sum(holding) / len(holding) if holding else 0.0
 
 
-def _holds(expression: str, result: str) -> bool:
-    """Whether an expression of numbers and operators gives `result`, up to the precision `result` is written in."""
-    value = _evaluate(_TOKEN.findall(expression))
-    stated = _number(result)
-    decimals = len(result.partition(".")[2])
-    return value is not None and stated is not None and abs(value - stated) <= Fraction(1, 2 * 10**decimals)
+def _is_sum(side: str) -> bool:
+    return len(_ANY.findall(side)) > 1
 
 
-def _evaluate(tokens: list[str]) -> Fraction | None:
-    """Left to right, products and quotients before sums and differences; None on division by zero."""
-    terms = [_number(tokens[0])]
-    for operator, operand in zip(tokens[1::2], tokens[2::2], strict=True):
-        number, last = _number(operand), terms[-1]
-        if number is None or last is None:
-            return None
-        if operator in "+-":
-            terms.append(number if operator == "+" else -number)
-        elif operator in "*x×":  # noqa: RUF001
-            terms[-1] = last * number
-        elif number == 0:
-            return None
-        else:
-            terms[-1] = last / number
-    return sum((term for term in terms if term is not None), Fraction(0))
+def _holds(left: str, right: str) -> bool:
+    """Whether two sides are equal, up to the precision the right one is written in; fractions are exact."""
+    decimals = max((len(token.partition(".")[2]) for token in _TOKEN.findall(right)), default=0)
+    slack = 0 if _is_sum(right) and not decimals else Fraction(1, 2 * 10**decimals)
+    try:
+        return abs(_sum(_tokens(left)) - _sum(_tokens(right))) <= slack
+    except ZeroDivisionError:
+        return False
+
+
+def _tokens(side: str) -> list[str]:
+    """The tokens of a side, last one first: its parser takes them off the end."""
+    return _TOKEN.findall(side)[::-1]
+
+
+def _sum(tokens: list[str]) -> Fraction:
+    total = _product(tokens)
+    while tokens and tokens[-1] in "+-":
+        sign = 1 if tokens.pop() == "+" else -1
+        total += sign * _product(tokens)
+    return total
+
+
+def _product(tokens: list[str]) -> Fraction:
+    value = _operand(tokens)
+    while tokens and tokens[-1] in "*/x×÷":  # noqa: RUF001
+        value = value / _operand(tokens) if tokens.pop() in "/÷" else value * _operand(tokens)
+    return value
+
+
+def _operand(tokens: list[str]) -> Fraction:
+    token = tokens.pop()
+    if token == "-":  # noqa: S105 - no password
+        return -_operand(tokens)
+    if token == "(":  # noqa: S105
+        value = _sum(tokens)
+        tokens.pop()
+        return value
+    return Fraction(token.replace(",", ""))
 
 
 def _number(text: str) -> Fraction | None:

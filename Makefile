@@ -1,0 +1,44 @@
+# `make quickstart` runs the main job and `make test` the tests; both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+CONSTRAINTS := requirements/constraints.txt
+
+.PHONY: install quickstart test lint check format chaos fuzz clean
+
+install: .venv/installed
+
+# torch goes first and pinned, so that nothing pulls another build of it.
+.venv/installed: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' $(CONSTRAINTS))"
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
+	touch $@
+
+quickstart: install
+	$(BIN)/larpo quickstart
+
+# One thread a process: two threads on a busy machine cost far more than they bring.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Kills `larpo run` at random moments, again and again; the tests do the same with fewer kills.
+chaos: install
+	LARPO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/integration/test_chaos.py --timeout 3600
+
+fuzz: install
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/test_metrics.py
+
+clean:
+	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,86 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from tiny_world import Larpo, command_line, make_tiny_world
+
+from larpo_lib.config import TrackingConfig
+from larpo_lib.tracking import Tracker
+
+_SLOW_MACHINES = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", derandomize=True, **_SLOW_MACHINES)
+settings.register_profile("fuzz", max_examples=5000, **_SLOW_MACHINES)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny policy, its data and `larpo.toml`; not to be written to."""
+    root = tmp_path_factory.mktemp("tiny-world")
+    make_tiny_world(root)
+    return root
+
+
+@pytest.fixture
+def larpo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Larpo:
+    """The command line, run in this process."""
+    return command_line(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: making one takes seconds, copying it none."""
+    store = tmp_path_factory.mktemp("mlflow")
+    Tracker(TrackingConfig(uri=f"sqlite:///{store / 'mlflow.db'}", experiment="empty"), store)
+    return store / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_store(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of its own for a test, as `Tracker` takes it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    store = tmp_path / "mlflow"
+    store.mkdir()
+    shutil.copyfile(mlflow_database, store / "mlflow.db")
+    return store
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """URL of moto's S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A client of the test's own, with the bucket larpo-bucket; the environment points larpo to the same server."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret-key")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    client.create_bucket(Bucket="larpo-bucket")
+    yield client
+    for item in client.list_objects_v2(Bucket="larpo-bucket").get("Contents", []):
+        client.delete_object(Bucket="larpo-bucket", Key=item["Key"])
+    client.delete_bucket(Bucket="larpo-bucket")

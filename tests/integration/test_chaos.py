@@ -1,0 +1,112 @@
+"""A run killed again and again ends as one that never was; one seed gives the same bytes, another seed does not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tiny_world import files, make_tiny_world
+
+from larpo_lib.artifacts import MANIFEST, verify
+
+KILLS = int(os.environ.get("LARPO_CHAOS_KILLS", "3"))
+SETTINGS = (
+    "loop.iterations=2",
+    "sft.save_steps=2",
+    "sft.max_steps=6",
+    "train.save_steps=1",
+    "train.max_steps=3",
+    "sample.shard_prompts=3",
+    "rerank.shard_prompts=3",
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    make_tiny_world(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def unbroken(world: Path) -> tuple[Path, float]:
+    """A run that nobody killed, and how long it took."""
+    start = time.monotonic()
+    assert _start(world, world / "unbroken").wait() == 0
+    return world / "unbroken", time.monotonic() - start
+
+
+def test_a_killed_run_ends_like_an_unbroken_one(world: Path, unbroken: tuple[Path, float]) -> None:
+    expected, seconds = unbroken
+    out = world / "killed"
+    rng = random.Random(KILLS)
+    moments = []
+    for _ in range(KILLS):
+        process = _start(world, out)
+        moment = rng.uniform(0.0, seconds)  # start-up is most of it, so even late moments seldom reach the end
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            moments.append((round(moment, 1), _published(out)))
+    assert _start(world, out).wait() == 0, f"killed at {moments}"
+    assert _artifact_bytes(out) == _artifact_bytes(expected), f"killed at {moments}"
+    for manifest in out.rglob(MANIFEST):
+        verify(manifest.parent)
+    assert not list(out.rglob("*.partial"))
+    assert _tracked_steps(out) == _tracked_steps(expected)
+    assert len(moments) >= KILLS / 2, f"too many runs ended before they were killed: {moments}"
+
+
+def test_the_same_seed_gives_the_same_bytes(world: Path, unbroken: tuple[Path, float]) -> None:
+    assert _start(world, world / "again").wait() == 0
+    assert _artifact_bytes(world / "again") == _artifact_bytes(unbroken[0])
+
+
+def test_another_seed_gives_other_responses_and_another_policy(world: Path, unbroken: tuple[Path, float]) -> None:
+    assert _start(world, world / "other", "seed=1").wait() == 0
+    for name in ("iteration-1/candidates/candidates.parquet", "iteration-1/policy/model.safetensors"):
+        assert (world / "other" / name).read_bytes() != (unbroken[0] / name).read_bytes()
+
+
+def _start(world: Path, out: Path, *settings: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "larpo_lib", "run", "--config", str(world / "larpo.toml"), "--out", str(out)]
+    for setting in (*SETTINGS, *settings):
+        command += ["--set", setting]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    log = (world / f"{out.name}.log").open("ab")
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+
+def _artifact_bytes(out: Path) -> dict[str, dict[str, bytes]]:
+    """Every artifact of a run, byte for byte. The promotion names its registry's store, so it is compared too."""
+    return {str(path.parent.relative_to(out)): files(path.parent) for path in sorted(out.rglob(MANIFEST)) if _own(path)}
+
+
+def _own(manifest: Path) -> bool:
+    """Whether an artifact is the run's own, and not a copy of it in MLflow's store."""
+    return "mlflow" not in manifest.parts
+
+
+def _published(out: Path) -> int:
+    return sum(_own(path) for path in out.rglob(MANIFEST))
+
+
+def _tracked_steps(out: Path) -> Counter[tuple[str, str, str]]:
+    """Name, iteration and status of every nested run, and how often there is one."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("larpo")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    tags = [(run.data.tags.get("larpo.step", "run"), run.data.tags.get("larpo.iteration", "")) for run in runs]
+    return Counter((*tag, run.info.status) for tag, run in zip(tags, runs, strict=True))

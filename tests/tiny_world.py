@@ -1,0 +1,124 @@
+"""A world small enough for tests to run every command on it, and the command line as tests run it."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from larpo_lib.cli import main
+from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
+
+SETTINGS = """
+name = "tiny"
+policy = "{root}/policy"
+
+[model]
+device = "cpu"
+
+[prepare]
+source = "{root}/prompts.jsonl"
+
+[evaluation_prompts]
+source = "{root}/heldout.jsonl"
+
+[demonstrations]
+source = "{root}/demonstrations.jsonl"
+
+[sft]
+learning_rate = 1e-2
+max_steps = 3
+batch_size = 16
+micro_batch_size = 16
+max_prompt_tokens = 64
+max_tokens = 96
+
+[sample]
+k = 4
+max_new_tokens = 16
+max_prompt_tokens = 64
+
+[rerank]
+reranker = {{ type = "verifier", mode = "graded" }}
+
+[train]
+objective = {{ type = "listmle", beta = 0.1 }}
+learning_rate = 1e-4
+max_steps = 2
+batch_size = 4
+micro_batch_size = 4
+max_prompt_tokens = 64
+max_tokens = 96
+
+[evaluate]
+n = 2
+resamples = 50
+verifier = {{ type = "verifier", mode = "exact" }}
+
+[promote]
+model_name = "tiny-policy"
+resamples = 50
+
+[report]
+examples = 1
+
+[loop]
+iterations = 1
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+Larpo = Callable[..., Outcome]
+"""Runs `larpo` with the given arguments in this process."""
+
+
+def make_tiny_world(root: Path) -> None:
+    """Write a policy with random weights, demonstrations, prompts, held-out prompts and `larpo.toml`."""
+    from larpo_lib.playground.policy import make_policy
+
+    rng = random.Random(0)
+    problems = make_problems(64, rng)
+    make_policy(root / "policy", vocabulary(), 0, hidden=32, layers=2, heads=2)
+    rows = [{"prompt": problem.question, "response": demonstrate(problem, rng)} for problem in problems[:48]]
+    write_jsonl(root / "demonstrations.jsonl", rows)
+    for name, part in (("prompts", problems[48:58]), ("heldout", problems[58:])):
+        write_jsonl(root / f"{name}.jsonl", [{"question": p.question, "answer": p.solution} for p in part])
+    (root / "larpo.toml").write_text(SETTINGS.format(root=root), "utf-8")
+
+
+def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """The content of every file below a directory; locks are no content."""
+    found = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in found}
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Larpo:
+    def larpo(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["larpo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        assert isinstance(code, int | None)
+        return Outcome(code or 0, captured.out, captured.err)
+
+    return larpo

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from larpo_lib.config import (
+    SECTIONS,
+    LarpoConfig,
+    PrepareConfig,
+    SampleConfig,
+    apply_settings,
+    load_config,
+    load_section,
+    parse_settings,
+)
+from larpo_lib.errors import ConfigError
+
+WHOLE = """
+policy = "models/base"
+
+[prepare]
+source = "prompts.jsonl"
+heldout = 10
+
+[sample]
+k = 4
+temperature = [1.0, 0.8]
+
+[rerank]
+reranker = { type = "classifier", path = "models/reward", batch_size = 2 }
+
+[train]
+objective = { type = "dpo", beta = 0.5, label_smoothing = 0.1 }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "larpo.toml"
+    path.write_text(WHOLE, "utf-8")
+    return path
+
+
+def test_file_wins_over_defaults_and_settings_over_the_file(file: Path) -> None:
+    plain = load_config(file)
+    assert (plain.sample.k, plain.sample.top_p, plain.sample.temperature) == (4, 1.0, (1.0, 0.8))
+    changed = load_config(file, ["sample.k=6", "sample.temperature=0.5", "sample.k=8"])
+    assert (changed.sample.k, changed.sample.temperature) == (8, 0.5)
+    assert changed.prepare == plain.prepare
+
+
+def test_settings_alone_make_a_configuration() -> None:
+    config = load_config(None, ["policy=models/base", "prepare.source=prompts.jsonl"])
+    assert (config.policy, config.prepare.source, config.sample) == ("models/base", "prompts.jsonl", SampleConfig())
+
+
+def test_another_type_drops_the_fields_of_the_type_before(file: Path) -> None:
+    config = load_config(file, ["train.objective.type=ipo", "rerank.reranker.type=verifier"])
+    assert config.train.objective.model_dump() == {"type": "ipo", "tau": 0.1, "length_normalized": False}
+    assert config.rerank.reranker.type == "verifier"
+
+
+def test_same_type_keeps_the_fields_beside_the_one_set(file: Path) -> None:
+    config = load_config(file, ["train.objective.beta=0.2", "rerank.reranker.type=classifier"])
+    assert config.train.objective.model_dump() == {"type": "dpo", "beta": 0.2, "label_smoothing": 0.1}
+    assert config.rerank.reranker.model_dump()["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("a=1", {"a": 1}),
+        ("a.b=1.5", {"a": {"b": 1.5}}),
+        ("a.b=true", {"a": {"b": True}}),
+        ("a=[1, 0.5]", {"a": [1, 0.5]}),
+        ('a="1"', {"a": "1"}),
+        ("a={ type = 'x' }", {"a": {"type": "x"}}),
+        ("a=models/base", {"a": "models/base"}),
+        ("a=s3://bucket/key?x=y", {"a": "s3://bucket/key?x=y"}),
+        ("a=", {"a": ""}),
+        (" a . b = 2 ", {"a": {"b": 2}}),
+        ("a=<unk>", {"a": "<unk>"}),
+        ("a=1\nb=2", {"a": "1\nb=2"}),
+    ],
+)
+def test_value_is_toml_or_else_plain_text(text: str, tree: dict[str, Any]) -> None:
+    assert parse_settings([text]) == tree
+
+
+@pytest.mark.parametrize("text", ["sample.k", "=1", "sample.=1", ".k=1", "a..b=1", ""])
+def test_setting_without_name_or_equals_sign_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not of the form section\.name=value"):
+        parse_settings([text])
+
+
+def test_setting_below_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'--set|'sample' was set to a value already"):
+        parse_settings(["sample=1", "sample.k=2"])
+
+
+trees = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda below: st.dictionaries(st.sampled_from("abcd"), below, max_size=3),
+    max_leaves=8,
+).filter(lambda tree: isinstance(tree, dict))
+
+
+@given(trees, trees)
+def test_settings_laid_over_a_tree_win_and_the_rest_stays(tree: dict[str, Any], settings: dict[str, Any]) -> None:
+    before = repr(tree)
+    merged = apply_settings(tree, settings)
+    assert repr(tree) == before
+    assert set(merged) == {*tree, *settings}
+    for key, value in merged.items():
+        if key not in settings:
+            assert value == tree[key]
+        elif not (isinstance(value, dict) and isinstance(tree.get(key), dict)):
+            assert value == settings[key]
+    assert apply_settings(merged, settings) == merged
+
+
+def told(file: Path, *settings: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("sample.kk=4", ["unknown setting 'sample.kk'", "Did you mean 'k'?"]),
+        ("sampel.k=4", ["unknown setting 'sampel'", "Did you mean 'sample'?"]),
+        ("train.objective.betta=1", ["unknown setting 'train.objective.betta'", "Did you mean 'beta'?"]),
+        ("sample.zzzzzz=4", ["unknown setting 'sample.zzzzzz'", "Known: sampler, k, temperature"]),
+        ("sample.k=many", ["'sample.k'", "valid integer", "not 'many'"]),
+        ("sample.k=2.5", ["'sample.k'", "valid integer"]),
+        ("sample.top_p=0", ["'sample.top_p'", "greater than 0"]),
+        ("seed=-1", ["'seed'", "greater than or equal to 0", "not -1"]),
+        ("prepare=1", ["'prepare'", "not 1"]),
+        ("train.objective=listmle", ["'train.objective'", "table of settings, not 'listmle'"]),
+        ("train.objective.type=listmel", ["'train.objective'", "has no type 'listmel'", "listmle"]),
+        ("lists.selection.top=3", ["'lists.selection' needs a type", "Set lists.selection.type to one of best_worst"]),
+        ("sample.temperature=[1, -1]", ["setting 'sample.temperature'", "not [1, -1]"]),
+        ("sample.extra_draws=[{ cont = 1 }]", ["'sample.extra_draws.0.cont'", "Did you mean 'count'?"]),
+        ("lists.negatives.kin=hot", ["unknown setting 'lists.negatives.kin' (and 1 more)", "Did you mean 'kind'?"]),
+        ("demonstrations.columns.promt=x", ["'demonstrations.columns.promt'", "Did you mean 'prompt'?"]),
+        ("evaluate.reranker.type=classifier", ["'evaluate.reranker.path' is missing", "--set evaluate.reranker.path="]),
+    ],
+)
+def test_wrong_setting_is_told_with_its_place(file: Path, setting: str, parts: list[str]) -> None:
+    message = told(file, setting)
+    assert str(file) in message
+    for part in parts:
+        assert part in message
+
+
+def test_missing_setting_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "empty.toml").write_text("", "utf-8")
+    message = told(tmp_path / "empty.toml")
+    assert "setting 'policy' is missing (and 1 more)" in message
+    assert "--set policy=..." in message
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"[a\n", b"\xff", b"a = 1\na = 2"])
+def test_file_that_is_no_toml_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.toml").write_bytes(content)
+    assert "broken.toml: cannot be read as TOML" in told(tmp_path / "broken.toml")
+
+
+def test_file_that_is_missing_or_a_directory_is_told(tmp_path: Path) -> None:
+    assert "no such file" in told(tmp_path / "no.toml")
+    assert "Is a directory" in told(tmp_path)
+
+
+def test_section_is_read_where_others_are_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "sample.toml"
+    path.write_text("seed = 5\n[model]\ndevice = 'cpu'\n[sample]\nk = 3\n[prepare]\nlimit = 1\n", "utf-8")
+    section = load_section("sample", SampleConfig, path, ["sample.top_p=0.5"])
+    assert (section.k, section.top_p, section.seed, section.sampler.model.device) == (3, 0.5, 5, "cpu")
+    with pytest.raises(ConfigError, match=r"sample\.toml: setting 'prepare\.source' is missing"):
+        load_section("prepare", PrepareConfig, path)
+    with pytest.raises(ConfigError, match=r"unknown setting 'sampel'\. Did you mean 'sample'\?"):
+        load_section("sample", SampleConfig, path, ["sampel.k=2"])
+
+
+def test_section_is_the_same_alone_and_in_the_whole(file: Path) -> None:
+    settings = ["seed=3", "model.dtype=bfloat16", "sample.max_new_tokens=7", "demonstrations.source=d.jsonl"]
+    whole = load_config(file, settings)
+    for name, kind in SECTIONS.items():
+        assert load_section(name, kind, file, settings) == getattr(whole, name)
+
+
+def test_json_gives_an_equal_configuration(file: Path) -> None:
+    for settings in ([], ["loop.early_stop.patience=2", "lists.negatives.kind=hot", "seed=9", "model.device=cpu"]):
+        config = load_config(file, settings)
+        assert LarpoConfig.model_validate_json(config.model_dump_json()) == config
+        assert LarpoConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_configuration_cannot_be_changed(file: Path) -> None:
+    config = load_config(file)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.sample.k = 2  # type: ignore[misc]
+
+
+SHIPPED = Path(__file__).parents[3]
+STANDS_IN = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
+"""What a preset may leave to the command line."""
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        SHIPPED / "larpo_lib" / "playground" / "quickstart.toml",
+        *sorted((SHIPPED / "pipelines" / "configs").glob("*.toml")),
+    ],
+    ids=lambda path: path.name,
+)
+def test_shipped_preset_is_read(preset: Path) -> None:
+    given = tomllib.loads(preset.read_text("utf-8"))
+    config = LarpoConfig.model_validate(apply_settings(STANDS_IN, given))
+    assert given.keys() <= config.model_fields_set
+
+
+def test_configuration_and_help_load_no_heavy_library() -> None:
+    program = """
+import sys
+import larpo_lib.config, larpo_lib.cli
+sys.argv = ["larpo", "--help"]
+try:
+    larpo_lib.cli.main()
+except SystemExit as stopped:
+    assert not stopped.code
+print(sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.strip("[]\n").replace("'", "").split(", "))
+    assert {"larpo_lib", "pydantic", "typer"} <= loaded
+    assert not loaded & {"torch", "transformers", "mlflow", "datasets", "pyarrow", "numpy", "matplotlib", "boto3"}
+    assert "build-lists" in done.stdout

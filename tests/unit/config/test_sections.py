@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from larpo_lib.config import ClassifierConfig, HfSamplerConfig, LarpoConfig, ModelConfig, VerifierConfig
+from larpo_lib.config.load import check
+from larpo_lib.errors import ConfigError
+
+NEEDED: dict[str, Any] = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
+
+
+def whole(**tree: Any) -> LarpoConfig:
+    return check(LarpoConfig, {**NEEDED, **tree})
+
+
+def refused(**tree: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        whole(**tree)
+    return str(caught.value)
+
+
+def test_seed_reaches_every_section_that_draws() -> None:
+    config = whole(seed=7, demonstrations={"source": "d.jsonl"}, evaluation_prompts={"source": "e.jsonl"})
+    seeds = {
+        name: section.seed for name in LarpoConfig.model_fields if hasattr(section := getattr(config, name), "seed")
+    }
+    drawing = {"prepare", "demonstrations", "evaluation_prompts", "sft", "sample", "lists", "train", "evaluate"}
+    assert seeds == dict.fromkeys([*drawing, "promote"], 7)
+
+
+def test_section_keeps_a_seed_of_its_own() -> None:
+    config = whole(seed=7, train={"seed": 1}, prepare={"source": "prompts.jsonl", "seed": 2})
+    assert (config.train.seed, config.prepare.seed, config.sample.seed) == (1, 2, 7)
+
+
+def test_seed_makes_no_section_that_was_left_out() -> None:
+    config = whole(seed=7)
+    assert config.demonstrations is None
+    assert config.evaluation_prompts is None
+
+
+def test_model_reaches_whatever_loads_the_policy() -> None:
+    model = ModelConfig(dtype="bfloat16", device="cpu", pad_token="<unk>")
+    config = whole(model=model.model_dump(), train={"model": {"device": "cuda"}})
+    assert config.sft.model == config.sample.sampler.model == config.evaluate.sampler.model == model
+    assert config.train.model == ModelConfig(device="cuda")
+
+
+def test_model_joins_a_sampler_that_is_given_without_one() -> None:
+    config = whole(model={"device": "cpu"}, sample={"sampler": {"type": "hf", "batch_size": 3}})
+    assert config.sample.sampler == HfSamplerConfig(batch_size=3, model=ModelConfig(device="cpu"))
+    own = whole(model={"device": "cpu"}, sample={"sampler": {"type": "hf", "model": {"device": "cuda"}}})
+    assert own.sample.sampler.model.device == "cuda"
+
+
+def test_policys_model_settings_are_not_the_reward_models() -> None:
+    config = whole(model={"pad_token": "<unk>"}, rerank={"reranker": {"type": "classifier", "path": "models/reward"}})
+    assert config.rerank.reranker == ClassifierConfig(path="models/reward")
+
+
+def test_evaluation_takes_over_the_samplers_limits_and_the_reranker() -> None:
+    reranker = {"type": "classifier", "path": "models/reward"}
+    sample = {"max_new_tokens": 9, "max_prompt_tokens": 8, "sampler": {"type": "hf", "batch_size": 2}, "top_p": 0.5}
+    config = whole(sample=sample, rerank={"reranker": reranker})
+    taken = config.evaluate
+    assert (taken.max_new_tokens, taken.max_prompt_tokens, taken.sampler.batch_size, taken.top_p) == (9, 8, 2, 1.0)
+    assert taken.reranker == ClassifierConfig(path="models/reward")
+
+
+def test_evaluation_keeps_its_own_limits_and_reranker() -> None:
+    config = whole(
+        sample={"max_new_tokens": 9},
+        rerank={"reranker": {"type": "classifier", "path": "models/reward"}},
+        evaluate={"max_new_tokens": 5, "reranker": {"type": "verifier", "mode": "exact"}},
+    )
+    assert config.evaluate.max_new_tokens == 5
+    assert config.evaluate.reranker == VerifierConfig(mode="exact")
+
+
+def test_given_tree_is_left_as_it_was() -> None:
+    tree = {**NEEDED, "seed": 3, "model": {"device": "cpu"}, "sample": {"k": 2}}
+    before = repr(tree)
+    check(LarpoConfig, tree)
+    assert repr(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"sample": {"k": 1}}, "k = 1 makes lists of one response"),
+        ({"sample": {"k": 0}}, "'sample.k'"),
+        ({"sample": {"temperature": -0.1}}, "'sample.temperature"),
+        ({"sample": {"temperature": []}}, "temperature is an empty list"),
+        ({"sample": {"top_p": 1.5}}, "'sample.top_p'"),
+        ({"train": {"batch_size": 6, "micro_batch_size": 4}}, "batch_size 6 is not a multiple of micro_batch_size 4"),
+        ({"sft": {"max_prompt_tokens": 64, "max_tokens": 64}}, "max_prompt_tokens 64 leaves no room"),
+        ({"train": {"learning_rate": 0}}, "'train.learning_rate'"),
+        ({"lists": {"selection": {"type": "best"}}}, "has no type 'best'"),
+        ({"lists": {"negatives": {"kind": "warm"}}}, "'lists.negatives.kind'"),
+        ({"evaluate": {"temperature": 0}}, "'evaluate.temperature'"),
+        ({"promote": {"confidence": 0.5}}, "'promote.confidence'"),
+        ({"model": {"dtype": "int8"}}, "dtype'"),
+        ({"loop": {"iterations": 0}}, "'loop.iterations'"),
+        ({"seed": 2**31}, "'seed'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tree: dict[str, Any], message: str) -> None:
+    assert message in refused(**tree)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("sample", "temperature"), ("train", "learning_rate"), ("promote", "margin"), ("train", "weight_decay")],
+)
+def test_settings_are_finite_numbers(section: str, name: str, value: float) -> None:
+    assert f"'{section}.{name}" in refused(**{section: {name: value}})
+
+
+def test_one_response_is_enough_where_others_are_drawn_beside_it() -> None:
+    config = whole(sample={"k": 1, "extra_draws": [{"count": 1, "temperature": 0.5}]})
+    assert config.sample.k + config.sample.extra_draws[0].count == 2

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from small_models import make_classifier
+from transformers import GenerationConfig
+
+from larpo_lib.config import ModelConfig
+from larpo_lib.errors import ModelError
+from larpo_lib.policies.load import attention, load_policy, load_tokenizer, model_dtype, stop_token_ids
+
+PLAIN = ModelConfig(device="cpu")
+
+
+@pytest.fixture
+def policy(tiny_policy, tmp_path):
+    return shutil.copytree(tiny_policy, tmp_path / "policy")
+
+
+def _edit(path, **changes):
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+
+
+def test_a_policy_loads_on_its_device_in_evaluation_mode(policy):
+    model = load_policy(policy, PLAIN)
+    assert not model.training
+    assert model.dtype == torch.float32
+    assert model.device.type == "cpu"
+    assert load_policy(policy, ModelConfig(device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("load", [load_policy, load_tokenizer])
+def test_a_missing_directory_is_named(tmp_path, load):
+    with pytest.raises(ModelError, match=r"nowhere: is not a model directory \(no config.json\)"):
+        load(tmp_path / "nowhere", PLAIN)
+
+
+@pytest.mark.parametrize("load", [load_policy, load_tokenizer])
+def test_a_directory_without_config_is_refused(policy, load):
+    (policy / "config.json").unlink()
+    with pytest.raises(ModelError, match="no config.json"):
+        load(policy, PLAIN)
+
+
+@pytest.mark.parametrize("text", ["{", '{"model_type": "no-such-family"}'])
+def test_a_config_that_cannot_be_read_is_refused(policy, text):
+    (policy / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"policy: config.json cannot be read: .*"):
+        load_policy(policy, PLAIN)
+
+
+def test_a_model_of_another_kind_is_refused(policy):
+    (policy / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_policy(policy, PLAIN)
+
+
+def test_pickled_weights_are_refused(policy):
+    torch.save(load_policy(policy, PLAIN).state_dict(), policy / "pytorch_model.bin")
+    (policy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"weights in safetensors"):
+        load_policy(policy, PLAIN)
+
+
+def test_torn_weights_are_refused(policy):
+    weights = (policy / "model.safetensors").read_bytes()
+    (policy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match=r"policy: the model cannot be loaded"):
+        load_policy(policy, PLAIN)
+
+
+def test_weights_of_another_shape_are_refused(policy):
+    _edit(policy / "config.json", intermediate_size=40)
+    with pytest.raises(ModelError, match=r"policy: the model cannot be loaded"):
+        load_policy(policy, PLAIN)
+
+
+def test_missing_weights_are_not_made_up(policy, tmp_path):
+    make_classifier(tmp_path / "classifier", policy)
+    with pytest.raises(ModelError, match=r"lack lm_head.weight. Give a model that was saved as LlamaForCausalLM"):
+        load_policy(tmp_path / "classifier", PLAIN)
+
+
+def test_a_directory_without_tokenizer_is_refused(policy):
+    for path in policy.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="tokenizer cannot be loaded"):
+        load_tokenizer(policy, PLAIN)
+
+
+def test_a_pad_token_can_be_named(policy):
+    _edit(policy / "tokenizer_config.json", pad_token=None)
+    with pytest.raises(ModelError, match=r"no pad token\. Name one .*model.pad_token"):
+        load_tokenizer(policy, PLAIN)
+    assert load_tokenizer(policy, ModelConfig(pad_token="<unk>")).pad_token_id == 1
+    with pytest.raises(ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary"):
+        load_tokenizer(policy, ModelConfig(pad_token="<nothing>"))
+
+
+def test_a_tokenizer_without_eos_token_is_refused(policy):
+    _edit(policy / "tokenizer_config.json", eos_token=None)
+    with pytest.raises(ModelError, match="no eos token"):
+        load_tokenizer(policy, PLAIN)
+
+
+def test_a_tokenizer_without_chat_template_is_refused(policy):
+    (policy / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        load_tokenizer(policy, PLAIN)
+
+
+def test_families_with_capped_attention_are_kept_off_sdpa():
+    assert attention(ModelConfig(), "gemma2") == "eager"
+    assert attention(ModelConfig(), "llama") == "sdpa"
+    assert attention(ModelConfig(attention="flash_attention_2"), "gemma2") == "flash_attention_2"
+
+
+def test_on_a_cpu_the_precision_is_float32():
+    assert model_dtype(ModelConfig(device="cpu")) == torch.float32
+    assert model_dtype(ModelConfig(device="cpu", dtype="float16")) == torch.float16
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(None, [4]), (7, [4, 7]), ([9, 4, 7], [4, 7, 9])])
+def test_a_response_stops_at_the_models_own_tokens_and_at_eos(tiny_policy, stated, expected):
+    model, tokenizer = load_policy(tiny_policy, PLAIN), load_tokenizer(tiny_policy, PLAIN)
+    assert tokenizer.eos_token_id == 4
+    model.generation_config = GenerationConfig(eos_token_id=stated)
+    assert stop_token_ids(model, tokenizer) == expected

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from small_models import user
+
+from larpo_lib.config import HfSamplerConfig, ModelConfig
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.scoring import attach_scorer, padded_rows
+from larpo_lib.samplers import Request, make_sampler
+from larpo_lib.samplers.hf import draw_tokens
+from larpo_lib.schemas import LENGTH, STOP
+
+PLAIN = ModelConfig(device="cpu")
+LONGEST = 24
+END = 4
+QUESTIONS = ("Ann has 3 pens .", "How many ?", "Ben has 2 bags of 4 coins . Ben loses 3 . How many coins does Ben have ?")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_policy):
+    return load_policy(tiny_policy, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_policy):
+    return load_tokenizer(tiny_policy, PLAIN)
+
+
+def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST):
+    config = HfSamplerConfig(batch_size=batch_size, model=PLAIN)
+    return make_sampler(config, policy, top_p=top_p, max_new_tokens=longest)
+
+
+def _requests(count):
+    """Requests of every length and temperature, each with a seed of its own."""
+    return [
+        Request(f"p{i}", user(QUESTIONS[i % len(QUESTIONS)]), (0.0, 0.5, 1.0, 1.5)[i % 4], seed=10**15 + i)
+        for i in range(count)
+    ]
+
+
+def test_temperature_zero_is_the_models_own_greedy_decoding(tiny_policy, model, tokenizer):
+    responses = _sampler(tiny_policy).sample([Request("p", user(text), 0.0, seed=1) for text in QUESTIONS])
+    for text, response in zip(QUESTIONS, responses, strict=True):
+        ids = torch.tensor([prompt_ids(tokenizer, user(text))])
+        greedy = model.generate(ids, do_sample=False, max_new_tokens=LONGEST)[0, ids.shape[1] :].tolist()
+        assert response.token_ids == greedy
+
+
+def test_the_seed_is_of_no_consequence_at_temperature_zero(tiny_policy):
+    one, other = _sampler(tiny_policy).sample([Request("p", user("How many ?"), 0.0, seed) for seed in (1, 2)])
+    assert one == other
+
+
+def test_ids_text_and_finish_reason_agree(tiny_policy, tokenizer):
+    responses = _sampler(tiny_policy).sample(_requests(60))
+    assert {response.finish_reason for response in responses} == {STOP, LENGTH}
+    for response in responses:
+        ids = response.token_ids
+        assert response.num_tokens == len(ids)
+        assert response.text == tokenizer.decode(ids, skip_special_tokens=True)
+        if response.finish_reason == STOP:
+            assert ids.index(END) == len(ids) - 1
+        else:
+            assert len(ids) == LONGEST
+            assert END not in ids
+
+
+def test_a_response_depends_on_its_own_request_only(tiny_policy):
+    requests = _requests(24)
+    expected = _sampler(tiny_policy, batch_size=64).sample(requests)
+    assert len({response.text for response in expected}) > 20
+    for batch_size in (1, 5):
+        assert _sampler(tiny_policy, batch_size=batch_size).sample(requests) == expected
+    sampler = _sampler(tiny_policy)
+    assert sampler.sample(requests[::-1]) == expected[::-1]
+    assert sampler.sample(requests[7:12]) == expected[7:12]
+    assert sampler.sample(requests) == expected  # nothing is left over from the calls before
+
+
+def test_a_shorter_limit_cuts_the_same_response(tiny_policy):
+    requests = _requests(12)
+    whole = _sampler(tiny_policy).sample(requests)
+    cut = _sampler(tiny_policy, longest=5).sample(requests)
+    assert [response.token_ids for response in cut] == [response.token_ids[:5] for response in whole]
+
+
+def test_other_seeds_give_other_responses(tiny_policy):
+    requests = [Request("p", user("How many ?"), 1.0, seed) for seed in range(50)]
+    assert len({response.text for response in _sampler(tiny_policy).sample(requests)}) == 50
+
+
+def test_first_tokens_come_as_often_as_the_model_says(tiny_policy, model, tokenizer):
+    temperature, draws = 0.1, 3000
+    requests = [Request("p", user("How many ?"), temperature, seed) for seed in range(draws)]
+    responses = _sampler(tiny_policy, batch_size=1000, longest=1).sample(requests)
+    counts = Counter(response.token_ids[0] for response in responses)
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt_ids(tokenizer, user("How many ?"))])).logits[0, -1]
+    expected = (logits.double() / temperature).softmax(-1) * draws
+    assert chisquare([counts[i] for i in range(len(expected))], expected.numpy()).pvalue > 1e-3
+    untempered = logits.double().softmax(-1) * draws
+    assert chisquare([counts[i] for i in range(len(expected))], untempered.numpy()).pvalue < 1e-6
+
+
+def test_the_models_own_generation_settings_do_not_distort_the_distribution(tiny_policy, tmp_path):
+    distorted = shutil.copytree(tiny_policy, tmp_path / "policy")
+    settings = json.loads((distorted / "generation_config.json").read_text())
+    settings |= {"repetition_penalty": 5.0, "top_k": 1, "do_sample": True, "temperature": 0.1, "max_length": 7}
+    (distorted / "generation_config.json").write_text(json.dumps(settings))
+    requests = _requests(12)
+    assert _sampler(distorted).sample(requests) == _sampler(tiny_policy).sample(requests)
+
+
+def test_every_stop_token_of_the_model_ends_a_response(tiny_policy, tmp_path, tokenizer):
+    policy = shutil.copytree(tiny_policy, tmp_path / "policy")
+    dot = tokenizer.convert_tokens_to_ids(".")
+    settings = json.loads((policy / "generation_config.json").read_text()) | {"eos_token_id": [END, dot]}
+    (policy / "generation_config.json").write_text(json.dumps(settings))
+    responses = _sampler(policy).sample(_requests(60))
+    ends = Counter(response.token_ids[-1] for response in responses if response.finish_reason == STOP)
+    assert ends.keys() == {END, dot}
+    assert not any(token in (END, dot) for response in responses for token in response.token_ids[:-1])
+
+
+def test_prompt_tokens_counts_the_templates_tokens(tiny_policy):
+    assert _sampler(tiny_policy).prompt_tokens(user("How many ?")) == len(["<user>", "How", "many", "?", "<assistant>"])
+
+
+def test_the_scorer_gives_sampled_tokens_finite_log_probabilities(tiny_policy, tokenizer):
+    requests = _requests(24)
+    responses = _sampler(tiny_policy).sample(requests)
+    prompts = [prompt_ids(tokenizer, request.messages) for request in requests]
+    rows = padded_rows(prompts, [response.token_ids for response in responses], tokenizer.pad_token_id)
+    logps = attach_scorer(load_policy(tiny_policy, PLAIN), 100)(**rows)
+    assert logps.isfinite().all()
+    assert (logps < 0).all()
+
+
+def _uniforms(count):
+    return torch.rand(count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+PROBABILITIES = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
+
+
+def _draws(top_p, count=20_000):
+    tokens = draw_tokens(PROBABILITIES.log().expand(count, -1), _uniforms(count), top_p)
+    return torch.bincount(tokens, minlength=len(PROBABILITIES))
+
+
+def test_tokens_come_as_often_as_their_probability_says():
+    counts = _draws(1.0)
+    assert chisquare(counts, PROBABILITIES.double().numpy() * 20_000 / PROBABILITIES.double().sum().item()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.39, [1]), (0.41, [1, 3]), (0.64, [1, 3]), (0.66, [1, 3, 4]), (0.9, [0, 1, 3, 4])]
+)
+def test_top_p_keeps_the_fewest_tokens_that_reach_its_mass(top_p, kept):
+    counts = _draws(top_p)
+    assert counts.nonzero()[:, 0].tolist() == kept
+    expected = PROBABILITIES[kept].double() / PROBABILITIES[kept].double().sum() * 20_000
+    assert len(kept) == 1 or chisquare(counts[kept], expected.numpy()).pvalue > 1e-3
+
+
+def test_a_uniform_number_picks_the_token_whose_share_it_falls_into():
+    logits = torch.tensor([0.5, 0.0, 0.25, 0.25]).log().expand(6, -1)
+    uniforms = torch.tensor([0.0, 0.4999, 0.5001, 0.7499, 0.7501, 1 - 2**-53], dtype=torch.float64)
+    assert draw_tokens(logits, uniforms, 1.0).tolist() == [0, 0, 2, 2, 3, 3]
+

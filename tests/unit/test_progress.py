@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from larpo_lib import progress as module
+from larpo_lib.progress import progress
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_plain_lines_come_every_half_minute_and_at_the_end(clock: Clock) -> None:
+    stream = io.StringIO()
+    with progress("sample", 100, stream=stream) as advance:
+        for _ in range(5):  # 10 units in 10 s each
+            clock.now += 10
+            advance(10)
+    assert stream.getvalue().splitlines() == [
+        "sample: 30/100, about 70 s left",
+        "sample: 50/100 in 50.0 s",
+    ]
+
+
+def test_what_an_earlier_run_has_done_is_no_part_of_the_speed(clock: Clock) -> None:
+    stream = io.StringIO()
+    with progress("sample", 100, done=80, stream=stream) as advance:
+        clock.now += 30
+        advance(10)
+    assert stream.getvalue().startswith("sample: 90/100, about 30 s left\n")
+
+
+def test_a_terminal_gets_a_bar_that_ends_full() -> None:
+    stream = Terminal()
+    with progress("rerank", 4, done=1, stream=stream) as advance:
+        advance(3)
+    assert "rerank" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
+
+
+def test_standard_output_stays_free_for_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("rerank", 1) as advance:
+        advance(1)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("rerank: 1/1 in ")
+
+
+def test_an_error_passes_through(clock: Clock) -> None:
+    with pytest.raises(ZeroDivisionError), progress("rerank", 1, stream=io.StringIO()):
+        raise ZeroDivisionError
