@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from larpo_lib import __version__
-from larpo_lib.errors import ArtifactError, LarpoError, StorageError
+from larpo_lib.errors import ArtifactError, StorageError
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
 MANIFEST_VERSION = 1
@@ -31,6 +31,8 @@ MANIFEST_VERSION = 1
 Metrics = dict[str, float | int | None]
 """Numbers a step reports. None: the metric is not defined on these data."""
 
+_AGAIN = "Delete the artifact and make it again"
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "deepspeed")
 
 
@@ -75,11 +77,12 @@ def produce(
         ArtifactError: an input is missing, or `output` exists and was made with other settings or inputs.
         StorageError: the disk is full or refuses the write. Partial results stay.
     """
-    identity = _identity(step, config, inputs, arguments or {})
-    fingerprint = _hash_json(identity)
     output = output.absolute()
     partial = output.parent / f".{output.name}.partial"
-    with _disk_errors(output), _exclusive(output):
+    with disk_errors(output):
+        identity = _identity(step, config, inputs, arguments or {})
+    fingerprint = _hash_json(identity)
+    with disk_errors(output), _exclusive(output):
         if output.exists():
             existing = read_manifest(output)
             if existing["fingerprint"] != fingerprint:
@@ -100,27 +103,25 @@ def read_manifest(artifact: Path) -> dict[str, Any]:
         ArtifactError: `artifact` is not one, or was written by another version of the format.
     """
     path = artifact / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         raise ArtifactError(
             f"{artifact}: is not an artifact (it has no {MANIFEST})",
             remedy="Give a directory that a larpo step wrote, or another output path",
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}") from None
+        )
+    manifest = _read_json(path)
     if manifest.get("version") != MANIFEST_VERSION:
         raise ArtifactError(
             f"{path}: format version {manifest.get('version')}, but this larpo reads version {MANIFEST_VERSION}",
             remedy="Make the artifact again with this version",
         )
+    if not {"fingerprint", "step", "config", "inputs", "files"} <= manifest.keys():
+        raise ArtifactError(f"{path}: is no manifest", remedy=_AGAIN)
     return manifest
 
 
 def read_metrics(artifact: Path) -> Metrics:
-    """The metrics of an artifact."""
-    metrics: Metrics = json.loads((artifact / METRICS).read_text("utf-8"))
-    return metrics
+    """The metrics of an artifact. Raises ArtifactError where they are missing or damaged."""
+    return _read_json(artifact / METRICS)
 
 
 def verify(artifact: Path) -> None:
@@ -132,9 +133,7 @@ def verify(artifact: Path) -> None:
     for name, recorded in read_manifest(artifact)["files"].items():
         file = artifact / name
         if not file.is_file() or file_digest(file) != recorded["sha256"]:
-            raise ArtifactError(
-                f"{file}: is missing or differs from its checksum", remedy="Delete the artifact and make it again"
-            )
+            raise ArtifactError(f"{file}: is missing or differs from its checksum", remedy=_AGAIN)
 
 
 def digest(path: Path) -> str:
@@ -158,6 +157,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, with its parents, unless it is there. Raises StorageError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made: {error.strerror}", remedy="Choose another directory") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the same value gives the same bytes and a crash leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -167,6 +174,30 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def disk_errors(output: Path) -> Iterator[None]:
+    """Tell a full disk or a refused access, while `output` is made, as a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        raise StorageError(
+            f"{output}: cannot be made: {error.strerror}" + (f" ({error.filename})" if error.filename else ""),
+            remedy="Free or choose another place and run the same command again; it goes on where it stopped",
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}", remedy=_AGAIN) from None
+    return value
 
 
 def _identity(step: str, config: BaseModel, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,10 +212,9 @@ def _identity(step: str, config: BaseModel, inputs: Mapping[str, Path], argument
 
 def _prepare_work(partial: Path, fingerprint: str) -> Work:
     work = Work(data=partial / fingerprint[:16] / "data", scratch=partial / fingerprint[:16] / "scratch")
-    if partial.exists():  # partial results of other settings can never be used
-        for stale in partial.iterdir():
-            if stale.name != fingerprint[:16]:
-                shutil.rmtree(stale)
+    for stale in partial.glob("*"):
+        if stale.name != fingerprint[:16]:  # partial results of other settings can never be used
+            shutil.rmtree(stale)
     shutil.rmtree(work.data, ignore_errors=True)
     work.data.mkdir(parents=True)
     work.scratch.mkdir(exist_ok=True)
@@ -239,10 +269,8 @@ def _checksums(directory: Path) -> dict[str, dict[str, Any]]:
 def _libraries() -> dict[str, str]:
     found = {}
     for name in _RECORDED:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -261,7 +289,7 @@ def _sync(path: Path) -> None:
 @contextmanager
 def _exclusive(output: Path) -> Iterator[None]:
     """Hold the output's lock; the kernel gives it back when the process dies, however it dies."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(output.parent)
     with (output.parent / f".{output.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,18 +298,3 @@ def _exclusive(output: Path) -> Iterator[None]:
                 f"{output}: another process is making it", remedy="Wait for it, or choose another output"
             ) from None
         yield
-
-
-@contextmanager
-def _disk_errors(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except LarpoError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StorageError(
-                f"{output}: cannot be written: {error.strerror}",
-                remedy="Free or choose another place and run the same command again; it goes on where it stopped",
-            ) from error
-        raise

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, write_json
+from larpo_lib.artifacts import Metrics, make_directory, write_json
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
 from larpo_lib.preflight import check_config, check_references
 from larpo_lib.registry import Registry
@@ -50,7 +50,7 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
     """
     start = time.monotonic()
     check_config(config)
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     tracker = Tracker(config.tracking, out / "mlflow")
     with tracker.run(config.name, _run_key(out), config) as parent:
         record = _Recorder(tracker)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.config import ClassifierConfig, LarpoConfig, RerankerConfig, VerifierConfig
+from transformers import PreTrainedTokenizerBase
+
+from larpo_lib.config import ClassifierConfig, LarpoConfig, ModelConfig, RerankerConfig, VerifierConfig
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import load_model_config, load_tokenizer
+from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
+from larpo_lib.rerankers.classifier import check_reward_model
 from larpo_lib.rerankers.verifier import final_number
 from larpo_lib.tables import read_table
 
@@ -31,8 +34,9 @@ def check_config(config: LarpoConfig) -> None:
                     f"{setting} is '{metric}', but nothing judges answers as right or wrong",
                     remedy="Set evaluate.verifier, or use the reward",
                 )
-    tokenizer = load_tokenizer(Path(config.policy), config.train.model)
-    conversation_text(tokenizer, [{"role": "user", "content": "?"}], "!")
+    models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
+    for model in dict.fromkeys(models):
+        _check_model(Path(config.policy), model)
     for reranker in (config.rerank.reranker, config.evaluate.reranker):
         _check_reranker(reranker)
 
@@ -58,8 +62,17 @@ def _metrics_used(config: LarpoConfig) -> dict[str, str]:
 
 def _check_reranker(reranker: RerankerConfig) -> None:
     if isinstance(reranker, ClassifierConfig):
-        load_model_config(Path(reranker.path), reranker.model)
-        load_tokenizer(Path(reranker.path), reranker.model)
+        path = Path(reranker.path)
+        tokenizer = _check_model(path, reranker.model)
+        check_reward_model(path, load_model_config(path, reranker.model), tokenizer)
+
+
+def _check_model(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(path, config)
+    conversation_text(tokenizer, [{"role": "user", "content": "?"}], "!")
+    check_weights(path)
+    model_device(config)
+    return tokenizer
 
 
 def _check_references(prompts: Path) -> None:

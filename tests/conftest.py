@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tiny_world import Larpo, command_line, make_tiny_world
+from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
 from larpo_lib.config import TrackingConfig
 from larpo_lib.tracking import Tracker
@@ -27,6 +27,24 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny-world")
     make_tiny_world(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def prepared_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny world with one artifact of each kind that stands between the steps; not to be written to."""
+    root = tmp_path_factory.mktemp("prepared-world")
+    make_prepared_world(root)
+    return root
+
+
+@pytest.fixture
+def here(prepared_world: Path, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a copy of the prepared world that a test may spoil, with an MLflow store of its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    copy = tmp_path / "here"
+    shutil.copytree(prepared_world, copy)
+    monkeypatch.chdir(copy)
+    return copy
 
 
 @pytest.fixture
@@ -52,6 +70,12 @@ def mlflow_store(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
     store.mkdir()
     shutil.copyfile(mlflow_database, store / "mlflow.db")
     return store
+
+
+@pytest.fixture
+def mlflow_uri(mlflow_store: Path) -> str:
+    """The address of the test's own store."""
+    return f"sqlite:///{mlflow_store / 'mlflow.db'}"
 
 
 @pytest.fixture(scope="session")

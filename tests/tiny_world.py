@@ -99,6 +99,45 @@ def make_tiny_world(root: Path) -> None:
     (root / "larpo.toml").write_text(SETTINGS.format(root=root), "utf-8")
 
 
+def make_prepared_world(root: Path) -> None:
+    """Write the tiny world, a reward model in `reward`, and one artifact of each kind that stands between the steps."""
+    from larpo_lib.config import load_config
+    from larpo_lib.steps import build_lists, evaluate, prepare, rerank, sample
+
+    make_tiny_world(root)
+    make_reward_model(root / "reward")
+    config = load_config(root / "larpo.toml")
+    assert config.evaluation_prompts is not None
+    assert config.demonstrations is not None
+    policy, prompts, heldout = root / "policy", root / "prompts", root / "heldout"
+    prepare.run(config.prepare, prompts=prompts)
+    prepare.run(config.evaluation_prompts, prompts=heldout)
+    prepare.demonstrations(config.demonstrations, demonstrations=root / "shown")
+    sample.run(config.sample, policy=policy, prompts=prompts, candidates=root / "candidates")
+    rerank.run(config.rerank, prompts=prompts, candidates=root / "candidates", ranked=root / "ranked")
+    build_lists.run(config.lists, prompts=prompts, ranked=[root / "ranked"], lists=root / "lists")
+    evaluate.run(config.evaluate, policy=policy, prompts=heldout, evaluation=root / "evaluated")
+    (root / "larpo.toml").write_text(SETTINGS.format(root="."), "utf-8")
+
+
+def make_reward_model(directory: Path, labels: int = 1) -> None:
+    """Write a reward model with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from larpo_lib.playground.policy import make_tokenizer
+
+    tokenizer = make_tokenizer(vocabulary())
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        num_labels=labels,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    LlamaForSequenceClassification(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path

@@ -23,9 +23,13 @@ def run(
 ) -> None:
     """Run the whole loop on this machine, or go on with it: prompts to a promoted policy and a report."""
     from larpo_lib.config import load_config
-    from larpo_lib.loop import run_loop
 
-    run_loop(load_config(config, settings or ()), out)
+    loaded = load_config(config, settings or ())
+    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.loop import run_loop  # takes seconds to import; a mistake in the settings is told before
+
+    with disk_errors(out):
+        run_loop(loaded, out)
     _show(out)
 
 
@@ -37,6 +41,7 @@ def quickstart(
     settings: Settings = None,
 ) -> None:
     """The whole loop for real on an embedded world: no GPU, no hub, no cluster, a few minutes on two cores."""
+    from larpo_lib.artifacts import disk_errors
     from larpo_lib.config import load_config
     from larpo_lib.loop import run_loop
     from larpo_lib.playground.world import make_world, preset, world_settings
@@ -44,8 +49,9 @@ def quickstart(
     world = out / "world"
     chosen = [*world_settings(world, objective), f"seed={seed}", *(settings or ())]
     loaded = load_config(preset(), chosen)
-    make_world(world, seed)
-    run_loop(loaded, out)
+    with disk_errors(out):
+        make_world(world, seed)
+        run_loop(loaded, out)
     _show(out)
 
 
@@ -55,10 +61,12 @@ def playground(
     seed: Seed = 0,
 ) -> None:
     """Write the embedded world (tiny policy, demonstrations, prompts) to try the steps on one by one."""
+    from larpo_lib.artifacts import disk_errors
     from larpo_lib.playground.world import make_world, preset
 
-    make_world(out, seed)
-    (out / "quickstart.toml").write_text(preset().read_text("utf-8"), "utf-8")
+    with disk_errors(out):
+        make_world(out, seed)
+        (out / "quickstart.toml").write_text(preset().read_text("utf-8"), "utf-8")
     typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
@@ -81,9 +89,9 @@ def promote(
     from larpo_lib.tracking import Tracker
 
     gate = load_section("promote", PromoteConfig, config, settings or ())
-    tracker = Tracker(load_section("tracking", TrackingConfig, config, settings or ()), store)
+    tracking = load_section("tracking", TrackingConfig, config, settings or ())
     if rollback:
-        before, after = Registry(tracker.uri).rollback(gate.model_name)
+        before, after = Registry(Tracker(tracking, store).uri).rollback(gate.model_name)
         typer.echo(f"{gate.model_name}: champion was version {before}, is version {after} again")
         return
     if policy is None or evaluation is None or promotion is None:
@@ -91,7 +99,9 @@ def promote(
     from larpo_lib.artifacts import digest
     from larpo_lib.steps import promote as step
 
-    with tracker.run("promote", digest(policy), gate), tracker.step("promote", None) as mlflow_run:
+    identity = digest(policy)
+    tracker = Tracker(tracking, store)
+    with tracker.run("promote", identity, gate), tracker.step("promote", None) as mlflow_run:
         metrics = step.run(
             gate,
             policy=policy,

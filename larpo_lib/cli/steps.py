@@ -109,7 +109,7 @@ def report(
     policies: Annotated[list[str], typer.Option(help="Trained policies, one an iteration.")],
     report: Out,
     promotion: OptionalIn = None,
-    preparations: Annotated[list[str] | None, typer.Option(help="Prompts, demonstrations, SFT: for their drops.")] = None,
+    preparations: Annotated[list[str] | None, typer.Option(help="Prompts, demonstrations, SFT, for drops.")] = None,
     candidates: Annotated[list[str] | None, typer.Option(help="Candidates, one artifact an iteration.")] = None,
     config: Config = None,
     settings: Settings = None,

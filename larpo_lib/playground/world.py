@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from larpo_lib.artifacts import make_directory
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
 
@@ -35,7 +36,7 @@ def make_world(directory: Path, seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - no secret
     problems = make_problems(DEMONSTRATIONS + PROMPTS + HELDOUT, rng)
     shown, rest = problems[:DEMONSTRATIONS], problems[DEMONSTRATIONS:]
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     make_policy(directory / "policy", vocabulary(), seed)
     _write(
         directory / "demonstrations.jsonl",

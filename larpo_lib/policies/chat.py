@@ -55,8 +55,8 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_gener
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise ModelError(
-            f"the tokenizer's chat template refuses a conversation with the roles {roles}: {error}",
-            remedy="Change the prompts to the roles the model was trained with",
+            f"{tokenizer.name_or_path}: the chat template refuses a conversation with the roles {roles}: {error}",
+            remedy="Change the prompts to the roles the model was trained with, or mend the template",
         ) from error
     assert isinstance(text, str)
     return text

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,10 +18,11 @@ from transformers import (
 )
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.errors import ModelError
+from larpo_lib.errors import ConfigError, ModelError
 
 _SOFT_CAPPED = {"gemma2"}
 """Families whose attention caps its scores, which sdpa leaves out."""
+_SAVED = "Give a directory written by save_pretrained, with weights in safetensors"
 
 
 def load_policy(path: Path, config: ModelConfig) -> PreTrainedModel:
@@ -35,7 +37,7 @@ def load_policy(path: Path, config: ModelConfig) -> PreTrainedModel:
 
 def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
     """Load a model with one of the `AutoModelFor...` classes, in evaluation mode, on its device."""
-    settings = load_model_config(path, config)
+    settings, device = load_model_config(path, config), model_device(config)
     try:
         model, found = kind.from_pretrained(
             path,
@@ -48,7 +50,11 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{path}: the model cannot be loaded: {_first_line(error)}",
-            remedy="Give a directory written by save_pretrained, with weights in safetensors",
+            remedy=_SAVED,
+        ) from error
+    except ImportError as error:  # a library that this attention needs
+        raise ModelError(
+            f"{path}: {_first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
         ) from error
     missing = sorted(found["missing_keys"])
     if missing:  # transformers would go on with random numbers in their place
@@ -56,7 +62,25 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
             f"{path}: the weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
             remedy=f"Give a model that was saved as {type(model).__name__}",
         )
-    return model.to(model_device(config)).eval()
+    return model.to(device).eval()
+
+
+def check_weights(path: Path) -> None:
+    """Check that a model's weights are there and whole, by the headers of their files alone.
+
+    Raises:
+        ModelError: a file is missing, torn, or no safetensors.
+    """
+    index = path / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    try:
+        if index.is_file():
+            names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        for name in sorted(names):
+            with safe_open(path / name, framework="pt"):
+                continue
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{path}: the weights cannot be read: {_first_line(error)}", remedy=_SAVED) from error
 
 
 def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
@@ -106,10 +130,23 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def model_device(config: ModelConfig) -> torch.device:
-    """The device a model goes to."""
-    if config.device != "auto":
-        return torch.device(config.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device a model goes to.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError:
+        raise ConfigError(f"device: '{config.device}' is no device", remedy="Set auto, cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device = '{config.device}', but this machine has {torch.cuda.device_count()} CUDA devices",
+            remedy="Set it to auto or cpu",
+        )
+    return device
 
 
 def model_dtype(config: ModelConfig) -> torch.dtype:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.policies.logprobs import logit_transform, token_logps
+from larpo_lib.policies.packing import attention_masks
 
 TokenRows = dict[str, Tensor]
 """Keys, for R rows of S tokens that hold P responses with N tokens in all:
@@ -76,7 +77,10 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
 
 
 def _hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
-    names = ("input_ids", "attention_mask", "position_ids")
-    outputs: Any = model.get_decoder()(**{name: rows[name] for name in names}, use_cache=False)
+    packed = "groups" in rows
+    mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
+    outputs: Any = model.get_decoder()(
+        input_ids=rows["input_ids"], attention_mask=mask, position_ids=rows["position_ids"], use_cache=False
+    )
     hidden: Tensor = outputs.last_hidden_state
     return hidden

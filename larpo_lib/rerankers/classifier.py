@@ -6,13 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedTokenizerBase
 
 from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import load_model, load_tokenizer
 from larpo_lib.rerankers.base import Scorable
+
+
+def check_reward_model(path: Path, settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check, without its weights, that a classifier gives one score and gives it to the right token.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if settings.num_labels != 1:
+        raise ModelError(
+            f"{path}: has {settings.num_labels} labels; a reward model has one",
+            remedy="Give a sequence classifier that was trained on preferences",
+        )
+    pad = settings.pad_token_id
+    if pad != tokenizer.pad_token_id or pad == tokenizer.eos_token_id:
+        raise ModelError(
+            f"{path}: pad token ids: model {pad}, tokenizer {tokenizer.pad_token_id},"
+            f" end of sequence {tokenizer.eos_token_id}; the wrong token would be scored",
+            remedy="Give model and tokenizer the same pad token, one that is not the eos token",
+        )
 
 
 class ClassifierReranker:
@@ -31,16 +51,7 @@ class ClassifierReranker:
         self._model = load_model(AutoModelForSequenceClassification, path, config.model)
         self._batch_size = config.batch_size
         self._max_tokens = config.max_tokens
-        labels = self._model.config.num_labels
-        if labels != 1:
-            raise ModelError(f"{path}: has {labels} labels; a reward model has one")
-        pad = self._model.config.pad_token_id
-        if pad != self._tokenizer.pad_token_id or pad == self._tokenizer.eos_token_id:
-            raise ModelError(
-                f"{path}: pad token ids: model {pad}, tokenizer {self._tokenizer.pad_token_id},"
-                f" end of sequence {self._tokenizer.eos_token_id}; the wrong token would be scored",
-                remedy="Give model and tokenizer the same pad token, one that is not the eos token",
-            )
+        check_reward_model(path, self._model.config, self._tokenizer)
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score each conversation; conversations of like length share a batch, and equal ones are scored once."""

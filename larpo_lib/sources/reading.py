@@ -98,7 +98,7 @@ def read_file(path: Path, origin: str) -> Raw:
     try:
         with _open(path, compression) as stream:
             rows = list(parse(stream, origin))
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(
             f"cannot be read: {error}", path=origin, remedy="Check that the file is whole and readable"
         ) from error

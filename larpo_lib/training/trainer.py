@@ -6,6 +6,7 @@ response tokens), whatever the micro-batches, ranks or accumulation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -59,7 +60,13 @@ class PolicyTrainer(Trainer):
         return loss * (self.accelerator.num_processes / num_items_in_batch.to(loss.dtype))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the step's own metrics to what the trainer logs, and stop where training has broken down."""
+        """Add the step's own metrics to what the trainer logs, and stop where training has broken down.
+
+        A finite loss can have gradients that are not: they would reach the weights, and the last step's be published.
+        """
+        grad_norm = logs.get("grad_norm", 0.0)
+        if not math.isfinite(grad_norm):
+            raise _broken_down("gradient norm", grad_norm, self.state.global_step)
         if "loss" in logs and self._weight:
             logs = {**logs, **{name: total / self._weight for name, total in self._sums.items()}}
             self._sums, self._weight = {}, 0.0
@@ -67,14 +74,18 @@ class PolicyTrainer(Trainer):
 
     def _accumulate(self, loss: Tensor, sums: dict[str, float], weight: float) -> None:
         total = loss.item()
-        if not torch.isfinite(loss):
-            raise ModelError(
-                f"the loss became {total} at step {self.state.global_step + 1}",
-                remedy="Lower train.learning_rate or train.objective.beta, or use float32",
-            )
+        if not math.isfinite(total):
+            raise _broken_down("loss", total, self.state.global_step + 1)
         for name, value in {"loss": total, **sums}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._weight += weight
+
+
+def _broken_down(what: str, value: float, step: int) -> ModelError:
+    return ModelError(
+        f"the {what} became {value} at step {step}",
+        remedy="Lower train.learning_rate or train.objective.beta, or use float32",
+    )
 
 
 class ListwiseTrainer(PolicyTrainer):

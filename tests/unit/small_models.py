@@ -60,9 +60,11 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
 """Families that differ in what they do to attention or logits; numbers are such that leaving it out would show."""
 
 
-def make_model(family: str) -> PreTrainedModel:
+def make_model(family: str, **changes: Any) -> PreTrainedModel:
     """A model of `family` with random weights, large enough that its logits differ by whole numbers."""
     config = FAMILIES[family]()
+    for name, value in changes.items():
+        setattr(config, name, value)
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(
         config, attn_implementation=attention(ModelConfig(), config.model_type)

@@ -100,15 +100,15 @@ def test_every_torn_file_is_told(table: Path) -> None:
 def test_no_flipped_bit_goes_unnoticed(table: Path) -> None:
     whole = table.read_bytes()
     refused = 0
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 5):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
+        damaged[place] ^= 1 << place % 8  # every bit has its turn
         table.write_bytes(damaged)
         try:
             assert read_table(table, "prompts") == ROWS
         except ArtifactError:
             refused += 1
-    assert refused > len(whole) / 2
+    assert refused > len(whole) / 10
 
 
 def test_other_table_is_refused(table: Path) -> None:

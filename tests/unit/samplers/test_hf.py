@@ -20,7 +20,11 @@ from larpo_lib.schemas import LENGTH, STOP
 PLAIN = ModelConfig(device="cpu")
 LONGEST = 24
 END = 4
-QUESTIONS = ("Ann has 3 pens .", "How many ?", "Ben has 2 bags of 4 coins . Ben loses 3 . How many coins does Ben have ?")
+QUESTIONS = (
+    "Ann has 3 pens .",
+    "How many ?",
+    "Ben has 2 bags of 4 coins . Ben loses 3 . How many coins does Ben have ?",
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +162,9 @@ def _draws(top_p, count=20_000):
 
 def test_tokens_come_as_often_as_their_probability_says():
     counts = _draws(1.0)
-    assert chisquare(counts, PROBABILITIES.double().numpy() * 20_000 / PROBABILITIES.double().sum().item()).pvalue > 1e-3
+    assert (
+        chisquare(counts, PROBABILITIES.double().numpy() * 20_000 / PROBABILITIES.double().sum().item()).pvalue > 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,4 +181,3 @@ def test_a_uniform_number_picks_the_token_whose_share_it_falls_into():
     logits = torch.tensor([0.5, 0.0, 0.25, 0.25]).log().expand(6, -1)
     uniforms = torch.tensor([0.0, 0.4999, 0.5001, 0.7499, 0.7501, 1 - 2**-53], dtype=torch.float64)
     assert draw_tokens(logits, uniforms, 1.0).tolist() == [0, 0, 2, 2, 3, 3]
-

@@ -1,0 +1,237 @@
+"""Writes `configuration.md` from the configuration classes: `python docs/generate_configuration.py`.
+
+A setting's meaning is the text below its field in `larpo_lib.config`, else its entry in `MEANINGS`, else what the
+section that it holds says of itself. A setting without any is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from larpo_lib.config import LarpoConfig, Section
+
+MEANINGS = {
+    "alpha": "Weight of the difference in length, per token.",
+    "answer_weight": "Reward of the right final number (`graded`).",
+    "attention": "`auto`: eager for families whose attention caps its scores (Gemma 2), else sdpa.",
+    "batch_size": "Conversations scored at one time.",
+    "beta": "Scale of the log-ratios (of the log-probabilities in CPO and SimPO).",
+    "bottom": "How many of the worst responses.",
+    "columns": "Names of the source's columns, where they are not found by themselves.",
+    "EvaluateConfig.confidence": "Probability that an interval is to hold.",
+    "PromoteConfig.confidence": "Least probability, by paired bootstrap, that the new policy is the better one.",
+    "count": "How many responses.",
+    "delta": "Margin by which the best log-probability is to exceed the worst.",
+    "desirable_weight": "Weight of responses with the list's best reward.",
+    "early_stop": "Stop when an iteration brings nothing; not set: run all iterations.",
+    "epochs": "Passes over the lists (or demonstrations).",
+    "examples": "Prompts shown with the responses before and after.",
+    "experiment": "Name of the MLflow experiment.",
+    "extra_draws": "More responses a prompt, at temperatures of their own.",
+    "format_weight": "Reward of stating a final answer at all (`graded`).",
+    "gamma": "Target margin between the best and the worst response.",
+    "gradient_checkpointing": "Compute activations again in the backward pass: less memory, more time.",
+    "iterations": "T of the algorithm.",
+    "kind": "Where negatives come from; see the guide.",
+    "label_smoothing": "Probability that a preference is the wrong way round.",
+    "learning_rate": "Of AdamW, at the end of the warm-up.",
+    "length_normalized": "Divide each log-ratio by the number of tokens.",
+    "limit": "Take the first so many prompts only; not set: all.",
+    "max_grad_norm": "Gradients are clipped to this norm.",
+    "max_new_tokens": "Longest response, end-of-turn token included.",
+    "max_prompt_tokens": "Longer prompts are dropped and counted.",
+    "max_steps": "Stop after so many optimiser steps, whatever `epochs` says; not set: as many as `epochs` needs.",
+    "messages": "Column with a conversation.",
+    "EarlyStopConfig.metric": "What must rise.",
+    "PromoteConfig.metric": "What the gate compares, prompt by prompt.",
+    "min_delta": "Smallest rise that counts.",
+    "mode": "`exact` or `graded`.",
+    "model": "How the model is loaded.",
+    "model_name": "Name of the registered model in MLflow.",
+    "name": "Name of the run, shown in MLflow.",
+    "negatives": "Not set: the losers are the selection's own.",
+    "nll": "NLL per token, or summed over the response.",
+    "path": "Directory of the reward model.",
+    "objective": "What training minimises; see the guide.",
+    "patience": "Iterations without a rise that end the loop.",
+    "prompt": "Column with the prompt: text, or messages that end with the user's.",
+    "reduction": "Sum the terms of a list, or take their mean.",
+    "reference": "Column with the right answer.",
+    "reranker": "The reward model.",
+    "resamples": "Bootstrap resamples.",
+    "response": "Column with one response.",
+    "responses": "Column with a list of responses.",
+    "rewards": "Column, or key of each response, with the reward.",
+    "save_steps": "Optimiser steps between checkpoints; a killed step goes on from the last whole one.",
+    "schedule": "Of the learning rate, after the warm-up.",
+    "seed": "Decides everything that is drawn here.",
+    "selection": "Which responses of a prompt make up its list.",
+    "sft_weight": "Weight of the best response's log-probability (in CPO of its NLL).",
+    "shard_prompts": "Prompts a partial result holds; a restarted step goes on after the last whole one.",
+    "split": "Split of a `datasets` name.",
+    "steps_weight": "Reward of the share of stated equations that hold (`graded`).",
+    "tau": "Strength of the regularisation towards the reference; the log-ratio margin aimed at is 1 / (2 tau).",
+    "Draw.temperature": "0 is greedy.",
+    "EvaluateConfig.temperature": "Of the sampled responses; a greedy one is drawn besides.",
+    "title": "Heading of the page.",
+    "top": "How many of the best responses.",
+    "top_p": "Draw from the most probable tokens whose mass reaches this share.",
+    "type": "Which kind this is.",
+    "undesirable_weight": "Weight of all other responses.",
+    "warmup_ratio": "Share of the steps over which the learning rate rises from 0.",
+    "weight_decay": "Of AdamW.",
+}
+"""Meanings of fields that the classes leave to their names, for every class that has them or for `Class.field`."""
+
+HEAD = """# Configuration
+
+Written by `python docs/generate_configuration.py`; a test fails where it is out of date. Do not edit it by hand.
+
+A configuration is one TOML file. `--set section.name=value` (or `-s`) lays a setting over the file; the last one wins.
+A value is read as TOML, and as plain text where it is not TOML. A table that names another `type` replaces the table
+below it whole. Unknown settings are refused. A section can be left out where it has no required setting.
+
+What a section does not say it takes over from above it:
+
+- `seed` at the top is the seed of every section that has one.
+- `model` at the top is the `model` of `sft`, `train` and `sample.sampler`. A reranker's `model` is its own.
+- `sample.sampler`, `sample.max_new_tokens` and `sample.max_prompt_tokens` hold for `evaluate` too.
+- `rerank.reranker` holds for `evaluate.reranker` too.
+
+"not set" as a default means that the setting is left out; TOML has no null.
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    places: dict[type[Section], list[str]] = {}
+    _visit(LarpoConfig, "", places)
+    links = {kind.__name__: _link(kind, paths) for kind, paths in places.items()}
+    return "\n".join([HEAD, *(_section(kind, paths, links) for kind, paths in places.items())])
+
+
+def _visit(kind: type[Section], path: str, places: dict[type[Section], list[str]]) -> None:
+    places.setdefault(kind, []).append(path)
+    for name, field in kind.model_fields.items():
+        for part in _sections(field.annotation):
+            _visit(part, f"{path}.{name}" if path else name, places)
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections(argument)
+
+
+def _section(kind: type[Section], paths: list[str], links: dict[str, str]) -> str:
+    schema = kind.model_json_schema()
+    lines = [f"## {_heading(kind, paths)}", ""]
+    if len(paths) > 1:
+        lines += [f"Also {', '.join(f'`{path}`' for path in paths[1:])}.", ""]
+    if kind.__doc__:
+        lines += [inspect.cleandoc(kind.__doc__), ""]
+    lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
+    written = _written_meanings(kind)
+    for name, field in kind.model_fields.items():
+        cells = (
+            f"`{name}`",
+            _value(schema["properties"][name], links),
+            _default(field),
+            written.get(name) or _meaning(kind, name),
+        )
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _heading(kind: type[Section], paths: list[str]) -> str:
+    if not paths[0]:
+        return "Top of the file"
+    tag = kind.model_fields.get("type")
+    return f"`{paths[0]}`" + (f" of type `{tag.default}`" if tag else "")
+
+
+def _link(kind: type[Section], paths: list[str]) -> str:
+    tag = kind.model_fields.get("type")
+    text = f"`{tag.default}`" if tag else "table"
+    return f"[{text}](#{_slug(_heading(kind, paths))})"
+
+
+def _slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _value(schema: dict[str, Any], links: dict[str, str]) -> str:
+    """What a setting may be, in words, from its JSON schema."""
+    for union in ("anyOf", "oneOf"):
+        if union in schema:
+            parts = [_value(part, links) for part in schema[union] if part.get("type") != "null"]
+            return " or ".join(parts)
+    if "$ref" in schema:
+        return links[schema["$ref"].rsplit("/", 1)[-1]]
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(choice)}`" for choice in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_value(schema['items'], links)}"
+    word = {"string": "text", "boolean": "`true`, `false`"}.get(schema["type"], schema["type"])
+    bounds = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+    limits = [f"{sign} {schema[bound]:g}" for bound, sign in bounds if bound in schema and schema[bound] < 2**31]
+    return " ".join([word, ", ".join(limits)]).strip()
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None:
+        return "not set"
+    if isinstance(value, Section):
+        tag = getattr(value, "type", None)
+        return f'`{{ type = "{tag}" }}`' if tag else "its defaults"
+    return f"`{json.dumps(value)}`"
+
+
+def _written_meanings(kind: type[Section]) -> dict[str, str]:
+    """The texts below a class's fields, those it inherits included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not issubclass(base, Section):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for field, below in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(below):
+                found[field.target.id] = " ".join(ast.literal_eval(below.value).split())
+    stated = {name: field.description for name, field in kind.model_fields.items() if field.description}
+    return {**found, **stated}
+
+
+def _meaning(kind: type[Section], name: str) -> str:
+    """From `MEANINGS`, else what the section that a setting holds says of itself."""
+    for key in (f"{kind.__name__}.{name}", name):
+        if key in MEANINGS:
+            return MEANINGS[key]
+    texts = [part.__doc__ for part in _sections(kind.model_fields[name].annotation)]
+    if len(texts) != 1 or texts[0] is None:
+        raise ValueError(f"{kind.__name__}.{name} has no meaning: write one below the field")
+    return inspect.cleandoc(texts[0]).splitlines()[0]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "configuration.md").write_text(document(), "utf-8")

@@ -1,0 +1,269 @@
+"""Model directories that cannot be used, and what shows only when a model is at work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from spoiling import (
+    CLASSIFIER,
+    CONFIG,
+    EVALUATE,
+    PREPARE,
+    RERANK,
+    RUN,
+    SAMPLE,
+    SFT,
+    TRAIN,
+    Spoil,
+    case,
+    changed,
+    cut,
+    forbid_weights,
+    refused,
+    removed,
+    rows,
+    sets,
+    tells,
+    text,
+    together,
+)
+from tiny_world import Larpo, make_reward_model
+
+TOKENIZER = "policy/tokenizer_config.json"
+
+
+def two_labels(here: Path) -> None:
+    make_reward_model(here / "reward", labels=2)
+
+
+def pad_is_eos(here: Path) -> None:
+    changed("reward/config.json", pad_token_id=4)(here)
+    changed("reward/tokenizer_config.json", pad_token="<end>")(here)
+
+
+def sharded(here: Path) -> None:
+    (here / "policy" / "model.safetensors").rename(here / "policy" / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (here / "policy" / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+
+
+def no_template(here: Path) -> None:
+    changed(TOKENIZER, chat_template=None)(here)
+    (here / "policy" / "chat_template.jinja").unlink(missing_ok=True)
+
+
+def template(content: str) -> Spoil:
+    return together(no_template, text("policy/chat_template.jinja", content))
+
+
+CASES = [
+    case(
+        "model directory is missing",
+        None,
+        [*RUN, *sets("policy=nowhere")],
+        "nowhere: is not a model directory ... written by save_pretrained",
+    ),
+    case(
+        "model without config.json",
+        removed("policy/config.json"),
+        RUN,
+        "policy: is not a model directory (no config.json) ... written by save_pretrained",
+    ),
+    case("broken config.json", text("policy/config.json", "{"), RUN, "policy: config.json cannot be read"),
+    case(
+        "unknown kind of model",
+        changed("policy/config.json", model_type="no-such-model"),
+        RUN,
+        "policy: config.json cannot be read ... no-such-model",
+    ),
+    case(
+        "model without a tokenizer",
+        removed("policy/tokenizer.json", TOKENIZER),
+        RUN,
+        "policy: the tokenizer cannot be loaded ... must hold its tokenizer",
+    ),
+    case("broken tokenizer", text("policy/tokenizer.json", "{"), RUN, "policy: the tokenizer cannot be loaded"),
+    case(
+        "model without weights",
+        removed("policy/model.safetensors"),
+        RUN,
+        "policy: the weights cannot be read ... model.safetensors ... weights in safetensors",
+    ),
+    case(
+        "a shard of the weights is missing",
+        sharded,
+        RUN,
+        "policy: the weights cannot be read ... model-00002-of-00002.safetensors",
+    ),
+    case(
+        "torn weights",
+        cut("policy/model.safetensors"),
+        RUN,
+        "policy: the weights cannot be read ... weights in safetensors",
+    ),
+    case(
+        "no chat template", no_template, RUN, "policy: the tokenizer has no chat template ... Add chat_template.jinja"
+    ),
+    case("broken chat template", template("{% for %}"), RUN, "policy: the chat template refuses ... mend the template"),
+    case(
+        "chat template without assistants",
+        template("{{ raise_exception('users only') }}"),
+        RUN,
+        "policy: the chat template refuses a conversation with the roles user, assistant ... users only",
+    ),
+    case(
+        "no pad token",
+        changed(TOKENIZER, pad_token=None),
+        RUN,
+        "policy: the tokenizer has no pad token ... --set model.pad_token=",
+    ),
+    case(
+        "no end-of-sequence token",
+        changed(TOKENIZER, eos_token=None),
+        RUN,
+        "policy: the tokenizer has no eos token ... Set eos_token",
+    ),
+    case(
+        "pad token is not in the vocabulary",
+        None,
+        [*RUN, *sets("model.pad_token=<blank>")],
+        "policy: pad_token '<blank>' is not in the tokenizer's vocabulary",
+    ),
+    case(
+        "reward model is missing",
+        None,
+        [*RUN, *sets("rerank.reranker={ type = 'classifier', path = 'nowhere' }")],
+        "nowhere: is not a model directory",
+    ),
+    case(
+        "reward model without a path",
+        None,
+        [*RUN, *sets("rerank.reranker.type=classifier")],
+        "setting 'rerank.reranker.path' is missing ... --set rerank.reranker.path=",
+    ),
+    case(
+        "reward model with two labels",
+        two_labels,
+        [*RUN, *CLASSIFIER],
+        "reward: has 2 labels; a reward model has one ... trained on preferences",
+    ),
+    case(
+        "reward model pads with eos",
+        pad_is_eos,
+        [*RUN, *CLASSIFIER],
+        "reward: pad token ids: model 4, tokenizer 4, end of sequence 4 ... one that is not the eos token",
+    ),
+    case(
+        "reward model pads otherwise than its tokenizer",
+        changed("reward/config.json", pad_token_id=1),
+        [*RUN, *CLASSIFIER],
+        "reward: pad token ids: model 1, tokenizer 0 ... the same pad token",
+    ),
+    case(
+        "torn reward model", cut("reward/model.safetensors"), [*RUN, *CLASSIFIER], "reward: the weights cannot be read"
+    ),
+    case(
+        "no tokenizer at a step",
+        removed("policy/tokenizer.json", TOKENIZER),
+        SAMPLE,
+        "policy: the tokenizer cannot be loaded",
+    ),
+    case(
+        "missing policy at a step",
+        None,
+        [*SAMPLE, "--policy", "nowhere"],
+        "nowhere: no such file or directory ... Run the step that makes it first",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "arguments", "told"), CASES)
+def test_bad_model_is_told_before_its_weights_are_loaded(
+    larpo: Larpo, here: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil, arguments: Sequence[str], told: str
+) -> None:
+    forbid_weights(monkeypatch)
+    refused(larpo, here, spoil, arguments, told)
+
+
+NEEDS_WEIGHTS = [
+    case(
+        "torn weights at a step",
+        cut("policy/model.safetensors"),
+        SAMPLE,
+        "policy: the model cannot be loaded ... weights in safetensors",
+    ),
+    case(
+        "weights of another model",
+        changed("policy/config.json", hidden_size=64),
+        TRAIN,
+        "policy: the model cannot be loaded",
+    ),
+    case(
+        "classifier without a head",
+        None,
+        [*RERANK, *sets("rerank.reranker={ type = 'classifier', path = 'policy' }")],
+        "policy: the weights lack score.weight",
+    ),
+    case(
+        "attention that is not installed",
+        None,
+        [*SAMPLE, *sets("model.attention=flash_attention_2")],
+        "policy: FlashAttention2 ... set model.attention to sdpa",
+    ),
+    case(
+        "every prompt is too long",
+        None,
+        [*SAMPLE, *sets("sample.max_prompt_tokens=3")],
+        "prompts: none of the 10 prompts fits into max_prompt_tokens = 3 ... Raise sample.max_prompt_tokens",
+    ),
+    case(
+        "every held-out prompt is too long",
+        None,
+        [*EVALUATE, *sets("evaluate.max_prompt_tokens=3")],
+        "heldout: no prompt is left to evaluate on ... Raise evaluate.max_prompt_tokens",
+    ),
+    case(
+        "every list is too long",
+        None,
+        [*TRAIN, *sets("train.max_prompt_tokens=3")],
+        "lists: no list is left to train on ... Raise train.max_",
+    ),
+    case(
+        "every demonstration is too long",
+        None,
+        [*SFT, *sets("sft.max_prompt_tokens=3")],
+        "shown: no demonstration is left to train on ... Raise sft.max_",
+    ),
+    case(
+        "no response can be scored",
+        None,
+        [*RERANK, *sets("rerank.reranker={ type = 'classifier', path = 'reward', max_tokens = 3 }")],
+        "candidates: no candidate could be scored ... Raise the reranker's max_tokens",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "arguments", "told"), NEEDS_WEIGHTS)
+def test_what_shows_at_work_is_told_in_the_last_line(
+    larpo: Larpo, here: Path, spoil: Spoil, arguments: Sequence[str], told: str
+) -> None:
+    spoil(here)
+    outcome = larpo(*arguments)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    assert tells(outcome.err.splitlines()[-1], told), outcome.err
+    assert not (here / "out").exists()
+
+
+def test_prompts_that_are_too_long_are_dropped_and_counted(larpo: Larpo, here: Path) -> None:
+    short, long = ("Ann has 3 apples.", "Ann has 3 apples. " * 9)
+    rows("prompts.jsonl", *({"question": question, "answer": "3"} for question in (short, long)))(here)
+    assert larpo(*PREPARE).code == 0
+    outcome = larpo(
+        *SAMPLE[:-4], "--candidates", "sampled", "--prompts", "out", *CONFIG, *sets("sample.max_prompt_tokens=20")
+    )
+    metrics = json.loads(outcome.out)
+    assert (metrics["prompts"], metrics["prompts_too_long_dropped"], metrics["candidates"]) == (1, 1, 4)

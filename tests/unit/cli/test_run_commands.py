@@ -1,0 +1,170 @@
+"""The commands that are more than one step, and how the command line ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_world import Larpo, files
+
+import larpo_lib
+from larpo_lib.artifacts import read_metrics, verify
+from larpo_lib.cli import app
+from larpo_lib.playground import world as playground_world
+from larpo_lib.schemas import candidate_id
+from larpo_lib.tables import write_table
+
+
+def test_run_makes_everything_and_goes_on_from_what_is_there(
+    larpo: Larpo, tiny_world: Path, tmp_path: Path, mlflow_store: Path
+) -> None:
+    arguments = ["run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml"]
+    (tmp_path / "run").mkdir()
+    mlflow_store.rename(tmp_path / "run" / "mlflow")
+    first = larpo(*arguments)
+    assert first.code == 0, first.err
+    assert "tiny-policy version 1 is now " in first.out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
+    assert [row["iteration"] for row in summary["iterations"]] == [0, 1]
+    made = ["prompts", "heldout", "demonstrations", "sft", "iteration-0/evaluation", "iteration-1/evaluation"]
+    made += [f"iteration-1/{name}" for name in ("candidates", "ranked", "lists", "policy")]
+    for name in [*made, "promotion", "report"]:
+        verify(tmp_path / "run" / name)
+
+    before = files(tmp_path / "run" / "iteration-1")
+    second = larpo(*arguments)
+    assert second.code == 0
+    assert second.err == ""
+    assert files(tmp_path / "run" / "iteration-1") == before
+
+
+def test_quickstart_runs_on_a_world_of_its_own(
+    larpo: Larpo, tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, number in {"DEMONSTRATIONS": 32, "PROMPTS": 8, "HELDOUT": 4}.items():
+        monkeypatch.setattr(playground_world, name, number)
+    (tmp_path / "out").mkdir()
+    mlflow_store.rename(tmp_path / "out" / "mlflow")
+    small = {
+        "sft.max_steps": 1, "sft.batch_size": 8, "sft.micro_batch_size": 8, "loop.iterations": 1, "evaluate.n": 2,
+        "train.max_steps": 1, "train.batch_size": 4, "train.micro_batch_size": 4,
+    }  # fmt: skip
+    settings = [argument for name, value in small.items() for argument in ("--set", f"{name}={value}")]
+    outcome = larpo("quickstart", "--out", tmp_path / "out", "--objective", "dpo", "--seed", 3, *settings)
+    assert outcome.code == 0, outcome.err
+    assert f"Report: {tmp_path / 'out' / 'report' / 'report.html'}" in outcome.out
+    assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))["objective"] == "dpo"
+    assert json.loads((tmp_path / "out" / "world" / "world.json").read_text("utf-8")) == {"seed": 3}
+    assert read_metrics(tmp_path / "out" / "iteration-1" / "lists")["mean_list_size"] == 2
+
+
+def test_playground_writes_a_world_to_try_the_steps_on(
+    larpo: Larpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DEMONSTRATIONS", "PROMPTS", "HELDOUT"):
+        monkeypatch.setattr(playground_world, name, 5)
+    outcome = larpo("playground", "--out", tmp_path / "world", "--seed", 1)
+    assert outcome.code == 0
+    assert "demonstrations.jsonl, heldout.jsonl, policy, prompts.jsonl, quickstart.toml, world.json" in outcome.out
+    source = f"prepare.source={tmp_path / 'world' / 'prompts.jsonl'}"
+    config = tmp_path / "world" / "quickstart.toml"
+    prepared = larpo("prepare", "--prompts", tmp_path / "prompts", "--config", config, "--set", source)
+    assert json.loads(prepared.out)["prompts"] == 5
+
+
+def evaluation(path: Path, reward: float) -> Path:
+    """What an evaluation holds that gave every response the same reward."""
+    path.mkdir()
+    rows: list[dict[str, Any]] = [
+        {
+            "prompt_id": prompt, "candidate_id": candidate_id(prompt, "a"), "iteration": 0, "sample_index": 0,
+            "temperature": 1.0, "response": "a", "token_ids": None, "num_tokens": None, "finish_reason": "stop",
+            "policy": "p", "reranker": "verifier-graded", "reward": reward, "rank": 1, "correct": None,
+        }
+        for prompt in ("p1", "p2", "p3")
+    ]  # fmt: skip
+    write_table(path / "evaluated.parquet", "evaluated", rows)
+    return path
+
+
+def test_champion_is_beaten_and_made_champion_again(
+    larpo: Larpo, tiny_world: Path, tmp_path: Path, mlflow_store: Path
+) -> None:
+    shared = ["--store", mlflow_store, "--config", tiny_world / "larpo.toml"]
+    decisions = []
+    for number, reward in enumerate((1.0, 2.0, 0.5)):
+        policy = tmp_path / f"policy-{number}"
+        policy.mkdir()
+        (policy / "config.json").write_text(json.dumps({"number": number}), "utf-8")
+        judged = evaluation(tmp_path / f"evaluation-{number}", reward)
+        arguments = ["--policy", policy, "--evaluation", judged, "--promotion", tmp_path / f"promotion-{number}"]
+        outcome = larpo("promote", *arguments, *shared)
+        assert outcome.code == 0, outcome.err
+        decision = json.loads(outcome.out)
+        decisions.append((decision["version"], decision["alias"], decision["opponent"]))
+    assert decisions == [(1, "champion", None), (2, "champion", "version 1"), (3, "challenger", "version 2")]
+
+    back = larpo("promote", "--rollback", *shared)
+    assert (back.code, back.out) == (0, "tiny-policy: champion was version 2, is version 1 again\n")
+    further = larpo("promote", "--rollback", *shared)
+    assert further.code == 2
+    assert further.err.startswith("larpo: version 1 of model 'tiny-policy' replaced no other champion. ")
+
+
+def test_promote_tells_what_it_needs(larpo: Larpo, tmp_path: Path) -> None:
+    outcome = larpo("promote", "--policy", tmp_path, "--store", tmp_path / "new")
+    assert outcome.code == 2
+    assert outcome.err == "larpo: promote needs --policy, --evaluation and --promotion. Or give --rollback alone.\n"
+    all_of_it = [f"--{name}={tmp_path / name}" for name in ("policy", "evaluation", "promotion")]
+    outcome = larpo("promote", *all_of_it, "--store", tmp_path / "new")
+    assert outcome.err.startswith(f"larpo: {tmp_path / 'policy'}: no such file or directory. ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_doctor_tells_what_can_run(larpo: Larpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    outcome = larpo("doctor")
+    assert outcome.code == 0
+    assert "torch" in outcome.out
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert larpo("doctor").code == 1
+
+
+def test_version(larpo: Larpo) -> None:
+    outcome = larpo("--version")
+    assert (outcome.code, outcome.out) == (0, f"{larpo_lib.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["rerank"], ["rerank", "--no-such-option"], ["no-such-command"]])
+def test_wrong_usage_is_told_on_standard_error(larpo: Larpo, arguments: list[str]) -> None:
+    outcome = larpo(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Usage: larpo" in outcome.err
+
+
+def test_a_bug_keeps_its_traceback(larpo: Larpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app, "app", bug)
+    with pytest.raises(ZeroDivisionError):
+        larpo("--version")
+
+
+@pytest.mark.parametrize("entry", [[sys.executable, "-m", "larpo_lib"], [str(Path(sys.executable).with_name("larpo"))]])
+def test_process_ends_with_the_code_and_one_line(entry: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*entry, "run", "--out", tmp_path / "run", "--config", tmp_path / "no.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"larpo: {tmp_path / 'no.toml'}: no such file. Give --config an existing TOML file.\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larpo_lib.config import EvaluateConfig, VerifierConfig
+from larpo_lib.evaluation.retrieval import summarize
+
+JUDGED = EvaluateConfig(n=3, verifier=VerifierConfig(mode="exact"), resamples=200)
+
+
+def _row(prompt_id, reward, correct, temperature=1.0):
+    return {"prompt_id": prompt_id, "reward": reward, "correct": correct, "temperature": temperature}
+
+
+ROWS = [
+    _row("a", 1.0, True),
+    _row("a", 0.5, False),
+    _row("a", 0.0, False),
+    _row("a", 0.75, True, temperature=0.0),
+    _row("b", 0.25, False),
+    _row("b", 0.5, False),
+    _row("b", 0.0, False),
+    _row("b", -1.0, False, temperature=0.0),
+]
+
+
+def test_metrics_of_two_prompts_by_hand():
+    metrics = summarize(ROWS, JUDGED)
+    assert metrics["mean_reward"] == pytest.approx((0.5 + 0.25) / 2)
+    assert metrics["accuracy"] == pytest.approx((1 / 3 + 0) / 2)
+    assert metrics["best_of_n_reward"] == pytest.approx((1.0 + 0.5) / 2)
+    assert metrics["greedy_reward"] == pytest.approx((0.75 - 1.0) / 2)
+    assert metrics["greedy_accuracy"] == 0.5
+    assert metrics["pass_at_1"] == pytest.approx((1 / 3 + 0) / 2)
+    assert metrics["pass_at_2"] == pytest.approx((2 / 3 + 0) / 2)
+    assert metrics["pass_at_3"] == 0.5
+    assert "pass_at_4" not in metrics
+
+
+def test_intervals_enclose_their_means():
+    metrics = summarize(ROWS, JUDGED)
+    for name, low, high in (("mean_reward", 0.25, 0.5), ("accuracy", 0.0, 1 / 3)):
+        assert low <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= high
+        assert metrics[f"{name}_low"] < metrics[f"{name}_high"]
+
+
+def test_without_a_verifier_nothing_is_called_right():
+    metrics = summarize([row | {"correct": None} for row in ROWS], EvaluateConfig(n=3, resamples=50))
+    undefined = {name for name, value in metrics.items() if value is None}
+    assert undefined == {
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "greedy_accuracy",
+        "pass_at_1",
+        "pass_at_2",
+        "pass_at_3",
+    }
+
+
+def test_without_greedy_responses_their_metrics_are_undefined():
+    metrics = summarize([row for row in ROWS if row["temperature"] > 0], JUDGED)
+    assert metrics["greedy_reward"] is None
+    assert metrics["greedy_accuracy"] is None
+    assert metrics["accuracy"] is not None
+
+
+def test_pass_at_n_is_undefined_beyond_what_every_prompt_has():
+    metrics = summarize(ROWS[1:], JUDGED)  # two sampled responses are left of the first prompt
+    assert metrics["pass_at_2"] == 0
+    assert metrics["pass_at_3"] is None
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_pass_at_n_is_the_mean_over_all_choices_of_n_responses(world):
+    rows = [_row(f"p{i}", float(right), right) for i, group in enumerate(world) for right in group]
+    metrics = summarize(rows, JUDGED.model_copy(update={"n": 4, "resamples": 2}))
+    for n in range(1, 5):
+        chosen = [list(combinations(group, n)) for group in world]
+        shares = [sum(map(any, choices)) / len(choices) for choices in chosen]
+        assert metrics[f"pass_at_{n}"] == pytest.approx(sum(shares) / len(shares))

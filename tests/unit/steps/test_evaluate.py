@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+from small_models import user, write_prompts
+
+from larpo_lib.config import ClassifierConfig, EvaluateConfig, HfSamplerConfig, ModelConfig, VerifierConfig
+from larpo_lib.errors import LarpoError
+from larpo_lib.samplers import Response
+from larpo_lib.schemas import LENGTH, STOP, prompt_id
+from larpo_lib.steps import evaluate
+from larpo_lib.tables import read_table
+
+QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4"), ("Eva has 5", "#### 5")]
+EXACT = VerifierConfig(mode="exact")
+SETTINGS = {
+    "sampler": HfSamplerConfig(model=ModelConfig(device="cpu")),
+    "n": 2,
+    "max_new_tokens": 6,
+    "max_prompt_tokens": 64,
+    "reranker": EXACT,
+    "verifier": EXACT,
+    "resamples": 100,
+}
+ANSWERS = {  # two sampled responses and the greedy one
+    "Ann has 3": ("#### 3", "#### 33", "#### 3"),
+    "Ben has 4": ("#### 1", "#### 2", "#### 4"),
+    "Eva has 5": ("#### 5", "#### 5", "#### 0"),
+    "Tom has 3 pens": ("#### 3", "#### 3", "#### 3"),
+}
+
+
+class Scripted:
+    """A sampler that knows what to answer."""
+
+    def __init__(self):
+        self.requests = []
+
+    def prompt_tokens(self, messages):
+        return len(messages[0]["content"].split())
+
+    def sample(self, requests):
+        responses = []
+        for request in requests:
+            answers = ANSWERS[request.messages[0]["content"]]
+            drawn = sum(seen.prompt_id == request.prompt_id and seen.temperature > 0 for seen in self.requests)
+            text = answers[2] if request.temperature == 0 else answers[drawn]
+            self.requests.append(request)
+            responses.append(Response(text, [1] * len(text), len(text), LENGTH if "33" in text else STOP))
+        return responses
+
+
+@pytest.fixture
+def run(tiny_policy, tmp_path):
+    def run(name="evaluation", questions=QUESTIONS, **changes):
+        prompts = tmp_path / f"{name}-prompts"
+        write_prompts(prompts, questions)
+        config = EvaluateConfig(**SETTINGS | changes)
+        metrics = evaluate.run(config, policy=tiny_policy, prompts=prompts, evaluation=tmp_path / name)
+        return read_table(tmp_path / name, "evaluated"), metrics
+
+    return run
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    monkeypatch.setattr(evaluate, "make_sampler", lambda *_args, **_options: Scripted())
+
+
+def test_metrics_of_a_scripted_policy_by_hand(run, scripted):
+    rows, metrics = run()
+    assert len(rows) == metrics["responses"] == 9
+    assert metrics["prompts"] == 3
+    assert metrics["too_long_to_score_dropped"] == metrics["prompts_too_long_dropped"] == 0
+    assert metrics["accuracy"] == metrics["mean_reward"] == pytest.approx((0.5 + 0 + 1) / 3)
+    assert metrics["pass_at_1"] == pytest.approx((0.5 + 0 + 1) / 3)
+    assert metrics["pass_at_2"] == pytest.approx(2 / 3)
+    assert metrics["best_of_n_reward"] == pytest.approx(2 / 3)
+    assert metrics["greedy_accuracy"] == metrics["greedy_reward"] == pytest.approx(2 / 3)
+    assert metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"]
+    assert metrics["truncated_share"] == pytest.approx(1 / 9)
+    assert metrics["distinct_share"] == pytest.approx(7 / 9)
+
+
+def test_every_response_is_published_with_its_judgement(run, scripted):
+    rows, _ = run()
+    ann = [row for row in rows if row["prompt_id"] == prompt_id(user("Ann has 3"))]
+    assert [(row["response"], row["correct"], row["reward"], row["rank"]) for row in ann] == [
+        ("#### 3", True, 1.0, 1),
+        ("#### 33", False, 0.0, 3),
+        ("#### 3", True, 1.0, 1),
+    ]
+    assert [row["temperature"] for row in ann] == [1.0, 1.0, 0.0]
+    assert {row["iteration"] for row in rows} == {0}
+
+
+def test_the_judge_of_rewards_need_not_judge_right_and_wrong(run, scripted):
+    _, metrics = run(reranker=VerifierConfig(mode="graded"))
+    assert metrics["mean_reward"] == pytest.approx((0.4 + 0.1 + 0.7) / 3)
+    assert metrics["accuracy"] == pytest.approx(0.5)
+
+
+def test_without_a_verifier_rewards_are_all(run, scripted):
+    rows, metrics = run(verifier=None)
+    assert {row["correct"] for row in rows} == {None}
+    assert metrics["accuracy"] is metrics["pass_at_1"] is metrics["greedy_accuracy"] is None
+    assert metrics["mean_reward"] == pytest.approx(0.5)
+
+
+def test_limit_takes_the_first_prompts(run, scripted):
+    rows, metrics = run(limit=1)
+    assert metrics["prompts"] == 1
+    assert {row["prompt_id"] for row in rows} == {prompt_id(user("Ann has 3"))}
+
+
+def test_too_long_prompts_are_dropped_and_counted(run, scripted):
+    _, metrics = run(questions=[*QUESTIONS, ("one two three four", "#### 1")], max_prompt_tokens=3)
+    assert (metrics["prompts"], metrics["prompts_too_long_dropped"]) == (3, 1)
+    with pytest.raises(LarpoError, match=r"no prompt is left to evaluate on\. Raise evaluate.max_prompt_tokens"):
+        run("none", max_prompt_tokens=2)
+
+
+def test_responses_that_cannot_be_scored_are_counted(run, scripted, tiny_classifier):
+    def classifier(max_tokens):
+        return ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=max_tokens)
+
+    _, metrics = run(questions=[*QUESTIONS, ("Tom has 3 pens", "#### 3")], reranker=classifier(8))
+    assert (metrics["responses"], metrics["too_long_to_score_dropped"]) == (9, 3)  # pens are the ninth token
+    with pytest.raises(LarpoError, match=r"no response could be scored\. Raise the reranker's max_tokens"):
+        run("none", reranker=classifier(7))
+
+
+def test_a_reference_without_number_is_refused(run, scripted):
+    with pytest.raises(LarpoError, match="the verifier needs a reference with a number"):
+        run(questions=[("Ann has 3", None)])
+
+
+def test_a_real_policy_evaluates_to_the_same_bytes(run, tmp_path):
+    rows, metrics = run("a")
+    run("b")
+    assert (tmp_path / "a" / "evaluated.parquet").read_bytes() == (tmp_path / "b" / "evaluated.parquet").read_bytes()
+    assert (tmp_path / "a" / "metrics.json").read_bytes() == (tmp_path / "b" / "metrics.json").read_bytes()
+    assert len(rows) == 9
+    assert metrics["responses"] == 9
+
+
+def test_a_prompts_responses_do_not_depend_on_the_other_prompts(run):
+    alone, _ = run("alone", questions=QUESTIONS[:1])
+    among, _ = run("among")
+    first = alone[0]["prompt_id"]
+    assert alone == [row for row in among if row["prompt_id"] == first]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+import shutil
+
+import pytest
+from small_models import make_classifier, user, write_prompts
+
+from larpo_lib.config import ClassifierConfig, ModelConfig, RerankConfig, VerifierConfig
+from larpo_lib.errors import ArtifactError, DataError, LarpoError
+from larpo_lib.schemas import STOP, candidate_id, prompt_id
+from larpo_lib.steps import rerank
+from larpo_lib.tables import read_table, write_table
+
+QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4")]
+ANN, BEN = (prompt_id(user(text)) for text, _ in QUESTIONS)
+
+
+def _candidate(prompt, sample_index, response):
+    return {
+        "prompt_id": prompt,
+        "candidate_id": candidate_id(prompt, response),
+        "iteration": 1,
+        "sample_index": sample_index,
+        "temperature": 1.0,
+        "response": response,
+        "token_ids": [5, 6],
+        "num_tokens": 2,
+        "finish_reason": STOP,
+        "policy": "policy",
+    }
+
+
+CANDIDATES = [
+    _candidate(ANN, 0, "#### 4"),
+    _candidate(BEN, 0, "#### 4"),
+    _candidate(ANN, 1, "1 + 2 = 3. #### 3"),
+    _candidate(ANN, 2, "#### 5"),
+    _candidate(BEN, 1, "nothing"),
+    _candidate(ANN, 3, "#### 3"),
+]
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    return write_prompts(tmp_path / "prompts", QUESTIONS)
+
+
+@pytest.fixture
+def run(prompts, tmp_path):
+    def run(name="ranked", rows=CANDIDATES, config=None):
+        candidates = tmp_path / f"{name}-candidates"
+        candidates.mkdir()
+        write_table(candidates / "candidates.parquet", "candidates", rows)
+        output = tmp_path / name
+        metrics = rerank.run(config or RerankConfig(), prompts=prompts, candidates=candidates, ranked=output)
+        return read_table(output, "ranked"), metrics
+
+    return run
+
+
+def test_candidates_are_ranked_within_their_prompt(run):
+    rows, metrics = run()
+    ann, ben = ([row for row in rows if row["prompt_id"] == prompt] for prompt in (ANN, BEN))
+    assert [row["reward"] for row in ann] == pytest.approx([0.1, 1.0, 0.1, 0.7])
+    assert [row["rank"] for row in ann] == [3, 1, 3, 2]  # ties share a rank
+    assert [row["reward"] for row in ben] == pytest.approx([0.7, 0.0])
+    assert [row["rank"] for row in ben] == [1, 2]
+    assert {row["reranker"] for row in rows} == {"verifier-graded"}
+    rewards = [0.1, 1.0, 0.1, 0.7, 0.7, 0.0]
+    mean = sum(rewards) / 6
+    assert metrics == {
+        "candidates": 6,
+        "ranked": 6,
+        "too_long_to_score_dropped": 0,
+        "mean_reward": pytest.approx(mean),
+        "reward_std": pytest.approx(math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / 6)),
+    }
+
+
+def test_candidates_keep_all_their_columns(run):
+    rows, _ = run()
+    added = {"reranker", "reward", "rank"}
+    kept = [{name: value for name, value in row.items() if name not in added} for row in rows]
+    assert sorted(kept, key=str) == sorted(CANDIDATES, key=str)
+
+
+def test_neither_shards_nor_order_change_a_rank(run):
+    one, other = run("a"), run("b", rows=CANDIDATES[::-1], config=RerankConfig(shard_prompts=1))
+    assert sorted(one[0], key=str) == sorted(other[0], key=str)
+    assert one[1] == pytest.approx(other[1])
+
+
+def test_two_runs_give_the_same_bytes(run, tmp_path):
+    run("a")
+    run("b")
+    assert (tmp_path / "a" / "ranked.parquet").read_bytes() == (tmp_path / "b" / "ranked.parquet").read_bytes()
+
+
+def test_the_mode_of_the_verifier_is_a_setting(run):
+    rows, _ = run(config=RerankConfig(reranker=VerifierConfig(mode="exact")))
+    assert [row["reward"] for row in rows if row["prompt_id"] == ANN] == [0, 1, 0, 1]
+
+
+def test_a_classifier_drops_and_counts_what_is_too_long(run, tiny_classifier):
+    config = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=8)
+    rows, metrics = run(config=RerankConfig(reranker=config))
+    assert [row["response"] for row in rows if row["prompt_id"] == ANN] == ["#### 4", "#### 5", "#### 3"]
+    assert (metrics["candidates"], metrics["ranked"], metrics["too_long_to_score_dropped"]) == (6, 5, 1)
+    assert sorted(row["rank"] for row in rows if row["prompt_id"] == ANN) == [1, 2, 3]
+
+
+def test_nothing_left_to_rank_is_refused(run, tiny_classifier):
+    config = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=2)
+    with pytest.raises(LarpoError, match=r"no candidate could be scored\. Raise the reranker's max_tokens"):
+        run(config=RerankConfig(reranker=config))
+
+
+def test_a_changed_reward_model_is_noticed(run, prompts, tiny_policy, tmp_path):
+    """Its weights are an input like any other: the same path with other weights is other work."""
+    make_classifier(tmp_path / "rm", tiny_policy)
+    config = RerankConfig(reranker=ClassifierConfig(path=str(tmp_path / "rm"), model=ModelConfig(device="cpu")))
+    run(config=config)
+    shutil.copyfile(tmp_path / "rm" / "config.json", tmp_path / "rm" / "another.json")
+    with pytest.raises(ArtifactError, match=r"made with inputs.reranker"):
+        rerank.run(config, prompts=prompts, candidates=tmp_path / "ranked-candidates", ranked=tmp_path / "ranked")
+
+
+def test_a_candidate_of_an_unknown_prompt_is_named(run):
+    with pytest.raises(DataError, match=r"row 1, field 'prompt_id': prompt stranger is not among the prompts"):
+        run(rows=[CANDIDATES[0], _candidate("stranger", 0, "#### 1")])
+
+
+class Broken:
+    name = "broken"
+    list_relative = False
+
+    def score(self, items):
+        return [float("nan") for _ in items]
+
+
+def test_a_reward_that_is_no_number_is_refused(run, monkeypatch):
+    monkeypatch.setattr(rerank, "make_reranker", lambda _config: Broken())
+    with pytest.raises(LarpoError, match=r"broken scored candidate \w+ of prompt \w+ as nan"):
+        run()

@@ -1,0 +1,118 @@
+"""What the documents promise: commands that parse, settings that exist, links that lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import shlex
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from larpo_lib.cli import runs, steps
+from larpo_lib.cli.app import app
+from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
+from larpo_lib.config.load import check
+from larpo_lib.playground.world import preset
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+REQUIRED = ("policy=p", "prepare.source=s")
+"""Settings without a default, which an example need not repeat."""
+
+assert runs, steps  # importing them registered their commands
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    """The fenced blocks of a page in one of `languages`."""
+    for language, text in re.findall(r"^ *```(\w*)\n(.*?)^ *```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield textwrap.dedent(text)
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks and HTML comments."""
+    return re.sub(r"^ *```.*?^ *```|<!--.*?-->", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every `larpo ...` line of a shell block, its continuation lines joined."""
+    lines = [
+        line.strip()
+        for page in PAGES
+        for block in blocks(page, "bash")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    return sorted({line for line in lines if line.startswith("larpo ")})
+
+
+def test_the_settings_page_is_up_to_date() -> None:
+    written = runpy.run_path(str(DOCS / "generate_configuration.py"))["document"]()
+    assert (DOCS / "configuration.md").read_text("utf-8") == written, "run: python docs/generate_configuration.py"
+
+
+def test_there_are_examples_of_every_command() -> None:
+    assert {shlex.split(command)[1] for command in commands()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_parse_and_their_settings_exist(command: str) -> None:
+    _, name, *arguments = shlex.split(command, comments=True)
+    context = COMMANDS[name].make_context(name, arguments)
+    config = context.params.get("config")
+    if config is not None and config.name == "quickstart.toml":
+        config = preset()
+    elif config is not None:
+        config = ROOT / config if (ROOT / config).exists() else None
+    load_config(config, [*REQUIRED, *(context.params.get("settings") or ())])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_exist(page: Path) -> None:
+    for command in re.findall(r"`larpo ([a-z][^`]*)`", prose(page)):
+        name, *arguments = command.split()
+        known = {
+            option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        assert {argument for argument in arguments if argument.startswith("-")} <= known, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_in_toml_are_accepted(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        check(LarpoConfig, apply_settings(parse_settings(REQUIRED), tomllib.loads(block)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_parses(page: Path) -> None:
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), f"{target}: no such file"
+        if anchor:
+            assert anchor in {slug(heading) for heading in headings(file)}, f"{target}: no such heading"
+
+
+def headings(page: Path) -> list[str]:
+    return re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

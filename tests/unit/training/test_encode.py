@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from small_models import user
+
+from larpo_lib.config import TrainingConfig
+from larpo_lib.playground.policy import make_tokenizer
+from larpo_lib.training.encode import EncodeCounts, encode_demonstrations, encode_lists
+
+WORDS = ("one", "two", "three")
+ONE, TWO, THREE = 5, 6, 7
+USER, ASSISTANT, END = 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer(WORDS)
+
+
+def _config(max_prompt_tokens=8, max_tokens=12):
+    return TrainingConfig(max_prompt_tokens=max_prompt_tokens, max_tokens=max_tokens)
+
+
+def _row(prompt="one", responses=("two", "three"), rewards=(1.0, 0.0), token_ids=None, finish=None):
+    return {
+        "prompt_id": "p",
+        "messages": user(prompt),
+        "responses": list(responses),
+        "token_ids": token_ids or [None] * len(responses),
+        "rewards": list(rewards),
+        "finish_reasons": finish or ["stop"] * len(responses),
+    }
+
+
+def _encode(tokenizer, *rows, **limits):
+    return encode_lists(rows, tokenizer, _config(**limits), END)
+
+
+def test_text_responses_are_tokenized_and_sampled_ones_taken_as_they_are(tokenizer):
+    row = _row(responses=("two", "two", "three"), rewards=(2, 1, 0), token_ids=[[TWO, TWO, END], None, None])
+    (item,), counts = _encode(tokenizer, row)
+    assert item.prompt_id == "p"
+    assert item.prompt == [USER, ONE, ASSISTANT]
+    assert item.responses == [[TWO, TWO, END], [TWO, END], [THREE, END]]
+    assert item.rewards == [2, 1, 0]
+    assert counts == EncodeCounts()
+
+
+def test_truncated_text_gets_no_end_of_turn_token(tokenizer):
+    (item,), _ = _encode(tokenizer, _row(finish=["length", "stop"]))
+    assert item.responses == [[TWO], [THREE, END]]
+
+
+def test_prompts_at_the_limit_stay_and_longer_ones_go(tokenizer):
+    fits, too_long = _row("one " * 6), _row("one " * 7)
+    encoded, counts = _encode(tokenizer, fits, too_long, too_long)
+    assert [len(item.prompt) for item in encoded] == [8]
+    assert counts == EncodeCounts(prompts_too_long_dropped=2)
+
+
+def test_responses_at_the_limit_stay_and_longer_ones_leave_their_list(tokenizer):
+    row = _row(responses=("two " * 8, "two " * 9, "three"), rewards=(2, 1, 0))
+    (item,), counts = _encode(tokenizer, row)
+    assert [len(response) for response in item.responses] == [9, 2]  # prompt of 3, limit 12
+    assert item.rewards == [2, 0]
+    assert counts == EncodeCounts(responses_too_long_dropped=1)
+
+
+def test_a_list_left_without_preference_is_dropped(tokenizer):
+    one_left = _row(responses=("two " * 20, "three"))
+    tied_left = _row(responses=("two " * 20, "three", "two"), rewards=(2, 1, 1))
+    none_left = _row(responses=("two " * 20, "three " * 20))
+    encoded, counts = _encode(tokenizer, one_left, tied_left, none_left, _row())
+    assert len(encoded) == 1
+    assert counts == EncodeCounts(responses_too_long_dropped=4, lists_without_preference_dropped=3)
+
+
+def test_empty_responses_cannot_be_scored_and_leave_their_list(tokenizer):
+    row = _row(responses=("", "two", "three"), rewards=(2, 1, 0), finish=["length", "stop", "stop"])
+    (item,), counts = _encode(tokenizer, row)
+    assert item.rewards == [1, 0]
+    assert counts == EncodeCounts(responses_too_long_dropped=1)
+
+
+def test_demonstrations_become_lists_of_one(tokenizer):
+    rows = [
+        {"prompt_id": "a", "messages": user("one"), "response": "two three"},
+        {"prompt_id": "b", "messages": user("one " * 20), "response": "two"},
+        {"prompt_id": "c", "messages": user("one"), "response": "two " * 20},
+    ]
+    (item,), counts = encode_demonstrations(rows, tokenizer, _config(), END)
+    assert (item.prompt_id, item.prompt, item.responses) == ("a", [USER, ONE, ASSISTANT], [[TWO, THREE, END]])
+    assert counts == EncodeCounts(prompts_too_long_dropped=1, responses_too_long_dropped=1)
