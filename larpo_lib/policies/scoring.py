@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from larpo_lib.errors import ModelError
 from larpo_lib.policies.logprobs import logit_transform, token_logps
 from larpo_lib.policies.packing import attention_masks
+
+_TOLERANCE = 1e-2
+"""Far above what precision costs (bfloat16 included), far below what a forgotten scale does."""
 
 TokenRows = dict[str, Tensor]
 """Keys, for R rows of S tokens that hold P responses with N tokens in all:
@@ -62,8 +66,15 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
     """Make `model(**rows)` return the (P,) summed log-probability of each response in `rows`, in nats.
 
     The forward pass itself is replaced, since data-parallel and sharded wrappers hook their gradient exchange there.
+    Dropout is switched off: the reference is scored without, and the first log-ratios must be 0.
+
+    Raises:
+        ModelError: the model computes its logits in a way that `logit_transform` does not know.
     """
+    _disable_dropout(model)
     transform = logit_transform(model)
+    rows = padded_rows([[0]], [list(range(min(8, model.config.get_text_config().vocab_size)))], 0)
+    expected = _logps_by_own_forward(model, rows)
 
     def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
         hidden = _hidden_states(self, rows)
@@ -73,7 +84,36 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
         return total.index_add(0, rows["owners"], logps)
 
     model.forward = MethodType(forward, model)
+    with torch.no_grad():
+        found = float(model(**_on(model.device, rows)))
+    if abs(found - expected) > _TOLERANCE * max(1.0, abs(expected)):
+        raise ModelError(
+            f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
+            f" {found:.4f}, but the model's own is {expected:.4f}",
+            remedy="Use a model of another family, or add its output layer to larpo_lib.policies.logprobs",
+        )
     return model
+
+
+def _disable_dropout(model: PreTrainedModel) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - no attribute that type checkers know
+
+
+@torch.no_grad()
+def _logps_by_own_forward(model: PreTrainedModel, rows: TokenRows) -> float:
+    """Log-probability of the only response in `rows`, from the logits that the model gives itself."""
+    rows = _on(model.device, rows)
+    logits = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits
+    logps = logits.float().flatten(0, 1)[rows["predictors"]].log_softmax(-1)
+    return float(logps.gather(-1, rows["targets"][:, None]).sum())
+
+
+def _on(device: torch.device, rows: TokenRows) -> TokenRows:
+    return {name: value.to(device) for name, value in rows.items()}
 
 
 def _hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:

@@ -8,6 +8,7 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.policies.chat import end_of_turn_id
+from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.steps.train import summarize
@@ -53,12 +54,13 @@ def _sft(config: SftConfig, policy: Path, demonstrations: Path, work: Work, log:
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
     attach_scorer(model, config.logprob_chunk_tokens)
+    pad_id = int(tokenizer.pad_token_id)
     history = train_policy(
         lambda args, callbacks: SftTrainer(
             model,
             args,
             train_dataset=[TrainingList(item, [0.0]) for item in encoded],
-            data_collator=Collator(int(tokenizer.pad_token_id)),
+            data_collator=Collator(padded(pad_id), pad_id),
             callbacks=callbacks,
         ),
         config,

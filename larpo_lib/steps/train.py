@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from larpo_lib.artifacts import Metrics, Work, produce
@@ -12,7 +14,9 @@ from larpo_lib.config import TrainConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.objectives import OBJECTIVES, bind
 from larpo_lib.policies.chat import end_of_turn_id
-from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
+from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.tables import read_table
 from larpo_lib.training.collator import Collator, TrainingList
@@ -52,7 +56,8 @@ def _train(config: TrainConfig, policy: Path, lists: Path, work: Work, log: Metr
     objective = OBJECTIVES[config.objective.type]
     pad_id = int(tokenizer.pad_token_id)
     attach_scorer(model, config.logprob_chunk_tokens)
-    dataset = _with_reference(model, encoded, config, pad_id, work.scratch, with_mismatched=objective.needs_kl)
+    layout = choose(model, [item.tokens for item in encoded], pad_id)
+    dataset = _with_reference(model, encoded, config, layout, pad_id, work.scratch, with_mismatched=objective.needs_kl)
     history = train_policy(
         lambda args, callbacks: ListwiseTrainer(
             model,
@@ -60,7 +65,7 @@ def _train(config: TrainConfig, policy: Path, lists: Path, work: Work, log: Metr
             loss=bind(config.objective),
             needs_kl=objective.needs_kl,
             train_dataset=dataset,
-            data_collator=Collator(pad_id),
+            data_collator=Collator(layout, pad_id),
             callbacks=callbacks,
         ),
         config,
@@ -79,6 +84,7 @@ def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Seq
         "lists": len(encoded),
         "responses": sum(len(item.responses) for item in encoded),
         "response_tokens": sum(len(response) for item in encoded for response in item.responses),
+        "prompt_sharing_ratio": sharing_ratio([item.tokens for item in encoded]),
         "steps": len(history),
         **vars(counts),
         **{f"final_{name}": sum(row[name] for row in last) / len(last) for name in names},
@@ -89,18 +95,23 @@ def _with_reference(
     model: PreTrainedModel,
     encoded: Sequence[EncodedList],
     config: TrainConfig,
+    layout: Layout,
     pad_id: int,
     scratch: Path,
     *,
     with_mismatched: bool,
 ) -> list[TrainingList]:
-    batch_size = config.micro_batch_size * max(len(item.responses) for item in encoded)
-    pairs = [(item.prompt, response) for item in encoded for response in item.responses]
-    logps = iter(cached_logps(scratch / "reference.npy", model, pairs, pad_id, batch_size).tolist())
-    own = [[next(logps) for _ in item.responses] for item in encoded]
+    settings: dict[str, Any] = {
+        "batch_size": config.micro_batch_size,
+        "bf16": model_dtype(config.model) is torch.bfloat16,
+    }
+    own = cached_logps(scratch / "reference.npy", model, [item.tokens for item in encoded], layout, **settings)
     if not with_mismatched:
         return [TrainingList(item, values) for item, values in zip(encoded, own, strict=True)]
     others = [encoded[i - 1].responses[0] for i in range(len(encoded))]
-    mismatched = [(item.prompt, other) for item, other in zip(encoded, others, strict=True)]
-    kl = cached_logps(scratch / "mismatched.npy", model, mismatched, pad_id, batch_size).tolist()
-    return [TrainingList(*fields) for fields in zip(encoded, own, others, kl, strict=True)]
+    pairs: list[PackedList] = [(item.prompt, [other]) for item, other in zip(encoded, others, strict=True)]
+    kl = cached_logps(scratch / "mismatched.npy", model, pairs, padded(pad_id), **settings)
+    return [
+        TrainingList(item, values, other, value)
+        for item, values, other, [value] in zip(encoded, own, others, kl, strict=True)
+    ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from larpo_lib.objectives.batch import ListBatch
-from larpo_lib.policies.scoring import TokenRows, padded_rows
+from larpo_lib.policies.layout import Layout, padded
 from larpo_lib.training.encode import EncodedList
 
 
@@ -36,27 +36,22 @@ class Collator:
     With mismatched responses there are also `mismatched_rows` and `mismatched_reference_logps` (B,).
     """
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, layout: Layout, pad_id: int) -> None:
+        self._layout = layout
         self._pad_id = pad_id
 
     def __call__(self, lists: Sequence[TrainingList]) -> dict[str, dict[str, Tensor] | Tensor]:
         """Collate one micro-batch."""
         batch: dict[str, dict[str, Tensor] | Tensor] = {
-            "rows": rows_of([item.encoded for item in lists], self._pad_id),
+            "rows": self._layout([item.encoded.tokens for item in lists]),
             "lists": _list_fields(lists),
         }
         if lists[0].mismatched:
-            prompts = [item.encoded.prompt for item in lists]
-            batch["mismatched_rows"] = padded_rows(prompts, [item.mismatched for item in lists], self._pad_id)
+            batch["mismatched_rows"] = padded(self._pad_id)(
+                [(item.encoded.prompt, [item.mismatched]) for item in lists]
+            )
             batch["mismatched_reference_logps"] = torch.tensor([item.mismatched_reference_logp for item in lists])
         return batch
-
-
-def rows_of(lists: Sequence[EncodedList], pad_id: int) -> TokenRows:
-    """Rows of every response of every list, in their order."""
-    prompts = [item.prompt for item in lists for _ in item.responses]
-    responses = [response for item in lists for response in item.responses]
-    return padded_rows(prompts, responses, pad_id)
 
 
 def list_batch(logps: Tensor, fields: dict[str, Tensor], kl_baseline: Tensor | None = None) -> ListBatch:

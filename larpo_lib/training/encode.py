@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import TrainingConfig
 from larpo_lib.policies.chat import prompt_ids, response_ids
+from larpo_lib.policies.packing import PackedList
 from larpo_lib.schemas import STOP
 from larpo_lib.tables import Row
 
@@ -21,6 +22,11 @@ class EncodedList:
     prompt: list[int]
     responses: list[list[int]]
     rewards: list[float]
+
+    @property
+    def tokens(self) -> PackedList:
+        """The prompt and its responses."""
+        return self.prompt, self.responses
 
 
 @dataclass

@@ -38,7 +38,7 @@ def training_arguments(config: TrainingConfig, checkpoints: Path) -> Arguments:
     Weights and optimiser stay in float32; with bfloat16 the forward and backward passes run under autocast.
     """
     on_cpu = model_device(config.model).type == "cpu"
-    return Arguments(
+    arguments = Arguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.micro_batch_size,
         gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
@@ -63,6 +63,8 @@ def training_arguments(config: TrainingConfig, checkpoints: Path) -> Arguments:
         dataloader_pin_memory=not on_cpu,
         log_level="error",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # never DataParallel, which would cut rows apart
+    return arguments
 
 
 def train_policy(

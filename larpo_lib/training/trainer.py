@@ -7,6 +7,7 @@ response tokens), whatever the micro-batches, ranks or accumulation.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -33,13 +34,13 @@ class PolicyTrainer(Trainer):
         self._sums: dict[str, float] = {}
         self._weight = 0.0
 
+    @abstractmethod
     def batch_weight(self, batch: Batch) -> float:
         """How much of the global batch's mean a micro-batch makes up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summed_loss(self, logps: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss summed over a micro-batch, and metrics summed over it likewise."""
-        raise NotImplementedError
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device

@@ -326,9 +326,7 @@ def test_disk_that_fills_up_while_publishing_is_told(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("below", ["out", "deeper/out"])
 def test_output_below_a_file_is_told(source: Path, below: str) -> None:
-    with pytest.raises(
-        StorageError, match=r"source\.txt.*: cannot be made: .*\. Choose another directory"
-    ):
+    with pytest.raises(StorageError, match=r"source\.txt.*: cannot be made: .*\. Choose another directory"):
         produce("double", Settings(), {}, source / below, never)
 
 

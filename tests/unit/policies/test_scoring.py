@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import FAMILIES, VOCABULARY, make_model
 
+from larpo_lib.errors import ModelError
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
 
 PROMPT_LENGTHS, RESPONSE_LENGTHS = (1, 9, 4, 7, 4), (6, 1, 8, 3, 8)
@@ -117,3 +118,25 @@ def test_rows_hold_every_sequence_and_point_to_every_response_token(pairs):
     assert [flat[i + 1] for i in rows["predictors"].tolist()] == rows["targets"].tolist()
     assert rows["owners"].tolist() == [row for row, response in enumerate(responses) for _ in response]
     assert rows["num_responses"] == len(pairs)
+
+
+def test_a_family_whose_logits_are_scaled_in_an_unknown_way_is_refused():
+    model = make_model("llama")
+    own_forward = model.forward
+
+    def scaled_forward(**inputs):
+        output = own_forward(**inputs)
+        output.logits = 2 * output.logits
+        return output
+
+    model.forward = scaled_forward
+    with pytest.raises(ModelError, match="'llama' are not supported"):
+        attach_scorer(model, 64)
+
+
+def test_dropout_is_off_so_that_the_first_log_ratios_are_zero():
+    model = make_model("llama", attention_dropout=0.5)
+    prompts, responses = _sequences()
+    scored = attach_scorer(model, 64).train()
+    rows = padded_rows(prompts, responses, 0)
+    torch.testing.assert_close(scored(**rows), scored(**rows), atol=0, rtol=0)

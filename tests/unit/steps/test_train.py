@@ -117,6 +117,23 @@ def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objec
     assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
 
 
+def test_ktos_mismatched_responses_answer_another_prompt(run, rows, monkeypatch):
+    seen = {}
+
+    class Recorder(train.Collator):
+        def __call__(self, lists):
+            seen.update({item.encoded.prompt_id: item for item in lists})
+            return super().__call__(lists)
+
+    monkeypatch.setattr(train, "Collator", Recorder)
+    distinct = [{**row, "token_ids": [[20 + i, 4], [7, 4], [8, 4]]} for i, row in enumerate(rows)]
+    run(rows=distinct, objective=KtoConfig(), epochs=1)
+    best = {row["prompt_id"]: row["token_ids"][0] for row in distinct}
+    assert seen.keys() == best.keys()
+    assert sorted(item.mismatched for item in seen.values()) == sorted(best.values())
+    assert all(item.mismatched != best[prompt] for prompt, item in seen.items())
+
+
 def test_what_does_not_fit_is_counted(run, rows):
     long = [{**rows[0], "messages": user("Ann " * 80)}]
     cut = [{**rows[1], "responses": ["1 " * 90, *rows[1]["responses"][1:]]}]

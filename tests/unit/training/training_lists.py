@@ -10,6 +10,7 @@ from typing import Any
 from larpo_lib.config import ModelConfig, SftConfig, TrainConfig
 from larpo_lib.config.objectives import KtoConfig, ListMleConfig
 from larpo_lib.objectives import OBJECTIVES, bind
+from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.collator import Collator, TrainingList
@@ -52,6 +53,11 @@ def random_lists(count: int, *, sizes: Sequence[int] = (2, 3, 4), seed: int = 0)
     ]
 
 
+def _scored(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+    lists = [(prompt, [response]) for prompt, response in pairs]
+    return reference_logps(model, lists, padded(PAD), batch_size=8, bf16=False).tolist()
+
+
 def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingList]:
     """The lists with reference log-probabilities, the next list's best response being the mismatched one.
 
@@ -61,7 +67,7 @@ def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingL
     rng = random.Random(1)
 
     def logps(pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-        return [value + rng.uniform(-3, 1) for value in reference_logps(model, pairs, PAD, 8).tolist()]
+        return [value + rng.uniform(-3, 1) for value in _scored(model, pairs)]
 
     others = [lists[i - 1].responses[0] for i in range(len(lists))]
     kl = logps([(item.prompt, other) for item, other in zip(lists, others, strict=True)])
@@ -87,7 +93,7 @@ def train(
             loss=bind(config.objective),
             needs_kl=needs_kl,
             train_dataset=lists,
-            data_collator=Collator(PAD),
+            data_collator=Collator(padded(PAD), PAD),
             callbacks=callbacks,
         ),
         config,
@@ -108,7 +114,7 @@ def finetune(
             model,
             args,
             train_dataset=[TrainingList(item, [0.0]) for item in lists],
-            data_collator=Collator(PAD),
+            data_collator=Collator(padded(PAD), PAD),
             callbacks=callbacks,
         ),
         config,
