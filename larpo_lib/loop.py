@@ -56,16 +56,15 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
         record = _Recorder(tracker)
         prompts, heldout = _prepare(config, out, record)
         trail = _Trail(policies=[_starting_policy(config, out, record)])
-        _evaluate(config, out / "iteration-0", heldout, trail, record)
+        _evaluate(config, out / "iteration-0", heldout, trail, record, parent)
         for s in range(1, config.loop.iterations + 1):
             _iterate(config, s, out / f"iteration-{s}", prompts, trail, record)
-            _evaluate(config, out / f"iteration-{s}", heldout, trail, record)
+            _evaluate(config, out / f"iteration-{s}", heldout, trail, record, parent)
             if config.loop.early_stop and _has_stalled(trail.measured, config.loop.early_stop):
                 break
         promoted = _promote(config, out, trail, tracker)
         _report(config, out, heldout, trail, record, parent)
         summary = _summarize(config, trail.measured, promoted, time.monotonic() - start)
-        parent.log_metrics({f"final_{name}": value for name, value in trail.measured[-1].items()})
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -105,13 +104,14 @@ def _starting_policy(config: LarpoConfig, out: Path, record: _Recorder) -> Path:
     return trained
 
 
-def _evaluate(config: LarpoConfig, here: Path, heldout: Path, trail: _Trail, record: _Recorder) -> None:
+def _evaluate(config: LarpoConfig, here: Path, heldout: Path, trail: _Trail, record: _Recorder, parent: Run) -> None:
     evaluation = here / "evaluation"
     number = len(trail.evaluations)
     policy = trail.policies[-1]
     metrics = record(
         "evaluate", evaluate.run, config.evaluate, number, policy=policy, prompts=heldout, evaluation=evaluation
     )
+    parent.log_metrics(metrics, step=number)  # one curve over the iterations
     trail.evaluations.append(evaluation)
     trail.measured.append(metrics)
 
