@@ -6,12 +6,9 @@ from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
     ClassifierConfig,
-    EarlyStopConfig,
     EvaluateConfig,
     HfSamplerConfig,
-    LarpoConfig,
     ListsConfig,
-    LoopConfig,
     NegativesConfig,
     OneVsRestConfig,
     PrepareConfig,
@@ -24,12 +21,12 @@ from larpo_lib.config.sections import (
     SelectionConfig,
     SftConfig,
     TopBottomConfig,
-    TrackingConfig,
     TrainConfig,
     TrainingConfig,
     VerifierConfig,
     WholeListConfig,
 )
+from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
 
 SECTIONS: dict[str, type[Section]] = {
     "prepare": PrepareConfig,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from larpo_lib.config.sections import LarpoConfig, inherit
+from larpo_lib.config.tree import LarpoConfig, inherit
 from larpo_lib.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=BaseModel)

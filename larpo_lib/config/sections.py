@@ -1,8 +1,8 @@
-"""One config class per step, and the tree that holds them all."""
+"""One config class per step."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -255,96 +255,3 @@ class ReportConfig(Section):
 
     title: str = "LarPO run"
     examples: NonNegativeInt = 6
-
-
-class EarlyStopConfig(Section):
-    """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations."""
-
-    metric: Literal["mean_reward", "accuracy"] = "mean_reward"
-    min_delta: NonNegativeFloat = 0.0
-    patience: PositiveInt = 1
-
-
-class LoopConfig(Section):
-    """Algorithm 1's outer loop."""
-
-    iterations: PositiveInt = 3
-    early_stop: EarlyStopConfig | None = None
-
-
-class TrackingConfig(Section):
-    """Where MLflow runs go."""
-
-    uri: str | None = None
-    """Null: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
-    experiment: str = "larpo"
-
-
-class LarpoConfig(Section):
-    """The whole of a run. `seed`, `model` and the sampler's limits at the top are the sections' defaults."""
-
-    name: str = "larpo"
-    policy: str
-    """Directory of the policy to start from."""
-    seed: Seed = 0
-    model: ModelConfig = ModelConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    prepare: PrepareConfig
-    demonstrations: PrepareConfig | None = None
-    """With demonstrations the policy is fine-tuned on them first."""
-    evaluation_prompts: PrepareConfig | None = None
-    """Prompts of their own for evaluation; null: the ones `prepare.heldout` keeps apart."""
-    sft: SftConfig = SftConfig()
-    sample: SampleConfig = SampleConfig()
-    rerank: RerankConfig = RerankConfig()
-    lists: ListsConfig = ListsConfig()
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    promote: PromoteConfig = PromoteConfig()
-    report: ReportConfig = ReportConfig()
-    loop: LoopConfig = LoopConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _inherit(cls, tree: Any) -> Any:
-        return inherit(tree) if isinstance(tree, dict) else tree
-
-
-_SEEDED = ("prepare", "demonstrations", "evaluation_prompts", "sft", "sample", "lists", "train", "evaluate", "promote")
-
-
-def inherit(tree: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what sections take over from above them, where they do not say otherwise."""
-    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
-    if "seed" in tree:
-        for name in _SEEDED:
-            if tree.get(name) is not None or name in ("sft", "sample", "lists", "train", "evaluate", "promote"):
-                _default(tree, name, "seed", tree["seed"])
-    if "model" in tree:
-        for name in ("sft", "train"):
-            _default(tree, name, "model", tree["model"])
-        _default(tree, "sample", "sampler", {"type": "hf"})
-        _default_in(tree, "sample", "sampler", "model", tree["model"])
-    sample = tree.get("sample")
-    if isinstance(sample, dict):
-        for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
-            if key in sample:
-                _default(tree, "evaluate", key, sample[key])
-    rerank = tree.get("rerank")
-    if isinstance(rerank, dict) and "reranker" in rerank:
-        _default(tree, "evaluate", "reranker", rerank["reranker"])
-    return tree
-
-
-def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
-    part = tree.get(section)
-    if part is None:
-        part = tree[section] = {}
-    if isinstance(part, dict):
-        part.setdefault(key, value)
-
-
-def _default_in(tree: dict[str, Any], section: str, part: str, key: str, value: Any) -> None:
-    holder = tree[section]
-    if isinstance(holder, dict) and isinstance(holder.get(part), dict):
-        holder[part] = {key: value, **holder[part]}
