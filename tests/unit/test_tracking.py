@@ -251,7 +251,7 @@ def test_a_server_that_never_answers_is_told_within_ten_seconds() -> None:
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "ftp://host", "postgresql://host:port/db", "http://["])
+@pytest.mark.parametrize("uri", ["file:///var/mlruns", "mlruns", "ftp://host", "postgresql://host:port/db", "http://["])
 def test_a_bad_uri_is_told_with_a_remedy(uri: str, tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"tracking\.uri or MLFLOW_TRACKING_URI"):
         Tracker(TrackingConfig(uri=uri), tmp_path)
