@@ -20,9 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from larpo_lib import __version__
+from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError, StorageError
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
@@ -43,15 +42,17 @@ class Work:
     Attributes:
         data: what is to be published.
         scratch: partial results that a restarted step goes on from; deleted at the end.
+        fingerprint: of what is being made.
     """
 
     data: Path
     scratch: Path
+    fingerprint: str
 
 
 def produce(
     step: str,
-    config: BaseModel,
+    config: Section,
     inputs: Mapping[str, Path],
     output: Path,
     make: Callable[[Work], Metrics],
@@ -64,7 +65,7 @@ def produce(
 
     Args:
         step: name of the step, part of the fingerprint.
-        config: the step's settings, part of the fingerprint.
+        config: the step's settings; those that decide the result are part of the fingerprint.
         inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint.
         output: directory to publish.
         make: writes into `Work.data` and returns the metrics. It may find earlier partial results in `Work.scratch`.
@@ -176,6 +177,15 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file or directory is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def disk_errors(output: Path) -> Iterator[None]:
     """Tell a full disk or a refused access, while `output` is made, as a StorageError."""
@@ -200,10 +210,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _identity(step: str, config: BaseModel, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "step": step,
-        "config": config.model_dump(mode="json"),
+        "config": config.identity(),
         "arguments": dict(arguments),
         "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
         "code": __version__,
@@ -211,7 +221,8 @@ def _identity(step: str, config: BaseModel, inputs: Mapping[str, Path], argument
 
 
 def _prepare_work(partial: Path, fingerprint: str) -> Work:
-    work = Work(data=partial / fingerprint[:16] / "data", scratch=partial / fingerprint[:16] / "scratch")
+    here = partial / fingerprint[:16]
+    work = Work(data=here / "data", scratch=here / "scratch", fingerprint=fingerprint)
     for stale in partial.glob("*"):
         if stale.name != fingerprint[:16]:  # partial results of other settings can never be used
             shutil.rmtree(stale)
@@ -232,11 +243,11 @@ def _publish(work: Work, output: Path, identity: dict[str, Any], fingerprint: st
     }
     for file in work.data.rglob("*"):
         if file.is_file():
-            _sync(file)
+            sync(file)
     write_json(work.data / MANIFEST, manifest)
-    _sync(work.data)
+    sync(work.data)
     work.data.rename(output)
-    _sync(output.parent)
+    sync(output.parent)
 
 
 def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, Any]) -> ArtifactError:
@@ -276,14 +287,6 @@ def _libraries() -> dict[str, str]:
 
 def _hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from larpo_lib.preflight import check_config, check_references
 from larpo_lib.registry import Registry
 from larpo_lib.steps import build_lists, evaluate, prepare, promote, report, rerank, sample, sft, train
 from larpo_lib.tracking import Run, Tracker
-from larpo_lib.training.launch import read_history
+from larpo_lib.training.trainable import read_history
 
 SUMMARY = "summary.json"
 _LIVE_EVERY_S = 30.0
@@ -79,7 +79,10 @@ def _iterate(config: LarpoConfig, s: int, here: Path, prompts: Path, trail: _Tra
     trail.ranked.append(ranked)
     record("build_lists", build_lists.run, config.lists, s, prompts=prompts, ranked=trail.ranked, lists=lists)
     trail.lists.append(lists)
-    record.training("train", train.run, config.train, s, policy=policy, lists=lists, trained=trained)
+    reference = trail.policies[0] if config.loop.reference == "initial" else None
+    record.training(
+        "train", train.run, config.train, s, policy=policy, lists=lists, trained=trained, reference=reference
+    )
     trail.policies.append(trained)
 
 
@@ -207,7 +210,7 @@ class _Recorder:
             run.log_metrics(metrics)
         return metrics
 
-    def training(self, name: str, step: Step, config: Section, s: int | None, /, **paths: Path) -> Metrics:
+    def training(self, name: str, step: Step, config: Section, s: int | None, /, **paths: Any) -> Metrics:
         """Run a step that trains; its curves show while it goes on."""
         with self._tracker.step(name, s) as run:
             metrics = step(config, **paths, log=_LiveCurve(run))

@@ -6,12 +6,19 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.config import ClassifierConfig, LarpoConfig, ModelConfig, RerankerConfig, VerifierConfig
+from larpo_lib.answers import final_number
+from larpo_lib.config import (
+    ClassifierConfig,
+    LarpoConfig,
+    ModelConfig,
+    RerankerConfig,
+    VerifierConfig,
+    VerifierJudgeConfig,
+)
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
 from larpo_lib.rerankers.classifier import check_reward_model
-from larpo_lib.rerankers.verifier import final_number
 from larpo_lib.tables import read_table
 
 
@@ -27,12 +34,12 @@ def check_config(config: LarpoConfig) -> None:
             "prompts to evaluate on must come from exactly one place",
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
-    if config.evaluate.verifier is None:
+    if config.evaluate.judge is None:
         for setting, metric in _metrics_used(config).items():
             if "accuracy" in metric:
                 raise ConfigError(
                     f"{setting} is '{metric}', but nothing judges answers as right or wrong",
-                    remedy="Set evaluate.verifier, or use the reward",
+                    remedy="Set evaluate.judge, or use the reward",
                 )
     models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
     for model in dict.fromkeys(models):
@@ -49,7 +56,7 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     """
     if isinstance(config.rerank.reranker, VerifierConfig):
         _check_references(prompts)
-    if isinstance(config.evaluate.reranker, VerifierConfig) or config.evaluate.verifier is not None:
+    if isinstance(config.evaluate.reranker, VerifierConfig) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
         _check_references(heldout)
 
 

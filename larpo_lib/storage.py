@@ -119,6 +119,42 @@ def publish(directory: Path, uri: str) -> None:
             client.upload_fileobj(file, location.bucket, (location / name).key)
 
 
+def upload(directory: Path, uri: str, *, last: str) -> None:
+    """Upload the files of a directory to `uri`. The one named `last` goes last: with it the directory is whole.
+
+    Raises:
+        StorageError: the store refuses the write.
+    """
+    location, client = _parse(uri), _client()
+    for name in sorted((file.name for file in directory.iterdir()), key=lambda name: (name == last, name)):
+        with _s3_errors(location / name), (directory / name).open("rb") as file:
+            client.upload_fileobj(file, location.bucket, (location / name).key)
+
+
+def whole_directories(uri: str, *, last: str) -> list[str]:
+    """URIs of the directories below `uri` that `upload` wrote to their end, by name.
+
+    Raises:
+        StorageError: the store refuses the read.
+    """
+    location = _parse(uri)
+    with _s3_errors(location):
+        keys = _keys(_client(), location)
+    return sorted(f"s3://{location.bucket}/{key.rpartition('/')[0]}" for key in keys if key.endswith(f"/{last}"))
+
+
+def delete(uri: str, *, first: str) -> None:
+    """Delete all objects below `uri`, the one named `first` before the others.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    location, client = _parse(uri), _client()
+    with _s3_errors(location):
+        for key in sorted(_keys(client, location), key=lambda key: not key.endswith(f"/{first}")):
+            client.delete_object(Bucket=location.bucket, Key=key)
+
+
 @dataclass(frozen=True)
 class _Location:
     bucket: str
@@ -185,13 +221,7 @@ def _contents(client: S3Client, location: _Location) -> tuple[list[str], str]:
     manifest = _manifest(client, location)
     if manifest is not None:
         return [*manifest["files"], artifacts.MANIFEST], json.dumps(manifest, sort_keys=True)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=f"{location.key}/")
-    found = {
-        item["Key"].removeprefix(f"{location.key}/"): item["ETag"]
-        for page in pages
-        for item in page.get("Contents", [])
-        if not item["Key"].endswith("/")  # a folder's place holder
-    }
+    found = {key.removeprefix(f"{location.key}/"): etag for key, etag in _keys(client, location).items()}
     if not found:
         raise StorageError(f"{location}: no such object or prefix", remedy=_REMEDIES["NoSuchKey"][1])
     if artifacts.METRICS in found:
@@ -200,6 +230,17 @@ def _contents(client: S3Client, location: _Location) -> tuple[list[str], str]:
             remedy="Let the step that makes it finish, or run it again",
         )
     return list(found), json.dumps(found, sort_keys=True)
+
+
+def _keys(client: S3Client, location: _Location) -> dict[str, str]:
+    """Key and ETag of every object below `location`."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=f"{location.key}/")
+    return {
+        item["Key"]: item["ETag"]
+        for page in pages
+        for item in page.get("Contents", [])
+        if not item["Key"].endswith("/")  # a folder's place holder
+    }
 
 
 def _manifest(client: S3Client, location: _Location) -> dict[str, Any] | None:

@@ -13,12 +13,22 @@ from hypothesis import HealthCheck, settings
 from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
 from larpo_lib.config import TrackingConfig
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.problems import vocabulary
 from larpo_lib.tracking import Tracker
 
 _SLOW_MACHINES = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", derandomize=True, **_SLOW_MACHINES)
 settings.register_profile("fuzz", max_examples=5000, **_SLOW_MACHINES)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy of the embedded world with random weights; not to be written to."""
+    directory = tmp_path_factory.mktemp("tiny") / "policy"
+    make_policy(directory, vocabulary(), 0, hidden=32, layers=2, heads=2)
+    return directory
 
 
 @pytest.fixture(scope="session")

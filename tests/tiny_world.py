@@ -34,7 +34,7 @@ source = "{root}/demonstrations.jsonl"
 learning_rate = 1e-2
 max_steps = 3
 batch_size = 16
-micro_batch_size = 16
+micro_batch_tokens = 4096
 max_prompt_tokens = 64
 max_tokens = 96
 
@@ -51,14 +51,14 @@ objective = {{ type = "listmle", beta = 0.1 }}
 learning_rate = 1e-4
 max_steps = 2
 batch_size = 4
-micro_batch_size = 4
+micro_batch_tokens = 4096
 max_prompt_tokens = 64
 max_tokens = 96
 
 [evaluate]
 n = 2
 resamples = 50
-verifier = {{ type = "verifier", mode = "exact" }}
+judge = {{ type = "verifier" }}
 
 [promote]
 model_name = "tiny-policy"

@@ -40,7 +40,7 @@ def main() -> None:
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
         os.environ.setdefault(name, value)
     try:
-        app()
+        app(prog_name="larpo")
     except LarpoError as error:
         typer.echo(f"larpo: {error}", err=True)
         sys.exit(2)

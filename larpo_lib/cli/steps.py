@@ -12,6 +12,12 @@ import typer
 from larpo_lib.cli.app import Config, In, Out, Settings, app
 from larpo_lib.errors import ConfigError
 
+Launcher = Annotated[
+    str | None, typer.Option(help="none, torchrun or deepspeed; short for --set <section>.launch.launcher=...")
+]
+Nproc = Annotated[
+    int | None, typer.Option(min=1, help="Processes on this machine; short for --set <section>.launch.nproc=...")
+]
 OptionalIn = Annotated[str | None, typer.Option(help="Artifact to read, if there is one.")]
 OptionalOut = Annotated[str | None, typer.Option(help="Artifact to write.")]
 
@@ -48,10 +54,19 @@ def prepare(
 
 
 @app.command()
-def sft(policy: In, demonstrations: In, trained: Out, config: Config = None, settings: Settings = None) -> None:
+def sft(
+    policy: In,
+    demonstrations: In,
+    trained: Out,
+    launcher: Launcher = None,
+    nproc: Nproc = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
     """Fine-tune a policy on demonstrations."""
     inputs = {"policy": policy, "demonstrations": demonstrations}
-    _run("sft", "run", "sft", inputs, {"trained": trained}, config, settings)
+    chosen = _launched("sft", launcher, nproc, settings)
+    _run("sft", "run", "sft", inputs, {"trained": trained}, config, chosen)
 
 
 @app.command()
@@ -88,9 +103,40 @@ def build_lists(
 
 
 @app.command()
-def train(policy: In, lists: In, trained: Out, config: Config = None, settings: Settings = None) -> None:
-    """Train a policy on lists."""
-    _run("train", "run", "train", {"policy": policy, "lists": lists}, {"trained": trained}, config, settings)
+def train(
+    policy: In,
+    lists: In,
+    trained: Out,
+    reference: OptionalIn = None,
+    reference_logps: Annotated[
+        str | None, typer.Option(help="Trained policy whose reference log-probabilities are of these lists too.")
+    ] = None,
+    launcher: Launcher = None,
+    nproc: Nproc = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Train a policy on lists. Its reference is the policy itself unless another one is given."""
+    named = {"policy": policy, "lists": lists, "reference": reference, "reference_logps": reference_logps}
+    inputs = {name: uri for name, uri in named.items() if uri is not None}
+    chosen = _launched("train", launcher, nproc, settings)
+    _run("train", "run", "train", inputs, {"trained": trained}, config, chosen)
+
+
+@app.command("train-reward-model")
+def train_reward_model(
+    policy: In,
+    lists: In,
+    trained: Out,
+    launcher: Launcher = None,
+    nproc: Nproc = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Train a reward model on lists, from a policy or from another reward model."""
+    chosen = _launched("reward_model", launcher, nproc, settings)
+    inputs = {"policy": policy, "lists": lists}
+    _run("reward_model", "run", "reward_model", inputs, {"trained": trained}, config, chosen)
 
 
 @app.command()
@@ -128,6 +174,13 @@ def report(
     _run("report", "run", "report", inputs, {"report": report}, config, settings)
 
 
+def _launched(section: str, launcher: str | None, nproc: int | None, settings: Settings) -> list[str]:
+    """The settings with the launcher's own options as settings."""
+    given = {"launcher": launcher, "nproc": nproc}
+    own = [f"{section}.launch.{name}={value}" for name, value in given.items() if value is not None]
+    return [*own, *(settings or ())]
+
+
 def _run(
     step: str,
     function: str,
@@ -144,7 +197,7 @@ def _run(
 
     loaded = load_section(section, SECTIONS[section], config, settings or ())
     module = importlib.import_module(f"larpo_lib.steps.{step}")
-    with localize(_flat(inputs), outputs) as paths:
+    with localize(_flat(inputs), _own(outputs)) as paths:
         nested: dict[str, Any] = {}
         for name, value in inputs.items():
             if isinstance(value, list):
@@ -154,6 +207,16 @@ def _run(
         nested.update({name: paths[name] for name in outputs})
         metrics = getattr(module, function)(loaded, **nested, **arguments)
     typer.echo(json.dumps(metrics, indent=2, sort_keys=True))
+
+
+def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:
+    """The outputs that this process publishes: none where it only helps another one to make them."""
+    from larpo_lib.launcher import follows
+    from larpo_lib.storage import cache_dir, is_remote
+
+    if not follows():
+        return outputs
+    return {name: str(cache_dir() / "followed" / name) if is_remote(uri) else uri for name, uri in outputs.items()}
 
 
 def _flat(inputs: Mapping[str, str | list[str] | None]) -> dict[str, str]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    execution: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how the work is done and, but for rounding, change nothing in what comes out."""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the result; the others may change before a stopped run goes on."""
+        return self.model_dump(mode="json", exclude=set(self.execution))
 
 
 class ModelConfig(Section):

@@ -1,4 +1,4 @@
-"""One config class per step."""
+"""One config class per step; those that train are in `larpo_lib.config.training`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import ModelConfig, Section
-from larpo_lib.config.objectives import ListMleConfig, ObjectiveConfig
+from larpo_lib.config.base import ModelConfig, Section, Seed
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -35,56 +33,6 @@ class PrepareConfig(Section):
     heldout: NonNegativeInt = 0
     """Prompts kept apart for evaluation; chosen by `seed`."""
     seed: Seed = 0
-
-
-class TrainingConfig(Section):
-    """Settings of the optimiser, shared by `sft` and `train`."""
-
-    model: ModelConfig = ModelConfig()
-    learning_rate: PositiveFloat = 5e-7
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    epochs: PositiveInt = 1
-    max_steps: PositiveInt | None = None
-    batch_size: PositiveInt = 128
-    """Lists (or demonstrations) per optimiser step, over all ranks."""
-    micro_batch_size: PositiveInt = 4
-    """Lists (or demonstrations) per forward pass."""
-    gradient_checkpointing: bool = False
-    logprob_chunk_tokens: PositiveInt = 2048
-    """Tokens whose logits exist at one time."""
-    max_prompt_tokens: PositiveInt = 1024
-    max_tokens: PositiveInt = 2048
-    """Longest prompt plus response; longer ones are dropped and counted."""
-    save_steps: PositiveInt = 100
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> TrainingConfig:
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
-            )
-        if self.max_prompt_tokens >= self.max_tokens:
-            raise ValueError(
-                f"max_prompt_tokens {self.max_prompt_tokens} leaves no room in max_tokens {self.max_tokens}"
-            )
-        return self
-
-
-class SftConfig(TrainingConfig):
-    """Supervised fine-tuning on demonstrations."""
-
-    learning_rate: PositiveFloat = 2e-5
-
-
-class TrainConfig(TrainingConfig):
-    """List-wise preference optimisation."""
-
-    objective: ObjectiveConfig = ListMleConfig()
-    epochs: PositiveInt = 2
 
 
 class HfSamplerConfig(Section):
@@ -219,6 +167,15 @@ class ListsConfig(Section):
     seed: Seed = 0
 
 
+class VerifierJudgeConfig(Section):
+    """Right if the final number of a response is that of the reference answer."""
+
+    type: Literal["verifier"] = "verifier"
+
+
+JudgeConfig = VerifierJudgeConfig
+
+
 class EvaluateConfig(Section):
     """Held-out quality of a policy as a retriever of responses."""
 
@@ -231,8 +188,9 @@ class EvaluateConfig(Section):
     max_prompt_tokens: PositiveInt = 1024
     limit: PositiveInt | None = None
     reranker: RerankerConfig = VerifierConfig()
-    verifier: VerifierConfig | None = None
-    """Judges right or wrong; without one there is no accuracy and no Pass@N."""
+    judge: JudgeConfig | None = None
+    """Says right or wrong; without one there is no accuracy and no Pass@N."""
+    shard_prompts: PositiveInt = 256
     resamples: PositiveInt = 1000
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     seed: Seed = 0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -15,10 +15,8 @@ from larpo_lib.config.sections import (
     ReportConfig,
     RerankConfig,
     SampleConfig,
-    Seed,
-    SftConfig,
-    TrainConfig,
 )
+from larpo_lib.config.training import LaunchConfig, RewardModelConfig, SftConfig, TrainConfig
 
 
 class EarlyStopConfig(Section):
@@ -33,6 +31,8 @@ class LoopConfig(Section):
     """Algorithm 1's outer loop."""
 
     iterations: PositiveInt = 3
+    reference: Literal["current", "initial"] = "current"
+    """What an iteration's policy is held against: the policy it begins with, or the one the whole loop began with."""
     early_stop: EarlyStopConfig | None = None
 
 
@@ -45,13 +45,15 @@ class TrackingConfig(Section):
 
 
 class LarpoConfig(Section):
-    """The whole of a run. `seed`, `model` and the sampler's limits at the top are the sections' defaults."""
+    """The whole of a run. `seed`, `model`, `launch` and the sampler's limits are the defaults of sections below."""
 
     name: str = "larpo"
     policy: str
     """Directory of the policy to start from."""
     seed: Seed = 0
     model: ModelConfig = ModelConfig()
+    launch: LaunchConfig = LaunchConfig()
+    """The processes that all training runs in."""
     tracking: TrackingConfig = TrackingConfig()
     prepare: PrepareConfig
     demonstrations: PrepareConfig | None = None
@@ -63,6 +65,7 @@ class LarpoConfig(Section):
     rerank: RerankConfig = RerankConfig()
     lists: ListsConfig = ListsConfig()
     train: TrainConfig = TrainConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
@@ -74,19 +77,20 @@ class LarpoConfig(Section):
         return inherit(tree) if isinstance(tree, dict) else tree
 
 
-_SEEDED = ("prepare", "demonstrations", "evaluation_prompts", "sft", "sample", "lists", "train", "evaluate", "promote")
+_TRAINED = ("sft", "train", "reward_model")
+_SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
+_SEEDED = (*_TRAINED, "sample", "lists", "evaluate", "promote")
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     """Fill in what sections take over from above them, where they do not say otherwise."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
-    if "seed" in tree:
-        for name in _SEEDED:
-            if tree.get(name) is not None or name in ("sft", "sample", "lists", "train", "evaluate", "promote"):
-                _default(tree, name, "seed", tree["seed"])
+    sources = [name for name in _SOURCES if tree.get(name) is not None]  # without a source there is no such section
+    for key, sections in (("seed", (*sources, *_SEEDED)), ("launch", _TRAINED), ("model", _TRAINED)):
+        if key in tree:
+            for name in sections:
+                _default(tree, name, key, tree[key])
     if "model" in tree:
-        for name in ("sft", "train"):
-            _default(tree, name, "model", tree["model"])
         _default(tree, "sample", "sampler", {"type": "hf"})
         _default_in(tree, "sample", "sampler", "model", tree["model"])
     sample = tree.get("sample")

@@ -2,51 +2,113 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens
+from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens, rounded_up
 from larpo_lib.policies.scoring import TokenRows, padded_rows
-
-Layout = Callable[[Sequence[PackedList]], TokenRows]
-"""From lists to rows; the responses keep their order, list by list."""
 
 SHARING_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"})
 """Model types whose packed log-probabilities and gradients are tested to equal those of separate rows."""
 
 _WORTH_IT = 1.3
 """Share of tokens saved below which the dense mask of packed rows costs as much as it saves."""
+_BLOCK = 128
+"""FlexAttention skips blocks of this many queries and keys; rows of whole blocks also make for few shapes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """From lists to rows; the responses keep their order, list by list.
+
+    Attributes:
+        name: `padded`, `packed` or `flex`.
+        cost: tokens that a forward pass over these lists works on, padding included. It makes no tensors, and a further
+            list never lowers it, so micro-batches can be filled with it.
+    """
+
+    name: str
+    rows: Callable[[Sequence[PackedList]], TokenRows]
+    cost: Callable[[Sequence[PackedList]], int]
+
+    def __call__(self, lists: Sequence[PackedList]) -> TokenRows:
+        """Lay out the lists of one micro-batch."""
+        return self.rows(lists)
 
 
 def padded(pad_id: int) -> Layout:
     """One response a row."""
 
-    def lay_out(lists: Sequence[PackedList]) -> TokenRows:
+    def rows(lists: Sequence[PackedList]) -> TokenRows:
         prompts = [prompt for prompt, responses in lists for _ in responses]
         return padded_rows(prompts, [response for _, responses in lists for response in responses], pad_id)
 
-    return lay_out
+    def cost(lists: Sequence[PackedList]) -> int:
+        lengths = [packed_tokens((prompt, [response])) for prompt, responses in lists for response in responses]
+        return len(lengths) * max(lengths, default=0)
+
+    return Layout("padded", rows, cost)
 
 
 def packed(pad_id: int) -> Layout:
     """One list a row: with a dense mask, attention is paid for by the square of the row."""
 
-    def lay_out(lists: Sequence[PackedList]) -> TokenRows:
-        return packed_rows(lists, 0, pad_id)
+    def rows(lists: Sequence[PackedList]) -> TokenRows:
+        return packed_rows([[item] for item in lists], pad_id)
 
-    return lay_out
+    def cost(lists: Sequence[PackedList]) -> int:
+        return len(lists) * max((packed_tokens(item) for item in lists), default=0)
+
+    return Layout("packed", rows, cost)
+
+
+def flex(pad_id: int) -> Layout:
+    """All lists in one row, for FlexAttention: attention is paid for by what is seen, so nothing is padded but the end.
+
+    The row is rounded up to whole blocks rather than filled to a token budget: a last, small micro-batch stays small.
+    """
+
+    def rows(lists: Sequence[PackedList]) -> TokenRows:
+        return packed_rows([lists], pad_id, _BLOCK)
+
+    def cost(lists: Sequence[PackedList]) -> int:
+        return rounded_up(sum(packed_tokens(item) for item in lists), _BLOCK)
+
+    return Layout("flex", rows, cost)
 
 
 def sharing_ratio(lists: Sequence[PackedList]) -> float:
     """How many times more tokens one row a response takes than one row a list, padding aside."""
-    separate = sum(len(prompt) + len(response) for prompt, responses in lists for response in responses)
+    separate = sum(packed_tokens((prompt, [response])) for prompt, responses in lists for response in responses)
     return separate / sum(packed_tokens(item) for item in lists)
 
 
 def choose(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> Layout:
-    """Packed rows where the model can take them and they save enough tokens, else padded ones."""
-    masked = model.config._attn_implementation in ("sdpa", "eager")
-    if masked and model.config.model_type in SHARING_FAMILIES and sharing_ratio(lists) >= _WORTH_IT:
-        return packed(pad_id)
-    return padded(pad_id)
+    """Packed rows where the model can take them and they save enough tokens, else padded ones, which the log says."""
+    log = logging.getLogger(__name__)
+    family, attention = model.config.model_type, model.config._attn_implementation
+    if family not in SHARING_FAMILIES:
+        log.warning(
+            "Prompts are not shared, since models of type %s are not known to take rows of several responses: each"
+            " response is trained on behind a copy of its prompt",
+            family,
+        )
+        return padded(pad_id)
+    if attention == "flex_attention":
+        return flex(pad_id)
+    if attention not in ("sdpa", "eager"):
+        log.warning(
+            "Prompts are not shared, since the attention of this %s model, %s, takes no mask for rows of several"
+            " responses: each response is trained on behind a copy of its prompt",
+            family,
+            attention,
+        )
+        return padded(pad_id)
+    ratio = sharing_ratio(lists)
+    if ratio < _WORTH_IT:
+        log.info("Prompts are not shared: rows without sharing hold only %.2f times the tokens of rows with it", ratio)
+        return padded(pad_id)
+    return packed(pad_id)

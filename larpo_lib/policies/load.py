@@ -12,6 +12,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -19,6 +20,7 @@ from transformers import (
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.policies.layout import SHARING_FAMILIES
 
 _SOFT_CAPPED = {"gemma2"}
 """Families whose attention caps its scores, which sdpa leaves out."""
@@ -165,9 +167,37 @@ def attention(config: ModelConfig, model_type: str) -> str:
     return "eager" if model_type in _SOFT_CAPPED else "sdpa"
 
 
-def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end a response: the model's own generation settings, and the tokenizer's eos."""
-    stated = getattr(model.generation_config, "eos_token_id", None)
+def training_attention(config: ModelConfig, model_type: str) -> str:
+    """The attention implementation to train with: on a GPU FlexAttention, for families that can share prompts by it.
+
+    Raises:
+        ConfigError: FlexAttention is asked for on a device where it has no backward pass.
+    """
+    on_gpu = model_device(config).type == "cuda"
+    if config.attention == "flex_attention" and not on_gpu:
+        raise ConfigError(
+            "model.attention = 'flex_attention' cannot train without a GPU: it has no backward pass there",
+            remedy="Set it to auto, sdpa or eager",
+        )
+    if config.attention == "auto" and on_gpu and model_type in SHARING_FAMILIES:
+        return "flex_attention"
+    return attention(config, model_type)
+
+
+def stop_token_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a response: the model's own generation settings, and the tokenizer's eos.
+
+    Raises:
+        ModelError: the generation settings cannot be read.
+    """
+    if (path / "generation_config.json").is_file():
+        try:
+            generation = GenerationConfig.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: generation_config.json cannot be read: {_first_line(error)}") from error
+    else:
+        generation = GenerationConfig.from_model_config(load_model_config(path, config))
+    stated = generation.eos_token_id
     ids = stated if isinstance(stated, list) else [stated] if stated is not None else []
     return sorted({*ids, int(tokenizer.eos_token_id)})
 

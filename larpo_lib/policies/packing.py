@@ -7,11 +7,12 @@ log-probabilities are those of separate rows. A response's last token predicts n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 PackedList = tuple[list[int], list[list[int]]]
 """A prompt and its responses, as token ids."""
@@ -19,16 +20,26 @@ PackedList = tuple[list[int], list[list[int]]]
 PROMPT, PADDING = 0, -1
 """Segment of a prompt's tokens and of padding; the responses of a list are its segments 1, 2, ..."""
 
+_WINDOW_IN_EVERY_LAYER = {"mistral", "phi3"}
+"""Families without layer types: where their configuration has a sliding window, every layer slides."""
 
-def packed_rows(lists: Sequence[PackedList], row_tokens: int, pad_id: int) -> dict[str, Tensor]:
-    """Lay out lists in rows of at most `row_tokens` tokens; a list longer than that has a row of its own.
+MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From the indices of rows, heads, queries and keys, which broadcast, to whether the query sees the key."""
+
+
+def packed_rows(rows: Sequence[Sequence[PackedList]], pad_id: int, multiple_of: int = 1) -> dict[str, Tensor]:
+    """Lay out each of R sequences of lists in a row of its own.
+
+    Args:
+        rows: the lists of each row, at least one; responses are numbered through in this order.
+        pad_id: stands where there is nothing.
+        multiple_of: the row length is rounded up to a multiple of this many tokens.
 
     Returns:
         The keys of `larpo_lib.policies.scoring.TokenRows`, with `groups` and `segments` (R, S) in place of
         `attention_mask`: which list of its row a token belongs to, and which part of the list.
     """
-    rows = _fill(lists, row_tokens)
-    length = max(sum(packed_tokens(lists[i]) for i in row) for row in rows)
+    length = rounded_up(max(sum(packed_tokens(item) for item in row) for row in rows), multiple_of)
     shape = (len(rows), length)
     tensors = {
         "input_ids": torch.full(shape, pad_id),
@@ -36,39 +47,37 @@ def packed_rows(lists: Sequence[PackedList], row_tokens: int, pad_id: int) -> di
         "groups": torch.full(shape, PADDING),
         "segments": torch.full(shape, PADDING),
     }
-    first_response = [0]
-    for _, responses in lists:
-        first_response.append(first_response[-1] + len(responses))
-    count = first_response[-1]
-    predictors: list[list[int]] = [[] for _ in range(count)]
+    predictors: list[int] = []
     for row_number, row in enumerate(rows):
         start = 0
-        for group, i in enumerate(row):
-            end = start + packed_tokens(lists[i])
-            place = (row_number, slice(start, end))
-            ids, positions, segments = _lay_out(lists[i])
+        for group, item in enumerate(row):
+            place = (row_number, slice(start, start + packed_tokens(item)))
+            ids, positions, segments = _lay_out(item)
             tensors["input_ids"][place] = torch.tensor(ids)
             tensors["position_ids"][place] = torch.tensor(positions)
             tensors["segments"][place] = torch.tensor(segments)
             tensors["groups"][place] = group
-            offset = row_number * length + start
-            for k, found in enumerate(_predictors(lists[i])):
-                predictors[first_response[i] + k] = [offset + index for index in found]
-            start = end
-    responses = [response for _, responses in lists for response in responses]
+            predictors += [row_number * length + start + index for index in _predictors(item)]
+            start += packed_tokens(item)
+    responses = [response for row in rows for _, responses in row for response in responses]
     return {
         **tensors,
-        "predictors": torch.tensor([index for found in predictors for index in found]),
-        "targets": torch.tensor([token for response in responses for token in response]),
-        "owners": torch.repeat_interleave(torch.arange(count), torch.tensor([len(r) for r in responses])),
-        "num_responses": torch.tensor(count),
+        "predictors": torch.tensor(predictors, dtype=torch.long),
+        "targets": torch.tensor([token for response in responses for token in response], dtype=torch.long),
+        "owners": torch.repeat_interleave(torch.arange(len(responses)), torch.tensor([len(r) for r in responses])),
+        "num_responses": torch.tensor(len(responses)),
     }
 
 
 def packed_tokens(item: PackedList) -> int:
     """Tokens a list takes in a row."""
     prompt, responses = item
-    return len(prompt) + sum(len(response) - 1 for response in responses)
+    return len(prompt) + sum(max(len(response) - 1, 0) for response in responses)
+
+
+def rounded_up(tokens: int, multiple_of: int) -> int:
+    """The next multiple."""
+    return -(-tokens // multiple_of) * multiple_of
 
 
 def visible(rows: dict[str, Tensor], window: int | None = None) -> Tensor:
@@ -81,50 +90,58 @@ def visible(rows: dict[str, Tensor], window: int | None = None) -> Tensor:
     Returns:
         (R, S, S) bool, queries before keys. Padding sees itself, so that no row of the softmax is empty.
     """
-    groups, segments, positions = rows["groups"], rows["segments"], rows["position_ids"]
-    places = torch.arange(groups.shape[1], device=groups.device)
-    same_list = groups[:, :, None] == groups[:, None, :]
-    same_part = (segments[:, None, :] == PROMPT) | (segments[:, :, None] == segments[:, None, :])
-    seen = same_list & same_part & (places[:, None] >= places[None, :])
-    if window is not None:
-        seen &= positions[:, :, None] - positions[:, None, :] < window
-    return seen
+    count, length = rows["groups"].shape
+    row = torch.arange(count, device=rows["groups"].device)[:, None, None]
+    place = torch.arange(length, device=rows["groups"].device)
+    return _mask_mod(rows, window)(row, row, place[:, None], place)
 
 
-def attention_masks(config: Any, rows: dict[str, Tensor], dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-    """What a decoder takes as `attention_mask` for packed rows: (R, 1, S, S) of 0 and the dtype's lowest value.
+def attention_masks(
+    config: Any, rows: dict[str, Tensor], dtype: torch.dtype
+) -> Tensor | BlockMask | dict[str, Tensor | BlockMask]:
+    """What a decoder takes as `attention_mask` for packed rows, by its attention implementation.
 
-    A four-dimensional mask replaces the model's own, sliding windows included; families that alternate full and sliding
-    layers take one by layer type. Floats, since eager attention adds a mask without looking whether it is boolean.
+    FlexAttention takes a BlockMask; the dense S x S booleans it is made from exist for a moment. sdpa and eager take
+    (R, 1, S, S) of 0 and the dtype's lowest value: floats, since eager attention adds a mask without looking whether it
+    is boolean. Either replaces the model's own mask, sliding windows included; families that alternate full and sliding
+    layers take one by layer type.
     """
 
-    def additive(window: int | None) -> Tensor:
-        mask = torch.zeros((), dtype=dtype, device=rows["groups"].device)
-        return mask.masked_fill(~visible(rows, window), torch.finfo(dtype).min)[:, None]
+    def mask(window: int | None) -> Tensor | BlockMask:
+        flex = config._attn_implementation == "flex_attention"
+        return _block_mask(rows, window) if flex else _additive_mask(rows, window, dtype)
 
     window = getattr(config, "sliding_window", None)
     layers = set(getattr(config, "layer_types", None) or ())
+    if config.model_type in _WINDOW_IN_EVERY_LAYER or layers == {"sliding_attention"}:
+        return mask(window)
     if len(layers) > 1:
-        return {"full_attention": additive(None), "sliding_attention": additive(window)}
-    if config.model_type == "mistral" or layers == {"sliding_attention"}:
-        return additive(window)
-    return additive(None)
+        return {"full_attention": mask(None), "sliding_attention": mask(window)}
+    return mask(None)
 
 
-def _fill(lists: Sequence[PackedList], row_tokens: int) -> list[list[int]]:
-    """First-fit decreasing: indices of the lists of each row."""
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for i in sorted(range(len(lists)), key=lambda i: (-packed_tokens(lists[i]), i)):
-        size = packed_tokens(lists[i])
-        fitting = next((row for row, left in enumerate(room) if size <= left), None)
-        if fitting is None:
-            rows.append([i])
-            room.append(row_tokens - size)
-        else:
-            rows[fitting].append(i)
-            room[fitting] -= size
-    return rows
+def _mask_mod(rows: dict[str, Tensor], window: int | None) -> MaskMod:
+    groups, segments, positions = rows["groups"], rows["segments"], rows["position_ids"]
+
+    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same_list = groups[row, query] == groups[row, key]
+        same_part = (segments[row, key] == PROMPT) | (segments[row, query] == segments[row, key])
+        seen = same_list & same_part & (query >= key)
+        if window is None:
+            return seen
+        return seen & (positions[row, key] > positions[row, query] - window)
+
+    return sees
+
+
+def _additive_mask(rows: dict[str, Tensor], window: int | None, dtype: torch.dtype) -> Tensor:
+    mask = torch.zeros((), dtype=dtype, device=rows["groups"].device)
+    return mask.masked_fill(~visible(rows, window), torch.finfo(dtype).min)[:, None]
+
+
+def _block_mask(rows: dict[str, Tensor], window: int | None) -> BlockMask:
+    count, length = rows["groups"].shape
+    return create_block_mask(_mask_mod(rows, window), count, None, length, length, rows["groups"].device)
 
 
 def _lay_out(item: PackedList) -> tuple[list[int], list[int], list[int]]:
@@ -138,11 +155,12 @@ def _lay_out(item: PackedList) -> tuple[list[int], list[int], list[int]]:
     return ids, positions, segments
 
 
-def _predictors(item: PackedList) -> list[list[int]]:
-    """For each response, the places in the list that predict its tokens; the prompt's last token predicts the first."""
+def _predictors(item: PackedList) -> list[int]:
+    """The places in the list that predict its responses' tokens; the prompt's last token predicts the first of each."""
     prompt, responses = item
     found, start = [], len(prompt)
     for response in responses:
-        found.append([len(prompt) - 1, *range(start, start + len(response) - 1)])
-        start += len(response) - 1
+        if response:
+            found += [len(prompt) - 1, *range(start, start + len(response) - 1)]
+            start += len(response) - 1
     return found

@@ -34,17 +34,19 @@ TokenRows = dict[str, Tensor]
 def padded_rows(prompts: list[list[int]], responses: list[list[int]], pad_id: int) -> TokenRows:
     """Lay out one response a row, behind its own prompt, padded on the right.
 
+    A response's last token predicts nothing and is left out.
+
     Args:
         prompts: P prompts as token ids, at least one token each.
         responses: P responses as token ids.
         pad_id: stands where there is nothing.
     """
-    longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
-    input_ids = torch.full((len(prompts), longest), pad_id)
-    attention_mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    rows = [prompt + response[:-1] for prompt, response in zip(prompts, responses, strict=True)]
+    longest = max(len(tokens) for tokens in rows)
+    input_ids = torch.full((len(rows), longest), pad_id)
+    attention_mask = torch.zeros(len(rows), longest, dtype=torch.long)
     predictors, targets, owners = [], [], []
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        tokens = prompt + response
+    for row, (tokens, prompt, response) in enumerate(zip(rows, prompts, responses, strict=True)):
         input_ids[row, : len(tokens)] = torch.tensor(tokens)
         attention_mask[row, : len(tokens)] = 1
         first = row * longest + len(prompt) - 1  # the prompt's last token predicts the response's first

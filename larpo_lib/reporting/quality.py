@@ -111,20 +111,21 @@ def headline(first: Quality, last: Quality, config: EvaluateConfig, *, judged: b
 
 
 def by_prompt(rows: Sequence[Row], field: str) -> dict[str, list[float]]:
-    """The values of one column, by `prompt_id`, in the rows' order."""
+    """The values of one column, by `prompt_id`, in the rows' order; what a judge left undecided is left out."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        groups.setdefault(row["prompt_id"], []).append(row[field])
+        if row[field] is not None:
+            groups.setdefault(row["prompt_id"], []).append(row[field])
     return groups
 
 
 def _curve(sampled: Sequence[Row], config: EvaluateConfig, *, judged: bool) -> list[Estimate]:
-    """At n = 1, 2, ... as far as every prompt has responses."""
+    """At n = 1, 2, ..., each over the prompts that have n responses to count."""
     measure: Callable[..., float] = pass_at_n if judged else best_of_n
     groups = by_prompt(sampled, "correct" if judged else "reward")
-    most = min(map(len, groups.values()), default=0)
+    most = max(map(len, groups.values()), default=0)
     return [
-        _bootstrapped({prompt: measure([values], n) for prompt, values in groups.items()}, config)
+        _bootstrapped({prompt: measure([values], n) for prompt, values in groups.items() if len(values) >= n}, config)
         for n in range(1, most + 1)
     ]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from larpo_lib.answers import Scorable
 from larpo_lib.config import ClassifierConfig, RerankerConfig
-from larpo_lib.rerankers.base import Reranker, Scorable
+from larpo_lib.rerankers.base import Reranker
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from larpo_lib.schemas import Messages
-
-
-@dataclass(frozen=True)
-class Scorable:
-    """One response to score, with what it answers."""
-
-    prompt_id: str
-    messages: Messages
-    response: str
-    reference: str | None = None
+from larpo_lib.answers import Scorable
 
 
 class Reranker(Protocol):

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedTokenizerBase
 
+from larpo_lib.answers import Scorable
 from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import load_model, load_tokenizer
-from larpo_lib.rerankers.base import Scorable
 
 
 def check_reward_model(path: Path, settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -34,7 +34,7 @@ class HfSampler:
     def __init__(self, config: HfSamplerConfig, policy: Path, *, top_p: float, max_new_tokens: int) -> None:
         self._tokenizer = load_tokenizer(policy, config.model)
         self._model = load_policy(policy, config.model)
-        self._stops = stop_token_ids(self._model, self._tokenizer)
+        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
         self._top_p = top_p

@@ -87,7 +87,7 @@ def run(
             raise DataError(
                 f"gives no {config.metric}",
                 path=evaluation,
-                remedy="Set evaluate.verifier and evaluate again, or set promote.metric to reward",
+                remedy="Set evaluate.judge and evaluate again, or set promote.metric to reward",
             )
         version = registry.register(policy, model_name=config.model_name, evaluation=asdict(judgement))
         opponent = _opponent(registry, config.model_name, version, baseline)

@@ -122,7 +122,7 @@ def _check_numbers(sources: _Sources) -> None:
 def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     evaluated = [read_table(path, "evaluated", columns=_EVALUATED_COLUMNS) for path in sources.evaluations]
     evaluate = EvaluateConfig.model_validate(read_manifest(sources.evaluations[0])["config"])
-    judged = evaluate.verifier is not None
+    judged = evaluate.judge is not None
     qualities = [
         summarize(number, evaluate, read_metrics(path), rows, judged=judged)
         for number, (path, rows) in enumerate(zip(sources.evaluations, evaluated, strict=True))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from transformers import AutoModelForCausalLM
+
+from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import padded
-from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.load import load_tokenizer, stop_token_ids
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
+from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import encode_demonstrations
-from larpo_lib.training.launch import save_policy, train_policy
-from larpo_lib.training.trainer import MetricLogger, SftTrainer
+from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.trainable import load_trainable, whole
+from larpo_lib.training.trainer import SftTrainer
 
 
 def run(
@@ -37,35 +43,36 @@ def run(
         log: called with each optimiser step's metrics.
     """
 
-    def make(work: Work) -> Metrics:
-        return _sft(config, policy, demonstrations, work, log)
+    def make(ranks: Ranks, work: Work | None) -> Metrics:
+        return _sft(config, policy, demonstrations, ranks, work, log)
 
-    return produce("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make)
+    return produce_together("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make, log)
 
 
-def _sft(config: SftConfig, policy: Path, demonstrations: Path, work: Work, log: MetricLogger) -> Metrics:
+def _sft(
+    config: SftConfig, policy: Path, demonstrations: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+) -> Metrics:
     tokenizer = load_tokenizer(policy, config.model)
+    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(policy, config.model, tokenizer))
     rows = read_table(demonstrations, "demonstrations")
-    model = load_policy(policy, config.model.model_copy(update={"dtype": "float32"}))
-    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(model, tokenizer))
     encoded, counts = encode_demonstrations(rows, tokenizer, config, end_of_turn)
     if not encoded:
         raise LarpoError(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
-    attach_scorer(model, config.logprob_chunk_tokens)
+    session = Session(config, training_arguments(config), ranks, work, log)
+    model = load_trainable(AutoModelForCausalLM, policy, config)
+    with whole(model):
+        attach_scorer(model, config.logprob_chunk_tokens)
     pad_id = int(tokenizer.pad_token_id)
-    history = train_policy(
-        lambda args, callbacks: SftTrainer(
-            model,
-            args,
-            train_dataset=[TrainingList(item, [0.0]) for item in encoded],
-            data_collator=Collator(padded(pad_id), pad_id),
-            callbacks=callbacks,
-        ),
-        config,
-        work.scratch,
-        log,
+    fitted = fit(
+        session,
+        SftTrainer,
+        model,
+        {},
+        encoded,
+        Collator(padded(pad_id), pad_id),
+        lambda: [TrainingList(item, [0.0]) for item in encoded],
     )
-    save_policy(model, tokenizer, history, work.data)
-    return summarize(encoded, counts, history)
+    save_trained(fitted, session, tokenizer)
+    return summarize(encoded, counts, fitted.history)

@@ -2,78 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.objectives import OBJECTIVES, bind
+from larpo_lib.objectives import OBJECTIVES, Objective, bind
 from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
 from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, stop_token_ids
-from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.steps.processes import produce_together
 from larpo_lib.tables import read_table
+from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
-from larpo_lib.training.launch import save_policy, train_policy
-from larpo_lib.training.reference import cached_logps
-from larpo_lib.training.trainer import ListwiseTrainer, MetricLogger
+from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, reference_logps
+from larpo_lib.training.trainable import load_trainable, whole
+from larpo_lib.training.trainer import ListwiseTrainer
 
 
 def run(
-    config: TrainConfig, *, policy: Path, lists: Path, trained: Path, log: MetricLogger = lambda _row, _step: None
+    config: TrainConfig,
+    *,
+    policy: Path,
+    lists: Path,
+    trained: Path,
+    reference: Path | None = None,
+    reference_logps: Path | None = None,
+    log: MetricLogger = lambda _row, _step: None,
 ) -> Metrics:
     """Train `policy` on `lists` and publish it as `trained`, a Hugging Face directory with `history.jsonl` beside it.
 
     Args:
         config: objective and optimiser.
-        policy: the behaviour policy, which is also this iteration's reference.
+        policy: the behaviour policy, which is also the reference unless another one is given.
         lists: artifact of `build_lists`.
-        trained: artifact to publish.
+        trained: artifact to publish; the reference log-probabilities are in it too.
+        reference: a fixed reference policy, such as the one the loop began with.
+        reference_logps: an artifact of this step on the same lists and reference; its log-probabilities are taken.
         log: called with each optimiser step's metrics.
     """
+    named = {"policy": policy, "lists": lists, "reference": reference, "reference_logps": reference_logps}
+    inputs = {name: path for name, path in named.items() if path is not None}
 
-    def make(work: Work) -> Metrics:
-        return _train(config, policy, lists, work, log)
+    def make(ranks: Ranks, work: Work | None) -> Metrics:
+        return _train(config, inputs, ranks, work, log)
 
-    return produce("train", config, {"policy": policy, "lists": lists}, trained, make)
+    return produce_together("train", config, inputs, trained, make, log)
 
 
-def _train(config: TrainConfig, policy: Path, lists: Path, work: Work, log: MetricLogger) -> Metrics:
+def _train(
+    config: TrainConfig, inputs: Mapping[str, Path], ranks: Ranks, work: Work | None, log: MetricLogger
+) -> Metrics:
+    policy, lists = inputs["policy"], inputs["lists"]
     tokenizer = load_tokenizer(policy, config.model)
-    rows = read_table(lists, "lists")
-    model = load_policy(policy, config.model.model_copy(update={"dtype": "float32"}))
-    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(model, tokenizer))
-    encoded, counts = encode_lists(rows, tokenizer, config, end_of_turn)
+    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(policy, config.model, tokenizer))
+    encoded, counts = encode_lists(read_table(lists, "lists"), tokenizer, config, end_of_turn)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
-    objective = OBJECTIVES[config.objective.type]
-    pad_id = int(tokenizer.pad_token_id)
-    attach_scorer(model, config.logprob_chunk_tokens)
+    session = Session(config, training_arguments(config), ranks, work, log)
+    objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
+    reference = _Reference(session, inputs, encoded, objective, pad_id)
+    known = reference.by_another_policy() if "reference" in inputs else None
+    model = load_trainable(AutoModelForCausalLM, policy, config)
+    with whole(model):
+        attach_scorer(model, config.logprob_chunk_tokens)
     layout = choose(model, [item.tokens for item in encoded], pad_id)
-    dataset = _with_reference(model, encoded, config, layout, pad_id, work.scratch, with_mismatched=objective.needs_kl)
-    history = train_policy(
-        lambda args, callbacks: ListwiseTrainer(
-            model,
-            args,
-            loss=bind(config.objective),
-            needs_kl=objective.needs_kl,
-            train_dataset=dataset,
-            data_collator=Collator(layout, pad_id),
-            callbacks=callbacks,
-        ),
-        config,
-        work.scratch,
-        log,
+    fitted = fit(
+        session,
+        ListwiseTrainer,
+        model,
+        {
+            "loss": bind(config.objective),
+            "needs_reference": objective.needs_reference,
+            "needs_kl": objective.needs_kl,
+        },
+        encoded,
+        Collator(layout, pad_id),
+        lambda: known or reference.by_the_policy_itself(model, layout),
     )
-    save_policy(model, tokenizer, history, work.data)
-    return summarize(encoded, counts, history)
+    save_trained(fitted, session, tokenizer)
+    return summarize(encoded, counts, fitted.history)
+
+
+class _Reference:
+    """The lists with their reference log-probabilities, where the objective reads them."""
+
+    def __init__(
+        self,
+        session: Session,
+        inputs: Mapping[str, Path],
+        encoded: Sequence[EncodedList],
+        objective: Objective,
+        pad_id: int,
+    ) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._encoded = encoded
+        self._objective = objective
+        self._pad_id = pad_id
+        self._others = [encoded[i - 1].responses[0] for i in range(len(encoded))] if objective.needs_kl else []
+
+    def by_the_policy_itself(self, model: PreTrainedModel, layout: Layout) -> list[TrainingList]:
+        """Scored by the model that will be trained, before it is."""
+        return self._scored(lambda: model, lambda _model: layout)
+
+    def by_another_policy(self) -> list[TrainingList]:
+        """Scored by a policy that is gone from memory before the one to train is loaded."""
+        config = self._session.config
+
+        def load() -> PreTrainedModel:
+            return attach_scorer(load_policy(self._inputs["reference"], config.model), config.logprob_chunk_tokens)
+
+        def layout(model: PreTrainedModel) -> Layout:
+            return choose(model, [item.tokens for item in self._encoded], self._pad_id)
+
+        return self._scored(load, layout)
+
+    def _scored(
+        self, load: Callable[[], PreTrainedModel], layout_of: Callable[[PreTrainedModel], Layout]
+    ) -> list[TrainingList]:
+        if not self._objective.needs_reference:
+            return [TrainingList(item) for item in self._encoded]
+        session, inputs = self._session, self._inputs
+        wanted = {OWN: [item.tokens for item in self._encoded]}
+        if self._others:
+            pairs = zip(self._encoded, self._others, strict=True)
+            wanted[MISMATCHED] = [(item.prompt, [other]) for item, other in pairs]
+
+        def score() -> Logps:
+            model = load()
+            layouts = {OWN: layout_of(model), MISMATCHED: padded(self._pad_id)}
+            budget = session.config.micro_batch_tokens
+            return {
+                name: reference_logps(model, lists, layouts[name], budget, session.ranks)
+                for name, lists in wanted.items()
+            }
+
+        policy = digest(inputs.get("reference", inputs["policy"])) if session.ranks.leads else ""
+        belongs_to = identity(policy, wanted, model_dtype(session.config.model))
+        logps = kept_logps(score, belongs_to, session.ranks, session.work, inputs.get("reference_logps"))
+        return self._with(logps)
+
+    def _with(self, logps: Logps) -> list[TrainingList]:
+        own = iter(logps[OWN])
+        lists = [TrainingList(item, [next(own) for _ in item.responses]) for item in self._encoded]
+        if not self._others:
+            return lists
+        return [
+            replace(item, mismatched=other, mismatched_reference_logp=value)
+            for item, other, value in zip(lists, self._others, logps[MISMATCHED], strict=True)
+        ]
 
 
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:
@@ -89,29 +175,3 @@ def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Seq
         **vars(counts),
         **{f"final_{name}": sum(row[name] for row in last) / len(last) for name in names},
     }
-
-
-def _with_reference(
-    model: PreTrainedModel,
-    encoded: Sequence[EncodedList],
-    config: TrainConfig,
-    layout: Layout,
-    pad_id: int,
-    scratch: Path,
-    *,
-    with_mismatched: bool,
-) -> list[TrainingList]:
-    settings: dict[str, Any] = {
-        "batch_size": config.micro_batch_size,
-        "bf16": model_dtype(config.model) is torch.bfloat16,
-    }
-    own = cached_logps(scratch / "reference.npy", model, [item.tokens for item in encoded], layout, **settings)
-    if not with_mismatched:
-        return [TrainingList(item, values) for item, values in zip(encoded, own, strict=True)]
-    others = [encoded[i - 1].responses[0] for i in range(len(encoded))]
-    pairs: list[PackedList] = [(item.prompt, [other]) for item, other in zip(encoded, others, strict=True)]
-    kl = cached_logps(scratch / "mismatched.npy", model, pairs, padded(pad_id), **settings)
-    return [
-        TrainingList(item, values, other, value)
-        for item, values, other, [value] in zip(encoded, own, others, kl, strict=True)
-    ]

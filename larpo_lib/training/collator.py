@@ -1,16 +1,23 @@
-"""Encoded lists to the tensors of one micro-batch."""
+"""Encoded lists to the tensors of one forward pass, and one process's share of an optimiser step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from larpo_lib.objectives.batch import ListBatch
 from larpo_lib.policies.layout import Layout, padded
+from larpo_lib.policies.packing import packed_tokens
 from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.plan import split
+from larpo_lib.training.ranks import Ranks
+
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,19 +38,19 @@ class TrainingList:
 
 
 class Collator:
-    """Builds a micro-batch. Keys: `rows` for the scorer, `lists` with the (B, L) fields of a ListBatch.
+    """Builds the tensors of a forward pass. Keys: `rows` for the scorer, `lists` with the (B, L) fields of a ListBatch.
 
     With mismatched responses there are also `mismatched_rows` and `mismatched_reference_logps` (B,).
     """
 
     def __init__(self, layout: Layout, pad_id: int) -> None:
-        self._layout = layout
+        self.layout = layout
         self._pad_id = pad_id
 
-    def __call__(self, lists: Sequence[TrainingList]) -> dict[str, dict[str, Tensor] | Tensor]:
-        """Collate one micro-batch."""
-        batch: dict[str, dict[str, Tensor] | Tensor] = {
-            "rows": self._layout([item.encoded.tokens for item in lists]),
+    def __call__(self, lists: Sequence[TrainingList]) -> Batch:
+        """Collate the lists of one forward pass."""
+        batch: Batch = {
+            "rows": self.layout([item.encoded.tokens for item in lists]),
             "lists": _list_fields(lists),
         }
         if lists[0].mismatched:
@@ -54,8 +61,78 @@ class Collator:
         return batch
 
 
+@dataclass(frozen=True)
+class Share:
+    """One process's part of an optimiser step.
+
+    Attributes:
+        passes: its forward passes.
+        counted: for each, whether its lists are this process's; one that only keeps step with the others' is not.
+        weight: of the whole step, over all processes: what the summed loss is divided by.
+        prompt_ids: of the whole step.
+        tokens: of the whole step, each token once however many responses share it, and without padding.
+        response_tokens: of the whole step.
+    """
+
+    passes: list[Batch]
+    counted: list[bool]
+    weight: float
+    prompt_ids: list[str]
+    tokens: int
+    response_tokens: int
+
+
+class Steps(Dataset[Share]):
+    """The optimiser steps of a training, as one process sees them.
+
+    Args:
+        lists: what is trained on.
+        batches: the indices of each step's lists (`plan_steps`).
+        collate: from lists to the tensors of a forward pass.
+        weigh: what a list adds to a step's weight.
+        ranks: the processes.
+        budget: tokens a forward pass, padding included.
+    """
+
+    def __init__(
+        self,
+        lists: Sequence[TrainingList],
+        batches: Sequence[Sequence[int]],
+        collate: Collator,
+        weigh: Callable[[EncodedList], float],
+        ranks: Ranks,
+        budget: int,
+    ) -> None:
+        self.lists = lists
+        self._batches = batches
+        self._collate = collate
+        self._weigh = weigh
+        self._ranks = ranks
+        self._budget = budget
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, number: int) -> Share:
+        batch = self._batches[number]
+        cuts = split(batch, self._cost, self._ranks.count, self._budget)[self._ranks.rank]
+        shortest = min(batch, key=lambda i: packed_tokens(self.lists[i].encoded.tokens))
+        members = [self.lists[i].encoded for i in batch]
+        return Share(
+            passes=[self._collate([self.lists[i] for i in cut or [shortest]]) for cut in cuts],
+            counted=[bool(cut) for cut in cuts],
+            weight=sum(self._weigh(item) for item in members),
+            prompt_ids=[item.prompt_id for item in members],
+            tokens=sum(len(item.prompt) + sum(len(response) for response in item.responses) for item in members),
+            response_tokens=sum(len(response) for item in members for response in item.responses),
+        )
+
+    def _cost(self, indices: Sequence[int]) -> int:
+        return self._collate.layout.cost([self.lists[i].encoded.tokens for i in indices])
+
+
 def list_batch(logps: Tensor, fields: dict[str, Tensor], kl_baseline: Tensor | None = None) -> ListBatch:
-    """Put the (P,) log-probabilities of a micro-batch's responses into their (B, L) places."""
+    """Put the (P,) log-probabilities of a pass's responses into their (B, L) places."""
     mask = fields["mask"]
     policy_logps = torch.zeros(mask.shape, dtype=logps.dtype, device=logps.device).masked_scatter(mask, logps)
     return ListBatch(

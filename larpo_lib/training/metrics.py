@@ -1,32 +1,93 @@
-"""What a training step tells about itself."""
+"""What a training step tells about itself: how its policy orders the responses, and how far it has moved.
+
+The functions give sums over the lists of a micro-batch, for means over a global batch. A list for which a measure is
+not defined counts 0: without two different rewards all of the order but the margin; with equal scores, such as at the
+first step, Kendall's tau.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives.masked import (
+    differences,
+    log_ratios,
+    ordered_pairs,
+    policy_logps,
+    present_pairs,
+    token_counts,
+)
 
 
 @torch.no_grad()
 def batch_metrics(batch: ListBatch) -> dict[str, float]:
-    """Sums over the batch's lists of what is averaged in the end.
+    """Sums over the batch's lists of what is averaged in the end, where the objective has a reference.
 
-    - margin: log-ratio of the best minus that of the worst response, in nats
-    - ranking_accuracy: share of pairs with different rewards that the log-ratios order as the rewards do
+    - margin, ranking_accuracy, kendall_tau, ndcg: of the log-ratios (in nats), see `_order`
     - kl: mean of log(reference / policy) over the list's responses, an estimate of KL(reference || policy)
     - chosen_logp_drift: how far the best response's log-probability has moved (likelihood displacement)
     """
-    log_ratios = (batch.policy_logps - batch.reference_logps).masked_fill(~batch.mask, 0.0)
-    last = batch.mask.sum(-1) - 1
-    margin = log_ratios[:, 0] - log_ratios.gather(1, last[:, None])[:, 0]
-    present = batch.mask[:, :, None] & batch.mask[:, None, :]
-    better = present & (batch.rewards[:, :, None] > batch.rewards[:, None, :])
-    ordered = better & (log_ratios[:, :, None] > log_ratios[:, None, :])
-    accuracy = ordered.sum((1, 2)) / better.sum((1, 2)).clamp(min=1)
-    kl = -log_ratios.sum(-1) / batch.mask.sum(-1)
+    ratios = log_ratios(batch)
+    drift = {"kl": -ratios.sum(-1) / batch.mask.sum(-1), "chosen_logp_drift": ratios[:, 0]}
+    return _sums({**_order(ratios, batch), **drift})
+
+
+@torch.no_grad()
+def reference_free_metrics(batch: ListBatch) -> dict[str, float]:
+    """The sums of `batch_metrics` that exist without a reference; `reference_logps` are not read.
+
+    They are of log-probabilities per token (nats a token), the implicit rewards of RRHF and SimPO.
+    """
+    return _sums(_order(policy_logps(batch) / token_counts(batch), batch))
+
+
+def _sums(per_list: dict[str, Tensor]) -> dict[str, float]:
+    totals = torch.stack(list(per_list.values())).sum(-1).tolist()  # the one wait for the device
+    return dict(zip(per_list, totals, strict=True))
+
+
+def _order(scores: Tensor, batch: ListBatch) -> dict[str, Tensor]:
+    """How well (B, L) scores order responses as their rewards do: (B,) each.
+
+    - margin: score of the best minus that of the worst response
+    - ranking_accuracy: share of pairs with different rewards that the scores order as the rewards do
+    - kendall_tau: tau-b of scores and rewards, as `larpo_lib.metrics.kendall_tau`
+    - ndcg: of the responses sorted by score, see `_ndcg`
+    """
+    worst = batch.mask.sum(-1, keepdim=True) - 1
+    better = ordered_pairs(batch)
+    signs = differences(scores).sign() * present_pairs(batch)
+    agreement = signs * (better.int() - better.mT.int())
+    untied = signs.abs().sum((1, 2)) * 2 * better.sum((1, 2))  # tau-b's, over each pair in both directions
     return {
-        "margin": margin.sum().item(),
-        "ranking_accuracy": accuracy.sum().item(),
-        "kl": kl.sum().item(),
-        "chosen_logp_drift": log_ratios[:, 0].sum().item(),
+        "margin": scores[:, 0] - scores.gather(1, worst)[:, 0],
+        "ranking_accuracy": ((signs > 0) & better).sum((1, 2)) / better.sum((1, 2)).clamp(min=1),
+        "kendall_tau": agreement.sum((1, 2)) / untied.clamp(min=1).sqrt(),
+        "ndcg": _ndcg(scores, batch.rewards - batch.rewards.gather(1, worst), batch),
     }
+
+
+def _ndcg(scores: Tensor, gains: Tensor, batch: ListBatch) -> Tensor:
+    """(B,) normalised discounted cumulative gain, as `larpo_lib.metrics.ndcg`, which needs gains of at least 0.
+
+    A response's gain is its reward above the worst one of its list: unlike the rewards it is never negative, and
+    rewards of 0 and 1 are their own gains. Equal scores share the mean of their places' discounts, so that the order
+    in which the responses stand in the batch does not count (McSherry and Najork 2008; `sklearn.metrics.ndcg_score`).
+
+    Args:
+        scores: (B, L).
+        gains: (B, L), non-increasing along each list.
+        batch: says which responses are present.
+    """
+    gains = gains.to(scores.dtype).masked_fill(~batch.mask, 0.0)
+    leads, pairs = differences(scores), present_pairs(batch)
+    higher = ((leads < 0) & pairs).sum(-1)
+    equal = ((leads == 0) & pairs).sum(-1).clamp(min=1)  # itself included
+    discounts = torch.arange(2, gains.shape[1] + 2, device=gains.device, dtype=gains.dtype).log2().reciprocal()
+    summed = pad(discounts.cumsum(0), (1, 0))
+    shared = (summed[higher + equal] - summed[higher]) / equal
+    ideal = (gains * discounts).sum(-1)
+    return (gains * shared).sum(-1) / ideal.where(ideal > 0, 1.0)

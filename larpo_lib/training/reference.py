@@ -1,67 +1,126 @@
-"""Reference log-probabilities, by the policy itself before its first step: no second model is ever held."""
+"""Reference log-probabilities: scored once, before the first step, and kept with what they belong to.
+
+The reference is the policy itself before it is trained, so no second model is ever held.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from transformers import PreTrainedModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
+from larpo_lib.artifacts import Work
+from larpo_lib.errors import ArtifactError
 from larpo_lib.policies.layout import Layout
-from larpo_lib.policies.packing import PackedList, packed_tokens
+from larpo_lib.policies.packing import PackedList
 from larpo_lib.progress import progress
+from larpo_lib.training.plan import split
+from larpo_lib.training.ranks import Ranks
+
+REFERENCE = "reference.safetensors"
+OWN, MISMATCHED = "own", "mismatched"
+"""Names of the log-probabilities: of the lists' own responses, and of other lists' behind their prompts (KTO)."""
+
+_BELONGS_TO = "belongs_to"
+_LEAVE_OUT = "Leave it out; they are scored then"
 
 
-def cached_logps(
-    path: Path,
-    model: PreTrainedModel,
-    lists: Sequence[PackedList],
-    layout: Layout,
-    *,
-    batch_size: int,
-    bf16: bool,
-) -> list[list[float]]:
-    """The log-probabilities in `path`, or, where there is no such file yet, computed and kept there.
+Logps = dict[str, list[float]]
+"""Log-probabilities in nats, one for each response of the lists of that name, list by list."""
+
+
+def identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dtype: torch.dtype) -> str:
+    """What log-probabilities belong to: a reference policy's digest, the token ids, the precision of the pass."""
+    stated = json.dumps([reference, lists, str(dtype)], sort_keys=True)
+    return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def kept_logps(
+    score: Callable[[], Logps], belongs_to: str, ranks: Ranks, work: Work | None, given: Path | None
+) -> Logps:
+    """Log-probabilities from where they are known already, or else scored; and kept in the artifact.
 
     Args:
-        path: an .npy file in the step's scratch folder, which belongs to exactly these inputs.
-        model: a policy with a scorer attached (`attach_scorer`).
-        lists: what to score.
-        layout: how the training lays them out.
-        batch_size: lists a forward pass.
-        bf16: whether the training computes in bfloat16: then so must this, or the first log-ratios are not 0.
+        score: scores them; on all processes.
+        belongs_to: their `identity`.
+        ranks: the processes.
+        work: the step's folders; an earlier start of the step may have kept them there.
+        given: an artifact that has them; None to go without one.
 
-    Returns:
-        For each list the log-probability of each response, in nats.
+    Raises:
+        ArtifactError: those in `given` are stale.
     """
-    if path.is_file():
-        flat = np.load(path, allow_pickle=False)
-    else:
-        flat = reference_logps(model, lists, layout, batch_size=batch_size, bf16=bf16)
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
-            np.save(file, flat, allow_pickle=False)
-        temporary.replace(path)
-    values = iter(flat.tolist())
-    return [[next(values) for _ in responses] for _, responses in lists]
+    known = None
+    if work is not None:
+        source = (given or work.scratch) / REFERENCE
+        if given is not None or source.is_file():
+            known = _read(source, belongs_to)
+    known = ranks.broadcast(known)
+    logps = score() if known is None else known
+    if work is not None:
+        for folder in (work.scratch, work.data):
+            _write(folder / REFERENCE, logps, belongs_to)
+    return logps
 
 
-@torch.inference_mode()
-def reference_logps(
-    model: PreTrainedModel, lists: Sequence[PackedList], layout: Layout, *, batch_size: int, bf16: bool
-) -> np.ndarray:
-    """Log-probability of each response behind its prompt, float32, list by list; lists of like size share a batch."""
-    order = sorted(range(len(lists)), key=lambda i: (packed_tokens(lists[i]), i))
-    found: dict[int, np.ndarray] = {}
-    with progress("reference", len(lists)) as advance:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            rows = {name: value.to(model.device) for name, value in layout([lists[i] for i in batch]).items()}
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
-                logps = model(**rows).float().cpu().numpy()
-            ends = np.cumsum([len(lists[i][1]) for i in batch])
-            found.update(zip(batch, np.split(logps, ends[:-1]), strict=True))
-            advance(len(batch))
-    return np.concatenate([found[i] for i in range(len(lists))])
+@torch.no_grad()
+def reference_logps(model: Any, lists: Sequence[PackedList], layout: Layout, budget: int, ranks: Ranks) -> list[float]:
+    """Log-probability of each response behind its prompt, in nats, list by list.
+
+    Args:
+        model: a policy with a scorer attached (`attach_scorer`), where and as it will be trained.
+        lists: what to score; lists of like length share a forward pass.
+        layout: how the training lays them out.
+        budget: tokens a forward pass, padding included.
+        ranks: the processes that share the work; all get all of the result.
+    """
+
+    def cost(indices: Sequence[int]) -> int:
+        return layout.cost([lists[i] for i in indices])
+
+    passes = split(range(len(lists)), cost, ranks.count, budget)[ranks.rank]
+    found: dict[int, list[float]] = {}
+    with progress("reference", len(lists) // ranks.count) as advance:
+        for indices in passes:
+            rows = layout([lists[i] for i in indices or [0]])  # processes that share out the model go together
+            logps = model(**{name: value.to(model.device) for name, value in rows.items()}).float().cpu()
+            if indices:
+                found.update(zip(indices, _per_list(logps, [lists[i] for i in indices]), strict=True))
+                advance(len(indices))
+    scored = {i: values for part in ranks.gather(found) for i, values in part.items()}
+    return [value for i in range(len(lists)) for value in scored[i]]
+
+
+def _per_list(logps: Tensor, lists: Sequence[PackedList]) -> list[list[float]]:
+    return [part.tolist() for part in logps.split([len(responses) for _, responses in lists])]
+
+
+def _write(path: Path, logps: Logps, belongs_to: str) -> None:
+    """A crash leaves the whole file or none."""
+    temporary = path.with_name(f".{path.name}")
+    tensors = {name: torch.tensor(values, dtype=torch.float32) for name, values in logps.items()}
+    save_file(tensors, temporary, metadata={_BELONGS_TO: belongs_to})
+    temporary.replace(path)
+
+
+def _read(path: Path, belongs_to: str) -> Logps:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            logps = {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}", remedy=_LEAVE_OUT) from None
+    if metadata.get(_BELONGS_TO) != belongs_to:
+        raise ArtifactError(
+            f"{path}: the reference log-probabilities are stale: of another reference policy, other lists or limits,"
+            " another objective's needs or another precision",
+            remedy=_LEAVE_OUT,
+        )
+    return logps

@@ -1,92 +1,162 @@
 """The trainers: `transformers.Trainer` with the project's own batches, losses and metrics.
 
 The loss of an optimiser step is the sum over the global batch divided by its weight (its number of lists, or of
-response tokens), whatever the micro-batches, ranks or accumulation.
+response tokens), whatever the forward passes and processes.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
-from larpo_lib.training.collator import list_batch
-from larpo_lib.training.metrics import batch_metrics
+from larpo_lib.training.collator import Batch, Share, Steps, list_batch
+from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.metrics import batch_metrics, reference_free_metrics
+from larpo_lib.training.ranks import Ranks
 
-Batch = dict[str, Any]
-MetricLogger = Callable[[Mapping[str, float], int], None]
-"""Called with the metrics of an optimiser step and its number."""
+BROKEN_BATCH = "broken-batch.json"
 
 
 class PolicyTrainer(Trainer):
-    """Trains a policy whose forward pass gives response log-probabilities (`attach_scorer`)."""
+    """Trains a model whose forward pass gives a number for each response (`attach_scorer`).
 
-    def __init__(self, model: PreTrainedModel, args: TrainingArguments, **options: Any) -> None:
-        super().__init__(model=model, args=args, **options)
-        self.loss_is_scaled_for_ga = True  # compute_loss divides by the weight of the whole accumulated batch
+    A batch of the `Trainer` is this process's share of an optimiser step; its forward passes are made here.
+
+    Args:
+        model: with a scorer attached.
+        args: with one batch an optimiser step.
+        steps: what is trained on.
+        ranks: the processes.
+        scratch: where the prompts of a step that broke down are written; None on those that do not lead.
+        steps_per_epoch: for the `epoch` that is logged.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        *,
+        steps: Steps,
+        ranks: Ranks,
+        scratch: Path | None,
+        steps_per_epoch: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=steps, **options)
+        self.loss_is_scaled_for_ga = True  # compute_loss divides by the weight of the whole step
+        self._steps = steps
+        self._ranks = ranks
+        self._scratch = scratch
+        self._steps_per_epoch = steps_per_epoch
         self._sums: dict[str, float] = {}
-        self._weight = 0.0
+        self.share: Share | None = None
+
+    @staticmethod
+    @abstractmethod
+    def weigh(item: EncodedList) -> float:
+        """How much of the global batch's mean a list makes up."""
 
     @abstractmethod
-    def batch_weight(self, batch: Batch) -> float:
-        """How much of the global batch's mean a micro-batch makes up."""
+    def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss summed over a forward pass, and metrics summed over it likewise."""
 
-    @abstractmethod
-    def summed_loss(self, logps: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The loss summed over a micro-batch, and metrics summed over it likewise."""
+    def get_train_dataloader(self) -> DataLoader[Share]:
+        """The steps as they come: nothing is left to shuffle, to batch or to deal out."""
+        return DataLoader(self._steps, batch_size=None)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[Batch], Tensor]:
-        """Collect the micro-batches of one optimiser step and weigh them over all ranks."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        weight = torch.tensor(sum(self.batch_weight(batch) for batch in batches), dtype=torch.float64, device=device)
-        return batches, self.accelerator.reduce(weight, reduction="sum")
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
+        """One share makes a step, and brings its weight."""
+        return [next(epoch_iterator)], None
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward passes over this process's share; gradients are exchanged with the last one."""
+        self.share = share = inputs
+        total = torch.zeros((), device=self.args.device)
+        for number, batch in enumerate(share.passes):
+            last = number == len(share.passes) - 1
+            self.accelerator.gradient_state._set_sync_gradients(last)
+            alone = last or self.is_deepspeed_enabled  # DeepSpeed minds the boundary itself
+            with nullcontext() if alone else self.accelerator.no_sync(model=model):
+                counted = {**batch, "counted": share.counted[number]}
+                total += super().training_step(model, counted, share.weight)
+        return total
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """This micro-batch's part of the global batch's mean loss."""
+        """This pass's part of the global batch's mean loss."""
         assert not return_outputs, "evaluation is a step of its own"
-        loss, sums = self.summed_loss(model(**inputs["rows"]), inputs)
-        self._accumulate(loss, sums, self.batch_weight(inputs))
-        # data-parallel wrappers average gradients over ranks, so that each rank's share counts world_size-fold
-        return loss * (self.accelerator.num_processes / num_items_in_batch.to(loss.dtype))
+        scores = model(**inputs["rows"])
+        if not inputs["counted"]:
+            return scores.sum() * 0.0
+        loss, sums = self.summed_loss(scores, inputs)
+        for name, value in {"loss": loss.item(), **sums}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        # data-parallel wrappers average gradients over processes, so that each one's share counts that many times
+        return loss * (self._ranks.count / num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the step's own metrics to what the trainer logs, and stop where training has broken down.
 
         A finite loss can have gradients that are not: they would reach the weights, and the last step's be published.
         """
-        grad_norm = logs.get("grad_norm", 0.0)
-        if not math.isfinite(grad_norm):
-            raise _broken_down("gradient norm", grad_norm, self.state.global_step)
-        if "loss" in logs and self._weight:
-            logs = {**logs, **{name: total / self._weight for name, total in self._sums.items()}}
-            self._sums, self._weight = {}, 0.0
+        if "loss" in logs:
+            assert self.share is not None
+            sums = [*self._ranks.gather(self._sums)]
+            self._sums = {}
+            names = [name for found in sums for name in found]
+            means = {name: sum(f.get(name, 0.0) for f in sums) / self.share.weight for name in dict.fromkeys(names)}
+            logs = {**logs, **means}
+            for what in ("loss", "grad_norm"):
+                if not math.isfinite(value := logs.get(what, 0.0)):  # DeepSpeed's stage 0 tells no gradient norm
+                    self._break_down(what.replace("grad_", "gradient "), value)
+            self.state.epoch = self.state.global_step / self._steps_per_epoch
         super().log(logs, start_time)
 
-    def _accumulate(self, loss: Tensor, sums: dict[str, float], weight: float) -> None:
-        total = loss.item()
-        if not math.isfinite(total):
-            raise _broken_down("loss", total, self.state.global_step + 1)
-        for name, value in {"loss": total, **sums}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._weight += weight
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted here: `larpo_lib.training.performance` does, without padding."""
+        return 0
 
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        """To the device as they are: under DeepSpeed the parent would round rewards and references to bfloat16."""
+        moved: Batch = self._moved(inputs)
+        return moved
 
-def _broken_down(what: str, value: float, step: int) -> ModelError:
-    return ModelError(
-        f"the {what} became {value} at step {step}",
-        remedy="Lower train.learning_rate or train.objective.beta, or use float32",
-    )
+    def _moved(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(self.args.device, non_blocking=True)
+        return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+    def _break_down(self, what: str, value: float) -> None:
+        assert self.share is not None
+        step = self.state.global_step
+        told = ""
+        if self._scratch is not None:
+            place = self._scratch / BROKEN_BATCH
+            place.write_text(
+                json.dumps({"step": step, what: str(value), "prompt_ids": self.share.prompt_ids}, indent=2)
+            )
+            told = f" (its prompts are in {place})"
+        raise ModelError(
+            f"the {what} became {value} at step {step}{told}",
+            remedy="Lower the learning rate or the objective's beta, or use float32",
+        )
 
 
 class ListwiseTrainer(PolicyTrainer):
@@ -94,7 +164,8 @@ class ListwiseTrainer(PolicyTrainer):
 
     Args:
         loss: an objective with its settings bound: ListBatch of B lists -> (B,).
-        needs_kl: it reads a KL estimate over the global batch.
+        needs_reference: the lists have reference log-probabilities.
+        needs_kl: the loss reads a KL estimate over the global batch.
     """
 
     def __init__(
@@ -103,62 +174,54 @@ class ListwiseTrainer(PolicyTrainer):
         args: TrainingArguments,
         *,
         loss: Callable[[ListBatch], Tensor],
+        needs_reference: bool,
         needs_kl: bool,
         **options: Any,
     ) -> None:
         super().__init__(model, args, **options)
         self._loss = loss
+        self._metrics = batch_metrics if needs_reference else reference_free_metrics
         self._needs_kl = needs_kl
         self._kl_baseline: Tensor | None = None
 
-    def batch_weight(self, batch: Batch) -> float:
-        """The number of lists."""
-        return float(len(batch["lists"]["mask"]))
+    @staticmethod
+    def weigh(item: EncodedList) -> float:  # noqa: ARG004 - all lists weigh the same
+        """A list counts as one, however many responses it has."""
+        return 1.0
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[Batch], Tensor]:
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
         """Also estimate the KL divergence over the whole global batch where the objective needs it (KTO's z0)."""
-        batches, weight = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if self._needs_kl and batches:
-            self._kl_baseline = self._estimate_kl(batches) / weight
-        return batches, weight
+        if self._needs_kl:
+            self._kl_baseline = self._estimate_kl(inputs)
+        return super().training_step(model, inputs, num_items_in_batch)
 
-    def summed_loss(self, logps: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Sum of the objective over the micro-batch's lists."""
-        lists = list_batch(logps, batch["lists"], self._kl_baseline)
-        return self._loss(lists).sum(), batch_metrics(lists)
+    def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Sum of the objective over the pass's lists."""
+        lists = list_batch(scores, batch["lists"], self._kl_baseline)
+        return self._loss(lists).sum(), self._metrics(lists)
 
     @torch.no_grad()
-    def _estimate_kl(self, batches: list[Batch]) -> Tensor:
-        total = torch.zeros((), dtype=torch.float64, device=self.args.device)
+    def _estimate_kl(self, share: Share) -> Tensor:
+        total = 0.0
         policy: Any = self.model
-        for batch in batches:
-            inputs: Batch = self._prepare_inputs(batch)
-            total += (policy(**inputs["mismatched_rows"]) - inputs["mismatched_reference_logps"]).sum()
-        return self.accelerator.reduce(total, reduction="sum").clamp(min=0)
+        for batch, counted in zip(share.passes, share.counted, strict=True):
+            inputs = self._prepare_inputs(batch)
+            drift = (policy(**inputs["mismatched_rows"]) - inputs["mismatched_reference_logps"]).sum()
+            total += float(drift) if counted else 0.0
+        mean = sum(self._ranks.gather(total)) / share.weight
+        return torch.tensor(max(0.0, mean), device=self.args.device)
 
 
 class SftTrainer(PolicyTrainer):
     """Maximises the likelihood of demonstrations, a mean over response tokens."""
 
-    def batch_weight(self, batch: Batch) -> float:
+    @staticmethod
+    def weigh(item: EncodedList) -> float:
         """The number of response tokens."""
-        return float(len(batch["rows"]["targets"]))
+        return float(sum(len(response) for response in item.responses))
 
-    def summed_loss(self, logps: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Negative log-likelihood."""
-        return -logps.sum(), {}
-
-
-class StepLogger(TrainerCallback):
-    """Hands each optimiser step's metrics to a logger."""
-
-    def __init__(self, logger: MetricLogger) -> None:
-        self._logger = logger
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Pass on what was logged for a step."""
-        logs: dict[str, float] = kwargs.get("logs") or {}
-        if state.is_world_process_zero and "loss" in logs:
-            self._logger(logs, state.global_step)
+        return -scores.sum(), {}

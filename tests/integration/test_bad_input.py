@@ -29,7 +29,7 @@ from spoiling import (
 )
 from tiny_world import Larpo
 
-NO_VERIFIER = "policy = 'policy'\n[prepare]\nsource = 'prompts.jsonl'\nheldout = 2\n"
+NO_JUDGE = "policy = 'policy'\n[prepare]\nsource = 'prompts.jsonl'\nheldout = 2\n"
 
 SETTINGS = [
     case(
@@ -117,22 +117,22 @@ SETTINGS = [
         "prompts to evaluate on ... Set either prepare.heldout",
     ),
     case(
-        "promotion by accuracy, no verifier",
+        "promotion by accuracy, no judge",
         text(
             "larpo.toml",
-            f"{NO_VERIFIER}[promote]\nmetric = 'accuracy'",
+            f"{NO_JUDGE}[promote]\nmetric = 'accuracy'",
         ),
         RUN,
-        "promote.metric is 'accuracy' ... Set evaluate.verifier",
+        "promote.metric is 'accuracy' ... Set evaluate.judge",
     ),
     case(
-        "early stop on accuracy, no verifier",
+        "early stop on accuracy, no judge",
         text(
             "larpo.toml",
-            f"{NO_VERIFIER}[loop]\nearly_stop = {{ metric = 'accuracy' }}",
+            f"{NO_JUDGE}[loop]\nearly_stop = {{ metric = 'accuracy' }}",
         ),
         RUN,
-        "loop.early_stop.metric is 'accuracy' ... Set evaluate.verifier",
+        "loop.early_stop.metric is 'accuracy' ... Set evaluate.judge",
     ),
     case("unknown device", None, [*RUN, *sets("model.device=gpu")], "'gpu' is no device ... auto, cpu, cuda or cuda:0"),
     case(

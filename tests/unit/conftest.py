@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from small_models import make_classifier, write_prompts
 
-from larpo_lib.playground.policy import make_policy
-from larpo_lib.playground.problems import make_problems, vocabulary
+from larpo_lib.playground.problems import make_problems
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +25,6 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
-
-
-@pytest.fixture(scope="session")
-def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy of the embedded world with random weights; not to be written to."""
-    directory = tmp_path_factory.mktemp("tiny") / "policy"
-    make_policy(directory, vocabulary(), 0, hidden=32, layers=2, heads=2)
-    return directory
 
 
 @pytest.fixture(scope="session")

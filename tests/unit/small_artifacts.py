@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel
+from larpo_lib.config import Section
 
 from larpo_lib.artifacts import Metrics, Work
 
 
-class OneSetting(BaseModel):
+class OneSetting(Section):
     value: int = 1
 
 

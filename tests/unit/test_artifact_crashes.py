@@ -25,10 +25,10 @@ def source(tmp_path: Path) -> Path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pydantic import BaseModel
+from larpo_lib.config import Section
 from larpo_lib import artifacts
 
-class Settings(BaseModel):
+class Settings(Section):
     value: int = 1
 
 def kill(*_, **__):

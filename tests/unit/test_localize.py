@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from larpo_lib.config import Section
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, Work, produce
@@ -15,7 +15,7 @@ from larpo_lib.errors import ArtifactError
 BUCKET = "larpo-bucket"
 
 
-class Settings(BaseModel):
+class Settings(Section):
     value: int = 1
 
 

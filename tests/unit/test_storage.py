@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from larpo_lib.config import Section
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, Work, produce
@@ -20,7 +20,7 @@ from larpo_lib.errors import ArtifactError, StorageError
 BUCKET = "larpo-bucket"
 
 
-class Settings(BaseModel):
+class Settings(Section):
     value: int = 1
 
 

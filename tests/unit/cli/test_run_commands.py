@@ -50,8 +50,8 @@ def test_quickstart_runs_on_a_world_of_its_own(
     (tmp_path / "out").mkdir()
     mlflow_store.rename(tmp_path / "out" / "mlflow")
     small = {
-        "sft.max_steps": 1, "sft.batch_size": 8, "sft.micro_batch_size": 8, "loop.iterations": 1, "evaluate.n": 2,
-        "train.max_steps": 1, "train.batch_size": 4, "train.micro_batch_size": 4,
+        "sft.max_steps": 1, "sft.batch_size": 8, "sft.micro_batch_tokens": 512, "loop.iterations": 1, "evaluate.n": 2,
+        "train.max_steps": 1, "train.batch_size": 4, "train.micro_batch_tokens": 512,
     }  # fmt: skip
     settings = [argument for name, value in small.items() for argument in ("--set", f"{name}={value}")]
     outcome = larpo("quickstart", "--out", tmp_path / "out", "--objective", "dpo", "--seed", 3, *settings)
@@ -149,7 +149,7 @@ def test_wrong_usage_is_told_on_standard_error(larpo: Larpo, arguments: list[str
 
 
 def test_a_bug_keeps_its_traceback(larpo: Larpo, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug() -> None:
+    def bug(prog_name: str) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(app, "app", bug)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.config import EvaluateConfig, VerifierConfig
+from larpo_lib.config import EvaluateConfig, VerifierJudgeConfig
 from larpo_lib.evaluation.retrieval import summarize
 
-JUDGED = EvaluateConfig(n=3, verifier=VerifierConfig(mode="exact"), resamples=200)
+JUDGED = EvaluateConfig(n=3, judge=VerifierJudgeConfig(), resamples=200)
 
 
 def _row(prompt_id, reward, correct, temperature=1.0):
@@ -39,6 +39,8 @@ def test_metrics_of_two_prompts_by_hand():
     assert metrics["pass_at_2"] == pytest.approx((2 / 3 + 0) / 2)
     assert metrics["pass_at_3"] == 0.5
     assert "pass_at_4" not in metrics
+    assert {metrics[f"pass_at_{n}_prompts"] for n in (1, 2, 3)} == {metrics["best_of_n_prompts"]} == {2}
+    assert metrics["responses_without_judgement"] == 0
 
 
 def test_intervals_enclose_their_means():
@@ -48,7 +50,7 @@ def test_intervals_enclose_their_means():
         assert metrics[f"{name}_low"] < metrics[f"{name}_high"]
 
 
-def test_without_a_verifier_nothing_is_called_right():
+def test_without_a_judge_nothing_is_called_right():
     metrics = summarize([row | {"correct": None} for row in ROWS], EvaluateConfig(n=3, resamples=50))
     undefined = {name for name, value in metrics.items() if value is None}
     assert undefined == {
@@ -56,9 +58,8 @@ def test_without_a_verifier_nothing_is_called_right():
         "accuracy_low",
         "accuracy_high",
         "greedy_accuracy",
-        "pass_at_1",
-        "pass_at_2",
-        "pass_at_3",
+        "responses_without_judgement",
+        *(f"pass_at_{n}{what}" for n in (1, 2, 3) for what in ("", "_prompts")),
     }
 
 
@@ -69,10 +70,42 @@ def test_without_greedy_responses_their_metrics_are_undefined():
     assert metrics["accuracy"] is not None
 
 
-def test_pass_at_n_is_undefined_beyond_what_every_prompt_has():
-    metrics = summarize(ROWS[1:], JUDGED)  # two sampled responses are left of the first prompt
-    assert metrics["pass_at_2"] == 0
-    assert metrics["pass_at_3"] is None
+def test_measures_of_n_responses_are_over_the_prompts_that_have_them():
+    metrics = summarize(ROWS[:2] + ROWS[3:], JUDGED)  # two sampled responses are left of prompt a, one of them right
+    assert [metrics[f"pass_at_{n}"] for n in (1, 2, 3)] == [0.25, 0.5, 0.0]
+    assert [metrics[f"pass_at_{n}_prompts"] for n in (1, 2, 3)] == [2, 2, 1]
+    assert (metrics["best_of_n_reward"], metrics["best_of_n_prompts"]) == (0.5, 1)
+
+
+def test_measures_of_n_responses_are_undefined_where_no_prompt_has_them():
+    metrics = summarize(ROWS, JUDGED.model_copy(update={"n": 4}))
+    assert (metrics["pass_at_4"], metrics["pass_at_4_prompts"]) == (None, 0)
+    assert (metrics["best_of_n_reward"], metrics["best_of_n_prompts"]) == (None, 0)
+
+
+def test_undecided_responses_are_counted_and_left_out_of_accuracies_only():
+    rows = [
+        _row("a", 1.0, True),
+        _row("a", 0.5, None),
+        _row("a", 0.0, False),
+        _row("a", 0.75, None, temperature=0.0),
+        *ROWS[4:],
+        _row("c", 3.0, None),
+    ]
+    metrics = summarize(rows, JUDGED)
+    assert metrics["responses_without_judgement"] == 3
+    assert metrics["mean_reward"] == pytest.approx((0.5 + 0.25 + 3.0) / 3)
+    assert metrics["accuracy"] == pytest.approx((1 / 2 + 0) / 2)
+    assert metrics["greedy_accuracy"] == 0.0
+    assert [metrics[f"pass_at_{n}"] for n in (1, 2, 3)] == [0.25, 0.5, 0.0]
+    assert [metrics[f"pass_at_{n}_prompts"] for n in (1, 2, 3)] == [2, 2, 1]
+
+
+def test_where_nothing_is_decided_nothing_is_claimed():
+    metrics = summarize([row | {"correct": None} for row in ROWS], JUDGED)
+    assert metrics["responses_without_judgement"] == 8
+    assert metrics["accuracy"] is metrics["accuracy_low"] is metrics["greedy_accuracy"] is metrics["pass_at_1"] is None
+    assert metrics["pass_at_1_prompts"] == 0
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))

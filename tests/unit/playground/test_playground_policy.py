@@ -38,7 +38,7 @@ def test_a_policy_loads_with_one_token_a_word(tmp_path):
     ids = prompt_ids(tokenizer, user("one two unheard"))
     assert tokenizer.convert_ids_to_tokens(ids) == ["<user>", "one", "two", "<unk>", "<assistant>"]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    assert end_of_turn_id(tokenizer, stop_token_ids(model, tokenizer)) == tokenizer.eos_token_id
+    assert end_of_turn_id(tokenizer, stop_token_ids(tmp_path, PLAIN, tokenizer)) == tokenizer.eos_token_id
 
 
 def test_conversations_of_several_turns_mark_every_turn():

@@ -9,8 +9,15 @@ from small_models import make_classifier
 from transformers import GenerationConfig
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.errors import ModelError
-from larpo_lib.policies.load import attention, load_policy, load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.policies.load import (
+    attention,
+    load_policy,
+    load_tokenizer,
+    model_dtype,
+    stop_token_ids,
+    training_attention,
+)
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -119,14 +126,46 @@ def test_families_with_capped_attention_are_kept_off_sdpa():
     assert attention(ModelConfig(attention="flash_attention_2"), "gemma2") == "flash_attention_2"
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(
+    ("setting", "family", "on_cpu", "on_gpu"),
+    [
+        ("auto", "llama", "sdpa", "flex_attention"),
+        ("auto", "gemma2", "eager", "flex_attention"),
+        ("auto", "granite", "sdpa", "sdpa"),
+        ("sdpa", "llama", "sdpa", "sdpa"),
+        ("flash_attention_2", "llama", "flash_attention_2", "flash_attention_2"),
+    ],
+)
+def test_training_shares_prompts_by_flex_attention_on_a_gpu(setting, family, on_cpu, on_gpu, gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert training_attention(ModelConfig(attention=setting), family) == (on_gpu if gpu else on_cpu)
+
+
+def test_flex_attention_is_refused_where_it_cannot_train(monkeypatch):
+    config = ModelConfig(attention="flex_attention")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training_attention(config, "granite") == "flex_attention"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="'flex_attention' cannot train without a GPU"):
+        training_attention(config, "llama")
+
+
 def test_on_a_cpu_the_precision_is_float32():
     assert model_dtype(ModelConfig(device="cpu")) == torch.float32
     assert model_dtype(ModelConfig(device="cpu", dtype="float16")) == torch.float16
 
 
 @pytest.mark.parametrize(("stated", "expected"), [(None, [4]), (7, [4, 7]), ([9, 4, 7], [4, 7, 9])])
-def test_a_response_stops_at_the_models_own_tokens_and_at_eos(tiny_policy, stated, expected):
-    model, tokenizer = load_policy(tiny_policy, PLAIN), load_tokenizer(tiny_policy, PLAIN)
+def test_a_response_stops_at_the_models_own_tokens_and_at_eos(tiny_policy, tmp_path, stated, expected):
+    tokenizer = load_tokenizer(tiny_policy, PLAIN)
     assert tokenizer.eos_token_id == 4
-    model.generation_config = GenerationConfig(eos_token_id=stated)
-    assert stop_token_ids(model, tokenizer) == expected
+    shutil.copy(tiny_policy / "config.json", tmp_path)
+    GenerationConfig(eos_token_id=stated).save_pretrained(tmp_path)
+    assert stop_token_ids(tmp_path, PLAIN, tokenizer) == expected
+
+
+def test_without_generation_settings_the_models_own_eos_stops_a_response(tiny_policy, tmp_path):
+    settings = json.loads((tiny_policy / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "eos_token_id": [6, 5]}), "utf-8")
+    assert stop_token_ids(tmp_path, PLAIN, load_tokenizer(tiny_policy, PLAIN)) == [4, 5, 6]

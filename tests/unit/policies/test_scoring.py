@@ -109,13 +109,17 @@ def test_rows_hold_every_sequence_and_point_to_every_response_token(pairs):
     rows = padded_rows(prompts, responses, 0)
     flat = rows["input_ids"].flatten().tolist()
     width = rows["input_ids"].shape[1]
+    predictors = []
     for row, (prompt, response) in enumerate(pairs):
-        length = len(prompt + response)
-        assert flat[row * width : (row + 1) * width] == prompt + response + [0] * (width - length)
+        tokens = prompt + response[:-1]  # its last token predicts nothing
+        length = len(tokens)
+        assert flat[row * width : (row + 1) * width] == tokens + [0] * (width - length)
         assert rows["attention_mask"][row].tolist() == [1] * length + [0] * (width - length)
         assert rows["position_ids"][row, :length].tolist() == list(range(length))
+        predictors += [row * width + len(prompt) - 1 + i for i in range(len(response))]
+    assert width == max(len(prompt + response[:-1]) for prompt, response in pairs)
     assert rows["targets"].tolist() == [token for response in responses for token in response]
-    assert [flat[i + 1] for i in rows["predictors"].tolist()] == rows["targets"].tolist()
+    assert rows["predictors"].tolist() == predictors
     assert rows["owners"].tolist() == [row for row, response in enumerate(responses) for _ in response]
     assert rows["num_responses"] == len(pairs)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from larpo_lib.config import EvaluateConfig, VerifierConfig
+from larpo_lib.config import EvaluateConfig, VerifierJudgeConfig
 from larpo_lib.reporting import content
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.quality import headline, summarize
 from larpo_lib.tables import Row
 
-CONFIG = EvaluateConfig(n=2, resamples=50, verifier=VerifierConfig())
+CONFIG = EvaluateConfig(n=2, resamples=50, judge=VerifierJudgeConfig())
 OTHER = {"mean_tokens": 5.0, "truncated_share": 0.25, "distinct_share": 1.0}
 
 

@@ -18,7 +18,7 @@ from larpo_lib.config import (
     RerankConfig,
     SampleConfig,
     TrainConfig,
-    VerifierConfig,
+    VerifierJudgeConfig,
 )
 from larpo_lib.metrics import bootstrap_mean, pass_at_n
 from larpo_lib.schemas import candidate_id, prompt_id
@@ -53,7 +53,7 @@ def make_run(
     Args:
         root: where.
         iterations: of the loop.
-        judged: there is a verifier.
+        judged: there is a judge.
         promoted: the gate's decision; None without a gate.
         prompts: held-out prompts.
         n: sampled responses a prompt.
@@ -170,7 +170,7 @@ def _training_prompts(output: Path) -> Path:
 
 def _evaluation(output: Path, rows: list[Row], n: int, judged: bool) -> Path:
     sampled, greedy = [r for r in rows if r["sample_index"]], [r for r in rows if not r["sample_index"]]
-    config = EvaluateConfig(n=n, resamples=200, verifier=VerifierConfig(mode="exact") if judged else None)
+    config = EvaluateConfig(n=n, resamples=200, judge=VerifierJudgeConfig() if judged else None)
     metrics: Metrics = {
         **_bootstrapped("mean_reward", _prompt_values(sampled, "reward")),
         "greedy_reward": float(np.mean([row["reward"] for row in greedy])),

@@ -26,7 +26,7 @@ def test_a_worse_prompt_keeps_its_place_among_many_better_ones():
     assert outcomes == {BETTER: 7, WORSE: 1, SAME: 0}
 
 
-def test_without_a_verifier_the_largest_change_of_the_greedy_reward_comes_first():
+def test_without_a_judge_the_largest_change_of_the_greedy_reward_comes_first():
     before = {"a": [0.0, 0.0], "b": [0.0, 0.0], "c": [0.5, 0.0]}
     after = {"a": [0.1, 0.0], "b": [0.9, 0.0], "c": [0.5, 0.9]}
     examples, _ = choose_examples(PROMPTS, rows(before, judged=False), rows(after, judged=False), 3)

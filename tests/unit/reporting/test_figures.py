@@ -43,7 +43,7 @@ def test_judged_runs_have_every_panel():
     }
 
 
-def test_without_a_verifier_there_is_no_accuracy():
+def test_without_a_judge_there_is_no_accuracy():
     names = [panel.name for group in panels(small_report(judged=False)).values() for panel in group]
     assert "accuracy" not in names
     assert "best-of-n" in names

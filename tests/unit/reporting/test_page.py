@@ -110,7 +110,7 @@ def test_gate_is_told_with_its_reason(promoted):
     assert "By greedy accuracy: beats version 3 or not." in words
 
 
-def test_run_without_gate_verifier_examples_or_drops():
+def test_run_without_gate_judge_examples_or_drops():
     report = small_report(judged=False, examples=[], drops=[], settings=[], versions=[])
     words = page(report, figures=True).words()
     assert "No promotion gate" in words

@@ -27,15 +27,24 @@ def test_curve_is_pass_at_n():
     assert [point.value for point in quality.curve] == pytest.approx([2 / 3, 1.0])
 
 
-def test_curve_without_a_verifier_is_the_best_reward_of_n():
+def test_curve_without_a_judge_is_the_best_reward_of_n():
     quality = of({"a": [0.0, 0.25, 0.75], "b": [0.0, 0.5, 0.0]}, judged=False)
     assert [point.value for point in quality.curve] == pytest.approx([(0.5 + 0.25) / 2, (0.75 + 0.5) / 2])
     assert quality.accuracy.value is None
     assert quality.greedy_accuracy.value is None
 
 
-def test_curve_ends_where_a_prompt_has_no_more_responses():
-    assert len(of({"a": [0.0, 1.0, 1.0, 1.0], "b": [0.0, 1.0]}).curve) == 1
+def test_curve_is_over_the_prompts_that_have_so_many_responses():
+    curve = of({"a": [0.0, 1.0, 1.0, 0.0], "b": [0.0, 0.0]}).curve
+    assert [point.value for point in curve] == pytest.approx([(2 / 3 + 0) / 2, 1.0, 1.0])
+    assert [sorted(point.by_prompt) for point in curve] == [["a", "b"], ["a"], ["a"]]
+
+
+def test_undecided_responses_count_neither_as_right_nor_as_wrong():
+    undecided = [row | ({"correct": None} if row["reward"] == 0.0 else {}) for row in rows(BEFORE)]
+    quality = summarize(1, CONFIG, OTHER, undecided, judged=True)
+    assert quality.accuracy.by_prompt == {"a": 1.0}
+    assert quality.reward.value == pytest.approx((0.5 + 0 + 0) / 3)
 
 
 def test_differences_pair_the_prompts():
@@ -60,6 +69,6 @@ def test_intervals_agree_with_scipy():
     assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.006)
 
 
-def test_without_a_verifier_the_headline_speaks_of_rewards():
+def test_without_a_judge_the_headline_speaks_of_rewards():
     changes = headline(of(BEFORE, judged=False), of(AFTER, judged=False), CONFIG, judged=False)
     assert [change.name for change in changes] == ["Mean reward", "Greedy reward", "Best of 2"]

@@ -21,7 +21,7 @@ def test_table_has_one_row_a_policy():
     ]
 
 
-def test_without_a_verifier_rewards_take_the_place_of_accuracy():
+def test_without_a_judge_rewards_take_the_place_of_accuracy():
     undefined = dict.fromkeys(
         ("accuracy", "accuracy_low", "accuracy_high", "pass_at_1", "pass_at_8", "greedy_accuracy")
     )

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from small_models import user, write_prompts
 
-from larpo_lib.config import ClassifierConfig, EvaluateConfig, HfSamplerConfig, ModelConfig, VerifierConfig
+from larpo_lib.config import (
+    ClassifierConfig,
+    EvaluateConfig,
+    HfSamplerConfig,
+    ModelConfig,
+    VerifierConfig,
+    VerifierJudgeConfig,
+)
 from larpo_lib.errors import LarpoError
 from larpo_lib.samplers import Response
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
@@ -18,7 +27,7 @@ SETTINGS = {
     "max_new_tokens": 6,
     "max_prompt_tokens": 64,
     "reranker": EXACT,
-    "verifier": EXACT,
+    "judge": VerifierJudgeConfig(),
     "resamples": 100,
 }
 ANSWERS = {  # two sampled responses and the greedy one
@@ -99,8 +108,58 @@ def test_the_judge_of_rewards_need_not_judge_right_and_wrong(run, scripted):
     assert metrics["accuracy"] == pytest.approx(0.5)
 
 
-def test_without_a_verifier_rewards_are_all(run, scripted):
-    rows, metrics = run(verifier=None)
+class Hesitant:
+    """A judge that decides short responses only, and calls those right. Remembers what it was shown."""
+
+    name = "hesitant"
+
+    def __init__(self, longest):
+        self._longest = longest
+        self.shown = []
+        self.prompts = []
+
+    def judge(self, items):
+        self.shown += items
+        self.prompts.append(len({item.prompt_id for item in items}))
+        return [True if len(item.response) <= self._longest else None for item in items]
+
+
+def test_undecided_responses_are_published_as_null_and_counted(run, scripted, monkeypatch):
+    monkeypatch.setattr(evaluate, "make_judge", lambda _: Hesitant(len("#### 3")))
+    rows, metrics = run()
+    assert [row["response"] for row in rows if row["correct"] is None] == ["#### 33"]
+    assert metrics["responses_without_judgement"] == 1
+    assert metrics["responses"] == 9
+    assert metrics["accuracy"] == 1.0
+    assert (metrics["pass_at_1_prompts"], metrics["pass_at_2_prompts"]) == (3, 2)
+    assert metrics["mean_reward"] == pytest.approx(0.5)  # the verifier still gives the rewards
+
+
+def test_a_judge_that_decides_nothing_is_no_judge(run, scripted, monkeypatch):
+    monkeypatch.setattr(evaluate, "make_judge", lambda _: Hesitant(0))
+    with pytest.raises(LarpoError, match="the judge hesitant could decide none of the sampled responses"):
+        run()
+
+
+def test_the_judge_is_shown_what_each_response_answers(run, scripted, monkeypatch):
+    judge = Hesitant(99)
+    monkeypatch.setattr(evaluate, "make_judge", lambda _: judge)
+    run()
+    shown = Counter((item.messages[0]["content"], item.response, item.reference) for item in judge.shown)
+    assert shown == Counter(
+        (question, text, reference) for question, reference in QUESTIONS for text in ANSWERS[question]
+    )
+
+
+def test_shards_have_the_asked_size_and_change_nothing(run, monkeypatch):
+    judge = Hesitant(99)
+    monkeypatch.setattr(evaluate, "make_judge", lambda _: judge)
+    assert run("small", shard_prompts=2) == run("large")
+    assert judge.prompts == [2, 1, 3]
+
+
+def test_without_a_judge_rewards_are_all(run, scripted):
+    rows, metrics = run(judge=None)
     assert {row["correct"] for row in rows} == {None}
     assert metrics["accuracy"] is metrics["pass_at_1"] is metrics["greedy_accuracy"] is None
     assert metrics["mean_reward"] == pytest.approx(0.5)
@@ -125,7 +184,7 @@ def test_responses_that_cannot_be_scored_are_counted(run, scripted, tiny_classif
 
     _, metrics = run(questions=[*QUESTIONS, ("Tom has 3 pens", "#### 3")], reranker=classifier(8))
     assert (metrics["responses"], metrics["too_long_to_score_dropped"]) == (9, 3)  # pens are the ninth token
-    with pytest.raises(LarpoError, match=r"no response could be scored\. Raise the reranker's max_tokens"):
+    with pytest.raises(LarpoError, match=r"no sampled response could be scored\. Raise the reranker's max_tokens"):
         run("none", reranker=classifier(7))
 
 

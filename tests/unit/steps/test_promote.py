@@ -133,7 +133,7 @@ def test_values_are_means_over_sampled_responses_and_the_greedy_ones_correctness
     )
 
 
-def test_an_evaluation_without_a_verifier_or_greedy_responses_gives_rewards_only(tmp_path: Path) -> None:
+def test_an_evaluation_without_a_judge_or_greedy_responses_gives_rewards_only(tmp_path: Path) -> None:
     assert set(read_judgement(evaluation(tmp_path / "evaluation", [row("a", 0.5)])).values) == {"reward"}
 
 
@@ -247,7 +247,7 @@ def test_a_margin_is_asked_for(world: World) -> None:
 
 
 def test_a_metric_that_was_not_evaluated_is_told_before_anything_is_registered(world: World) -> None:
-    with pytest.raises(DataError, match=r"gives no accuracy\. Set evaluate\.verifier"):
+    with pytest.raises(DataError, match=r"gives no accuracy\. Set evaluate\.judge"):
         world.promote("first", 0.5, metric="accuracy")
     assert reader(world.uri).search_registered_models() == []
 

@@ -81,7 +81,7 @@ def test_same_run_elsewhere_gives_the_same_bytes(made, tmp_path):
     assert files(made) == files(tmp_path / "report")
 
 
-def test_one_iteration_without_verifier_gate_or_preparations(tmp_path):
+def test_one_iteration_without_judge_gate_or_preparations(tmp_path):
     run = make_run(tmp_path / "run", iterations=1, judged=False, promoted=None, prompts=6, n=3, steps=1)
     arguments = {**run.arguments, "preparations": (), "candidates": ()}
     report.run(ReportConfig(examples=0), report=tmp_path / "report", **arguments)

@@ -12,14 +12,14 @@ from larpo_lib.samplers import Request, make_sampler
 from larpo_lib.schemas import STOP, prompt_id
 from larpo_lib.steps import sft
 from larpo_lib.tables import write_table
-from larpo_lib.training.launch import read_history
+from larpo_lib.training.trainable import read_history
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {
     "model": PLAIN,
     "learning_rate": 3e-3,
     "batch_size": 4,
-    "micro_batch_size": 2,
+    "micro_batch_tokens": 200,
     "max_prompt_tokens": 64,
     "max_tokens": 96,
     "save_steps": 2,

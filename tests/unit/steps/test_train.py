@@ -15,7 +15,7 @@ from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
 from larpo_lib.training import reference
-from larpo_lib.training.launch import read_history
+from larpo_lib.training.trainable import read_history
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {
@@ -23,7 +23,7 @@ SETTINGS = {
     "learning_rate": 1e-3,
     "warmup_ratio": 0.0,
     "batch_size": 4,
-    "micro_batch_size": 2,
+    "micro_batch_tokens": 200,
     "max_prompt_tokens": 64,
     "max_tokens": 96,
     "save_steps": 2,

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+import training_lists
 from training_lists import PLAIN, SETTINGS, finetune, random_lists, train, with_reference
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from larpo_lib.errors import ModelError
+from larpo_lib.policies.layout import packed, padded
 from larpo_lib.policies.load import load_policy
+from larpo_lib.training.trainer import BROKEN_BATCH
 
 BETA = 0.1
 
@@ -23,37 +29,49 @@ def _assert_same_weights(one, other):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def _assert_same_history(one, other):
-    assert [row.keys() for row in one] == [row.keys() for row in other]
-    for a, b in zip(one, other, strict=True):
-        assert a | {"epoch": 0} == pytest.approx(b | {"epoch": 0}, rel=1e-4, abs=1e-6)  # it counts micro-batches
+def _assert_same(one, other):
+    assert [row.keys() for row in one.history] == [row.keys() for row in other.history]
+    for a, b in zip(one.history, other.history, strict=True):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
+    _assert_same_weights(one.model, other.model)
 
 
-@pytest.mark.parametrize("objective", ["listmle", "kto"])
-def test_the_micro_batch_size_changes_neither_losses_nor_weights(tiny_policy, lists, tmp_path, objective):
-    whole, history = train(tiny_policy, lists, tmp_path / "4", objective)
-    assert len(history) == 6
-    for size in (1, 2):
-        model, rows = train(tiny_policy, lists, tmp_path / str(size), objective, micro_batch_size=size)
-        _assert_same_history(rows, history)
-        _assert_same_weights(model, whole)
+def _passes(fitted):
+    """How many forward passes the last step took."""
+    return len(fitted.trainer.share.passes)
 
 
-def test_the_micro_batch_size_does_not_change_fine_tuning(tiny_policy, tmp_path):
-    demonstrations = random_lists(10, sizes=(1,))
-    whole, history = finetune(tiny_policy, demonstrations, tmp_path / "4")
-    assert len(history) == 6
-    for size in (1, 2):
-        model, rows = finetune(tiny_policy, demonstrations, tmp_path / str(size), micro_batch_size=size)
-        _assert_same_history(rows, history)
-        _assert_same_weights(model, whole)
+@pytest.mark.parametrize("objective", ["listmle", "kto", "simpo"])
+def test_micro_batch_tokens_change_neither_losses_nor_weights(tiny_policy, lists, tmp_path, objective):
+    """Seven lists, four a step: the last step has three."""
+    whole = train(tiny_policy, lists[:7], tmp_path / "whole", objective)
+    assert (len(whole.history), _passes(whole)) == (4, 1)
+    for budget, passes in ((90, 2), (1, 3)):
+        cut = train(tiny_policy, lists[:7], tmp_path / str(budget), objective, micro_batch_tokens=budget)
+        assert _passes(cut) == passes
+        _assert_same(cut, whole)
 
 
-def test_gradient_checkpointing_changes_nothing(tiny_policy, lists, tmp_path):
-    plain, history = train(tiny_policy, lists, tmp_path / "plain", "listmle")
-    model, rows = train(tiny_policy, lists, tmp_path / "checkpointed", "listmle", gradient_checkpointing=True)
-    _assert_same_history(rows, history)
-    _assert_same_weights(model, plain)
+def test_micro_batch_tokens_do_not_change_fine_tuning(tiny_policy, tmp_path):
+    """The mean is over all tokens of the step, not a mean of the passes' means."""
+    demonstrations = random_lists(7, sizes=(1,))
+    whole = finetune(tiny_policy, demonstrations, tmp_path / "whole")
+    assert (len(whole.history), _passes(whole)) == (4, 1)
+    for budget, passes in ((20, 2), (1, 3)):
+        cut = finetune(tiny_policy, demonstrations, tmp_path / str(budget), micro_batch_tokens=budget)
+        assert _passes(cut) == passes
+        _assert_same(cut, whole)
+
+
+def test_gradient_checkpointing_computes_layers_again_and_changes_nothing(tiny_policy, lists, tmp_path, monkeypatch):
+    calls = []
+    forward = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: calls.append(self.training) or forward(self, x))
+    plain = train(tiny_policy, lists, tmp_path / "plain", "listmle", max_steps=2)
+    in_training, _ = sum(calls), calls.clear()
+    again = train(tiny_policy, lists, tmp_path / "again", "listmle", max_steps=2, gradient_checkpointing=True)
+    assert sum(calls) == 2 * in_training == 2 * 2 * 2  # steps of one pass, layers
+    _assert_same(again, plain)
 
 
 def _logp(model, prompt, response):
@@ -114,34 +132,37 @@ def _by_hand(policy, loss_of, lists, steps):
     return model, losses, norms
 
 
-CONSTANT = {"schedule": "constant", "warmup_ratio": 0.0, "epochs": 3, "micro_batch_size": 2}
+CONSTANT = {"schedule": "constant", "warmup_ratio": 0.0, "epochs": 3, "micro_batch_tokens": 90}
 
 
 @pytest.mark.parametrize("count", [4, 3])
-@pytest.mark.parametrize(("objective", "loss_of"), [("listmle", _listmle), ("kto", _kto)])
-def test_training_is_the_hand_written_loop(tiny_policy, lists, tmp_path, objective, loss_of, count):
+@pytest.mark.parametrize(
+    ("objective", "loss_of", "layout"),
+    [("listmle", _listmle, padded), ("listmle", _listmle, packed), ("kto", _kto, padded)],
+)
+def test_training_is_the_hand_written_loop(tiny_policy, lists, tmp_path, objective, loss_of, layout, count):
     """With no more lists than a batch holds every step sees all of them, whatever their order."""
     few = lists[:count]
-    model, history = train(tiny_policy, few, tmp_path, objective, **CONSTANT)
+    fitted = train(tiny_policy, few, tmp_path, objective, layout=layout, **CONSTANT)
     by_hand, losses, norms = _by_hand(tiny_policy, loss_of, few, 3)
-    assert [row["loss"] for row in history] == pytest.approx(losses, rel=1e-5)
-    assert [row["grad_norm"] for row in history] == pytest.approx(norms, rel=1e-4)
+    assert [row["loss"] for row in fitted.history] == pytest.approx(losses, rel=1e-5)
+    assert [row["grad_norm"] for row in fitted.history] == pytest.approx(norms, rel=1e-4)
     assert losses[0] > losses[2]
-    _assert_same_weights(model, by_hand)
+    _assert_same_weights(fitted.model, by_hand)
 
 
 def test_fine_tuning_is_the_hand_written_loop(tiny_policy, tmp_path):
     demonstrations = random_lists(4, sizes=(1,))
     assert len({len(item.responses[0]) for item in demonstrations}) > 1
-    model, history = finetune(tiny_policy, demonstrations, tmp_path, **CONSTANT)
+    fitted = finetune(tiny_policy, demonstrations, tmp_path, **CONSTANT)
     by_hand, losses, norms = _by_hand(tiny_policy, _nll, demonstrations, 3)
-    assert [row["loss"] for row in history] == pytest.approx(losses, rel=1e-5)
-    assert [row["grad_norm"] for row in history] == pytest.approx(norms, rel=1e-4)
-    _assert_same_weights(model, by_hand)
+    assert [row["loss"] for row in fitted.history] == pytest.approx(losses, rel=1e-5)
+    assert [row["grad_norm"] for row in fitted.history] == pytest.approx(norms, rel=1e-4)
+    _assert_same_weights(fitted.model, by_hand)
 
 
-def test_kto_estimates_its_baseline_over_the_global_batch(tiny_policy, lists, tmp_path):
-    """The guard of the tests above: the baseline is neither 0 nor the same in every micro-batch."""
+def test_kto_estimates_its_baseline_over_the_global_batch(tiny_policy, lists):
+    """The guard of the tests above: the baseline is neither 0 nor the same in every forward pass."""
     model = load_policy(tiny_policy, PLAIN)
     with torch.no_grad():
         drifts = [
@@ -154,23 +175,42 @@ def test_kto_estimates_its_baseline_over_the_global_batch(tiny_policy, lists, tm
 
 def test_history_has_one_row_a_step_and_the_logger_sees_each(tiny_policy, lists, tmp_path):
     seen = []
-    _, history = train(tiny_policy, lists, tmp_path, "listmle", lambda row, step: seen.append((step, dict(row))))
+    fitted = train(tiny_policy, lists, tmp_path, "listmle", lambda row, step: seen.append((step, dict(row))))
+    history = fitted.history
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6]
     assert [row["loss"] for _, row in seen] == [row["loss"] for row in history]
     names = {"loss", "grad_norm", "learning_rate", "margin", "ranking_accuracy", "kl", "chosen_logp_drift"}
     assert all(names <= row.keys() for row in history)
     assert all(math.isfinite(value) for row in history for value in row.values())
-    assert history[-1]["epoch"] == 2
+    assert [row["epoch"] for row in history] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2], abs=0.01)
+
+
+def test_speed_and_memory_are_logged_but_are_no_history(tiny_policy, lists, tmp_path):
+    """They differ from run to run, and a published history must not."""
+    seen = []
+    fitted = train(tiny_policy, lists, tmp_path, "listmle", lambda row, _step: seen.append(dict(row)), max_steps=2)
+    figures = {"seconds", "tokens_per_s", "memory_gib"}
+    for row in seen:
+        assert figures <= row.keys()
+        assert 0 < row["seconds"] < 60
+        assert 0.05 < row["memory_gib"] < 100
+    assert seen[-1]["tokens_per_s"] * seen[-1]["seconds"] == pytest.approx(fitted.trainer.share.tokens)
+    assert all(row.keys().isdisjoint({*figures, "mfu", "total_flos"}) for row in fitted.history)
 
 
 def test_max_steps_bounds_training(tiny_policy, lists, tmp_path):
-    _, history = train(tiny_policy, lists, tmp_path, "listmle", max_steps=2)
+    history = train(tiny_policy, lists, tmp_path, "listmle", max_steps=2).history
     assert [row["step"] for row in history] == [1, 2]
 
 
+def test_max_steps_take_as_many_epochs_as_they_need(tiny_policy, lists, tmp_path):
+    history = train(tiny_policy, lists[:3], tmp_path, "listmle", epochs=1, max_steps=3).history
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+
+
 def test_the_learning_rate_warms_up_and_falls(tiny_policy, lists, tmp_path):
-    _, history = train(tiny_policy, lists, tmp_path, "listmle", epochs=4, warmup_ratio=0.25)
+    history = train(tiny_policy, lists[:4], tmp_path, "listmle", epochs=12, warmup_ratio=0.25).history
     rates = [row["learning_rate"] for row in history]
     assert len(rates) == 12
     assert max(rates) == pytest.approx(SETTINGS["learning_rate"])
@@ -179,11 +219,27 @@ def test_the_learning_rate_warms_up_and_falls(tiny_policy, lists, tmp_path):
     assert rates[3:] == sorted(rates[3:], reverse=True)
 
 
+class _Recorder(training_lists.Collator):
+    """Remembers which prompts it was shown."""
+
+    shown: list[list[str]] = []
+
+    def __call__(self, lists):
+        self.shown.append([item.encoded.prompt_id for item in lists])
+        return super().__call__(lists)
+
+
 @pytest.mark.parametrize(("learning_rate", "what"), [(1e10, "loss"), (1e30, "gradient norm")])
-def test_training_that_breaks_down_is_stopped(tiny_policy, lists, tmp_path, learning_rate, what):
+@pytest.mark.parametrize("max_steps", [2, 3])
+def test_training_that_breaks_down_is_stopped(
+    tiny_policy, lists, tmp_path, monkeypatch, learning_rate, what, max_steps
+):
     """Even in the last step: nothing comes after it that would notice."""
-    message = rf"the {what} became nan at step 2\. Lower train.learning_rate"
-    with pytest.raises(ModelError, match=message):
+    monkeypatch.setattr(_Recorder, "shown", [])
+    monkeypatch.setattr(training_lists, "Collator", _Recorder)
+    with pytest.raises(
+        ModelError, match=rf"the {what} became nan at step 2 \(its prompts are in (.*)\)\. Lower the"
+    ) as told:
         train(
             tiny_policy,
             lists,
@@ -192,13 +248,41 @@ def test_training_that_breaks_down_is_stopped(tiny_policy, lists, tmp_path, lear
             learning_rate=learning_rate,
             warmup_ratio=0.0,
             schedule="constant",
-            max_steps=2,
+            max_steps=max_steps,
         )
+    assert str(tmp_path / BROKEN_BATCH) in str(told.value)
+    stated = json.loads((tmp_path / BROKEN_BATCH).read_text("utf-8"))
+    assert (stated["step"], stated[what]) == (2, "nan")
+    assert sorted(stated["prompt_ids"]) == sorted(_Recorder.shown[1])
+    assert len(stated["prompt_ids"]) == SETTINGS["batch_size"]
+
+
+def test_a_broken_step_is_not_kept_as_a_checkpoint(tiny_policy, lists, tmp_path):
+    with pytest.raises(ModelError, match="at step 2"):
+        train(
+            tiny_policy,
+            lists,
+            tmp_path,
+            "listmle",
+            learning_rate=1e10,
+            warmup_ratio=0.0,
+            schedule="constant",
+            save_steps=1,
+        )
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000001"]
 
 
 def test_the_seed_orders_the_lists(tiny_policy, lists, tmp_path):
     losses = [
-        [row["loss"] for row in train(tiny_policy, lists, tmp_path / name, "listmle", seed=seed)[1]]
+        [row["loss"] for row in train(tiny_policy, lists, tmp_path / name, "listmle", seed=seed, epochs=1).history]
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_an_objective_without_a_reference_reports_no_drift_from_it(tiny_policy, lists, tmp_path):
+    """Its lists need no reference log-probabilities at all."""
+    bare = [replace(item, reference_logps=[]) for item in lists]
+    history = train(tiny_policy, bare, tmp_path, "simpo", max_steps=2).history
+    assert {"loss", "margin", "ranking_accuracy"} <= history[0].keys()
+    assert all(row.keys().isdisjoint({"kl", "chosen_logp_drift"}) for row in history)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.config import ModelConfig, SftConfig, TrainConfig
-from larpo_lib.config.objectives import KtoConfig, ListMleConfig
+from transformers import AutoModelForCausalLM
+
+from larpo_lib.artifacts import Work
+from larpo_lib.config import ModelConfig, SftConfig, TrainConfig, TrainingConfig
+from larpo_lib.config.objectives import KtoConfig, ListMleConfig, SimPoConfig
 from larpo_lib.objectives import OBJECTIVES, bind
-from larpo_lib.policies.layout import padded
-from larpo_lib.policies.load import load_policy
+from larpo_lib.policies.layout import Layout, padded
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.launch import train_policy
+from larpo_lib.training.fit import Fitted, MetricLogger, Session, fit, save_trained
+from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
+from larpo_lib.training.trainable import load_trainable
 from larpo_lib.training.trainer import ListwiseTrainer, SftTrainer
 
 PAD = 0
@@ -27,12 +34,26 @@ SETTINGS: dict[str, Any] = {
     "weight_decay": 0.01,
     "epochs": 2,
     "batch_size": 4,
-    "micro_batch_size": 4,
+    "micro_batch_tokens": 1000,
     "max_prompt_tokens": 32,
     "max_tokens": 64,
     "logprob_chunk_tokens": 16,
 }
-OBJECTIVE_CONFIGS = {"listmle": ListMleConfig(), "kto": KtoConfig()}
+OBJECTIVE_CONFIGS = {"listmle": ListMleConfig(), "kto": KtoConfig(), "simpo": SimPoConfig()}
+
+
+class Killed(Exception):  # noqa: N818 - it stands for the end of the process
+    pass
+
+
+def kill_at(last: int) -> MetricLogger:
+    """A logger that ends the process when it hears of step `last`."""
+
+    def log(_row: object, step: int) -> None:
+        if step == last:
+            raise Killed
+
+    return log
 
 
 def random_lists(count: int, *, sizes: Sequence[int] = (2, 3, 4), seed: int = 0) -> list[EncodedList]:
@@ -53,11 +74,6 @@ def random_lists(count: int, *, sizes: Sequence[int] = (2, 3, 4), seed: int = 0)
     ]
 
 
-def _scored(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-    lists = [(prompt, [response]) for prompt, response in pairs]
-    return reference_logps(model, lists, padded(PAD), batch_size=8, bf16=False).tolist()
-
-
 def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingList]:
     """The lists with reference log-probabilities, the next list's best response being the mismatched one.
 
@@ -66,59 +82,67 @@ def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingL
     model = attach_scorer(load_policy(policy, PLAIN), 64)
     rng = random.Random(1)
 
-    def logps(pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-        return [value + rng.uniform(-3, 1) for value in _scored(model, pairs)]
+    def logps(packed: list[PackedList]) -> list[float]:
+        scored = reference_logps(model, packed, padded(PAD), 100, Ranks())
+        return [value + rng.uniform(-3, 1) for value in scored]
 
     others = [lists[i - 1].responses[0] for i in range(len(lists))]
-    kl = logps([(item.prompt, other) for item, other in zip(lists, others, strict=True)])
+    kl = logps([(item.prompt, [other]) for item, other in zip(lists, others, strict=True)])
     return [
-        TrainingList(item, logps([(item.prompt, response) for response in item.responses]), other, value)
+        TrainingList(item, logps([item.tokens]), other, value)
         for item, other, value in zip(lists, others, kl, strict=True)
     ]
 
 
 def train(
-    policy: Path, lists: Sequence[TrainingList], scratch: Path, objective: str, log: Any = None, **changes: Any
-) -> tuple[Any, list[dict[str, float]]]:
-    """Train with an objective; returns the policy and its history."""
+    policy: Path,
+    lists: Sequence[TrainingList],
+    scratch: Path,
+    objective: str,
+    log: MetricLogger = lambda _row, _step: None,
+    layout: Callable[[int], Layout] = padded,
+    **changes: Any,
+) -> Fitted:
+    """Train with an objective."""
     config = TrainConfig(**SETTINGS | {"objective": OBJECTIVE_CONFIGS[objective]} | changes)
-    model = attach_scorer(load_policy(policy, PLAIN), config.logprob_chunk_tokens)
-    needs_kl = OBJECTIVES[objective].needs_kl
-    if not needs_kl:
+    needs = OBJECTIVES[objective]
+    if not needs.needs_kl:
         lists = [TrainingList(item.encoded, item.reference_logps) for item in lists]
-    history = train_policy(
-        lambda args, callbacks: ListwiseTrainer(
-            model,
-            args,
-            loss=bind(config.objective),
-            needs_kl=needs_kl,
-            train_dataset=lists,
-            data_collator=Collator(padded(PAD), PAD),
-            callbacks=callbacks,
-        ),
-        config,
-        scratch,
-        log or (lambda _row, _step: None),
-    )
-    return model, history
+    options = {"loss": bind(config.objective), "needs_reference": needs.needs_reference, "needs_kl": needs.needs_kl}
+    collate = Collator(layout(PAD), PAD)
+    return _fit(config, scratch, log, policy, (ListwiseTrainer, options), lists, collate)
 
 
-def finetune(
-    policy: Path, lists: Sequence[EncodedList], scratch: Path, **changes: Any
-) -> tuple[Any, list[dict[str, float]]]:
-    """Supervised fine-tuning on lists of one response; returns the policy and its history."""
+def finetune(policy: Path, lists: Sequence[EncodedList], scratch: Path, **changes: Any) -> Fitted:
+    """Supervised fine-tuning on lists of one response."""
     config = SftConfig(**SETTINGS | changes)
-    model = attach_scorer(load_policy(policy, PLAIN), config.logprob_chunk_tokens)
-    history = train_policy(
-        lambda args, callbacks: SftTrainer(
-            model,
-            args,
-            train_dataset=[TrainingList(item, [0.0]) for item in lists],
-            data_collator=Collator(padded(PAD), PAD),
-            callbacks=callbacks,
-        ),
-        config,
-        scratch,
-        lambda _row, _step: None,
-    )
-    return model, history
+    demonstrations = [TrainingList(item, [0.0]) for item in lists]
+    collate = Collator(padded(PAD), PAD)
+    return _fit(config, scratch, lambda _row, _step: None, policy, (SftTrainer, {}), demonstrations, collate)
+
+
+def publish(fitted: Fitted, policy: Path, scratch: Path, **changes: Any) -> Path:
+    """Save a model as the steps do that trained it in `scratch`; returns its directory."""
+    config = TrainConfig(**SETTINGS | changes)
+    session = Session(config, fitted.trainer.args, Ranks(), _work(scratch), lambda _row, _step: None)
+    save_trained(fitted, session, load_tokenizer(policy, PLAIN))
+    return scratch / "data"
+
+
+def _work(scratch: Path) -> Work:
+    return Work(scratch / "data", scratch, "0" * 64)
+
+
+def _fit(
+    config: TrainingConfig,
+    scratch: Path,
+    log: MetricLogger,
+    policy: Path,
+    kind: tuple[Any, dict[str, Any]],
+    lists: Sequence[TrainingList],
+    collate: Collator,
+) -> Fitted:
+    session = Session(config, training_arguments(config), Ranks(), _work(scratch), log)
+    model = attach_scorer(load_trainable(AutoModelForCausalLM, policy, config), config.logprob_chunk_tokens)
+    scratch.mkdir(parents=True, exist_ok=True)
+    return fit(session, kind[0], model, kind[1], [item.encoded for item in lists], collate, lambda: lists)

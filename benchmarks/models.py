@@ -1,0 +1,75 @@
+"""Policies with random weights, and a tokenizer that turns words back into the token ids of `workloads`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from benchmarks.workloads import END_ID, FIRST_WORD_ID, PAD_ID
+
+PAD, END = "<pad>", "</s>"
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a Llama model, and the precision of its weights on a GPU."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    gpu_weights: torch.dtype = torch.float32
+    gradient_checkpointing: bool = False
+
+
+# The output layer of `small` is a quarter of the parameters that do work, as in models of one to two billion.
+SIZES = {
+    "tiny": Size(512, 64, 2, 4, 2, 192),
+    "small": Size(8_192, 256, 8, 4, 2, 768),
+    "wide": Size(262_144, 64, 2, 4, 2, 192),
+    "1b": Size(128_256, 2_048, 16, 32, 8, 8_192),
+    "8b": Size(128_256, 4_096, 32, 32, 8, 14_336, torch.bfloat16, gradient_checkpointing=True),
+}
+"""`tiny` for trials, `small` for speed and `wide` for memory on a CPU; `1b` and `8b` have the shapes of Llama 3."""
+
+
+def random_policy(size: Size, seed: int, device: str) -> PreTrainedModel:
+    """A Llama with random weights: equal seeds give equal weights. float32 on a CPU, else `size.gpu_weights`."""
+    config = LlamaConfig(
+        vocab_size=size.vocabulary,
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        intermediate_size=size.intermediate,
+        max_position_embeddings=8_192,
+        tie_word_embeddings=False,
+        pad_token_id=PAD_ID,
+        bos_token_id=None,
+        eos_token_id=END_ID,
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(seed)
+    with torch.device(device):
+        model = LlamaForCausalLM(config)
+    return model.to(torch.float32 if device == "cpu" else size.gpu_weights)
+
+
+def words(ids: list[int]) -> str:
+    """The text that `word_tokenizer` reads as these ids."""
+    return " ".join({PAD_ID: PAD, END_ID: END}.get(token, f"w{token}") for token in ids)
+
+
+def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+    """One token a word: `w2`, `w3`, ... and the two special ones."""
+    ids = {PAD: PAD_ID, END: END_ID} | {f"w{token}": token for token in range(FIRST_WORD_ID, vocabulary)}
+    tokenizer = Tokenizer(WordLevel(ids, unk_token=PAD))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)

@@ -1,0 +1,131 @@
+"""Our side. All that the benchmarks use of the library's training code is in this module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel, TrainerCallback
+
+from benchmarks.measure import Clock, Run, TrainingClock, peak_memory, reset_peak
+from benchmarks.models import Size
+from benchmarks.workloads import PAD_ID, TokenList
+from larpo_lib.config import TrainConfig
+from larpo_lib.objectives import bind
+from larpo_lib.policies import layout as layouts
+from larpo_lib.policies.logprobs import token_logps
+from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.training.arguments import training_arguments
+from larpo_lib.training.collator import Collator, TrainingList
+from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.fit import Session, fit
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reference import reference_logps
+from larpo_lib.training.trainer import ListwiseTrainer
+
+LayoutName = Literal["chosen", "padded", "packed"]
+
+
+class _Watched(ListwiseTrainer):
+    """The library's trainer, with further callbacks behind its own."""
+
+    def __init__(
+        self, *arguments: Any, watchers: Sequence[TrainerCallback], callbacks: Sequence[TrainerCallback], **options: Any
+    ) -> None:
+        super().__init__(*arguments, callbacks=[*callbacks, *watchers], **options)
+
+
+def train(
+    policy: PreTrainedModel,
+    size: Size,
+    lists: Sequence[TokenList],
+    *,
+    lists_per_step: int,
+    pass_tokens: int,
+    learning_rate: float,
+    layout: LayoutName = "chosen",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Run:
+    """Train `policy` on lists for one epoch: DPO on pairs, LambdaRank, averaged over its pairs, on longer ones.
+
+    Args:
+        policy: changed in place.
+        size: what the policy was made from.
+        lists: best response first.
+        lists_per_step: lists an optimiser step.
+        pass_tokens: tokens a forward pass, of the reference too; a longer list has a pass of its own.
+        learning_rate: constant.
+        layout: how responses are laid out in rows; `chosen` by the library.
+        callbacks: of the trainer.
+    """
+    config = _config(policy, size, len(lists[0].responses), lists_per_step, pass_tokens, learning_rate)
+    encoded = [
+        EncodedList(str(i), item.prompt, item.responses, [float(-rank) for rank in range(len(item.responses))])
+        for i, item in enumerate(lists)
+    ]
+    tokens = [item.tokens for item in encoded]
+    attach_scorer(policy, config.logprob_chunk_tokens)
+    lay_out = layouts.choose(policy, tokens, PAD_ID) if layout == "chosen" else getattr(layouts, layout)(PAD_ID)
+    session = Session(config, training_arguments(config), Ranks(), None, lambda _row, _step: None)
+    timer, reference_clock = TrainingClock(), Clock()
+    reference: list[list[float]] = []
+
+    def complete() -> list[TrainingList]:
+        reference_clock.start()
+        flat = iter(reference_logps(policy, tokens, lay_out, pass_tokens, session.ranks))
+        reference_clock.stop()
+        reference.extend([next(flat) for _ in item.responses] for item in encoded)
+        return [TrainingList(item, values) for item, values in zip(encoded, reference, strict=True)]
+
+    options = {
+        "loss": bind(config.objective),
+        "needs_reference": True,
+        "needs_kl": False,
+        "watchers": [timer, *callbacks],
+    }
+    history = fit(session, _Watched, policy, options, encoded, Collator(lay_out, PAD_ID), complete).history
+    return Run(
+        timer.clock.seconds,
+        reference_clock.seconds,
+        timer.clock.cpu_seconds + reference_clock.cpu_seconds,
+        len(history),
+        sum(row["loss"] for row in history) / len(history),
+        [row["grad_norm"] for row in history],
+        reference,
+    )
+
+
+def _config(
+    policy: PreTrainedModel, size: Size, responses: int, lists_per_step: int, pass_tokens: int, learning_rate: float
+) -> TrainConfig:
+    on_gpu = policy.device.type == "cuda"
+    objective = {"type": "dpo"} if responses == 2 else {"type": "lambdarank", "reduction": "mean"}
+    return TrainConfig.model_validate(
+        {
+            "model": {"device": policy.device.type, "dtype": "bfloat16" if on_gpu else "float32"},
+            "objective": {**objective, "beta": 0.1},
+            "epochs": 1,
+            "batch_size": lists_per_step,
+            "micro_batch_tokens": pass_tokens,
+            "learning_rate": learning_rate,
+            "schedule": "constant",
+            "warmup_ratio": 0.0,
+            "gradient_checkpointing": on_gpu and size.gradient_checkpointing,
+        }
+    )
+
+
+def loss_peak(tokens: int, hidden: int, vocabulary: int, device: torch.device) -> int:
+    """Bytes that the log-probabilities of `tokens` tokens and their gradients take at most, at the default settings."""
+    torch.manual_seed(0)
+    output_layer = torch.nn.Linear(hidden, vocabulary, bias=False, device=device)
+    states = torch.randn(tokens, hidden, device=device, requires_grad=True)
+    targets = torch.randint(vocabulary, (tokens,), device=device)
+    before = 0
+    for _ in range(2):  # the first time makes the gradients that the second time adds to
+        before = reset_peak(device)
+        token_logps(
+            states, output_layer, targets, lambda logits: logits, TrainConfig().logprob_chunk_tokens
+        ).sum().backward()
+    return peak_memory(device) - before

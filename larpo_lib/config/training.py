@@ -1,0 +1,112 @@
+"""Settings of the steps that train: the optimiser, the processes it runs in, and what is trained."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.objectives import ListMleConfig, ObjectiveConfig
+
+
+class LaunchConfig(Section):
+    """The processes a training runs in, one a GPU."""
+
+    launcher: Literal["none", "torchrun", "deepspeed"] = "none"
+    """`none`: this process alone. `torchrun`: each process holds the whole model. `deepspeed`: they share it (ZeRO)."""
+    nproc: PositiveInt = 1
+    """Processes on this machine. Several machines are told by torchrun's PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What DeepSpeed shares out: 1 the optimiser's state, 2 also the gradients, 3 also the weights."""
+    offload: bool = False
+    """DeepSpeed keeps the optimiser's state in the CPU's memory."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LaunchConfig:
+        if self.launcher == "none" and self.nproc > 1:
+            raise ValueError(f"nproc {self.nproc} needs a launcher; set launcher to torchrun or deepspeed")
+        if self.offload and (self.launcher != "deepspeed" or self.zero_stage == 0):
+            raise ValueError("offload needs launcher = deepspeed and zero_stage 1, 2 or 3")
+        return self
+
+
+class LoraConfig(Section):
+    """Low-rank adapters in place of all weights; they are merged into the policy that is published."""
+
+    r: PositiveInt = 16
+    """Rank of the adapters."""
+    alpha: PositiveInt = 32
+    """Their product is scaled by alpha / r."""
+    targets: tuple[str, ...] | None = None
+    """Names of the modules to adapt; null: every linear layer but the output layer."""
+
+
+class TrainingConfig(Section):
+    """Settings of the optimiser, shared by all steps that train."""
+
+    execution: ClassVar[frozenset[str]] = frozenset(
+        {
+            "launch",
+            "micro_batch_tokens",
+            "gradient_checkpointing",
+            "logprob_chunk_tokens",
+            "save_steps",
+            "checkpoints",
+        }
+    )
+
+    model: ModelConfig = ModelConfig()
+    learning_rate: PositiveFloat = 5e-7
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    epochs: PositiveInt = 1
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt = 128
+    """Lists (or demonstrations) per optimiser step, over all processes."""
+    micro_batch_tokens: PositiveInt = 16384
+    """Tokens, padding included, per forward pass; a list that is longer has a pass of its own."""
+    gradient_checkpointing: bool = False
+    logprob_chunk_tokens: PositiveInt = 2048
+    """Tokens whose logits exist at one time."""
+    max_prompt_tokens: PositiveInt = 1024
+    max_tokens: PositiveInt = 2048
+    """Longest prompt plus response; longer ones are dropped and counted."""
+    lora: LoraConfig | None = None
+    """Null: all weights are trained."""
+    save_steps: PositiveInt = 100
+    checkpoints: str | None = None
+    """A directory or s3:// URI that also keeps the newest checkpoint, for machines whose disk goes with them."""
+    launch: LaunchConfig = LaunchConfig()
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.max_prompt_tokens >= self.max_tokens:
+            raise ValueError(
+                f"max_prompt_tokens {self.max_prompt_tokens} leaves no room in max_tokens {self.max_tokens}"
+            )
+        return self
+
+
+class SftConfig(TrainingConfig):
+    """Supervised fine-tuning on demonstrations."""
+
+    learning_rate: PositiveFloat = 2e-5
+
+
+class TrainConfig(TrainingConfig):
+    """List-wise preference optimisation."""
+
+    objective: ObjectiveConfig = ListMleConfig()
+    epochs: PositiveInt = 2
+
+
+class RewardModelConfig(TrainingConfig):
+    """A reward model from ranked responses."""
+
+    learning_rate: PositiveFloat = 1e-5
+    loss: Literal["pairwise", "listwise"] = "listwise"
+    """`pairwise`: Bradley-Terry on every pair with different rewards. `listwise`: Plackett-Luce on the whole list."""

@@ -1,0 +1,42 @@
+"""Judges: they say right or wrong, where rerankers give rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from larpo_lib.answers import Scorable, is_right
+from larpo_lib.config import JudgeConfig
+
+
+class Judge(Protocol):
+    """Says whether responses are right.
+
+    Attributes:
+        name: what messages call it.
+    """
+
+    name: str
+
+    def judge(self, items: Sequence[Scorable]) -> list[bool | None]:
+        """Judge each item, in their order. None: it could not be decided; the caller counts it and leaves it out."""
+        ...
+
+
+class VerifierJudge:
+    """A response is right if its final number is the reference's. Decides every response."""
+
+    name = "verifier"
+
+    def judge(self, items: Sequence[Scorable]) -> list[bool | None]:
+        """Compare each response's final number with its reference's; a response without a number is wrong.
+
+        Raises:
+            LarpoError: a prompt has no reference, or one without a number.
+        """
+        return [is_right(item) for item in items]
+
+
+def make_judge(config: JudgeConfig | None) -> Judge | None:
+    """The judge that `config.type` names; None where none is asked for."""
+    return None if config is None else VerifierJudge()

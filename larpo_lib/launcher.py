@@ -1,0 +1,15 @@
+"""What a launcher such as torchrun tells the processes it starts, in their environment."""
+
+from __future__ import annotations
+
+import os
+
+
+def launched() -> bool:
+    """Whether a launcher started this process, as one of those that train together."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def follows() -> bool:
+    """Whether another process, here or on another machine, publishes what this one helps to make."""
+    return os.environ.get("RANK", "0") != "0" or os.environ.get("PET_NODE_RANK", "0") != "0"

@@ -1,0 +1,187 @@
+"""Runs a step that trains in several processes: starts them, and lets the leading one publish.
+
+Every process runs the step's own function. torchrun starts them, here on this machine's behalf or, told by its
+PET_... variables, on behalf of several; a user who runs `torchrun -m larpo_lib train ...` gets the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
+from larpo_lib.config import SECTIONS, TrainingConfig
+from larpo_lib.errors import LarpoError
+from larpo_lib.launcher import launched
+from larpo_lib.training.fit import MetricLogger
+from larpo_lib.training.ranks import Ranks, join
+
+_POLL_S = 1.0
+
+
+def produce_together(
+    step: str,
+    config: TrainingConfig,
+    inputs: Mapping[str, Path],
+    output: Path,
+    make: Callable[[Ranks, Work | None], Metrics],
+    log: MetricLogger,
+) -> Metrics:
+    """`artifacts.produce` for a step that several processes make together.
+
+    Args:
+        step: name of the step and of its module.
+        config: with the launcher.
+        inputs: by the names that the step's `run` gives them.
+        output: `run`'s argument `trained`.
+        make: makes the artifact; processes that do not lead get no folders.
+        log: called with each optimiser step's metrics.
+
+    Returns:
+        The metrics; on a machine that does not lead, nothing.
+    """
+    if config.launch.launcher != "none" and not launched():
+        return _start(step, config, inputs, output, log)
+    with join(config.model) as ranks:
+        if not ranks.leads:
+            if ranks.broadcast(None):
+                make(ranks, None)
+            return {}
+        made = False
+
+        def lead(work: Work) -> Metrics:
+            nonlocal made
+            made = ranks.broadcast(True)
+            return make(ranks, work)
+
+        metrics = produce(step, config, inputs, output, lead)
+        if not made:  # it was there already: let the others go
+            ranks.broadcast(False)
+        return metrics
+
+
+def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output: Path, log: MetricLogger) -> Metrics:
+    """Run the step in processes of their own, and wait for them."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    with tempfile.TemporaryDirectory(prefix="larpo-") as folder, _own_environment():
+        call = Path(folder) / "call.json"
+        paths = {**inputs, "trained": output}
+        stated = {
+            "step": step,
+            "config": config.model_dump(mode="json"),
+            "paths": {name: str(path.absolute()) for name, path in paths.items()},
+        }
+        call.write_text(json.dumps(stated), "utf-8")
+        here = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4().hex}"]
+        meeting = [] if "PET_NNODES" in os.environ else here
+        arguments = [*meeting, f"--nproc-per-node={config.launch.nproc}", "--module", __name__, str(call)]
+        launch, command, command_arguments = config_from_args(parse_args(arguments))  # type: ignore[no-untyped-call]
+        try:
+            with _followed(Path(folder) / "steps.jsonl", log):
+                elastic_launch(launch, command)(*command_arguments)
+        except ChildFailedError as failure:
+            raise _told(Path(folder), failure) from None
+    return read_metrics(output) if output.exists() else {}
+
+
+def _told(folder: Path, failure: Any) -> LarpoError:
+    """What the first process that failed said of it."""
+    for path in sorted(folder.glob("error-*.txt"), key=lambda path: path.stat().st_mtime_ns):
+        return LarpoError(path.read_text("utf-8"))
+    rank, first = failure.get_first_failure()
+    return LarpoError(
+        f"training process {rank} ended with {first.signal_name() if first.exitcode < 0 else first.exitcode}",
+        remedy="What it wrote above says why; killed by SIGKILL it was likely out of memory",
+    )
+
+
+def main(call: Path) -> int:
+    """One of the processes."""
+    _die_with_parent()
+    stated = json.loads(call.read_text("utf-8"))
+    step = importlib.import_module(f"larpo_lib.steps.{stated['step']}")
+    config = SECTIONS[stated["step"]].model_validate(stated["config"])
+    paths = {name: Path(path) for name, path in stated["paths"].items()}
+
+    def log(row: Mapping[str, float], number: int) -> None:
+        with (call.parent / "steps.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps([dict(row), number]) + "\n")
+
+    try:
+        step.run(config, **paths, log=log)
+    except LarpoError as error:
+        (call.parent / f"error-{os.environ['RANK']}.txt").write_text(str(error), "utf-8")
+        sys.stdout.flush()
+        os._exit(2)  # the others wait for this one: no farewell through the process group
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with the one that started it, however that one dies."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import signal
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Undo what torchrun's functions do to the environment and to the log."""
+    before = dict(os.environ)
+    logger = logging.getLogger("torch.distributed.elastic")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
+    """Hand on the lines that the leading process writes, as they come."""
+    ended = Event()
+
+    def follow() -> None:
+        place = 0
+        while True:
+            last = ended.is_set()
+            if path.exists():
+                with path.open(encoding="utf-8") as file:
+                    file.seek(place)
+                    while (line := file.readline()).endswith("\n"):
+                        log(*json.loads(line))
+                        place = file.tell()
+            if last:
+                return
+            ended.wait(_POLL_S)
+
+    thread = Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,90 @@
+"""Trains a reward model on ranked responses, for those who have none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from larpo_lib.artifacts import Metrics, Work
+from larpo_lib.config import RewardModelConfig
+from larpo_lib.errors import LarpoError, ModelError
+from larpo_lib.policies.load import load_model_config, load_tokenizer
+from larpo_lib.rerankers.classifier import check_reward_model
+from larpo_lib.steps.processes import produce_together
+from larpo_lib.steps.train import summarize
+from larpo_lib.tables import read_table
+from larpo_lib.training.arguments import training_arguments
+from larpo_lib.training.collator import Collator, TrainingList
+from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reward_model import (
+    LOSSES,
+    RewardModelTrainer,
+    choose_layout,
+    encode_conversations,
+    is_reward_model,
+    load_trainable_reward_model,
+)
+
+
+def run(
+    config: RewardModelConfig,
+    *,
+    policy: Path,
+    lists: Path,
+    trained: Path,
+    log: MetricLogger = lambda _row, _step: None,
+) -> Metrics:
+    """Train a reward model on `lists` and publish it as `trained`, which the reranker `classifier` takes as its `path`.
+
+    Args:
+        config: loss and optimiser.
+        policy: a policy, whose body gets a new score head, or a reward model to go on with.
+        lists: artifact of `build_lists`.
+        trained: artifact to publish: a Hugging Face sequence classifier with its tokenizer, `history.jsonl` beside it.
+        log: called with each optimiser step's metrics.
+    """
+
+    def make(ranks: Ranks, work: Work | None) -> Metrics:
+        return _train(config, policy, lists, ranks, work, log)
+
+    return produce_together("reward_model", config, {"policy": policy, "lists": lists}, trained, make, log)
+
+
+def _train(
+    config: RewardModelConfig, policy: Path, lists: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+) -> Metrics:
+    tokenizer = load_tokenizer(policy, config.model)
+    _check_scored_token(policy, config, tokenizer)
+    encoded, counts = encode_conversations(read_table(lists, "lists"), tokenizer, config)
+    if not encoded:
+        raise LarpoError(
+            f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise reward_model.max_tokens"
+        )
+    session = Session(config, training_arguments(config), ranks, work, log)
+    model = load_trainable_reward_model(policy, config, tokenizer)
+    pad_id = int(tokenizer.pad_token_id)
+    fitted = fit(
+        session,
+        RewardModelTrainer,
+        model,
+        {"loss": LOSSES[config.loss]},
+        encoded,
+        Collator(choose_layout(model, encoded, pad_id), pad_id),
+        lambda: [TrainingList(item, [0.0] * len(item.responses)) for item in encoded],
+    )
+    save_trained(fitted, session, tokenizer)
+    return summarize(encoded, counts, fitted.history)
+
+
+def _check_scored_token(path: Path, config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that the last token which is no padding will be a conversation's last."""
+    if is_reward_model(path, config):
+        check_reward_model(path, load_model_config(path, config.model), tokenizer)
+    elif tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError(
+            f"{path}: the pad token {tokenizer.pad_token!r} is the eos token too; a reward model scores the last token"
+            " that is not padding, so the end of a response would never be the one",
+            remedy="Name another token that never appears in text, such as --set reward_model.model.pad_token='<unk>'",
+        )

@@ -1,0 +1,252 @@
+"""Runs a trainer so that it can be killed at any instant and goes on from its last whole checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from transformers import TrainingArguments as Arguments
+
+from larpo_lib.artifacts import Work
+from larpo_lib.config import TrainingConfig
+from larpo_lib.policies.load import model_dtype
+from larpo_lib.policies.packing import PackedList
+from larpo_lib.progress import progress
+from larpo_lib.training.checkpoints import Checkpoint, Checkpoints
+from larpo_lib.training.collator import Collator, Steps, TrainingList
+from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
+from larpo_lib.training.plan import plan_steps
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.state import training_state
+from larpo_lib.training.trainable import save_model, trained_weights
+from larpo_lib.training.trainer import PolicyTrainer
+
+MetricLogger = Callable[[Mapping[str, float], int], None]
+"""Called with the metrics of an optimiser step and its number."""
+
+Complete = Callable[[], Sequence[TrainingList]]
+"""Gives the lists with what the model says of them before its first step."""
+
+_NOT_HISTORY = frozenset({"total_flos", "seconds", "tokens_per_s", "mfu", "memory_gib"})
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all trainings have in common.
+
+    Attributes:
+        config: of the step.
+        arguments: from `training_arguments`, made before the model.
+        ranks: the processes.
+        work: the step's folders; None on processes that do not lead.
+        log: called with each step's metrics, speed and memory among them; on the leading process.
+    """
+
+    config: TrainingConfig
+    arguments: Arguments
+    ranks: Ranks
+    work: Work | None
+    log: MetricLogger
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A training that has come to its end.
+
+    Attributes:
+        trainer: that trained it.
+        model: the trained model.
+        history: one row of metrics for each optimiser step, those before an interruption included. They are the same
+            in every run; speed and memory are not among them.
+    """
+
+    trainer: PolicyTrainer
+    model: PreTrainedModel
+    history: list[dict[str, float]]
+
+
+def fit(
+    session: Session,
+    kind: type[PolicyTrainer],
+    model: PreTrainedModel,
+    options: Mapping[str, Any],
+    encoded: Sequence[EncodedList],
+    collate: Collator,
+    complete: Complete,
+) -> Fitted:
+    """Train, from the last whole checkpoint if there is one.
+
+    Args:
+        session: settings and processes.
+        kind: of trainer.
+        model: with a scorer attached.
+        options: what else that kind is made with, such as its loss.
+        encoded: what to train on.
+        collate: from lists to the tensors of a forward pass.
+        complete: called once the model is where it will be trained, before its first step.
+    """
+    config, ranks = session.config, session.ranks
+    checkpoints = Checkpoints(session.work, config.checkpoints) if session.work else None
+    found = checkpoints.latest() if checkpoints else None
+    done, history = ranks.broadcast((found.step, found.history) if found else (0, []))
+    batches = plan_steps(
+        len(encoded),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+    )
+    session.arguments.max_steps = len(batches)
+    lists = [TrainingList(item) for item in encoded]
+    steps = Steps(lists, batches[done:], collate, kind.weigh, ranks, config.micro_batch_tokens)
+    shown = _StepProgress(show=ranks.leads)
+    trainer = kind(
+        model,
+        session.arguments,
+        **options,
+        steps=steps,
+        ranks=ranks,
+        scratch=session.work.scratch if session.work else None,
+        steps_per_epoch=-(-len(encoded) // config.batch_size),
+        callbacks=[_Resume(session, steps, complete, found, done, history), shown],
+    )
+    trainer.add_callback(_Logger(session, model, trainer, [item.tokens for item in encoded]))
+    trainer.add_callback(_Save(config.save_steps, checkpoints))
+    trainer.remove_callback(PrinterCallback)
+    with shown:
+        trainer.train()
+    return Fitted(trainer, model, _history(trainer.state))
+
+
+def save_trained(fitted: Fitted, session: Session, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the trained model as a plain Hugging Face directory; all processes together."""
+    weights = trained_weights(fitted.trainer, session.config.lora)
+    if session.work is not None:
+        save_model(fitted.model, weights, tokenizer, fitted.history, session.work.data)
+        Checkpoints(session.work, session.config.checkpoints).clear()
+
+
+def _history(state: TrainerState) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in row.items() if name not in _NOT_HISTORY}
+        for row in state.log_history
+        if "loss" in row
+    ]
+
+
+class _Resume(TrainerCallback):
+    """Completes the lists by the untrained model, then brings it where the last checkpoint left it."""
+
+    def __init__(
+        self,
+        session: Session,
+        steps: Steps,
+        complete: Complete,
+        found: Checkpoint | None,
+        done: int,
+        history: list[dict[str, float]],
+    ) -> None:
+        self._session = session
+        self._steps = steps
+        self._complete = complete
+        self._found = found
+        self._done = done
+        self._history = history
+
+    def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._steps.lists = self._complete()
+        if not self._done:
+            return
+
+        def read(name: str) -> Any:
+            assert self._found is not None, "only the leading process reads"
+            return self._found.read(name)
+
+        optimizer, scheduler = kwargs["optimizer"], kwargs["lr_scheduler"]
+        ranks = self._session.ranks
+        training_state(kwargs["model"], optimizer).load(read, ranks, self._done)
+        scheduler.load_state_dict(ranks.broadcast(self._found.scheduler if self._found else None))
+        for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
+        state.global_step = self._done
+        state.log_history = list(self._history)
+
+
+class _Save(TrainerCallback):
+    """Writes a checkpoint every `save_steps`, once the step is known to be sound."""
+
+    def __init__(self, every: int, checkpoints: Checkpoints | None) -> None:
+        self._every = every
+        self._checkpoints = checkpoints
+
+    def on_log(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        due = state.global_step % self._every == 0 and state.global_step < state.max_steps
+        if "loss" not in kwargs["logs"] or not due:
+            return
+        tensors = training_state(kwargs["model"], kwargs["optimizer"]).tensors()
+        if self._checkpoints is None:
+            for _ in tensors:  # the leading process needs this one's part of each
+                pass
+            return
+        scheduler = kwargs["lr_scheduler"].state_dict()
+        self._checkpoints.save(state.global_step, tensors, _history(state), scheduler)
+
+
+class _Logger(TrainerCallback):
+    """Hands on each step's metrics, with how fast it was and how much memory it took."""
+
+    def __init__(
+        self, session: Session, model: PreTrainedModel, trainer: PolicyTrainer, lists: Sequence[PackedList]
+    ) -> None:
+        self._session = session
+        self._trainer = trainer
+        flops = flops_per_token(model, mean_context(lists))
+        dtype = model_dtype(session.config.model)
+        self._throughput = Throughput(flops, session.arguments.device, dtype, session.ranks.count)
+
+    def on_step_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._throughput.start()
+
+    def on_log(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, float] = kwargs["logs"]
+        share = self._trainer.share
+        if "loss" not in logs or share is None:
+            return
+        figures = self._throughput.stop(share.tokens, share.response_tokens)
+        if self._session.ranks.leads:
+            self._session.log({**logs, **figures}, state.global_step)
+
+
+class _StepProgress(TrainerCallback):
+    """Shows optimiser steps as they are done."""
+
+    def __init__(self, *, show: bool) -> None:
+        self._show = show
+        self._shown: Any = None
+        self._advance: Callable[[int], None] | None = None
+
+    def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._show:
+            self._shown = progress("train", state.max_steps, state.global_step)
+            self._advance = self._shown.__enter__()
+
+    def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._advance:
+            self._advance(1)
+
+    def __enter__(self) -> _StepProgress:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        if self._shown is not None:
+            self._shown.__exit__(*failure)

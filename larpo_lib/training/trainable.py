@@ -1,0 +1,154 @@
+"""Models as they are trained: whole, shared out by ZeRO-3 or with low-rank adapters; and the directory they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
+from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.policies.load import load_model, load_model_config, model_dtype, training_attention
+
+HISTORY = "history.jsonl"
+_ADAPTER = "default"
+_TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
+
+
+def load_trainable(kind: Any, path: Path, config: TrainingConfig) -> PreTrainedModel:
+    """Load a model to train, with one of the `AutoModelFor...` classes.
+
+    Weights that are trained are float32, or what DeepSpeed makes of them; those that low-rank adapters leave alone have
+    the precision of the forward pass.
+
+    Raises:
+        ModelError: the directory cannot be used.
+        ConfigError: adapters are wanted where they cannot be had.
+    """
+    model_type = load_model_config(path, config.model).model_type
+    changes: dict[str, Any] = {"attention": training_attention(config.model, model_type)}
+    if config.lora is None or model_dtype(config.model) is not torch.bfloat16:
+        changes["dtype"] = "float32"
+    settings: ModelConfig = config.model.model_copy(update=changes)
+    model = load_model(kind, path, settings)
+    if config.lora is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)  # all processes draw the same, and so does every run
+            add_adapters(model, config.lora)
+    return model
+
+
+def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Put low-rank adapters (LoRA, arXiv 2106.09685) beside linear layers, and leave all other weights as they are.
+
+    They start at 0, so that the model is still its own reference.
+    """
+    try:
+        from peft import LoraConfig as Adapters
+        from peft import inject_adapter_in_model
+    except ImportError:
+        raise ConfigError(
+            "lora is set, but peft is not installed", remedy="pip install 'larpo[lora]', or train all weights"
+        ) from None
+    missing = [target for target in config.targets or () if not _names_modules(model, target)]
+    if missing:  # peft is content with one that is there
+        raise ConfigError(f"lora.targets: the model has no module {missing[0]}", remedy=_TARGETS)
+    targets: Any = list(config.targets) if config.targets else "all-linear"
+    adapters = Adapters(r=config.r, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
+    try:
+        inject_adapter_in_model(adapters, model, adapter_name=_ADAPTER)
+    except ValueError as error:
+        raise ConfigError(f"lora.targets: {str(error).splitlines()[0]}", remedy=_TARGETS) from None
+    _check_mergeable(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".lora_" in name)
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _names_modules(model: PreTrainedModel, target: str) -> bool:
+    return any(f".{name}".endswith(f".{target}") for name, _ in model.named_modules())
+
+
+def _check_mergeable(model: PreTrainedModel) -> None:
+    """Refuse adapters that `merged` could not put into the weights of a plain model, before anything is trained."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    for name, module in model.named_modules():
+        layer = getattr(module, "base_layer", None)
+        if layer is None:
+            continue
+        if not isinstance(layer, torch.nn.Linear):
+            kind = type(layer).__name__
+            raise ConfigError(
+                f"lora: {name} of a {model.config.model_type} model is a {kind}, not a Linear layer", remedy=_TARGETS
+            )
+        if id(layer.weight) in embeddings:
+            raise ConfigError(f"lora.targets: {name} shares its weights with the embeddings", remedy=_TARGETS)
+
+
+@contextmanager
+def whole(model: PreTrainedModel) -> Iterator[None]:
+    """The model with all its weights, which ZeRO-3 spreads over processes."""
+    parameters = list(model.parameters())
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(parameters):
+        yield
+
+
+def trained_weights(trainer: Trainer, lora: LoraConfig | None) -> dict[str, Tensor]:
+    """The weights after training, whole and with adapters merged, on the leading process."""
+    assert trainer.model_wrapped is not None
+    weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return weights if lora is None or not weights else merged(weights, lora.alpha / lora.r)
+
+
+def merged(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Weights of a model with low-rank adapters as those of the plain model: W + scale * B A, rounded once."""
+    plain = {}
+    for name, value in weights.items():
+        if ".lora_" in name:
+            continue
+        own = name.replace(".base_layer.", ".")
+        layer = name.removesuffix(".base_layer.weight")
+        if layer != name:
+            up = weights[f"{layer}.lora_B.{_ADAPTER}.weight"].float()
+            down = weights[f"{layer}.lora_A.{_ADAPTER}.weight"].float()
+            plain[own] = (value.float() + scale * (up @ down)).to(value.dtype)
+        else:
+            plain[own] = value
+    return plain
+
+
+def save_model(
+    model: PreTrainedModel,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    history: Sequence[dict[str, float]],
+    directory: Path,
+) -> None:
+    """Write a plain Hugging Face directory in safetensors, with the training history beside it.
+
+    Raises:
+        ModelError: a weight is not a finite number.
+    """
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Lower the learning rate")
+    model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
+    tokenizer.save_pretrained(directory)
+    (directory / HISTORY).write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in history), "utf-8")
+
+
+def read_history(trained: Path) -> list[dict[str, float]]:
+    """The training history of a model that `save_model` wrote."""
+    return [json.loads(line) for line in (trained / HISTORY).read_text("utf-8").splitlines()]

@@ -1,0 +1,247 @@
+"""Several processes train what one does, however they share the model; and go on from one another's checkpoints."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
+from larpo_lib.config.objectives import KtoConfig, ListMleConfig
+from larpo_lib.errors import LarpoError
+from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.steps import train
+from larpo_lib.tables import write_table
+from larpo_lib.training.trainable import read_history
+
+SETTINGS: dict[str, Any] = {
+    "model": ModelConfig(device="cpu"),
+    "learning_rate": 1e-3,
+    "warmup_ratio": 0.0,
+    "weight_decay": 0.01,
+    "batch_size": 4,
+    "micro_batch_tokens": 60,
+    "max_prompt_tokens": 64,
+    "max_tokens": 96,
+    "epochs": 1,
+}
+WAYS = [
+    LaunchConfig(launcher="torchrun", nproc=2),
+    *(LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=stage) for stage in (0, 1, 2, 3)),
+]
+
+
+def _row(number: int, rng: random.Random) -> dict[str, Any]:
+    """A list of two to five responses of one to twelve tokens each."""
+    messages = [{"role": "user", "content": "Ann " * rng.randint(1, 9) + f"has {number}"}]
+    key = prompt_id(messages)
+    size = rng.randint(2, 5)
+    responses = [f"{number} {i}" for i in range(size)]
+    return {
+        "prompt_id": key,
+        "messages": messages,
+        "candidate_ids": [candidate_id(key, response) for response in responses],
+        "responses": responses,
+        "token_ids": [[rng.randint(5, 30) for _ in range(rng.randint(0, 11))] + [4] for _ in responses],
+        "rewards": [float(-i) for i in range(size)],
+        "finish_reasons": ["stop"] * size,
+        "negative_kinds": ["sampled"] * size,
+    }
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven lists: with four a step, the last step has three, one of which a process trains alone."""
+    rng = random.Random(0)
+    directory = tmp_path_factory.mktemp("lists")
+    write_table(directory / "lists.parquet", "lists", [_row(i, rng) for i in range(11)])
+    return directory
+
+
+Run = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, float]]]]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train; returns the published weights and the history."""
+
+    def run(
+        out: Path | None = None, log: Any = lambda _row, _step: None, **changes: Any
+    ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+        trained = (out or tmp_path_factory.mktemp("run")) / "trained"
+        config = TrainConfig(**SETTINGS | changes)
+        train.run(config, policy=tiny_policy, lists=lists, trained=trained, log=log)
+        return load_file(trained / "model.safetensors"), read_history(trained)
+
+    return run
+
+
+@pytest.fixture(scope="module", params=[ListMleConfig(), KtoConfig()], ids=["listmle", "kto"])
+def alone(request: pytest.FixtureRequest, run: Run) -> tuple[Any, Any, Any]:
+    return request.param, *run(objective=request.param)
+
+
+def _assert_same(found: Any, expected: Any) -> None:
+    weights, history = found
+    assert weights.keys() == expected[0].keys()
+    for name, value in expected[0].items():
+        torch.testing.assert_close(
+            weights[name], value, atol=2e-6, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    for one, other in zip(history, expected[1], strict=True):
+        assert other.keys() - one.keys() <= {"grad_norm"}  # DeepSpeed's stage 0 tells none
+        assert one == pytest.approx({name: other[name] for name in one}, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("launch", WAYS, ids=lambda way: f"{way.launcher}-{way.zero_stage}")
+def test_two_processes_train_what_one_does(run: Run, alone: tuple[Any, Any, Any], launch: LaunchConfig) -> None:
+    objective, *expected = alone
+    _assert_same(run(objective=objective, launch=launch), expected)
+
+
+LONG = {"epochs": 30, "save_steps": 7, "learning_rate": 1e-4, "schedule": "linear"}
+
+
+@pytest.fixture(scope="module")
+def long_run(run: Run) -> Any:
+    """Ninety steps that nobody interrupted, in one process."""
+    return run(**LONG)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3), LaunchConfig()),
+        (LaunchConfig(), LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=2)),
+        (LaunchConfig(launcher="torchrun", nproc=2), LaunchConfig(launcher="deepspeed", nproc=1, zero_stage=1)),
+    ],
+    ids=["two-then-one", "one-then-two", "torchrun-then-deepspeed"],
+)
+def test_another_number_of_processes_goes_on_from_the_exact_step(
+    run: Run, long_run: Any, lists: Path, tiny_policy: Path, tmp_path: Path, before: LaunchConfig, after: LaunchConfig
+) -> None:
+    step = _killed_after_a_checkpoint(before, lists, tiny_policy, tmp_path)
+    assert 0 < step < 90
+    started = []
+    found = run(tmp_path, log=lambda _row, number: started.append(number), launch=after, **LONG)
+    assert started == list(range(step + 1, 91))
+    _assert_same(found, long_run)
+
+
+def _killed_after_a_checkpoint(launch: LaunchConfig, lists: Path, policy: Path, out: Path) -> int:
+    """Start a training, kill the process that started it once there is a checkpoint, and wait for the others to die.
+
+    Returns:
+        The step of the newest whole checkpoint.
+    """
+    config = TrainConfig(**SETTINGS | LONG | {"launch": launch})
+    settings = out / "larpo.json"
+    settings.write_text(config.model_dump_json())
+    process = subprocess.Popen(_command(settings, policy, lists, out / "trained"), start_new_session=True)
+    while not list(out.glob(".trained.partial/*/scratch/checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    while _running(process.pid):
+        time.sleep(0.05)
+    assert not (out / "trained").exists()
+    whole = sorted(out.glob(".trained.partial/*/scratch/checkpoints/step-*"))
+    return int(whole[-1].name.removeprefix("step-"))
+
+
+def _command(config: Path, policy: Path, lists: Path, trained: Path) -> list[str]:
+    """Trains in a process that is not this one."""
+    code = (
+        "import sys; from pathlib import Path; from larpo_lib.config import TrainConfig; from larpo_lib.steps import"
+        " train; config = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text());"
+        " train.run(config, policy=Path(sys.argv[2]), lists=Path(sys.argv[3]), trained=Path(sys.argv[4]))"
+    )
+    return [sys.executable, "-c", code, *map(str, (config, policy, lists, trained))]
+
+
+def _running(session: int) -> bool:
+    """Whether a process of the session is left that is more than a zombie."""
+    found = subprocess.run(["ps", "-o", "stat=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return any(not line.startswith("Z") for line in found.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("launch", "changes"),
+    [
+        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=2, offload=True), {"gradient_checkpointing": True}),
+        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3), {"gradient_checkpointing": True}),
+        (LaunchConfig(launcher="torchrun", nproc=2), {"lora": LoraConfig(r=2)}),
+        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3), {"lora": LoraConfig(r=2)}),
+    ],
+    ids=["offload-checkpointing", "stage-3-checkpointing", "torchrun-lora", "stage-3-lora"],
+)
+def test_what_saves_memory_changes_nothing(run: Run, launch: LaunchConfig, changes: dict[str, Any]) -> None:
+    kept = {name: value for name, value in changes.items() if name == "lora"}
+    _assert_same(run(launch=launch, **changes), run(**kept))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_bfloat16_differs_by_its_rounding(run: Run, stage: int) -> None:
+    model = ModelConfig(device="cpu", dtype="bfloat16")
+    launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=stage)
+    weights, history = run(launch=launch, model=model)
+    expected, exact = run()
+    assert history[0]["kl"] == pytest.approx(0, abs=1e-6)  # the reference was scored as the policy is
+    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in exact], rel=0.02)
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name].float(), value, atol=4e-3, rtol=2**-8)
+
+
+def test_several_machines_meet_by_torchruns_variables(
+    run: Run, alone: tuple[Any, Any, Any], lists: Path, tiny_policy: Path, tmp_path: Path
+) -> None:
+    """Two machines of one process each, both of them this one; the second has an output of its own, and leaves it."""
+    objective, *expected = alone
+    launch = LaunchConfig(launcher="torchrun", nproc=1)
+    (tmp_path / "config.json").write_text(
+        TrainConfig(**SETTINGS | {"objective": objective, "launch": launch}).model_dump_json()
+    )
+    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(_free_port())}
+    machines = [
+        subprocess.Popen(
+            _command(tmp_path / "config.json", tiny_policy, lists, tmp_path / str(rank) / "trained"),
+            env={**os.environ, **meeting, "PET_NODE_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [machine.wait() for machine in machines] == [0, 0]
+    trained = tmp_path / "0" / "trained"
+    _assert_same((load_file(trained / "model.safetensors"), read_history(trained)), expected)
+    assert not (tmp_path / "1").exists()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_a_users_mistake_in_a_process_is_told_in_one_line(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    launch = LaunchConfig(launcher="torchrun", nproc=2)
+    with pytest.raises(LarpoError, match=r"^.*lists\d*: no list is left to train on: .*\. Raise train.max_tokens\.$"):
+        run(launch=launch, max_prompt_tokens=3, max_tokens=4)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_is_there_already_is_not_made_again(run: Run, tmp_path: Path) -> None:
+    first = run(tmp_path)
+    seen: list[int] = []
+    again = run(tmp_path, log=lambda _row, step: seen.append(step), launch=LaunchConfig(launcher="torchrun", nproc=2))
+    _assert_same(again, first)
+    assert not seen

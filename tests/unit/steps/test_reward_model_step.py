@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_models import user, write_prompts
+from transformers import AutoModelForSequenceClassification
+
+from larpo_lib.config import ClassifierConfig, LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
+from larpo_lib.errors import LarpoError, ModelError
+from larpo_lib.policies.layout import packed
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.steps import rerank, reward_model
+from larpo_lib.tables import read_table, write_table
+from larpo_lib.training.reward_model import (
+    encode_conversations,
+    load_trainable_reward_model,
+    with_last_tokens,
+)
+from larpo_lib.training.trainable import read_history
+
+PLAIN = ModelConfig(device="cpu")
+SETTINGS = {
+    "model": PLAIN,
+    "learning_rate": 5e-3,
+    "warmup_ratio": 0.0,
+    "batch_size": 4,
+    "micro_batch_tokens": 200,
+    "max_prompt_tokens": 64,
+    "max_tokens": 96,
+    "save_steps": 2,
+    "epochs": 2,
+}
+BAD = "+"
+"""The less often a response says it, the better it is; where, and what else it says, counts for nothing.
+
+Of the two directions this is the one that an untrained model of seed 0 gets wrong.
+"""
+
+
+class Killed(Exception):  # noqa: N818 - it stands for the end of the process
+    pass
+
+
+def _responses(rng, size):
+    """Of six words each, best first."""
+    counts = sorted(rng.sample(range(6), size))
+    return [" ".join(rng.sample([BAD] * n + rng.choices("1234567", k=6 - n), 6)) for n in counts], counts
+
+
+def _rows(count, seed):
+    rng = random.Random(seed)
+    rows = []
+    for number in range(count):
+        messages = user("Ann " * rng.randint(1, 9) + f"has {number}")
+        responses, counts = _responses(rng, rng.randint(2, 4))
+        key = prompt_id(messages)
+        rows.append(
+            {
+                "prompt_id": key,
+                "messages": messages,
+                "candidate_ids": [candidate_id(key, response) for response in responses],
+                "responses": responses,
+                "token_ids": [None] * len(responses),
+                "rewards": [float(-n) for n in counts],
+                "finish_reasons": ["stop"] * len(responses),
+                "negative_kinds": ["sampled"] * len(responses),
+            }
+        )
+    return rows
+
+
+ROWS = _rows(11, seed=0)
+"""With four a step, the last step of an epoch has three."""
+
+
+@pytest.fixture
+def run(tiny_policy, tmp_path):
+    def run(name="trained", rows=ROWS, policy=tiny_policy, log=lambda _row, _step: None, **changes):
+        lists = tmp_path / "lists"
+        lists.mkdir(exist_ok=True)
+        write_table(lists / "lists.parquet", "lists", rows)
+        config = RewardModelConfig(**SETTINGS | changes)
+        return reward_model.run(config, policy=policy, lists=lists, trained=tmp_path / name, log=log)
+
+    return run
+
+
+def _reranked(path, rows):
+    """Rewards of each list's responses by the reranker that reads the published directory."""
+    reranker = make_reranker(ClassifierConfig(path=str(path), model=PLAIN, batch_size=5))
+    items = [Scorable(row["prompt_id"], row["messages"], text) for row in rows for text in row["responses"]]
+    scores = iter(reranker.score(items))
+    return [[next(scores) for _ in row["responses"]] for row in rows]
+
+
+def _accuracy(path, rows):
+    """Share of pairs that the reranker orders right."""
+    right = [
+        better > worse
+        for scores in _reranked(path, rows)
+        for i, better in enumerate(scores)
+        for worse in scores[i + 1 :]
+    ]
+    return sum(right) / len(right)
+
+
+def _published(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def _scored_in_training(path, rows):
+    """What the trainer sees of a published model, in rows that share prompts."""
+    config, tokenizer = RewardModelConfig(**SETTINGS), load_tokenizer(path, PLAIN)
+    lists, _ = encode_conversations(rows, tokenizer, config)
+    model = load_trainable_reward_model(path, config, tokenizer)
+    with torch.no_grad():
+        return model(**with_last_tokens(packed(0))([item.tokens for item in lists])).tolist()
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "pairwise"}, {"lora": LoraConfig(r=2)}], ids=["all", "pairs", "lora"])
+def test_the_reranker_scores_as_the_trainer_does(run, tmp_path, changes):
+    metrics = run(**changes)
+    assert (metrics["lists"], metrics["steps"]) == (11, 6)
+    history = read_history(tmp_path / "trained")
+    assert metrics["final_ranking_accuracy"] == history[-1]["ranking_accuracy"]
+    rewards = [reward for rewards in _reranked(tmp_path / "trained", ROWS) for reward in rewards]
+    assert torch.tensor(rewards).std() > 0.01
+    assert _scored_in_training(tmp_path / "trained", ROWS) == pytest.approx(rewards, abs=1e-5)
+
+
+def test_the_published_scores_are_those_that_the_trainer_went_on_from(run, tmp_path):
+    """A further training's first loss, by the trainer, is the loss of what the reranker says of the same lists."""
+    run()
+    run("again", policy=tmp_path / "trained", batch_size=11, max_steps=1, loss="pairwise")
+    losses = [
+        sum(torch.nn.functional.softplus(torch.tensor(scores[j] - scores[i])).item() for i, j in pairs) / len(pairs)
+        for scores in _reranked(tmp_path / "trained", ROWS)
+        for pairs in [[(i, j) for j in range(len(scores)) for i in range(j)]]
+    ]
+    assert read_history(tmp_path / "again")[0]["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["pairwise", "listwise"])
+def test_it_learns_a_preference_that_holds_for_other_prompts(run, tmp_path, loss):
+    others = _rows(40, seed=1)
+    run("untrained", learning_rate=1e-9, max_steps=1)
+    run(rows=_rows(120, seed=2), loss=loss, batch_size=12, epochs=4, micro_batch_tokens=1000)
+    assert _accuracy(tmp_path / "untrained", others) < 0.5
+    assert _accuracy(tmp_path / "trained", others) > 0.95
+
+
+def test_rerank_takes_what_is_published(run, tmp_path):
+    run(max_steps=1)
+    prompts = write_prompts(tmp_path / "prompts", [("How many ?", None)])
+    key, texts = prompt_id(user("How many ?")), ["1 2", "+ +", "7"]
+    rows = [
+        {
+            "prompt_id": key,
+            "candidate_id": candidate_id(key, text),
+            "iteration": 1,
+            "sample_index": i,
+            "temperature": 1.0,
+            "response": text,
+            "token_ids": None,
+            "num_tokens": None,
+            "finish_reason": "stop",
+            "policy": "test",
+        }
+        for i, text in enumerate(texts)
+    ]
+    (tmp_path / "candidates").mkdir()
+    write_table(tmp_path / "candidates" / "candidates.parquet", "candidates", rows)
+    config = RerankConfig(reranker=ClassifierConfig(path=str(tmp_path / "trained"), model=PLAIN))
+    ranked = tmp_path / "ranked"
+    metrics = rerank.run(config, prompts=prompts, candidates=tmp_path / "candidates", ranked=ranked)
+    found = read_table(ranked, "ranked")
+    assert metrics["ranked"] == 3
+    assert {row["reranker"] for row in found} == {"classifier-trained"}
+    assert sorted(row["rank"] for row in found) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": LoraConfig(r=2)}], ids=["all", "lora"])
+def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, changes):
+    run("whole", **changes)
+
+    def kill(_row, step):
+        if step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run("killed", log=kill, **changes)
+    assert not (tmp_path / "killed").exists()
+    seen = []
+    run("killed", log=lambda _row, step: seen.append(step), **changes)
+    assert seen == [3, 4, 5, 6]
+    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+
+
+def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp_path):
+    run(policy=tiny_classifier, learning_rate=1e-9, max_steps=1)
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_classifier, tmp_path / "trained"))
+    torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [LaunchConfig(launcher="torchrun", nproc=2), LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)],
+    ids=["torchrun", "zero3"],
+)
+def test_two_processes_train_what_one_does(run, tmp_path, launch):
+    run("alone", epochs=1)
+    run("together", epochs=1, launch=launch)
+    alone, together = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "together"))
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-3)
+    one, other = (read_history(tmp_path / name) for name in ("alone", "together"))
+    assert [row["loss"] for row in other] == pytest.approx([row["loss"] for row in one], abs=1e-5)
+
+
+def _with_eos_for_padding(policy, directory):
+    tokenizer = load_tokenizer(policy, PLAIN)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(directory)
+    load_policy(policy, PLAIN).save_pretrained(directory)
+    return directory
+
+
+def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_policy, tmp_path):
+    policy = _with_eos_for_padding(tiny_policy, tmp_path / "policy")
+    told = r"'<end>' is the eos token too; .* --set reward_model\.model\.pad_token='<unk>'"
+    with pytest.raises(ModelError, match=told):
+        run(policy=policy)
+    run(policy=policy, max_steps=1, model=ModelConfig(device="cpu", pad_token="<unk>"))
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "trained")
+    assert model.config.pad_token_id == load_tokenizer(tmp_path / "trained", PLAIN).pad_token_id == 1
+    rewards = [reward for rewards in _reranked(tmp_path / "trained", ROWS) for reward in rewards]
+    assert _scored_in_training(tmp_path / "trained", ROWS) == pytest.approx(rewards, abs=1e-5)
+
+
+def test_a_reward_model_that_scores_the_wrong_token_is_refused(run, tiny_classifier):
+    with pytest.raises(ModelError, match=r"model 0, tokenizer 1, .*the wrong token would be scored"):
+        run(policy=tiny_classifier, model=ModelConfig(device="cpu", pad_token="<unk>"))
+
+
+def test_lists_of_which_none_fits_are_refused(run):
+    with pytest.raises(LarpoError, match=r"no list is left to train on: .*Raise reward_model.max_tokens"):
+        run(max_prompt_tokens=2, max_tokens=4)

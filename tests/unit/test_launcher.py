@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from larpo_lib.launcher import follows, launched
+
+
+@pytest.mark.parametrize(
+    ("environment", "started", "following"),
+    [
+        ({}, False, False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True, False),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, True, True),
+        ({"PET_NODE_RANK": "0"}, False, False),
+        ({"PET_NODE_RANK": "1"}, False, True),
+        ({"RANK": "3"}, False, True),
+    ],
+)
+def test_the_environment_says_who_leads(monkeypatch, environment, started, following):
+    for name in ("RANK", "WORLD_SIZE", "PET_NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (launched(), follows()) == (started, following)

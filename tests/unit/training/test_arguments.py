@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch.distributed as dist
+
+from larpo_lib.config import LaunchConfig, ModelConfig, TrainingConfig
+from larpo_lib.errors import ConfigError
+from larpo_lib.training.arguments import training_arguments
+
+PLAIN = ModelConfig(device="cpu")
+
+
+@pytest.mark.parametrize(("dtype", "bf16"), [("float32", False), ("auto", False), ("bfloat16", True)])
+def test_precision_follows_the_model_settings(dtype, bf16):
+    arguments = training_arguments(TrainingConfig(model=ModelConfig(device="cpu", dtype=dtype)))
+    assert arguments.bf16 is bf16
+    assert arguments.use_cpu
+
+
+def test_a_batch_of_the_trainer_is_an_optimiser_step():
+    """Whatever the settings' batch size: the steps are planned elsewhere."""
+    arguments = training_arguments(TrainingConfig(model=PLAIN, batch_size=12, micro_batch_tokens=7))
+    assert arguments.train_batch_size == arguments.gradient_accumulation_steps == 1
+
+
+def test_a_process_alone_needs_no_process_group(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    arguments = training_arguments(TrainingConfig(model=PLAIN))
+    assert (arguments.world_size, arguments.process_index) == (1, 0)
+    assert arguments.deepspeed is None
+    assert not dist.is_initialized()
+
+
+def test_deepspeed_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    config = TrainingConfig(model=PLAIN, launch=LaunchConfig(launcher="deepspeed"))
+    with pytest.raises(ConfigError, match=r"DeepSpeed is not installed\. pip install 'larpo\[deepspeed\]'"):
+        training_arguments(config)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
+
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.training import checkpoints
+from larpo_lib.training.trainable import read_history
+
+
+@pytest.fixture(scope="module")
+def lists(tiny_policy):
+    return with_reference(tiny_policy, random_lists(10))
+
+
+def _weights(model):
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+
+
+def _result(fitted):
+    return _weights(fitted.model), fitted.history
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_policy, lists, tmp_path_factory):
+    """Weights and history of a run that was left alone."""
+    return _result(train(tiny_policy, lists, tmp_path_factory.mktemp("whole"), "kto", save_steps=2))
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 4, 6])
+def test_a_killed_run_goes_on_and_ends_the_same(tiny_policy, lists, whole, tmp_path, killed_at):
+    """Six steps, a checkpoint behind every second one; step 4 is the first of the second epoch."""
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path, "kto", kill_at(killed_at), save_steps=2)
+    seen = []
+    fitted = train(tiny_policy, lists, tmp_path, "kto", lambda _row, step: seen.append(step), save_steps=2)
+    assert seen == list(range((killed_at - 1) // 2 * 2 + 1, 7))  # from the last checkpoint before the kill
+    assert _result(fitted) == whole
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_uses_the_one_before(
+    tiny_policy, lists, whole, tmp_path, monkeypatch
+):
+    write = checkpoints.write_json
+
+    def die_at_four(path, index):
+        if index["step"] == 4:
+            raise Killed
+        write(path, index)
+
+    monkeypatch.setattr(checkpoints, "write_json", die_at_four)
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path, "kto", save_steps=2)
+    monkeypatch.undo()
+    torn = tmp_path / "checkpoints" / ".step-000000004"
+    assert torn.is_dir()
+    seen = []
+    fitted = train(
+        tiny_policy, lists, tmp_path, "kto", lambda _row, step: seen.append((step, torn.exists())), save_steps=2
+    )
+    assert seen[0] == (3, False)
+    assert _result(fitted) == whole
+
+
+def test_settings_of_the_execution_may_change_before_a_run_goes_on(tiny_policy, lists, whole, tmp_path):
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path, "kto", kill_at(3), save_steps=2)
+    fitted = train(tiny_policy, lists, tmp_path, "kto", save_steps=1, micro_batch_tokens=50, gradient_checkpointing=True)
+    for one, other in zip(fitted.history, whole[1], strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+def test_the_schedule_goes_on_where_it_was(tiny_policy, lists, tmp_path):
+    """With a warm-up over the kill: a schedule begun anew would show in the rates."""
+    changes = {"warmup_ratio": 0.5, "schedule": "linear", "save_steps": 1}
+    whole = train(tiny_policy, lists, tmp_path / "whole", "listmle", **changes).history
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path / "killed", "listmle", kill_at(3), **changes)
+    resumed = train(tiny_policy, lists, tmp_path / "killed", "listmle", **changes).history
+    rates = [row["learning_rate"] for row in resumed]
+    assert rates == [row["learning_rate"] for row in whole]
+    assert rates == pytest.approx([0.0, 1e-3 / 3, 2e-3 / 3, 1e-3, 2e-3 / 3, 1e-3 / 3])
+
+
+def test_only_the_last_checkpoint_is_kept_and_none_behind_the_last_step(tiny_policy, lists, tmp_path):
+    train(tiny_policy, lists, tmp_path, "listmle", save_steps=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000005"]
+
+
+def test_a_saved_policy_has_its_history_beside_it_and_leaves_no_checkpoint(tiny_policy, lists, tmp_path):
+    fitted = train(tiny_policy, lists, tmp_path, "listmle", max_steps=2, save_steps=1)
+    assert any((tmp_path / "checkpoints").iterdir())
+    saved = publish(fitted, tiny_policy, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert read_history(saved) == fitted.history
+    assert _weights(load_policy(saved, PLAIN)) == _weights(fitted.model)
+    assert load_tokenizer(saved, PLAIN).get_vocab() == load_tokenizer(tiny_policy, PLAIN).get_vocab()
