@@ -69,8 +69,8 @@ class TrainingConfig(Section):
     micro_batch_tokens: PositiveInt = 16384
     """Tokens, padding included, per forward pass; a list that is longer has a pass of its own."""
     gradient_checkpointing: bool = False
-    logprob_chunk_tokens: PositiveInt = 2048
-    """Tokens whose logits exist at one time."""
+    logprob_chunk_tokens: PositiveInt | None = None
+    """Tokens whose logits exist at one time; null: as many as take 256 MiB."""
     max_prompt_tokens: PositiveInt = 1024
     max_tokens: PositiveInt = 2048
     """Longest prompt plus response; longer ones are dropped and counted."""

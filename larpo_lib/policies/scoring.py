@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.logprobs import logit_transform, token_logps
+from larpo_lib.policies.logprobs import default_chunk_tokens, logit_transform, token_logps
 from larpo_lib.policies.packing import attention_masks
 
 _TOLERANCE = 1e-2
@@ -64,24 +64,29 @@ def padded_rows(prompts: list[list[int]], responses: list[list[int]], pad_id: in
     }
 
 
-def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
+def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTrainedModel:
     """Make `model(**rows)` return the (P,) summed log-probability of each response in `rows`, in nats.
 
     The forward pass itself is replaced, since data-parallel and sharded wrappers hook their gradient exchange there.
     Dropout is switched off: the reference is scored without, and the first log-ratios must be 0.
 
+    Args:
+        model: a causal language model.
+        chunk_tokens: tokens whose logits exist at one time; None for `default_chunk_tokens`.
+
     Raises:
-        ModelError: the model computes its logits in a way that `logit_transform` does not know.
+        ModelError: the model computes its logits in a way that is not known here.
     """
     _disable_dropout(model)
-    transform = logit_transform(model)
-    rows = padded_rows([[0]], [list(range(min(8, model.config.get_text_config().vocab_size)))], 0)
+    vocabulary = model.config.get_text_config().vocab_size
+    rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
     expected = _logps_by_own_forward(model, rows)
+    _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
 
     def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
         hidden = _hidden_states(self, rows)
         predicting = hidden.flatten(0, 1)[rows["predictors"]]
-        logps = token_logps(predicting, self.get_output_embeddings(), rows["targets"], transform, chunk_tokens)
+        logps = self.get_output_embeddings()(predicting, rows["targets"])
         total = torch.zeros(int(rows["num_responses"]), dtype=logps.dtype, device=logps.device)
         return total.index_add(0, rows["owners"], logps)
 
@@ -95,6 +100,25 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int) -> PreTrainedModel:
             remedy="Use a model of another family, or add its output layer to larpo_lib.policies.logprobs",
         )
     return model
+
+
+def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
+    """Make the output layer take targets and return their log-probabilities.
+
+    In its forward pass, since that is where ZeRO-3 has its weights whole: once for all chunks.
+    """
+    output_layer, transform = model.get_output_embeddings(), logit_transform(model)
+    if type(output_layer) is not torch.nn.Linear:
+        raise ModelError(
+            f"models of type '{model.config.model_type}' are not supported with an output layer of type"
+            f" {type(output_layer).__name__}",
+            remedy="Use a model with a linear one, and leave it out of lora.targets",
+        )
+
+    def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor) -> Tensor:
+        return token_logps(hidden, self, targets, transform, chunk_tokens)
+
+    output_layer.forward = MethodType(forward, output_layer)  # type: ignore[method-assign]
 
 
 def _disable_dropout(model: PreTrainedModel) -> None:

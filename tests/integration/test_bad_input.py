@@ -73,10 +73,22 @@ SETTINGS = [
         "setting 'train.learning_rate' ... finite number",
     ),
     case(
-        "batch size no multiple",
+        "several processes without a launcher",
         None,
-        [*TRAIN, *sets("train.batch_size=5")],
-        "setting 'train' ... batch_size 5 is not a multiple of micro_batch_size 4",
+        [*TRAIN, *sets("train.launch.nproc=2")],
+        "setting 'train.launch' ... nproc 2 needs a launcher; set launcher to torchrun or deepspeed",
+    ),
+    case(
+        "offload of what is not shared",
+        None,
+        [*TRAIN, *sets("train.launch.launcher=torchrun", "train.launch.offload=true")],
+        "setting 'train.launch' ... offload needs launcher = deepspeed",
+    ),
+    case(
+        "adapters of a module that is not there",
+        None,
+        [*TRAIN, *sets('train.lora={ targets = ["query"] }')],
+        "lora.targets: the model has no module query ... leave lora.targets out",
     ),
     case(
         "no room for a response",

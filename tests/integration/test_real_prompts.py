@@ -24,7 +24,7 @@ TINY = (
     "evaluate.n=2",
     "evaluate.max_new_tokens=24",
     "train.batch_size=4",
-    "train.micro_batch_size=2",
+    "train.micro_batch_tokens=1024",
     "train.learning_rate=1e-3",
     "loop.iterations=2",
 )
@@ -109,7 +109,7 @@ def test_published_lists_are_trained_on(
         epochs=1,
         max_steps=3,
         batch_size=8,
-        micro_batch_size=2,
+        micro_batch_tokens=1024,
         max_prompt_tokens=256,
         max_tokens=600,
     )

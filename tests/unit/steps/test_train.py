@@ -4,17 +4,23 @@ import json
 import random
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_models import user
 
-from larpo_lib.config import ModelConfig, TrainConfig
-from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, ListMleConfig
-from larpo_lib.errors import LarpoError
+from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
+from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, ListMleConfig, SimPoConfig
+from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
+from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
-from larpo_lib.training import reference
+from larpo_lib.training.encode import encode_lists
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import read_history
 
 PLAIN = ModelConfig(device="cpu")
@@ -58,12 +64,15 @@ def rows():
 
 @pytest.fixture
 def run(tiny_policy, tmp_path, rows):
+    """Train, with files or folders by the names of `train.run`'s arguments and settings by theirs."""
+
     def run(name="trained", rows=rows, log=lambda _row, _step: None, **changes):
         lists = tmp_path / "lists"
         lists.mkdir(exist_ok=True)
         write_table(lists / "lists.parquet", "lists", rows)
+        paths = {key: changes.pop(key) for key in ("reference", "reference_logps") if key in changes}
         config = TrainConfig(**SETTINGS | changes)
-        return train.run(config, policy=tiny_policy, lists=lists, trained=tmp_path / name, log=log)
+        return train.run(config, policy=tiny_policy, lists=lists, trained=tmp_path / name, log=log, **paths)
 
     return run
 
@@ -87,34 +96,143 @@ def test_a_trained_policy_is_published_with_history_and_metrics(run, tmp_path, t
     assert any((a != b).any() for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
-def test_the_first_step_starts_from_the_reference(run, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        ({}, 1e-4),
+        ({"lora": LoraConfig(r=4)}, 1e-4),
+        ({"model": ModelConfig(device="cpu", dtype="bfloat16")}, 0.02),
+        ({"model": ModelConfig(device="cpu", dtype="bfloat16"), "lora": LoraConfig(r=4)}, 0.02),
+    ],
+)
+def test_the_first_step_starts_from_the_reference(run, tmp_path, changes, tolerance):
     """Before any update policy and reference are one: no drift, and ListMLE of three equal scores is ln 3! ."""
-    run(objective=ListMleConfig(), max_steps=1)
+    run(objective=ListMleConfig(), max_steps=1, **changes)
     (row,) = read_history(tmp_path / "trained")
-    assert row["loss"] == pytest.approx(1.791759, abs=1e-4)
-    assert row["margin"] == row["kl"] == row["chosen_logp_drift"] == pytest.approx(0, abs=1e-4)
+    assert row["loss"] == pytest.approx(1.791759, abs=tolerance)
+    assert (row["margin"], row["kl"], row["chosen_logp_drift"]) == pytest.approx((0, 0, 0), abs=tolerance)
+
+
+def _kill_at_four(_row, step):
+    if step == 4:
+        raise Killed
+
+
+def _fail(*_args):
+    raise AssertionError("this was done already")
 
 
 @pytest.mark.parametrize("objective", [ContrastiveConfig(), KtoConfig()])
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objective):
     run("whole", objective=objective)
-
-    def kill(_row, step):
-        if step == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        run("killed", log=kill, objective=objective)
+        run("killed", log=_kill_at_four, objective=objective)
     assert not (tmp_path / "killed").exists()
-
-    def uncalled(*_args):
-        raise AssertionError("the reference was scored again")
-
-    monkeypatch.setattr(reference, "reference_logps", uncalled)
+    monkeypatch.setattr(train, "reference_logps", _fail)
     seen = []
     run("killed", log=lambda _row, step: seen.append(step), objective=objective)
     assert seen == [3, 4, 5, 6]
     assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+
+
+def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, tmp_path):
+    """Without the values that were kept it is scored again, and not by what the checkpoint has made of the policy."""
+    run("whole")
+    with pytest.raises(Killed):
+        run("killed", log=_kill_at_four)
+    (kept,) = tmp_path.glob(".killed.partial/*/scratch/reference.safetensors")
+    kept.unlink()
+    run("killed")
+    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+
+
+def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path):
+    whole = run("whole")
+    with pytest.raises(Killed):
+        run("killed", log=_kill_at_four)
+    seen = []
+    changes = {"micro_batch_tokens": 50, "save_steps": 1, "gradient_checkpointing": True, "logprob_chunk_tokens": 7}
+    metrics = run("killed", log=lambda _row, step: seen.append(step), **changes)
+    assert seen == [3, 4, 5, 6]
+    assert metrics == pytest.approx(whole, rel=1e-3, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def other_policy(tiny_policy, tmp_path_factory):
+    """The same tokens, but surer of what it says."""
+    directory = tmp_path_factory.mktemp("other") / "policy"
+    model = load_policy(tiny_policy, PLAIN)
+    torch.nn.init.normal_(model.lm_head.weight, std=0.2, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(directory)
+    load_tokenizer(tiny_policy, PLAIN).save_pretrained(directory)
+    return directory
+
+
+def _own_logps(artifact):
+    return load_file(artifact / "reference.safetensors")["own"].tolist()
+
+
+def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_policy, other_policy, rows):
+    """One step of all ten lists: kl is the mean over lists of what their responses' log(reference / policy) are."""
+    run(max_steps=1, batch_size=10, reference=other_policy)
+    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), tokenizer.eos_token_id)
+    lists = [item.tokens for item in encoded]
+    policy, reference = (
+        reference_logps(attach_scorer(load_policy(path, PLAIN), 64), lists, padded(0), 1000, Ranks())
+        for path in (tiny_policy, other_policy)
+    )
+    assert _own_logps(tmp_path / "trained") == pytest.approx(reference, abs=1e-3)
+    (row,) = read_history(tmp_path / "trained")
+    drift = [q - p for q, p in zip(reference, policy, strict=True)]
+    assert row["kl"] == pytest.approx(sum(drift) / 30, abs=1e-3)
+    assert row["chosen_logp_drift"] == pytest.approx(-sum(drift[::3]) / 10, abs=1e-3)
+    assert abs(row["kl"]) > 0.1
+
+
+def test_reference_log_probabilities_of_another_artifact_are_taken(run, tmp_path, monkeypatch):
+    run("first", max_steps=2)
+    monkeypatch.setattr(train, "reference_logps", _fail)
+    run("second", max_steps=2, learning_rate=2e-3, reference_logps=tmp_path / "first")
+    assert _own_logps(tmp_path / "second") == _own_logps(tmp_path / "first")
+    first, second = (read_history(tmp_path / name) for name in ("first", "second"))
+    assert first[0]["loss"] == second[0]["loss"]
+    assert first[1]["loss"] != second[1]["loss"]
+    manifest = json.loads((tmp_path / "second" / "artifact.json").read_text())
+    assert manifest["inputs"].keys() == {"policy", "lists", "reference_logps"}
+
+
+def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, other_policy):
+    run("first", max_steps=1)
+    stale = {
+        "another reference": {"reference": other_policy},
+        "other lists": {"rows": rows[1:]},
+        "other needs": {"objective": KtoConfig()},
+        "another precision": {"model": ModelConfig(device="cpu", dtype="bfloat16")},
+    }
+    for name, changes in stale.items():
+        with pytest.raises(ArtifactError, match=r"first/reference.safetensors: .* are stale.*Leave it out"):
+            run(name, max_steps=1, reference_logps=tmp_path / "first", **changes)
+        assert not (tmp_path / name).exists()
+
+
+def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "reference_logps", _fail)
+    metrics = run(objective=SimPoConfig(), max_steps=2)
+    assert not (tmp_path / "trained" / "reference.safetensors").exists()
+    assert "final_margin" in metrics
+    for row in (*read_history(tmp_path / "trained"), metrics):
+        assert not any(name in key for name in ("kl", "chosen_logp_drift") for key in row)
+
+
+def test_adapters_are_merged_into_the_policy_that_is_published(run, tmp_path, tiny_policy):
+    run(lora=LoraConfig(r=4), max_steps=3, learning_rate=1e-2)
+    before, after = (load_policy(path, PLAIN).state_dict() for path in (tiny_policy, tmp_path / "trained"))
+    assert before.keys() == after.keys()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if "_proj" in name}
+    history = read_history(tmp_path / "trained")
+    assert history[-1]["margin"] > history[0]["margin"]
 
 
 def test_ktos_mismatched_responses_answer_another_prompt(run, rows, monkeypatch):
@@ -159,8 +277,16 @@ def test_sampled_token_ids_are_what_is_trained_on(run, rows):
     assert metrics["response_tokens"] == 10 * 9 != plain["response_tokens"]
 
 
-def test_the_manifest_tells_the_settings(run, tmp_path):
+def test_the_manifest_tells_the_settings_that_decide_the_result(run, tmp_path):
     run(max_steps=1)
     manifest = json.loads((tmp_path / "trained" / "artifact.json").read_text())
     assert manifest["config"]["objective"]["type"] == "listmle"
+    assert "micro_batch_tokens" not in manifest["config"]
     assert manifest["inputs"].keys() == {"policy", "lists"}
+
+
+def test_execution_settings_find_the_same_artifact_and_others_do_not(run):
+    metrics = run(max_steps=1)
+    assert run(max_steps=1, micro_batch_tokens=1, save_steps=1, gradient_checkpointing=True, log=_fail) == metrics
+    with pytest.raises(ArtifactError, match=r"exists already, made with config.learning_rate 0.001 instead of 0.002"):
+        run(max_steps=1, learning_rate=2e-3)

@@ -7,7 +7,6 @@ import shutil
 from itertools import count
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from training_lists import Killed

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_models import make_model
 
+from larpo_lib.artifacts import Work
+from larpo_lib.errors import ArtifactError
 from larpo_lib.policies.layout import packed, padded
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
-from larpo_lib.training.reference import cached_logps, reference_logps
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reference import REFERENCE, identity, kept_logps, reference_logps
 
 LISTS = [([3, 4], [[5, 6, 7]]), ([8], [[9], [21, 22]]), ([10, 11, 12, 13], [[14, 15]]), ([16], [[17, 18, 19, 20]])]
-SETTINGS = {"batch_size": 2, "bf16": False}
+LOGPS = {"own": [-1.5, -0.1, -123.456], "mismatched": []}
 
 
 @pytest.fixture(scope="module")
@@ -17,28 +22,123 @@ def model():
     return attach_scorer(make_model("llama"), 64)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-@pytest.mark.parametrize("layout", [padded(0), packed(0)])
-def test_responses_are_scored_in_their_own_order(model, layout, batch_size):
+@pytest.mark.parametrize("budget", [1, 12, 1000])
+@pytest.mark.parametrize("layout", [padded(0), packed(0)], ids=lambda layout: layout.name)
+def test_responses_are_scored_in_their_own_order(model, layout, budget):
     expected = [
         model(**padded_rows([prompt], [response], 0)).item() for prompt, responses in LISTS for response in responses
     ]
-    logps = reference_logps(model, LISTS, layout, batch_size=batch_size, bf16=False)
-    assert logps.dtype == np.float32
-    np.testing.assert_allclose(logps, expected, atol=1e-5)
+    assert reference_logps(model, LISTS, layout, budget, Ranks()) == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_a_crashed_run_has_scored_is_not_scored_again(model, tmp_path):
-    path = tmp_path / "reference.npy"
-    first = cached_logps(path, model, LISTS, padded(0), **SETTINGS)
-    assert [len(values) for values in first] == [1, 2, 1, 1]
-    model_gone = None
-    assert cached_logps(path, model_gone, LISTS, padded(0), **SETTINGS) == first
+class _Gathering(Exception):  # noqa: N818 - it hands on what a process has to say
+    pass
 
 
-def test_a_half_written_file_is_written_again(model, tmp_path):
+class _One(Ranks):
+    """One process of several, up to where it meets the others."""
+
+    def gather(self, value):
+        raise _Gathering(value)
+
+
+def test_processes_share_the_work(model):
+    """Three of them for four lists, none of which is scored twice."""
+    scored = []
+    for rank in range(3):
+        with pytest.raises(_Gathering) as told:
+            reference_logps(model, LISTS, padded(0), 12, _One(rank, 3))
+        scored.append(told.value.args[0])
+    assert sorted(i for part in scored for i in part) == [0, 1, 2, 3]
+    together = {i: values for part in scored for i, values in part.items()}
+    expected = reference_logps(model, LISTS, padded(0), 12, Ranks())
+    assert [value for i in range(4) for value in together[i]] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture
+def work(tmp_path):
+    for name in ("data", "scratch"):
+        (tmp_path / name).mkdir()
+    return Work(tmp_path / "data", tmp_path / "scratch", "0" * 64)
+
+
+def _score():
+    return LOGPS
+
+
+def _uncalled():
+    raise AssertionError("scored again")
+
+
+def _as_kept(logps):
+    """Precision is that of the model: float32."""
+    return {name: torch.tensor(values, dtype=torch.float32).tolist() for name, values in logps.items()}
+
+
+def test_what_was_scored_once_is_kept_in_scratch_and_in_the_artifact(work):
+    assert kept_logps(_score, "these", Ranks(), work, None) == LOGPS
+    for folder in (work.data, work.scratch):
+        assert {name: tensor.tolist() for name, tensor in load_file(folder / REFERENCE).items()} == _as_kept(LOGPS)
+        with safe_open(folder / REFERENCE, framework="pt") as file:
+            assert file.metadata() == {"belongs_to": "these"}
+
+
+def test_what_a_crashed_run_has_scored_is_not_scored_again_and_published_too(work):
+    kept_logps(_score, "these", Ranks(), work, None)
+    (work.data / REFERENCE).unlink()
+    assert kept_logps(_uncalled, "these", Ranks(), work, None) == _as_kept(LOGPS)
+    assert (work.data / REFERENCE).read_bytes() == (work.scratch / REFERENCE).read_bytes()
+
+
+def test_another_artifacts_are_taken(work, tmp_path):
+    kept_logps(_score, "these", Ranks(), work, None)
+    other = Work(tmp_path / "other", tmp_path / "scratch2", "1" * 64)
+    for folder in (other.data, other.scratch):
+        folder.mkdir()
+    assert kept_logps(_uncalled, "these", Ranks(), other, work.data) == _as_kept(LOGPS)
+    assert (other.data / REFERENCE).read_bytes() == (work.data / REFERENCE).read_bytes()
+
+
+def test_stale_ones_are_refused(work):
+    kept_logps(_score, "these", Ranks(), work, None)
+    with pytest.raises(ArtifactError, match=rf"data/{REFERENCE}: the reference log-probabilities are stale.*Leave it"):
+        kept_logps(_uncalled, "others", Ranks(), work, work.data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"), [("absent", "cannot be read"), ("torn", "cannot be read"), ("foreign", "are stale")]
+)
+def test_what_cannot_be_used_is_refused(work, spoil, message):
+    if spoil == "torn":
+        (work.data / REFERENCE).write_bytes(b"torn")
+    if spoil == "foreign":  # a file of the name that says not what it belongs to
+        save_file({"own": torch.zeros(3)}, work.data / REFERENCE)
+    with pytest.raises(ArtifactError, match=message):
+        kept_logps(_uncalled, "these", Ranks(), work, work.data)
+
+
+def test_a_half_written_file_is_written_again(work):
     """A crash while writing leaves the temporary file, never a torn one under the final name."""
-    (tmp_path / ".reference.npy").write_bytes(b"torn")
-    logps = cached_logps(tmp_path / "reference.npy", model, LISTS, padded(0), **SETTINGS)
-    np.testing.assert_array_equal(np.load(tmp_path / "reference.npy"), [value for values in logps for value in values])
-    assert [path.name for path in tmp_path.iterdir()] == ["reference.npy"]
+    (work.scratch / f".{REFERENCE}").write_bytes(b"torn")
+    kept_logps(_score, "these", Ranks(), work, None)
+    assert [path.name for path in work.scratch.iterdir()] == [REFERENCE]
+
+
+def test_processes_without_folders_get_what_the_leading_one_knows(monkeypatch):
+    monkeypatch.setattr(Ranks, "broadcast", lambda _self, _value: LOGPS)
+    assert kept_logps(_uncalled, "these", Ranks(1, 2), None, None) == LOGPS
+
+
+def test_log_probabilities_belong_to_policy_token_ids_and_precision():
+    own = {"own": LISTS}
+    first = identity("policy", own, torch.float32)
+    assert first == identity("policy", {"own": list(LISTS)}, torch.float32)
+    others = [
+        identity("another", own, torch.float32),
+        identity("policy", {"own": LISTS[:3]}, torch.float32),
+        identity("policy", {"own": [([3, 4], [[5, 6, 8]]), *LISTS[1:]]}, torch.float32),
+        identity("policy", {"own": [([3], [[4, 5, 6, 7]]), *LISTS[1:]]}, torch.float32),
+        identity("policy", {**own, "mismatched": LISTS}, torch.float32),
+        identity("policy", own, torch.bfloat16),
+    ]
+    assert len({first, *others}) == 7

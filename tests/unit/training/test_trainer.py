@@ -219,24 +219,20 @@ def test_the_learning_rate_warms_up_and_falls(tiny_policy, lists, tmp_path):
     assert rates[3:] == sorted(rates[3:], reverse=True)
 
 
-class _Recorder(training_lists.Collator):
-    """Remembers which prompts it was shown."""
-
-    shown: list[list[str]] = []
-
-    def __call__(self, lists):
-        self.shown.append([item.encoded.prompt_id for item in lists])
-        return super().__call__(lists)
-
-
 @pytest.mark.parametrize(("learning_rate", "what"), [(1e10, "loss"), (1e30, "gradient norm")])
 @pytest.mark.parametrize("max_steps", [2, 3])
 def test_training_that_breaks_down_is_stopped(
     tiny_policy, lists, tmp_path, monkeypatch, learning_rate, what, max_steps
 ):
     """Even in the last step: nothing comes after it that would notice."""
-    monkeypatch.setattr(_Recorder, "shown", [])
-    monkeypatch.setattr(training_lists, "Collator", _Recorder)
+    shown = []
+
+    class Recorder(training_lists.Collator):
+        def __call__(self, lists):
+            shown.append(sorted(item.encoded.prompt_id for item in lists))
+            return super().__call__(lists)
+
+    monkeypatch.setattr(training_lists, "Collator", Recorder)
     with pytest.raises(
         ModelError, match=rf"the {what} became nan at step 2 \(its prompts are in (.*)\)\. Lower the"
     ) as told:
@@ -253,7 +249,7 @@ def test_training_that_breaks_down_is_stopped(
     assert str(tmp_path / BROKEN_BATCH) in str(told.value)
     stated = json.loads((tmp_path / BROKEN_BATCH).read_text("utf-8"))
     assert (stated["step"], stated[what]) == (2, "nan")
-    assert sorted(stated["prompt_ids"]) == sorted(_Recorder.shown[1])
+    assert sorted(stated["prompt_ids"]) == shown[1]
     assert len(stated["prompt_ids"]) == SETTINGS["batch_size"]
 
 

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model
+from small_models import make_model
+from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
+from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.policies.layout import padded
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.training.collator import TrainingList
+from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reference import reference_logps
+from larpo_lib.training.trainable import add_adapters, load_trainable, merged, read_history, save_model
+
+LORA = LoraConfig(r=4, alpha=12)
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LISTS = random_lists(6)
+
+
+@pytest.fixture(scope="module")
+def adapted(tiny_policy, tmp_path_factory):
+    """A training with adapters, and where it was."""
+    scratch = tmp_path_factory.mktemp("adapted")
+    lists = with_reference(tiny_policy, LISTS)
+    return train(tiny_policy, lists, scratch, "listmle", lora=LORA, learning_rate=1e-2), scratch
+
+
+def _logps(model):
+    return reference_logps(model, [item.tokens for item in LISTS], padded(0), 1000, Ranks())
+
+
+def _with_random_adapters(model):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.normal_(0, 0.2)
+    return model
+
+
+@pytest.mark.parametrize("targets", [None, ("q_proj", "down_proj")])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_merged_weights_are_those_that_peft_makes(family, targets):
+    """Qwen2 has biases in its adapted layers."""
+    ours = make_model(family)
+    add_adapters(ours, LORA.model_copy(update={"targets": targets}))
+    _with_random_adapters(ours)
+    names = list(targets or LINEAR)
+    peft = get_peft_model(make_model(family), PeftConfig(r=4, lora_alpha=12, target_modules=names, lora_dropout=0.0))
+    missing, unexpected = peft.base_model.model.load_state_dict(ours.state_dict(), strict=True)
+    assert not missing
+    assert not unexpected
+    expected = peft.merge_and_unload().state_dict()
+    found = merged(ours.state_dict(), 12 / 4)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0.0)
+    plain = make_model(family).state_dict()
+    changed = {name.split(".")[-2] for name, value in found.items() if not torch.equal(value, plain[name])}
+    assert changed == set(names)
+
+
+def test_low_precision_weights_are_rounded_once():
+    """Merging in bfloat16 itself would round B A, too."""
+    model = _with_random_adapters(_adapted("llama", torch.bfloat16))
+    weights = model.state_dict()
+    layer = "model.layers.0.mlp.up_proj"
+    up, down = (weights[f"{layer}.lora_{part}.default.weight"].double() for part in "BA")
+    exact = (weights[f"{layer}.base_layer.weight"].double() + 3 * (up @ down)).to(torch.bfloat16)
+    found = merged(weights, 3)[f"{layer}.weight"]
+    assert found.dtype is torch.bfloat16
+    assert (found == exact).float().mean() > 0.99
+
+
+def _adapted(family, dtype):
+    model = make_model(family).to(dtype)
+    add_adapters(model, LORA)
+    return model
+
+
+def test_adapters_are_float32_and_start_where_the_model_is():
+    model = _adapted("llama", torch.bfloat16)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".")[-4] for name in trained} == set(LINEAR)
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    assert all(not p.any() for name, p in trained.items() if ".lora_B." in name)
+    assert all(p.any() for name, p in trained.items() if ".lora_A." in name)
+
+
+def test_only_adapters_are_trained(tiny_policy, adapted):
+    fitted, _ = adapted
+    before = load_policy(tiny_policy, PLAIN).state_dict()
+    after = fitted.model.state_dict()
+    frozen = {name.replace(".base_layer.", "."): value for name, value in after.items() if ".lora_" not in name}
+    assert frozen.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in frozen.items())
+    trained = {name for name, parameter in fitted.model.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name in after if ".lora_" in name}
+    assert all(value.any() for name, value in after.items() if ".lora_B." in name)
+    held = sum(parameter.numel() for group in fitted.trainer.optimizer.param_groups for parameter in group["params"])
+    assert held == sum(after[name].numel() for name in trained)
+
+
+def test_training_with_adapters_starts_from_the_reference(tiny_policy, tmp_path):
+    """The reference is the plain policy; adapters that did not start at 0 would have drifted from it."""
+    model = attach_scorer(load_policy(tiny_policy, PLAIN), 64)
+    values = iter(_logps(model))
+    exact = [TrainingList(item, [next(values) for _ in item.responses]) for item in LISTS]
+    settings = {"lora": LORA, "learning_rate": 0.1, "warmup_ratio": 0.0, "batch_size": 6}
+    history = train(tiny_policy, exact, tmp_path, "listmle", **settings).history
+    for name in ("kl", "chosen_logp_drift", "margin"):
+        assert history[0][name] == pytest.approx(0.0, abs=1e-5)
+        assert abs(history[1][name]) > 1e-3
+    assert history[1]["loss"] < history[0]["loss"]
+
+
+def test_a_published_policy_is_plain_and_says_what_the_adapted_one_says(tiny_policy, adapted):
+    fitted, scratch = adapted
+    saved = publish(fitted, tiny_policy, scratch, lora=LORA)
+    names = {path.name for path in saved.iterdir()}
+    assert "model.safetensors" in names
+    assert not any("adapter" in name for name in names)
+    plain, found = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert plain.state_dict().keys() == load_policy(tiny_policy, PLAIN).state_dict().keys()
+    says = _logps(attach_scorer(load_policy(saved, PLAIN), 64))
+    assert says == pytest.approx(_logps(fitted.model.eval()), abs=1e-4)
+    said = _logps(attach_scorer(load_policy(tiny_policy, PLAIN), 64))
+    assert max(abs(one - other) for one, other in zip(says, said, strict=True)) > 0.1
+
+
+def test_a_killed_training_of_adapters_goes_on_and_ends_the_same(tiny_policy, tmp_path, adapted):
+    lists = with_reference(tiny_policy, LISTS)
+    settings = {"lora": LORA, "learning_rate": 1e-2, "save_steps": 1}
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path, "listmle", kill_at(3), **settings)
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert (
+        sum(path.stat().st_size for path in checkpoint.iterdir()) < (tiny_policy / "model.safetensors").stat().st_size
+    )
+    resumed = train(tiny_policy, lists, tmp_path, "listmle", **settings)
+    assert resumed.history == adapted[0].history
+    expected = adapted[0].model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())
+
+
+def test_gradient_checkpointing_reaches_adapters(tiny_policy, tmp_path, adapted):
+    """The layers' inputs need no gradient where the embeddings are frozen; reentrant checkpoints would stop there."""
+    lists = with_reference(tiny_policy, LISTS)
+    again = train(tiny_policy, lists, tmp_path, "listmle", lora=LORA, learning_rate=1e-2, gradient_checkpointing=True)
+    for one, other in zip(again.history, adapted[0].history, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (("nope",), "the model has no module nope"),
+        (("q_proj", "nope"), "the model has no module nope"),
+        (("proj",), "the model has no module proj"),
+        (("norm",), "lora.targets: Target module LlamaRMSNorm"),
+        (("embed_tokens",), "model.embed_tokens of a llama model is a Embedding, not a Linear layer"),
+    ],
+)
+def test_targets_that_cannot_be_adapted_are_refused(targets, message):
+    with pytest.raises(ConfigError, match=message) as told:
+        add_adapters(make_model("llama"), LoraConfig(targets=targets))
+    assert "leave lora.targets out" in str(told.value)
+
+
+def test_layers_that_are_not_linear_are_refused_before_training():
+    """GPT-2's hold their weights the other way round."""
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64, "vocab_size": 61}
+    with pytest.raises(ConfigError, match="is a Conv1D, not a Linear layer"):
+        add_adapters(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2)), LORA)
+
+
+def test_an_output_layer_that_is_tied_cannot_be_adapted():
+    """The published model would have only one of the two weights that training has made of one."""
+    tied = make_model("llama", tie_word_embeddings=True)
+    with pytest.raises(ConfigError, match="lm_head shares its weights with the embeddings"):
+        add_adapters(tied, LoraConfig(targets=("lm_head",)))
+    add_adapters(make_model("llama"), LoraConfig(targets=("lm_head",)))
+
+
+def test_peft_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"peft is not installed\. pip install 'larpo\[lora\]'"):
+        add_adapters(make_model("llama"), LORA)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lora", "expected"),
+    [
+        ("float32", None, torch.float32),
+        ("bfloat16", None, torch.float32),  # with all weights trained, bfloat16 is for the passes only
+        ("bfloat16", LORA, torch.bfloat16),
+        ("float32", LORA, torch.float32),
+    ],
+)
+def test_weights_that_are_trained_are_float32(tiny_policy, dtype, lora, expected):
+    config = TrainConfig(model=ModelConfig(device="cpu", dtype=dtype), lora=lora)
+    model = load_trainable(AutoModelForCausalLM, tiny_policy, config)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert model.get_input_embeddings().weight.dtype is expected
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tiny_policy, tmp_path):
+    model = load_policy(tiny_policy, PLAIN)
+    weights = {**model.state_dict()}
+    weights["model.norm.weight"] = weights["model.norm.weight"].clone()
+    weights["model.norm.weight"][3] = float("inf")
+    with pytest.raises(ModelError, match=r"weights of model.norm.weight infinite or NaN"):
+        save_model(model, weights, load_tokenizer(tiny_policy, PLAIN), [], tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_model_is_saved_with_the_weights_that_are_given_and_its_history(tiny_policy, tmp_path):
+    model = load_policy(tiny_policy, PLAIN)
+    weights = {name: value + 1 for name, value in model.state_dict().items()}
+    history = [{"step": 1, "loss": 0.1 + 0.2}, {"loss": 1e-9, "step": 2}]
+    save_model(model, weights, load_tokenizer(tiny_policy, PLAIN), history, tmp_path / "saved")
+    assert read_history(tmp_path / "saved") == history
+    for name, value in load_policy(tmp_path / "saved", PLAIN).state_dict().items():
+        assert torch.equal(value, weights[name])
