@@ -1,1 +1,1 @@
-"""Speed and memory of training against TRL on the same model, data and precision; `docs/benchmarks.md` has the results."""
+"""Speed and memory of training against TRL on the same model, data and precision: see `docs/benchmarks.md`."""

@@ -14,7 +14,7 @@ from benchmarks.workloads import PAD_ID, TokenList
 from larpo_lib.config import TrainConfig
 from larpo_lib.objectives import bind
 from larpo_lib.policies import layout as layouts
-from larpo_lib.policies.logprobs import token_logps
+from larpo_lib.policies.logprobs import LogitTransform, default_chunk_tokens, token_logps
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
@@ -125,7 +125,5 @@ def loss_peak(tokens: int, hidden: int, vocabulary: int, device: torch.device) -
     before = 0
     for _ in range(2):  # the first time makes the gradients that the second time adds to
         before = reset_peak(device)
-        token_logps(
-            states, output_layer, targets, lambda logits: logits, TrainConfig().logprob_chunk_tokens
-        ).sum().backward()
+        token_logps(states, output_layer, targets, LogitTransform(), default_chunk_tokens(vocabulary)).sum().backward()
     return peak_memory(device) - before

@@ -13,9 +13,9 @@ PAD_ID, END_ID = 0, 1
 FIRST_WORD_ID = 2
 """Ids from here on are words; every response ends with END_ID, as a sampled one does."""
 
-# Natural logarithms of lengths in characters. Prompts: 5,000 prompts of UltraFeedback, mean 164 tokens at 4 characters a
-# token. Responses: 805 instructions x 9 models of AlpacaEval, mean 367 tokens; between prompts, and within one prompt once
-# each model's own mean is taken out, which is what the samples of a single policy differ by.
+# Natural logarithms of lengths in characters. Prompts: 5,000 prompts of UltraFeedback, mean 164 tokens at 4 characters
+# a token. Responses: 805 instructions x 9 models of AlpacaEval, mean 367 tokens; between prompts, and within one prompt
+# once each model's own mean is taken out, which is what the samples of a single policy differ by.
 PROMPT_SIGMA = 1.27
 RESPONSE_SIGMA_BETWEEN = 0.92
 RESPONSE_SIGMA_WITHIN = 0.53

@@ -70,7 +70,7 @@ class TrainingConfig(Section):
     """Tokens, padding included, per forward pass; a list that is longer has a pass of its own."""
     gradient_checkpointing: bool = False
     logprob_chunk_tokens: PositiveInt | None = None
-    """Tokens whose logits exist at one time; null: as many as take 256 MiB."""
+    """Tokens whose logits exist at one time; null: as many as take 128 MiB."""
     max_prompt_tokens: PositiveInt = 1024
     max_tokens: PositiveInt = 2048
     """Longest prompt plus response; longer ones are dropped and counted."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-_LOGITS_BYTES = 256 * 2**20
+_LOGITS_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def logit_transform(model: PreTrainedModel) -> LogitTransform:
 
 
 def default_chunk_tokens(vocabulary: int) -> int:
-    """As many tokens as have 256 MiB of float32 logits."""
+    """As many tokens as have 128 MiB of float32 logits."""
     return max(1, _LOGITS_BYTES // (4 * vocabulary))
 
 

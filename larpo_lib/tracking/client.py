@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import LarpoError, TrackingError
 
 _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
+_SQLITE = "sqlite:///"
 _SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -36,6 +38,8 @@ class Client:
             os.environ.setdefault(name, value)
         self.uri = uri
         with told(uri):
+            if uri.startswith(_SQLITE):
+                _make_database(Path(uri.removeprefix(_SQLITE)))
             _probe(uri)
             from mlflow import MlflowClient
 
@@ -87,6 +91,22 @@ def _probe(uri: str) -> None:
             f"MLflow cannot keep runs at '{redact(uri)}'",
             remedy=f"Set {_SETTINGS} to http(s)://..., sqlite:///... or postgresql://..., or leave both out",
         )
+
+
+def _make_database(path: Path) -> None:
+    """Make an empty database whole or not at all: MLflow does it in many steps, and cannot go on from half of them."""
+    if path.exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
+    _initialize_tables(engine)
+    engine.dispose()
+    with suppress(FileExistsError):
+        path.hardlink_to(partial)  # unlike a rename this spares what another process has made meanwhile
+    partial.unlink()
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -85,12 +85,6 @@ SETTINGS = [
         "setting 'train.launch' ... offload needs launcher = deepspeed",
     ),
     case(
-        "adapters of a module that is not there",
-        None,
-        [*TRAIN, *sets('train.lora={ targets = ["query"] }')],
-        "lora.targets: the model has no module query ... leave lora.targets out",
-    ),
-    case(
         "no room for a response",
         None,
         [*SFT, *sets("sft.max_tokens=64")],

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from larpo_lib.config import Section
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
 
 BUCKET = "larpo-bucket"

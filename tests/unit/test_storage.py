@@ -11,10 +11,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from larpo_lib.config import Section
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError, StorageError
 
 BUCKET = "larpo-bucket"

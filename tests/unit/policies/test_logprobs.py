@@ -92,9 +92,9 @@ def test_no_more_logits_exist_at_a_time_than_a_chunk_has(monkeypatch):
     assert widths == [10]  # one chunk's softmax is kept
 
 
-def test_the_default_chunk_has_256_mib_of_logits():
-    assert default_chunk_tokens(2**15) == 2048
-    assert default_chunk_tokens(2**18) == 256
+def test_the_default_chunk_has_128_mib_of_logits():
+    assert default_chunk_tokens(2**15) == 1024
+    assert default_chunk_tokens(2**18) == 128
     assert default_chunk_tokens(2**40) == 1
 
 
