@@ -10,16 +10,18 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from benchmarks.measure import Clock, Run, TrainingClock, peak_memory, reset_peak
 from benchmarks.models import Size
-from benchmarks.workloads import PAD_ID, TokenList
+from benchmarks.workloads import PAD_ID, TokenList, unique_tokens
 from larpo_lib.config import TrainConfig
 from larpo_lib.objectives import bind
 from larpo_lib.policies import layout as layouts
+from larpo_lib.policies.load import training_attention
 from larpo_lib.policies.logprobs import LogitTransform, default_chunk_tokens, token_logps
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.fit import Session, fit
+from larpo_lib.training.performance import flops_per_token, mean_context, peak_flops, step_performance
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainer import ListwiseTrainer
@@ -65,6 +67,7 @@ def train(
         for i, item in enumerate(lists)
     ]
     tokens = [item.tokens for item in encoded]
+    policy.set_attn_implementation(training_attention(config.model, policy.config.model_type))
     attach_scorer(policy, config.logprob_chunk_tokens)
     lay_out = layouts.choose(policy, tokens, PAD_ID) if layout == "chosen" else getattr(layouts, layout)(PAD_ID)
     session = Session(config, training_arguments(config), Ranks(), None, lambda _row, _step: None)
@@ -114,6 +117,22 @@ def _config(
             "gradient_checkpointing": on_gpu and size.gradient_checkpointing,
         }
     )
+
+
+def utilisation(policy: PreTrainedModel, lists: Sequence[TokenList], seconds: float, device: str) -> float | None:
+    """MFU in bfloat16 of an epoch over `lists`; None on a CPU, and on a GPU whose peak is not known.
+
+    Every prompt counts once, whichever way a side goes about it. `policy` tells shapes only, and may be on `meta`.
+    """
+    tokens = [(item.prompt, item.responses) for item in lists]
+    figures = step_performance(
+        unique_tokens(lists),
+        sum(len(response) for item in lists for response in item.responses),
+        seconds,
+        flops_per_token(policy, mean_context(tokens)),
+        peak_flops(torch.device(device), torch.bfloat16),
+    )
+    return figures.get("mfu")
 
 
 def loss_peak(tokens: int, hidden: int, vocabulary: int, device: torch.device) -> int:

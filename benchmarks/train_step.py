@@ -24,8 +24,6 @@ BARS = {
 }
 NO_STEP = 1e-9
 """A learning rate that leaves the weights as they are, so that every loss of the epoch is that of the first step."""
-
-
 STEPS = 4
 """Optimiser steps an epoch."""
 
@@ -92,6 +90,11 @@ class Bench:
             check_agreement(own, theirs, tolerance)
         return medians(runs)
 
+    def mfu(self, lists: list[TokenList], seconds: Medians) -> dict[str, float | None]:
+        """Of each side, by the same count: what the lists take where every prompt is worked on once."""
+        shape = random_policy(self.size, 0, "meta")
+        return {side: ours.utilisation(shape, lists, clocks["train"], self.device) for side, clocks in seconds.items()}
+
     def sharing(self, lists: list[TokenList]) -> Medians:
         """The same lists with their prompts shared and not."""
         return medians(
@@ -114,7 +117,7 @@ def main() -> None:
         "--pairs", type=int, default=32, help="of the first comparison; there are a quarter as many lists"
     )
     parser.add_argument("--mean-response", type=int, help="tokens; 96 on a CPU, 370 on a GPU")
-    parser.add_argument("--pass-tokens", type=int, help="tokens a forward pass of ours; 1 on a CPU, 16384 on a GPU")
+    parser.add_argument("--pass-tokens", type=int, help="tokens a forward pass of ours; 512 on a CPU, 16384 on a GPU")
     parser.add_argument("--pass-pairs", type=int, help="pairs a forward pass of TRL's; 1 on a CPU, 4 on a GPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
@@ -125,7 +128,7 @@ def main() -> None:
         device=given.device,
         rounds=given.rounds,
         mean_response=given.mean_response or (96 if on_cpu else 370),
-        pass_tokens=given.pass_tokens or (1 if on_cpu else 16_384),
+        pass_tokens=given.pass_tokens or (512 if on_cpu else 16_384),
         pass_pairs=given.pass_pairs or (1 if on_cpu else 4),
     )
     half = bench.mean_response * 2 // 3
@@ -151,6 +154,7 @@ def main() -> None:
             name: {"sequences": sequence_tokens(lists), "unique": unique_tokens(lists)}
             for name, lists in workloads.items()
         },
+        mfu={name: bench.mfu(lists, seconds[name]) for name, lists in workloads.items()},
         rounds=bench.rounds,
     )
 

@@ -74,9 +74,10 @@ def _loaded(path, config=CONFIG):
     return load_trainable_reward_model(path, config, load_tokenizer(path, config.model))
 
 
-def _make_classifier(family):
+def _make_classifier(family, **changes):
     config = FAMILIES[family]()
-    config.num_labels = 1
+    for name, value in {"num_labels": 1, **changes}.items():
+        setattr(config, name, value)
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(
         config, attn_implementation=attention(ModelConfig(), config.model_type)
@@ -119,6 +120,16 @@ def test_the_last_tokens_state_is_what_is_scored(tiny_policy):
         }
     assert len({round(score, 3) for score in by_place}) == 5
     assert found == pytest.approx(dict.fromkeys(LAYOUTS, by_place[-1]), abs=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nothing_is_dropped_out_in_training(layout):
+    """A resumed training could not go on with the random numbers of the one that was stopped."""
+    model, lists = _make_classifier("phi3", attention_dropout=0.5, resid_pdrop=0.5), _lists(2)
+    expected = torch.cat(_scores(model.eval(), lists))
+    assert not torch.allclose(torch.cat(_scores(model.train(), lists)), expected, atol=1e-3)
+    rows = with_last_tokens(LAYOUTS[layout](PAD))([item.tokens for item in lists])
+    torch.testing.assert_close(attach_scores(model).train()(**rows), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_rows_hold_all_of_a_conversation_and_nothing_behind_it():
