@@ -39,12 +39,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "verifier": (),
     "classifier": ("torch", "transformers"),
     "one process": ("torch", "transformers", "accelerate"),
-    "torchrun with DeepSpeed": ("torch", "deepspeed", "ninja"),
+    "torchrun": ("torch", "transformers", "accelerate"),
+    "deepspeed": ("torch", "transformers", "accelerate", "deepspeed"),
     "Kubeflow Pipelines": ("kfp", "kfp-kubernetes"),
 }
 """Packages that a sampler, reranker or launcher cannot do without."""
 
-_LAUNCHERS = ("one process", "torchrun with DeepSpeed", "Kubeflow Pipelines")
+_LAUNCHERS = ("one process", "torchrun", "deepspeed", "Kubeflow Pipelines")
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _packages() -> list[Finding]:
         _package("accelerate", "training", needed=True),
         _package("vllm", "fast sampling"),
         _package("deepspeed", "training on several GPUs"),
-        _package("ninja", "builds DeepSpeed's operators"),
+        _package("peft", "low-rank adapters"),
         _package("peft", "LoRA"),
         _package("kfp", "compiling and submitting pipelines"),
         _package("kfp-kubernetes", "secrets, volumes and node selection in pipelines"),

@@ -7,7 +7,7 @@ import os
 
 def launched() -> bool:
     """Whether a launcher started this process, as one of those that train together."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()  # without the second, a machine's, not a process's
 
 
 def follows() -> bool:

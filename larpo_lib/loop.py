@@ -16,6 +16,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, make_directory, write_json
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
+from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.preflight import check_config, check_references
 from larpo_lib.registry import Registry
 from larpo_lib.steps import build_lists, evaluate, prepare, promote, report, rerank, sample, sft, train
@@ -79,7 +80,8 @@ def _iterate(config: LarpoConfig, s: int, here: Path, prompts: Path, trail: _Tra
     trail.ranked.append(ranked)
     record("build_lists", build_lists.run, config.lists, s, prompts=prompts, ranked=trail.ranked, lists=lists)
     trail.lists.append(lists)
-    reference = trail.policies[0] if config.loop.reference == "initial" else None
+    fixed = config.loop.reference == "initial" and OBJECTIVES[config.train.objective.type].needs_reference
+    reference = trail.policies[0] if fixed else None
     record.training(
         "train", train.run, config.train, s, policy=policy, lists=lists, trained=trained, reference=reference
     )
@@ -213,7 +215,9 @@ class _Recorder:
     def training(self, name: str, step: Step, config: Section, s: int | None, /, **paths: Any) -> Metrics:
         """Run a step that trains; its curves show while it goes on."""
         with self._tracker.step(name, s) as run:
-            metrics = step(config, **paths, log=_LiveCurve(run))
+            live = _LiveCurve(run)
+            metrics = step(config, **paths, log=live)
+            live.flush()  # speed and memory are in no history
             run.log_curve(read_history(paths["trained"]))
             run.log_metrics(metrics)
         return metrics
@@ -230,5 +234,9 @@ class _LiveCurve:
     def __call__(self, row: Mapping[str, float], step: int) -> None:
         self._rows.append({**row, "step": step})
         if time.monotonic() - self._last >= _LIVE_EVERY_S:
-            self._run.log_curve(self._rows)
-            self._rows, self._last = [], time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Log what has come since the last time."""
+        self._run.log_curve(self._rows)
+        self._rows, self._last = [], time.monotonic()

@@ -16,10 +16,12 @@ from larpo_lib.config import (
     VerifierJudgeConfig,
 )
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
 from larpo_lib.rerankers.classifier import check_reward_model
 from larpo_lib.tables import read_table
+from larpo_lib.training.trainable import check_trainable
 
 
 def check_config(config: LarpoConfig) -> None:
@@ -44,6 +46,13 @@ def check_config(config: LarpoConfig) -> None:
     models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
     for model in dict.fromkeys(models):
         _check_model(Path(config.policy), model)
+    for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
+        check_trainable(Path(config.policy), trained)
+    if follows():
+        raise ConfigError(
+            "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
+            remedy="Train on several machines by `larpo train`, or unset them",
+        )
     for reranker in (config.rerank.reranker, config.evaluate.reranker):
         _check_reranker(reranker)
 

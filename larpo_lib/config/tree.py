@@ -86,13 +86,23 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     """Fill in what sections take over from above them, where they do not say otherwise."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     sources = [name for name in _SOURCES if tree.get(name) is not None]  # without a source there is no such section
-    for key, sections in (("seed", (*sources, *_SEEDED)), ("launch", _TRAINED), ("model", _TRAINED)):
+    for key, sections in (("seed", (*sources, *_SEEDED)), ("model", _TRAINED)):
         if key in tree:
             for name in sections:
                 _default(tree, name, key, tree[key])
     if "model" in tree:
         _default(tree, "sample", "sampler", {"type": "hf"})
-        _default_in(tree, "sample", "sampler", "model", tree["model"])
+        _default_in(tree, "sample", "sampler", {"model": tree["model"]})
+    if isinstance(tree.get("launch"), dict):
+        for name in _TRAINED:  # key by key: --nproc alone leaves the ZeRO stage as it is
+            _default(tree, name, "launch", {})
+            _default_in(tree, name, "launch", tree["launch"])
+    _evaluate_alike(tree)
+    return tree
+
+
+def _evaluate_alike(tree: dict[str, Any]) -> None:
+    """Evaluation samples and scores as the loop does."""
     sample = tree.get("sample")
     if isinstance(sample, dict):
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
@@ -101,7 +111,6 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     rerank = tree.get("rerank")
     if isinstance(rerank, dict) and "reranker" in rerank:
         _default(tree, "evaluate", "reranker", rerank["reranker"])
-    return tree
 
 
 def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
@@ -112,7 +121,7 @@ def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
         part.setdefault(key, value)
 
 
-def _default_in(tree: dict[str, Any], section: str, part: str, key: str, value: Any) -> None:
+def _default_in(tree: dict[str, Any], section: str, part: str, values: dict[str, Any]) -> None:
     holder = tree[section]
     if isinstance(holder, dict) and isinstance(holder.get(part), dict):
-        holder[part] = {key: value, **holder[part]}
+        holder[part] = {**values, **holder[part]}

@@ -77,7 +77,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     Raises:
         ModelError: the model computes its logits in a way that is not known here.
     """
-    _disable_dropout(model)
+    disable_dropout(model)
     vocabulary = model.config.get_text_config().vocab_size
     rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
     expected = _logps_by_own_forward(model, rows)
@@ -121,7 +121,8 @@ def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
     output_layer.forward = MethodType(forward, output_layer)  # type: ignore[method-assign]
 
 
-def _disable_dropout(model: PreTrainedModel) -> None:
+def disable_dropout(model: PreTrainedModel) -> None:
+    """Make the forward pass the same in training as elsewhere."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

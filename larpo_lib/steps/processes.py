@@ -19,10 +19,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
+from larpo_lib.artifacts import Metrics, Work, produce, read_manifest, read_metrics
 from larpo_lib.config import SECTIONS, TrainingConfig
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.launcher import launched
+from larpo_lib.policies.load import model_device
+from larpo_lib.training.checkpoints import clear
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, join
 
@@ -67,6 +69,8 @@ def produce_together(
         metrics = produce(step, config, inputs, output, lead)
         if not made:  # it was there already: let the others go
             ranks.broadcast(False)
+        if config.checkpoints is not None:  # a stop before this leaves them to the next call
+            clear(config.checkpoints, read_manifest(output)["fingerprint"])
         return metrics
 
 
@@ -76,10 +80,12 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
 
+    _check_devices(config)
     with tempfile.TemporaryDirectory(prefix="larpo-") as folder, _own_environment():
         call = Path(folder) / "call.json"
         paths = {**inputs, "trained": output}
         stated = {
+            "parent": os.getpid(),
             "step": step,
             "config": config.model_dump(mode="json"),
             "paths": {name: str(path.absolute()) for name, path in paths.items()},
@@ -97,9 +103,19 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
     return read_metrics(output) if output.exists() else {}
 
 
+def _check_devices(config: TrainingConfig) -> None:
+    import torch
+
+    if model_device(config.model).type == "cuda" and config.launch.nproc > torch.cuda.device_count():
+        raise ConfigError(
+            f"nproc is {config.launch.nproc}, but this machine has {torch.cuda.device_count()} CUDA devices",
+            remedy="Lower nproc, or set model.device to cpu",
+        )
+
+
 def _told(folder: Path, failure: Any) -> LarpoError:
-    """What the first process that failed said of it."""
-    for path in sorted(folder.glob("error-*.txt"), key=lambda path: path.stat().st_mtime_ns):
+    """What a process that failed said of it, the leading one before the others."""
+    for path in sorted(folder.glob("error-*.txt")):
         return LarpoError(path.read_text("utf-8"))
     rank, first = failure.get_first_failure()
     return LarpoError(
@@ -110,8 +126,8 @@ def _told(folder: Path, failure: Any) -> LarpoError:
 
 def main(call: Path) -> int:
     """One of the processes."""
-    _die_with_parent()
     stated = json.loads(call.read_text("utf-8"))
+    _die_with(stated["parent"])
     step = importlib.import_module(f"larpo_lib.steps.{stated['step']}")
     config = SECTIONS[stated["step"]].model_validate(stated["config"])
     paths = {name: Path(path) for name, path in stated["paths"].items()}
@@ -129,7 +145,7 @@ def main(call: Path) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Have the kernel end this process with the one that started it, however that one dies."""
     if sys.platform != "linux":
         return
@@ -138,6 +154,8 @@ def _die_with_parent() -> None:
 
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it was dead before the kernel was told
+        os._exit(1)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
-from larpo_lib.training.collator import Collator, TrainingList
+from larpo_lib.training.collator import Collator
 from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reward_model import (
@@ -26,6 +26,7 @@ from larpo_lib.training.reward_model import (
     is_reward_model,
     load_trainable_reward_model,
 )
+from larpo_lib.training.trainable import check_trainable
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
         trained: artifact to publish: a Hugging Face sequence classifier with its tokenizer, `history.jsonl` beside it.
         log: called with each optimiser step's metrics.
     """
+    check_trainable(policy, config)
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _train(config, policy, lists, ranks, work, log)
@@ -72,7 +74,6 @@ def _train(
         {"loss": LOSSES[config.loss]},
         encoded,
         Collator(choose_layout(model, encoded, pad_id), pad_id),
-        lambda: [TrainingList(item, [0.0] * len(item.responses)) for item in encoded],
     )
     save_trained(fitted, session, tokenizer)
     return summarize(encoded, counts, fitted.history)

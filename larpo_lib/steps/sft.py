@@ -17,11 +17,11 @@ from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
-from larpo_lib.training.collator import Collator, TrainingList
+from larpo_lib.training.collator import Collator
 from larpo_lib.training.encode import encode_demonstrations
 from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.trainable import load_trainable, whole
+from larpo_lib.training.trainable import check_trainable, load_trainable, whole
 from larpo_lib.training.trainer import SftTrainer
 
 
@@ -42,6 +42,7 @@ def run(
         trained: artifact to publish.
         log: called with each optimiser step's metrics.
     """
+    check_trainable(policy, config)
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _sft(config, policy, demonstrations, ranks, work, log)
@@ -72,7 +73,6 @@ def _sft(
         {},
         encoded,
         Collator(padded(pad_id), pad_id),
-        lambda: [TrainingList(item, [0.0]) for item in encoded],
     )
     save_trained(fitted, session, tokenizer)
     return summarize(encoded, counts, fitted.history)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
-from larpo_lib.errors import LarpoError
-from larpo_lib.objectives import OBJECTIVES, Objective, bind
+from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.objectives import OBJECTIVES, bind
 from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
 from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, stop_token_ids
@@ -24,7 +24,7 @@ from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
 from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, reference_logps
-from larpo_lib.training.trainable import load_trainable, whole
+from larpo_lib.training.trainable import check_trainable, load_trainable, whole
 from larpo_lib.training.trainer import ListwiseTrainer
 
 
@@ -51,6 +51,12 @@ def run(
     """
     named = {"policy": policy, "lists": lists, "reference": reference, "reference_logps": reference_logps}
     inputs = {name: path for name, path in named.items() if path is not None}
+    check_trainable(policy, config)
+    if len(inputs) > 2 and not OBJECTIVES[config.objective.type].needs_reference:
+        raise ConfigError(
+            f"the objective {config.objective.type} reads no reference, but one is given",
+            remedy="Leave reference and reference_logps out, or choose another objective",
+        )
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _train(config, inputs, ranks, work, log)
@@ -67,10 +73,10 @@ def _train(
     encoded, counts = encode_lists(read_table(lists, "lists"), tokenizer, config, end_of_turn)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
-    session = Session(config, training_arguments(config), ranks, work, log)
     objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
-    reference = _Reference(session, inputs, encoded, objective, pad_id)
-    known = reference.by_another_policy() if "reference" in inputs else None
+    reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
+    known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
+    session = Session(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shares models out
     model = load_trainable(AutoModelForCausalLM, policy, config)
     with whole(model):
         attach_scorer(model, config.logprob_chunk_tokens)
@@ -97,29 +103,42 @@ class _Reference:
 
     def __init__(
         self,
-        session: Session,
+        config: TrainConfig,
         inputs: Mapping[str, Path],
         encoded: Sequence[EncodedList],
-        objective: Objective,
+        ranks: Ranks,
+        work: Work | None,
         pad_id: int,
     ) -> None:
-        self._session = session
+        self._config = config
         self._inputs = inputs
         self._encoded = encoded
-        self._objective = objective
+        self._ranks = ranks
+        self._work = work
         self._pad_id = pad_id
-        self._others = [encoded[i - 1].responses[0] for i in range(len(encoded))] if objective.needs_kl else []
+        self._objective = OBJECTIVES[config.objective.type]
+        needs_kl = self._objective.needs_kl
+        self._others = [encoded[i - 1].responses[0] for i in range(len(encoded))] if needs_kl else []
 
     def by_the_policy_itself(self, model: PreTrainedModel, layout: Layout) -> list[TrainingList]:
         """Scored by the model that will be trained, before it is."""
         return self._scored(lambda: model, lambda _model: layout)
 
-    def by_another_policy(self) -> list[TrainingList]:
-        """Scored by a policy that is gone from memory before the one to train is loaded."""
-        config = self._session.config
+    def by_another_policy(self, tokenizer: PreTrainedTokenizerBase) -> list[TrainingList]:
+        """Scored by a policy that is gone from memory before the one to train is loaded.
+
+        Raises:
+            ModelError: it reads other tokens than the policy does.
+        """
+        config = self._config
+        path = self._inputs["reference"]
+        if load_tokenizer(path, config.model).get_vocab() != tokenizer.get_vocab():
+            raise ModelError(
+                f"{path}: the reference's vocabulary is not the policy's", remedy="Give one of the same family"
+            )
 
         def load() -> PreTrainedModel:
-            return attach_scorer(load_policy(self._inputs["reference"], config.model), config.logprob_chunk_tokens)
+            return attach_scorer(load_policy(path, config.model), config.logprob_chunk_tokens)
 
         def layout(model: PreTrainedModel) -> Layout:
             return choose(model, [item.tokens for item in self._encoded], self._pad_id)
@@ -131,7 +150,7 @@ class _Reference:
     ) -> list[TrainingList]:
         if not self._objective.needs_reference:
             return [TrainingList(item) for item in self._encoded]
-        session, inputs = self._session, self._inputs
+        config, ranks, inputs = self._config, self._ranks, self._inputs
         wanted = {OWN: [item.tokens for item in self._encoded]}
         if self._others:
             pairs = zip(self._encoded, self._others, strict=True)
@@ -140,15 +159,14 @@ class _Reference:
         def score() -> Logps:
             model = load()
             layouts = {OWN: layout_of(model), MISMATCHED: padded(self._pad_id)}
-            budget = session.config.micro_batch_tokens
             return {
-                name: reference_logps(model, lists, layouts[name], budget, session.ranks)
+                name: reference_logps(model, lists, layouts[name], config.micro_batch_tokens, ranks)
                 for name, lists in wanted.items()
             }
 
-        policy = digest(inputs.get("reference", inputs["policy"])) if session.ranks.leads else ""
-        belongs_to = identity(policy, wanted, model_dtype(session.config.model))
-        logps = kept_logps(score, belongs_to, session.ranks, session.work, inputs.get("reference_logps"))
+        policy = digest(inputs.get("reference", inputs["policy"])) if ranks.leads else ""
+        belongs_to = identity(policy, wanted, model_dtype(config.model))
+        logps = kept_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
         return self._with(logps)
 
     def _with(self, logps: Logps) -> list[TrainingList]:

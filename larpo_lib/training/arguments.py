@@ -9,7 +9,6 @@ import torch
 from transformers import TrainingArguments as Arguments
 
 from larpo_lib.config import LaunchConfig, TrainingConfig
-from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import launched
 from larpo_lib.policies.load import model_device, model_dtype
 
@@ -21,9 +20,6 @@ def training_arguments(config: TrainingConfig) -> Arguments:
 
     Weights and optimiser stay in float32; with bfloat16 the forward and backward passes run under autocast, or, under
     DeepSpeed, on bfloat16 copies of the weights.
-
-    Raises:
-        ConfigError: DeepSpeed is wanted and not installed.
     """
     on_cpu = model_device(config.model).type == "cpu"
     bf16 = model_dtype(config.model) is torch.bfloat16
@@ -63,14 +59,9 @@ def _deepspeed(launch: LaunchConfig, *, on_cpu: bool, bf16: bool) -> dict[str, A
         return None
     if on_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    try:
-        import deepspeed
-    except ImportError:
-        raise ConfigError(
-            "launcher = deepspeed, but DeepSpeed is not installed",
-            remedy="pip install 'larpo[deepspeed]', or set launcher to torchrun",
-        ) from None
     if on_cpu:
+        import deepspeed
+
         # Its collectives over shared memory would be compiled first, for minutes; gloo does.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     zero: dict[str, Any] = {

@@ -59,9 +59,9 @@ class Checkpoints:
 
     def __init__(self, work: Work, uri: str | None) -> None:
         self._scratch = work.scratch
-        own = work.fingerprint[:16]  # checkpoints of other settings or inputs can never be taken for this one's
-        self._remote = f"{uri.rstrip('/')}/{own}" if uri and storage.is_remote(uri) else None
-        self._directory = Path(uri) / own if uri and not self._remote else work.scratch / "checkpoints"
+        kept = _kept(uri, work.fingerprint) if uri else None
+        self._remote = kept if kept and storage.is_remote(kept) else None
+        self._directory = Path(kept) if kept and not self._remote else work.scratch / "checkpoints"
 
     def latest(self) -> Checkpoint | None:
         """The newest one, wherever it is.
@@ -94,13 +94,25 @@ class Checkpoints:
                 if older != uri:
                     storage.delete(older, first=INDEX)
 
-    def clear(self) -> None:
-        """Remove all: the training has come to its end."""
-        for whole in self._directory.glob("step-*"):
-            _remove(whole)
-        shutil.rmtree(self._directory, ignore_errors=True)
-        if self._remote:
-            storage.delete(self._remote, first=INDEX)
+
+def clear(uri: str, fingerprint: str) -> None:
+    """Remove all that a training kept at `uri`, once what it made is published.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    kept = _kept(uri, fingerprint)
+    if storage.is_remote(kept):
+        storage.delete(kept, first=INDEX)
+        return
+    for whole in Path(kept).glob("step-*"):
+        _remove(whole)
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+def _kept(uri: str, fingerprint: str) -> str:
+    """A place of its own: checkpoints of other settings or inputs can never be taken for this training's."""
+    return f"{uri.rstrip('/')}/{fingerprint[:16]}"
 
 
 def latest(directory: Path) -> Checkpoint | None:
@@ -153,8 +165,10 @@ def save(
     if pending:
         write()
     write_json(partial / INDEX, {"step": step, "history": history, "scheduler": scheduler, "files": files})
+    sync(partial)
     whole = directory / name
-    shutil.rmtree(whole, ignore_errors=True)
+    if whole.exists():
+        _remove(whole)
     partial.rename(whole)
     sync(directory)
     for older in sorted(directory.glob("step-*"))[:-1]:

@@ -53,21 +53,29 @@ def encode_lists(
         if len(prompt) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
-        responses, rewards = [], []
-        for text, sampled, reward, finish in zip(
-            row["responses"], row["token_ids"], row["rewards"], row["finish_reasons"], strict=True
-        ):
-            ids = sampled if sampled is not None else response_ids(tokenizer, text, finish, end_of_turn)
-            if not ids or len(prompt) + len(ids) > config.max_tokens:
-                counts.responses_too_long_dropped += 1
-                continue
-            responses.append(ids)
-            rewards.append(reward)
-        if len(set(rewards)) < 2:
-            counts.lists_without_preference_dropped += 1
-            continue
-        encoded.append(EncodedList(row["prompt_id"], prompt, responses, rewards))
+        responses = [
+            sampled if sampled is not None else response_ids(tokenizer, text, finish, end_of_turn)
+            for text, sampled, finish in zip(row["responses"], row["token_ids"], row["finish_reasons"], strict=True)
+        ]
+        kept, rewards = keep_fitting(responses, row["rewards"], config.max_tokens - len(prompt), counts)
+        if kept:
+            encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
     return encoded, counts
+
+
+def keep_fitting(
+    sequences: Sequence[list[int]], rewards: Sequence[float], room: int, counts: EncodeCounts
+) -> tuple[list[list[int]], list[float]]:
+    """The sequences of at least one and at most `room` tokens, with their rewards; the others are counted.
+
+    None at all where no two of the rewards differ: such a list has nothing to teach, and is counted too.
+    """
+    kept = [(ids, reward) for ids, reward in zip(sequences, rewards, strict=True) if 0 < len(ids) <= room]
+    counts.responses_too_long_dropped += len(sequences) - len(kept)
+    if len({reward for _, reward in kept}) < 2:
+        counts.lists_without_preference_dropped += 1
+        return [], []
+    return [ids for ids, _ in kept], [reward for _, reward in kept]
 
 
 def encode_demonstrations(

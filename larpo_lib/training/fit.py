@@ -35,7 +35,7 @@ MetricLogger = Callable[[Mapping[str, float], int], None]
 """Called with the metrics of an optimiser step and its number."""
 
 Complete = Callable[[], Sequence[TrainingList]]
-"""Gives the lists with what the model says of them before its first step."""
+"""Gives the lists with what is said of them before the first step."""
 
 _NOT_HISTORY = frozenset({"total_flos", "seconds", "tokens_per_s", "mfu", "memory_gib"})
 
@@ -82,7 +82,7 @@ def fit(
     options: Mapping[str, Any],
     encoded: Sequence[EncodedList],
     collate: Collator,
-    complete: Complete,
+    complete: Complete | None = None,
 ) -> Fitted:
     """Train, from the last whole checkpoint if there is one.
 
@@ -93,7 +93,8 @@ def fit(
         options: what else that kind is made with, such as its loss.
         encoded: what to train on.
         collate: from lists to the tensors of a forward pass.
-        complete: called once the model is where it will be trained, before its first step.
+        complete: called once the model is where it will be trained, before its first step; None where a list is all
+            that training needs to know of it.
     """
     config, ranks = session.config, session.ranks
     checkpoints = Checkpoints(session.work, config.checkpoints) if session.work else None
@@ -118,8 +119,10 @@ def fit(
         ranks=ranks,
         scratch=session.work.scratch if session.work else None,
         steps_per_epoch=-(-len(encoded) // config.batch_size),
-        callbacks=[_Resume(session, steps, complete, found, done, history), shown],
+        callbacks=[] if complete is None else [_Complete(steps, complete)],
     )
+    trainer.add_callback(_Resume(ranks, found, done, history))
+    trainer.add_callback(shown)
     trainer.add_callback(_Logger(session, model, trainer, [item.tokens for item in encoded]))
     trainer.add_callback(_Save(config.save_steps, checkpoints))
     trainer.remove_callback(PrinterCallback)
@@ -133,7 +136,6 @@ def save_trained(fitted: Fitted, session: Session, tokenizer: PreTrainedTokenize
     weights = trained_weights(fitted.trainer, session.config.lora)
     if session.work is not None:
         save_model(fitted.model, weights, tokenizer, fitted.history, session.work.data)
-        Checkpoints(session.work, session.config.checkpoints).clear()
 
 
 def _history(state: TrainerState) -> list[dict[str, float]]:
@@ -144,27 +146,27 @@ def _history(state: TrainerState) -> list[dict[str, float]]:
     ]
 
 
-class _Resume(TrainerCallback):
-    """Completes the lists by the untrained model, then brings it where the last checkpoint left it."""
+class _Complete(TrainerCallback):
+    """Completes the lists; it comes before `_Resume`, so by the model that is not trained yet."""
 
-    def __init__(
-        self,
-        session: Session,
-        steps: Steps,
-        complete: Complete,
-        found: Checkpoint | None,
-        done: int,
-        history: list[dict[str, float]],
-    ) -> None:
-        self._session = session
+    def __init__(self, steps: Steps, complete: Complete) -> None:
         self._steps = steps
         self._complete = complete
+
+    def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._steps.lists = self._complete()
+
+
+class _Resume(TrainerCallback):
+    """Brings a model where the last checkpoint left it."""
+
+    def __init__(self, ranks: Ranks, found: Checkpoint | None, done: int, history: list[dict[str, float]]) -> None:
+        self._ranks = ranks
         self._found = found
         self._done = done
         self._history = history
 
     def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._steps.lists = self._complete()
         if not self._done:
             return
 
@@ -173,9 +175,8 @@ class _Resume(TrainerCallback):
             return self._found.read(name)
 
         optimizer, scheduler = kwargs["optimizer"], kwargs["lr_scheduler"]
-        ranks = self._session.ranks
-        training_state(kwargs["model"], optimizer).load(read, ranks, self._done)
-        scheduler.load_state_dict(ranks.broadcast(self._found.scheduler if self._found else None))
+        training_state(kwargs["model"], optimizer).load(read, self._ranks, self._done)
+        scheduler.load_state_dict(self._ranks.broadcast(self._found.scheduler if self._found else None))
         for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
         state.global_step = self._done

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,14 @@ def reference_logps(model: Any, lists: Sequence[PackedList], layout: Layout, bud
 
     passes = split(range(len(lists)), cost, ranks.count, budget)[ranks.rank]
     found: dict[int, list[float]] = {}
-    with progress("reference", len(lists) // ranks.count) as advance:
+    own = sum(len(indices) for indices in passes)
+    with progress("reference", own) if ranks.leads else nullcontext() as advance:
         for indices in passes:
             rows = layout([lists[i] for i in indices or [0]])  # processes that share out the model go together
             logps = model(**{name: value.to(model.device) for name, value in rows.items()}).float().cpu()
             if indices:
                 found.update(zip(indices, _per_list(logps, [lists[i] for i in indices]), strict=True))
+            if advance is not None:
                 advance(len(indices))
     scored = {i: values for part in ranks.gather(found) for i, values in part.items()}
     return [value for i in range(len(lists)) for value in scored[i]]

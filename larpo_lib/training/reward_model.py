@@ -26,11 +26,11 @@ from larpo_lib.policies.chat import conversation_text, prompt_ids
 from larpo_lib.policies.layout import Layout, choose
 from larpo_lib.policies.load import load_model_config
 from larpo_lib.policies.packing import PackedList, attention_masks
-from larpo_lib.policies.scoring import TokenRows, _disable_dropout
+from larpo_lib.policies.scoring import TokenRows, disable_dropout
 from larpo_lib.schemas import Messages
 from larpo_lib.tables import Row
 from larpo_lib.training.collator import Batch, list_batch
-from larpo_lib.training.encode import EncodeCounts, EncodedList
+from larpo_lib.training.encode import EncodeCounts, EncodedList, keep_fitting
 from larpo_lib.training.metrics import reference_free_metrics
 from larpo_lib.training.trainable import load_trainable
 from larpo_lib.training.trainer import PolicyTrainer
@@ -65,16 +65,9 @@ def encode_conversations(
         if len(prompt_ids(tokenizer, row["messages"])) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
-        conversations, rewards = [], []
-        for response, reward in zip(row["responses"], row["rewards"], strict=True):
-            ids = _conversation_ids(tokenizer, row["messages"], response)
-            if not 0 < len(ids) <= config.max_tokens:
-                counts.responses_too_long_dropped += 1
-                continue
-            conversations.append(ids)
-            rewards.append(reward)
-        if len(set(rewards)) < 2:
-            counts.lists_without_preference_dropped += 1
+        found = [_conversation_ids(tokenizer, row["messages"], response) for response in row["responses"]]
+        conversations, rewards = keep_fitting(found, row["rewards"], config.max_tokens, counts)
+        if not conversations:
             continue
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*conversations, strict=False)))
         rests = [ids[shared:] for ids in conversations]
@@ -175,7 +168,7 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
     Padded rows are scored by the model's own forward pass, packed ones by its head on the last state of each response.
     Dropout is switched off: a resumed training has no random state to go on from.
     """
-    _disable_dropout(model)
+    disable_dropout(model)
     own_forward = model.forward
 
     def forward(self: Any, **rows: Tensor) -> Tensor:
@@ -234,11 +227,6 @@ class RewardModelTrainer(PolicyTrainer):
     ) -> None:
         super().__init__(model, args, **options)
         self._loss = loss
-
-    @staticmethod
-    def weigh(item: EncodedList) -> float:  # noqa: ARG004 - all lists weigh the same
-        """A list counts as one, however many responses it has."""
-        return 1.0
 
     def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Sum of the loss over the pass's lists; margin, ranking_accuracy, kendall_tau and ndcg of the scores."""

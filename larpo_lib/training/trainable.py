@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
@@ -19,6 +20,33 @@ from larpo_lib.policies.load import load_model, load_model_config, model_dtype, 
 HISTORY = "history.jsonl"
 _ADAPTER = "default"
 _TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
+
+
+def check_trainable(path: Path, config: TrainingConfig) -> None:
+    """Check, without its weights, that a model can be trained as the settings ask.
+
+    Raises:
+        ModelError: the directory cannot be used.
+        ConfigError: a library is missing, or there is nothing to put an adapter beside.
+    """
+    settings = load_model_config(path, config.model)
+    training_attention(config.model, settings.model_type)
+    if model_dtype(config.model) is torch.float16:
+        raise ConfigError("float16 is not for training", remedy="Set model.dtype to bfloat16 or float32")
+    if config.launch.launcher == "deepspeed" and find_spec("deepspeed") is None:
+        raise ConfigError(
+            "launcher = deepspeed, but DeepSpeed is not installed",
+            remedy="pip install 'larpo[deepspeed]', or set launcher to torchrun",
+        )
+    if config.lora is None:
+        return
+    if find_spec("peft") is None:
+        raise ConfigError(
+            "lora is set, but peft is not installed", remedy="pip install 'larpo[lora]', or train all weights"
+        )
+    with torch.device("meta"):  # the modules without their weights
+        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.model.trust_remote_code)
+    add_adapters(model, config.lora)
 
 
 def load_trainable(kind: Any, path: Path, config: TrainingConfig) -> PreTrainedModel:
@@ -49,13 +77,9 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
 
     They start at 0, so that the model is still its own reference.
     """
-    try:
-        from peft import LoraConfig as Adapters
-        from peft import inject_adapter_in_model
-    except ImportError:
-        raise ConfigError(
-            "lora is set, but peft is not installed", remedy="pip install 'larpo[lora]', or train all weights"
-        ) from None
+    from peft import LoraConfig as Adapters
+    from peft import inject_adapter_in_model
+
     missing = [target for target in config.targets or () if not _names_modules(model, target)]
     if missing:  # peft is content with one that is there
         raise ConfigError(f"lora.targets: the model has no module {missing[0]}", remedy=_TARGETS)

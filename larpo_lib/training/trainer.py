@@ -64,9 +64,9 @@ class PolicyTrainer(Trainer):
         self.share: Share | None = None
 
     @staticmethod
-    @abstractmethod
-    def weigh(item: EncodedList) -> float:
-        """How much of the global batch's mean a list makes up."""
+    def weigh(item: EncodedList) -> float:  # noqa: ARG004 - unless a trainer says otherwise
+        """How much of the global batch's mean a list makes up: all the same, however many responses it has."""
+        return 1.0
 
     @abstractmethod
     def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -183,11 +183,6 @@ class ListwiseTrainer(PolicyTrainer):
         self._metrics = batch_metrics if needs_reference else reference_free_metrics
         self._needs_kl = needs_kl
         self._kl_baseline: Tensor | None = None
-
-    @staticmethod
-    def weigh(item: EncodedList) -> float:  # noqa: ARG004 - all lists weigh the same
-        """A list counts as one, however many responses it has."""
-        return 1.0
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None

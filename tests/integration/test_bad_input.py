@@ -85,6 +85,25 @@ SETTINGS = [
         "setting 'train.launch' ... offload needs launcher = deepspeed",
     ),
     case(
+        "adapters of a module that is not there",
+        None,
+        [*TRAIN, *sets('train.lora={ targets = ["query"] }')],
+        "lora.targets: the model has no module query ... leave lora.targets out",
+    ),
+    case(
+        "adapters of a module that is not there, in a whole run",
+        None,
+        [*RUN, *sets('train.lora={ targets = ["query"] }')],
+        "lora.targets: the model has no module query ... leave lora.targets out",
+    ),
+    case("training in float16", None, [*TRAIN, *sets("train.model.dtype=float16")], "float16 is not for training"),
+    case(
+        "a reference for an objective that reads none",
+        None,
+        [*TRAIN, "--reference", "policy", *sets('train.objective={ type = "simpo" }')],
+        "the objective simpo reads no reference, but one is given ... choose another objective",
+    ),
+    case(
         "no room for a response",
         None,
         [*SFT, *sets("sft.max_tokens=64")],

@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.config.objectives import KtoConfig
 from larpo_lib.errors import LarpoError
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.problems import vocabulary
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
@@ -77,11 +79,11 @@ def run(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory
     """Train; returns the published weights and the history."""
 
     def run(
-        out: Path | None = None, log: Any = lambda _row, _step: None, **changes: Any
+        out: Path | None = None, log: Any = lambda _row, _step: None, reference: Path | None = None, **changes: Any
     ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
         trained = (out or tmp_path_factory.mktemp("run")) / "trained"
         config = TrainConfig(**SETTINGS | changes)
-        train.run(config, policy=tiny_policy, lists=lists, trained=trained, log=log)
+        train.run(config, policy=tiny_policy, lists=lists, trained=trained, reference=reference, log=log)
         return load_file(trained / "model.safetensors"), read_history(trained)
 
     return run
@@ -110,8 +112,8 @@ def test_two_processes_train_what_one_does(run: Run, alone: Any, launch: LaunchC
     _assert_same(run(launch=launch), alone)
 
 
-@pytest.mark.parametrize("launch", [WAYS[0], WAYS[-1]], ids=["torchrun", "stage-3"])
-def test_the_kl_estimate_is_over_all_processes(run: Run, launch: LaunchConfig) -> None:
+def test_the_kl_estimate_is_over_all_processes(run: Run) -> None:
+    launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
     _assert_same(run(objective=KtoConfig(), launch=launch), run(objective=KtoConfig()))
 
 
@@ -201,7 +203,16 @@ def test_what_saves_memory_changes_nothing(run: Run, launch: LaunchConfig, chang
     _assert_same(run(launch=launch, **changes), run(**lora))
 
 
-@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_fixed_reference_is_scored_by_all_processes(run: Run, tmp_path: Path) -> None:
+    """It is whole on each of them, though stage 3 will share out the policy."""
+    make_policy(tmp_path, vocabulary(), 1, hidden=32, layers=2, heads=2)
+    launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
+    found = run(reference=tmp_path, launch=launch, max_steps=1)
+    _assert_same(found, run(reference=tmp_path, max_steps=1))
+    assert abs(found[1][0]["kl"]) > 0.01
+
+
+@pytest.mark.parametrize("stage", [2, 3])
 def test_bfloat16_differs_by_its_rounding(run: Run, alone: Any, stage: int) -> None:
     model = ModelConfig(device="cpu", dtype="bfloat16")
     launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=stage)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,23 @@ def test_run_makes_everything_and_goes_on_from_what_is_there(
     for name in [*made, "promotion", "report"]:
         verify(tmp_path / "run" / name)
 
+    with closing(sqlite3.connect(tmp_path / "run" / "mlflow" / "mlflow.db")) as database:
+        steps = database.execute("select distinct step from metrics where key = 'tokens_per_s' order by step")
+        assert steps.fetchall() == [(1,), (2,), (3,)]  # of fine-tuning; training has two
+
     before = files(tmp_path / "run" / "iteration-1")
     second = larpo(*arguments)
     assert second.code == 0
     assert second.err == ""
     assert files(tmp_path / "run" / "iteration-1") == before
+
+
+def test_a_run_is_one_machines(larpo: Larpo, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_NODE_RANK", "1")
+    outcome = larpo("run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml")
+    assert outcome.code == 2
+    assert "a run is one machine's" in outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_quickstart_runs_on_a_world_of_its_own(

@@ -129,3 +129,14 @@ def test_settings_are_finite_numbers(section: str, name: str, value: float) -> N
 def test_one_response_is_enough_where_others_are_drawn_beside_it() -> None:
     config = whole(sample={"k": 1, "extra_draws": [{"count": 1, "temperature": 0.5}]})
     assert config.sample.k + config.sample.extra_draws[0].count == 2
+
+
+def test_what_a_step_says_of_its_processes_leaves_the_rest_as_it_is() -> None:
+    top = {"launcher": "deepspeed", "nproc": 8, "zero_stage": 3}
+    config = whole(launch=top, train={"launch": {"nproc": 4}})
+    assert (config.sft.launch.nproc, config.sft.launch.zero_stage) == (8, 3)
+    assert (config.train.launch.launcher, config.train.launch.nproc, config.train.launch.zero_stage) == (
+        "deepspeed",
+        4,
+        3,
+    )

@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 from small_models import user
 
+from larpo_lib import artifacts
 from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, ListMleConfig, SimPoConfig
-from larpo_lib.errors import ArtifactError, LarpoError
+from larpo_lib.errors import ArtifactError, ConfigError, LarpoError, ModelError
+from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy, load_tokenizer
@@ -290,3 +292,42 @@ def test_execution_settings_find_the_same_artifact_and_others_do_not(run):
     assert run(max_steps=1, micro_batch_tokens=1, save_steps=1, gradient_checkpointing=True, log=_fail) == metrics
     with pytest.raises(ArtifactError, match=r"exists already, made with config.learning_rate 0.001 instead of 0.002"):
         run(max_steps=1, learning_rate=2e-3)
+
+
+@pytest.mark.parametrize("kept", [None, "kept"])
+def test_a_crash_while_publishing_loses_no_step(run, tmp_path, monkeypatch, kept):
+    """Checkpoints go only once the policy is there, whether in the step's own folder or elsewhere."""
+    changes = {"checkpoints": str(tmp_path / kept)} if kept else {}
+
+    def killed(*_args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "_publish", killed)
+        with pytest.raises(Killed):
+            run(**changes)
+    seen = []
+    run(log=lambda _row, step: seen.append(step), **changes)
+    assert seen == [5, 6]  # the last of the six is not saved: the policy itself is about to be
+    assert not list(tmp_path.glob("kept/*"))
+
+
+def test_checkpoints_elsewhere_go_with_the_next_call_too(run, tmp_path):
+    run(checkpoints=str(tmp_path / "kept"))
+    fingerprint = json.loads((tmp_path / "trained" / "artifact.json").read_text())["fingerprint"]
+    left = tmp_path / "kept" / fingerprint[:16] / "step-000000004"
+    left.mkdir(parents=True)
+    run(checkpoints=str(tmp_path / "kept"))
+    assert not left.exists()
+
+
+def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
+    make_policy(tmp_path / "other", ["one", "two"], 0, hidden=16, layers=1, heads=2)
+    with pytest.raises(ModelError, match="the reference's vocabulary is not the policy's"):
+        run(reference=tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["reference", "reference_logps"])
+def test_a_reference_for_an_objective_that_reads_none_is_refused(run, tiny_policy, name):
+    with pytest.raises(ConfigError, match="simpo reads no reference, but one is given"):
+        run(objective=SimPoConfig(), **{name: tiny_policy})

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch.distributed as dist
 
-from larpo_lib.config import LaunchConfig, ModelConfig, TrainingConfig
-from larpo_lib.errors import ConfigError
+from larpo_lib.config import ModelConfig, TrainingConfig
 from larpo_lib.training.arguments import training_arguments
 
 PLAIN = ModelConfig(device="cpu")
@@ -32,11 +29,3 @@ def test_a_process_alone_needs_no_process_group(monkeypatch):
     assert (arguments.world_size, arguments.process_index) == (1, 0)
     assert arguments.deepspeed is None
     assert not dist.is_initialized()
-
-
-def test_deepspeed_that_is_not_installed_is_told(monkeypatch):
-    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
-    monkeypatch.setitem(sys.modules, "deepspeed", None)
-    config = TrainingConfig(model=PLAIN, launch=LaunchConfig(launcher="deepspeed"))
-    with pytest.raises(ConfigError, match=r"DeepSpeed is not installed\. pip install 'larpo\[deepspeed\]'"):
-        training_arguments(config)

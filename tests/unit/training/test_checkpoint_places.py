@@ -9,7 +9,7 @@ import torch
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import StorageError
-from larpo_lib.training.checkpoints import Checkpoints
+from larpo_lib.training.checkpoints import Checkpoints, clear
 
 BUCKET = "larpo-bucket"
 HISTORY = [{"loss": 1.5, "step": 1.0}]
@@ -55,8 +55,7 @@ def test_checkpoints_of_another_training_are_not_taken(place, tmp_path):
 def test_none_is_left_at_the_end(place, tmp_path):
     checkpoints = Checkpoints(_work(tmp_path / "here"), place)
     _save(checkpoints, 4)
-    checkpoints.clear()
-    assert checkpoints.latest() is None
+    clear(place, "a" * 64)
     assert Checkpoints(_work(tmp_path / "there"), place).latest() is None
 
 

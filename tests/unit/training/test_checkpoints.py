@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from training_lists import Killed
 
 from larpo_lib.artifacts import Work
 from larpo_lib.training import checkpoints
-from larpo_lib.training.checkpoints import Checkpoints, latest, save
+from larpo_lib.training.checkpoints import Checkpoints, clear, latest, save
 
 HISTORY = [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "loss": 1e-300}]
 SCHEDULER = {"last_epoch": 2, "_last_lr": [1e-3, 0.1 + 0.2]}
@@ -158,14 +159,14 @@ def test_killed_at_any_moment_of_saving_a_whole_one_is_left(tmp_path, monkeypatc
 def test_killed_at_any_moment_of_clearing_a_whole_one_is_left_or_none(tmp_path, monkeypatch):
     moments = 0
     while True:
-        work = Work(tmp_path / "data", tmp_path / str(moments), "0" * 64)
-        place = Checkpoints(work, None)
-        place.save(2, iter(_tensors(2).items()), HISTORY, SCHEDULER)
-        if not _dies(monkeypatch, moments, place.clear):
+        place = tmp_path / str(moments)
+        checkpoints_there = Checkpoints(Work(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
+        checkpoints_there.save(2, iter(_tensors(2).items()), HISTORY, SCHEDULER)
+        if not _dies(monkeypatch, moments, partial(clear, str(place), "0" * 64)):
             break
-        found = place.latest()
+        found = checkpoints_there.latest()
         if found is not None:
             _assert_whole(found, 2)
         moments += 1
     assert moments > 3
-    assert place.latest() is None
+    assert checkpoints_there.latest() is None

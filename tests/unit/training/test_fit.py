@@ -89,11 +89,11 @@ def test_only_the_last_checkpoint_is_kept_and_none_behind_the_last_step(tiny_pol
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000005"]
 
 
-def test_a_saved_policy_has_its_history_beside_it_and_leaves_no_checkpoint(tiny_policy, lists, tmp_path):
+def test_a_saved_policy_has_its_history_beside_it_and_keeps_its_checkpoint(tiny_policy, lists, tmp_path):
     fitted = train(tiny_policy, lists, tmp_path, "listmle", max_steps=2, save_steps=1)
     assert any((tmp_path / "checkpoints").iterdir())
     saved = publish(fitted, tiny_policy, tmp_path)
-    assert not (tmp_path / "checkpoints").exists()
+    assert any((tmp_path / "checkpoints").iterdir())  # a crash before the publishing goes on from it
     assert read_history(saved) == fitted.history
     assert _weights(load_policy(saved, PLAIN)) == _weights(fitted.model)
     assert load_tokenizer(saved, PLAIN).get_vocab() == load_tokenizer(tiny_policy, PLAIN).get_vocab()

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from small_models import FAMILIES, user
+from small_models import FAMILIES
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
@@ -24,7 +24,6 @@ from larpo_lib.training.reward_model import (
     RewardModelTrainer,
     attach_scores,
     choose_layout,
-    encode_conversations,
     load_trainable_reward_model,
     with_last_tokens,
 )
@@ -304,55 +303,6 @@ def test_with_adapters_the_head_is_trained_and_has_none(tiny_policy):
     assert "score.weight" in trained
     assert all(".lora_" in name for name in trained - {"score.weight"})
     assert len(trained) == 1 + 2 * 7 * 2  # two matrices beside each of the seven linear layers of two blocks
-
-
-def _row(responses, rewards, text="How many ?"):
-    return {
-        "prompt_id": "p",
-        "messages": user(text),
-        "candidate_ids": [str(i) for i in range(len(responses))],
-        "responses": responses,
-        "token_ids": [[5, 6]] * len(responses),
-        "rewards": rewards,
-        "finish_reasons": ["stop"] * len(responses),
-        "negative_kinds": ["sampled"] * len(responses),
-    }
-
-
-def _encode(rows, tiny_policy, **changes):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
-    lists, counts = encode_conversations(rows, tokenizer, CONFIG.model_copy(update=changes))
-    return [(tokenizer.decode(item.prompt), list(map(tokenizer.decode, item.responses))) for item in lists], counts
-
-
-def test_conversations_share_what_they_begin_with(tiny_policy):
-    """The template's own `<end>` closes a conversation, whatever token ids were sampled."""
-    row = _row(["7 3 =", "7 3 . 1", "7 3"], [1.0, 0.5, 0.0])
-    lists, _ = _encode([row], tiny_policy)
-    assert lists == [("<user> How many? <assistant> 7 3", ["= <end>", ". 1 <end>", "<end>"])]
-
-
-def test_padding_at_a_conversations_end_is_not_its_last_token(tiny_policy):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
-    tokenizer.chat_template = tokenizer.chat_template.replace("<end>", "")
-    (item,), _ = encode_conversations([_row(["7 <pad> <pad>", "<pad> 3"], [1.0, 0.0])], tokenizer, CONFIG)
-    assert [tokenizer.convert_ids_to_tokens(ids) for ids in item.responses] == [["7"], ["<pad>", "3"]]
-
-
-def test_what_does_not_fit_or_has_no_preference_is_counted(tiny_policy):
-    rows = [
-        _row(["1", "2 3 4 5 6 7 8 9", "2"], [1.0, 0.5, 0.0]),
-        _row(["1", "2"], [1.0, 0.0], "Ann " * 9),
-        _row(["1", "2"], [1.0, 1.0]),
-        _row(["1", "2 3 4 5 6 7 8 9"], [1.0, 0.0]),
-    ]
-    lists, counts = _encode(rows, tiny_policy, max_prompt_tokens=10, max_tokens=12)
-    assert [len(responses) for _, responses in lists] == [2]
-    assert vars(counts) == {
-        "prompts_too_long_dropped": 1,
-        "responses_too_long_dropped": 2,
-        "lists_without_preference_dropped": 2,
-    }
 
 
 def test_prompts_are_shared_where_that_saves_enough(tiny_policy):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
@@ -10,15 +8,23 @@ from small_models import make_model
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
+from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
-from larpo_lib.training.trainable import add_adapters, load_trainable, merged, read_history, save_model
+from larpo_lib.training.trainable import (
+    add_adapters,
+    check_trainable,
+    load_trainable,
+    merged,
+    read_history,
+    save_model,
+)
 
 LORA = LoraConfig(r=4, alpha=12)
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -191,10 +197,27 @@ def test_an_output_layer_that_is_tied_cannot_be_adapted():
     add_adapters(make_model("llama"), LoraConfig(targets=("lm_head",)))
 
 
-def test_peft_that_is_not_installed_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"peft is not installed\. pip install 'larpo\[lora\]'"):
-        add_adapters(make_model("llama"), LORA)
+@pytest.mark.parametrize(
+    ("package", "changes", "message"),
+    [
+        ("peft", {"lora": LORA}, r"peft is not installed\. pip install 'larpo\[lora\]'"),
+        (
+            "deepspeed",
+            {"launch": LaunchConfig(launcher="deepspeed")},
+            r"DeepSpeed is not installed\. pip install 'larpo\[deepspeed\]'",
+        ),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told(tiny_policy, monkeypatch, package, changes, message):
+    check_trainable(tiny_policy, TrainConfig(model=PLAIN, **changes))
+    monkeypatch.setattr(trainable, "find_spec", lambda name: None if name == package else True)
+    with pytest.raises(ConfigError, match=message):
+        check_trainable(tiny_policy, TrainConfig(model=PLAIN, **changes))
+
+
+def test_float16_is_not_trained_in(tiny_policy):
+    with pytest.raises(ConfigError, match="float16 is not for training"):
+        check_trainable(tiny_policy, TrainConfig(model=ModelConfig(device="cpu", dtype="float16")))
 
 
 @pytest.mark.parametrize(

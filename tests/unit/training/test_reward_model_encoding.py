@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from small_models import user
+
+from larpo_lib.config import ModelConfig, RewardModelConfig
+from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.training.reward_model import encode_conversations
+
+PLAIN = ModelConfig(device="cpu")
+CONFIG = RewardModelConfig(model=PLAIN, max_prompt_tokens=32, max_tokens=64)
+
+
+def _row(responses, rewards, text="How many ?"):
+    return {
+        "prompt_id": "p",
+        "messages": user(text),
+        "candidate_ids": [str(i) for i in range(len(responses))],
+        "responses": responses,
+        "token_ids": [[5, 6]] * len(responses),
+        "rewards": rewards,
+        "finish_reasons": ["stop"] * len(responses),
+        "negative_kinds": ["sampled"] * len(responses),
+    }
+
+
+def _encode(rows, tiny_policy, **changes):
+    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    lists, counts = encode_conversations(rows, tokenizer, CONFIG.model_copy(update=changes))
+    return [(tokenizer.decode(item.prompt), list(map(tokenizer.decode, item.responses))) for item in lists], counts
+
+
+def test_conversations_share_what_they_begin_with(tiny_policy):
+    """The template's own `<end>` closes a conversation, whatever token ids were sampled."""
+    row = _row(["7 3 =", "7 3 . 1", "7 3"], [1.0, 0.5, 0.0])
+    lists, _ = _encode([row], tiny_policy)
+    assert lists == [("<user> How many? <assistant> 7 3", ["= <end>", ". 1 <end>", "<end>"])]
+
+
+def test_padding_at_a_conversations_end_is_not_its_last_token(tiny_policy):
+    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<end>", "")
+    (item,), _ = encode_conversations([_row(["7 <pad> <pad>", "<pad> 3"], [1.0, 0.0])], tokenizer, CONFIG)
+    assert [tokenizer.convert_ids_to_tokens(ids) for ids in item.responses] == [["7"], ["<pad>", "3"]]
+
+
+def test_what_does_not_fit_or_has_no_preference_is_counted(tiny_policy):
+    rows = [
+        _row(["1", "2 3 4 5 6 7 8 9", "2"], [1.0, 0.5, 0.0]),
+        _row(["1", "2"], [1.0, 0.0], "Ann " * 9),
+        _row(["1", "2"], [1.0, 1.0]),
+        _row(["1", "2 3 4 5 6 7 8 9"], [1.0, 0.0]),
+    ]
+    lists, counts = _encode(rows, tiny_policy, max_prompt_tokens=10, max_tokens=12)
+    assert [len(responses) for _, responses in lists] == [2]
+    assert vars(counts) == {
+        "prompts_too_long_dropped": 1,
+        "responses_too_long_dropped": 2,
+        "lists_without_preference_dropped": 2,
+    }
