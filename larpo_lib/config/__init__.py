@@ -1,13 +1,24 @@
 """The configuration: one frozen pydantic tree, read from TOML, with `--set a.b=value` on top. Imports no torch."""
 
 from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
 from larpo_lib.config.objectives import ObjectiveConfig
+from larpo_lib.config.rerankers import (
+    ClassifierConfig,
+    EnsembleConfig,
+    EnsembleMember,
+    HttpRerankerConfig,
+    PairRmConfig,
+    RerankerConfig,
+    VerifierConfig,
+)
+from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
-    ClassifierConfig,
+    Bm25Config,
+    EmbeddingConfig,
     EvaluateConfig,
-    HfSamplerConfig,
     JudgeConfig,
     ListsConfig,
     NegativesConfig,
@@ -16,12 +27,11 @@ from larpo_lib.config.sections import (
     PromoteConfig,
     ReportConfig,
     RerankConfig,
-    RerankerConfig,
+    RetrieverConfig,
     SampleConfig,
-    SamplerConfig,
+    SearchTemperatureConfig,
     SelectionConfig,
     TopBottomConfig,
-    VerifierConfig,
     VerifierJudgeConfig,
     WholeListConfig,
 )
@@ -40,6 +50,7 @@ SECTIONS: dict[str, type[Section]] = {
     "demonstrations": PrepareConfig,
     "sft": SftConfig,
     "sample": SampleConfig,
+    "search_temperature": SearchTemperatureConfig,
     "rerank": RerankConfig,
     "lists": ListsConfig,
     "train": TrainConfig,
@@ -52,10 +63,16 @@ SECTIONS: dict[str, type[Section]] = {
 __all__ = [
     "SECTIONS",
     "BestWorstConfig",
+    "Bm25Config",
     "ClassifierConfig",
     "EarlyStopConfig",
+    "EmbeddingConfig",
+    "EndpointConfig",
+    "EnsembleConfig",
+    "EnsembleMember",
     "EvaluateConfig",
     "HfSamplerConfig",
+    "HttpRerankerConfig",
     "JudgeConfig",
     "LarpoConfig",
     "LaunchConfig",
@@ -66,14 +83,18 @@ __all__ = [
     "NegativesConfig",
     "ObjectiveConfig",
     "OneVsRestConfig",
+    "OpenAiSamplerConfig",
+    "PairRmConfig",
     "PrepareConfig",
     "PromoteConfig",
     "ReportConfig",
     "RerankConfig",
     "RerankerConfig",
+    "RetrieverConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",
+    "SearchTemperatureConfig",
     "Section",
     "SelectionConfig",
     "SftConfig",
@@ -83,6 +104,7 @@ __all__ = [
     "TrainingConfig",
     "VerifierConfig",
     "VerifierJudgeConfig",
+    "VllmSamplerConfig",
     "WholeListConfig",
     "apply_settings",
     "load_config",

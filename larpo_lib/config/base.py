@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Section(BaseModel):
@@ -19,7 +20,13 @@ class Section(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result; the others may change before a stopped run goes on."""
-        return self.model_dump(mode="json", exclude=set(self.execution))
+        return {name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.execution}
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.identity()
+    return [_identity(part) for part in value] if isinstance(value, tuple) else value
 
 
 class ModelConfig(Section):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import ModelConfig, Section, Seed
-
-Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+from larpo_lib.config.base import Fraction, Section, Seed
+from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
+from larpo_lib.config.samplers import HfSamplerConfig, SamplerConfig
 
 
 class ColumnsConfig(Section):
@@ -35,18 +35,6 @@ class PrepareConfig(Section):
     seed: Seed = 0
 
 
-class HfSamplerConfig(Section):
-    """Sampling by `transformers` generate, in this process."""
-
-    type: Literal["hf"] = "hf"
-    batch_size: PositiveInt = 64
-    """Responses generated at one time."""
-    model: ModelConfig = ModelConfig()
-
-
-SamplerConfig = HfSamplerConfig
-
-
 class Draw(Section):
     """Some more responses a prompt, at another temperature."""
 
@@ -56,6 +44,8 @@ class Draw(Section):
 
 class SampleConfig(Section):
     """How candidates are sampled from the behaviour policy."""
+
+    execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share", "processes"})
 
     sampler: SamplerConfig = HfSamplerConfig()
     k: int = Field(10, ge=1)
@@ -69,8 +59,12 @@ class SampleConfig(Section):
     """Longer prompts are dropped and counted."""
     prompts_per_iteration: PositiveInt | None = None
     """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
+    max_duplicate_share: Fraction = 0.5
+    """A warning is given for a temperature at which a larger share of a prompt's responses repeat another one."""
     shard_prompts: PositiveInt = 256
     """Prompts a partial result holds; a restarted step goes on after the last whole one."""
+    processes: PositiveInt = 1
+    """Processes on this machine that share the prompts, each with GPUs of its own."""
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -82,39 +76,17 @@ class SampleConfig(Section):
         return self
 
 
-class VerifierConfig(Section):
-    """Checks the final number of a response against the reference answer.
-
-    `exact`: 1 if the final number is right, else 0. `graded`: a weighted sum of the right final number, of the share of
-    stated equations that hold, and of stating a final answer at all.
-    """
-
-    type: Literal["verifier"] = "verifier"
-    mode: Literal["exact", "graded"] = "graded"
-    answer_weight: NonNegativeFloat = 0.6
-    steps_weight: NonNegativeFloat = 0.3
-    format_weight: NonNegativeFloat = 0.1
-
-
-class ClassifierConfig(Section):
-    """Any AutoModelForSequenceClassification with one label as a reward model."""
-
-    type: Literal["classifier"] = "classifier"
-    path: str
-    model: ModelConfig = ModelConfig()
-    batch_size: PositiveInt = 16
-    max_tokens: PositiveInt = 2048
-    """Longer conversations are dropped and counted."""
-
-
-RerankerConfig = Annotated[VerifierConfig | ClassifierConfig, Field(discriminator="type")]
-
-
 class RerankConfig(Section):
     """Which reward model ranks the candidates."""
 
+    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+
     reranker: RerankerConfig = VerifierConfig()
+    length_penalty: NonNegativeFloat = 0.0
+    """Reward taken off for each character of a response, against reward models that like length."""
     shard_prompts: PositiveInt = 256
+    processes: PositiveInt = 1
+    """Processes on this machine that share the prompts, each with a GPU of its own."""
 
 
 class BestWorstConfig(Section):
@@ -148,10 +120,33 @@ SelectionConfig = Annotated[
 ]
 
 
+class Bm25Config(Section):
+    """Prompts are related by the words they share (BM25)."""
+
+    type: Literal["bm25"] = "bm25"
+
+
+class EmbeddingConfig(Section):
+    """Prompts are related by the cosine of their sentence embeddings."""
+
+    type: Literal["embedding"] = "embedding"
+    path: str
+    """Directory of a sentence-transformers model."""
+    device: str = "auto"
+    """`auto`: the first GPU if there is one, else the CPU."""
+    batch_size: PositiveInt = 64
+    """Prompts embedded at one time."""
+
+
+RetrieverConfig = Annotated[Bm25Config | EmbeddingConfig, Field(discriminator="type")]
+
+
 class NegativesConfig(Section):
     """Replaces the list's losers by negatives of one kind, easiest (`random`) to hardest (`cold`)."""
 
     kind: Literal["random", "related", "hot", "cold"]
+    retriever: RetrieverConfig = Bm25Config()
+    """What finds related prompts (`related`)."""
     count: PositiveInt = 1
     reward_gap: PositiveFloat = 1.0
     """A borrowed response (`random`, `related`) is scored this far below the worst response of the prompt's own."""
@@ -193,6 +188,24 @@ class EvaluateConfig(Section):
     shard_prompts: PositiveInt = 256
     resamples: PositiveInt = 1000
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    seed: Seed = 0
+
+
+class SearchTemperatureConfig(Section):
+    """Which temperature to sample at: the paper's grid on held-out prompts, picked by the reranker's score."""
+
+    sampler: SamplerConfig = HfSamplerConfig()
+    temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
+    k: PositiveInt = 4
+    """Responses a prompt at each temperature."""
+    criterion: Literal["best", "mean"] = "best"
+    """`best`: the mean over prompts of the best reward of k. `mean`: the mean reward."""
+    top_p: Fraction = 1.0
+    max_new_tokens: PositiveInt = 2048
+    max_prompt_tokens: PositiveInt = 1024
+    limit: PositiveInt | None = None
+    reranker: RerankerConfig = VerifierConfig()
+    shard_prompts: PositiveInt = 256
     seed: Seed = 0
 
 

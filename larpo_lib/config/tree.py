@@ -15,6 +15,7 @@ from larpo_lib.config.sections import (
     ReportConfig,
     RerankConfig,
     SampleConfig,
+    SearchTemperatureConfig,
 )
 from larpo_lib.config.training import LaunchConfig, RewardModelConfig, SftConfig, TrainConfig
 
@@ -62,6 +63,7 @@ class LarpoConfig(Section):
     """Prompts of their own for evaluation; null: the ones `prepare.heldout` keeps apart."""
     sft: SftConfig = SftConfig()
     sample: SampleConfig = SampleConfig()
+    search_temperature: SearchTemperatureConfig = SearchTemperatureConfig()
     rerank: RerankConfig = RerankConfig()
     lists: ListsConfig = ListsConfig()
     train: TrainConfig = TrainConfig()
@@ -79,7 +81,9 @@ class LarpoConfig(Section):
 
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "lists", "evaluate", "promote")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
+_SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
+"""Sections that sample and score as `sample` and `rerank` do."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -97,20 +101,18 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
         for name in _TRAINED:  # key by key: --nproc alone leaves the ZeRO stage as it is
             _default(tree, name, "launch", {})
             _default_in(tree, name, "launch", tree["launch"])
-    _evaluate_alike(tree)
+    _sample_and_score_alike(tree)
     return tree
 
 
-def _evaluate_alike(tree: dict[str, Any]) -> None:
-    """Evaluation samples and scores as the loop does."""
-    sample = tree.get("sample")
-    if isinstance(sample, dict):
+def _sample_and_score_alike(tree: dict[str, Any]) -> None:
+    sample, rerank = tree.get("sample"), tree.get("rerank")
+    for name in _SAMPLE_AND_SCORE:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
-            if key in sample:
-                _default(tree, "evaluate", key, sample[key])
-    rerank = tree.get("rerank")
-    if isinstance(rerank, dict) and "reranker" in rerank:
-        _default(tree, "evaluate", "reranker", rerank["reranker"])
+            if isinstance(sample, dict) and key in sample:
+                _default(tree, name, key, sample[key])
+        if isinstance(rerank, dict) and "reranker" in rerank:
+            _default(tree, name, "reranker", rerank["reranker"])
 
 
 def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from larpo_lib.answers import Scorable
-from larpo_lib.config import ClassifierConfig, RerankerConfig
+from larpo_lib.config import ClassifierConfig, RerankerConfig, VerifierConfig
 from larpo_lib.rerankers.base import Reranker
 
 
@@ -13,9 +13,11 @@ def make_reranker(config: RerankerConfig) -> Reranker:
         from larpo_lib.rerankers.classifier import ClassifierReranker
 
         return ClassifierReranker(config)
-    from larpo_lib.rerankers.verifier import VerifierReranker
+    if isinstance(config, VerifierConfig):
+        from larpo_lib.rerankers.verifier import VerifierReranker
 
-    return VerifierReranker(config)
+        return VerifierReranker(config)
+    raise AssertionError(config.type)
 
 
 __all__ = ["Reranker", "Scorable", "make_reranker"]

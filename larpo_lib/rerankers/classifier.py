@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from larpo_lib.answers import Scorable
 from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import load_model, load_tokenizer
 
@@ -49,7 +50,7 @@ class ClassifierReranker:
         self.name = f"classifier-{path.name}"
         self._tokenizer = load_tokenizer(path, config.model)
         self._model = load_model(AutoModelForSequenceClassification, path, config.model)
-        self._batch_size = config.batch_size
+        self._batch_tokens = config.batch_tokens
         self._max_tokens = config.max_tokens
         check_reward_model(path, self._model.config, self._tokenizer)
 
@@ -59,10 +60,9 @@ class ClassifierReranker:
         distinct = sorted(set(texts))
         encoded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in distinct]
         fitting = [i for i, ids in enumerate(encoded) if 0 < len(ids) <= self._max_tokens]
-        fitting.sort(key=lambda i: (len(encoded[i]), i))
         scores: dict[str, float] = {}
-        for start in range(0, len(fitting), self._batch_size):
-            batch = fitting[start : start + self._batch_size]
+        for places in token_batches([len(encoded[i]) for i in fitting], self._batch_tokens):
+            batch = [fitting[place] for place in places]
             scored = self._score_batch([encoded[i] for i in batch])
             scores.update(zip((distinct[i] for i in batch), scored, strict=True))
         return [scores.get(text) for text in texts]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.config import SamplerConfig
-from larpo_lib.samplers.base import Request, Response, Sampler, stream_seed
+from larpo_lib.config import HfSamplerConfig, SamplerConfig
+from larpo_lib.samplers.base import Limits, Request, Response, Sampler, stream_seed
 
 
-def make_sampler(config: SamplerConfig, policy: Path, *, top_p: float, max_new_tokens: int) -> Sampler:
+def make_sampler(config: SamplerConfig, policy: Path, limits: Limits) -> Sampler:
     """The sampler that `config.type` names."""
-    from larpo_lib.samplers.hf import HfSampler
+    if isinstance(config, HfSamplerConfig):
+        from larpo_lib.samplers.hf import HfSampler
 
-    return HfSampler(config, policy, top_p=top_p, max_new_tokens=max_new_tokens)
+        return HfSampler(config, policy, limits)
+    raise AssertionError(config.type)
 
 
-__all__ = ["Request", "Response", "Sampler", "make_sampler", "stream_seed"]
+__all__ = ["Limits", "Request", "Response", "Sampler", "make_sampler", "stream_seed"]

@@ -28,6 +28,21 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What holds for every response of a step.
+
+    Attributes:
+        max_prompt_tokens: longest prompt that `sample` will be given.
+        max_new_tokens: longest response, end-of-turn token included.
+        top_p: smallest share of the probability mass to draw from.
+    """
+
+    max_prompt_tokens: int
+    max_new_tokens: int
+    top_p: float
+
+
+@dataclass(frozen=True)
 class Response:
     """One drawn response.
 
@@ -53,6 +68,10 @@ class Sampler(Protocol):
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request, in their order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds, such as the memory of a GPU; it samples no more."""
         ...
 
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.config import EvaluateConfig, SampleConfig
-from larpo_lib.samplers.base import Request, Sampler, stream_seed
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.samplers.base import Limits, Request, Sampler, stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow, candidate_id
 
 Draws = Sequence[tuple[float, int]]
@@ -27,6 +27,11 @@ class Origin:
     policy: str
     iteration: int
     seed: int
+
+
+def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig) -> Limits:
+    """The limits that a step's settings state."""
+    return Limits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
 
 
 def training_draws(config: SampleConfig, iteration: int) -> Draws:

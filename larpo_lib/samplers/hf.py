@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from larpo_lib.config import HfSamplerConfig
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
-from larpo_lib.samplers.base import Request, Response
+from larpo_lib.samplers.base import Limits, Request, Response
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 
@@ -27,18 +27,16 @@ class HfSampler:
     Args:
         config: batch size and how to load the model.
         policy: the policy's directory.
-        top_p: smallest share of the probability mass to draw from.
-        max_new_tokens: longest response, end-of-turn token included.
+        limits: of prompts and responses.
     """
 
-    def __init__(self, config: HfSamplerConfig, policy: Path, *, top_p: float, max_new_tokens: int) -> None:
+    def __init__(self, config: HfSamplerConfig, policy: Path, limits: Limits) -> None:
         self._tokenizer = load_tokenizer(policy, config.model)
         self._model = load_policy(policy, config.model)
         self._stops = stop_token_ids(policy, config.model, self._tokenizer)
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
-        self._top_p = top_p
-        self._max_new_tokens = max_new_tokens
+        self._limits = limits
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens."""
@@ -55,6 +53,12 @@ class HfSampler:
             responses.update(zip(batch, drawn, strict=True))
         return [responses[i] for i in range(len(requests))]
 
+    def close(self) -> None:
+        """Give back the model's memory."""
+        del self._model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     @torch.inference_mode()
     def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[Response]:
         device = self._model.device
@@ -63,12 +67,12 @@ class HfSampler:
         input_ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
         generate: Any = self._model.generate
-        chooser = _InverseCdf(requests, self._top_p, self._max_new_tokens, longest, device)
+        chooser = _InverseCdf(requests, self._limits, longest, device)
         generated: Tensor = generate(
             input_ids=input_ids,
             attention_mask=mask,
             generation_config=GenerationConfig(
-                max_new_tokens=self._max_new_tokens,
+                max_new_tokens=self._limits.max_new_tokens,
                 do_sample=False,  # the logits processor has chosen: it leaves one token possible
                 eos_token_id=self._stops,
                 pad_token_id=pad,
@@ -88,14 +92,14 @@ class HfSampler:
 class _InverseCdf(LogitsProcessor):
     """Leaves possible the one token that each row's next uniform number falls on."""
 
-    def __init__(
-        self, requests: Sequence[Request], top_p: float, max_new_tokens: int, prompt_length: int, device: torch.device
-    ) -> None:
-        self._uniforms = torch.stack([_uniforms(request.seed, max_new_tokens) for request in requests]).to(device)
+    def __init__(self, requests: Sequence[Request], limits: Limits, prompt_length: int, device: torch.device) -> None:
+        self._uniforms = torch.stack([_uniforms(request.seed, limits.max_new_tokens) for request in requests]).to(
+            device
+        )
         temperatures = torch.tensor([request.temperature for request in requests], device=device)
         self._greedy = temperatures == 0
         self._temperatures = temperatures.masked_fill(self._greedy, 1.0)[:, None]
-        self._top_p = top_p
+        self._top_p = limits.top_p
         self._prompt_length = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

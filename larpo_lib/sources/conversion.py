@@ -125,6 +125,7 @@ def _ranked_rows(identity: str, candidates: Sequence[Scored]) -> Iterator[Ranked
             finish_reason=STOP,
             policy=candidate.policy,
             reranker="source",
+            list_relative=False,
             reward=candidate.reward,
             rank=rank,
         )

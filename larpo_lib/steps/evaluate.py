@@ -15,7 +15,7 @@ from larpo_lib.evaluation.judges import Judge, make_judge
 from larpo_lib.evaluation.retrieval import summarize
 from larpo_lib.rerankers import make_reranker
 from larpo_lib.samplers import make_sampler
-from larpo_lib.samplers.candidates import Origin, draw_candidates, evaluation_draws, fitting_prompts
+from larpo_lib.samplers.candidates import Origin, draw_candidates, evaluation_draws, fitting_prompts, sampling_limits
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import in_shards
 from larpo_lib.steps.rerank import score_rows
@@ -44,7 +44,7 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
 
 def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
     rows = cast(list[PromptRow], read_table(prompts, "prompts"))[: config.limit]
-    sampler = make_sampler(config.sampler, policy, top_p=config.top_p, max_new_tokens=config.max_new_tokens)
+    sampler = make_sampler(config.sampler, policy, sampling_limits(config))
     # In one order whatever the shards, on which the bootstrap would else depend.
     fitting = sorted(fitting_prompts(rows, sampler, config.max_prompt_tokens), key=lambda row: row["prompt_id"])
     if not fitting:

@@ -106,5 +106,5 @@ def score_rows(reranker: Reranker, prompts: Mapping[str, PromptRow], rows: Seque
                 f"{reranker.name} scored candidate {row['candidate_id']} of prompt {row['prompt_id']} as {reward}",
                 remedy="Load the reward model in float32, or check its weights",
             )
-        scored.append({**row, "reranker": reranker.name, "reward": reward})
+        scored.append({**row, "reranker": reranker.name, "list_relative": reranker.list_relative, "reward": reward})
     return scored

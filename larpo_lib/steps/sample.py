@@ -16,6 +16,7 @@ from larpo_lib.samplers.candidates import (
     draw_candidates,
     fitting_prompts,
     prompts_of_iteration,
+    sampling_limits,
     training_draws,
 )
 from larpo_lib.schemas import LENGTH, PromptRow
@@ -44,7 +45,7 @@ def run(config: SampleConfig, *, policy: Path, prompts: Path, candidates: Path, 
 def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, work: Work) -> Metrics:
     rows = cast(list[PromptRow], read_table(prompts, "prompts"))
     chosen = prompts_of_iteration(rows, config, iteration)
-    sampler = make_sampler(config.sampler, policy, top_p=config.top_p, max_new_tokens=config.max_new_tokens)
+    sampler = make_sampler(config.sampler, policy, sampling_limits(config))
     fitting = fitting_prompts(chosen, sampler, config.max_prompt_tokens)
     if not fitting:
         raise LarpoError(

@@ -149,6 +149,7 @@ def evaluation(folder: Path, reward: float) -> Path:
             "finish_reason": "stop",
             "policy": "policy",
             "reranker": "verifier",
+            "list_relative": False,
             "reward": reward,
             "rank": 1,
         }

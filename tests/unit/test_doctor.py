@@ -141,13 +141,13 @@ def test_docker_is_not_there(monkeypatch, tmp_path):
 
 def test_missing_packages_are_named_with_what_they_would_enable(monkeypatch):
     def version(name: str) -> str | None:
-        return None if name in ("transformers", "deepspeed", "kfp", "kfp-kubernetes") else "1.0"
+        return None if name in ("transformers", "vllm", "tenacity", "deepspeed", "kfp", "kfp-kubernetes") else "1.0"
 
     monkeypatch.setattr(doctor, "_version", version)
     findings = doctor.diagnose()
     assert found(findings, "transformers").remedy == "pip install transformers"
     assert found(findings, "samplers").detail == "none"
-    assert found(findings, "rerankers").detail == "verifier"
+    assert found(findings, "rerankers").detail == "verifier, ensemble"
     assert found(findings, "launchers").detail == "none"
     assert "deepspeed: pip install transformers deepspeed" in found(findings, "launchers").remedy
     assert not doctor.ok_for_main_job(findings)

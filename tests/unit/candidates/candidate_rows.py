@@ -59,6 +59,7 @@ def ranked(
         "finish_reason": "length" if response == "c" else "stop",
         "policy": "policy",
         "reranker": "test",
+        "list_relative": False,
         "reward": reward,
         "rank": 99,
     }

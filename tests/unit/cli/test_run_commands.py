@@ -97,7 +97,8 @@ def evaluation(path: Path, reward: float) -> Path:
         {
             "prompt_id": prompt, "candidate_id": candidate_id(prompt, "a"), "iteration": 0, "sample_index": 0,
             "temperature": 1.0, "response": "a", "token_ids": None, "num_tokens": None, "finish_reason": "stop",
-            "policy": "p", "reranker": "verifier-graded", "reward": reward, "rank": 1, "correct": None,
+            "policy": "p", "reranker": "verifier-graded", "list_relative": False,
+            "reward": reward, "rank": 1, "correct": None,
         }
         for prompt in ("p1", "p2", "p3")
     ]  # fmt: skip

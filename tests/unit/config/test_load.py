@@ -35,7 +35,7 @@ k = 4
 temperature = [1.0, 0.8]
 
 [rerank]
-reranker = { type = "classifier", path = "models/reward", batch_size = 2 }
+reranker = { type = "classifier", path = "models/reward", batch_tokens = 2 }
 
 [train]
 objective = { type = "dpo", beta = 0.5, label_smoothing = 0.1 }
@@ -71,7 +71,7 @@ def test_another_type_drops_the_fields_of_the_type_before(file: Path) -> None:
 def test_same_type_keeps_the_fields_beside_the_one_set(file: Path) -> None:
     config = load_config(file, ["train.objective.beta=0.2", "rerank.reranker.type=classifier"])
     assert config.train.objective.model_dump() == {"type": "dpo", "beta": 0.2, "label_smoothing": 0.1}
-    assert config.rerank.reranker.model_dump()["batch_size"] == 2
+    assert config.rerank.reranker.model_dump()["batch_tokens"] == 2
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def _evaluated(
                     "finish_reason": "stop" if said else "length",
                     "policy": f"iteration-{iteration}",
                     "reranker": "verifier:graded",
+                    "list_relative": False,
                     "reward": round(
                         0.6 * right + (0.3 if sound else float(random.choice([0.0, 0.15]))) + 0.1 * said, 6
                     ),

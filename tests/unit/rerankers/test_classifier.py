@@ -51,13 +51,13 @@ def test_scores_are_the_models_own_one_by_one(tiny_classifier):
         assert ids[0, -1] == END
         expected.append(model(ids).logits.item())
     assert torch.tensor(expected).std() > 0.1
-    for batch_size in (1, 3, 64):
-        assert _reranker(tiny_classifier, batch_size=batch_size).score(items) == pytest.approx(expected, abs=1e-5)
+    for batch_tokens in (1, 30, 4096):
+        assert _reranker(tiny_classifier, batch_tokens=batch_tokens).score(items) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_order_of_items_does_not_matter(tiny_classifier):
     items = _items(12)
-    reranker = _reranker(tiny_classifier, batch_size=4)
+    reranker = _reranker(tiny_classifier, batch_tokens=40)
     assert reranker.score(items[::-1]) == reranker.score(items)[::-1]
 
 
@@ -70,8 +70,11 @@ def test_equal_conversations_are_scored_once(tiny_classifier, scored_rows):
 
 
 def test_batches_are_no_larger_than_their_limit(tiny_classifier, scored_rows):
-    _reranker(tiny_classifier, batch_size=3).score(_items(7))
-    assert scored_rows == [3, 3, 1]
+    same = [Scorable(f"p{i}", user("How"), f"many {word}") for i, word in enumerate(("are", "is", "do", "does", "in"))]
+    longest = len(["<user>", "How", "<assistant>", "many", "are", "<end>"])
+    _reranker(tiny_classifier, batch_tokens=2 * longest).score(same)
+    assert sum(scored_rows) == 5
+    assert max(scored_rows) == 2
 
 
 def test_too_long_conversations_are_not_scored(tiny_classifier):

@@ -13,7 +13,7 @@ from larpo_lib.config import HfSamplerConfig, ModelConfig
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
-from larpo_lib.samplers import Request, make_sampler
+from larpo_lib.samplers import Limits, Request, make_sampler
 from larpo_lib.samplers.hf import draw_tokens
 from larpo_lib.schemas import LENGTH, STOP
 
@@ -39,7 +39,7 @@ def tokenizer(tiny_policy):
 
 def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST):
     config = HfSamplerConfig(batch_size=batch_size, model=PLAIN)
-    return make_sampler(config, policy, top_p=top_p, max_new_tokens=longest)
+    return make_sampler(config, policy, Limits(1024, longest, top_p))
 
 
 def _requests(count):

@@ -25,6 +25,7 @@ def _candidate(prompt_id, response, reward, **other):
         "finish_reason": "stop",
         "policy": "policy",
         "reranker": "verifier",
+        "list_relative": False,
         "reward": reward,
         "rank": 1,
     }

@@ -38,6 +38,7 @@ def row(prompt: str, reward: float, *, temperature: float = 1.0, correct: bool |
         "finish_reason": "stop",
         "policy": "policy",
         "reranker": "verifier",
+        "list_relative": False,
         "reward": reward,
         "rank": 1,
         "correct": correct,

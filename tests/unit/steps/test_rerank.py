@@ -80,7 +80,7 @@ def test_candidates_are_ranked_within_their_prompt(run):
 
 def test_candidates_keep_all_their_columns(run):
     rows, _ = run()
-    added = {"reranker", "reward", "rank"}
+    added = {"reranker", "list_relative", "reward", "rank"}
     kept = [{name: value for name, value in row.items() if name not in added} for row in rows]
     assert sorted(kept, key=str) == sorted(CANDIDATES, key=str)
 

@@ -92,7 +92,7 @@ def run(tiny_policy, tmp_path):
 
 def _reranked(path, rows):
     """Rewards of each list's responses by the reranker that reads the published directory."""
-    reranker = make_reranker(ClassifierConfig(path=str(path), model=PLAIN, batch_size=5))
+    reranker = make_reranker(ClassifierConfig(path=str(path), model=PLAIN, batch_tokens=64))
     items = [Scorable(row["prompt_id"], row["messages"], text) for row in rows for text in row["responses"]]
     scores = iter(reranker.score(items))
     return [[next(scores) for _ in row["responses"]] for row in rows]

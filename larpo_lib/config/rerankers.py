@@ -1,0 +1,119 @@
+"""One config class per reranker; `type` is its name.
+
+`list_relative` says whether a score holds only within the list it was given in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.endpoint import EndpointConfig
+
+
+class VerifierConfig(Section):
+    """Checks the final number of a response against the reference answer.
+
+    `exact`: 1 if the final number is right, else 0. `graded`: a weighted sum of the right final number, of the share of
+    stated equations that hold, and of stating a final answer at all.
+    """
+
+    list_relative: ClassVar[bool] = False
+
+    type: Literal["verifier"] = "verifier"
+    mode: Literal["exact", "graded"] = "graded"
+    answer_weight: NonNegativeFloat = 0.6
+    steps_weight: NonNegativeFloat = 0.3
+    format_weight: NonNegativeFloat = 0.1
+
+
+class ClassifierConfig(Section):
+    """Any AutoModelForSequenceClassification with one label as a reward model."""
+
+    list_relative: ClassVar[bool] = False
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
+
+    type: Literal["classifier"] = "classifier"
+    path: str
+    model: ModelConfig = ModelConfig()
+    batch_tokens: PositiveInt = 16384
+    """Tokens, padding included, scored at one time."""
+    max_tokens: PositiveInt = 2048
+    """Longer conversations are dropped and counted."""
+
+
+class PairRmConfig(Section):
+    """PairRM: compares the responses of a list two by two (LLM-Blender, arXiv 2306.02561)."""
+
+    list_relative: ClassVar[bool] = True
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
+
+    type: Literal["pairrm"] = "pairrm"
+    path: str
+    """Directory of a PairRM model in Hugging Face's layout."""
+    model: ModelConfig = ModelConfig()
+    batch_tokens: PositiveInt = 16384
+    """Tokens, padding included, compared at one time."""
+    max_source_tokens: PositiveInt = 1224
+    """Of a prompt the model sees the last so many tokens; the prompts cut are counted."""
+    max_response_tokens: PositiveInt = 412
+    """Of a response the model sees the first so many tokens; the responses cut are counted."""
+
+
+class HttpRerankerConfig(EndpointConfig):
+    """A reward model behind a server, such as TEI or vLLM."""
+
+    list_relative: ClassVar[bool] = False
+
+    type: Literal["http"] = "http"
+    api: Literal["tei_rerank", "tei_predict", "vllm_score", "vllm_pooling"]
+    """What the server is asked: TEI's /rerank or /predict, vLLM's /score or /pooling."""
+    served_model: str | None = None
+    """The model's name at the server, where it asks for one."""
+
+
+SingleRerankerConfig = Annotated[
+    VerifierConfig | ClassifierConfig | PairRmConfig | HttpRerankerConfig, Field(discriminator="type")
+]
+
+
+class EnsembleMember(Section):
+    """One reranker of an ensemble."""
+
+    reranker: SingleRerankerConfig
+    weight: float = 1.0
+    """Of its standardised score in the sum."""
+    mean: float | None = None
+    """Taken off its scores before they are divided by `std`; null: the mean over the prompt's list."""
+    std: PositiveFloat | None = None
+    """Null: the standard deviation over the prompt's list."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EnsembleMember:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both mean and std, or neither")
+        return self
+
+    @property
+    def list_relative(self) -> bool:
+        """Whether its part of the sum depends on the rest of the list."""
+        return self.reranker.list_relative or self.mean is None
+
+
+class EnsembleConfig(Section):
+    """A weighted sum of the standardised scores of several rerankers."""
+
+    type: Literal["ensemble"] = "ensemble"
+    members: tuple[EnsembleMember, ...] = Field(min_length=2)
+
+    @property
+    def list_relative(self) -> bool:
+        """Whether a score depends on the rest of the list: not if every member has a fixed mean and std."""
+        return any(member.list_relative for member in self.members)
+
+
+RerankerConfig = Annotated[
+    VerifierConfig | ClassifierConfig | PairRmConfig | HttpRerankerConfig | EnsembleConfig, Field(discriminator="type")
+]
