@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from larpo_lib.policies.attention import SDPA_IN_PARTS
 from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens, rounded_up
 from larpo_lib.policies.scoring import TokenRows, padded_rows
 
 SHARING_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"})
 """Model types whose packed log-probabilities and gradients are tested to equal those of separate rows."""
 
-_WORTH_IT = 1.3
-"""Share of tokens saved below which the dense mask of packed rows costs as much as it saves."""
+_WORTH_IT = 1.15
+"""How many times more tokens separate rows must hold: below, what packed rows save goes into their many small parts."""
 _BLOCK = 128
 """FlexAttention skips blocks of this many queries and keys; rows of whole blocks also make for few shapes."""
 
@@ -54,7 +55,7 @@ def padded(pad_id: int) -> Layout:
 
 
 def packed(pad_id: int) -> Layout:
-    """One list a row: with a dense mask, attention is paid for by the square of the row."""
+    """One list a row; see `larpo_lib.policies.attention` for what attention costs there."""
 
     def rows(lists: Sequence[PackedList]) -> TokenRows:
         return packed_rows([[item] for item in lists], pad_id)
@@ -81,9 +82,9 @@ def flex(pad_id: int) -> Layout:
 
 
 def sharing_ratio(lists: Sequence[PackedList]) -> float:
-    """How many times more tokens one row a response takes than one row a list, padding aside."""
-    separate = sum(packed_tokens((prompt, [response])) for prompt, responses in lists for response in responses)
-    return separate / sum(packed_tokens(item) for item in lists)
+    """How many times more tokens one row a response takes than one row a list; of padding, what a list alone needs."""
+    separate, together = padded(0), packed(0)
+    return sum(separate.cost([item]) for item in lists) / sum(together.cost([item]) for item in lists)
 
 
 def choose(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> Layout:
@@ -99,7 +100,7 @@ def choose(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> 
         return padded(pad_id)
     if attention == "flex_attention":
         return flex(pad_id)
-    if attention not in ("sdpa", "eager"):
+    if attention not in (SDPA_IN_PARTS, "sdpa", "eager"):
         log.warning(
             "Prompts are not shared, since the attention of this %s model, %s, takes no mask for rows of several"
             " responses: each response is trained on behind a copy of its prompt",

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
+from larpo_lib.policies.attention import SDPA_IN_PARTS, attend_in_parts, parts_of
 from larpo_lib.policies.logprobs import default_chunk_tokens, logit_transform, token_logps
 from larpo_lib.policies.packing import attention_masks
 
@@ -78,6 +79,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         ModelError: the model computes its logits in a way that is not known here.
     """
     disable_dropout(model)
+    attend_in_parts(model)
     vocabulary = model.config.get_text_config().vocab_size
     rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
     expected = _logps_by_own_forward(model, rows)
@@ -146,8 +148,13 @@ def _on(device: torch.device, rows: TokenRows) -> TokenRows:
 def _hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
     packed = "groups" in rows
     mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
+    in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS
     outputs: Any = model.get_decoder()(
-        input_ids=rows["input_ids"], attention_mask=mask, position_ids=rows["position_ids"], use_cache=False
+        input_ids=rows["input_ids"],
+        attention_mask=mask,
+        position_ids=rows["position_ids"],
+        use_cache=False,
+        **({"parts": parts_of(rows)} if in_parts else {}),
     )
     hidden: Tensor = outputs.last_hidden_state
     return hidden

@@ -51,6 +51,7 @@ def test_rows_hold_a_response_a_list_or_all():
 def test_the_sharing_ratio_counts_what_rows_hold():
     assert sharing_ratio(LONG_PROMPTS) == pytest.approx(4 * 23 / (20 + 4 * 3))
     assert sharing_ratio([([5] * 9, [[6] * 4])]) == 1
+    assert sharing_ratio([([5] * 9, [[6] * 4, [6] * 8])]) == pytest.approx(2 * 16 / (9 + 3 + 7))  # 4 of 16 are padding
 
 
 @pytest.mark.parametrize(
