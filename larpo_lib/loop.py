@@ -75,7 +75,7 @@ def _iterate(config: LarpoConfig, s: int, here: Path, prompts: Path, trail: _Tra
     policy, candidates, ranked = trail.policies[-1], here / "candidates", here / "ranked"
     lists, trained = here / "lists", here / "policy"
     record("sample", sample.run, config.sample, s, policy=policy, prompts=prompts, candidates=candidates, iteration=s)
-    record("rerank", rerank.run, config.rerank, s, prompts=prompts, candidates=candidates, ranked=ranked)
+    record("rerank", rerank.run, config.rerank, s, prompts=prompts, candidates=[candidates], ranked=ranked)
     trail.candidates.append(candidates)
     trail.ranked.append(ranked)
     record("build_lists", build_lists.run, config.lists, s, prompts=prompts, ranked=trail.ranked, lists=lists)

@@ -1,52 +1,132 @@
-"""Long row-wise work in shards, kept as they are done, so that a restarted step goes on behind the last whole one."""
+"""Long row-wise work over prompts: cut into shards for several machines, and into parts that survive a stop.
+
+A shard is a run of the prompts in the order of their ids. These are hashes, so a shard is a random sample; the shards
+of any number of machines, one behind the other, are all prompts in order.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from larpo_lib.errors import ConfigError
 from larpo_lib.progress import progress
-from larpo_lib.tables import Row, concat_tables, write_table
+from larpo_lib.tables import Counts, Row, concat_tables, write_table
+from larpo_lib.workers import in_processes
 
 ItemT = TypeVar("ItemT")
 
+Made = tuple[Sequence[Row], Counts]
+"""Rows of a part, and how many of what they were made from was dropped."""
+Make = Callable[[Sequence[str]], Made]
+"""From prompt_ids to their rows, which must depend on these prompts alone."""
+Open = Callable[[], AbstractContextManager[Make]]
+"""Gets ready for work, such as by loading a model. For several processes it must be picklable."""
 
-def in_shards(
+
+@dataclass(frozen=True)
+class Shard:
+    """One machine's share of the work.
+
+    Attributes:
+        index: 0 to count - 1.
+        count: number of shards.
+    """
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From `i/n`.
+
+        Raises:
+            ConfigError: the text is of another form, or i is not below n.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or int(match[1]) >= int(match[2]):
+            raise ConfigError(f"shard {text!r} is not of the form i/n with i from 0 to n - 1", remedy="Such as 0/4")
+        return cls(int(match[1]), int(match[2]))
+
+    def argument(self) -> dict[str, str]:
+        """What it adds to a step's fingerprint."""
+        return {} if self == WHOLE else {"shard": f"{self.index}/{self.count}"}
+
+    def of(self, items: Sequence[ItemT]) -> Sequence[ItemT]:
+        """This shard's items: sizes differ by one at most, and every item is in exactly one shard."""
+        return items[self.index * len(items) // self.count : (self.index + 1) * len(items) // self.count]
+
+
+WHOLE = Shard(0, 1)
+
+
+def in_parts(
     label: str,
-    items: Sequence[ItemT],
+    prompt_ids: Sequence[str],
     size: int,
-    make: Callable[[Sequence[ItemT]], Sequence[Row]],
+    open_work: Open,
     *,
     schema: str,
     scratch: Path,
     output: Path,
-) -> None:
-    """Turn `items` into the rows of one table, `size` items at a time.
+    processes: int = 1,
+) -> Counts:
+    """Turn prompts into the rows of one table, `size` prompts at a time.
 
     Args:
         label: shown as progress.
-        items: what to work on, in a fixed order.
-        size: items a shard holds.
-        make: rows of a shard; must depend on its items alone.
+        prompt_ids: what to work on, in a fixed order.
+        size: prompts a part holds. A restarted step goes on behind the parts it finds.
+        open_work: gets ready; not called where every part is done.
         schema: of the rows.
-        scratch: keeps finished shards until the step is published.
+        scratch: keeps finished parts until the step is published.
         output: Parquet file to write.
+        processes: that work on parts at the same time, on this machine.
+
+    Returns:
+        The sum of the parts' counts.
     """
-    parts = []
-    starts = range(0, len(items), size)
-    done = sum(len(items[start : start + size]) for start in starts if _part(scratch, start).is_file())
-    with progress(label, len(items), done) as advance:
-        for start in starts:
-            part = _part(scratch, start)
-            parts.append(part)
-            if not part.is_file():
-                shard = items[start : start + size]
-                temporary = part.with_name(f".{part.name}")
-                write_table(temporary, schema, make(shard))
-                temporary.replace(part)
-                advance(len(shard))
-    concat_tables(parts, schema, output)
+    cut = {_part(scratch, start): prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)}
+    missing = {part: ids for part, ids in cut.items() if not part.is_file()}
+    with progress(label, len(prompt_ids), sum(len(ids) for part, ids in cut.items() if part not in missing)) as advance:
+        if processes > 1 and len(missing) > 1:
+            work = _Parts(open_work, schema, list(missing.items()))
+            for index in in_processes(work, len(missing), min(processes, len(missing))):
+                advance(len(work.parts[index][1]))
+        elif missing:
+            with open_work() as make:
+                for part, ids in missing.items():
+                    _write(part, schema, make(ids))
+                    advance(len(ids))
+    return concat_tables(cut, schema, output)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The missing parts, as a process is given them."""
+
+    open_work: Open
+    schema: str
+    parts: Sequence[tuple[Path, Sequence[str]]]
+
+    def __call__(self, indices: Callable[[], int | None], done: Callable[[int], None]) -> None:
+        """Make parts for as long as there are any."""
+        with self.open_work() as make:
+            while (index := indices()) is not None:
+                part, ids = self.parts[index]
+                _write(part, self.schema, make(ids))
+                done(index)
+
+
+def _write(part: Path, schema: str, made: Made) -> None:
+    rows, counts = made
+    temporary = part.with_name(f".{part.name}")
+    write_table(temporary, schema, rows, counts)
+    temporary.replace(part)
 
 
 def _part(scratch: Path, start: int) -> Path:

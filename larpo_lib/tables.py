@@ -1,8 +1,13 @@
-"""Reads and writes the schema-checked Parquet tables of `larpo_lib.schemas`."""
+"""Reads and writes the schema-checked Parquet tables of `larpo_lib.schemas`, whole or a few rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from bisect import bisect_right
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +18,32 @@ from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.schemas import SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
+Counts = dict[str, int]
+"""How many of what, such as rows that were dropped."""
+
+ROW_GROUP = 1024
+"""Rows of a table that are written, and read, at one time."""
+_KEPT_GROUPS = 4
 
 
-def write_table(path: Path, schema: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows` as one Parquet file. The same rows give the same bytes."""
-    expected = SCHEMAS[schema].with_metadata(_metadata(schema))
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=expected)
-    _check_nulls(table, path)
-    pq.write_table(table, path, compression="zstd", row_group_size=4096, write_page_checksum=True)
+def write_table(path: Path, schema: str, rows: Iterable[Mapping[str, Any]], counts: Counts | None = None) -> int:
+    """Write `rows` as one Parquet file, and return their number. The same rows give the same bytes.
+
+    Args:
+        path: the file.
+        schema: of the rows.
+        rows: are taken a row group at a time.
+        counts: kept in the file, for `concat_tables`.
+    """
+    expected = SCHEMAS[schema].with_metadata(_metadata(schema, counts))
+    written = 0
+    with _writer(path, expected) as writer:
+        for group in _grouped(rows):
+            table = pa.Table.from_pylist([dict(row) for row in group], schema=expected)
+            _check_nulls(table, path, written)
+            writer.write_table(table)
+            written += table.num_rows
+    return written
 
 
 def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) -> list[Row]:
@@ -31,37 +54,158 @@ def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) ->
     Raises:
         ArtifactError: the file is missing, no Parquet, or of another schema or schema version.
     """
-    file = path / f"{schema}.parquet" if path.is_dir() else path
-    table = _open(file, schema)
-    rows: list[Row] = (table if columns is None else table.select(list(columns))).to_pylist()
+    rows: list[Row] = read_columns(path, schema, columns).to_pylist()
     return rows
 
 
-def concat_tables(parts: Iterable[Path], schema: str, path: Path) -> int:
-    """Join tables of one schema into one, in the order given, a row group at a time; returns the number of rows."""
-    expected = SCHEMAS[schema].with_metadata(_metadata(schema))
-    rows = 0
-    with pq.ParquetWriter(path, expected, compression="zstd", write_page_checksum=True) as writer:
-        for part in parts:
-            table = _open(part, schema).replace_schema_metadata(expected.metadata)
-            writer.write_table(table)
-            rows += table.num_rows
-    return rows
+def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same as `read_table`, as Arrow holds it: far smaller than Python's objects."""
+    file = _file(path, schema)
+    with _reading(file):
+        table: pa.Table = _open(file, schema).read(columns)
+    return table
 
 
-def _open(file: Path, schema: str) -> pa.Table:
+def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:
+    """Join tables of one schema into one, in the order given, with the sum of their counts, which is returned.
+
+    The bytes depend on the rows and on that sum, not on how they were spread over `parts`.
+    """
+    opened = [_open(part, schema) for part in parts]
+    counts: Counter[str] = Counter()
+    for part in opened:
+        counts.update(json.loads(part.schema_arrow.metadata.get(_COUNTS, b"{}")))
+    expected = SCHEMAS[schema].with_metadata(_metadata(schema, counts))
+    waiting = expected.empty_table()
+    with _writer(path, expected) as writer:
+        for part, file in zip(opened, parts, strict=True):
+            with _reading(file):
+                table = part.read().replace_schema_metadata(expected.metadata)
+            waiting = pa.concat_tables([waiting, table])
+            while waiting.num_rows >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks())
+                waiting = waiting.slice(ROW_GROUP)
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks())
+    return dict(counts)
+
+
+class PromptTable(Mapping[str, list[Row]]):
+    """The rows of each prompt of a table, read from the file when they are asked for; prompts by rising prompt_id.
+
+    In memory are the prompts' ids and places and a few row groups. Tables that steps write hold the rows of a prompt
+    together and prompts in order, so that going through them reads each row group once.
+
+    Args:
+        path: Parquet file, or artifact that holds one as `<schema>.parquet`.
+        schema: with a column `prompt_id`.
+        columns: of the rows; all of them if not given.
+
+    Raises:
+        ArtifactError: as `read_table`; also when rows are read.
+    """
+
+    def __init__(self, path: Path, schema: str, columns: Sequence[str] | None = None) -> None:
+        self._path = _file(path, schema)
+        self._columns = columns
+        self._parquet = _open(self._path, schema)
+        with _reading(self._path):
+            ids = self._parquet.read(["prompt_id"]).column("prompt_id")
+        self.num_rows = len(ids)
+        places: dict[str, list[tuple[int, int]]] = {}
+        for start, stop, prompt_id in _runs(ids):
+            places.setdefault(prompt_id, []).append((start, stop))
+        self._places = dict(sorted(places.items()))
+        sizes = [self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)]
+        self._starts = list(accumulate(sizes, initial=0))
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def __getitem__(self, prompt_id: str) -> list[Row]:
+        """The prompt's rows in the file's order."""
+        return [row for start, stop in self._places[prompt_id] for row in self._rows(start, stop)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def first_row(self, prompt_id: str) -> int:
+        """The number of the prompt's first row in the file, for messages."""
+        return self._places[prompt_id][0][0]
+
+    def _rows(self, start: int, stop: int) -> Iterator[Row]:
+        while start < stop:
+            number = bisect_right(self._starts, start) - 1
+            first, last = self._starts[number], min(stop, self._starts[number + 1])
+            yield from self._group(number).slice(start - first, last - start).to_pylist()
+            start = last
+
+    def _group(self, number: int) -> pa.Table:
+        if number not in self._groups:
+            with _reading(self._path):
+                self._groups[number] = self._parquet.read_row_group(number, columns=self._columns)
+        self._groups.move_to_end(number)
+        while len(self._groups) > _KEPT_GROUPS:
+            self._groups.popitem(last=False)
+        return self._groups[number]
+
+
+_COUNTS = b"larpo.counts"
+
+
+def _file(path: Path, schema: str) -> Path:
+    return path / f"{schema}.parquet" if path.is_dir() else path
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
+def _grouped(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    group: list[Mapping[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == ROW_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[int, int, str]]:
+    """First row, row behind the last, and prompt of each run of rows of one prompt."""
+    first, current, number = 0, None, 0
+    for chunk in ids.chunks:
+        for value in chunk:
+            prompt_id = value.as_py()
+            if prompt_id != current:
+                if current is not None:
+                    yield first, number, current
+                first, current = number, prompt_id
+            number += 1
+    if current is not None:
+        yield first, number, current
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
     try:
-        table = pq.read_table(file, page_checksum_verification=True)
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        columns = table.schema.names
+        yield
     except FileNotFoundError:
-        raise ArtifactError(
-            f"{file}: no such file", remedy=f"Expected an artifact that holds {schema}.parquet"
-        ) from None
+        raise ArtifactError(f"{file}: no such file", remedy=f"Expected an artifact that holds {file.name}") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{file}: cannot be read as Parquet: {error}", remedy="Delete the artifact and make it again"
         ) from None
+
+
+def _open(file: Path, schema: str) -> pq.ParquetFile:
+    """The file, its schema checked; its rows are not read yet."""
+    with _reading(file):
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        arrow = parquet.schema_arrow
+        metadata = {key.decode(): value.decode() for key, value in (arrow.metadata or {}).items()}
     found, version = metadata.get("larpo.schema", "none"), metadata.get("larpo.version", "none")
     if found != schema:
         raise ArtifactError(f"{file}: holds '{found}', not '{schema}'", remedy="Give the artifact of the step before")
@@ -70,20 +214,21 @@ def _open(file: Path, schema: str) -> pa.Table:
             f"{file}: schema version {version}, but this larpo reads version {SCHEMA_VERSION}",
             remedy="Make the artifact again with this version",
         )
-    if not table.schema.equals(SCHEMAS[schema], check_metadata=False):
+    if not arrow.equals(SCHEMAS[schema], check_metadata=False):
         raise ArtifactError(
-            f"{file}: columns {columns} are not those of '{schema}'",
+            f"{file}: columns {arrow.names} are not those of '{schema}'",
             remedy="Make the artifact again with this version",
         )
-    return table
+    return parquet
 
 
-def _metadata(schema: str) -> dict[bytes, bytes]:
-    return {b"larpo.schema": schema.encode(), b"larpo.version": str(SCHEMA_VERSION).encode()}
+def _metadata(schema: str, counts: Mapping[str, int] | None = None) -> dict[bytes, bytes]:
+    stated = {b"larpo.schema": schema.encode(), b"larpo.version": str(SCHEMA_VERSION).encode()}
+    return stated if not counts else {**stated, _COUNTS: json.dumps(counts, sort_keys=True).encode()}
 
 
-def _check_nulls(table: pa.Table, path: Path) -> None:
+def _check_nulls(table: pa.Table, path: Path, before: int) -> None:
     for field, column in zip(table.schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
-            row = next(i for i, value in enumerate(column) if not value.is_valid)
+            row = before + next(i for i, value in enumerate(column) if not value.is_valid)
             raise DataError("is null", path=path, row=row, field=field.name)

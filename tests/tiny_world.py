@@ -114,7 +114,7 @@ def make_prepared_world(root: Path) -> None:
     prepare.run(config.evaluation_prompts, prompts=heldout)
     prepare.demonstrations(config.demonstrations, demonstrations=root / "shown")
     sample.run(config.sample, policy=policy, prompts=prompts, candidates=root / "candidates")
-    rerank.run(config.rerank, prompts=prompts, candidates=root / "candidates", ranked=root / "ranked")
+    rerank.run(config.rerank, prompts=prompts, candidates=[root / "candidates"], ranked=root / "ranked")
     build_lists.run(config.lists, prompts=prompts, ranked=[root / "ranked"], lists=root / "lists")
     evaluate.run(config.evaluate, policy=policy, prompts=heldout, evaluation=root / "evaluated")
     (root / "larpo.toml").write_text(SETTINGS.format(root="."), "utf-8")

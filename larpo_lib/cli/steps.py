@@ -18,6 +18,7 @@ Launcher = Annotated[
 Nproc = Annotated[
     int | None, typer.Option(min=1, help="Processes on this machine; short for --set <section>.launch.nproc=...")
 ]
+OfShards = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n shares of the prompts, from 0 on.")]
 OptionalIn = Annotated[str | None, typer.Option(help="Artifact to read, if there is one.")]
 OptionalOut = Annotated[str | None, typer.Option(help="Artifact to write.")]
 
@@ -75,19 +76,42 @@ def sample(
     prompts: In,
     candidates: Out,
     iteration: Annotated[int, typer.Option(min=1, help="Decides prompts, temperature and seeds.")] = 1,
+    shard: OfShards = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
     """Sample candidates from the behaviour policy."""
     inputs = {"policy": policy, "prompts": prompts}
-    _run("sample", "run", "sample", inputs, {"candidates": candidates}, config, settings, iteration=iteration)
+    arguments = {"iteration": iteration, **_sharded(shard)}
+    _run("sample", "run", "sample", inputs, {"candidates": candidates}, config, settings, **arguments)
 
 
 @app.command()
-def rerank(prompts: In, candidates: In, ranked: Out, config: Config = None, settings: Settings = None) -> None:
+def rerank(
+    prompts: In,
+    candidates: Annotated[list[str], typer.Option(help="Candidates; those of several iterations rank as one list.")],
+    ranked: Out,
+    shard: OfShards = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
     """Score and rank candidates with a reward model."""
-    inputs = {"prompts": prompts, "candidates": candidates}
-    _run("rerank", "run", "rerank", inputs, {"ranked": ranked}, config, settings)
+    inputs: dict[str, str | list[str] | None] = {"prompts": prompts, "candidates": candidates}
+    _run("rerank", "run", "rerank", inputs, {"ranked": ranked}, config, settings, **_sharded(shard))
+
+
+@app.command("merge-shards")
+def merge_shards(
+    shards: Annotated[list[str], typer.Option(help="Every shard that sample or rerank made, in any order.")],
+    merged: Out,
+) -> None:
+    """Put the shards of sample or rerank together: the same data and metrics as without shards."""
+    from larpo_lib.steps import merge_shards as step
+    from larpo_lib.storage import localize
+
+    with localize(_flat({"shards": shards}), {"merged": merged}) as paths:
+        metrics = step.run(shards=[paths[f"shards.{i}"] for i in range(len(shards))], merged=paths["merged"])
+    _print(metrics)
 
 
 @app.command("build-lists")
@@ -206,7 +230,17 @@ def _run(
                 nested[name] = None if value is None else paths[name]
         nested.update({name: paths[name] for name in outputs})
         metrics = getattr(module, function)(loaded, **nested, **arguments)
+    _print(metrics)
+
+
+def _print(metrics: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(metrics, indent=2, sort_keys=True))
+
+
+def _sharded(shard: str | None) -> dict[str, Any]:
+    from larpo_lib.shards import WHOLE, Shard
+
+    return {"shard": WHOLE if shard is None else Shard.parse(shard)}
 
 
 def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:

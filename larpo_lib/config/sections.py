@@ -174,6 +174,8 @@ JudgeConfig = VerifierJudgeConfig
 class EvaluateConfig(Section):
     """Held-out quality of a policy as a retriever of responses."""
 
+    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+
     sampler: SamplerConfig = HfSamplerConfig()
     n: PositiveInt = 8
     """Responses a prompt: N of Pass@N."""
@@ -186,6 +188,8 @@ class EvaluateConfig(Section):
     judge: JudgeConfig | None = None
     """Says right or wrong; without one there is no accuracy and no Pass@N."""
     shard_prompts: PositiveInt = 256
+    processes: PositiveInt = 1
+    """Processes on this machine that share the prompts, each with GPUs of its own."""
     resamples: PositiveInt = 1000
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     seed: Seed = 0

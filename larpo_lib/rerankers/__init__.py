@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from larpo_lib.answers import Scorable
-from larpo_lib.config import ClassifierConfig, RerankerConfig, VerifierConfig
+from larpo_lib.config import ClassifierConfig, EnsembleConfig, PairRmConfig, RerankerConfig, VerifierConfig
 from larpo_lib.rerankers.base import Reranker
 
 
@@ -20,4 +22,12 @@ def make_reranker(config: RerankerConfig) -> Reranker:
     raise AssertionError(config.type)
 
 
-__all__ = ["Reranker", "Scorable", "make_reranker"]
+def model_paths(config: RerankerConfig) -> dict[str, Path]:
+    """The model directories that scores depend on, by names for a step's inputs."""
+    if isinstance(config, EnsembleConfig):
+        members = [model_paths(member.reranker) for member in config.members]
+        return {f"{name}_{i}": path for i, paths in enumerate(members) for name, path in paths.items()}
+    return {"reranker": Path(config.path)} if isinstance(config, ClassifierConfig | PairRmConfig) else {}
+
+
+__all__ = ["Reranker", "Scorable", "make_reranker", "model_paths"]

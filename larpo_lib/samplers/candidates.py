@@ -46,9 +46,9 @@ def evaluation_draws(config: EvaluateConfig) -> Draws:
     return _numbered([config.temperature] * config.n + [0.0])
 
 
-def prompts_of_iteration(prompts: Sequence[PromptRow], config: SampleConfig, iteration: int) -> list[PromptRow]:
+def prompts_of_iteration(prompt_ids: Sequence[str], config: SampleConfig, iteration: int) -> list[str]:
     """The M prompts of an iteration: the next M of all prompts in seeded order, around and around."""
-    ordered = sorted(prompts, key=lambda row: row["prompt_id"])
+    ordered = sorted(prompt_ids)
     random.Random(stream_seed(config.seed, "prompts")).shuffle(ordered)  # noqa: S311 - no secret
     size = min(config.prompts_per_iteration or len(ordered), len(ordered))
     first = (iteration - 1) * size

@@ -27,6 +27,7 @@ from larpo_lib.policies.load import model_device
 from larpo_lib.training.checkpoints import clear
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, join
+from larpo_lib.workers import end_with_parent
 
 _POLL_S = 1.0
 
@@ -127,7 +128,7 @@ def _told(folder: Path, failure: Any) -> LarpoError:
 def main(call: Path) -> int:
     """One of the processes."""
     stated = json.loads(call.read_text("utf-8"))
-    _die_with(stated["parent"])
+    end_with_parent(stated["parent"])
     step = importlib.import_module(f"larpo_lib.steps.{stated['step']}")
     config = SECTIONS[stated["step"]].model_validate(stated["config"])
     paths = {name: Path(path) for name, path in stated["paths"].items()}
@@ -143,19 +144,6 @@ def main(call: Path) -> int:
         sys.stdout.flush()
         os._exit(2)  # the others wait for this one: no farewell through the process group
     return 0
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process with the one that started it, however that one dies."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-    import signal
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it was dead before the kernel was told
-        os._exit(1)
 
 
 @contextmanager

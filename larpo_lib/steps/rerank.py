@@ -3,83 +3,129 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+import numpy as np
 
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.candidates.ranking import by_prompt, ranks
-from larpo_lib.config import ClassifierConfig, RerankConfig
+from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
-from larpo_lib.rerankers import Reranker, Scorable, make_reranker
+from larpo_lib.rerankers import Reranker, Scorable, make_reranker, model_paths
 from larpo_lib.schemas import CandidateRow, PromptRow
-from larpo_lib.shards import in_shards
-from larpo_lib.tables import Row, read_table
+from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
+from larpo_lib.tables import Counts, PromptTable, Row, read_columns
 
 
-def run(config: RerankConfig, *, prompts: Path, candidates: Path, ranked: Path) -> Metrics:
-    """Score and rank candidates and publish them as `ranked`.
+def run(
+    config: RerankConfig, *, prompts: Path, candidates: Sequence[Path], ranked: Path, shard: Shard = WHOLE
+) -> Metrics:
+    """Score and rank candidates and publish them as `ranked`, prompts by rising prompt_id.
 
     Args:
         config: the reranker.
         prompts: artifact with `prompts.parquet`: what the candidates answer.
-        candidates: artifact with `candidates.parquet`.
+        candidates: artifacts with `candidates.parquet`, one an iteration, current last. A prompt's candidates in all of
+            them are ranked as one list.
         ranked: artifact to publish, with `ranked.parquet`.
+        shard: this machine's share of the prompts that have candidates; `merge_shards` puts the shards together.
+
+    Raises:
+        DataError: a prompt is not known.
+        LarpoError: no candidate could be scored.
     """
 
     def make(work: Work) -> Metrics:
-        return _rerank(config, prompts, candidates, work)
+        return _rerank(config, prompts, candidates, shard, work)
 
-    inputs = {"prompts": prompts, "candidates": candidates}
-    if isinstance(config.reranker, ClassifierConfig):
-        inputs["reranker"] = Path(config.reranker.path)
-    return produce("rerank", config, inputs, ranked, make)
+    inputs = {"prompts": prompts, **{f"candidates_{i}": path for i, path in enumerate(candidates)}}
+    inputs |= model_paths(config.reranker)
+    return produce("rerank", config, inputs, ranked, make, arguments=shard.argument())
 
 
-def _rerank(config: RerankConfig, prompts: Path, candidates: Path, work: Work) -> Metrics:
-    known = {row["prompt_id"]: row for row in cast(list[PromptRow], read_table(prompts, "prompts"))}
-    rows = cast(list[CandidateRow], read_table(candidates, "candidates"))
-    for i, row in enumerate(rows):
-        if row["prompt_id"] not in known:
-            raise DataError(
-                f"prompt {row['prompt_id']} is not among the prompts",
-                path=candidates,
-                row=i,
-                field="prompt_id",
-                remedy="Give the prompts artifact the candidates were sampled from",
-            )
-    reranker = make_reranker(config.reranker)
-
-    def make_shard(shard: Sequence[list[CandidateRow]]) -> list[Row]:
-        flat = [row for group in shard for row in group]
-        scored = score_rows(reranker, known, flat)
-        return [
-            {**row, "rank": rank}
-            for group in by_prompt(scored).values()
-            for row, rank in zip(group, ranks([row["reward"] for row in group]), strict=True)
-        ]
-
+def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], shard: Shard, work: Work) -> Metrics:
     output = work.data / "ranked.parquet"
-    in_shards(
+    counts = in_parts(
         "rerank",
-        list(by_prompt(rows).values()),
+        shard.of(_answered(prompts, candidates)),
         config.shard_prompts,
-        make_shard,
+        partial(_reranking, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,
         output=output,
+        processes=config.processes,
     )
-    rewards = [row["reward"] for row in read_table(output, "ranked", ["reward"])]
-    if not rewards:
-        raise LarpoError(f"{candidates}: no candidate could be scored", remedy="Raise the reranker's max_tokens")
-    mean = sum(rewards) / len(rewards)
-    return {
-        "candidates": len(rows),
-        "ranked": len(rewards),
-        "too_long_to_score_dropped": len(rows) - len(rewards),
-        "mean_reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards)),
-    }
+    return summarize(output, counts, shard)
+
+
+def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
+    """The prompts that have candidates, by rising prompt_id."""
+    known = PromptTable(prompts, "prompts")
+    found: set[str] = set()
+    for path in candidates:
+        table = PromptTable(path, "candidates")
+        for prompt_id in table:
+            if prompt_id not in known:
+                raise DataError(
+                    f"prompt {prompt_id} is not among the prompts",
+                    path=path,
+                    row=table.first_row(prompt_id),
+                    field="prompt_id",
+                    remedy="Give the prompts artifact the candidates were sampled from",
+                )
+        found.update(table)
+    return sorted(found)
+
+
+@contextmanager
+def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[Make]:
+    reranker = make_reranker(config.reranker)
+    known = PromptTable(prompts, "prompts")
+    tables = [PromptTable(path, "candidates") for path in candidates]
+
+    def make(prompt_ids: Sequence[str]) -> Made:
+        asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
+        rows: Any = [row for prompt_id in prompt_ids for table in tables for row in table.get(prompt_id, ())]
+        scored = ranked_rows(score_rows(reranker, asked, rows))
+        return scored, {
+            "candidates": len(rows),
+            "ranked": len(scored),
+            "too_long_to_score_dropped": len(rows) - len(scored),
+        }
+
+    yield make
+
+
+def summarize(ranked: Path, counts: Counts, shard: Shard) -> Metrics:
+    """The metrics of `ranked`, which do not tell in how many shards it was made.
+
+    Args:
+        ranked: the table.
+        counts: of what became of candidates.
+        shard: whose candidates they are. Only one of several may have none.
+
+    Raises:
+        LarpoError: no candidate could be scored.
+    """
+    rewards = read_columns(ranked, "ranked", ["reward"])["reward"].to_numpy()
+    if len(rewards):
+        return {**counts, "mean_reward": float(np.mean(rewards)), "reward_std": float(np.std(rewards))}
+    if shard == WHOLE:
+        raise LarpoError("no candidate could be scored", remedy="Raise the reranker's max_tokens")
+    return {**counts, "mean_reward": None, "reward_std": None}
+
+
+def ranked_rows(scored: Sequence[Any]) -> list[Row]:
+    """Scored rows with their rank among those of their prompt, prompts by rising prompt_id."""
+    return [
+        {**row, "rank": rank}
+        for group in by_prompt(scored).values()
+        for row, rank in zip(group, ranks([row["reward"] for row in group]), strict=True)
+    ]
 
 
 def score_rows(reranker: Reranker, prompts: Mapping[str, PromptRow], rows: Sequence[CandidateRow]) -> list[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any
+
+import pyarrow.compute as pc
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.config import SampleConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.metrics import distinct_share
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import (
     Origin,
@@ -19,13 +22,21 @@ from larpo_lib.samplers.candidates import (
     sampling_limits,
     training_draws,
 )
-from larpo_lib.schemas import LENGTH, PromptRow
-from larpo_lib.shards import in_shards
-from larpo_lib.tables import Row, read_table
+from larpo_lib.schemas import LENGTH
+from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
+from larpo_lib.tables import Counts, PromptTable, read_columns
 
 
-def run(config: SampleConfig, *, policy: Path, prompts: Path, candidates: Path, iteration: int = 1) -> Metrics:
-    """Sample candidates and publish them as `candidates`.
+def run(
+    config: SampleConfig,
+    *,
+    policy: Path,
+    prompts: Path,
+    candidates: Path,
+    iteration: int = 1,
+    shard: Shard = WHOLE,
+) -> Metrics:
+    """Sample candidates and publish them as `candidates`, prompts by rising prompt_id.
 
     Args:
         config: how many, how hot, how long.
@@ -33,59 +44,84 @@ def run(config: SampleConfig, *, policy: Path, prompts: Path, candidates: Path, 
         prompts: artifact with `prompts.parquet`.
         candidates: artifact to publish, with `candidates.parquet`.
         iteration: 1 for the first; decides prompts, temperature and seeds.
+        shard: this machine's share of the iteration's prompts; `merge_shards` puts the shards together.
     """
 
     def make(work: Work) -> Metrics:
-        return _sample(config, policy, prompts, iteration, work)
+        return _sample(config, policy, prompts, iteration, shard, work)
 
     inputs = {"policy": policy, "prompts": prompts}
-    return produce("sample", config, inputs, candidates, make, arguments={"iteration": iteration})
+    arguments = {"iteration": iteration, **shard.argument()}
+    return produce("sample", config, inputs, candidates, make, arguments=arguments)
 
 
-def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, work: Work) -> Metrics:
-    rows = cast(list[PromptRow], read_table(prompts, "prompts"))
-    chosen = prompts_of_iteration(rows, config, iteration)
-    sampler = make_sampler(config.sampler, policy, sampling_limits(config))
-    fitting = fitting_prompts(chosen, sampler, config.max_prompt_tokens)
-    if not fitting:
-        raise LarpoError(
-            f"{prompts}: none of the {len(chosen)} prompts fits into max_prompt_tokens = {config.max_prompt_tokens}",
-            remedy="Raise sample.max_prompt_tokens",
-        )
-    origin = Origin(digest(policy)[:16], iteration, config.seed)
-    draws = training_draws(config, iteration)
-
-    def make_shard(shard: Sequence[PromptRow]) -> list[Row]:
-        drawn = draw_candidates(sampler, shard, draws, origin)
-        return [dict(row) for row in drawn if row["response"].strip()]
-
+def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, shard: Shard, work: Work) -> Metrics:
+    chosen = shard.of(sorted(prompts_of_iteration([*PromptTable(prompts, "prompts")], config, iteration)))
     output = work.data / "candidates.parquet"
-    in_shards(
+    counts = in_parts(
         "sample",
-        fitting,
+        chosen,
         config.shard_prompts,
-        make_shard,
+        partial(_sampling, config, policy, prompts, iteration),
         schema="candidates",
         scratch=work.scratch,
         output=output,
+        processes=config.processes,
     )
-    drawn = read_table(output, "candidates", ["candidate_id", "num_tokens", "finish_reason"])
-    if not drawn:
-        raise LarpoError(f"{policy}: every response is empty", remedy="Check the policy's chat template")
-    return {
-        "prompts": len(fitting),
-        "prompts_too_long_dropped": len(chosen) - len(fitting),
-        "candidates": len(drawn),
-        "empty_responses_dropped": len(fitting) * len(draws) - len(drawn),
-        **response_statistics(drawn),
-    }
+    return summarize(output, counts, config, shard)
 
 
-def response_statistics(rows: Sequence[Row]) -> Metrics:
+@contextmanager
+def _sampling(config: SampleConfig, policy: Path, prompts: Path, iteration: int) -> Iterator[Make]:
+    table = PromptTable(prompts, "prompts")
+    origin = Origin(digest(policy)[:16], iteration, config.seed)
+    draws = training_draws(config, iteration)
+    with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
+
+        def make(prompt_ids: Sequence[str]) -> Made:
+            rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
+            fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
+            drawn = [dict(row) for row in draw_candidates(sampler, fitting, draws, origin) if row["response"].strip()]
+            return drawn, {
+                "prompts": len(fitting),
+                "prompts_too_long_dropped": len(rows) - len(fitting),
+                "candidates": len(drawn),
+                "empty_responses_dropped": len(fitting) * len(draws) - len(drawn),
+            }
+
+        yield make
+
+
+def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Shard) -> Metrics:
+    """The metrics of `candidates`, which do not tell in how many shards it was made.
+
+    Args:
+        candidates: the table.
+        counts: of what became of prompts and responses.
+        config: of the step.
+        shard: whose candidates they are. Only one of several may have none.
+
+    Raises:
+        LarpoError: nothing was sampled.
+    """
+    if shard == WHOLE and not counts["prompts"]:
+        raise LarpoError(
+            f"none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
+            f" {config.max_prompt_tokens}",
+            remedy="Raise sample.max_prompt_tokens",
+        )
+    if shard == WHOLE and not counts["candidates"]:
+        raise LarpoError("every response is empty", remedy="Check the policy's chat template")
+    return {**counts, **response_statistics(candidates, "candidates")}
+
+
+def response_statistics(path: Path, schema: str) -> Metrics:
     """Shares of distinct and of truncated responses, and their mean length where the sampler tells it."""
-    lengths = [row["num_tokens"] for row in rows if row["num_tokens"] is not None]
+    rows = read_columns(path, schema, ["candidate_id", "num_tokens", "finish_reason"])
+    if not rows.num_rows:
+        return {"distinct_share": None, "truncated_share": None, "mean_tokens": None}
     return {
-        "distinct_share": distinct_share([row["candidate_id"] for row in rows]),
-        "truncated_share": sum(row["finish_reason"] == LENGTH for row in rows) / len(rows),
-        "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
+        "distinct_share": pc.count_distinct(rows["candidate_id"]).as_py() / rows.num_rows,
+        "truncated_share": pc.sum(pc.equal(rows["finish_reason"], LENGTH)).as_py() / rows.num_rows,
+        "mean_tokens": pc.mean(rows["num_tokens"]).as_py(),
     }

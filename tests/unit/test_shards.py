@@ -1,9 +1,18 @@
 from __future__ import annotations
 
-import pytest
+import os
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.schemas import STOP
-from larpo_lib.shards import in_shards
+from larpo_lib.shards import Shard, in_parts
 from larpo_lib.tables import read_table
 
 
@@ -25,6 +34,13 @@ def _row(item):
 class Maker:
     """Makes a row of every even item and two of every odd one; fails once it has made `shards`."""
 
+    opened = 0
+
+    @contextmanager
+    def open(self):
+        self.opened += 1
+        yield self
+
     def __init__(self, shards=100):
         self.made = []
         self._left = shards
@@ -34,7 +50,7 @@ class Maker:
             raise KeyboardInterrupt
         self._left -= 1
         self.made.append(list(items))
-        return [_row(item) for item in items for _ in range(1 + item % 2)]
+        return [_row(item) for item in items for _ in range(1 + item % 2)], {"items": len(items)}
 
 
 @pytest.fixture
@@ -42,7 +58,8 @@ def run(tmp_path):
     def run(make, name="out", items=range(10), size=3):
         scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
         scratch.mkdir(exist_ok=True)
-        in_shards("test", list(items), size, make, schema="candidates", scratch=scratch, output=output)
+        options = {"schema": "candidates", "scratch": scratch, "output": output}
+        run.counts = in_parts("test", list(items), size, make.open, **options)
         return output
 
     return run
@@ -80,15 +97,26 @@ def test_finished_shards_are_not_made_again(run):
     run(Maker())
     again = Maker(shards=0)
     run(again)
-    assert again.made == []
+    assert again.opened == 0
+    assert run.counts == {"items": 10}
 
 
 def test_no_items_give_an_empty_table(run):
     assert read_table(run(Maker(), items=[]), "candidates") == []
 
 
-def test_shards_without_rows_are_kept_as_such(run):
-    assert read_table(run(lambda _items: []), "candidates") == []
+def test_parts_without_rows_are_kept_as_such(run):
+    class Nothing(Maker):
+        def __call__(self, items):
+            return [], {"dropped": len(items)}
+
+    assert read_table(run(Nothing()), "candidates") == []
+    assert run.counts == {"dropped": 10}
+
+
+def test_the_bytes_do_not_depend_on_the_size_of_the_parts(run):
+    sizes = (7, 500, 5000)
+    assert len({run(Maker(1000), str(size), items=range(3000), size=size).read_bytes() for size in sizes}) == 1
 
 
 def test_progress_counts_what_was_done_before(run, capsys):
@@ -96,3 +124,80 @@ def test_progress_counts_what_was_done_before(run, capsys):
         run(Maker(shards=2))
     run(Maker())
     assert capsys.readouterr().err.splitlines()[-1].startswith("test: 10/10 in ")
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_shards_are_all_items_in_order_and_of_like_size(items, count):
+    shards = [Shard(i, count).of(range(items)) for i in range(count)]
+    assert [item for shard in shards for item in shard] == list(range(items))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "1/0", "a/b", "0/4/2"])
+def test_a_shard_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="is not of the form i/n"):
+        Shard.parse(text)
+
+
+def test_a_shard_by_its_name():
+    assert Shard.parse("3/8") == Shard(3, 8)
+    assert Shard.parse("3/8").argument() == {"shard": "3/8"}
+    assert Shard.parse("0/1").argument() == {}
+
+
+@contextmanager
+def working(folder: Path, slow: int):
+    """Work in processes of their own; each notes in `folder` that it was opened."""
+    (folder / f"opened-{os.getpid()}").touch()
+
+    def make(items):
+        if slow in items:
+            time.sleep(1.5)
+        return [_row(item) for item in items], {"items": len(items)}
+
+    yield make
+
+
+@contextmanager
+def refusing(message: str | None):
+    def make(items):
+        if 6 in items:
+            if message is None:
+                os._exit(7)
+            raise LarpoError(message) if message else ZeroDivisionError("by nothing")
+        return [_row(item) for item in items], {}
+
+    yield make
+
+
+def _in_processes(tmp_path, open_work, processes, name="out"):
+    scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
+    scratch.mkdir(exist_ok=True)
+    options = {"schema": "candidates", "scratch": scratch, "output": output, "processes": processes}
+    return in_parts("test", list(range(12)), 2, open_work, **options), output, scratch
+
+
+def test_processes_make_the_same_bytes_and_share_the_work(tmp_path):
+    counts, one, _ = _in_processes(tmp_path, partial(working, tmp_path, -1), 1, "one")
+    (tmp_path / f"opened-{os.getpid()}").unlink()
+    _, two, _ = _in_processes(tmp_path, partial(working, tmp_path, 0), 2, "two")
+    assert counts == {"items": 12}
+    assert two.read_bytes() == one.read_bytes()
+    assert len(list(tmp_path.glob("opened-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "told"),
+    [
+        ("no more", LarpoError, "no more"),
+        ("", RuntimeError, "ZeroDivisionError: by nothing"),
+        (None, LarpoError, "ended with exit code 7"),
+    ],
+)
+def test_what_a_process_says_when_it_fails_is_told_and_the_rest_stays(tmp_path, message, error, told):
+    with pytest.raises(error, match=told):
+        _in_processes(tmp_path, partial(refusing, message), 2)
+    done = len(list((tmp_path / "out-scratch").glob("part-*")))
+    assert done >= 1
+    _, output, _ = _in_processes(tmp_path, partial(working, tmp_path, -1), 2)
+    assert len(read_table(output, "candidates")) == 12

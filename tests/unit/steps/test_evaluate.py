@@ -47,6 +47,9 @@ class Scripted:
     def prompt_tokens(self, messages):
         return len(messages[0]["content"].split())
 
+    def close(self):
+        pass
+
     def sample(self, requests):
         responses = []
         for request in requests:
@@ -137,7 +140,7 @@ def test_undecided_responses_are_published_as_null_and_counted(run, scripted, mo
 
 def test_a_judge_that_decides_nothing_is_no_judge(run, scripted, monkeypatch):
     monkeypatch.setattr(evaluate, "make_judge", lambda _: Hesitant(0))
-    with pytest.raises(LarpoError, match="the judge hesitant could decide none of the sampled responses"):
+    with pytest.raises(LarpoError, match="the judge verifier could decide none of the sampled responses"):
         run()
 
 
@@ -165,10 +168,10 @@ def test_without_a_judge_rewards_are_all(run, scripted):
     assert metrics["mean_reward"] == pytest.approx(0.5)
 
 
-def test_limit_takes_the_first_prompts(run, scripted):
+def test_limit_takes_the_first_prompts_by_their_ids(run, scripted):
     rows, metrics = run(limit=1)
     assert metrics["prompts"] == 1
-    assert {row["prompt_id"] for row in rows} == {prompt_id(user("Ann has 3"))}
+    assert {row["prompt_id"] for row in rows} == {min(prompt_id(user(text)) for text, _ in QUESTIONS)}
 
 
 def test_too_long_prompts_are_dropped_and_counted(run, scripted):

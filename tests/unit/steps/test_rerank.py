@@ -53,7 +53,7 @@ def run(prompts, tmp_path):
         candidates.mkdir()
         write_table(candidates / "candidates.parquet", "candidates", rows)
         output = tmp_path / name
-        metrics = rerank.run(config or RerankConfig(), prompts=prompts, candidates=candidates, ranked=output)
+        metrics = rerank.run(config or RerankConfig(), prompts=prompts, candidates=[candidates], ranked=output)
         return read_table(output, "ranked"), metrics
 
     return run
@@ -123,7 +123,7 @@ def test_a_changed_reward_model_is_noticed(run, prompts, tiny_policy, tmp_path):
     run(config=config)
     shutil.copyfile(tmp_path / "rm" / "config.json", tmp_path / "rm" / "another.json")
     with pytest.raises(ArtifactError, match=r"made with inputs.reranker"):
-        rerank.run(config, prompts=prompts, candidates=tmp_path / "ranked-candidates", ranked=tmp_path / "ranked")
+        rerank.run(config, prompts=prompts, candidates=[tmp_path / "ranked-candidates"], ranked=tmp_path / "ranked")
 
 
 def test_a_candidate_of_an_unknown_prompt_is_named(run):

@@ -177,7 +177,7 @@ def test_rerank_takes_what_is_published(run, tmp_path):
     write_table(tmp_path / "candidates" / "candidates.parquet", "candidates", rows)
     config = RerankConfig(reranker=ClassifierConfig(path=str(tmp_path / "trained"), model=PLAIN))
     ranked = tmp_path / "ranked"
-    metrics = rerank.run(config, prompts=prompts, candidates=tmp_path / "candidates", ranked=ranked)
+    metrics = rerank.run(config, prompts=prompts, candidates=[tmp_path / "candidates"], ranked=ranked)
     found = read_table(ranked, "ranked")
     assert metrics["ranked"] == 3
     assert {row["reranker"] for row in found} == {"classifier-trained"}

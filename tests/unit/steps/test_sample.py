@@ -119,6 +119,9 @@ class Scripted:
     def prompt_tokens(self, messages):
         return 1
 
+    def close(self):
+        pass
+
     def sample(self, requests):
         return [Response(text, None, None, STOP) for text, _ in zip(self._texts, requests, strict=True)]
 

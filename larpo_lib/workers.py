@@ -1,0 +1,116 @@
+"""Processes on this machine that share work, each with GPUs of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from larpo_lib.errors import LarpoError
+
+Work = Callable[[Callable[[], int | None], Callable[[int], None]], None]
+"""Called in each process with what gives the next task's number (None: there is no more) and what is told that it is
+done. It must be picklable."""
+
+_POLL_S = 1.0
+
+
+def in_processes(work: Work, tasks: int, processes: int) -> Iterator[int]:
+    """Have `processes` processes go through tasks 0 to `tasks` - 1; gives the number of each as it is done.
+
+    The visible GPUs are dealt out to them evenly. They end with this process, however that one ends.
+
+    Raises:
+        LarpoError: one of them failed. What the others have finished stays.
+    """
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    upcoming, results = context.Value("q", 0), context.Queue()
+    started = [
+        context.Process(target=_serve, args=(work, upcoming, tasks, results, gpus, os.getpid()))
+        for gpus in _shares_of_gpus(processes)
+    ]
+    for process in started:
+        process.start()
+    try:
+        left = tasks
+        while left:
+            kind, value = _next_result(results, started)
+            if kind == "refused":
+                raise LarpoError(value)
+            if kind == "broke":
+                raise RuntimeError(f"a worker process failed:\n{value}")
+            left -= 1
+            yield value
+        for process in started:
+            process.join()
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel end this process with the one that started it, however that one dies. Linux only."""
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it was dead before the kernel was told
+        os._exit(1)
+
+
+def _shares_of_gpus(processes: int) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each process; None where there is no GPU to deal out."""
+    stated = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if stated is not None:
+        devices = [device for device in stated.split(",") if device]
+    else:
+        import torch
+
+        devices = [str(i) for i in range(torch.cuda.device_count())]
+    if not devices:
+        return [None] * processes
+    if processes > len(devices):
+        return [devices[i % len(devices)] for i in range(processes)]
+    each = len(devices) // processes
+    return [",".join(devices[i * each : (i + 1) * each]) for i in range(processes)]
+
+
+def _serve(work: Work, upcoming: Any, tasks: int, results: Any, gpus: str | None, parent: int) -> None:
+    end_with_parent(parent)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus  # before any library looks for GPUs
+
+    def take() -> int | None:
+        with upcoming.get_lock():
+            index: int = upcoming.value
+            upcoming.value += 1
+        return index if index < tasks else None
+
+    try:
+        work(take, lambda index: results.put(("done", index)))
+    except LarpoError as error:
+        results.put(("refused", str(error)))
+    except BaseException:  # told to whoever started this process
+        results.put(("broke", traceback.format_exc()))
+
+
+def _next_result(results: Any, started: list[Any]) -> tuple[str, Any]:
+    while True:
+        ended = [process for process in started if process.exitcode not in (None, 0)]
+        try:
+            found: tuple[str, Any] = results.get(timeout=_POLL_S)
+        except queue.Empty:
+            if ended:
+                raise LarpoError(
+                    f"a worker process ended with exit code {ended[0].exitcode}",
+                    remedy="Killed by the system (-9) it was likely out of memory; use fewer processes",
+                ) from None
+        else:
+            return found
