@@ -61,7 +61,7 @@ def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) ->
 def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The same as `read_table`, as Arrow holds it: far smaller than Python's objects."""
     file = _file(path, schema)
-    with _reading(file):
+    with _reading(file, schema):
         table: pa.Table = _open(file, schema).read(columns)
     return table
 
@@ -79,7 +79,7 @@ def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:
     waiting = expected.empty_table()
     with _writer(path, expected) as writer:
         for part, file in zip(opened, parts, strict=True):
-            with _reading(file):
+            with _reading(file, schema):
                 table = part.read().replace_schema_metadata(expected.metadata)
             waiting = pa.concat_tables([waiting, table])
             while waiting.num_rows >= ROW_GROUP:
@@ -107,9 +107,10 @@ class PromptTable(Mapping[str, list[Row]]):
 
     def __init__(self, path: Path, schema: str, columns: Sequence[str] | None = None) -> None:
         self._path = _file(path, schema)
+        self._schema = schema
         self._columns = columns
         self._parquet = _open(self._path, schema)
-        with _reading(self._path):
+        with _reading(self._path, self._schema):
             ids = self._parquet.read(["prompt_id"]).column("prompt_id")
         self.num_rows = len(ids)
         places: dict[str, list[tuple[int, int]]] = {}
@@ -143,7 +144,7 @@ class PromptTable(Mapping[str, list[Row]]):
 
     def _group(self, number: int) -> pa.Table:
         if number not in self._groups:
-            with _reading(self._path):
+            with _reading(self._path, self._schema):
                 self._groups[number] = self._parquet.read_row_group(number, columns=self._columns)
         self._groups.move_to_end(number)
         while len(self._groups) > _KEPT_GROUPS:
@@ -158,8 +159,15 @@ def _file(path: Path, schema: str) -> Path:
     return path / f"{schema}.parquet" if path.is_dir() else path
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+@contextmanager
+def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Leaves no file behind where writing fails."""
+    try:
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            yield writer
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _grouped(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -189,11 +197,13 @@ def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[int, int, str]]:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _reading(file: Path, schema: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(f"{file}: no such file", remedy=f"Expected an artifact that holds {file.name}") from None
+        raise ArtifactError(
+            f"{file}: no such file", remedy=f"Expected an artifact that holds {schema}.parquet"
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{file}: cannot be read as Parquet: {error}", remedy="Delete the artifact and make it again"
@@ -202,7 +212,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _open(file: Path, schema: str) -> pq.ParquetFile:
     """The file, its schema checked; its rows are not read yet."""
-    with _reading(file):
+    with _reading(file, schema):
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         arrow = parquet.schema_arrow
         metadata = {key.decode(): value.decode() for key, value in (arrow.metadata or {}).items()}

@@ -53,12 +53,12 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
 
     def make_heldout(work: Work) -> Metrics:
         apart = split()[1]
-        write_table(work.data / "prompts.parquet", "prompts", apart)
+        write_table(work.data / "prompts.parquet", "prompts", _in_order(apart))
         return _count(apart)
 
     def make_prompts(work: Work) -> Metrics:
         kept, _, counts = split()
-        write_table(work.data / "prompts.parquet", "prompts", kept)
+        write_table(work.data / "prompts.parquet", "prompts", _in_order(kept))
         return counts
 
     if heldout is not None:
@@ -109,7 +109,7 @@ def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
         kept = found.tables["prompts"][: config.limit]
         identities = {row["prompt_id"] for row in kept}
         rows = [row for row in found.tables[schema] if row["prompt_id"] in identities]
-        write_table(work.data / f"{schema}.parquet", schema, rows)
+        write_table(work.data / f"{schema}.parquet", schema, _in_order(rows))
         responses = sum(row["prompt_id"] in identities for row in found.tables["ranked"])
         counts = {
             **_count(kept),
@@ -163,6 +163,11 @@ def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], lis
     chosen = {row["prompt_id"] for row in by_chance[: config.heldout]}
     apart = [row for row in prompts if row["prompt_id"] in chosen]
     return apart, [row for row in prompts if row["prompt_id"] not in chosen]
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    """By rising prompt_id: later steps go through prompts in this order, so they read a table from front to back."""
+    return sorted(rows, key=lambda row: str(row["prompt_id"]))
 
 
 def _count(prompts: list[Row]) -> Metrics:

@@ -10,7 +10,7 @@ import pytest
 
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
-from larpo_lib.tables import concat_tables, read_table, write_table
+from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, write_table
 
 
 def prompt(number: int, **changes: Any) -> dict[str, Any]:
@@ -49,11 +49,60 @@ def test_same_rows_give_the_same_bytes(table: Path) -> None:
 def test_parts_are_joined_in_their_order(tmp_path: Path) -> None:
     parts = [tmp_path / f"part-{i}.parquet" for i in range(3)]
     for part, rows in zip(parts, ([prompt(3)], [], [prompt(1), prompt(2)]), strict=True):
-        write_table(part, "prompts", rows)
-    assert concat_tables(parts, "prompts", tmp_path / "whole.parquet") == 3
+        write_table(part, "prompts", rows, {"dropped": len(rows)})
+    assert concat_tables(parts, "prompts", tmp_path / "whole.parquet") == {"dropped": 3}
     assert read_table(tmp_path / "whole.parquet", "prompts") == [prompt(3), prompt(1), prompt(2)]
     concat_tables([], "prompts", tmp_path / "none.parquet")
     assert read_table(tmp_path / "none.parquet", "prompts") == []
+
+
+def test_counts_are_summed_and_kept_for_the_next_join(tmp_path: Path) -> None:
+    parts = [tmp_path / f"part-{i}.parquet" for i in range(2)]
+    write_table(parts[0], "prompts", [prompt(0)], {"a": 1})
+    write_table(parts[1], "prompts", [prompt(1)], {"a": 2, "b": 0})
+    joined = tmp_path / "joined.parquet"
+    assert concat_tables(parts, "prompts", joined) == {"a": 3, "b": 0}
+    assert concat_tables([joined, joined], "prompts", tmp_path / "again.parquet") == {"a": 6, "b": 0}
+
+
+def test_rows_of_a_prompt_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    """Three rows a prompt, prompts in order but for one of them, over several row groups and across their borders."""
+    count = ROW_GROUP + 10
+    rows = [prompt(i % count, source=str(i // count)) for i in range(3 * count)]
+    table = tmp_path / "prompts.parquet"
+    write_table(table, "prompts", [*sorted(rows, key=lambda row: row["prompt_id"])[1:], prompt(0, source="0")])
+    assert pq.ParquetFile(table).num_row_groups == 4
+    found = PromptTable(table, "prompts")
+    assert (len(found), found.num_rows) == (count, 3 * count)
+    assert list(found) == sorted(row["prompt_id"] for row in rows[:count])
+    for number in (count - 1, 5, 341, 0, 700):
+        sources = ["1", "2", "0"] if number == 0 else ["0", "1", "2"]
+        assert found[f"p{number}"] == [prompt(number, source=source) for source in sources]
+    assert found.first_row("p1") == 2
+    assert "stranger" not in found
+    assert PromptTable(table, "prompts", ["reference"])["p7"] == 3 * [{"reference": "7"}]
+
+
+def test_few_row_groups_are_held(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.parquet"
+    write_table(table, "prompts", (prompt(i) for i in range(10 * ROW_GROUP)))
+    found = PromptTable(table, "prompts")
+    assert sum(len(found[prompt_id]) for prompt_id in found) == 10 * ROW_GROUP
+    assert len(found._groups) < 10
+
+
+def test_damage_behind_the_first_rows_is_told_when_it_is_met(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.parquet"
+    write_table(table, "prompts", [prompt(i, reference=str(i * 7919)) for i in range(3 * ROW_GROUP)])
+    group = pq.ParquetFile(table).metadata.row_group(2)
+    place = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "reference")
+    data = bytearray(table.read_bytes())
+    data[place.data_page_offset + 100] ^= 0xFF  # behind the header of the page
+    table.write_bytes(data)
+    found = PromptTable(table, "prompts")
+    assert found["p0"] == [prompt(0, reference="0")]
+    with pytest.raises(ArtifactError, match="cannot be read as Parquet"):
+        _ = found[f"p{3 * ROW_GROUP - 1}"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +168,7 @@ def test_other_table_is_refused(table: Path) -> None:
 def test_other_schema_version_is_refused(table: Path) -> None:
     metadata = {b"larpo.schema": b"prompts", b"larpo.version": b"99"}
     rewritten(table, lambda content: content.replace_schema_metadata(metadata))
-    with pytest.raises(ArtifactError, match=r"schema version 99, but this larpo reads version 1\. Make"):
+    with pytest.raises(ArtifactError, match=r"schema version 99, but this larpo reads version 2\. Make"):
         read_table(table, "prompts")
 
 

@@ -48,7 +48,10 @@ def test_heldout_prompts_and_the_rest_are_all_the_prompts(source: Path, tmp_path
     kept, heldout = texts(tmp_path / "prompts"), texts(tmp_path / "heldout")
     assert (len(kept), len(heldout)) == (12, 5)
     assert not {*kept} & {*heldout}
-    assert kept == [text for text in (f"p{index}" for index in range(20)) if text not in heldout][:12]
+    first = [text for text in (f"p{index}" for index in range(20)) if text not in heldout][:12]
+    assert sorted(kept) == sorted(first)
+    ids = [row["prompt_id"] for row in read_table(tmp_path / "prompts", "prompts")]
+    assert ids == sorted(ids)
     assert metrics == {
         "rows_read": 25,
         "duplicates_dropped": 5,
