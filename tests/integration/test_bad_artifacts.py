@@ -67,7 +67,7 @@ CASES = [
         "other schema version",
         version("candidates"),
         RERANK,
-        "candidates/candidates.parquet: schema version 99, but this larpo reads version 1 ... Make the artifact again",
+        "candidates/candidates.parquet: schema version 99, but this larpo reads version 2 ... Make the artifact again",
     ),
     case(
         "torn Parquet",

@@ -16,6 +16,7 @@ from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
 from larpo_lib.sources import reading
 from larpo_lib.steps import prepare
+from larpo_lib.tables import read_table
 
 Shared = Callable[[str], Path]
 
