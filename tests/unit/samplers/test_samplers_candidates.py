@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from small_models import user
 
-from larpo_lib.config import EvaluateConfig, SampleConfig
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.sections import Draw
 from larpo_lib.samplers import Response
 from larpo_lib.samplers.candidates import (
@@ -11,6 +11,7 @@ from larpo_lib.samplers.candidates import (
     evaluation_draws,
     fitting_prompts,
     prompts_of_iteration,
+    search_draws,
     training_draws,
 )
 from larpo_lib.schemas import candidate_id
@@ -52,6 +53,19 @@ def test_the_last_temperature_holds_for_all_later_iterations():
 
 def test_evaluation_adds_the_greedy_response():
     assert evaluation_draws(EvaluateConfig(n=2, temperature=0.7)) == [(0.7, 0), (0.7, 1), (0.0, 0)]
+
+
+def test_a_search_draws_k_at_each_temperature():
+    config = SearchTemperatureConfig(k=2, temperatures=(1.2, 0.8))
+    assert search_draws(config) == [(1.2, 0), (1.2, 1), (0.8, 0), (0.8, 1)]
+
+
+def test_a_search_and_a_sampling_with_the_same_seed_draw_the_same():
+    search = SearchTemperatureConfig(k=2, temperatures=(0.8, 1.0))
+    origin = Origin("policy", 3, 7)
+    found = list(draw_candidates(Recorder(), PROMPTS, search_draws(search), origin))
+    sampled = list(draw_candidates(Recorder(), PROMPTS, training_draws(SampleConfig(k=2, temperature=1.0), 3), origin))
+    assert [row["response"] for row in found if row["temperature"] == 1.0] == [row["response"] for row in sampled]
 
 
 def test_iterations_go_around_all_prompts():
