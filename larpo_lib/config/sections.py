@@ -221,6 +221,7 @@ class SearchTemperatureConfig(Section):
     shard_prompts: PositiveInt = 256
     resamples: PositiveInt = 1000
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Probability that an interval is to hold."""
     seed: Seed = 0
 
     @model_validator(mode="after")
