@@ -207,6 +207,8 @@ class EvaluateConfig(Section):
 class SearchTemperatureConfig(Section):
     """Which temperature to sample at: the paper's grid on held-out prompts, picked by the reranker's score."""
 
+    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+
     sampler: SamplerConfig = HfSamplerConfig()
     temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
     k: PositiveInt = 4
@@ -219,6 +221,8 @@ class SearchTemperatureConfig(Section):
     limit: PositiveInt | None = None
     reranker: RerankerConfig = VerifierConfig()
     shard_prompts: PositiveInt = 256
+    processes: PositiveInt = 1
+    """Processes on this machine that share the prompts, each with GPUs of its own."""
     resamples: PositiveInt = 1000
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Probability that an interval is to hold."""

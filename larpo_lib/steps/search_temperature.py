@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce, write_json
-from larpo_lib.candidates.ranking import by_prompt, ranks
-from larpo_lib.config import ClassifierConfig, SearchTemperatureConfig
+from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting import drawing, temperatures
-from larpo_lib.rerankers import make_reranker
+from larpo_lib.rerankers import make_reranker, model_paths
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import Origin, draw_candidates, fitting_prompts, sampling_limits, search_draws
-from larpo_lib.schemas import PromptRow
-from larpo_lib.shards import in_shards
-from larpo_lib.steps.rerank import score_rows
-from larpo_lib.tables import Row, read_table
+from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.steps.rerank import ranked_rows, score_rows
+from larpo_lib.tables import PromptTable, Row, read_table
 
 _COUNTED = ("prompt_id", "temperature", "response", "num_tokens", "finish_reason", "reward")
 
@@ -43,56 +43,61 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
     def make(work: Work) -> Metrics:
         return _search(config, policy, prompts, work)
 
-    inputs = {"policy": policy, "prompts": prompts}
-    if isinstance(config.reranker, ClassifierConfig):
-        inputs["reranker"] = Path(config.reranker.path)
+    inputs = {"policy": policy, "prompts": prompts, **model_paths(config.reranker)}
     return produce("search_temperature", config, inputs, search, make)
 
 
 def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
-    rows = cast(list[PromptRow], read_table(prompts, "prompts"))[: config.limit]
-    sampler = make_sampler(config.sampler, policy, sampling_limits(config))
-    # In one order whatever the shards, on which the bootstrap would else depend.
-    fitting = sorted(fitting_prompts(rows, sampler, config.max_prompt_tokens), key=lambda row: row["prompt_id"])
-    if not fitting:
-        raise LarpoError(
-            f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
-        )
-    reranker = make_reranker(config.reranker)
-    known = {row["prompt_id"]: row for row in fitting}
-    origin = Origin(digest(policy)[:16], 0, config.seed)
-    draws = search_draws(config)
-
-    def make_shard(shard: Sequence[PromptRow]) -> list[Row]:
-        scored = score_rows(reranker, known, list(draw_candidates(sampler, shard, draws, origin)))
-        return [
-            {**row, "rank": rank}
-            for group in by_prompt(scored).values()
-            for row, rank in zip(group, ranks([row["reward"] for row in group]), strict=True)
-        ]
-
+    # In one order whatever the parts, on which the bootstrap would else depend.
+    chosen = [*PromptTable(prompts, "prompts")][: config.limit]
     output = work.data / "ranked.parquet"
-    in_shards(
+    counts = in_parts(
         "search temperature",
-        fitting,
+        chosen,
         config.shard_prompts,
-        make_shard,
+        partial(_searching, config, policy, prompts),
         schema="ranked",
         scratch=work.scratch,
         output=output,
+        processes=config.processes,
     )
+    if not counts.get("prompts"):
+        raise LarpoError(
+            f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
+        )
     scored = read_table(output, "ranked", _COUNTED)
     found = _publish(config, prompts, scored, work)
     return {
-        "prompts": len(fitting),
-        "prompts_too_long_dropped": len(rows) - len(fitting),
-        "prompts_not_compared_dropped": len(fitting) - found.prompts,
-        "responses": len(scored),
-        "too_long_to_score_dropped": len(fitting) * len(draws) - len(scored),
-        "empty_responses": sum(not row["response"].strip() for row in scored),
+        **counts,
+        "prompts_not_compared_dropped": counts["prompts"] - found.prompts,
         **found.metrics(),
         **Diversity(scored).metrics(),
     }
+
+
+@contextmanager
+def _searching(config: SearchTemperatureConfig, policy: Path, prompts: Path) -> Iterator[Make]:
+    table = PromptTable(prompts, "prompts")
+    origin = Origin(digest(policy)[:16], 0, config.seed)
+    draws = search_draws(config)
+    reranker = make_reranker(config.reranker)
+    with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
+
+        def make(prompt_ids: Sequence[str]) -> Made:
+            rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
+            fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
+            known = {row["prompt_id"]: row for row in fitting}
+            drawn = list(draw_candidates(sampler, fitting, draws, origin))
+            scored = score_rows(reranker, known, drawn)
+            return ranked_rows(scored), {
+                "prompts": len(fitting),
+                "prompts_too_long_dropped": len(rows) - len(fitting),
+                "responses": len(scored),
+                "too_long_to_score_dropped": len(drawn) - len(scored),
+                "empty_responses": sum(not row["response"].strip() for row in scored),
+            }
+
+        yield make
 
 
 def _publish(config: SearchTemperatureConfig, prompts: Path, scored: Sequence[Row], work: Work) -> temperatures.Search:

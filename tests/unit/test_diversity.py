@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.diversity import Diversity
+from larpo_lib.diversity import Diversity, duplicates_above
 from larpo_lib.metrics import duplicate_share
 
 
@@ -43,12 +43,14 @@ def test_no_rows_and_unknown_temperatures():
     assert Diversity().metrics() == {"duplicate_share": None, "distinct_2": None}
     unknown = Diversity([row("p", None, "a b"), row("p", None, "a b")])
     assert unknown.metrics() == {"duplicate_share": 1.0, "distinct_2": 0.5}
-    assert unknown.above(0.0) == []
+    assert duplicates_above(unknown.metrics(), 0.0) == []
 
 
 def test_only_temperatures_above_the_share_are_named():
-    assert Diversity(ROWS).above(0.4) == [(0.5, 1.0)]
-    assert Diversity(ROWS).above(0.39) == [(0.5, 1.0), (1.0, 0.4)]
+    metrics = Diversity([*ROWS, row("p2", 10.0, "alone")]).metrics()
+    assert metrics["duplicate_share_t10.0"] is None
+    assert duplicates_above(metrics, 0.4) == [(0.5, 1.0)]
+    assert duplicates_above(metrics, 0.39) == [(0.5, 1.0), (1.0, 0.4)]
 
 
 def test_looking_in_between_changes_nothing():
@@ -56,7 +58,6 @@ def test_looking_in_between_changes_nothing():
     for one in ROWS:
         diversity.add(one)
         diversity.metrics()
-        diversity.above(0.5)
     assert diversity.metrics() == Diversity(ROWS).metrics()
 
 

@@ -50,6 +50,9 @@ class Scripted:
             responses.append(Response(text, [1] * len(text), len(text), LENGTH if text.endswith("6") else STOP))
         return responses
 
+    def close(self):
+        self.closed = True
+
 
 class Whole:
     """A list-relative reranker: the share of a prompt's other responses in the same call that it likes less."""
@@ -103,6 +106,7 @@ def test_a_scripted_policy_by_hand(run, scripted, tmp_path):
     assert metrics["mean_tokens_t0.5"] == 6.0
     assert metrics["empty_responses"] == 1
     assert (metrics["prompts"], metrics["prompts_compared"], metrics["prompts_not_compared_dropped"]) == (3, 3, 0)
+    assert scripted.closed
     found = json.loads((tmp_path / "search" / "search.json").read_text())
     assert found["temperature"] == 1.0
     assert found["within_noise"] == bool(metrics["within_noise"])
@@ -127,7 +131,7 @@ def test_all_temperatures_of_a_prompt_are_one_list(run, scripted, monkeypatch):
 def test_seeds_are_those_of_every_sampling(run, scripted):
     run(seed=7, limit=1)
     [requests] = scripted.requests
-    prompt = prompt_id(user("Ann has 3"))
+    prompt = min(prompt_id(user(question)) for question, _ in QUESTIONS)
     expected = [stream_seed(7, 0, prompt, temperature, number) for temperature in (0.5, 1.0) for number in (0, 1)]
     assert [request.seed for request in requests] == expected
 
