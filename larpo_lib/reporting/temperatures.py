@@ -183,16 +183,17 @@ def panels(search: Search) -> Iterator[Panel]:
         axes.set_ylim(0, 1)
         label_ends(axes)
 
-    band = f"Band: {search.confidence:.0%} confidence interval over prompts. Line: the choice."
-    yield Panel("temperature-reward", "Reward", band, reward, direct_labels=True)
+    # A sheet shows no captions, so titles and labels say what must be known.
+    title = f"Reward, with {search.confidence:.0%} intervals over prompts"
+    yield Panel("temperature-reward", title, "Grey: the choice.", reward, direct_labels=True)
     caption = "Share of responses that repeat another one of their prompt at their temperature."
-    yield Panel("temperature-duplicates", "Duplicates", caption, duplicates, direct_labels=True)
+    yield Panel("temperature-duplicates", "Share of repeated responses", caption, duplicates, direct_labels=True)
 
 
 def _mark(axes: Axes, search: Search) -> None:
     axes.axvspan(search.temperature, search.temperature, color=GRID, linewidth=4)
     axes.set_xticks([one.temperature for one in search.tried])
-    axes.set_xlabel("temperature")
+    axes.set_xlabel(f"temperature (chosen: {search.temperature})")
 
 
 def _estimate(interval: Interval) -> Estimate:
