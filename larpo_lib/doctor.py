@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from larpo_lib import __version__
-from larpo_lib.config import RerankerConfig, SamplerConfig
+from larpo_lib.config import RerankerConfig, RetrieverConfig, SamplerConfig
 
 _DEADLINE_S = 9.0
 _PROBE_S = 3.0
@@ -43,12 +43,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "http": ("httpx2", "tenacity"),
     "ensemble": (),
     "classifier": ("torch", "transformers"),
+    "bm25": ("bm25s", "scipy"),
+    "embedding": ("sentence-transformers",),
     "one process": ("torch", "transformers", "accelerate"),
     "torchrun": ("torch", "transformers", "accelerate"),
     "deepspeed": ("torch", "transformers", "accelerate", "deepspeed"),
     "Kubeflow Pipelines": ("kfp", "kfp-kubernetes"),
 }
-"""Packages that a sampler, reranker or launcher cannot do without."""
+"""Packages that a sampler, reranker, retriever of related prompts or launcher cannot do without."""
 
 _LAUNCHERS = ("one process", "torchrun", "deepspeed", "Kubeflow Pipelines")
 
@@ -189,7 +191,12 @@ def _version(name: str) -> str | None:
 
 
 def _can_run() -> list[Finding]:
-    kinds = {"samplers": _kinds(SamplerConfig), "rerankers": _kinds(RerankerConfig), "launchers": _LAUNCHERS}
+    kinds = {
+        "samplers": _kinds(SamplerConfig),
+        "rerankers": _kinds(RerankerConfig),
+        "related prompts": _kinds(RetrieverConfig),
+        "launchers": _LAUNCHERS,
+    }
     return [_offer(name, offered) for name, offered in kinds.items()]
 
 

@@ -6,7 +6,8 @@ Arguments that make no sense (no values, lengths that differ, `n` out of range) 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -156,6 +157,52 @@ def distinct_share(responses: Sequence[str]) -> float:
     if not responses:
         raise ValueError("there are no responses")
     return len(set(responses)) / len(responses)
+
+
+def duplicate_share(groups: Sequence[Sequence[Hashable]]) -> float | None:
+    """Share of responses that repeat another one of their group, in [0, 1].
+
+    Of the responses a, a, b of one group two repeat another one: the share is 2/3. It reaches 1 where all are alike,
+    whatever their number.
+
+    Args:
+        groups: texts or ids of the responses that are compared, such as those to one prompt at one temperature.
+
+    Returns:
+        The share over all groups of two responses or more; None where there is no such group.
+    """
+    compared = [group for group in groups if len(group) > 1]
+    responses = sum(map(len, compared))
+    return sum(map(repeated, compared)) / responses if responses else None
+
+
+def repeated(responses: Sequence[Hashable]) -> int:
+    """How many of the responses have an equal among the others."""
+    return sum(times for times in Counter(responses).values() if times > 1)
+
+
+def distinct_n(sequences: Sequence[Sequence[Hashable]], n: int) -> float | None:
+    """Share of different n-grams among all n-grams of a set of sequences, in (0, 1].
+
+    Li et al. 2016 (arXiv 1510.03055) divide by the number of words instead, for the same purpose; by n-grams the
+    share of sequences without any repetition is 1 for every n.
+
+    Args:
+        sequences: words or tokens; no n-gram spans two sequences.
+        n: at least 1.
+
+    Returns:
+        The share; None where no sequence has n elements.
+    """
+    distinct, total = ngram_counts(sequences, n)
+    return distinct / total if total else None
+
+
+def ngram_counts(sequences: Sequence[Sequence[Hashable]], n: int) -> tuple[int, int]:
+    """How many different n-grams a set of sequences has, and how many in all."""
+    _at_least_one(n)
+    found = [tuple(one[i : i + n]) for one in sequences for i in range(len(one) - n + 1)]
+    return len(set(found)), len(found)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -9,12 +9,14 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.answers import final_number
 from larpo_lib.config import (
     ClassifierConfig,
+    EmbeddingConfig,
     LarpoConfig,
     ModelConfig,
     RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
 )
+from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
@@ -29,7 +31,7 @@ def check_config(config: LarpoConfig) -> None:
 
     Raises:
         ConfigError: settings contradict each other.
-        ModelError: the policy or a reward model cannot be used.
+        ModelError: the policy, a reward model or the embedding model of related prompts cannot be used.
     """
     if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
         raise ConfigError(
@@ -55,6 +57,9 @@ def check_config(config: LarpoConfig) -> None:
         )
     for reranker in (config.rerank.reranker, config.evaluate.reranker):
         _check_reranker(reranker)
+    negatives = config.lists.negatives
+    if negatives is not None and isinstance(negatives.retriever, EmbeddingConfig):
+        check_embedding_model(negatives.retriever)
 
 
 def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from larpo_lib.candidates.memory import Merged, merge
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first
+from larpo_lib.candidates.related import Embed
 from larpo_lib.candidates.selection import select
 from larpo_lib.config import ListsConfig
 from larpo_lib.schemas import ListRow, Messages, PromptRow, RankedRow
@@ -19,7 +20,10 @@ Drop = Literal["single", "all_tied", "no_negative"]
 
 
 def build(
-    prompts: Sequence[PromptRow], history: Sequence[Sequence[RankedRow]], config: ListsConfig
+    prompts: Sequence[PromptRow],
+    history: Sequence[Sequence[RankedRow]],
+    config: ListsConfig,
+    embed: Embed | None = None,
 ) -> tuple[list[ListRow], Counts]:
     """Build one list a prompt, where its responses allow it.
 
@@ -27,6 +31,7 @@ def build(
         prompts: all prompts, each prompt_id once.
         history: ranked candidates of `prompts`, one sequence an iteration, current last; rewards are finite.
         config: memory, and selection or negatives.
+        embed: gives prompts' texts their embeddings; needed by the retriever `embedding` only.
 
     Returns:
         The lists by rising prompt_id, and what became of everything. Counts, where `lists_dropped_*` counts prompts:
@@ -43,7 +48,7 @@ def build(
     merged = merge(history, config.memory)
     messages = {prompt["prompt_id"]: prompt["messages"] for prompt in prompts}
     assert len(messages) == len(prompts), "prompt_ids must be unique"
-    choose = _chooser(merged, messages, config)
+    choose = _chooser(merged, messages, config, embed)
     lists: list[ListRow] = []
     dropped: Counter[Drop] = Counter()
     lost = 0
@@ -68,12 +73,12 @@ def build(
 
 
 def _chooser(
-    merged: Merged, messages: Mapping[str, Messages], config: ListsConfig
+    merged: Merged, messages: Mapping[str, Messages], config: ListsConfig, embed: Embed | None
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
         return lambda own: select(own, config.selection)
     texts = {prompt_id: "\n".join(message["content"] for message in messages[prompt_id]) for prompt_id in merged.lists}
-    find = finder(config.negatives, merged.lists, texts, config.seed)
+    find = finder(config.negatives, merged.lists, texts, config.seed, embed)
     return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
 
 

@@ -1,7 +1,8 @@
 """Hard negatives, easiest to hardest (Jin et al. 2025, arXiv 2502.03699).
 
 - `random`: a response to a random unrelated prompt.
-- `related`: a response to the most related other prompt, by BM25 over the prompts' text.
+- `related`: a response to the most related other prompt, by BM25 over the prompts' text or by the cosine of its
+  embeddings.
 - `hot`, `cold`: a wrong response to the prompt itself, sampled at the highest or the lowest of its temperatures. Wrong
   means strictly worse than the prompt's best response.
 
@@ -14,20 +15,20 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from larpo_lib.config import NegativesConfig
+from larpo_lib.candidates.related import Embed, Neighbours, by_embedding, by_words
+from larpo_lib.config import EmbeddingConfig, NegativesConfig
 from larpo_lib.schemas import RankedRow, candidate_id
-
-_WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
 
 Finder = Callable[[str], list[RankedRow]]
 """From a prompt_id to its negatives: at most `count`, fewer or none where there are no more."""
 
-Neighbours = Callable[[str], Iterator[str]]
-"""From a prompt_id to other prompt_ids, the preferred ones first."""
-
 
 def finder(
-    config: NegativesConfig, pool: Mapping[str, Sequence[RankedRow]], texts: Mapping[str, str], seed: int
+    config: NegativesConfig,
+    pool: Mapping[str, Sequence[RankedRow]],
+    texts: Mapping[str, str],
+    seed: int,
+    embed: Embed | None = None,
 ) -> Finder:
     """How to find the negatives of a prompt.
 
@@ -37,12 +38,13 @@ def finder(
             every temperature to be known.
         texts: the text of each prompt of `pool`; read by the kind `related` only.
         seed: decides between equally good ones.
+        embed: gives texts their embeddings; needed by the retriever `embedding` only.
     """
     match config.kind:
         case "random":
             return partial(_borrow, _random_prompts(list(pool), seed), pool, config, seed)
         case "related":
-            return partial(_borrow, _related_prompts(list(pool), texts), pool, config, seed)
+            return partial(_borrow, _related_prompts(config, list(pool), texts, embed), pool, config, seed)
         case "hot":
             return partial(_wrong, max, pool, config, seed)
         case "cold":
@@ -114,32 +116,13 @@ def _random_prompts(prompt_ids: Sequence[str], seed: int) -> Neighbours:
     return neighbours
 
 
-def _related_prompts(prompt_ids: Sequence[str], texts: Mapping[str, str]) -> Neighbours:
-    """Other prompts by falling BM25 score against the prompt's text; those that share no word with it are left out."""
-    import bm25s
-
-    # No stop words: the language is not known, and inverse document frequency makes frequent words count little.
-    tokens = bm25s.tokenize(
-        [texts[prompt_id] for prompt_id in prompt_ids],
-        token_pattern=_WORD,
-        stopwords=None,
-        show_progress=False,
-    )
-    if not tokens.vocab:  # bm25s divides by the mean length
-        return lambda _: iter(())
-    index = bm25s.BM25()
-    index.index(tokens, show_progress=False)
-    places = {prompt_id: place for place, prompt_id in enumerate(prompt_ids)}
-
-    def neighbours(prompt_id: str) -> Iterator[str]:
-        place = places[prompt_id]
-        scores = index.get_scores_from_ids(tokens.ids[place])
-        scores[place] = 0.0
-        while scores[best := int(scores.argmax())] > 0.0:
-            yield prompt_ids[best]
-            scores[best] = 0.0
-
-    return neighbours
+def _related_prompts(
+    config: NegativesConfig, prompt_ids: Sequence[str], texts: Mapping[str, str], embed: Embed | None
+) -> Neighbours:
+    if isinstance(config.retriever, EmbeddingConfig):
+        assert embed is not None, "the step hands it in"
+        return by_embedding(prompt_ids, texts, embed)
+    return by_words(prompt_ids, texts)
 
 
 def _shuffled(candidates: Iterable[RankedRow], seed: int, prompt_id: str) -> list[RankedRow]:

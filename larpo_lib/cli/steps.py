@@ -86,6 +86,13 @@ def sample(
     _run("sample", "run", "sample", inputs, {"candidates": candidates}, config, settings, **arguments)
 
 
+@app.command("search-temperature")
+def search_temperature(policy: In, prompts: In, search: Out, config: Config = None, settings: Settings = None) -> None:
+    """Find a temperature to sample at: the best by reward of a grid, tried on held-out prompts."""
+    inputs = {"policy": policy, "prompts": prompts}
+    _run("search_temperature", "run", "search_temperature", inputs, {"search": search}, config, settings)
+
+
 @app.command()
 def rerank(
     prompts: In,

@@ -60,7 +60,8 @@ class SampleConfig(Section):
     prompts_per_iteration: PositiveInt | None = None
     """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
     max_duplicate_share: Fraction = 0.5
-    """A warning is given for a temperature at which a larger share of a prompt's responses repeat another one."""
+    """A warning is given for a temperature at which a larger share of the responses repeat another one of their
+    prompt."""
     shard_prompts: PositiveInt = 256
     """Prompts a partial result holds; a restarted step goes on after the last whole one."""
     processes: PositiveInt = 1
@@ -129,9 +130,11 @@ class Bm25Config(Section):
 class EmbeddingConfig(Section):
     """Prompts are related by the cosine of their sentence embeddings."""
 
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
     type: Literal["embedding"] = "embedding"
     path: str
-    """Directory of a sentence-transformers model."""
+    """Local directory of a sentence-transformers model."""
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     batch_size: PositiveInt = 64
@@ -150,6 +153,12 @@ class NegativesConfig(Section):
     count: PositiveInt = 1
     reward_gap: PositiveFloat = 1.0
     """A borrowed response (`random`, `related`) is scored this far below the worst response of the prompt's own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> NegativesConfig:
+        if self.kind != "related" and isinstance(self.retriever, EmbeddingConfig):
+            raise ValueError(f"the retriever finds related prompts, but kind is '{self.kind}'; leave the retriever out")
+        return self
 
 
 class ListsConfig(Section):
@@ -198,6 +207,8 @@ class EvaluateConfig(Section):
 class SearchTemperatureConfig(Section):
     """Which temperature to sample at: the paper's grid on held-out prompts, picked by the reranker's score."""
 
+    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+
     sampler: SamplerConfig = HfSamplerConfig()
     temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
     k: PositiveInt = 4
@@ -210,7 +221,19 @@ class SearchTemperatureConfig(Section):
     limit: PositiveInt | None = None
     reranker: RerankerConfig = VerifierConfig()
     shard_prompts: PositiveInt = 256
+    processes: PositiveInt = 1
+    """Processes on this machine that share the prompts, each with GPUs of its own."""
+    resamples: PositiveInt = 1000
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Probability that an interval is to hold."""
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchTemperatureConfig:
+        twice = [value for value in self.temperatures if self.temperatures.count(value) > 1]
+        if twice:
+            raise ValueError(f"temperatures names {twice[0]} twice; name every temperature once")
+        return self
 
 
 class PromoteConfig(Section):

@@ -63,12 +63,12 @@ class LarpoConfig(Section):
     """Prompts of their own for evaluation; null: the ones `prepare.heldout` keeps apart."""
     sft: SftConfig = SftConfig()
     sample: SampleConfig = SampleConfig()
-    search_temperature: SearchTemperatureConfig = SearchTemperatureConfig()
     rerank: RerankConfig = RerankConfig()
     lists: ListsConfig = ListsConfig()
     train: TrainConfig = TrainConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    search_temperature: SearchTemperatureConfig = SearchTemperatureConfig()
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()

@@ -15,6 +15,7 @@ HISTORY_SERIES = ("loss", "grad_norm", "margin", "ranking_accuracy", "kl", "chos
 """Columns of a policy's training history that are drawn."""
 
 _DROP_WORDS = ("dropped", "duplicates", "without")
+_BY_TEMPERATURE = "duplicate_share_t"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,19 @@ class ListStatistics:
     mean_size: float | None
     reward_gap: float | None
     tied_share: float | None
+
+
+@dataclass(frozen=True)
+class SampleDiversity:
+    """How much the responses that one iteration sampled at one temperature differ within a prompt; see the glossary.
+
+    None: not defined, as where each prompt has one response.
+    """
+
+    iteration: int
+    temperature: str
+    duplicate_share: float | None
+    distinct_2: float | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class Report:
         judged: responses were judged right or wrong, so accuracy and Pass@N exist.
         confidence: of every interval.
         outcomes: number of prompts by outcome of `larpo_lib.reporting.examples`.
+        diversity: of the sampled candidates, by iteration and rising temperature; none where they are not given.
         histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
         versions: of larpo and the libraries that made the last policy.
@@ -77,6 +92,7 @@ class Report:
     judged: bool
     prompts: int
     lists: Sequence[ListStatistics]
+    diversity: Sequence[SampleDiversity]
     histories: Sequence[Mapping[str, Sequence[float | None]]]
     examples: Sequence[Example]
     outcomes: Mapping[str, int]
@@ -99,6 +115,17 @@ def list_statistics(iteration: int, ranked: Metrics, lists: Metrics) -> ListStat
         reward_gap=lists["mean_reward_gap"],
         tied_share=lists["tied_pair_share"],
     )
+
+
+def sample_diversity(iteration: int, candidates: Metrics) -> list[SampleDiversity]:
+    """The diversity of one iteration's candidates at each temperature, from their metrics."""
+    temperatures = [key.removeprefix(_BY_TEMPERATURE) for key in candidates if key.startswith(_BY_TEMPERATURE)]
+    return [
+        SampleDiversity(
+            iteration, temperature, candidates[_BY_TEMPERATURE + temperature], candidates[f"distinct_2_t{temperature}"]
+        )
+        for temperature in sorted(temperatures, key=float)
+    ]
 
 
 def history(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:

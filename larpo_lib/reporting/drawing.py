@@ -95,14 +95,31 @@ def png(panel: Panel) -> bytes:
     return buffer.getvalue()
 
 
+def sheet(panels: Sequence[Panel]) -> dict[str, bytes]:
+    """The panels side by side on white, as files of their own: the content by suffix, `png` and `svg`."""
+    found = {}
+    for suffix, options in (
+        ("png", {"dpi": 200, "metadata": {"Software": None}}),
+        ("svg", {"metadata": {"Date": None, "Creator": None}}),
+    ):
+        buffer = io.BytesIO()
+        with _drawn(*panels) as figure:
+            figure.savefig(buffer, format=suffix, facecolor="white", **options)
+        found[suffix] = buffer.getvalue()
+    return found
+
+
 @contextmanager
-def _drawn(panel: Panel) -> Iterator[Figure]:
+def _drawn(*panels: Panel) -> Iterator[Figure]:
+    """The panels side by side, each in a cell of the same size."""
     with style.context("default"), matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT))
-        right = 0.75 if panel.direct_labels else 0.97
-        axes = figure.add_axes((0.115, 0.155, right - 0.115, 0.68))
-        figure.text(0.02, 0.945, panel.title, weight="bold", fontsize=12)
-        panel.draw(axes)
+        figure = Figure(figsize=(_WIDTH * len(panels), _HEIGHT))
+        for place, panel in enumerate(panels):
+            right = 0.75 if panel.direct_labels else 0.97
+            left, width = (place + 0.115) / len(panels), (right - 0.115) / len(panels)
+            axes = figure.add_axes((left, 0.155, width, 0.68))
+            figure.text((place + 0.02) / len(panels), 0.945, panel.title, weight="bold", fontsize=12)
+            panel.draw(axes)
         yield figure
 
 
@@ -112,7 +129,7 @@ def whole_numbers(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
-def draw_band(axes: Axes, places: Sequence[int], estimates: Sequence[Estimate], *, color: str, **look: Any) -> None:
+def draw_band(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], *, color: str, **look: Any) -> None:
     """A line through the values, and a band over the intervals; what is not defined is left out."""
     low, value, high = (
         np.array([getattr(e, name) for e in estimates], dtype=float) for name in ("low", "value", "high")

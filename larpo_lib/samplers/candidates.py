@@ -46,6 +46,11 @@ def evaluation_draws(config: EvaluateConfig) -> Draws:
     return _numbered([config.temperature] * config.n + [0.0])
 
 
+def search_draws(config: SearchTemperatureConfig) -> Draws:
+    """`k` responses at each temperature of the grid."""
+    return _numbered([temperature for temperature in config.temperatures for _ in range(config.k)])
+
+
 def prompts_of_iteration(prompt_ids: Sequence[str], config: SampleConfig, iteration: int) -> list[str]:
     """The M prompts of an iteration: the next M of all prompts in seeded order, around and around."""
     ordered = sorted(prompt_ids)

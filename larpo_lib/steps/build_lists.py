@@ -11,7 +11,8 @@ from larpo_lib import artifacts, tables
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.candidates.lists import build
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import ListsConfig
+from larpo_lib.config import EmbeddingConfig, ListsConfig
+from larpo_lib.embeddings import SentenceEmbedder
 from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.schemas import PromptRow, RankedRow
 
@@ -26,15 +27,19 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         lists: artifact to make; holds `lists.parquet`.
 
     Returns:
-        The counts of `larpo_lib.candidates.lists.build`.
+        The counts of `larpo_lib.candidates.lists.build`, and prompts_cut_for_embedding where prompts are embedded:
+        those longer than the embedding model reads; None where it does not say.
 
     Raises:
         DataError: a reward is not a finite number, a prompt is unknown or there twice, a temperature is needed and
             null, the iterations are out of order, or rewards of several rerankers would be mixed.
-        LarpoError: no list is left.
+        ModelError: the embedding model cannot be used.
+        LarpoError: no list is left, or the package for embeddings is missing.
     """
     if not ranked:
         raise LarpoError("build_lists: no ranked candidates given", remedy="Give at least one ranked artifact")
+
+    retriever = _embedding(config)
 
     def make(work: Work) -> Metrics:
         prompt_rows = cast(list[PromptRow], tables.read_table(prompts, "prompts"))
@@ -44,14 +49,23 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
             _check_rows(path, rows, known, config)
         _check_order(ranked, history)
         _check_rerankers(ranked, history, config)
-        built, counts = build(prompt_rows, history, config)
+        embed = None if retriever is None else SentenceEmbedder(retriever)
+        built, counts = build(prompt_rows, history, config, embed)
         if not built:
             raise _nothing_left(lists, counts)
         tables.write_table(work.data / "lists.parquet", "lists", built)
-        return counts
+        return counts if embed is None else {**counts, "prompts_cut_for_embedding": embed.cut}
 
     inputs = {"prompts": prompts, **{f"ranked_{i}": path for i, path in enumerate(ranked)}}
+    if retriever is not None:
+        inputs["retriever"] = Path(retriever.path)
     return artifacts.produce("build_lists", config, inputs, lists, make)
+
+
+def _embedding(config: ListsConfig) -> EmbeddingConfig | None:
+    """The embedding model that finds related prompts, if one does."""
+    retriever = None if config.negatives is None else config.negatives.retriever
+    return retriever if isinstance(retriever, EmbeddingConfig) else None
 
 
 def _prompt_ids(path: Path, rows: Sequence[PromptRow]) -> set[str]:

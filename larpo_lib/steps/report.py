@@ -83,7 +83,7 @@ def run(
         report: artifact to make.
         preparations: artifacts of what came before the first iteration (prompts to train on, demonstrations, SFT) whose
             drops and settings the page is to list as well.
-        candidates: artifacts of sampled candidates, for the same purpose.
+        candidates: artifacts of sampled candidates, for the same purpose and for their diversity.
 
     Returns:
         How many prompts got `better`, `worse` or stayed the `same`, and how many examples are shown.
@@ -140,6 +140,11 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         lists=[
             content.list_statistics(number, read_metrics(ranked), read_metrics(lists))
             for number, (ranked, lists) in enumerate(zip(sources.ranked, sources.lists, strict=True), start=1)
+        ],
+        diversity=[
+            row
+            for number, path in enumerate(sources.candidates, start=1)
+            for row in content.sample_diversity(number, read_metrics(path))
         ],
         histories=[content.history(_history(path)) for path in sources.policies],
         examples=examples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.config import SampleConfig
+from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
 from larpo_lib.errors import LarpoError
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import (
@@ -25,6 +27,8 @@ from larpo_lib.samplers.candidates import (
 from larpo_lib.schemas import LENGTH
 from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
 from larpo_lib.tables import Counts, PromptTable, read_columns
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(
@@ -112,16 +116,28 @@ def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Sha
         )
     if shard == WHOLE and not counts["candidates"]:
         raise LarpoError("every response is empty", remedy="Check the policy's chat template")
-    return {**counts, **response_statistics(candidates, "candidates")}
+    statistics = response_statistics(candidates, "candidates")
+    for temperature, share in duplicates_above(statistics, config.max_duplicate_share):
+        _LOG.warning(
+            "At temperature %s, %.0f %% of the responses repeat another one of their prompt"
+            " (sample.max_duplicate_share = %s): lists will be short or dropped."
+            " Raise sample.temperature (larpo search-temperature compares several), or lower sample.k.",
+            temperature,
+            100 * share,
+            config.max_duplicate_share,
+        )
+    return {**counts, **statistics}
 
 
 def response_statistics(path: Path, schema: str) -> Metrics:
-    """Shares of distinct and of truncated responses, and their mean length where the sampler tells it."""
+    """Shares of distinct and of truncated responses, their mean length where the sampler tells it, their diversity."""
     rows = read_columns(path, schema, ["candidate_id", "num_tokens", "finish_reason"])
     if not rows.num_rows:
-        return {"distinct_share": None, "truncated_share": None, "mean_tokens": None}
+        return {"distinct_share": None, "truncated_share": None, "mean_tokens": None, **Diversity().metrics()}
+    table = PromptTable(path, schema, DIVERSITY_COLUMNS)
     return {
         "distinct_share": pc.count_distinct(rows["candidate_id"]).as_py() / rows.num_rows,
         "truncated_share": pc.sum(pc.equal(rows["finish_reason"], LENGTH)).as_py() / rows.num_rows,
         "mean_tokens": pc.mean(rows["num_tokens"]).as_py(),
+        **Diversity(row for prompt_id in table for row in table[prompt_id]).metrics(),
     }

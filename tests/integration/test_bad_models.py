@@ -166,6 +166,12 @@ CASES = [
         "torn reward model", cut("reward/model.safetensors"), [*RUN, *CLASSIFIER], "reward: the weights cannot be read"
     ),
     case(
+        "embedding model that is no sentence-transformers model",
+        None,
+        [*RUN, *sets("lists.negatives={ kind = 'related', retriever = { type = 'embedding', path = 'reward' } }")],
+        "reward: is no sentence-transformers model (no modules.json) ... weights in safetensors",
+    ),
+    case(
         "no tokenizer at a step",
         removed("policy/tokenizer.json", TOKENIZER),
         SAMPLE,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from larpo_lib import doctor
-from larpo_lib.config import RerankerConfig, SamplerConfig
+from larpo_lib.config import RerankerConfig, RetrieverConfig, SamplerConfig
 from larpo_lib.doctor import Finding
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA-not-to-be-shown", "AWS_SECRET_ACCESS_KEY": "hush-not-to-be-shown"}
@@ -72,7 +72,7 @@ def test_everything_is_looked_at_in_less_than_ten_seconds(monkeypatch, silent):
     names = [finding.name for finding in findings]
     assert names[:3] == ["Python", "larpo", "PyTorch"]
     assert {"transformers", "vllm", "deepspeed", "peft", "Docker", "S3", "MLflow", "kfp"} <= set(names)
-    assert names[-5:] == ["memory", "disk", "samplers", "rerankers", "launchers"]
+    assert names[-6:] == ["memory", "disk", "samplers", "rerankers", "related prompts", "launchers"]
     assert not found(findings, "MLflow").ok
     assert not doctor.ok_for_main_job(findings)
 
@@ -141,13 +141,16 @@ def test_docker_is_not_there(monkeypatch, tmp_path):
 
 def test_missing_packages_are_named_with_what_they_would_enable(monkeypatch):
     def version(name: str) -> str | None:
-        return None if name in ("transformers", "vllm", "tenacity", "deepspeed", "kfp", "kfp-kubernetes") else "1.0"
+        missing = ("transformers", "vllm", "tenacity", "deepspeed", "kfp", "kfp-kubernetes", "sentence-transformers")
+        return None if name in missing else "1.0"
 
     monkeypatch.setattr(doctor, "_version", version)
     findings = doctor.diagnose()
     assert found(findings, "transformers").remedy == "pip install transformers"
     assert found(findings, "samplers").detail == "none"
     assert found(findings, "rerankers").detail == "verifier, ensemble"
+    assert found(findings, "related prompts").detail == "bm25"
+    assert "embedding: pip install sentence-transformers" in found(findings, "related prompts").remedy
     assert found(findings, "launchers").detail == "none"
     assert "deepspeed: pip install transformers deepspeed" in found(findings, "launchers").remedy
     assert not doctor.ok_for_main_job(findings)
@@ -167,8 +170,9 @@ def test_a_gpu_is_told_with_its_memory_and_bfloat16(monkeypatch):
     assert (gpu.ok, gpu.detail) == (True, "Test GPU, 80 GiB; Test GPU, 80 GiB; bfloat16")
 
 
-def test_every_sampler_and_reranker_of_the_configuration_is_known():
-    assert set(doctor._kinds(SamplerConfig)) | set(doctor._kinds(RerankerConfig)) <= set(doctor.NEEDS)
+def test_every_sampler_reranker_and_retriever_of_the_configuration_is_known():
+    kinds = [doctor._kinds(config) for config in (SamplerConfig, RerankerConfig, RetrieverConfig)]
+    assert {kind for found in kinds for kind in found} <= set(doctor.NEEDS)
     assert "classifier" in doctor._kinds(RerankerConfig)
 
 

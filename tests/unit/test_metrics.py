@@ -92,6 +92,40 @@ def test_distinct_share():
         metrics.distinct_share([])
 
 
+def test_duplicate_share_by_hand():
+    assert metrics.duplicate_share(["aab"]) == 2 / 3
+    assert metrics.duplicate_share([["x", "x"], ["y", "z"], ["x"]]) == 2 / 4  # nothing stands beside the lone x
+    assert metrics.duplicate_share([["x"] * 2]) == metrics.duplicate_share([["x"] * 9]) == 1.0
+    assert metrics.duplicate_share([["x"], []]) is None
+
+
+@given(st.lists(st.integers(0, 3), max_size=8))
+def test_repeated_counts_who_has_a_twin(values):
+    twins = sum(any(values[i] == values[j] for j in range(len(values)) if j != i) for i in range(len(values)))
+    assert metrics.repeated(values) == twins
+
+
+def test_distinct_n_by_hand():
+    sequences = [["a", "b", "a", "b"], ["a", "b"], ["c"]]
+    assert metrics.ngram_counts(sequences, 2) == (2, 4)  # ab ba ab, ab; none spans two sequences
+    assert metrics.distinct_n(sequences, 1) == 3 / 7
+    assert metrics.distinct_n(sequences, 2) == 2 / 4
+    assert metrics.distinct_n(sequences, 4) == 1.0
+    assert metrics.distinct_n(sequences, 5) is None
+    with pytest.raises(ValueError, match="at least 1"):
+        metrics.distinct_n(sequences, 0)
+
+
+@given(st.lists(st.text("ab", max_size=5), max_size=4), st.integers(1, 3))
+def test_distinct_n_of_words_again_and_again(sequences, n):
+    share = metrics.distinct_n(sequences, n)
+    if share is None:
+        assert all(len(one) < n for one in sequences)
+    else:
+        assert 0 < share <= 1
+        assert metrics.distinct_n(sequences * 3, n) == pytest.approx(share / 3)
+
+
 def test_bootstrap_mean_is_near_scipys_percentile_interval():
     values = np.random.default_rng(1).exponential(size=80)
     ours = metrics.bootstrap_mean(values, 0.9, 20_000, seed=2)

@@ -108,6 +108,20 @@ def test_prepare_tells_what_it_can_make(larpo: Larpo, tmp_path: Path, wanted: li
     )  # fmt: skip
 
 
+def test_a_search_prints_its_choice_and_samples_as_the_run_would(
+    larpo: Larpo, tiny_world: Path, tmp_path: Path
+) -> None:
+    config = ["--config", tiny_world / "larpo.toml", "--set", "search_temperature.temperatures=[0.5, 1.5]"]
+    succeeded(larpo("prepare", "--prompts", tmp_path / "prompts", *config))
+    inputs = ["--policy", tiny_world / "policy", "--prompts", tmp_path / "prompts"]
+    metrics = succeeded(larpo("search-temperature", *inputs, "--search", tmp_path / "search", *config))
+    assert metrics["temperature"] in (0.5, 1.5)
+    assert metrics["responses"] == 10 * 2 * 4
+    used = read_manifest(tmp_path / "search")["config"]
+    assert (used["max_new_tokens"], used["sampler"]["model"]["device"]) == (16, "cpu")  # as [sample] has it
+    assert used["reranker"]["mode"] == "graded"  # as [rerank] has it
+
+
 def test_iteration_decides_what_is_sampled(larpo: Larpo, tiny_world: Path, tmp_path: Path) -> None:
     config = ["--config", tiny_world / "larpo.toml", "-s", "sample.prompts_per_iteration=3"]
     succeeded(larpo("prepare", "--prompts", tmp_path / "prompts", *config))

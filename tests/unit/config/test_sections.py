@@ -140,3 +140,12 @@ def test_what_a_step_says_of_its_processes_leaves_the_rest_as_it_is() -> None:
         4,
         3,
     )
+
+
+def test_a_retriever_is_for_related_prompts_only() -> None:
+    retriever = {"type": "embedding", "path": "models/minilm"}
+    negatives = whole(lists={"negatives": {"kind": "related", "retriever": retriever}}).lists.negatives
+    assert negatives is not None
+    assert negatives.retriever.type == "embedding"
+    told = refused(lists={"negatives": {"kind": "random", "retriever": retriever}})
+    assert "the retriever finds related prompts, but kind is 'random'" in told

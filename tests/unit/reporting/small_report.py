@@ -58,6 +58,7 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         judged=judged,
         prompts=3,
         lists=[content.ListStatistics(1, 30, 0.4, 0.2, 7, 3.5, 0.75, 0.125)],
+        diversity=[content.SampleDiversity(1, "0.7", 0.4375, 0.625), content.SampleDiversity(1, "1.0", None, None)],
         histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],
         examples=examples,
         outcomes=outcomes,

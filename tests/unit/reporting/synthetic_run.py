@@ -207,7 +207,14 @@ def _prompt_values(rows: list[Row], field: str) -> list[list[Any]]:
 
 
 def _candidates(output: Path, problems: list[Row], rows: list[Row], iteration: int) -> Path:
-    metrics: Metrics = {"candidates": len(rows), "prompts_too_long_dropped": 2}
+    metrics: Metrics = {
+        "candidates": len(rows),
+        "prompts_too_long_dropped": 2,
+        "duplicate_share_t10.0": 0.0,
+        "distinct_2_t10.0": 0.75,
+        "duplicate_share_t0.9": 0.125 * iteration,
+        "distinct_2_t0.9": 0.5,
+    }
     config = SampleConfig(temperature=(1.0, 0.9))
     return _artifact(output, "sample", config, ("candidates", _columns(rows, "correct reward rank reranker")), metrics)
 

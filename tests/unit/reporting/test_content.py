@@ -40,6 +40,21 @@ def test_settings_do_not_tell_where_files_lay():
     assert content.settings([("start", manifest)])[0].values == (("source", "…/problems.jsonl"),)
 
 
+def test_diversity_is_read_by_temperature_from_the_coldest():
+    metrics = {
+        "duplicate_share": 0.5,
+        "duplicate_share_t10.0": None,
+        "distinct_2_t10.0": 0.75,
+        "duplicate_share_t0.9": 0.125,
+        "distinct_2_t0.9": 0.25,
+    }
+    assert content.sample_diversity(3, metrics) == [
+        content.SampleDiversity(3, "0.9", 0.125, 0.25),
+        content.SampleDiversity(3, "10.0", None, 0.75),
+    ]
+    assert content.sample_diversity(1, {"candidates": 4}) == []
+
+
 def test_drawn_series_are_the_ones_that_training_logs():
     ones = torch.ones(1, 2)
     logged = batch_metrics(ListBatch(ones, ones, ones, ones, torch.ones(1, 2, dtype=torch.bool)))

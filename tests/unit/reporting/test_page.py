@@ -93,6 +93,12 @@ def test_lists_drops_and_settings_are_told():
     assert "train learning_rate 5e-07" in words
 
 
+def test_diversity_is_told_by_iteration_and_temperature():
+    words = page(small_report()).words().replace("\u2009", " ")
+    assert "distinct 2-grams 1 0.7 43.8 % 62.5 % 1 1.0 \N{EN DASH} \N{EN DASH}" in words
+    assert "Diversity" not in page(small_report(diversity=[])).words()
+
+
 @pytest.mark.parametrize("promoted", [True, False])
 def test_gate_is_told_with_its_reason(promoted):
     gate = {

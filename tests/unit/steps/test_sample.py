@@ -139,7 +139,30 @@ def test_empty_responses_are_dropped_and_counted(run, tmp_path, monkeypatch):
         "distinct_share": 0.5,
         "truncated_share": 0.0,
         "mean_tokens": None,
+        "duplicate_share": 1.0,
+        "duplicate_share_t1.0": 1.0,
+        "distinct_2": None,
+        "distinct_2_t1.0": None,
     }
+
+
+def test_a_temperature_that_repeats_itself_is_warned_of(run, tmp_path, monkeypatch, caplog):
+    texts = ["a b", "a b", "a c", "d", "e", "e"]
+    monkeypatch.setattr(sample, "make_sampler", lambda *_args, **_options: Scripted(texts))
+    settings = {
+        "prompts": write_prompts(tmp_path / "one", [("Ann", None)]),
+        "k": 3,
+        "extra_draws": (Draw(count=3, temperature=0.7),),
+    }
+    _, metrics = run("quiet", **settings, max_duplicate_share=0.67)
+    assert caplog.messages == []
+    assert metrics["duplicate_share_t1.0"] == metrics["duplicate_share_t0.7"] == pytest.approx(2 / 3)
+    assert metrics["distinct_2_t1.0"] == pytest.approx(2 / 3)
+    run("warned", **settings)
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("At temperature 0.7, 67 % of the responses repeat another one")
+    assert "sample.max_duplicate_share = 0.5" in caplog.messages[0]
+    assert "Raise sample.temperature" in caplog.messages[1]
 
 
 def test_a_policy_that_says_nothing_is_refused(run, tmp_path, monkeypatch):

@@ -1,0 +1,116 @@
+"""Sentence embeddings by a local sentence-transformers model (Reimers and Gurevych 2019, arXiv 1908.10084)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
+
+from larpo_lib.config import EmbeddingConfig, ModelConfig
+from larpo_lib.errors import LarpoError, ModelError
+from larpo_lib.policies.load import check_weights, model_device
+
+_SAVED = "Give a local directory that SentenceTransformer.save_pretrained wrote, with weights in safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+def check_embedding_model(config: EmbeddingConfig) -> None:
+    """Check, without loading it, that an embedding model is there, whole, and free of code and pickled weights.
+
+    Raises:
+        LarpoError: the package sentence-transformers is missing.
+        ModelError: the directory is no such model.
+        ConfigError: there is no such device.
+    """
+    if find_spec("sentence_transformers") is None:
+        raise LarpoError(
+            "the retriever 'embedding' needs the package sentence-transformers, which is not installed",
+            remedy="pip install 'larpo[embedding]', or set lists.negatives.retriever.type to bm25",
+        )
+    path = Path(config.path)
+    for module in _modules(path):
+        folder = path / module["path"]
+        if not module["type"].startswith("sentence_transformers."):
+            raise ModelError(f"{path}: runs code of its own ({module['type']})", remedy=_SAVED)
+        if module["type"].endswith(".Transformer"):
+            check_weights(folder)
+        elif folder != path and not any(folder.glob("*.safetensors")):
+            pickled = [file for pattern in _PICKLES for file in folder.glob(pattern)]
+            if pickled:
+                raise ModelError(f"{pickled[0]}: these weights are not safetensors", remedy=_SAVED)
+    model_device(ModelConfig(device=config.device))
+
+
+def _modules(path: Path) -> list[dict[str, str]]:
+    file = path / "modules.json"
+    try:
+        modules: list[dict[str, str]] = json.loads(file.read_text("utf-8"))
+        return [{"type": str(module["type"]), "path": str(module["path"])} for module in modules]
+    except FileNotFoundError:
+        raise ModelError(f"{path}: is no sentence-transformers model (no modules.json)", remedy=_SAVED) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file}: cannot be read: {error}", remedy=_SAVED) from error
+
+
+class SentenceEmbedder:
+    """Gives texts their embeddings; reads no hub and runs no code of the model's.
+
+    Attributes:
+        cut: texts so far that were longer than the model reads, and were cut; None where the model does not say.
+    """
+
+    cut: int | None
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        """Load the model.
+
+        Raises:
+            LarpoError: as `check_embedding_model`.
+            ModelError: it cannot be loaded.
+        """
+        check_embedding_model(config)
+        from sentence_transformers import SentenceTransformer
+
+        self._batch_size = config.batch_size
+        try:
+            self._model = SentenceTransformer(
+                str(Path(config.path).absolute()),
+                device=str(model_device(ModelConfig(device=config.device))),
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+            reason = str(error).strip().split("\n", 1)[0][:300]
+            raise ModelError(f"{config.path}: the embedding model cannot be loaded: {reason}", remedy=_SAVED) from error
+        self.cut = 0 if self._counts_tokens() else None
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed `texts`: (N, D), one row a text.
+
+        Raises:
+            ModelError: an embedding is not finite.
+        """
+        if self.cut is not None:
+            longest = self._model.max_seq_length or 0
+            self.cut += sum(length > longest for length in self._lengths(texts))
+        vectors = np.asarray(
+            self._model.encode(list(texts), batch_size=self._batch_size, show_progress_bar=False), dtype=np.float32
+        )
+        if not np.isfinite(vectors).all():
+            raise ModelError("the embedding model gave values that are not finite", remedy="Check its weights")
+        return vectors
+
+    def _counts_tokens(self) -> bool:
+        tokenizer = getattr(self._model, "tokenizer", None)
+        return isinstance(tokenizer, PreTrainedTokenizerBase) and self._model.max_seq_length is not None
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        encoded = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        return [len(ids) for ids in encoded]

@@ -1,0 +1,200 @@
+"""What a search for the sampling temperature found: the choice, how sure it is, and the figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from larpo_lib.config import SearchTemperatureConfig
+from larpo_lib.diversity import Diversity
+from larpo_lib.metrics import Interval, bootstrap_mean
+from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, GRID, ORANGE, SOLID, Panel, draw_band, label_ends
+from larpo_lib.reporting.quality import Estimate
+from larpo_lib.schemas import LENGTH
+from larpo_lib.tables import Row
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What the responses at one temperature are like.
+
+    Attributes:
+        mean_reward: mean over prompts of the mean reward, with its bootstrap interval.
+        best_reward: mean over prompts of the best reward, with its bootstrap interval.
+        mean_reward_difference: mean over prompts of this temperature's minus the chosen one's, with its interval.
+        best_reward_difference: likewise.
+        mean_tokens: length of a response; None where the sampler does not tell it.
+    """
+
+    temperature: float
+    responses: int
+    mean_reward: Interval
+    best_reward: Interval
+    mean_reward_difference: Interval
+    best_reward_difference: Interval
+    duplicate_share: float | None
+    distinct_2: float | None
+    truncated_share: float
+    mean_tokens: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """The outcome of a search.
+
+    Attributes:
+        temperature: the chosen one.
+        prompts: that were compared: those with a scored response at every temperature.
+        within_noise_of: temperatures that the interval of the criterion's difference does not tell from the chosen one.
+        tried: by rising temperature.
+    """
+
+    criterion: str
+    k: int
+    confidence: float
+    temperature: float
+    prompts: int
+    within_noise_of: Sequence[float]
+    tried: Sequence[Tried]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `search.json` holds."""
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "tried"},
+            "within_noise": bool(self.within_noise_of),
+            "temperatures": [
+                {name: value._asdict() if isinstance(value, Interval) else value for name, value in vars(one).items()}
+                for one in self.tried
+            ],
+        }
+
+    def metrics(self) -> dict[str, float | int | None]:
+        """The choice and each temperature's means, as flat names."""
+        found: dict[str, float | int | None] = {
+            "temperature": self.temperature,
+            "within_noise": int(bool(self.within_noise_of)),
+            "prompts_compared": self.prompts,
+        }
+        for one in self.tried:
+            found[f"mean_reward_t{one.temperature}"] = one.mean_reward.mean
+            found[f"best_reward_t{one.temperature}"] = one.best_reward.mean
+            found[f"truncated_share_t{one.temperature}"] = one.truncated_share
+            found[f"mean_tokens_t{one.temperature}"] = one.mean_tokens
+        return found
+
+
+def compared_rewards(rows: Sequence[Row], config: SearchTemperatureConfig) -> dict[float, list[list[float]]]:
+    """The rewards at each temperature, prompt by prompt, over the prompts with a reward at every temperature."""
+    rewards: dict[str, dict[float, list[float]]] = {}
+    for row in rows:
+        rewards.setdefault(row["prompt_id"], {}).setdefault(row["temperature"], []).append(row["reward"])
+    compared = [found for _, found in sorted(rewards.items()) if len(found) == len(config.temperatures)]
+    return {value: [found[value] for found in compared] for value in sorted(config.temperatures)}
+
+
+def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
+    """Choose a temperature and say how sure the choice is.
+
+    The choice has the highest mean over prompts of the best reward (criterion `best`) or of the mean reward (`mean`);
+    of equal ones the lowest temperature.
+
+    Args:
+        rows: of the table `ranked`; a prompt's rows stand together. At least one prompt has a reward at every
+            temperature.
+        config: grid, criterion, and how to bootstrap.
+    """
+    rewards = compared_rewards(rows, config)
+    best = {value: [max(one) for one in prompts] for value, prompts in rewards.items()}
+    mean = {value: [fmean(one) for one in prompts] for value, prompts in rewards.items()}
+    criterion = best if config.criterion == "best" else mean
+    # fsum: equal values in another order are equal means, so that a tie is seen as one
+    chosen = max(criterion, key=lambda value: (math.fsum(criterion[value]), -value))
+    diversity = Diversity(rows).metrics()
+    tried = [
+        Tried(
+            temperature=value,
+            mean_reward=_interval(mean[value], config),
+            best_reward=_interval(best[value], config),
+            mean_reward_difference=_difference(mean, value, chosen, config),
+            best_reward_difference=_difference(best, value, chosen, config),
+            duplicate_share=diversity[f"duplicate_share_t{value}"],
+            distinct_2=diversity[f"distinct_2_t{value}"],
+            **_lengths([row for row in rows if row["temperature"] == value]),
+        )
+        for value in rewards
+    ]
+    return Search(
+        criterion=config.criterion,
+        k=config.k,
+        confidence=config.confidence,
+        temperature=chosen,
+        prompts=len(criterion[chosen]),
+        within_noise_of=tuple(
+            one.temperature
+            for one in tried
+            if one.temperature != chosen and getattr(one, f"{config.criterion}_reward_difference").high >= 0
+        ),
+        tried=tried,
+    )
+
+
+def _interval(values: Sequence[float], config: SearchTemperatureConfig) -> Interval:
+    return bootstrap_mean(values, config.confidence, config.resamples, config.seed)
+
+
+def _difference(
+    values: Mapping[float, Sequence[float]], value: float, chosen: float, config: SearchTemperatureConfig
+) -> Interval:
+    return _interval([one - other for one, other in zip(values[value], values[chosen], strict=True)], config)
+
+
+def _lengths(rows: Sequence[Row]) -> dict[str, Any]:
+    tokens = [row["num_tokens"] for row in rows if row["num_tokens"] is not None]
+    return {
+        "responses": len(rows),
+        "truncated_share": sum(row["finish_reason"] == LENGTH for row in rows) / len(rows),
+        "mean_tokens": fmean(tokens) if tokens else None,
+    }
+
+
+def panels(search: Search) -> Iterator[Panel]:
+    """Reward and duplicates against temperature."""
+    places = [one.temperature for one in search.tried]
+
+    def reward(axes: Axes) -> None:
+        _mark(axes, search)
+        best, mean = (
+            [_estimate(getattr(one, name)) for one in search.tried] for name in ("best_reward", "mean_reward")
+        )
+        draw_band(axes, places, best, color=BLUE, linestyle=SOLID, marker="o", label=f"best of {search.k}")
+        draw_band(axes, places, mean, color=ORANGE, linestyle=DASHED, marker="s", label="mean")
+        axes.margins(y=0.15)
+        label_ends(axes)
+
+    def duplicates(axes: Axes) -> None:
+        _mark(axes, search)
+        shares = [Estimate(one.duplicate_share, None, None, {}) for one in search.tried]
+        draw_band(axes, places, shares, color=GREY, linestyle=SOLID, marker="o", label="repeated")
+        axes.set_ylim(0, 1)
+        label_ends(axes)
+
+    # A sheet shows no captions, so titles and labels say what must be known.
+    title = f"Reward, with {search.confidence:.0%} intervals over prompts"
+    yield Panel("temperature-reward", title, "Grey: the choice.", reward, direct_labels=True)
+    caption = "Share of responses that repeat another one of their prompt at their temperature."
+    yield Panel("temperature-duplicates", "Share of repeated responses", caption, duplicates, direct_labels=True)
+
+
+def _mark(axes: Axes, search: Search) -> None:
+    axes.axvspan(search.temperature, search.temperature, color=GRID, linewidth=4)
+    axes.set_xticks([one.temperature for one in search.tried])
+    axes.set_xlabel(f"temperature (chosen: {search.temperature})")
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(interval.mean, interval.low, interval.high, {})

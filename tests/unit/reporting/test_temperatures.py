@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from larpo_lib.config import SearchTemperatureConfig
+from larpo_lib.reporting import drawing
+from larpo_lib.reporting.temperatures import compared_rewards, panels, summarize
+
+
+def config(*temperatures, **changes):
+    return SearchTemperatureConfig(**{"temperatures": temperatures, "k": 2, "resamples": 200} | changes)
+
+
+def rows(rewards, *, texts=None):
+    """Rows from rewards by prompt and temperature."""
+    return [
+        {
+            "prompt_id": prompt,
+            "temperature": temperature,
+            "response": f"text {i}" if texts is None else texts[temperature],
+            "num_tokens": 3 + i,
+            "finish_reason": "length" if i else "stop",
+            "reward": reward,
+        }
+        for prompt, found in rewards.items()
+        for temperature, values in found.items()
+        for i, reward in enumerate(values)
+    ]
+
+
+COLD_AND_HOT = rows(
+    {
+        "p0": {0.5: [0.6, 0.6], 1.0: [0.9, 0.1]},
+        "p1": {0.5: [0.5, 0.5], 1.0: [0.8, 0.0]},
+        "p2": {0.5: [0.4, 0.4], 1.0: [0.7, 0.1]},
+    },
+)
+
+
+def test_the_criterion_decides():
+    best, mean = (summarize(COLD_AND_HOT, config(0.5, 1.0, criterion=name)) for name in ("best", "mean"))
+    assert (best.temperature, mean.temperature) == (1.0, 0.5)
+    cold, hot = best.tried
+    assert cold.best_reward.mean == cold.mean_reward.mean == pytest.approx(0.5)
+    assert hot.best_reward.mean == pytest.approx(0.8)
+    assert hot.mean_reward.mean == pytest.approx((0.5 + 0.4 + 0.4) / 3)
+    assert cold.best_reward_difference == pytest.approx((-0.3, -0.3, -0.3))  # of every prompt, so of every resample
+    assert hot.best_reward_difference == (0.0, 0.0, 0.0)
+    assert mean.tried[1].mean_reward_difference.mean == pytest.approx(-(0.1 + 0.1 + 0.0) / 3)
+    assert best.within_noise_of == ()
+    assert (cold.responses, cold.truncated_share, cold.mean_tokens) == (6, 0.5, 3.5)
+
+
+def test_a_lead_that_some_resamples_lose_is_noise():
+    found = summarize(
+        rows(
+            {
+                "p0": {0.5: [1.0], 1.0: [0.0], 2.0: [0.0]},
+                "p1": {0.5: [0.0], 1.0: [1.0], 2.0: [0.0]},
+                "p2": {0.5: [1.0], 1.0: [0.9], 2.0: [0.0]},
+                **{f"q{i}": {0.5: [1.0], 1.0: [1.0], 2.0: [0.0]} for i in range(9)},
+            }
+        ),
+        config(0.5, 1.0, 2.0, k=1),
+    )
+    assert found.temperature == 0.5
+    assert found.within_noise_of == (1.0,)
+    assert found.metrics()["within_noise"] == 1
+    assert found.tried[2].best_reward_difference.high < 0
+
+
+def test_ties_go_to_the_lower_temperature_whatever_the_order():
+    values = [0.1, 0.2, 0.3, 0.7]  # their sum depends on the order where it is not exact
+    tied = {f"p{i}": {1.0: [value], 0.8: [values[-1 - i]], 1.2: [value]} for i, value in enumerate(values)}
+    for order in ((1.2, 1.0, 0.8), (0.8, 1.0, 1.2)):
+        found = summarize(rows(tied), config(*order, k=1))
+        assert found.temperature == 0.8
+        assert found.within_noise_of == (1.0, 1.2)
+        assert [one.temperature for one in found.tried] == [0.8, 1.0, 1.2]
+
+
+def test_prompts_without_a_reward_at_every_temperature_are_not_compared():
+    partial = [*COLD_AND_HOT, *rows({"p9": {0.5: [99.0, 99.0]}})]
+    found = summarize(partial, config(0.5, 1.0))
+    assert found.prompts == 3
+    assert found.temperature == 1.0
+    assert compared_rewards(rows({"p9": {0.5: [1.0]}}), config(0.5, 1.0)) == {0.5: [], 1.0: []}
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({t: st.lists(st.integers(-3, 3), min_size=2, max_size=2) for t in (0.0, 0.7, 1.0)}),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["best", "mean"]),
+)
+def test_no_temperature_beats_the_choice(drawn, criterion):
+    found = summarize(
+        rows({f"p{i}": one for i, one in enumerate(drawn)}), config(0.0, 0.7, 1.0, criterion=criterion, resamples=20)
+    )
+    reward = max if criterion == "best" else sum
+    totals = {t: sum(reward(one[t]) for one in drawn) for t in (0.0, 0.7, 1.0)}
+    assert found.temperature == min(t for t in totals if totals[t] == max(totals.values()))
+    for one in found.tried:
+        difference = getattr(one, f"{criterion}_reward_difference")
+        assert difference.low <= difference.mean + 1e-9
+        assert difference.mean <= 1e-9
+
+
+def test_json_tells_everything_by_name():
+    found = json.loads(json.dumps(summarize(COLD_AND_HOT, config(0.5, 1.0)).to_json()))
+    assert {name: found[name] for name in ("criterion", "temperature", "within_noise", "within_noise_of")} == {
+        "criterion": "best",
+        "temperature": 1.0,
+        "within_noise": False,
+        "within_noise_of": [],
+    }
+    assert [one["temperature"] for one in found["temperatures"]] == [0.5, 1.0]
+    assert found["temperatures"][0]["best_reward_difference"]["high"] == pytest.approx(-0.3)
+    assert found["temperatures"][0]["duplicate_share"] == 0.0
+
+
+def drawn(panel):
+    axes = Figure().add_axes((0.1, 0.1, 0.6, 0.6))
+    panel.draw(axes)
+    return axes
+
+
+def test_figure_shows_rewards_and_duplicates_at_their_temperatures():
+    said = rows(
+        {"p0": {0.5: [0.6, 0.6], 1.0: [0.9, 0.1]}, "p1": {0.5: [0.2, 0.4], 1.0: [0.8, 0.0]}},
+        texts={0.5: "same", 1.0: "same"},
+    )
+    reward, duplicates = (drawn(panel) for panel in panels(summarize(said, config(0.5, 1.0))))
+    lines = {line.get_label(): line for line in reward.get_lines()}
+    assert list(lines["best of 2"].get_xdata()) == [0.5, 1.0]
+    assert list(lines["best of 2"].get_ydata()) == pytest.approx([0.5, 0.85])
+    assert list(lines["mean"].get_ydata()) == pytest.approx([0.45, 0.45])
+    assert [line.get_label() for line in duplicates.get_lines()] == ["repeated"]
+    assert list(duplicates.get_lines()[0].get_ydata()) == [1.0, 1.0]
+    assert duplicates.get_ylim() == (0, 1)
+
+
+def test_sheet_is_png_and_svg_with_the_same_bytes_again():
+    group = list(panels(summarize(COLD_AND_HOT, config(0.5, 1.0))))
+    first = drawing.sheet(group)
+    assert drawing.sheet(group) == first
+    assert first["png"].startswith(b"\x89PNG")
+    root = ElementTree.fromstring(first["svg"])  # noqa: S314 - our own text
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    words = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
+    titles = {"Reward, with 95% intervals over prompts", "Share of repeated responses"}
+    assert titles | {"temperature (chosen: 1.0)", "best of 2", "mean", "repeated"} <= words | {
+        word.split("\n")[0] for word in words
+    }
+    assert b"var(--" not in first["svg"]
