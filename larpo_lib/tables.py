@@ -131,9 +131,9 @@ class PromptTable(Mapping[str, list[Row]]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def first_row(self, prompt_id: str) -> int:
-        """The number of the prompt's first row in the file, for messages."""
-        return self._places[prompt_id][0][0]
+    def row_numbers(self, prompt_id: str) -> list[int]:
+        """The numbers of the prompt's rows in the file, for messages."""
+        return [number for start, stop in self._places[prompt_id] for number in range(start, stop)]
 
     def _rows(self, start: int, stop: int) -> Iterator[Row]:
         while start < stop:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
-from larpo_lib.candidates.memory import Merged, merge
+from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first
 from larpo_lib.candidates.related import Embed
@@ -19,22 +19,70 @@ Counts = dict[str, float | int | None]
 Drop = Literal["single", "all_tied", "no_negative"]
 
 
-def build(
-    prompts: Sequence[PromptRow],
-    history: Sequence[Sequence[RankedRow]],
-    config: ListsConfig,
-    embed: Embed | None = None,
-) -> tuple[list[ListRow], Counts]:
-    """Build one list a prompt, where its responses allow it.
+class Lists:
+    """One list a prompt, where its responses allow it; built one after another as they are iterated over.
 
     Args:
-        prompts: all prompts, each prompt_id once.
-        history: ranked candidates of `prompts`, one sequence an iteration, current last; rewards are finite.
+        prompts: the row of every prompt, by prompt_id.
+        history: ranked candidates of `prompts`, one mapping an iteration, current last; rewards are finite.
         config: memory, and selection or negatives.
         embed: gives prompts' texts their embeddings; needed by the retriever `embedding` only.
+    """
 
-    Returns:
-        The lists by rising prompt_id, and what became of everything. Counts, where `lists_dropped_*` counts prompts:
+    def __init__(
+        self,
+        prompts: Mapping[str, Sequence[PromptRow]],
+        history: Sequence[Iteration],
+        config: ListsConfig,
+        embed: Embed | None = None,
+    ) -> None:
+        self._prompts = prompts
+        self._history = history
+        self._config = config
+        self._embed = embed
+        self._tally: Counter[str] = Counter()
+        self._gaps = 0.0
+
+    def __iter__(self) -> Iterator[ListRow]:
+        """The lists by rising prompt_id."""
+        config = self._config
+        kept = remembered(self._history, config.memory)
+        merged = Merged(kept)
+        forgotten = self._history[: len(self._history) - len(kept)]
+        self._tally = Counter(
+            prompts=len(self._prompts),
+            prompts_without_candidates=len(self._prompts) - len(merged),
+            candidates_not_remembered=sum(len(rows) for iteration in forgotten for rows in iteration.values()),
+        )
+        self._gaps = 0.0
+        choose = _chooser(merged, self._prompts, config, self._embed)
+        for prompt_id, own in merged.items():
+            sampled = len(merged.candidates(prompt_id))
+            self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(own))
+            chosen = choose(own)
+            if drop := _why_dropped(own, chosen, config):
+                self._tally.update({f"lists_dropped_{drop}": 1, "candidates_in_dropped_lists": len(own)})
+                continue
+            self._count(own, chosen)
+            yield _list_row(self._prompts[prompt_id][0]["messages"], chosen, config)
+
+    def _count(self, own: Sequence[RankedRow], chosen: Sequence[RankedRow]) -> None:
+        rewards = [row["reward"] for row in chosen]
+        borrowed = len(chosen) - 1 if _borrows(self._config) else 0
+        wanted = 1 + self._config.negatives.count if self._config.negatives else 0
+        self._tally.update(
+            lists=1,
+            responses=len(chosen),
+            responses_borrowed=borrowed,
+            candidates_not_selected=len(own) - (len(chosen) - borrowed),
+            lists_short_of_negatives=int(len(chosen) < wanted),
+            pairs=len(chosen) * (len(chosen) - 1) // 2,
+            tied_pairs=sum(better == worse for better, worse in combinations(rewards, 2)),
+        )
+        self._gaps += rewards[0] - rewards[-1]
+
+    def counts(self) -> Counts:
+        """What became of everything, once all lists are built. Counts, where `lists_dropped_*` counts prompts:
 
         - prompts = lists + lists_dropped_single + lists_dropped_all_tied + lists_dropped_no_negative
           + prompts_without_candidates
@@ -44,42 +92,52 @@ def build(
         - tied_pairs: pairs of responses in the lists with equal rewards, and tied_pair_share of all pairs
         - duplicate_share of the remembered candidates, mean_list_size, mean_reward_gap between best and worst; None
           where there is nothing to take the mean of
-    """
-    merged = merge(history, config.memory)
-    messages = {prompt["prompt_id"]: prompt["messages"] for prompt in prompts}
-    assert len(messages) == len(prompts), "prompt_ids must be unique"
-    choose = _chooser(merged, messages, config, embed)
-    lists: list[ListRow] = []
-    dropped: Counter[Drop] = Counter()
-    lost = 0
-    for prompt_id, own in merged.lists.items():
-        chosen = choose(own)
-        if drop := _why_dropped(own, chosen, config):
-            dropped[drop] += 1
-            lost += len(own)
-        else:
-            lists.append(_list_row(messages[prompt_id], chosen, config))
-    counts: Counts = {
-        "prompts": len(prompts),
-        "prompts_without_candidates": len(prompts) - len(merged.lists),
-        "lists": len(lists),
-        "lists_dropped_single": dropped["single"],
-        "lists_dropped_all_tied": dropped["all_tied"],
-        "lists_dropped_no_negative": dropped["no_negative"],
-        **_candidate_counts(history, merged, lists, lost, config),
-        **_list_statistics(lists),
-    }
-    return lists, counts
+        """
+        tally = self._tally
+        return {
+            **{name: tally[name] for name in _COUNTED},
+            "candidates": tally["candidates_not_remembered"] + tally["remembered"],
+            "duplicate_share": _share(tally["duplicates_dropped"], tally["remembered"]),
+            "mean_list_size": _share(tally["responses"], tally["lists"]),
+            "mean_reward_gap": _share(self._gaps, tally["lists"]),
+            "tied_pair_share": _share(tally["tied_pairs"], tally["pairs"]),
+        }
+
+
+_COUNTED = (
+    "prompts",
+    "prompts_without_candidates",
+    "lists",
+    "lists_dropped_single",
+    "lists_dropped_all_tied",
+    "lists_dropped_no_negative",
+    "candidates_not_remembered",
+    "duplicates_dropped",
+    "candidates_in_dropped_lists",
+    "candidates_not_selected",
+    "responses",
+    "responses_borrowed",
+    "lists_short_of_negatives",
+    "tied_pairs",
+)
 
 
 def _chooser(
-    merged: Merged, messages: Mapping[str, Messages], config: ListsConfig, embed: Embed | None
+    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, embed: Embed | None
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
         return lambda own: select(own, config.selection)
-    texts = {prompt_id: "\n".join(message["content"] for message in messages[prompt_id]) for prompt_id in merged.lists}
-    find = finder(config.negatives, merged.lists, texts, config.seed, embed)
+    texts: dict[str, str] = {}
+    if config.negatives.kind == "related":
+        texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}
+    # Borrowed responses come from anywhere: going through files for each would take longer than holding them all.
+    pool = dict(merged) if _borrows(config) else merged
+    find = finder(config.negatives, pool, texts, config.seed, embed)
     return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
+
+
+def _text(messages: Messages) -> str:
+    return "\n".join(message["content"] for message in messages)
 
 
 def _borrows(config: ListsConfig) -> bool:
@@ -107,41 +165,6 @@ def _list_row(messages: Messages, chosen: Sequence[RankedRow], config: ListsConf
         "rewards": [row["reward"] for row in chosen],
         "finish_reasons": [row["finish_reason"] for row in chosen],
         "negative_kinds": ["", *[kind] * (len(chosen) - 1)],
-    }
-
-
-def _candidate_counts(
-    history: Sequence[Sequence[RankedRow]], merged: Merged, lists: Sequence[ListRow], lost: int, config: ListsConfig
-) -> Counts:
-    candidates = sum(len(iteration) for iteration in history)
-    responses = sum(len(row["responses"]) for row in lists)
-    borrowed = responses - len(lists) if _borrows(config) else 0
-    distinct = merged.remembered - merged.duplicates_dropped
-    wanted = 1 + config.negatives.count if config.negatives else 0
-    return {
-        "candidates": candidates,
-        "candidates_not_remembered": candidates - merged.remembered,
-        "duplicates_dropped": merged.duplicates_dropped,
-        "duplicate_share": _share(merged.duplicates_dropped, merged.remembered),
-        "candidates_in_dropped_lists": lost,
-        "candidates_not_selected": distinct - lost - (responses - borrowed),
-        "responses": responses,
-        "responses_borrowed": borrowed,
-        "lists_short_of_negatives": sum(len(row["responses"]) < wanted for row in lists),
-    }
-
-
-def _list_statistics(lists: Sequence[ListRow]) -> Counts:
-    pairs = ties = 0
-    for row in lists:
-        for better, worse in combinations(row["rewards"], 2):
-            pairs += 1
-            ties += better == worse
-    return {
-        "mean_list_size": _share(sum(len(row["responses"]) for row in lists), len(lists)),
-        "mean_reward_gap": _share(sum(row["rewards"][0] - row["rewards"][-1] for row in lists), len(lists)),
-        "tied_pairs": ties,
-        "tied_pair_share": _share(ties, pairs),
     }
 
 

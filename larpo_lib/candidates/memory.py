@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, TypeVar
 
-from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates, ranks
+from larpo_lib.candidates.ranking import best_first, drop_duplicates, ranks
 from larpo_lib.schemas import RankedRow
 
 Memory = Literal["current", "previous", "all"]
+Iteration = Mapping[str, Sequence[RankedRow]]
+"""The ranked candidates of each prompt in one iteration."""
+
+IterationT = TypeVar("IterationT")
 
 _ITERATIONS: dict[Memory, int | None] = {"current": 1, "previous": 2, "all": None}
 
 
-@dataclass(frozen=True)
-class Merged:
-    """Lists over several iterations.
-
-    Attributes:
-        lists: the distinct candidates of each prompt, best first, ranked together; prompts by rising prompt_id.
-        remembered: candidates that went into `lists`, duplicates included.
-        duplicates_dropped: how many of those repeated a text of their prompt.
-    """
-
-    lists: dict[str, list[RankedRow]]
-    remembered: int
-    duplicates_dropped: int
-
-
-def remembered(history: Sequence[Sequence[RankedRow]], memory: Memory) -> Sequence[Sequence[RankedRow]]:
-    """The iterations whose responses a list may hold. `history`: one sequence of rows an iteration, current last."""
+def remembered(history: Sequence[IterationT], memory: Memory) -> Sequence[IterationT]:
+    """The iterations whose responses a list may hold. `history`: all of them, current last."""
     iterations = _ITERATIONS[memory]
     return history if iterations is None else history[-iterations:]
 
 
-def merge(history: Sequence[Sequence[RankedRow]], memory: Memory) -> Merged:
-    """Merge the iterations per prompt; prompts that only earlier iterations saw stay with their own lists.
+class Merged(Mapping[str, list[RankedRow]]):
+    """The distinct candidates of each prompt over several iterations, best first, ranked together.
+
+    Each list is merged when it is asked for, so that of long histories only one prompt's rows need be in memory.
+    Prompts are in the order of their ids; those that only earlier iterations saw keep their own lists.
 
     Rewards must be comparable over the iterations: those of a pointwise reranker are, those of a list-relative one are
     only when the union was scored again. Of one sample that was scored twice, the score in the later iteration counts.
+
+    Args:
+        history: one mapping an iteration, current last.
     """
-    # Newest first: dropping duplicates keeps the first of equals, so the later of two scores of one sample.
-    rows = [row for iteration in reversed(remembered(history, memory)) for row in iteration]
-    lists = {}
-    dropped = 0
-    for prompt_id, candidates in by_prompt(rows).items():
-        distinct, duplicates = drop_duplicates(candidates)
-        lists[prompt_id] = _ranked(distinct)
-        dropped += duplicates
-    return Merged(lists, len(rows), dropped)
 
+    def __init__(self, history: Sequence[Iteration]) -> None:
+        self._newest_first = history[::-1]
+        self._prompt_ids = dict.fromkeys(sorted({prompt_id for iteration in history for prompt_id in iteration}))
 
-def _ranked(candidates: Sequence[RankedRow]) -> list[RankedRow]:
-    ordered = best_first(candidates)
-    return [{**row, "rank": rank} for row, rank in zip(ordered, ranks([row["reward"] for row in ordered]), strict=True)]
+    def __getitem__(self, prompt_id: str) -> list[RankedRow]:
+        if prompt_id not in self._prompt_ids:
+            raise KeyError(prompt_id)
+        distinct, _ = drop_duplicates(self.candidates(prompt_id))
+        ordered = best_first(distinct)
+        places = ranks([row["reward"] for row in ordered])
+        return [{**row, "rank": rank} for row, rank in zip(ordered, places, strict=True)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prompt_ids)
+
+    def __len__(self) -> int:
+        return len(self._prompt_ids)
+
+    def candidates(self, prompt_id: str) -> list[RankedRow]:
+        """The prompt's candidates with those that repeat a text.
+
+        Newest first: dropping duplicates keeps the first of equals, so the later of two scores of one sample.
+        """
+        return [row for iteration in self._newest_first for row in iteration.get(prompt_id, ())]

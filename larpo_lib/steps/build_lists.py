@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from larpo_lib import artifacts, tables
+import numpy as np
+import pyarrow.compute as pc
+
+from larpo_lib import artifacts
 from larpo_lib.artifacts import Metrics, Work
-from larpo_lib.candidates.lists import build
+from larpo_lib.candidates.lists import Lists
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EmbeddingConfig, ListsConfig
 from larpo_lib.embeddings import SentenceEmbedder
 from larpo_lib.errors import DataError, LarpoError
-from larpo_lib.schemas import PromptRow, RankedRow
+from larpo_lib.tables import PromptTable, read_columns, write_table
 
 
 def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Path) -> Metrics:
@@ -27,7 +29,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         lists: artifact to make; holds `lists.parquet`.
 
     Returns:
-        The counts of `larpo_lib.candidates.lists.build`, and prompts_cut_for_embedding where prompts are embedded:
+        What `larpo_lib.candidates.lists.Lists.counts` says, and prompts_cut_for_embedding where prompts are embedded:
         those longer than the embedding model reads; None where it does not say.
 
     Raises:
@@ -42,18 +44,18 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
     retriever = _embedding(config)
 
     def make(work: Work) -> Metrics:
-        prompt_rows = cast(list[PromptRow], tables.read_table(prompts, "prompts"))
-        history = [cast(list[RankedRow], tables.read_table(path, "ranked")) for path in ranked]
-        known = _prompt_ids(prompts, prompt_rows)
-        for path, rows in zip(ranked, history, strict=True):
-            _check_rows(path, rows, known, config)
-        _check_order(ranked, history)
-        _check_rerankers(ranked, history, config)
+        known = _prompts(prompts)
+        kept = remembered(ranked, config.memory)
+        for path in ranked:
+            _check_rows(path, known, config)
+        _check_order(ranked)
+        _check_rerankers(kept)
         embed = None if retriever is None else SentenceEmbedder(retriever)
-        built, counts = build(prompt_rows, history, config, embed)
-        if not built:
-            raise _nothing_left(lists, counts)
-        tables.write_table(work.data / "lists.parquet", "lists", built)
+        history: list[Any] = [PromptTable(path, "ranked") for path in ranked]
+        built = Lists(cast(Any, known), history, config, embed)
+        if not write_table(work.data / "lists.parquet", "lists", built):
+            raise _nothing_left(lists, built.counts())
+        counts = built.counts()
         return counts if embed is None else {**counts, "prompts_cut_for_embedding": embed.cut}
 
     inputs = {"prompts": prompts, **{f"ranked_{i}": path for i, path in enumerate(ranked)}}
@@ -68,73 +70,72 @@ def _embedding(config: ListsConfig) -> EmbeddingConfig | None:
     return retriever if isinstance(retriever, EmbeddingConfig) else None
 
 
-def _prompt_ids(path: Path, rows: Sequence[PromptRow]) -> set[str]:
-    known: set[str] = set()
-    for number, row in enumerate(rows):
-        if row["prompt_id"] in known:
-            raise DataError(
-                f"prompt {row['prompt_id']} is there twice",
-                path=path,
-                row=number,
-                field="prompt_id",
-                remedy="Run prepare again",
-            )
-        known.add(row["prompt_id"])
-    return known
+def _prompts(path: Path) -> PromptTable:
+    table = PromptTable(path, "prompts")
+    if len(table) < table.num_rows:
+        twice = next(prompt_id for prompt_id in table if len(table[prompt_id]) > 1)
+        raise DataError(
+            f"prompt {twice} is there twice",
+            path=path,
+            row=table.row_numbers(twice)[1],
+            field="prompt_id",
+            remedy="Run prepare again",
+        )
+    return table
 
 
-def _check_rows(path: Path, rows: Sequence[RankedRow], known: set[str], config: ListsConfig) -> None:
-    needs_temperature = config.negatives is not None and config.negatives.kind in ("hot", "cold")
-    for number, row in enumerate(rows):
-        if row["prompt_id"] not in known:
+def _check_rows(path: Path, known: PromptTable, config: ListsConfig) -> None:
+    rows = read_columns(path, "ranked", ["prompt_id", "reward", "temperature"])
+    for number, prompt_id in enumerate(rows["prompt_id"]):
+        if prompt_id.as_py() not in known:
             raise DataError(
-                f"prompt {row['prompt_id']} is not among the prompts",
+                f"prompt {prompt_id} is not among the prompts",
                 path=path,
                 row=number,
                 field="prompt_id",
                 remedy="Give the prompts these candidates were sampled from",
             )
-        if not math.isfinite(row["reward"]):
-            raise DataError(
-                f"{row['reward']} is not a finite number",
-                path=path,
-                row=number,
-                field="reward",
-                remedy="Mend the reranker and run rerank again",
-            )
-        if needs_temperature and row["temperature"] is None:
-            raise DataError(
-                "is null, but hot and cold negatives are chosen by temperature",
-                path=path,
-                row=number,
-                field="temperature",
-                remedy="Sample the candidates with larpo, or set negatives.kind to random or related",
-            )
+    infinite = np.flatnonzero(~np.isfinite(rows["reward"].to_numpy()))
+    if len(infinite):
+        raise DataError(
+            f"{rows['reward'][infinite[0]]} is not a finite number",
+            path=path,
+            row=int(infinite[0]),
+            field="reward",
+            remedy="Mend the reranker and run rerank again",
+        )
+    if config.negatives is not None and config.negatives.kind in ("hot", "cold") and rows["temperature"].null_count:
+        raise DataError(
+            "is null, but hot and cold negatives are chosen by temperature",
+            path=path,
+            row=next(number for number, value in enumerate(rows["temperature"]) if not value.is_valid),
+            field="temperature",
+            remedy="Sample the candidates with larpo, or set negatives.kind to random or related",
+        )
 
 
-def _check_order(paths: Sequence[Path], history: Sequence[Sequence[RankedRow]]) -> None:
+def _check_order(paths: Sequence[Path]) -> None:
     latest = -1
-    for path, rows in zip(paths, history, strict=True):
-        newest = max((row["iteration"] for row in rows), default=latest)
-        if newest < latest:
+    for path in paths:
+        newest = pc.max(read_columns(path, "ranked", ["iteration"])["iteration"]).as_py()
+        if newest is not None and newest < latest:
             raise DataError(
                 f"iteration {newest} stands after iteration {latest}",
                 path=path,
                 field="iteration",
                 remedy="Give the ranked artifacts in the order of their iterations, the current one last",
             )
-        latest = newest
+        latest = latest if newest is None else newest
 
 
-def _check_rerankers(paths: Sequence[Path], history: Sequence[Sequence[RankedRow]], config: ListsConfig) -> None:
-    kept = remembered(history, config.memory)
+def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
-    for path, rows in zip(paths[-len(kept) :], kept, strict=True):
-        for number, row in enumerate(rows):
-            first = first or row["reranker"]
-            if row["reranker"] != first:
+    for path in paths:
+        for number, name in enumerate(read_columns(path, "ranked", ["reranker"])["reranker"]):
+            first = first or name.as_py()
+            if name.as_py() != first:
                 raise DataError(
-                    f"rewards of '{row['reranker']}' cannot be ranked together with those of '{first}'",
+                    f"rewards of '{name}' cannot be ranked together with those of '{first}'",
                     path=path,
                     row=number,
                     field="reranker",

@@ -73,7 +73,7 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
                 raise DataError(
                     f"prompt {prompt_id} is not among the prompts",
                     path=path,
-                    row=table.first_row(prompt_id),
+                    row=table.row_numbers(prompt_id)[0],
                     field="prompt_id",
                     remedy="Give the prompts artifact the candidates were sampled from",
                 )

@@ -78,7 +78,7 @@ def test_rows_of_a_prompt_are_found_wherever_they_lie(tmp_path: Path) -> None:
     for number in (count - 1, 5, 341, 0, 700):
         sources = ["1", "2", "0"] if number == 0 else ["0", "1", "2"]
         assert found[f"p{number}"] == [prompt(number, source=source) for source in sources]
-    assert found.first_row("p1") == 2
+    assert found.row_numbers("p1") == [2, 3, 4]
     assert "stranger" not in found
     assert PromptTable(table, "prompts", ["reference"])["p7"] == 3 * [{"reference": "7"}]
 

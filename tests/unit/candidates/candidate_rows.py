@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
+from larpo_lib.candidates.lists import Counts, Lists
+from larpo_lib.candidates.memory import Memory, Merged, remembered
+from larpo_lib.candidates.ranking import by_prompt
+from larpo_lib.candidates.related import Embed
 from larpo_lib.config import (
     BestWorstConfig,
     ListsConfig,
@@ -18,7 +22,7 @@ from larpo_lib.config import (
     TopBottomConfig,
     WholeListConfig,
 )
-from larpo_lib.schemas import PromptRow, RankedRow, candidate_id
+from larpo_lib.schemas import ListRow, PromptRow, RankedRow, candidate_id
 
 PROMPT_IDS = ["p0", "p1", "p2", "p3"]
 TEXTS = {"p0": "add two apples", "p1": "two pears", "p2": "sort a list", "p3": "???"}
@@ -63,6 +67,18 @@ def ranked(
         "reward": reward,
         "rank": 99,
     }
+
+
+def build(
+    prompts: list[PromptRow], history: list[list[RankedRow]], config: ListsConfig, embed: Embed | None = None
+) -> tuple[list[ListRow], Counts]:
+    """All lists, and what became of everything."""
+    lists = Lists({row["prompt_id"]: [row] for row in prompts}, [by_prompt(rows) for rows in history], config, embed)
+    return list(lists), lists.counts()
+
+
+def merge(history: list[list[RankedRow]], memory: Memory) -> Merged:
+    return Merged(remembered([by_prompt(rows) for rows in history], memory))
 
 
 def candidates(prompt_id: str, rewards: dict[str, float]) -> list[RankedRow]:

@@ -2,11 +2,10 @@ import math
 from collections import Counter
 
 import pytest
-from candidate_rows import PROMPTS, alpaca_lists, candidates, configs, histories, prompt, ranked
+from candidate_rows import PROMPTS, alpaca_lists, build, candidates, configs, histories, prompt, ranked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.candidates.lists import build
 from larpo_lib.config import BestWorstConfig, ListsConfig, NegativesConfig, OneVsRestConfig, WholeListConfig
 from larpo_lib.schemas import LISTS, candidate_id, prompt_id
 

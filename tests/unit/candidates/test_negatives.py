@@ -5,18 +5,17 @@ import re
 from collections import Counter
 
 import pytest
-from candidate_rows import TEXTS, candidates, histories, negatives, ranked, shared_data
+from candidate_rows import TEXTS, candidates, histories, merge, negatives, ranked, shared_data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.candidates.memory import merge
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.config import NegativesConfig
 from larpo_lib.schemas import candidate_id, prompt_id
 
 
 def _pool(*rows):
-    return merge([list(rows)], "all").lists
+    return merge([list(rows)], "all")
 
 
 def _find(kind, pool, prompt, *, texts=TEXTS, count=1, gap=1.0, seed=0):
@@ -101,9 +100,9 @@ def test_a_lone_prompt_has_nobody_to_borrow_from():
 
 @given(histories(), negatives, st.integers(0, 9), st.randoms())
 def test_properties_of_every_kind(history, config, seed, random):
-    pool = merge(history, "all").lists
+    pool = merge(history, "all")
     shuffled = [random.sample(rows, len(rows)) for rows in history]
-    find, find_again = (finder(config, lists, TEXTS, seed) for lists in (pool, merge(shuffled, "all").lists))
+    find, find_again = (finder(config, lists, TEXTS, seed) for lists in (pool, merge(shuffled, "all")))
     for key, own in pool.items():
         found = find(key)
         assert found == find_again(key)

@@ -98,7 +98,7 @@ def test_the_order_of_rows_changes_no_byte_of_the_lists(tmp_path, prompts, ranke
 def test_a_finished_step_is_not_done_again(tmp_path, prompts, ranked, monkeypatch):
     source = ranked("r", GOOD)
     metrics = build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists")
-    monkeypatch.setattr(build_lists, "build", lambda *_: pytest.fail("was built again"))
+    monkeypatch.setattr(build_lists, "Lists", lambda *_: pytest.fail("was built again"))
     assert build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists") == metrics
     with pytest.raises(ArtifactError, match="memory"):
         build_lists.run(
