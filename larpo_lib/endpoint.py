@@ -265,8 +265,9 @@ def _message(response: httpx2.Response) -> str:
         return response.text
     error = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, dict):
-        parts = [error.get(name) for name in ("message", "detail", "code")]
-        return "; ".join(str(part) for part in parts if part is not None) or str(error)
+        parts = [str(error[name]) for name in ("message", "detail") if error.get(name) is not None]
+        code = [error["code"]] if isinstance(error.get("code"), str) else []
+        return "; ".join([*parts, *code]) or str(error)
     return str(error)
 
 

@@ -26,6 +26,7 @@ _SEEDS = 2**31
 
 class _Model(BaseModel):
     id: str
+    owned_by: str | None = None
     max_model_len: int | None = None
 
 
@@ -53,7 +54,7 @@ class _Completion(BaseModel):
     prompt_token_ids: list[int] | None = None
 
 
-def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: int | None = None) -> None:
+def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: int | None = None) -> str | None:
     """Check that the server answers, serves the model, and takes prompts and responses as long as they may be.
 
     A server that does not list its models (GET /models), or not with their length, passes.
@@ -63,13 +64,16 @@ def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: 
         limits: of prompts and responses.
         retries: instead of the settings' own.
 
+    Returns:
+        Whose server it is, such as `vllm`, if it says so.
+
     Raises:
         ConfigError: the key is not set, the server serves other models, or the limits are too long for it.
         EndpointError: the server does not answer.
     """
     models = Endpoint(config, "models", _Models, retries=retries).get()
     if models is None:
-        return
+        return None
     served = next((model for model in models.data if model.id == config.served_model), None)
     if served is None:
         raise ConfigError(
@@ -83,6 +87,7 @@ def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: 
             f" max_new_tokens = {longest}",
             remedy="Lower them, or serve the model with a longer context",
         )
+    return served.owned_by
 
 
 class OpenAiSampler:
@@ -102,7 +107,7 @@ class OpenAiSampler:
         self._config = config
         self._limits = limits
         self._completions = Endpoint(config, "chat/completions", _Completion)
-        check_sampling_server(config, limits)
+        self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens, by the policy's own tokenizer."""
@@ -130,9 +135,9 @@ class OpenAiSampler:
             "max_tokens": self._limits.max_new_tokens,  # OpenAI has renamed it, but only this name is known everywhere
             "seed": request.seed % _SEEDS,
         }
-        if self._config.token_ids:
-            return {**payload, **_NEUTRAL, "top_p": self._limits.top_p, "return_token_ids": True}
-        if self._limits.top_p < 1.0:  # TGI refuses 1
+        if self._is_vllm:
+            payload |= {**_NEUTRAL, "top_p": self._limits.top_p, "return_token_ids": self._config.token_ids}
+        elif self._limits.top_p < 1.0:  # TGI refuses 1
             payload["top_p"] = self._limits.top_p
         return payload
 
