@@ -60,6 +60,22 @@ class TrackingError(LarpoError):
     """The MLflow server or its registry refused a request."""
 
 
+class EndpointError(LarpoError):
+    """A server gave no answer, or one that cannot be used.
+
+    Args:
+        status: the HTTP status it answered, if it answered.
+    """
+
+    def __init__(self, problem: str, *, remedy: str = "", status: int | None = None) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.status = status
+
+
+class InputTooLongError(EndpointError):
+    """A server refused an input because it is longer than its model can take."""
+
+
 def _sentence(text: str) -> str:
     one_line = " ".join(text.split())
     return one_line if one_line.endswith((".", "!", "?")) else one_line + "."

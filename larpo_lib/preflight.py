@@ -10,8 +10,11 @@ from larpo_lib.answers import final_number
 from larpo_lib.config import (
     ClassifierConfig,
     EmbeddingConfig,
+    EnsembleConfig,
+    HttpRerankerConfig,
     LarpoConfig,
     ModelConfig,
+    OpenAiSamplerConfig,
     RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
@@ -22,6 +25,9 @@ from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
 from larpo_lib.rerankers.classifier import check_reward_model
+from larpo_lib.rerankers.http import check_scoring_server
+from larpo_lib.samplers.candidates import sampling_limits
+from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.tables import read_table
 from larpo_lib.training.trainable import check_trainable
 
@@ -32,6 +38,7 @@ def check_config(config: LarpoConfig) -> None:
     Raises:
         ConfigError: settings contradict each other.
         ModelError: the policy, a reward model or the embedding model of related prompts cannot be used.
+        EndpointError: a server does not answer.
     """
     if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
         raise ConfigError(
@@ -55,6 +62,7 @@ def check_config(config: LarpoConfig) -> None:
             "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
             remedy="Train on several machines by `larpo train`, or unset them",
         )
+    _check_samplers(config)
     for reranker in (config.rerank.reranker, config.evaluate.reranker):
         _check_reranker(reranker)
     negatives = config.lists.negatives
@@ -81,7 +89,28 @@ def _metrics_used(config: LarpoConfig) -> dict[str, str]:
     return used
 
 
+def _check_samplers(config: LarpoConfig) -> None:
+    """A server serves one policy. A run trains others, which it would go on to sample from the first one's server."""
+    remedy = "Set its type to hf or vllm, or take the steps one by one and serve each policy before it is sampled"
+    if isinstance(config.evaluate.sampler, OpenAiSamplerConfig):
+        raise ConfigError(
+            "evaluate.sampler is a server, which serves one policy, and a run evaluates several", remedy=remedy
+        )
+    if isinstance(config.sample.sampler, OpenAiSamplerConfig):
+        if config.loop.iterations > 1 or config.demonstrations is not None:
+            raise ConfigError(
+                "sample.sampler is a server, which serves one policy, and this run trains before it samples",
+                remedy=remedy,
+            )
+        check_sampling_server(config.sample.sampler, sampling_limits(config.sample), retries=0)
+
+
 def _check_reranker(reranker: RerankerConfig) -> None:
+    if isinstance(reranker, EnsembleConfig):
+        for member in reranker.members:
+            _check_reranker(member.reranker)
+    if isinstance(reranker, HttpRerankerConfig):
+        check_scoring_server(reranker, retries=0)
     if isinstance(reranker, ClassifierConfig):
         path = Path(reranker.path)
         tokenizer = _check_model(path, reranker.model)

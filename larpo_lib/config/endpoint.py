@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic_core import PydanticCustomError
 
 from larpo_lib.config.base import Section
+
+UNTOLD_INPUT = "untold_input"
+"""Type of a validation error whose input is not to be shown."""
 
 
 class EndpointConfig(Section):
@@ -14,13 +19,33 @@ class EndpointConfig(Section):
 
     execution: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key_env", "concurrency", "timeout_s", "retries"})
 
-    base_url: str = Field(pattern=r"^https?://")
-    """Such as http://localhost:8000/v1."""
+    base_url: str
+    """Such as http://localhost:8000/v1; without a user, a password or a query."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key, which is never logged or written; null: none is sent."""
     concurrency: PositiveInt = 64
     """Requests in flight at one time."""
     timeout_s: PositiveFloat = 600.0
-    """Longest wait for one answer."""
+    """Longest wait for one whole answer."""
     retries: NonNegativeInt = 8
-    """Further tries of a request that found no connection or no answer, or was answered 429 or 500 and above."""
+    """Further tries of a request that found no connection or no answer, or was answered 429 or 500 and above.
+
+    The pauses between them grow to a minute; eight of them last two to three minutes. Where the server says how long to
+    wait (Retry-After), that holds, up to ten minutes.
+    """
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # no port number
+            plain = False
+        if not plain or any(character in url for character in "@?# "):
+            raise PydanticCustomError(
+                UNTOLD_INPUT,
+                "Input should be http:// or https://, a host and a path, without user, password or query;"
+                " a key comes from the environment variable that api_key_env names",
+            )
+        return url.rstrip("/")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.tree import LarpoConfig, inherit
 from larpo_lib.errors import ConfigError
 
@@ -128,7 +129,8 @@ def _config_error(
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("model_type", "model_attributes_type"):
         message = "Input should be a table of settings"
-    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    untold = isinstance(first["input"], dict) or first["type"] == UNTOLD_INPUT
+    given = "" if untold else f", not {first['input']!r}"
     return ConfigError(f"{_place(path)}setting '{place}': {message}{given}{more}")
 
 

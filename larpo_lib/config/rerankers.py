@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -63,15 +63,27 @@ class PairRmConfig(Section):
 
 
 class HttpRerankerConfig(EndpointConfig):
-    """A reward model behind a server, such as TEI or vLLM."""
+    """A reward model behind a server, such as TEI or vLLM.
+
+    Its `base_url` is the server's own, without `/v1`: http://localhost:8000.
+    """
 
     list_relative: ClassVar[bool] = False
+    execution: ClassVar[frozenset[str]] = EndpointConfig.execution | {"texts_per_request"}
 
     type: Literal["http"] = "http"
-    api: Literal["tei_rerank", "tei_predict", "vllm_score", "vllm_pooling"]
-    """What the server is asked: TEI's /rerank or /predict, vLLM's /score or /pooling."""
+    api: Literal["vllm_pooling", "vllm_score", "tei_rerank"]
+    """What the server is asked: vLLM's /pooling for a conversation, vLLM's /score or TEI's /rerank for pairs of prompt
+    and response."""
     served_model: str | None = None
-    """The model's name at the server, where it asks for one."""
+    """The model's name at the server, where it asks for one; also tells the rewards of one model from another's."""
+    texts_per_request: PositiveInt = 32
+    """Responses to one prompt that a request of pairs may hold; TEI's own limit is 32."""
+
+    def identity(self) -> dict[str, Any]:
+        """Without a model's name the server's address is all that tells its rewards from another's."""
+        address = {} if self.served_model is not None else {"base_url": self.base_url}
+        return {**super().identity(), **address}
 
 
 SingleRerankerConfig = Annotated[

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from larpo_lib.answers import Scorable
-from larpo_lib.config import ClassifierConfig, EnsembleConfig, PairRmConfig, RerankerConfig, VerifierConfig
+from larpo_lib.config import (
+    ClassifierConfig,
+    EnsembleConfig,
+    HttpRerankerConfig,
+    PairRmConfig,
+    RerankerConfig,
+    VerifierConfig,
+)
 from larpo_lib.rerankers.base import Reranker
 
 
@@ -19,6 +26,10 @@ def make_reranker(config: RerankerConfig) -> Reranker:
         from larpo_lib.rerankers.verifier import VerifierReranker
 
         return VerifierReranker(config)
+    if isinstance(config, HttpRerankerConfig):
+        from larpo_lib.rerankers.http import HttpReranker
+
+        return HttpReranker(config)
     raise AssertionError(config.type)
 
 

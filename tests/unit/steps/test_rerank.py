@@ -4,10 +4,11 @@ import math
 import shutil
 
 import pytest
+from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
 
-from larpo_lib.config import ClassifierConfig, ModelConfig, RerankConfig, VerifierConfig
-from larpo_lib.errors import ArtifactError, DataError, LarpoError
+from larpo_lib.config import ClassifierConfig, HttpRerankerConfig, ModelConfig, RerankConfig, VerifierConfig
+from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError
 from larpo_lib.schemas import STOP, candidate_id, prompt_id
 from larpo_lib.steps import rerank
 from larpo_lib.tables import read_table, write_table
@@ -143,3 +144,54 @@ def test_a_reward_that_is_no_number_is_refused(run, monkeypatch):
     monkeypatch.setattr(rerank, "make_reranker", lambda _config: Broken())
     with pytest.raises(LarpoError, match=r"broken scored candidate \w+ of prompt \w+ as nan"):
         run()
+
+
+def _reward_model(asked):
+    """A server that likes short responses, and takes ten characters."""
+    if asked.path == "/v1/models":
+        return Reply({"data": [{"id": "rm"}]})
+    response = asked.payload["messages"][-1]["content"]
+    if len(response) > 10:
+        return Reply({"error": {"message": "This model's maximum context length is 4 tokens."}}, status=400)
+    return Reply({"data": [{"index": 0, "data": [-float(len(response))]}]})
+
+
+def _http(server):
+    reranker = HttpRerankerConfig(base_url=server.url, api="vllm_pooling", served_model="rm", concurrency=1)
+    return RerankConfig(reranker=reranker, shard_prompts=1)
+
+
+def test_a_server_ranks_the_candidates_and_what_is_too_long_for_it_is_counted(run):
+    with serve(_reward_model) as server:
+        rows, metrics = run(config=_http(server))
+    ranked = {(row["prompt_id"], row["response"]): (row["reward"], row["rank"]) for row in rows}
+    assert ranked == {
+        (BEN, "#### 4"): (-6.0, 1),
+        (BEN, "nothing"): (-7.0, 2),
+        (ANN, "#### 4"): (-6.0, 1),
+        (ANN, "#### 5"): (-6.0, 1),
+        (ANN, "#### 3"): (-6.0, 1),
+    }
+    assert {row["reranker"] for row in rows} == {"http-rm"}
+    assert (metrics["candidates"], metrics["ranked"], metrics["too_long_to_score_dropped"]) == (6, 5, 1)
+
+
+def test_a_stopped_step_asks_a_server_only_for_what_is_missing(run, prompts, tmp_path):
+    first = []
+
+    def failing(asked):
+        if asked.payload is not None:
+            first.append(asked.payload["messages"][0]["content"])
+        last = asked.payload is not None and first[0] != first[-1]
+        return Reply({"error": "gone"}, status=400) if last else _reward_model(asked)
+
+    with serve(failing) as server:
+        with pytest.raises(EndpointError, match="answered 400: gone"):
+            run(config=_http(server))
+        server.answer = _reward_model
+        server.asked.clear()
+        rerank.run(
+            _http(server), prompts=prompts, candidates=tmp_path / "ranked-candidates", ranked=tmp_path / "ranked"
+        )
+    assert {payload["messages"][0]["content"] for payload in server.payloads("/pooling")} == {first[-1]}
+    assert len(read_table(tmp_path / "ranked", "ranked")) == 5

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from server_double import Reply, serve
 from small_models import write_prompts
 
 from larpo_lib.artifacts import digest
-from larpo_lib.config import HfSamplerConfig, ModelConfig, SampleConfig
+from larpo_lib.config import HfSamplerConfig, ModelConfig, OpenAiSamplerConfig, SampleConfig
 from larpo_lib.config.sections import Draw
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import EndpointError, LarpoError
 from larpo_lib.samplers import Response
 from larpo_lib.schemas import LENGTH, STOP, candidate_id
 from larpo_lib.steps import sample
@@ -194,3 +195,51 @@ def test_a_killed_step_goes_on_behind_its_last_shard(run, tmp_path, monkeypatch)
     assert not (tmp_path / "killed").exists()
     rows, _ = run("killed")  # its one missing shard is one call
     assert rows == expected
+
+
+def _completions(asked):
+    """A server that lists the model `tiny` and says of each prompt what its seed is."""
+    if asked.path == "/v1/models":
+        return Reply({"data": [{"id": "tiny", "max_model_len": 256}]})
+    choice = {"message": {"content": f"Ann has {asked.payload['seed']}"}, "finish_reason": "stop"}
+    return Reply({"choices": [choice], "usage": {"completion_tokens": 4}})
+
+
+def _openai(server, **settings):
+    return OpenAiSamplerConfig(base_url=f"{server.url}/v1", served_model="tiny", model=ModelConfig(), **settings)
+
+
+def test_a_server_samples_every_candidate(run):
+    with serve(_completions) as server:
+        rows, metrics = run(sampler=_openai(server))
+    asked = server.payloads("/v1/chat/completions")
+    assert len(asked) == metrics["candidates"] == 30
+    assert len({payload["seed"] for payload in asked}) == 30
+    assert {row["response"] for row in rows} == {f"Ann has {payload['seed']}" for payload in asked}
+    assert {(row["token_ids"], row["num_tokens"], row["finish_reason"]) for row in rows} == {(None, 4, STOP)}
+
+
+def test_a_stopped_step_asks_a_server_only_for_what_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    with serve(_completions) as server:
+        expected, _ = run("whole", sampler=_openai(server))
+        server.asked.clear()
+        answered = 0
+
+        def failing(asked):
+            nonlocal answered
+            answered += asked.method == "POST"
+            # The third shard of four prompts, with three responses each.
+            return Reply({"error": "gone"}, status=400) if answered > 24 else _completions(asked)
+
+        server.answer = failing
+        with pytest.raises(EndpointError, match="answered 400: gone"):
+            run("stopped", sampler=_openai(server, concurrency=1))
+        assert not (tmp_path / "stopped").exists()
+        server.asked.clear()
+        server.answer = _completions
+        rows, _ = run("stopped", sampler=_openai(server, concurrency=7, api_key_env="MY_KEY"))
+    assert rows == expected
+    assert len(server.payloads("/v1/chat/completions")) == 6
+    published = b"".join(path.read_bytes() for path in (tmp_path / "stopped").iterdir())
+    assert b"sk-very-secret" not in published

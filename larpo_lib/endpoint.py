@@ -1,0 +1,296 @@
+"""Asks a server over HTTP, many requests at a time.
+
+Requests run in an event loop on a thread of its own, so that a caller may be plain code or stand inside another loop,
+as a notebook does. The thread and its connections live as long as one call: there is nothing to close.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+
+import anyio
+import httpx2
+from anyio.from_thread import start_blocking_portal
+from pydantic import TypeAdapter, ValidationError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random_exponential,
+)
+
+from larpo_lib.config import EndpointConfig
+from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+
+AnswerT = TypeVar("AnswerT")
+
+_CONNECT_S = 10.0
+_LONGEST_WAIT_S = 600.0
+_TELL_EVERY_S = 10.0
+_NO_SUCH_ROUTE = {404, 405, 501}
+_TOO_LONG = re.compile(
+    r"maximum context length|maximum model length|context_length_exceeded|model's context length|context size"
+    r"|must have less than \d+ tokens|tokens \+ `max_new_tokens` must be",
+    re.IGNORECASE,
+)
+"""How vLLM, OpenAI, SGLang, llama.cpp, TEI and TGI say that an input is too long."""
+_BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random_exponential(multiplier=0.5, max=30)
+
+
+class _PassingError(EndpointError):
+    """A failure that another try may not meet; `wait_s` is how long the server asks to wait."""
+
+    wait_s: float | None = None
+
+
+class Endpoint(Generic[AnswerT]):
+    """One route of a server.
+
+    Args:
+        config: where the server is and how it may be asked.
+        path: of the route, behind `base_url`.
+        answer: type that an answer's JSON must have.
+        retries: instead of the settings' own.
+        sleep: waits so many seconds before another try.
+
+    Raises:
+        ConfigError: the environment lacks the key that `config` names.
+    """
+
+    def __init__(
+        self,
+        config: EndpointConfig,
+        path: str,
+        answer: type[AnswerT],
+        *,
+        retries: int | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.url = f"{config.base_url}/{path}"
+        self._config = config
+        self._key = _key(config)
+        self._answer = TypeAdapter(answer)
+        self._tries = 1 + (config.retries if retries is None else retries)
+        self._sleep = sleep
+        self._told = float("-inf")
+
+    def ask(self, payloads: Sequence[dict[str, Any]]) -> list[AnswerT | InputTooLongError]:
+        """Post each payload; answers come back in the order of the payloads.
+
+        Returns:
+            For each payload its answer, or the error (not raised) that says that the input is too long for the model.
+
+        Raises:
+            EndpointError: a request failed for good. The others in flight are cancelled.
+        """
+        arrived = dict(self.arrivals(payloads))
+        return [arrived[number] for number in range(len(payloads))]
+
+    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
+        """As `ask`, but yields each payload's place with its answer as soon as it is there, in the caller's thread.
+
+        What arrived before a request failed for good is yielded before the error is raised. A caller that stops
+        iterating (and closes the iterator) cancels the rest.
+        """
+        yield from self._exchange("POST", payloads)
+
+    def get(self) -> AnswerT | None:
+        """What the route holds; None if the server has no such route.
+
+        Raises:
+            EndpointError: as `ask`.
+        """
+        try:
+            (answer,) = dict(self._exchange("GET", [None])).values()
+        except EndpointError as error:
+            if error.status in _NO_SUCH_ROUTE:
+                return None
+            raise
+        if isinstance(answer, InputTooLongError):
+            raise answer
+        return answer
+
+    def refuse(self, problem: str, remedy: str) -> EndpointError:
+        """The error to raise for an answer that has the right type and still cannot be used."""
+        return EndpointError(f"{self.url}: {problem}", remedy=remedy)
+
+    def _exchange(
+        self, method: str, payloads: Sequence[dict[str, Any] | None]
+    ) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
+        arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None] = queue.SimpleQueue()
+        with start_blocking_portal() as portal:  # left by an exception, it cancels what is still running
+            done = portal.start_task_soon(self._request_all, method, payloads, arrived.put)
+            done.add_done_callback(lambda _: arrived.put(None))
+            while (arrival := arrived.get()) is not None:
+                yield arrival
+            done.result()
+
+    async def _request_all(
+        self,
+        method: str,
+        payloads: Sequence[dict[str, Any] | None],
+        arrived: Callable[[tuple[int, AnswerT | InputTooLongError]], None],
+    ) -> None:
+        left = iter(enumerate(payloads))
+        workers = min(self._config.concurrency, len(payloads))
+        async with httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=httpx2.Timeout(None, connect=min(_CONNECT_S, self._config.timeout_s)),
+            limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
+        ) as client:
+
+            async def work() -> None:
+                for number, payload in left:
+                    arrived((number, await self._request(client, method, payload)))
+
+            try:
+                async with anyio.create_task_group() as group:
+                    for _ in range(workers):
+                        group.start_soon(work)
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+
+    async def _request(
+        self, client: httpx2.AsyncClient, method: str, payload: dict[str, Any] | None
+    ) -> AnswerT | InputTooLongError:
+        retrying = AsyncRetrying(
+            sleep=self._sleep,
+            stop=stop_after_attempt(self._tries),
+            wait=_wait_s,
+            retry=retry_if_exception_type(_PassingError),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._request_once, client, method, payload)
+        except _PassingError as failure:
+            times = f" ({self._tries} tries)" if self._tries > 1 else ""
+            raise EndpointError(failure.problem + times, remedy=failure.remedy, status=failure.status) from None
+
+    async def _request_once(
+        self, client: httpx2.AsyncClient, method: str, payload: dict[str, Any] | None
+    ) -> AnswerT | InputTooLongError:
+        try:
+            with anyio.fail_after(self._config.timeout_s):
+                response = await client.request(method, self.url, json=payload)
+        except (TimeoutError, httpx2.ReadTimeout):
+            problem = f"{self.url}: no answer within {self._config.timeout_s:g} s"
+            raise _PassingError(problem, remedy="Raise timeout_s, or lower concurrency") from None
+        except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
+            raise EndpointError(self._transport_problem(error), remedy="Check base_url and the key") from None
+        except httpx2.RequestError as error:
+            remedy = "Start the server, or mend base_url"
+            raise _PassingError(self._transport_problem(error), remedy=remedy) from None
+        if not response.is_success:
+            return self._refusal(response)
+        try:
+            return self._answer.validate_json(response.content)
+        except ValidationError as error:
+            raise self._unreadable(response, error) from None
+
+    def _transport_problem(self, error: httpx2.RequestError) -> str:
+        return f"{self.url}: {self._short(str(error)) or type(error).__name__}"
+
+    def _refusal(self, response: httpx2.Response) -> InputTooLongError:
+        """The error of an input that is too long; every other refusal is raised."""
+        status, message = response.status_code, _message(response)
+        problem = f"{self.url}: answered {status}: {self._short(message)}"
+        if _says_too_long(status, message):
+            return InputTooLongError(problem, remedy="Serve the model with a longer context", status=status)
+        if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
+            remedy = "Look into the server's log; lower concurrency, or raise retries"
+            passing = _PassingError(problem, remedy=remedy, status=status)
+            passing.wait_s = _retry_after_s(response)
+            raise passing
+        raise EndpointError(problem, remedy=self._remedy(status), status=status)
+
+    def _remedy(self, status: int) -> str:
+        if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+            name = self._config.api_key_env
+            return f"Check the key in {name}" if name else "Name the environment variable of the key in api_key_env"
+        if status in _NO_SUCH_ROUTE or status < 400:
+            return "Check base_url, and that this server has the route"
+        return "Check the settings of this server's section"
+
+    def _unreadable(self, response: httpx2.Response, error: ValidationError) -> EndpointError:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        problem = f"{self.url}: cannot read the answer: {place + ': ' if place else ''}{self._short(first['msg'])}"
+        cut_off = first["type"] == "json_invalid" and "json" in response.headers.get("content-type", "")
+        kind = _PassingError if cut_off else EndpointError
+        return kind(problem, remedy="Check base_url, and that this server is of the kind the settings name")
+
+    def _short(self, text: str) -> str:
+        """First line of a server's message, without the key, should it have been echoed."""
+        line = next(iter(text.strip().splitlines()), "")
+        return (line.replace(self._key, "***") if self._key else line)[:200]
+
+    async def _tell(self, state: RetryCallState) -> None:
+        """Say in the log that something is tried again, but not for each of a hundred requests."""
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY_S and state.outcome is not None:
+            self._told = now
+            error = state.outcome.exception()
+            assert isinstance(error, _PassingError)
+            logging.getLogger(__name__).warning("%s; trying again", error.problem)
+
+
+def _key(config: EndpointConfig) -> str | None:
+    name = config.api_key_env
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ConfigError(f"the environment variable {name}, which api_key_env names, is not set", remedy="Set it")
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(f"the environment variable {name}, which api_key_env names, holds no key", remedy="Mend it")
+    return key
+
+
+def _message(response: httpx2.Response) -> str:
+    """What a server says of a refusal: in OpenAI's form, TEI's and TGI's, FastAPI's, or as plain text."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        parts = [str(error[name]) for name in ("message", "detail") if error.get(name) is not None]
+        code = [error["code"]] if isinstance(error.get("code"), str) else []
+        return "; ".join([*parts, *code]) or str(error)
+    return str(error)
+
+
+def _says_too_long(status: int, message: str) -> bool:
+    if status == httpx2.codes.REQUEST_ENTITY_TOO_LARGE:
+        return "batch size" not in message  # TEI says so of too many inputs as well
+    return status in (400, 422) and _TOO_LONG.search(message) is not None
+
+
+def _retry_after_s(response: httpx2.Response) -> float | None:
+    """What Retry-After says, as seconds from now, or None."""
+    value = response.headers.get("retry-after", "").strip()
+    try:
+        seconds = (
+            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        )
+    except (ValueError, TypeError):  # none, or no time of day with a zone
+        return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT_S)
+
+
+def _wait_s(state: RetryCallState) -> float:
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert isinstance(error, _PassingError)
+    return _BACKOFF(state) if error.wait_s is None else error.wait_s

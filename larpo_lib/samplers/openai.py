@@ -1,0 +1,179 @@
+"""Samples from a server with OpenAI's chat completions, such as `vllm serve` or TGI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from larpo_lib.config import OpenAiSamplerConfig
+from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.schemas import LENGTH, STOP, Messages
+
+_FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}
+"""TGI may say `eos_token`. Other reasons (a filter, a tool call, an abort) leave no response of the policy's own."""
+_NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""vLLM would else take them from the model's generation_config.json, and the samples would not be the policy's."""
+_SEEDS = 2**31
+"""Some servers take seeds of 32 bits only."""
+
+
+class _Model(BaseModel):
+    id: str
+    owned_by: str | None = None
+    max_model_len: int | None = None
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    token_ids: list[int] | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: int
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+    prompt_token_ids: list[int] | None = None
+
+
+def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: int | None = None) -> str | None:
+    """Check that the server answers, serves the model, and takes prompts and responses as long as they may be.
+
+    A server that does not list its models (GET /models), or not with their length, passes.
+
+    Args:
+        config: the server and the model's name.
+        limits: of prompts and responses.
+        retries: instead of the settings' own.
+
+    Returns:
+        Whose server it is, such as `vllm`, if it says so.
+
+    Raises:
+        ConfigError: the key is not set, the server serves other models, or the limits are too long for it.
+        EndpointError: the server does not answer.
+    """
+    models = Endpoint(config, "models", _Models, retries=retries).get()
+    if models is None:
+        return None
+    served = next((model for model in models.data if model.id == config.served_model), None)
+    if served is None:
+        raise ConfigError(
+            f"{config.base_url} serves no model '{config.served_model}'",
+            remedy=f"Set served_model to one of {', '.join(model.id for model in models.data)}",
+        )
+    longest = limits.max_prompt_tokens + limits.max_new_tokens
+    if served.max_model_len is not None and longest > served.max_model_len:
+        raise ConfigError(
+            f"{config.base_url} serves '{served.id}' with {served.max_model_len} tokens, but max_prompt_tokens +"
+            f" max_new_tokens = {longest}",
+            remedy="Lower them, or serve the model with a longer context",
+        )
+    return served.owned_by
+
+
+class OpenAiSampler:
+    """Draws responses from a policy that a server has loaded.
+
+    Args:
+        config: the server, and the policy's name there.
+        policy: the policy's directory, for its tokenizer.
+        limits: of prompts and responses.
+
+    Raises:
+        ConfigError, EndpointError: as `check_sampling_server`.
+    """
+
+    def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: Limits) -> None:
+        self._tokenizer = load_tokenizer(policy, config.model)
+        self._config = config
+        self._limits = limits
+        self._completions = Endpoint(config, "chat/completions", _Completion)
+        self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
+
+    def prompt_tokens(self, messages: Messages) -> int:
+        """Length of a prompt in tokens, by the policy's own tokenizer."""
+        return len(prompt_ids(self._tokenizer, messages))
+
+    def sample(self, requests: Sequence[Request]) -> list[Response]:
+        """Draw one response for each request.
+
+        Raises:
+            EndpointError: a request failed for good, a response ended otherwise than by its end or its length, or the
+                server reads prompts otherwise than the policy's tokenizer.
+        """
+        answers = self._completions.ask([self._payload(request) for request in requests])
+        return [self._response(request, answer) for request, answer in zip(requests, answers, strict=True)]
+
+    def close(self) -> None:
+        """Nothing is held: connections live as long as a call of `sample`."""
+
+    def _payload(self, request: Request) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "model": self._config.served_model,
+            "messages": request.messages,
+            "n": 1,
+            "temperature": request.temperature,
+            "max_tokens": self._limits.max_new_tokens,  # OpenAI has renamed it, but only this name is known everywhere
+            "seed": request.seed % _SEEDS,
+        }
+        if self._is_vllm:
+            payload |= {**_NEUTRAL, "top_p": self._limits.top_p, "return_token_ids": self._config.token_ids}
+        elif self._limits.top_p < 1.0:  # TGI refuses 1
+            payload["top_p"] = self._limits.top_p
+        return payload
+
+    def _response(self, request: Request, answer: _Completion | InputTooLongError) -> Response:
+        if isinstance(answer, InputTooLongError):
+            raise answer
+        if len(answer.choices) != 1:
+            raise self._refuse(request, f"{len(answer.choices)} choices instead of one", "Use another server")
+        (choice,) = answer.choices
+        finish_reason = _FINISHED.get(choice.finish_reason or "")
+        if finish_reason is None:
+            raise self._refuse(
+                request,
+                f"a response ended by '{choice.finish_reason}' instead of 'stop' or 'length'",
+                "Serve the policy without filters and tools",
+            )
+        if self._config.token_ids:
+            return self._response_of_ids(request, answer, choice.token_ids, finish_reason)
+        tokens = answer.usage.completion_tokens if answer.usage else None
+        return Response(choice.message.content or "", None, tokens, finish_reason)
+
+    def _response_of_ids(
+        self, request: Request, answer: _Completion, ids: list[int] | None, finish_reason: str
+    ) -> Response:
+        if ids is None or answer.prompt_token_ids is None:
+            raise self._refuse(
+                request, "no token ids", "Set token_ids to false, or serve the policy with vLLM 0.10.2 or newer"
+            )
+        if answer.prompt_token_ids != prompt_ids(self._tokenizer, request.messages):
+            raise self._refuse(
+                request,
+                "the prompt as other tokens than the policy's tokenizer and chat template make of it",
+                "Serve the very policy that is given here, with its own chat template",
+            )
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return Response(text, ids, len(ids), finish_reason)
+
+    def _refuse(self, request: Request, problem: str, remedy: str) -> EndpointError:
+        return self._completions.refuse(f"prompt {request.prompt_id}: {problem}", remedy)

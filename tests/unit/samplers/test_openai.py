@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import pytest
+from server_double import Reply, serve
+from small_models import user
+
+from larpo_lib.config import ModelConfig, OpenAiSamplerConfig
+from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.schemas import LENGTH, STOP
+
+PLAIN = ModelConfig(device="cpu")
+WORDS = ("Ann", "has", "3", "pens", "<end>")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_policy):
+    return load_tokenizer(tiny_policy, PLAIN)
+
+
+@pytest.fixture
+def sampler_of(tiny_policy):
+    def make(server, *, longest=24, top_p=1.0, prompt=64, **settings):
+        config = OpenAiSamplerConfig(
+            **{"base_url": f"{server.url}/v1", "served_model": "tiny", "retries": 1, "model": PLAIN} | settings
+        )
+        return make_sampler(config, tiny_policy, Limits(prompt, longest, top_p))
+
+    return make
+
+
+def _models(*cards, owned_by="me"):
+    return Reply({"data": [{"id": name, "owned_by": owned_by, "max_model_len": longest} for name, longest in cards]})
+
+
+def _completion(choice, **more):
+    return Reply({"id": "x", "choices": [{"index": 0, **choice}], **more})
+
+
+def _says(text, finish_reason="stop", **more):
+    return _completion({"message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}, **more)
+
+
+def _server(completion, models=None):
+    """A server that lists `tiny` and answers completions by a function, or always alike."""
+
+    def answer(asked):
+        if asked.path == "/v1/models":
+            return models or _models(("tiny", 256))
+        return completion(asked) if callable(completion) else completion
+
+    return serve(answer)
+
+
+def _request(text="How many ?", temperature=0.7, seed=2**62 + 5):
+    return Request("p", user(text), temperature, seed)
+
+
+def _payload(server):
+    (payload,) = server.payloads("/v1/chat/completions")
+    return payload
+
+
+def test_a_response_is_drawn_as_the_step_says(sampler_of):
+    with _server(_says("Ann has 3", usage={"completion_tokens": 4})) as server:
+        (response,) = sampler_of(server, top_p=0.9).sample([_request()])
+    assert (response.text, response.token_ids, response.num_tokens, response.finish_reason) == (
+        "Ann has 3", None, 4, STOP,
+    )  # fmt: skip
+    assert _payload(server) == {
+        "model": "tiny",
+        "messages": user("How many ?"),
+        "n": 1,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_tokens": 24,
+        "seed": 5,  # of 31 bits
+    }
+
+
+def test_the_whole_distribution_goes_unsaid_to_servers_that_refuse_1(sampler_of):
+    with _server(_says("Ann")) as server:
+        sampler_of(server).sample([_request()])
+    assert "top_p" not in _payload(server)
+
+
+def test_vllm_is_asked_for_token_ids_and_for_no_settings_of_its_own(sampler_of, tokenizer):
+    ids = tokenizer.convert_tokens_to_ids(list(WORDS))
+
+    def answer(asked):
+        prompt = prompt_ids(tokenizer, asked.payload["messages"])
+        choice = {"message": {"content": "parsed away"}, "finish_reason": "stop", "token_ids": ids}
+        return _completion(choice, prompt_token_ids=prompt)
+
+    with _server(answer) as server:
+        (response,) = sampler_of(server, token_ids=True).sample([_request()])
+    assert (response.text, response.token_ids, response.num_tokens) == ("Ann has 3 pens", ids, 5)
+    asked = _payload(server)
+    assert asked["return_token_ids"] is True
+    assert {name: asked[name] for name in ("top_p", "top_k", "min_p", "repetition_penalty")} == {
+        "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0,
+    }  # fmt: skip
+
+
+def test_a_server_of_vllm_is_asked_for_no_settings_of_its_own_without_token_ids_either(sampler_of):
+    with _server(_says("Ann"), _models(("tiny", 256), owned_by="vllm")) as server:
+        sampler_of(server).sample([_request()])
+    asked = _payload(server)
+    assert (asked["repetition_penalty"], asked["top_k"], asked["top_p"]) == (1.0, -1, 1.0)
+    assert asked["return_token_ids"] is False
+
+
+def test_responses_come_in_the_order_of_their_requests(sampler_of):
+    def echo(asked):
+        return _says(asked.payload["messages"][0]["content"])
+
+    texts = [f"question {i}" for i in range(30)]
+    with _server(echo) as server:
+        sampler = sampler_of(server, concurrency=8)
+        responses = sampler.sample([_request(text) for text in texts])
+        sampler.close()
+    assert [response.text for response in responses] == texts
+    assert 1 < server.most_in_flight <= 8
+
+
+@pytest.mark.parametrize(("told", "finish_reason"), [("stop", STOP), ("eos_token", STOP), ("length", LENGTH)])
+def test_a_response_ends_by_its_end_or_its_length(sampler_of, told, finish_reason):
+    with _server(_says("Ann", told)) as server:
+        (response,) = sampler_of(server).sample([_request()])
+    assert response.finish_reason == finish_reason
+
+
+@pytest.mark.parametrize("told", ["content_filter", "tool_calls", "abort", None])
+def test_a_response_that_is_not_the_policys_own_is_refused(sampler_of, told):
+    problem = rf"prompt p: a response ended by '{told}' .*without filters and tools"
+    with _server(_says("Ann", told)) as server, pytest.raises(EndpointError, match=problem):
+        sampler_of(server).sample([_request()])
+
+
+def test_an_empty_response_is_empty_text(sampler_of):
+    with _server(_says(None, usage=None)) as server:
+        (response,) = sampler_of(server).sample([_request()])
+    assert (response.text, response.num_tokens) == ("", None)
+
+
+def test_a_server_that_gives_no_token_ids_is_refused(sampler_of):
+    with _server(_says("Ann")) as server, pytest.raises(EndpointError, match=r"no token ids\. Set token_ids to false"):
+        sampler_of(server, token_ids=True).sample([_request()])
+
+
+def test_a_server_of_another_template_is_refused(sampler_of, tokenizer):
+    prompt = [1, *prompt_ids(tokenizer, user("How many ?"))]  # a bos token in front
+    choice = {"message": {"content": "Ann"}, "finish_reason": "stop", "token_ids": [7]}
+    problem = "other tokens than the policy's tokenizer and chat template"
+    with _server(_completion(choice, prompt_token_ids=prompt)) as server, pytest.raises(EndpointError, match=problem):
+        sampler_of(server, token_ids=True).sample([_request()])
+
+
+def test_a_prompt_that_is_too_long_for_the_server_is_an_error(sampler_of):
+    refusal = Reply({"error": {"message": "This model's maximum context length is 9 tokens."}}, status=400)
+    with _server(refusal) as server, pytest.raises(InputTooLongError, match="longer context"):
+        sampler_of(server).sample([_request()])
+
+
+def test_prompts_are_counted_by_the_policys_tokenizer(sampler_of):
+    with _server(_says("Ann")) as server:
+        counted = sampler_of(server).prompt_tokens(user("How many ?"))
+    assert counted == len(["<user>", "How", "many", "?", "<assistant>"])
+
+
+def test_a_server_of_other_models_is_refused_before_anything_is_sampled(sampler_of):
+    with _server(_says("Ann"), _models(("one", 9), ("other", 9))) as server:
+        with pytest.raises(ConfigError, match=r"serves no model 'tiny'\. Set served_model to one of one, other\."):
+            sampler_of(server)
+        assert server.paths() == ["/v1/models"]
+
+
+def test_limits_beyond_the_servers_are_refused_before_anything_is_sampled(sampler_of):
+    problem = r"with 87 tokens, but max_prompt_tokens \+ max_new_tokens = 88"
+    with _server(_says("Ann"), _models(("tiny", 87))) as server, pytest.raises(ConfigError, match=problem):
+        sampler_of(server, prompt=64, longest=24)
+
+
+@pytest.mark.parametrize("models", [Reply("Not Found", status=404), _models(("tiny", None))])
+def test_a_server_that_does_not_list_its_models_may_sample(sampler_of, models):
+    with _server(_says("Ann"), models) as server:
+        assert sampler_of(server).sample([_request()])[0].text == "Ann"
