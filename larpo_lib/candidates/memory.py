@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates, ranks
 from larpo_lib.schemas import RankedRow
 
 Memory = Literal["current", "previous", "all"]
+
+EntryT = TypeVar("EntryT")
 
 _ITERATIONS: dict[Memory, int | None] = {"current": 1, "previous": 2, "all": None}
 
@@ -29,8 +31,8 @@ class Merged:
     duplicates_dropped: int
 
 
-def remembered(history: Sequence[Sequence[RankedRow]], memory: Memory) -> Sequence[Sequence[RankedRow]]:
-    """The iterations whose responses a list may hold. `history`: one sequence of rows an iteration, current last."""
+def remembered(history: Sequence[EntryT], memory: Memory) -> Sequence[EntryT]:
+    """The iterations whose responses a list may hold. `history`: one entry an iteration, current last."""
     iterations = _ITERATIONS[memory]
     return history if iterations is None else history[-iterations:]
 

@@ -32,7 +32,8 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
 
     Raises:
         DataError: a reward is not a finite number, a prompt is unknown or there twice, a temperature is needed and
-            null, the iterations are out of order, or rewards of several rerankers would be mixed.
+            null, the iterations are out of order, or rewards that cannot be compared would be mixed: of several
+            rerankers, or list-relative ones that were given apart.
         ModelError: the embedding model cannot be used.
         LarpoError: no list is left, or the package for embeddings is missing.
     """
@@ -131,6 +132,15 @@ def _check_rerankers(paths: Sequence[Path], history: Sequence[Sequence[RankedRow
     first: str | None = None
     for path, rows in zip(paths[-len(kept) :], kept, strict=True):
         for number, row in enumerate(rows):
+            if row["list_relative"] and len(kept) > 1:
+                raise DataError(
+                    f"rewards of '{row['reranker']}' hold only within the list they were given in",
+                    path=path,
+                    row=number,
+                    field="list_relative",
+                    remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
+                    " and give only its result; or set lists.memory to current",
+                )
             first = first or row["reranker"]
             if row["reranker"] != first:
                 raise DataError(
