@@ -34,7 +34,8 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
 
     Raises:
         DataError: a reward is not a finite number, a prompt is unknown or there twice, a temperature is needed and
-            null, the iterations are out of order, or rewards of several rerankers would be mixed.
+            null, the iterations are out of order, or rewards that cannot be compared would be mixed: of several
+            rerankers, or list-relative ones that were given apart.
         ModelError: the embedding model cannot be used.
         LarpoError: no list is left, or the package for embeddings is missing.
     """
@@ -131,7 +132,17 @@ def _check_order(paths: Sequence[Path]) -> None:
 def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
     for path in paths:
-        for number, name in enumerate(read_columns(path, "ranked", ["reranker"])["reranker"]):
+        rows = read_columns(path, "ranked", ["reranker", "list_relative"])
+        for number, (name, relative) in enumerate(zip(rows["reranker"], rows["list_relative"], strict=True)):
+            if relative.as_py() and len(paths) > 1:
+                raise DataError(
+                    f"rewards of '{name}' hold only within the list they were given in",
+                    path=path,
+                    row=number,
+                    field="list_relative",
+                    remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
+                    " and give only its result; or set lists.memory to current",
+                )
             first = first or name.as_py()
             if name.as_py() != first:
                 raise DataError(
