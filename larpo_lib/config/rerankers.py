@@ -56,10 +56,12 @@ class PairRmConfig(Section):
     model: ModelConfig = ModelConfig()
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, compared at one time."""
-    max_source_tokens: PositiveInt = 1224
-    """Of a prompt the model sees the last so many tokens; the prompts cut are counted."""
-    max_response_tokens: PositiveInt = 412
-    """Of a response the model sees the first so many tokens; the responses cut are counted."""
+    max_source_tokens: int = Field(1224, ge=8)
+    """Longer prompts are cut, special tokens included, and counted."""
+    cut_source: Literal["end", "start"] = "end"
+    """Where a prompt is cut. `end`: as the model was published. `start`: a long conversation keeps its last turns."""
+    max_response_tokens: int = Field(412, ge=8)
+    """Longer responses are cut at their end and counted. What the prompt leaves of its tokens, two responses share."""
 
 
 class HttpRerankerConfig(EndpointConfig):

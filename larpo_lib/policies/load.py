@@ -22,8 +22,8 @@ from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.layout import SHARING_FAMILIES
 
-_SOFT_CAPPED = {"gemma2"}
-"""Families whose attention caps its scores, which sdpa leaves out."""
+_EAGER = {"gemma2", "deberta-v2"}
+"""Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""
 _SAVED = "Give a directory written by save_pretrained, with weights in safetensors"
 
 
@@ -104,6 +104,23 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none, or it lacks a chat template, a padding token or an end-of-sequence token.
     """
+    tokenizer = load_plain_tokenizer(path, config)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{path}: the tokenizer has no chat template",
+            remedy="Add chat_template.jinja to the directory; base models need the one they are fine-tuned with",
+        )
+    return tokenizer
+
+
+def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model that reads texts, not conversations.
+
+    Raises:
+        ModelError: there is none, or it lacks a padding token.
+    """
     load_model_config(path, config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code)
@@ -120,13 +137,6 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
         raise ModelError(
             f"{path}: the tokenizer has no pad token",
             remedy="Name one of its tokens that never appears in text, such as --set model.pad_token='<unk>'",
-        )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{path}: the tokenizer has no chat template",
-            remedy="Add chat_template.jinja to the directory; base models need the one they are fine-tuned with",
         )
     return tokenizer
 
@@ -164,7 +174,7 @@ def attention(config: ModelConfig, model_type: str) -> str:
     """The attention implementation a model family can use."""
     if config.attention != "auto":
         return config.attention
-    return "eager" if model_type in _SOFT_CAPPED else "sdpa"
+    return "eager" if model_type in _EAGER else "sdpa"
 
 
 def training_attention(config: ModelConfig, model_type: str) -> str:

@@ -13,11 +13,12 @@ from larpo_lib.config import (
     RerankerConfig,
     VerifierConfig,
 )
-from larpo_lib.rerankers.base import Reranker
+from larpo_lib.errors import ConfigError
+from larpo_lib.rerankers.base import Reranker, counts_of_cut
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
-    """The reranker that `config.type` names."""
+    """The reranker that `config.type` names; an ensemble's members are loaded one after another."""
     if isinstance(config, ClassifierConfig):
         from larpo_lib.rerankers.classifier import ClassifierReranker
 
@@ -30,15 +31,40 @@ def make_reranker(config: RerankerConfig) -> Reranker:
         from larpo_lib.rerankers.http import HttpReranker
 
         return HttpReranker(config)
+    if isinstance(config, PairRmConfig):
+        from larpo_lib.rerankers.pairrm import PairRmReranker
+
+        return PairRmReranker(config)
+    if isinstance(config, EnsembleConfig):
+        from larpo_lib.rerankers.ensemble import EnsembleReranker
+
+        return EnsembleReranker(config, [make_reranker(member.reranker) for member in config.members])
     raise AssertionError(config.type)
 
 
 def model_paths(config: RerankerConfig) -> dict[str, Path]:
     """The model directories that scores depend on, by names for a step's inputs."""
     if isinstance(config, EnsembleConfig):
-        members = [model_paths(member.reranker) for member in config.members]
-        return {f"{name}_{i}": path for i, paths in enumerate(members) for name, path in paths.items()}
+        parts = [model_paths(member.reranker) for member in config.members]
+        return {f"{name}_{i}": path for i, part in enumerate(parts) for name, path in part.items()}
     return {"reranker": Path(config.path)} if isinstance(config, ClassifierConfig | PairRmConfig) else {}
 
 
-__all__ = ["Reranker", "Scorable", "make_reranker", "model_paths"]
+def require_pointwise(config: RerankerConfig, setting: str) -> None:
+    """Refuse a list-relative reranker where rewards of different lists are compared.
+
+    Args:
+        config: the reranker.
+        setting: where it is set, such as `evaluate.reranker`.
+
+    Raises:
+        ConfigError: its scores hold only within a list.
+    """
+    if config.list_relative:
+        raise ConfigError(
+            f"{setting}: the scores of '{config.type}' hold only within one list and cannot compare two policies",
+            remedy=f"Set {setting} to another one: a verifier, a classifier, http, or an ensemble of such with mean and std",
+        )
+
+
+__all__ = ["Reranker", "Scorable", "counts_of_cut", "make_reranker", "model_paths", "require_pointwise"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from larpo_lib.answers import Scorable
 
@@ -20,5 +20,25 @@ class Reranker(Protocol):
     list_relative: bool
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
-        """Score each item, in their order. None: it cannot be scored (too long); the caller drops and counts it."""
+        """Score each item, in their order. None: it cannot be scored (too long); the caller drops and counts it.
+
+        Items of one prompt_id are a list. All of a list must be given at once to a list-relative reranker.
+        """
         ...
+
+
+@runtime_checkable
+class Cutting(Protocol):
+    """A reranker that scores what is too long by a part of it, and says how often."""
+
+    def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
+        """Counts, by their name in the metrics, of what of these items it sees only a part of.
+
+        Distinct prompts and responses are counted once, so the counts of several calls that share no prompt add up.
+        """
+        ...
+
+
+def counts_of_cut(reranker: Reranker, items: Sequence[Scorable]) -> dict[str, int]:
+    """What `reranker` cuts of `items`; no counts from one that never cuts."""
+    return reranker.cut(items) if isinstance(reranker, Cutting) else {}

@@ -1,0 +1,83 @@
+"""Several rerankers as one: a weighted sum of their standardised scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from larpo_lib.answers import Scorable
+from larpo_lib.config import EnsembleConfig, EnsembleMember
+from larpo_lib.rerankers.base import Reranker, counts_of_cut
+
+
+class EnsembleReranker:
+    """Scores a response by sum over members of weight * (score - mean) / std.
+
+    Mean and standard deviation are the member's own settings, or else those of its scores of the prompt's distinct
+    responses. A list to which a member gives one score throughout gets nothing from it. What one member cannot score
+    has no score, and is left out of the statistics.
+    """
+
+    def __init__(self, config: EnsembleConfig, members: Sequence[Reranker]) -> None:
+        """`members`: the rerankers of `config.members`, in their order."""
+        self._members = list(zip(config.members, members, strict=True))
+        self.list_relative = config.list_relative
+        self.name = "ensemble(" + " + ".join(_part(*pair) for pair in self._members) + ")"
+
+    def score(self, items: Sequence[Scorable]) -> list[float | None]:
+        """Score each item, against the other responses to its prompt_id where a member has no fixed mean and std."""
+        scored = [member.score(items) for _, member in self._members]
+        complete = [i for i in range(len(items)) if all(scores[i] is not None for scores in scored)]
+        totals: list[float | None] = [None] * len(items)
+        columns = [
+            standardised([items[i] for i in complete], [_known(scores[i]) for i in complete], settings)
+            for (settings, _), scores in zip(self._members, scored, strict=True)
+        ]
+        for place, i in enumerate(complete):
+            weighted = (
+                part[place] * settings.weight for part, (settings, _) in zip(columns, self._members, strict=True)
+            )
+            totals[i] = math.fsum(weighted)
+        return totals
+
+    def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
+        """What its members cut, added up."""
+        total: Counter[str] = Counter()
+        for _, member in self._members:
+            total.update(counts_of_cut(member, items))
+        return dict(total)
+
+
+def standardised(items: Sequence[Scorable], scores: Sequence[float], member: EnsembleMember) -> list[float]:
+    """`scores` of `items` less their mean, over their standard deviation, by the member's settings or list by list."""
+    if member.mean is not None and member.std is not None:
+        return [(score - member.mean) / member.std for score in scores]
+    lists: dict[str, dict[str, float]] = {}
+    for item, score in zip(items, scores, strict=True):
+        lists.setdefault(item.prompt_id, {})[item.response] = score
+    statistics = {prompt_id: _mean_and_std(list(own.values())) for prompt_id, own in lists.items()}
+    found = []
+    for item, score in zip(items, scores, strict=True):
+        mean, std = statistics[item.prompt_id]
+        found.append((score - mean) / std if std else 0.0)
+    return found
+
+
+def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and population standard deviation, which is exactly 0 of equal values."""
+    mean = math.fsum(values) / len(values)
+    if min(values) == max(values):
+        return mean, 0.0
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _known(score: float | None) -> float:
+    assert score is not None, "only what every member scored is standardised"
+    return score
+
+
+def _part(settings: EnsembleMember, member: Reranker) -> str:
+    """A member's name with all that decides its part of the sum, so that other sums have other names."""
+    fixed = "" if settings.mean is None else f" less {settings.mean:g} over {settings.std:g}"
+    return f"{settings.weight:g} {member.name}{fixed}"
