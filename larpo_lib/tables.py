@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from larpo_lib.errors import ArtifactError, DataError
@@ -64,6 +65,20 @@ def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) 
     with _reading(file, schema):
         table: pa.Table = _open(file, schema).read(columns)
     return table
+
+
+def rewards_and_lengths(path: Path) -> tuple[list[float], list[int]]:
+    """Reward and characters of every response of a `ranked` table; its texts are read a row group at a time."""
+    file = _file(path, "ranked")
+    parquet = _open(file, "ranked")
+    rewards: list[float] = []
+    lengths: list[int] = []
+    for number in range(parquet.num_row_groups):
+        with _reading(file, "ranked"):
+            group = parquet.read_row_group(number, columns=["reward", "response"])
+        rewards += group["reward"].to_pylist()
+        lengths += pc.utf8_length(group["response"]).to_pylist()
+    return rewards, lengths
 
 
 def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:

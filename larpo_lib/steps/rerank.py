@@ -15,10 +15,12 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.candidates.ranking import by_prompt, ranks
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
-from larpo_lib.rerankers import Reranker, Scorable, make_reranker, model_paths
+from larpo_lib.metrics import spearman
+from larpo_lib.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
+from larpo_lib.rerankers.length import penalise_length
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
-from larpo_lib.tables import Counts, PromptTable, Row, read_columns
+from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
 
 
 def run(
@@ -30,14 +32,16 @@ def run(
         config: the reranker.
         prompts: artifact with `prompts.parquet`: what the candidates answer.
         candidates: artifacts with `candidates.parquet`, one an iteration, current last. A prompt's candidates in all of
-            them are ranked as one list.
+            them are ranked as one list; a list-relative reranker is to be given every iteration that memory keeps.
         ranked: artifact to publish, with `ranked.parquet`.
         shard: this machine's share of the prompts that have candidates; `merge_shards` puts the shards together.
 
     Raises:
         DataError: a prompt is not known.
-        LarpoError: no candidate could be scored.
+        LarpoError: no candidates are given, or none could be scored.
     """
+    if not candidates:
+        raise LarpoError("rerank: no candidates given", remedy="Give at least one artifact of candidates")
 
     def make(work: Work) -> Metrics:
         return _rerank(config, prompts, candidates, shard, work)
@@ -83,7 +87,7 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
 
 @contextmanager
 def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[Make]:
-    reranker = make_reranker(config.reranker)
+    reranker = penalise_length(make_reranker(config.reranker), config.length_penalty)
     known = PromptTable(prompts, "prompts")
     tables = [PromptTable(path, "candidates") for path in candidates]
 
@@ -95,6 +99,7 @@ def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) 
             "candidates": len(rows),
             "ranked": len(scored),
             "too_long_to_score_dropped": len(rows) - len(scored),
+            **counts_of_cut(reranker, scorables(asked, rows)),
         }
 
     yield make
@@ -111,12 +116,17 @@ def summarize(ranked: Path, counts: Counts, shard: Shard) -> Metrics:
     Raises:
         LarpoError: no candidate could be scored.
     """
-    rewards = read_columns(ranked, "ranked", ["reward"])["reward"].to_numpy()
-    if len(rewards):
-        return {**counts, "mean_reward": float(np.mean(rewards)), "reward_std": float(np.std(rewards))}
+    rewards, lengths = rewards_and_lengths(ranked)
+    if rewards:
+        return {
+            **counts,
+            "mean_reward": float(np.mean(rewards)),
+            "reward_std": float(np.std(rewards)),
+            "reward_length_correlation": spearman(rewards, lengths),
+        }
     if shard == WHOLE:
         raise LarpoError("no candidate could be scored", remedy="Raise the reranker's max_tokens")
-    return {**counts, "mean_reward": None, "reward_std": None}
+    return {**counts, "mean_reward": None, "reward_std": None, "reward_length_correlation": None}
 
 
 def ranked_rows(scored: Sequence[Any]) -> list[Row]:
@@ -128,23 +138,23 @@ def ranked_rows(scored: Sequence[Any]) -> list[Row]:
     ]
 
 
+def scorables(prompts: Mapping[str, PromptRow], rows: Sequence[CandidateRow]) -> list[Scorable]:
+    """Candidates with what they answer."""
+    asked = [prompts[row["prompt_id"]] for row in rows]
+    return [
+        Scorable(row["prompt_id"], prompt["messages"], row["response"], prompt["reference"])
+        for prompt, row in zip(asked, rows, strict=True)
+    ]
+
+
 def score_rows(reranker: Reranker, prompts: Mapping[str, PromptRow], rows: Sequence[CandidateRow]) -> list[Any]:
     """Add `reranker` and `reward` to candidates, and leave out those that cannot be scored.
 
     Raises:
         LarpoError: a reward is not a finite number.
     """
-    items = [
-        Scorable(
-            row["prompt_id"],
-            prompts[row["prompt_id"]]["messages"],
-            row["response"],
-            prompts[row["prompt_id"]]["reference"],
-        )
-        for row in rows
-    ]
     scored = []
-    for row, reward in zip(rows, reranker.score(items), strict=True):
+    for row, reward in zip(rows, reranker.score(scorables(prompts, rows)), strict=True):
         if reward is None:
             continue
         if not math.isfinite(reward):

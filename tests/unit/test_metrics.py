@@ -82,6 +82,16 @@ def test_kendall_tau_is_scipys_tau_b(pairs):
         assert tau == pytest.approx(expected, abs=1e-12)
 
 
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2) | numbers), min_size=2, max_size=30))
+def test_spearman_is_scipys(pairs):
+    x, y = zip(*pairs, strict=True)
+    found = metrics.spearman(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
+
+
 def test_win_rate_counts_ties_half():
     assert metrics.win_rate([1, 2, 3, 4], [0, 2, 4, 1]) == 0.625
 
@@ -176,6 +186,7 @@ def test_paired_bootstrap_at_the_ends():
     "call",
     [
         lambda: metrics.win_rate([1], [1, 2]),
+        lambda: metrics.spearman([1], [1, 2]),
         lambda: metrics.bootstrap_mean([], 0.95, 10, 0),
         lambda: metrics.bootstrap_mean([float("nan")], 0.95, 10, 0),
         lambda: metrics.bootstrap_mean([1.0], 0.95, 0, 0),

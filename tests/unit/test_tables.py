@@ -10,7 +10,7 @@ import pytest
 
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
-from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, write_table
+from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, rewards_and_lengths, write_table
 
 
 def prompt(number: int, **changes: Any) -> dict[str, Any]:
@@ -32,6 +32,17 @@ def test_rows_come_back_as_they_were_written(table: Path) -> None:
     assert read_table(table, "prompts") == ROWS
     assert read_table(table.parent, "prompts") == ROWS
     assert read_table(table, "prompts", ["reference", "prompt_id"])[1] == {"reference": None, "prompt_id": "p1"}
+
+
+def test_lengths_are_counted_in_characters(tmp_path: Path) -> None:
+    whole = dict.fromkeys(("prompt_id", "finish_reason", "policy", "reranker"), "x")
+    whole |= {"iteration": 1, "sample_index": 0, "list_relative": False, "rank": 1}
+    rows = [
+        {**whole, "candidate_id": text, "response": text, "reward": reward}
+        for text, reward in (("", 0.5), ("äöü", -1.0), ("a 😀 b", 2.0))
+    ]
+    write_table(tmp_path / "ranked.parquet", "ranked", rows)
+    assert rewards_and_lengths(tmp_path) == ([0.5, -1.0, 2.0], [0, 3, 5])
 
 
 @pytest.mark.parametrize("schema", sorted(SCHEMAS))

@@ -7,7 +7,15 @@ import pytest
 from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
 
-from larpo_lib.config import ClassifierConfig, HttpRerankerConfig, ModelConfig, RerankConfig, VerifierConfig
+from larpo_lib.config import (
+    ClassifierConfig,
+    EnsembleConfig,
+    EnsembleMember,
+    HttpRerankerConfig,
+    ModelConfig,
+    RerankConfig,
+    VerifierConfig,
+)
 from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError
 from larpo_lib.schemas import STOP, candidate_id, prompt_id
 from larpo_lib.steps import rerank
@@ -76,6 +84,8 @@ def test_candidates_are_ranked_within_their_prompt(run):
         "too_long_to_score_dropped": 0,
         "mean_reward": pytest.approx(mean),
         "reward_std": pytest.approx(math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / 6)),
+        # Ranks less their mean: of the rewards -1 and 1 twice each, 2.5, -2.5; of the lengths 4 of -1, 2.5, 1.5.
+        "reward_length_correlation": pytest.approx((4 * 1 - 2 * 2 + 6.25 - 3.75) / math.sqrt(16.5 * 12.5)),
     }
 
 
@@ -130,6 +140,57 @@ def test_a_changed_reward_model_is_noticed(run, prompts, tiny_policy, tmp_path):
 def test_a_candidate_of_an_unknown_prompt_is_named(run):
     with pytest.raises(DataError, match=r"row 1, field 'prompt_id': prompt stranger is not among the prompts"):
         run(rows=[CANDIDATES[0], _candidate("stranger", 0, "#### 1")])
+
+
+def test_candidates_of_several_iterations_are_one_list(prompts, tmp_path):
+    """A list-relative score is of the whole list: with more in it, the same response has another score."""
+    later = [{**_candidate(ANN, 0, "nothing at all"), "iteration": 2}, {**CANDIDATES[0], "iteration": 2}]
+    for name, rows in (("first", CANDIDATES), ("second", later)):
+        (tmp_path / name).mkdir()
+        write_table(tmp_path / name / "candidates.parquet", "candidates", rows)
+    member = EnsembleMember(reranker=VerifierConfig())
+    config = RerankConfig(reranker=EnsembleConfig(members=(member, member)))
+    rewards = {}
+    for given in (["first"], ["first", "second"]):
+        ranked = tmp_path / "-".join(["ranked", *given])
+        metrics = rerank.run(config, prompts=prompts, candidates=[tmp_path / name for name in given], ranked=ranked)
+        rows = read_table(ranked, "ranked")
+        assert metrics["candidates"] == len(rows) == (6 if given == ["first"] else 8)
+        assert {row["list_relative"] for row in rows} == {True}
+        rewards[len(given)] = {row["response"]: row["reward"] for row in rows if row["prompt_id"] == ANN}
+    before, after = rewards[1], rewards[2]
+    # 0.1, 1.0, 0.1, 0.7 have the mean 0.475; with 0.0 beside them 0.38. Twice the z-score, for there are two members.
+    assert before["#### 3"] == pytest.approx(2 * 0.225 / math.sqrt((2 * 0.375**2 + 0.525**2 + 0.225**2) / 4))
+    assert after["#### 3"] == pytest.approx(2 * 0.32 / math.sqrt((2 * 0.28**2 + 0.62**2 + 0.32**2 + 0.38**2) / 5))
+
+
+def test_no_candidates_are_refused(prompts, tmp_path):
+    with pytest.raises(LarpoError, match="no candidates given"):
+        rerank.run(RerankConfig(), prompts=prompts, candidates=[], ranked=tmp_path / "ranked")
+
+
+def test_length_has_the_price_that_is_set(run):
+    plain, _ = run()
+    rows, metrics = run("priced", config=RerankConfig(length_penalty=0.125))
+    assert {row["reranker"] for row in rows} == {"verifier-graded - 0.125 a character"}
+    by_id = {(row["prompt_id"], row["sample_index"]): row["reward"] for row in plain}
+    for row in rows:
+        expected = by_id[row["prompt_id"], row["sample_index"]] - 0.125 * len(row["response"])
+        assert row["reward"] == pytest.approx(expected)
+    assert metrics["reward_length_correlation"] < 0
+
+
+def test_every_model_of_an_ensemble_is_an_input(run, prompts, tiny_classifier, tiny_policy, tmp_path):
+    make_classifier(tmp_path / "rm", tiny_policy)
+    paths = (tiny_classifier, tmp_path / "rm")
+    members = (
+        EnsembleMember(reranker=ClassifierConfig(path=str(path), model=ModelConfig(device="cpu"))) for path in paths
+    )
+    config = RerankConfig(reranker=EnsembleConfig(members=tuple(members)))
+    run(config=config)
+    shutil.copyfile(tmp_path / "rm" / "config.json", tmp_path / "rm" / "another.json")
+    with pytest.raises(ArtifactError, match=r"made with inputs.reranker_1"):
+        rerank.run(config, prompts=prompts, candidates=[tmp_path / "ranked-candidates"], ranked=tmp_path / "ranked")
 
 
 class Broken:
