@@ -34,7 +34,8 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
 
     Raises:
         DataError: a reward is not a finite number, a prompt is unknown or there twice, a temperature is needed and
-            null, the iterations are out of order, or rewards of several rerankers would be mixed.
+            null, the iterations are out of order, or rewards that cannot be compared would be mixed: of several
+            rerankers, or list-relative ones that were given apart.
         ModelError: the embedding model cannot be used.
         LarpoError: no list is left, or the package for embeddings is missing.
     """
@@ -131,6 +132,7 @@ def _check_order(paths: Sequence[Path]) -> None:
 def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
     for path in paths:
+        _check_list_relative(path, alone=len(paths) == 1)
         for number, name in enumerate(read_columns(path, "ranked", ["reranker"])["reranker"]):
             first = first or name.as_py()
             if name.as_py() != first:
@@ -141,6 +143,19 @@ def _check_rerankers(paths: Sequence[Path]) -> None:
                     field="reranker",
                     remedy="Rank all iterations with one reranker, or set lists.memory to current",
                 )
+
+
+def _check_list_relative(path: Path, *, alone: bool) -> None:
+    relative = read_columns(path, "ranked", ["list_relative"])["list_relative"].to_pylist()
+    if any(relative) and not alone:
+        raise DataError(
+            "rewards hold only within the list they were given in",
+            path=path,
+            row=relative.index(True),
+            field="list_relative",
+            remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
+            " and give only its result; or set lists.memory to current",
+        )
 
 
 def _nothing_left(lists: Path, counts: Metrics) -> LarpoError:

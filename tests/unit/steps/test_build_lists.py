@@ -145,6 +145,22 @@ def test_rewards_of_different_rerankers_are_mixed_only_when_remembered(tmp_path,
     assert build_lists.run(current, prompts=prompts, ranked=history, lists=tmp_path / "lists")["lists"] == 1
 
 
+def test_list_relative_rewards_of_several_artifacts_are_never_merged(tmp_path, prompts, ranked):
+    history = [
+        ranked("old", [row | {"list_relative": True} for row in GOOD]),
+        ranked("new", [row | {"list_relative": True, "iteration": 1} for row in GOOD]),
+    ]
+    problem = r"old, row 0, field 'list_relative': rewards hold only within .* in one call of rerank"
+    for memory in ("previous", "all"):
+        config = PAIRS.model_copy(update={"memory": memory})
+        with pytest.raises(DataError, match=problem):
+            build_lists.run(config, prompts=prompts, ranked=history, lists=tmp_path / "lists")
+    current = PAIRS.model_copy(update={"memory": "current"})
+    assert build_lists.run(current, prompts=prompts, ranked=history, lists=tmp_path / "current")["lists"] == 1
+    together = ranked("together", [row | {"list_relative": True, "iteration": i} for i in range(2) for row in GOOD])
+    assert build_lists.run(PAIRS, prompts=prompts, ranked=[together], lists=tmp_path / "all")["lists"] == 1
+
+
 def test_a_prompt_that_is_there_twice_is_refused(tmp_path, prompts, ranked):
     rows = tables.read_table(prompts, "prompts")
     tables.write_table(prompts / "prompts.parquet", "prompts", [*rows, rows[0]])
