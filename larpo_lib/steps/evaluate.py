@@ -14,7 +14,7 @@ from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.evaluation.judges import Judge, make_judge
 from larpo_lib.evaluation.retrieval import summarize
-from larpo_lib.rerankers import make_reranker, model_paths
+from larpo_lib.rerankers import make_reranker, model_paths, require_pointwise
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import Origin, draw_candidates, evaluation_draws, fitting_prompts, sampling_limits
 from larpo_lib.schemas import PromptRow
@@ -32,7 +32,11 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
         policy: directory of the policy.
         prompts: artifact of held-out prompts.
         evaluation: artifact to publish, with `evaluated.parquet`.
+
+    Raises:
+        ConfigError: the reranker is list-relative, so that its rewards cannot compare policies.
     """
+    require_pointwise(config.reranker, "evaluate.reranker")
 
     def make(work: Work) -> Metrics:
         return _evaluate(config, policy, prompts, work)

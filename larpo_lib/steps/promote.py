@@ -112,9 +112,18 @@ def read_judgement(evaluation: Path) -> Judgement:
 
     Raises:
         ArtifactError: `evaluation` is no such artifact.
-        DataError: it has no sampled response.
+        DataError: it has no sampled response, or rewards that hold only within a list.
     """
     rows = read_table(evaluation, "evaluated")
+    for number, row in enumerate(rows):
+        if row["list_relative"]:
+            raise DataError(
+                f"rewards of '{row['reranker']}' hold only within one list and cannot compare two policies",
+                path=evaluation,
+                row=number,
+                field="list_relative",
+                remedy="Evaluate with a pointwise reranker",
+            )
     greedy = [row for row in rows if row["temperature"] == 0.0]
     sampled = [row for row in rows if row["temperature"] != 0.0]
     if not sampled:

@@ -7,13 +7,16 @@ from small_models import user, write_prompts
 
 from larpo_lib.config import (
     ClassifierConfig,
+    EnsembleConfig,
+    EnsembleMember,
     EvaluateConfig,
     HfSamplerConfig,
     ModelConfig,
+    PairRmConfig,
     VerifierConfig,
     VerifierJudgeConfig,
 )
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.samplers import Response
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
 from larpo_lib.steps import evaluate
@@ -189,6 +192,20 @@ def test_responses_that_cannot_be_scored_are_counted(run, scripted, tiny_classif
     assert (metrics["responses"], metrics["too_long_to_score_dropped"]) == (9, 3)  # pens are the ninth token
     with pytest.raises(LarpoError, match=r"no sampled response could be scored\. Raise the reranker's max_tokens"):
         run("none", reranker=classifier(7))
+
+
+def test_rewards_that_cannot_compare_policies_are_refused(run, tmp_path):
+    member = EnsembleMember(reranker=EXACT)
+    with pytest.raises(ConfigError, match=r"evaluate\.reranker: the scores of 'ensemble' hold only .* Set evaluate"):
+        run(reranker=EnsembleConfig(members=(member, member)))
+    with pytest.raises(ConfigError, match="the scores of 'pairrm' hold only within one list"):
+        run("other", reranker=PairRmConfig(path=str(tmp_path / "nothing")))
+
+
+def test_an_ensemble_with_a_fixed_scale_can_compare_policies(run, scripted):
+    member = EnsembleMember(reranker=EXACT, mean=0.5, std=0.25)
+    rows, _ = run(reranker=EnsembleConfig(members=(member, member)))
+    assert {row["reward"] for row in rows} == {-4.0, 4.0}
 
 
 def test_a_reference_without_number_is_refused(run, scripted):

@@ -138,6 +138,14 @@ def test_an_evaluation_without_a_judge_or_greedy_responses_gives_rewards_only(tm
     assert set(read_judgement(evaluation(tmp_path / "evaluation", [row("a", 0.5)])).values) == {"reward"}
 
 
+def test_rewards_that_hold_only_within_a_list_are_refused(tmp_path: Path) -> None:
+    rows = [row("p0", 1.0), {**row("p1", 1.0), "list_relative": True}]
+    with pytest.raises(
+        DataError, match=r"row 1, field 'list_relative': .* cannot compare two policies\. Evaluate with"
+    ):
+        read_judgement(evaluation(tmp_path / "evaluation", rows))
+
+
 def test_an_evaluation_without_responses_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no sampled response"):
         read_judgement(evaluation(tmp_path / "evaluation", []))
