@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, make_directory, write_json
+from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
 from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.preflight import check_config, check_references
@@ -75,10 +76,14 @@ def _iterate(config: LarpoConfig, s: int, here: Path, prompts: Path, trail: _Tra
     policy, candidates, ranked = trail.policies[-1], here / "candidates", here / "ranked"
     lists, trained = here / "lists", here / "policy"
     record("sample", sample.run, config.sample, s, policy=policy, prompts=prompts, candidates=candidates, iteration=s)
-    record("rerank", rerank.run, config.rerank, s, prompts=prompts, candidates=[candidates], ranked=ranked)
     trail.candidates.append(candidates)
     trail.ranked.append(ranked)
-    record("build_lists", build_lists.run, config.lists, s, prompts=prompts, ranked=trail.ranked, lists=lists)
+    # What a list-relative reranker says holds within one list only, so it is given the whole of it every time.
+    again = config.rerank.reranker.list_relative
+    together = remembered(trail.candidates, config.lists.memory) if again else [candidates]
+    record("rerank", rerank.run, config.rerank, s, prompts=prompts, candidates=together, ranked=ranked)
+    merged = [ranked] if again else trail.ranked
+    record("build_lists", build_lists.run, config.lists, s, prompts=prompts, ranked=merged, lists=lists)
     trail.lists.append(lists)
     fixed = config.loop.reference == "initial" and OBJECTIVES[config.train.objective.type].needs_reference
     reference = trail.policies[0] if fixed else None

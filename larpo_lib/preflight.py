@@ -15,6 +15,7 @@ from larpo_lib.config import (
     LarpoConfig,
     ModelConfig,
     OpenAiSamplerConfig,
+    PairRmConfig,
     RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
@@ -24,8 +25,10 @@ from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
+from larpo_lib.rerankers import require_pointwise
 from larpo_lib.rerankers.classifier import check_reward_model
 from larpo_lib.rerankers.http import check_scoring_server
+from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.tables import read_table
@@ -45,6 +48,7 @@ def check_config(config: LarpoConfig) -> None:
             "prompts to evaluate on must come from exactly one place",
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
+    require_pointwise(config.evaluate.reranker, "evaluate.reranker")
     if config.evaluate.judge is None:
         for setting, metric in _metrics_used(config).items():
             if "accuracy" in metric:
@@ -76,9 +80,9 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     Raises:
         DataError: names the first prompt without one.
     """
-    if isinstance(config.rerank.reranker, VerifierConfig):
+    if _verifies(config.rerank.reranker):
         _check_references(prompts)
-    if isinstance(config.evaluate.reranker, VerifierConfig) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
+    if _verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
         _check_references(heldout)
 
 
@@ -115,6 +119,19 @@ def _check_reranker(reranker: RerankerConfig) -> None:
         path = Path(reranker.path)
         tokenizer = _check_model(path, reranker.model)
         check_reward_model(path, load_model_config(path, reranker.model), tokenizer)
+    if isinstance(reranker, PairRmConfig):
+        load_pairrm_tokenizer(reranker)
+        check_weights(Path(reranker.path))
+        model_device(reranker.model)
+    if isinstance(reranker, EnsembleConfig):
+        for member in reranker.members:
+            _check_reranker(member.reranker)
+
+
+def _verifies(reranker: RerankerConfig) -> bool:
+    if isinstance(reranker, EnsembleConfig):
+        return any(_verifies(member.reranker) for member in reranker.members)
+    return isinstance(reranker, VerifierConfig)
 
 
 def _check_model(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -10,7 +10,7 @@ from transformers import DebertaV2Config, DebertaV2Tokenizer
 
 PREFIXES = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_PIECES = "▁ ▁the ▁a ▁hello ▁what ▁is ▁love ▁you ▁not ▁yes ▁no er ing th in".split()
+_PIECES = ("▁", "▁the", "▁a", "▁hello", "▁what", "▁is", "▁love", "▁you", "▁not", "▁yes", "▁no", "er", "ing", "th", "in")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?<>|[]-+=()'\n"
 
 
@@ -56,7 +56,7 @@ def tiny_settings(tokenizer: DebertaV2Tokenizer, **changes: Any) -> DebertaV2Con
 
 @torch.no_grad()
 def fill(model: torch.nn.Module) -> None:
-    """The digits of a sine far behind the point, in [-0.5, 0.5]: as good as random, and large enough that scores differ."""
+    """The digits of a sine far behind the point, in [-0.5, 0.5]: as good as random, and large enough to tell."""
     for place, (name, parameter) in enumerate(sorted(model.named_parameters())):
         waves = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 12.9898 + 78.233 * place)
         noise = (waves * 43758.5453) % 1.0 - 0.5

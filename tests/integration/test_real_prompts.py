@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_pairrm import make_pairrm
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import ListsConfig, PrepareConfig, TrainConfig, load_config
+from larpo_lib.errors import ConfigError
 from larpo_lib.loop import run_loop
 from larpo_lib.steps import build_lists, prepare, train
 from larpo_lib.tables import read_table
@@ -93,6 +95,48 @@ def test_ultrafeedback_with_a_classifier(
     assert all(row["accuracy"] is None for row in summary["iterations"])
     report = (tmp_path / "run" / "report" / "report.html").read_text("utf-8")
     assert "LarPO on UltraFeedback" in report
+
+
+def test_ultrafeedback_with_pairrm(
+    tmp_path: Path, published: Callable[[str], Path], real_text_models: tuple[Path, Path]
+) -> None:
+    """The lists of the second iteration hold the responses of both, compared with each other."""
+    policy, reward_model = real_text_models
+    preset = CONFIGS / "ultrafeedback-pairrm.toml"
+    settings = [
+        *TINY,
+        "train.max_steps=2",
+        f'policy="{policy}"',
+        'model.pad_token="<pad>"',
+        f'prepare.source="{published("ultrafeedback/prompts_5000.jsonl.gz")}"',
+        "prepare.limit=8",
+        "prepare.heldout=4",
+        f'rerank.reranker.path="{make_pairrm(tmp_path / "pairrm")}"',
+    ]
+    with pytest.raises(
+        ConfigError, match=r"setting 'evaluate.reranker.classifier.path' is missing|evaluate.reranker.path"
+    ):
+        load_config(preset, settings)
+    itself = f'evaluate.reranker={{ type = "pairrm", path = "{tmp_path / "pairrm"}" }}'
+    unfit = load_config(preset, [*settings, itself])
+    with pytest.raises(ConfigError, match=r"evaluate.reranker: the scores of 'pairrm' hold only within one list"):
+        run_loop(unfit, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+    run_loop(load_config(preset, [*settings, f'evaluate.reranker.path="{reward_model}"']), tmp_path / "run")
+    for iteration in (1, 2):
+        ranked = read_table(tmp_path / "run" / f"iteration-{iteration}" / "ranked", "ranked")
+        assert {row["iteration"] for row in ranked} == set(range(1, iteration + 1))
+        assert {row["reranker"] for row in ranked} == {"pairrm-pairrm"}
+        by_text: dict[str, dict[str, float]] = {}
+        for row in ranked:
+            by_text.setdefault(row["prompt_id"], {})[row["response"]] = row["reward"]
+        for rewards in by_text.values():
+            assert sum(rewards.values()) == pytest.approx(0.0, abs=1e-4)  # one list, whatever the iteration
+    lists = read_table(tmp_path / "run" / "iteration-2" / "lists", "lists")
+    first = read_table(tmp_path / "run" / "iteration-1" / "candidates", "candidates", ["candidate_id"])
+    remembered = {row["candidate_id"] for row in first}
+    assert any(remembered & set(row["candidate_ids"]) for row in lists)
 
 
 def test_published_lists_are_trained_on(

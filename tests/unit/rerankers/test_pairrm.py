@@ -172,7 +172,7 @@ def test_system_messages_and_tools_have_their_place():
         ({"cand1_prefix_id": 7}, r"cand1_prefix_id is 7, but <\|candidate1\|> is token 100 of its tokenizer"),
         (
             {"position_biased_input": True},
-            r"has 64 absolute positions, but an input may have 80 tokens\. Lower the reranker's max_source_tokens",
+            r"has 64 absolute positions, but inputs up to 80 tokens\. Lower the reranker's max_source_tokens",
         ),
     ],
 )
