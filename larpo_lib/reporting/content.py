@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
@@ -14,7 +16,8 @@ from larpo_lib.reporting.quality import Change, Quality
 HISTORY_SERIES = ("loss", "grad_norm", "margin", "ranking_accuracy", "kl", "chosen_logp_drift")
 """Columns of a policy's training history that are drawn."""
 
-_DROP_WORDS = ("dropped", "duplicates", "without")
+_LENGTH_GROUPS = 12
+_DROP_WORDS = ("dropped", "duplicates", "without", "_cut_")
 _BY_TEMPERATURE = "duplicate_share_t"
 
 
@@ -28,6 +31,7 @@ class ListStatistics:
         mean_size: responses a list.
         reward_gap: mean of a list's best minus its worst reward.
         tied_share: share of the lists' pairs whose rewards are equal.
+        length_correlation: Spearman's, of reward and characters over the ranked responses.
     """
 
     iteration: int
@@ -38,6 +42,23 @@ class ListStatistics:
     mean_size: float | None
     reward_gap: float | None
     tied_share: float | None
+    length_correlation: float | None
+
+
+@dataclass(frozen=True)
+class LengthCurve:
+    """Reward against length of an iteration's ranked responses, from short to long, in groups of about one size.
+
+    Attributes:
+        lengths: mean characters of each group; rising.
+        rewards: mean reward of each group.
+        errors: standard error of each of those means.
+    """
+
+    iteration: int
+    lengths: Sequence[float]
+    rewards: Sequence[float]
+    errors: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,7 @@ class Report:
     prompts: int
     lists: Sequence[ListStatistics]
     diversity: Sequence[SampleDiversity]
+    length_curves: Sequence[LengthCurve]
     histories: Sequence[Mapping[str, Sequence[float | None]]]
     examples: Sequence[Example]
     outcomes: Mapping[str, int]
@@ -114,6 +136,28 @@ def list_statistics(iteration: int, ranked: Metrics, lists: Metrics) -> ListStat
         mean_size=lists["mean_list_size"],
         reward_gap=lists["mean_reward_gap"],
         tied_share=lists["tied_pair_share"],
+        length_correlation=ranked["reward_length_correlation"],
+    )
+
+
+def length_curve(iteration: int, rewards: Sequence[float], lengths: Sequence[int]) -> LengthCurve:
+    """Group the responses of one iteration by length; equal lengths are never parted."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    size = len(order) / _LENGTH_GROUPS
+    groups: list[list[int]] = []
+    for i in order:
+        if not groups or (len(groups[-1]) >= size and lengths[i] > lengths[groups[-1][-1]]):
+            groups.append([])
+        groups[-1].append(i)
+    means = [fmean(rewards[i] for i in group) for group in groups]
+    return LengthCurve(
+        iteration=iteration,
+        lengths=[fmean(lengths[i] for i in group) for group in groups],
+        rewards=means,
+        errors=[
+            math.sqrt(sum((rewards[i] - mean) ** 2 for i in group)) / len(group)
+            for group, mean in zip(groups, means, strict=True)
+        ],
     )
 
 

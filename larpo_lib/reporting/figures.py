@@ -35,6 +35,7 @@ def panels(report: Report) -> dict[str, list[Panel]]:
     return {
         "quality": list(_quality(report)),
         "retrieval": list(_retrieval(report)),
+        "lists": list(_lists(report)),
         "training": list(_training(report)),
     }
 
@@ -94,6 +95,29 @@ def _retrieval(report: Report) -> Iterator[Panel]:
         caption = "Mean reward of the best of N sampled responses. The axis does not start at zero."
         yield Panel("best-of-n", "Best of N", caption, curves, direct_labels=True)
     yield Panel("rewards", "Rewards of single responses", "Share of the sampled responses in each bin.", histograms)
+
+
+def _lists(report: Report) -> Iterator[Panel]:
+    drawn = [curve for curve in report.length_curves if len(curve.lengths) > 1]
+
+    def curves(axes: Axes) -> None:
+        for place, curve in enumerate(drawn):
+            last = place == len(drawn) - 1
+            lengths, means, errors = (np.array(values) for values in (curve.lengths, curve.rewards, curve.errors))
+            colour = BLUE if last else GREY
+            axes.fill_between(lengths, means - errors, means + errors, color=colour, alpha=0.15, linewidth=0)
+            look = {"linestyle": SOLID, "marker": "o"} if last else {"linestyle": DASHED, "marker": ""}
+            axes.plot(lengths, means, color=colour, linewidth=2.0 if last or not place else 1.0, **look)
+        axes.set_xlabel("characters of a ranked response")
+        named = [("╌╌", f"iteration {drawn[0].iteration}", GREY), ("━━", f"iteration {drawn[-1].iteration}", BLUE)]
+        label_outlines(axes, named if len(drawn) > 1 else named[1:])
+
+    if drawn:
+        caption = (
+            "Mean reward of responses of like length, ± its standard error; thin lines: the iterations between. "
+            "The axis does not start at zero."
+        )
+        yield Panel("reward-length", "Reward and length", caption, curves)
 
 
 def _training(report: Report) -> Iterator[Panel]:

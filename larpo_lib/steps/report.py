@@ -16,7 +16,7 @@ from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
-from larpo_lib.tables import Row, read_table
+from larpo_lib.tables import Row, read_table, rewards_and_lengths
 
 _EVALUATED_COLUMNS = (
     "prompt_id", "sample_index", "temperature", "response", "num_tokens", "finish_reason", "reward", "correct",
@@ -145,6 +145,10 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
             row
             for number, path in enumerate(sources.candidates, start=1)
             for row in content.sample_diversity(number, read_metrics(path))
+        ],
+        length_curves=[
+            content.length_curve(number, *rewards_and_lengths(path))
+            for number, path in enumerate(sources.ranked, start=1)
         ],
         histories=[content.history(_history(path)) for path in sources.policies],
         examples=examples,

@@ -20,7 +20,7 @@ from larpo_lib.config import (
     TrainConfig,
     VerifierJudgeConfig,
 )
-from larpo_lib.metrics import bootstrap_mean, pass_at_n
+from larpo_lib.metrics import bootstrap_mean, pass_at_n, spearman
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.tables import Row, write_table
 
@@ -226,6 +226,7 @@ def _ranked(output: Path, problems: list[Row], rows: list[Row], iteration: int) 
         "too_long_to_score_dropped": 0,
         "mean_reward": float(np.mean([row["reward"] for row in rows])),
         "reward_std": float(np.std([row["reward"] for row in rows])),
+        "reward_length_correlation": spearman([row["reward"] for row in rows], [len(row["response"]) for row in rows]),
     }
     return _artifact(output, "rerank", RerankConfig(), ("ranked", _columns(rows, "correct")), metrics)
 

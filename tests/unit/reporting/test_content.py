@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from larpo_lib.objectives import ListBatch
@@ -53,6 +56,30 @@ def test_diversity_is_read_by_temperature_from_the_coldest():
         content.SampleDiversity(3, "10.0", None, 0.75),
     ]
     assert content.sample_diversity(1, {"candidates": 4}) == []
+
+
+def test_responses_of_like_length_are_one_group():
+    # 24 responses, so two a group; the 10 shortest are of one length and are not parted
+    lengths = [5] * 10 + list(range(10, 24))
+    curve = content.length_curve(2, [float(i) for i in range(24)], lengths)
+    assert curve.iteration == 2
+    assert curve.lengths[0] == 5.0
+    assert curve.lengths[1:] == pytest.approx([10.5, 12.5, 14.5, 16.5, 18.5, 20.5, 22.5])
+    assert curve.rewards == pytest.approx([4.5, 10.5, 12.5, 14.5, 16.5, 18.5, 20.5, 22.5])
+    assert curve.errors[1] == pytest.approx(0.5 / math.sqrt(2))
+
+
+def test_the_order_of_responses_changes_no_curve():
+    lengths, rewards = [3, 1, 2, 3, 9], [0.5, 0.25, 1.0, 0.0, 2.0]
+    one = content.length_curve(1, rewards, lengths)
+    assert one == content.length_curve(1, rewards[::-1], lengths[::-1])
+    assert one.lengths == [1.0, 2.0, 3.0, 9.0]
+    assert one.rewards == [0.25, 1.0, 0.25, 2.0]
+
+
+def test_what_a_reranker_cut_is_listed_with_the_drops():
+    [drop] = content.drops([("rerank", 1, {"responses_cut_for_scoring": 3, "ranked": 9})], 2)
+    assert drop == content.Drop("rerank", "responses cut for scoring", (None, 3))
 
 
 def test_drawn_series_are_the_ones_that_training_logs():

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from reporting.small_report import small_report
 
 from larpo_lib.reporting import drawing
-from larpo_lib.reporting.content import HISTORY_SERIES
+from larpo_lib.reporting.content import HISTORY_SERIES, LengthCurve
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.quality import Estimate
 
@@ -39,6 +39,7 @@ def test_judged_runs_have_every_panel():
     assert names == {
         "quality": ["reward", "accuracy"],
         "retrieval": ["pass-at-n", "rewards"],
+        "lists": ["reward-length"],
         "training": ["loss", "margin", "ranking-accuracy", "kl", "chosen-logp-drift", "grad-norm"],
     }
 
@@ -78,6 +79,22 @@ def test_histograms_share_their_bins_and_sum_to_one():
     outlines = [patch.get_data() for patch in drawn(named(small_report(), "rewards")).patches]
     assert all(np.array_equal(data.edges, outlines[0].edges) for data in outlines)
     assert [sum(data.values) for data in outlines] == pytest.approx([1.0] * 4)
+
+
+def test_reward_against_length_has_a_curve_for_each_iteration():
+    curves = [LengthCurve(i, [10.0, 20.0 * i], [0.25 * i, 0.5], [0.125, 0.0]) for i in (1, 2, 3)]
+    axes = drawn(named(small_report(length_curves=curves), "reward-length"))
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()] == [
+        ([10.0, 20.0 * i], [0.25 * i, 0.5]) for i in (1, 2, 3)
+    ]
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (0.125, 0.5)
+    assert [text.get_text() for text in axes.texts] == ["╌╌ iteration 1", "━━ iteration 3"]
+
+
+def test_one_length_is_no_curve():
+    alone = [LengthCurve(1, [10.0], [0.5], [0.0])]
+    assert panels(small_report(length_curves=alone))["lists"] == []
 
 
 def test_training_curves_follow_one_another():
