@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from benchmarks.workloads import END_ID, FIRST_WORD_ID, PAD_ID
 
@@ -73,3 +81,14 @@ def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(WordLevel(ids, unk_token=PAD))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+
+
+def save_classifier(size: Size, seed: int, directory: Path) -> None:
+    """Write a Llama with one random score a sequence, and a tokenizer whose chat is its messages one after another."""
+    config = copy.deepcopy(random_policy(size, seed, "meta").config)
+    config.num_labels = 1
+    torch.manual_seed(seed)
+    LlamaForSequenceClassification(config).to(size.gpu_weights).save_pretrained(directory)
+    tokenizer = word_tokenizer(size.vocabulary)
+    tokenizer.chat_template = "{{ messages | map(attribute='content') | join(' ') }}"
+    tokenizer.save_pretrained(directory)
