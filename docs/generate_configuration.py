@@ -23,7 +23,7 @@ from larpo_lib.config import LarpoConfig, Section
 MEANINGS = {
     "alpha": "Weight of the difference in length, per token.",
     "answer_weight": "Reward of the right final number (`graded`).",
-    "attention": "`auto`: eager for families whose attention caps its scores (Gemma 2), else sdpa.",
+    "attention": "`auto`: eager for families without sdpa (Gemma 2, DeBERTa), else sdpa.",
     "beta": "Scale of the log-ratios (of the log-probabilities in CPO and SimPO).",
     "bottom": "How many of the worst responses.",
     "columns": "Names of the source's columns, where they are not found by themselves.",

@@ -63,7 +63,7 @@ def require_pointwise(config: RerankerConfig, setting: str) -> None:
     if config.list_relative:
         raise ConfigError(
             f"{setting}: the scores of '{config.type}' hold only within one list and cannot compare two policies",
-            remedy=f"Set {setting} to another one: a verifier, a classifier, http, or an ensemble of such with mean and std",
+            remedy=f"Set {setting} to a verifier, a classifier, http, or an ensemble of such with mean and std",
         )
 
 

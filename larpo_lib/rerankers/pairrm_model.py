@@ -85,7 +85,7 @@ def load_pairrm_tokenizer(config: PairRmConfig) -> PreTrainedTokenizerBase:
     longest = config.max_source_tokens + 2 * config.max_response_tokens
     if settings.position_biased_input and longest > settings.max_position_embeddings:
         raise ModelError(
-            f"{path}: has {settings.max_position_embeddings} absolute positions, but an input may have {longest} tokens",
+            f"{path}: has {settings.max_position_embeddings} absolute positions, but inputs up to {longest} tokens",
             remedy="Lower the reranker's max_source_tokens and max_response_tokens",
         )
     return tokenizer
