@@ -123,9 +123,6 @@ def _check_reranker(reranker: RerankerConfig) -> None:
         load_pairrm_tokenizer(reranker)
         check_weights(Path(reranker.path))
         model_device(reranker.model)
-    if isinstance(reranker, EnsembleConfig):
-        for member in reranker.members:
-            _check_reranker(member.reranker)
 
 
 def _verifies(reranker: RerankerConfig) -> bool:

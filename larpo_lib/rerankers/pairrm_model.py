@@ -26,7 +26,7 @@ PREFIX_IDS = {SOURCE: "source_prefix_id", FIRST: "cand1_prefix_id", SECOND: "can
 _REMEDY = "Give a directory in the layout of the hub's llm-blender/PairRM-hf"
 
 
-class PairRmModel(DebertaV2PreTrainedModel):  # type: ignore[misc]
+class PairRmModel(DebertaV2PreTrainedModel):
     """DeBERTa with PairRM's head; the modules are named as in the published weights."""
 
     base_model_prefix = "pretrained_model"

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
+from tiny_pairrm import make_pairrm
 
 from larpo_lib.config import (
     ClassifierConfig,
@@ -13,6 +14,7 @@ from larpo_lib.config import (
     EnsembleMember,
     HttpRerankerConfig,
     ModelConfig,
+    PairRmConfig,
     RerankConfig,
     VerifierConfig,
 )
@@ -178,6 +180,16 @@ def test_length_has_the_price_that_is_set(run):
         expected = by_id[row["prompt_id"], row["sample_index"]] - 0.125 * len(row["response"])
         assert row["reward"] == pytest.approx(expected)
     assert metrics["reward_length_correlation"] < 0
+
+
+@pytest.mark.parametrize("shard_prompts", [1, 256])
+def test_what_the_reranker_cut_is_counted(run, tmp_path, shard_prompts):
+    """Both prompts have more than 8 tokens, and one response has more than 12."""
+    path = make_pairrm(tmp_path / "pairrm")
+    pairrm = PairRmConfig(path=str(path), model=ModelConfig(device="cpu"), max_source_tokens=8, max_response_tokens=12)
+    _, metrics = run(config=RerankConfig(reranker=pairrm, shard_prompts=shard_prompts))
+    assert (metrics["prompts_cut_for_scoring"], metrics["responses_cut_for_scoring"]) == (2, 1)
+    assert metrics["too_long_to_score_dropped"] == 0
 
 
 def test_every_model_of_an_ensemble_is_an_input(run, prompts, tiny_classifier, tiny_policy, tmp_path):
