@@ -132,17 +132,8 @@ def _check_order(paths: Sequence[Path]) -> None:
 def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
     for path in paths:
-        rows = read_columns(path, "ranked", ["reranker", "list_relative"])
-        for number, (name, relative) in enumerate(zip(rows["reranker"], rows["list_relative"], strict=True)):
-            if relative.as_py() and len(paths) > 1:
-                raise DataError(
-                    f"rewards of '{name}' hold only within the list they were given in",
-                    path=path,
-                    row=number,
-                    field="list_relative",
-                    remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
-                    " and give only its result; or set lists.memory to current",
-                )
+        _check_list_relative(path, alone=len(paths) == 1)
+        for number, name in enumerate(read_columns(path, "ranked", ["reranker"])["reranker"]):
             first = first or name.as_py()
             if name.as_py() != first:
                 raise DataError(
@@ -152,6 +143,19 @@ def _check_rerankers(paths: Sequence[Path]) -> None:
                     field="reranker",
                     remedy="Rank all iterations with one reranker, or set lists.memory to current",
                 )
+
+
+def _check_list_relative(path: Path, *, alone: bool) -> None:
+    relative = read_columns(path, "ranked", ["list_relative"])["list_relative"].to_pylist()
+    if any(relative) and not alone:
+        raise DataError(
+            "rewards hold only within the list they were given in",
+            path=path,
+            row=relative.index(True),
+            field="list_relative",
+            remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
+            " and give only its result; or set lists.memory to current",
+        )
 
 
 def _nothing_left(lists: Path, counts: Metrics) -> LarpoError:
