@@ -264,7 +264,7 @@ def test_a_stopped_step_asks_a_server_only_for_what_is_missing(run, prompts, tmp
         server.answer = _reward_model
         server.asked.clear()
         rerank.run(
-            _http(server), prompts=prompts, candidates=tmp_path / "ranked-candidates", ranked=tmp_path / "ranked"
+            _http(server), prompts=prompts, candidates=[tmp_path / "ranked-candidates"], ranked=tmp_path / "ranked"
         )
     assert {payload["messages"][0]["content"] for payload in server.payloads("/pooling")} == {first[-1]}
     assert len(read_table(tmp_path / "ranked", "ranked")) == 5
