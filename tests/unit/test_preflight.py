@@ -43,7 +43,7 @@ def test_a_reward_model_behind_a_server_is_looked_for(checked):
 def test_a_member_of_an_ensemble_is_looked_for(checked):
     with serve(lambda _: MODELS) as server:
         settings = f'type = "http", api = "vllm_pooling", base_url = "{server.url}", served_model = "other"'
-        member = f"{{ reranker = {{ {settings} }} }}"
+        member = f"{{ reranker = {{ {settings} }}, mean = 0.0, std = 1.0 }}"  # so that it can evaluate too
         with pytest.raises(ConfigError, match="serves no model 'other'"):
             checked("rerank.reranker.type=ensemble", f"rerank.reranker.members=[{member}, {member}]")
 
