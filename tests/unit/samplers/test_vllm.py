@@ -1,0 +1,75 @@
+"""What the vLLM sampler refuses before its engine starts; tests/vllm has the engine."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from small_models import make_model, user
+
+from larpo_lib.config import ModelConfig, VllmSamplerConfig, load_config
+from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.policies.load import context_length
+from larpo_lib.preflight import check_config
+from larpo_lib.samplers import Limits, make_sampler
+from larpo_lib.samplers import vllm as sampler_module
+
+PLAIN = ModelConfig(device="cpu")
+CONFIG = VllmSamplerConfig(model=PLAIN)
+CONTEXT = 256  # of the tiny policy
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """As if vLLM were installed: nothing here may import it."""
+    monkeypatch.setattr(sampler_module, "find_spec", lambda _: importlib.util.find_spec("json"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_limits_that_fill_the_context_are_taken_and_no_engine_starts(tiny_policy):
+    sampler = make_sampler(CONFIG, tiny_policy, Limits(CONTEXT - 6, 6, 1.0))
+    assert sampler.prompt_tokens(user("How many ?")) == 5  # <user> How many ? <assistant>
+    sampler.close()
+
+
+@pytest.mark.usefixtures("installed")
+def test_limits_beyond_the_context_are_refused(tiny_policy):
+    with pytest.raises(ConfigError) as refused:
+        make_sampler(CONFIG, tiny_policy, Limits(200, 57, 1.0))
+    assert str(refused.value) == (
+        f"max_prompt_tokens = 200 and max_new_tokens = 57 are 257 tokens together, but {tiny_policy} takes 256 "
+        "(max_position_embeddings). Lower max_prompt_tokens or max_new_tokens of sample and evaluate."
+    )
+
+
+def test_a_missing_package_is_named(tiny_policy, monkeypatch):
+    monkeypatch.setattr(sampler_module, "find_spec", lambda _: None)
+    with pytest.raises(LarpoError, match=r"needs the package vllm, which is not installed\. pip install vllm, or set"):
+        make_sampler(CONFIG, tiny_policy, Limits(8, 8, 1.0))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("section", ["sample", "evaluate"])
+def test_a_run_is_refused_before_it_begins(tiny_world, section):
+    settings = [f"{section}.sampler.type=vllm", f"{section}.max_new_tokens=300"]
+    with pytest.raises(ConfigError, match="max_new_tokens = 300 are 364 tokens together"):
+        check_config(load_config(tiny_world / "larpo.toml", settings))
+
+
+@pytest.mark.parametrize(
+    ("rope", "expected"),
+    [
+        ({"rope_type": "default"}, 64),
+        ({"rope_type": "linear", "factor": 4.0}, 256),
+        ({"rope_type": "dynamic", "factor": 2.0}, 128),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, 64),
+    ],
+)
+def test_scaled_positions_lengthen_the_context(tmp_path, rope, expected):
+    make_model("llama", rope_parameters={"rope_theta": 10000.0, **rope}).config.save_pretrained(tmp_path)
+    assert context_length(tmp_path, PLAIN) == expected
+
+
+def test_layers_with_rotary_embeddings_of_their_own_have_one_context(tmp_path):
+    make_model("gemma3").config.save_pretrained(tmp_path)
+    assert context_length(tmp_path, PLAIN) == 64

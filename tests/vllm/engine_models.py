@@ -1,0 +1,56 @@
+"""Models with random weights that vLLM's attention on CPUs can take: the size of a head is 32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config
+
+from larpo_lib.playground.policy import make_tokenizer
+from larpo_lib.playground.problems import vocabulary
+
+CONTEXT = 512
+HEAD = 32
+_TOKENIZER = make_tokenizer(vocabulary())
+_SIZES: dict[str, Any] = {
+    "vocab_size": len(_TOKENIZER),
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": HEAD,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": None,
+    "eos_token_id": _TOKENIZER.eos_token_id,
+    "pad_token_id": _TOKENIZER.pad_token_id,
+}
+_SOFT_CAPS: dict[str, Any] = {
+    "query_pre_attn_scalar": HEAD,
+    "sliding_window": 16,
+    "attn_logit_softcapping": 2.0,
+    "final_logit_softcapping": 3.0,
+}
+FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=False),
+    "qwen2": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=False),
+    "gemma2": lambda: Gemma2Config(**_SIZES, **_SOFT_CAPS),
+}
+"""Families that differ in biases, soft caps and sliding windows."""
+
+
+def write_model(directory: Path, family: str) -> None:
+    """Write a model whose logits differ by whole numbers, and which ends its turn now and then."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(FAMILIES[family](), attn_implementation="eager")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.2)
+    model.generation_config.eos_token_id = _TOKENIZER.eos_token_id
+    model.generation_config.repetition_penalty = 5.0  # which no sampler may apply
+    model.save_pretrained(directory)
+    _TOKENIZER.save_pretrained(directory)
