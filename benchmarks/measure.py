@@ -155,7 +155,14 @@ def in_child(function: Callable[..., Result], *arguments: Any) -> Result:
         return pool.apply(function, arguments)
 
 
-def report(benchmark: str, ratios: Mapping[str, float], bars: Mapping[str, float], **details: Any) -> None:
+def report(
+    benchmark: str,
+    ratios: Mapping[str, float],
+    bars: Mapping[str, float],
+    *,
+    packages: Sequence[str] = ("torch", "transformers", "trl", "accelerate"),
+    **details: Any,
+) -> None:
     """Print the result as one line of JSON, with what it was measured on."""
     found = {
         "benchmark": benchmark,
@@ -163,7 +170,7 @@ def report(benchmark: str, ratios: Mapping[str, float], bars: Mapping[str, float
         "bars": dict(bars),
         **details,
         "machine": machine(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "accelerate")},
+        "versions": {name: version(name) for name in packages},
         "date": datetime.now(UTC).date().isoformat(),
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
     }

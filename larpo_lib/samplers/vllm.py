@@ -7,7 +7,7 @@ share the prompt's keys and values by prefix caching either way.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +48,13 @@ class VllmSampler:
         return len(prompt_ids(self._tokenizer, messages))
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
-        """Draw one response for each request, in their order."""
+        """Draw one response for each request, in their order.
+
+        Raises:
+            ConfigError: a temperature is one that vLLM does not take.
+            ModelError: the engine does not start.
+        """
+        _check_temperatures({request.temperature for request in requests})
         engine = self._started()
         prompts = {request.prompt_id: prompt_ids(self._tokenizer, request.messages) for request in requests}
         # The engine would cut a response short to make room for a longer prompt.
@@ -138,6 +144,15 @@ def check_vllm(config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
             f"{_longest(limits)} tokens together, but {policy} takes {context} (max_position_embeddings)",
             remedy="Lower max_prompt_tokens or max_new_tokens of sample and evaluate",
         )
+
+
+def _check_temperatures(temperatures: Collection[float]) -> None:
+    for temperature in temperatures:  # vLLM refuses hotter ones with a traceback, and takes colder ones for 0.01
+        if temperature > 2 or 0 < temperature < 0.01:
+            raise ConfigError(
+                f"temperature = {temperature}, but vLLM takes 0, or 0.01 to 2",
+                remedy="Set another temperature, or the sampler's type to hf",
+            )
 
 
 def _longest(limits: Limits) -> int:

@@ -47,9 +47,11 @@ def write_model(directory: Path, family: str) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(FAMILIES[family](), attn_implementation="eager")
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.2)
+            elif "post_" in name:  # else tied embeddings let Gemma 2 say its last token again and again
+                parameter.fill_(4.0)
     model.generation_config.eos_token_id = _TOKENIZER.eos_token_id
     model.generation_config.repetition_penalty = 5.0  # which no sampler may apply
     model.save_pretrained(directory)

@@ -11,7 +11,7 @@ from larpo_lib.config import ModelConfig, VllmSamplerConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.policies.load import context_length
 from larpo_lib.preflight import check_config
-from larpo_lib.samplers import Limits, make_sampler
+from larpo_lib.samplers import Limits, Request, make_sampler
 from larpo_lib.samplers import vllm as sampler_module
 
 PLAIN = ModelConfig(device="cpu")
@@ -40,6 +40,15 @@ def test_limits_beyond_the_context_are_refused(tiny_policy):
         f"max_prompt_tokens = 200 and max_new_tokens = 57 are 257 tokens together, but {tiny_policy} takes 256 "
         "(max_position_embeddings). Lower max_prompt_tokens or max_new_tokens of sample and evaluate."
     )
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("temperature", [0.005, 2.1])
+def test_a_temperature_that_vllm_does_not_take_is_refused(tiny_policy, temperature):
+    sampler = make_sampler(CONFIG, tiny_policy, Limits(64, 8, 1.0))
+    requests = [Request("p", user("How many ?"), value, seed=0) for value in (1.0, temperature)]
+    with pytest.raises(ConfigError, match=rf"temperature = {temperature}, but vLLM takes 0, or 0\.01 to 2"):
+        sampler.sample(requests)
 
 
 def test_a_missing_package_is_named(tiny_policy, monkeypatch):

