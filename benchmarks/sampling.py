@@ -62,13 +62,13 @@ def check_agreement(samplers: dict[str, Sampler], vocabulary: int) -> None:
 
 
 def alternate(samplers: dict[str, Sampler], make: Callable[[int], Sequence[Request]], rounds: int) -> Seconds:
-    """Seconds of each side in each of `rounds` rounds, after one that warms up and is not counted.
+    """Seconds of each side in each of `rounds` rounds, after one of a few prompts that is not counted.
 
     Every round has prompts of its own, so that none is cached from before. Who begins changes from round to round.
     """
     seconds: Seconds = {side: [] for side in samplers}
     for number in range(rounds + 1):
-        requests = make(number)
+        requests = make(number) if number else make(number)[: 8 * RESPONSES]
         for side in sorted(samplers, reverse=bool(number % 2)):
             gc.collect()
             clock = Clock()

@@ -25,7 +25,8 @@ from larpo_lib.progress import progress
 from larpo_lib.training.plan import split
 from larpo_lib.training.ranks import Ranks
 
-REFERENCE = "reference.safetensors"
+REFERENCE = "reference.logps"
+"""In the format of safetensors, but not named so: vLLM and others load every file of that name as weights."""
 OWN, MISMATCHED = "own", "mismatched"
 """Names of the log-probabilities: of the lists' own responses, and of other lists' behind their prompts (KTO)."""
 

@@ -42,7 +42,8 @@ def test_a_killed_sampling_goes_on_and_its_candidates_can_be_ranked(
     done = larpo(*sample, "--candidates", "whole")
     assert done.code == 0, done.err
     metrics = json.loads(done.out)
-    assert (metrics["candidates"], metrics["prompts_too_long_dropped"]) == (40, 0)
+    drawn = metrics["candidates"]
+    assert (drawn + metrics["empty_responses_dropped"], metrics["prompts_too_long_dropped"]) == (40, 0)
     assert 0 < metrics["truncated_share"] < 1
     _kill_in_the_third_call(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -54,7 +55,7 @@ def test_a_killed_sampling_goes_on_and_its_candidates_can_be_ranked(
     rerank = ("rerank", *config, *prompts, "--candidates", "whole", "--ranked", "ranked")
     assert larpo(*rerank).code == 0
     ranked = read_table(here / "ranked", "ranked")
-    assert len(ranked) == 40
+    assert len(ranked) == drawn >= 36
     assert all(len(row["token_ids"]) == row["num_tokens"] <= 16 for row in ranked)
 
 
@@ -74,14 +75,12 @@ def test_a_run_of_two_iterations_samples_and_trains_in_turn(world: Path, here: P
     """Five engines, one after another, with training between them; a second run gives the same bytes."""
     outs = [here / "a", here / "b"]
     for out in outs:
-        done = larpo(
-            "run", "--config", world / "larpo.toml", *VLLM, "--set", "loop.iterations=2", "--out", out
-        )  # fmt: skip
+        done = larpo("run", "--config", world / "larpo.toml", *VLLM, "--set", "loop.iterations=2", "--out", out)
         assert done.code == 0, done.err
     for name in ("iteration-1/candidates", "iteration-2/candidates", "iteration-2/policy", "iteration-2/evaluation"):
         assert files(outs[0] / name) == files(outs[1] / name)
     first, second = (read_table(outs[0] / f"iteration-{i}" / "candidates", "candidates") for i in (1, 2))
-    assert len(first) == len(second) == 40
+    assert min(len(first), len(second)) >= 36
     assert {row["policy"] for row in first}.isdisjoint(row["policy"] for row in second)
     history = (outs[0] / "iteration-2" / "policy" / "history.jsonl").read_text("utf-8").splitlines()
     # The trainer's log-probabilities of the sampled ids differ from the reference's once the first step is taken.

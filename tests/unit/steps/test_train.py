@@ -142,7 +142,7 @@ def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, t
     run("whole")
     with pytest.raises(Killed):
         run("killed", log=_kill_at_four)
-    (kept,) = tmp_path.glob(".killed.partial/*/scratch/reference.safetensors")
+    (kept,) = tmp_path.glob(".killed.partial/*/scratch/reference.logps")
     kept.unlink()
     run("killed")
     assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
@@ -171,7 +171,7 @@ def other_policy(tiny_policy, tmp_path_factory):
 
 
 def _own_logps(artifact):
-    return load_file(artifact / "reference.safetensors")["own"].tolist()
+    return load_file(artifact / "reference.logps")["own"].tolist()
 
 
 def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_policy, other_policy, rows):
@@ -213,7 +213,7 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
         "another precision": {"model": ModelConfig(device="cpu", dtype="bfloat16")},
     }
     for name, changes in stale.items():
-        with pytest.raises(ArtifactError, match=r"first/reference.safetensors: .* are stale.*Leave it out"):
+        with pytest.raises(ArtifactError, match=r"first/reference\.logps: .* are stale.*Leave it out"):
             run(name, max_steps=1, reference_logps=tmp_path / "first", **changes)
         assert not (tmp_path / name).exists()
 
@@ -221,7 +221,7 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
 def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "reference_logps", _fail)
     metrics = run(objective=SimPoConfig(), max_steps=2)
-    assert not (tmp_path / "trained" / "reference.safetensors").exists()
+    assert not (tmp_path / "trained" / "reference.logps").exists()
     assert "final_margin" in metrics
     for row in (*read_history(tmp_path / "trained"), metrics):
         assert not any(name in key for name in ("kl", "chosen_logp_drift") for key in row)
