@@ -1,7 +1,7 @@
 """How fast the samplers `vllm` and `hf` draw the same number of tokens for the same prompts.
 
-Both draw 64 tokens for each of 8 responses to 64 prompts, from a Llama with random weights that cannot end its turn:
-the id of its end-of-turn token is beyond its vocabulary. On a CPU both take one thread of this process.
+Both draw 64 tokens for each of 8 responses to 64 prompts, from a Llama with random weights whose end-of-turn token has
+a probability of 0, so that every response is of full length. On a CPU both take one thread of this process.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, random_policy, word_tokenizer, words
-from benchmarks.workloads import FIRST_WORD_ID
+from benchmarks.workloads import END_ID, FIRST_WORD_ID
 from larpo_lib.config import HfSamplerConfig, ModelConfig, VllmSamplerConfig
 from larpo_lib.samplers import Limits, Request, Sampler, make_sampler
 
@@ -34,11 +37,13 @@ Seconds = dict[str, list[float]]
 def write_endless_policy(directory: Path, size: Size, device: str) -> None:
     """Write a policy with random weights that never ends its turn."""
     tokenizer = word_tokenizer(size.vocabulary)
-    tokenizer.add_special_tokens({"eos_token": "<end>"})
     tokenizer.chat_template = TEMPLATE
-    assert tokenizer.eos_token_id == size.vocabulary
-    model = random_policy(size, 0, device)
-    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model: Any = random_policy(size, 0, device)
+    with torch.no_grad():  # the first hidden number is positive whatever is said, and only the end is judged by it
+        model.model.embed_tokens.weight[:, 0] = 0.1
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[END_ID] = 0.0
+        model.lm_head.weight[END_ID, 0] = -10.0
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 

@@ -54,6 +54,8 @@ class VllmSampler:
             ConfigError: a temperature is one that vLLM does not take.
             ModelError: the engine does not start.
         """
+        if not requests:
+            return []
         _check_temperatures({request.temperature for request in requests})
         engine = self._started()
         prompts = {request.prompt_id: prompt_ids(self._tokenizer, request.messages) for request in requests}

@@ -14,6 +14,7 @@ from larpo_lib.samplers.vllm import VllmSampler
 from larpo_lib.tables import read_table
 
 VLLM = ("--set", "sample.sampler.type=vllm", "--set", "sample.sampler.enforce_eager=true")
+TWO = ("--set", "loop.iterations=2", "--set", "train.max_steps=3", "--set", "train.learning_rate=1e-2")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def test_a_killed_sampling_goes_on_and_its_candidates_can_be_ranked(
     assert (drawn + metrics["empty_responses_dropped"], metrics["prompts_too_long_dropped"]) == (40, 0)
     assert 0 < metrics["truncated_share"] < 1
     _kill_in_the_third_call(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        larpo(*sample, "--candidates", "killed")
+    assert larpo(*sample, "--candidates", "killed").code != 0
+    assert not (here / "killed").exists()
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert larpo(*sample, "--candidates", "killed").code == 0
@@ -75,7 +76,7 @@ def test_a_run_of_two_iterations_samples_and_trains_in_turn(world: Path, here: P
     """Five engines, one after another, with training between them; a second run gives the same bytes."""
     outs = [here / "a", here / "b"]
     for out in outs:
-        done = larpo("run", "--config", world / "larpo.toml", *VLLM, "--set", "loop.iterations=2", "--out", out)
+        done = larpo("run", "--config", world / "larpo.toml", *VLLM, *TWO, "--out", out)
         assert done.code == 0, done.err
     for name in ("iteration-1/candidates", "iteration-2/candidates", "iteration-2/policy", "iteration-2/evaluation"):
         assert files(outs[0] / name) == files(outs[1] / name)
@@ -85,4 +86,4 @@ def test_a_run_of_two_iterations_samples_and_trains_in_turn(world: Path, here: P
     history = (outs[0] / "iteration-2" / "policy" / "history.jsonl").read_text("utf-8").splitlines()
     # The trainer's log-probabilities of the sampled ids differ from the reference's once the first step is taken.
     assert json.loads(history[0])["kl"] == pytest.approx(0.0, abs=1e-6)
-    assert json.loads(history[-1])["kl"] != pytest.approx(0.0, abs=1e-6)
+    assert abs(json.loads(history[-1])["kl"]) > 1e-4
