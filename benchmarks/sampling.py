@@ -39,11 +39,14 @@ def write_endless_policy(directory: Path, size: Size, device: str) -> None:
     tokenizer = word_tokenizer(size.vocabulary)
     tokenizer.chat_template = TEMPLATE
     model: Any = random_policy(size, 0, device)
-    with torch.no_grad():  # the first hidden number is positive whatever is said, and only the end is judged by it
+    with torch.no_grad():  # the first hidden number stays positive whatever is said, and only the end is judged by it
         model.model.embed_tokens.weight[:, 0] = 0.1
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0.0
+            layer.mlp.down_proj.weight[0] = 0.0
         model.lm_head.weight[:, 0] = 0.0
         model.lm_head.weight[END_ID] = 0.0
-        model.lm_head.weight[END_ID, 0] = -10.0
+        model.lm_head.weight[END_ID, 0] = -200.0
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
