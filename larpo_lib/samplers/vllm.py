@@ -20,6 +20,9 @@ from larpo_lib.policies.load import context_length, load_tokenizer, model_dtype,
 from larpo_lib.samplers.base import Limits, Request, Response
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
+_PASS_TOKENS = 8192
+"""Tokens of a forward pass over prompts, unless one sequence is longer."""
+
 
 class VllmSampler:
     """Draws responses from a Hugging Face policy directory.
@@ -100,6 +103,10 @@ class VllmSampler:
                         gpu_memory_utilization=config.gpu_memory,
                         enforce_eager=config.enforce_eager,
                         enable_prefix_caching=True,
+                        # A prompt in chunks costs its response random numbers, which vLLM gives back by guess on a GPU
+                        # and not at all on a CPU: it fails there. So prompts are computed whole.
+                        enable_chunked_prefill=False,
+                        max_num_batched_tokens=max(_PASS_TOKENS, _longest(self._limits)),
                     )
             except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
                 raise ModelError(

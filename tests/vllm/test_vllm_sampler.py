@@ -76,6 +76,18 @@ def test_a_response_depends_on_its_own_request_only(make_vllm):
     assert make_vllm(max_num_seqs=3).sample(requests) == expected
 
 
+def test_more_prompt_tokens_than_one_pass_takes_change_no_response(make_vllm):
+    """Twice 8192 tokens of different prompts at once, which vLLM would by default cut into chunks."""
+    texts = [f"How many ? {'Ann has 3 pens . ' * (70 + i % 5)}{'Ben ' * i}" for i in range(40)]
+    requests = [Request(f"p{i}", _user(text), 1.0, seed=i) for i, text in enumerate(texts)]
+    sampler = make_vllm(prompt=450)
+    assert sum(sampler.prompt_tokens(request.messages) for request in requests) > 2 * 8192 - 1000
+    expected = sampler.sample(requests)
+    alone = make_vllm(prompt=450)
+    for i in (0, 21, 22, 23, 39):
+        assert alone.sample([requests[i]]) == [expected[i]]
+
+
 def test_other_seeds_give_other_responses_but_at_temperature_zero(make_vllm):
     sampler = make_vllm()
     hot = sampler.sample([Request("p", _user("How many ?"), 1.5, seed) for seed in range(50)])
