@@ -83,6 +83,7 @@ def test_more_prompt_tokens_than_one_pass_takes_change_no_response(make_vllm):
     sampler = make_vllm(prompt=450)
     assert sum(sampler.prompt_tokens(request.messages) for request in requests) > 2 * 8192 - 1000
     expected = sampler.sample(requests)
+    sampler.close()
     alone = make_vllm(prompt=450)
     for i in (0, 21, 22, 23, 39):
         assert alone.sample([requests[i]]) == [expected[i]]
