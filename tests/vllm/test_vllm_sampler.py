@@ -77,11 +77,11 @@ def test_a_response_depends_on_its_own_request_only(make_vllm):
 
 
 def test_more_prompt_tokens_than_one_pass_takes_change_no_response(make_vllm):
-    """Twice 8192 tokens of different prompts at once, which vLLM would by default cut into chunks."""
+    """Nearly twice 8192 tokens of different prompts at once, which vLLM would by default cut into chunks."""
     texts = [f"How many ? {'Ann has 3 pens . ' * (70 + i % 5)}{'Ben ' * i}" for i in range(40)]
     requests = [Request(f"p{i}", _user(text), 1.0, seed=i) for i, text in enumerate(texts)]
     sampler = make_vllm(prompt=450)
-    assert sum(sampler.prompt_tokens(request.messages) for request in requests) > 2 * 8192 - 1000
+    assert sum(sampler.prompt_tokens(request.messages) for request in requests) > 15_000
     expected = sampler.sample(requests)
     sampler.close()
     alone = make_vllm(prompt=450)
