@@ -86,7 +86,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
 
     def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
-        hidden = _hidden_states(self, rows)
+        hidden = hidden_states(self, rows)
         predicting = hidden.flatten(0, 1)[rows["predictors"]]
         logps = self.get_output_embeddings()(predicting, rows["targets"])
         total = torch.zeros(int(rows["num_responses"]), dtype=logps.dtype, device=logps.device)
@@ -94,7 +94,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
 
     model.forward = MethodType(forward, model)
     with torch.no_grad():
-        found = float(model(**_on(model.device, rows)))
+        found = float(model(**on_device(model.device, rows)))
     if abs(found - expected) > _TOLERANCE * max(1.0, abs(expected)):
         raise ModelError(
             f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
@@ -135,17 +135,19 @@ def disable_dropout(model: PreTrainedModel) -> None:
 @torch.no_grad()
 def _logps_by_own_forward(model: PreTrainedModel, rows: TokenRows) -> float:
     """Log-probability of the only response in `rows`, from the logits that the model gives itself."""
-    rows = _on(model.device, rows)
+    rows = on_device(model.device, rows)
     logits = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits
     logps = logits.float().flatten(0, 1)[rows["predictors"]].log_softmax(-1)
     return float(logps.gather(-1, rows["targets"][:, None]).sum())
 
 
-def _on(device: torch.device, rows: TokenRows) -> TokenRows:
+def on_device(device: torch.device, rows: TokenRows) -> TokenRows:
+    """The same rows on a device."""
     return {name: value.to(device) for name, value in rows.items()}
 
 
-def _hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
+def hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
+    """(R, S, H) last hidden states of a model's decoder for rows, packed or padded."""
     packed = "groups" in rows
     mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
     in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS

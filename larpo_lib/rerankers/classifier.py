@@ -11,9 +11,11 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from larpo_lib.answers import Scorable
 from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.policies.attention import attend_in_parts
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import load_model, load_tokenizer
+from larpo_lib.rerankers.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
 
 def check_reward_model(path: Path, settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -50,6 +52,7 @@ class ClassifierReranker:
         self.name = f"classifier-{path.name}"
         self._tokenizer = load_tokenizer(path, config.model)
         self._model = load_model(AutoModelForSequenceClassification, path, config.model)
+        attend_in_parts(self._model)
         self._batch_tokens = config.batch_tokens
         self._max_tokens = config.max_tokens
         check_reward_model(path, self._model.config, self._tokenizer)
@@ -57,15 +60,30 @@ class ClassifierReranker:
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score each conversation; conversations of like length share a batch, and equal ones are scored once."""
         texts = [conversation_text(self._tokenizer, item.messages, item.response) for item in items]
-        distinct = sorted(set(texts))
+        prompts = dict(zip(texts, (item.prompt_id for item in items), strict=True))
+        distinct = sorted(prompts)
         encoded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in distinct]
         fitting = [i for i, ids in enumerate(encoded) if 0 < len(ids) <= self._max_tokens]
-        scores: dict[str, float] = {}
-        for places in token_batches([len(encoded[i]) for i in fitting], self._batch_tokens):
-            batch = [fitting[place] for place in places]
-            scored = self._score_batch([encoded[i] for i in batch])
-            scores.update(zip((distinct[i] for i in batch), scored, strict=True))
+        found = self._score([encoded[i] for i in fitting], [prompts[distinct[i]] for i in fitting])
+        scores = dict(zip((distinct[i] for i in fitting), found, strict=True))
         return [scores.get(text) for text in texts]
+
+    def _score(self, sequences: list[list[int]], prompts: list[str]) -> list[float]:
+        """Score conversations as token ids; those of a prompt behind one copy of it, where that can be and pays."""
+        scores = [0.0] * len(sequences)
+        grouped = shared_lists(sequences, prompts, self._batch_tokens) if can_share(self._model) else []
+        lists = [item for _, item in grouped]
+        if lists and worth_sharing(lists):
+            pad = int(self._tokenizer.pad_token_id)
+            shared = shared_scores(self._model, lists, pad, self._batch_tokens)
+            for (places, _), found in zip(grouped, shared, strict=True):
+                for place, score in zip(places, found, strict=True):
+                    scores[place] = score
+            return scores
+        for batch in token_batches([len(ids) for ids in sequences], self._batch_tokens):
+            for place, score in zip(batch, self._score_batch([sequences[i] for i in batch]), strict=True):
+                scores[place] = score
+        return scores
 
     @torch.inference_mode()
     def _score_batch(self, sequences: list[list[int]]) -> list[float]:

@@ -121,7 +121,8 @@ def test_a_template_that_writes_bos_gets_no_second_one_from_the_tokenizer(seen, 
     torch.manual_seed(0)
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    items = [Scorable("p", user("hello world"), answer) for answer in ("1", "1 2 3")]
+    # of different prompts, so that each has a row of its own
+    items = [Scorable(f"p{i}", user("hello world"), answer) for i, answer in enumerate(("1", "1 2 3"))]
     _reranker(tmp_path).score(items)
     [(input_ids, mask)] = seen
     assert (input_ids == tokenizer.bos_token_id).sum(dim=1).tolist() == [1, 1]
