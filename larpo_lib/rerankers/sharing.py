@@ -19,7 +19,7 @@ WORTH_IT = 1.1
 
 
 def can_share(model: PreTrainedModel) -> bool:
-    """Whether a classifier's family is tested to take rows of several responses, and its attention takes their masks."""
+    """Whether its family is tested to take rows of several responses, and its attention takes their masks."""
     attention = model.config._attn_implementation
     return (
         model.config.model_type in SHARING_FAMILIES
