@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -92,3 +93,21 @@ def save_classifier(size: Size, seed: int, directory: Path) -> None:
     tokenizer = word_tokenizer(size.vocabulary)
     tokenizer.chat_template = "{{ messages | map(attribute='content') | join(' ') }}"
     tokenizer.save_pretrained(directory)
+
+
+def save_byte_models(size: Size, seed: int, policy: Path, classifier: Path) -> None:
+    """Write a policy and a classifier for any text, one token a byte."""
+    alphabet = sorted(ByteLevel.alphabet())
+    ids = {PAD: PAD_ID, END: END_ID} | {letter: FIRST_WORD_ID + i for i, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(BPE(ids, []))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+    fast.chat_template = (
+        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    random_policy(size, seed, "cpu").save_pretrained(policy)
+    save_classifier(size, seed, classifier)
+    for directory in (policy, classifier):
+        fast.save_pretrained(directory)
