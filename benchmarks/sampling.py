@@ -1,7 +1,7 @@
 """How fast the samplers `vllm` and `hf` draw the same number of tokens for the same prompts.
 
-Both draw 64 tokens for each of 8 responses to 64 prompts, from a Llama with random weights whose end-of-turn token has
-a probability of 0, so that every response is of full length. On a CPU both take one thread of this process.
+Both draw 64 tokens for each of 8 responses to 64 prompts (16 of the long ones), from a Llama with random weights whose
+end-of-turn token has a probability of 0, so that every response is of full length. On a CPU both take one thread.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from benchmarks.workloads import END_ID, FIRST_WORD_ID
 from larpo_lib.config import HfSamplerConfig, ModelConfig, VllmSamplerConfig
 from larpo_lib.samplers import Limits, Request, Sampler, make_sampler
 
-PROMPTS, RESPONSES, NEW_TOKENS = 64, 8, 64
+RESPONSES, NEW_TOKENS = 8, 64
 SHORT, LONG = 64, 640
 LENGTHS = {"short": SHORT, "long": LONG}
 """Tokens of a prompt."""
+PROMPTS = {"short": 64, "long": 16}
+"""How many there are."""
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2", "OMP_NUM_THREADS": "1"}
 Seconds = dict[str, list[float]]
@@ -51,10 +53,15 @@ def write_endless_policy(directory: Path, size: Size, device: str) -> None:
     tokenizer.save_pretrained(directory)
 
 
-def make_requests(vocabulary: int, prompt_tokens: int, responses: int, temperature: float, seed: int) -> list[Request]:
-    """`responses` requests for each of 64 prompts of random words; another seed gives other prompts."""
+def make_requests(
+    vocabulary: int, workload: str, responses: int = RESPONSES, temperature: float = 1.0, seed: int = 0
+) -> list[Request]:
+    """`responses` requests for each of a workload's prompts, of random words; another seed gives other prompts."""
     draw = random.Random(seed)
-    prompts = [words([draw.randrange(FIRST_WORD_ID, vocabulary) for _ in range(prompt_tokens)]) for _ in range(PROMPTS)]
+    prompts = [
+        words([draw.randrange(FIRST_WORD_ID, vocabulary) for _ in range(LENGTHS[workload])])
+        for _ in range(PROMPTS[workload])
+    ]
     return [
         Request(f"p{i}", [{"role": "user", "content": prompt}], temperature, seed * 10**6 + i * responses + number)
         for i, prompt in enumerate(prompts)
@@ -64,7 +71,7 @@ def make_requests(vocabulary: int, prompt_tokens: int, responses: int, temperatu
 
 def check_agreement(samplers: dict[str, Sampler], vocabulary: int) -> None:
     """Both sides draw the same greedy tokens, so they run the same model on the same prompts."""
-    greedy = make_requests(vocabulary, SHORT, 1, 0.0, seed=99)[:8]
+    greedy = make_requests(vocabulary, "short", 1, 0.0, seed=99)[:8]
     drawn = [[response.token_ids for response in sampler.sample(greedy)] for sampler in samplers.values()]
     assert drawn[0] == drawn[1], "greedy responses differ"
 
@@ -98,13 +105,15 @@ def main() -> None:
     given = parser.parse_args()
     on_cpu = given.device == "cpu"
     size = SIZES[given.size or ("small" if on_cpu else "1b")]
-    os.environ |= ENVIRONMENT if on_cpu else {}
+    if on_cpu:
+        os.environ |= ENVIRONMENT
+        torch.set_num_threads(1)
     model = ModelConfig(device=given.device)
     configs = {
         "hf": HfSamplerConfig(model=model),
         "vllm": VllmSamplerConfig(model=model, enforce_eager=on_cpu, gpu_memory=0.6),
     }
-    tokens = PROMPTS * RESPONSES * NEW_TOKENS
+    tokens = {name: count * RESPONSES * NEW_TOKENS for name, count in PROMPTS.items()}
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         write_endless_policy(policy, size, given.device)
@@ -116,15 +125,17 @@ def main() -> None:
             seconds = {
                 name: alternate(
                     sides,
-                    lambda number, length=length: make_requests(size.vocabulary, length, RESPONSES, 1.0, number + 1),
+                    lambda number, name=name: make_requests(size.vocabulary, name, seed=number + 1),
                     given.rounds,
                 )
-                for name, length in LENGTHS.items()
+                for name in LENGTHS
             }
     medians = {
         name: {side: statistics.median(times) for side, times in found.items()} for name, found in seconds.items()
     }
-    speed = {name: {side: round(tokens / value) for side, value in found.items()} for name, found in medians.items()}
+    speed = {
+        name: {side: round(tokens[name] / value) for side, value in found.items()} for name, found in medians.items()
+    }
     for name, rates in speed.items():
         print(
             f"prompts of {LENGTHS[name]} tokens: "

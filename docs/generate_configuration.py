@@ -81,7 +81,7 @@ MEANINGS = {
     "seed": "Decides everything that is drawn here.",
     "selection": "Which responses of a prompt make up its list.",
     "sft_weight": "Weight of the best response's log-probability (in CPO of its NLL).",
-    "shard_prompts": "Prompts a partial result holds; a restarted step goes on after the last whole one.",
+    "part_prompts": "Prompts a partial result holds; a restarted step goes on after the last whole one.",
     "split": "Split of a `datasets` name.",
     "steps_weight": "Reward of the share of stated equations that hold (`graded`).",
     "tau": "Strength of the regularisation towards the reference; the log-ratio margin aimed at is 1 / (2 tau).",

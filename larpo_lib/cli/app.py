@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.shard_prompts=64.")
+    list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.part_prompts=64.")
 ]
 In = Annotated[str, typer.Option(help="Artifact to read: a directory or s3:// URI.")]
 Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// URI.")]

@@ -62,7 +62,7 @@ class SampleConfig(Section):
     max_duplicate_share: Fraction = 0.5
     """A warning is given for a temperature at which a larger share of the responses repeat another one of their
     prompt."""
-    shard_prompts: PositiveInt = 256
+    part_prompts: PositiveInt = 256
     """Prompts a partial result holds; a restarted step goes on after the last whole one."""
     processes: PositiveInt = 1
     """Processes on this machine that share the prompts, each with GPUs of its own."""
@@ -85,7 +85,7 @@ class RerankConfig(Section):
     reranker: RerankerConfig = VerifierConfig()
     length_penalty: NonNegativeFloat = 0.0
     """Reward taken off for each character of a response, against reward models that like length."""
-    shard_prompts: PositiveInt = 256
+    part_prompts: PositiveInt = 256
     processes: PositiveInt = 1
     """Processes on this machine that share the prompts, each with a GPU of its own."""
 
@@ -196,7 +196,7 @@ class EvaluateConfig(Section):
     reranker: RerankerConfig = VerifierConfig()
     judge: JudgeConfig | None = None
     """Says right or wrong; without one there is no accuracy and no Pass@N."""
-    shard_prompts: PositiveInt = 256
+    part_prompts: PositiveInt = 256
     processes: PositiveInt = 1
     """Processes on this machine that share the prompts, each with GPUs of its own."""
     resamples: PositiveInt = 1000
@@ -220,7 +220,7 @@ class SearchTemperatureConfig(Section):
     max_prompt_tokens: PositiveInt = 1024
     limit: PositiveInt | None = None
     reranker: RerankerConfig = VerifierConfig()
-    shard_prompts: PositiveInt = 256
+    part_prompts: PositiveInt = 256
     processes: PositiveInt = 1
     """Processes on this machine that share the prompts, each with GPUs of its own."""
     resamples: PositiveInt = 1000

@@ -52,7 +52,7 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -
     counts = in_parts(
         "evaluate",
         chosen,
-        config.shard_prompts,
+        config.part_prompts,
         partial(_evaluating, config, policy, prompts),
         schema="evaluated",
         scratch=work.scratch,

@@ -56,7 +56,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
     counts = in_parts(
         "rerank",
         shard.of(_answered(prompts, candidates)),
-        config.shard_prompts,
+        config.part_prompts,
         partial(_reranking, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,

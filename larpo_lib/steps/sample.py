@@ -65,7 +65,7 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
     counts = in_parts(
         "sample",
         chosen,
-        config.shard_prompts,
+        config.part_prompts,
         partial(_sampling, config, policy, prompts, iteration),
         schema="candidates",
         scratch=work.scratch,

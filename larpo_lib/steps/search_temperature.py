@@ -54,7 +54,7 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
     counts = in_parts(
         "search temperature",
         chosen,
-        config.shard_prompts,
+        config.part_prompts,
         partial(_searching, config, policy, prompts),
         schema="ranked",
         scratch=work.scratch,

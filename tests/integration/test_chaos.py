@@ -24,8 +24,8 @@ SETTINGS = (
     "sft.max_steps=6",
     "train.save_steps=1",
     "train.max_steps=3",
-    "sample.shard_prompts=3",
-    "rerank.shard_prompts=3",
+    "sample.part_prompts=3",
+    "rerank.part_prompts=3",
 )
 
 

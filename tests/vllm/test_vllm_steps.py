@@ -39,7 +39,7 @@ def test_a_killed_sampling_goes_on_and_its_candidates_can_be_ranked(
     config = ("--config", world / "larpo.toml")
     prompts = ("--prompts", "prompts")
     assert larpo("prepare", *config, *prompts).code == 0
-    sample = ("sample", *config, *VLLM, "--set", "sample.shard_prompts=4", "--policy", world / "policy", *prompts)
+    sample = ("sample", *config, *VLLM, "--set", "sample.part_prompts=4", "--policy", world / "policy", *prompts)
     done = larpo(*sample, "--candidates", "whole")
     assert done.code == 0, done.err
     metrics = json.loads(done.out)

@@ -160,7 +160,7 @@ def test_the_judge_is_shown_what_each_response_answers(run, scripted, monkeypatc
 def test_shards_have_the_asked_size_and_change_nothing(run, monkeypatch):
     judge = Hesitant(99)
     monkeypatch.setattr(evaluate, "make_judge", lambda _: judge)
-    assert run("small", shard_prompts=2) == run("large")
+    assert run("small", part_prompts=2) == run("large")
     assert judge.prompts == [2, 1, 3]
 
 

@@ -14,7 +14,7 @@ SAMPLING = SampleConfig(
     k=3,
     max_new_tokens=6,
     max_prompt_tokens=64,
-    shard_prompts=2,
+    part_prompts=2,
 )
 
 

@@ -99,7 +99,7 @@ def test_candidates_keep_all_their_columns(run):
 
 
 def test_neither_shards_nor_order_change_a_rank(run):
-    one, other = run("a"), run("b", rows=CANDIDATES[::-1], config=RerankConfig(shard_prompts=1))
+    one, other = run("a"), run("b", rows=CANDIDATES[::-1], config=RerankConfig(part_prompts=1))
     assert sorted(one[0], key=str) == sorted(other[0], key=str)
     assert one[1] == pytest.approx(other[1])
 
@@ -182,12 +182,12 @@ def test_length_has_the_price_that_is_set(run):
     assert metrics["reward_length_correlation"] < 0
 
 
-@pytest.mark.parametrize("shard_prompts", [1, 256])
-def test_what_the_reranker_cut_is_counted(run, tmp_path, shard_prompts):
+@pytest.mark.parametrize("part_prompts", [1, 256])
+def test_what_the_reranker_cut_is_counted(run, tmp_path, part_prompts):
     """Both prompts have more than 8 tokens, and one response has more than 12."""
     path = make_pairrm(tmp_path / "pairrm")
     pairrm = PairRmConfig(path=str(path), model=ModelConfig(device="cpu"), max_source_tokens=8, max_response_tokens=12)
-    _, metrics = run(config=RerankConfig(reranker=pairrm, shard_prompts=shard_prompts))
+    _, metrics = run(config=RerankConfig(reranker=pairrm, part_prompts=part_prompts))
     assert (metrics["prompts_cut_for_scoring"], metrics["responses_cut_for_scoring"]) == (2, 1)
     assert metrics["too_long_to_score_dropped"] == 0
 
@@ -231,7 +231,7 @@ def _reward_model(asked):
 
 def _http(server):
     reranker = HttpRerankerConfig(base_url=server.url, api="vllm_pooling", served_model="rm", concurrency=1)
-    return RerankConfig(reranker=reranker, shard_prompts=1)
+    return RerankConfig(reranker=reranker, part_prompts=1)
 
 
 def test_a_server_ranks_the_candidates_and_what_is_too_long_for_it_is_counted(run):

@@ -18,7 +18,7 @@ SETTINGS = {
     "k": 3,
     "max_new_tokens": 6,
     "max_prompt_tokens": 64,
-    "shard_prompts": 4,
+    "part_prompts": 4,
 }
 
 
@@ -65,7 +65,7 @@ def test_two_runs_give_the_same_bytes(run, tmp_path):
 
 
 def test_the_shard_size_changes_no_candidate(run):
-    assert run("a")[0] == run("b", shard_prompts=100)[0]
+    assert run("a")[0] == run("b", part_prompts=100)[0]
 
 
 def test_iteration_and_seed_change_the_draws(run):

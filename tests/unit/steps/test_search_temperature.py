@@ -117,7 +117,7 @@ def test_a_scripted_policy_by_hand(run, scripted, tmp_path):
 def test_all_temperatures_of_a_prompt_are_one_list(run, scripted, monkeypatch):
     reranker = Whole()
     monkeypatch.setattr(search_temperature, "make_reranker", lambda _: reranker)
-    rows, metrics = run(shard_prompts=1)
+    rows, metrics = run(part_prompts=1)
     assert [len(call) for call in reranker.calls] == [4, 4, 4]
     assert all(len({prompt for prompt, _ in call}) == 1 for call in reranker.calls)
     ann = [row for row in rows if row["prompt_id"] == prompt_id(user("Ann has 3"))]
@@ -179,9 +179,9 @@ def test_a_real_policy_gives_the_same_bytes_after_a_kill_and_in_other_shards(run
     with monkeypatch.context() as patch:
         patch.setattr(search_temperature, "make_sampler", failing)
         with pytest.raises(KeyboardInterrupt):
-            run("killed", k=3, shard_prompts=1)
+            run("killed", k=3, part_prompts=1)
     assert not (tmp_path / "killed").exists()
-    _, again = run("killed", k=3, shard_prompts=1)
+    _, again = run("killed", k=3, part_prompts=1)
     assert again == metrics
     for name in ("search.json", "metrics.json", "temperature.png", "temperature.svg"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
