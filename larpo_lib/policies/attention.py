@@ -85,11 +85,38 @@ def _attention(
         # Split, not sliced: the gradient of a slice is as long as the whole row.
         lengths = [part.own.stop - part.own.start for part in found]
         queries, keys, values = (whole[i : i + 1].split(lengths, dim=2) for whole in (query, key, value))
-        pieces = []
-        for own, part in enumerate(found):
-            seen = [own] if part.prompt is None else [part.prompt, own]
-            mask = torch.cat([attention_mask[i : i + 1, :, part.own, found[n].own] for n in seen], dim=-1)
-            seen_keys, seen_values = (torch.cat([whole[n] for n in seen], dim=2) for whole in (keys, values))
-            pieces.append(sdpa_attention_forward(module, queries[own], seen_keys, seen_values, mask, **options)[0])
-        attended.append(torch.cat(pieces, dim=1))
+        pieces: dict[int, Tensor] = {}
+        for alike in _alike(found, lengths):
+            heads, _ = sdpa_attention_forward(
+                module,
+                torch.cat([queries[n] for n in alike]),
+                _seen(keys, alike, found[alike[0]].prompt),
+                _seen(values, alike, found[alike[0]].prompt),
+                torch.stack([_mask(attention_mask[i], found, n) for n in alike]),
+                **options,
+            )
+            pieces.update(zip(alike, heads.split(1), strict=True))
+        attended.append(torch.cat([pieces[n] for n in range(len(found))], dim=1))
     return torch.cat(attended), None
+
+
+def _seen(whole: Sequence[Tensor], alike: Sequence[int], prompt: int | None) -> Tensor:
+    """Keys or values that parts see: those of their prompt, if they stand behind one, and their own."""
+    own = torch.cat([whole[n] for n in alike])
+    return own if prompt is None else torch.cat([whole[prompt].expand(len(alike), -1, -1, -1), own], dim=2)
+
+
+def _mask(mask: Tensor, parts: Sequence[Part], number: int) -> Tensor:
+    """Of a row's (1, S, S) mask, the queries of a part by the keys it sees."""
+    own, prompt = parts[number].own, parts[number].prompt
+    rows = mask[:, own]
+    return rows[..., own] if prompt is None else torch.cat([rows[..., parts[prompt].own], rows[..., own]], dim=-1)
+
+
+def _alike(parts: Sequence[Part], lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of parts that go through attention together: those of one length behind one prompt."""
+    groups: dict[tuple[int | None, int], list[int]] = {}
+    for number, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+        alone = -1 - number if part.prompt is None else part.prompt  # a prompt, or padding
+        groups.setdefault((alone, length), []).append(number)
+    return list(groups.values())

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import SampleConfig
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
 from larpo_lib.errors import LarpoError
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import (
+    Draws,
     Origin,
     draw_candidates,
     fitting_prompts,
@@ -62,11 +63,12 @@ def run(
 def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, shard: Shard, work: Work) -> Metrics:
     chosen = shard.of(sorted(prompts_of_iteration([*PromptTable(prompts, "prompts")], config, iteration)))
     output = work.data / "candidates.parquet"
+    origin = Origin(digest(policy)[:16], iteration, config.seed)
     counts = in_parts(
         "sample",
         chosen,
         config.part_prompts,
-        partial(_sampling, config, policy, prompts, iteration),
+        partial(_sampling, config, policy, prompts, origin, training_draws(config, iteration)),
         schema="candidates",
         scratch=work.scratch,
         output=output,
@@ -76,24 +78,60 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
 
 
 @contextmanager
-def _sampling(config: SampleConfig, policy: Path, prompts: Path, iteration: int) -> Iterator[Make]:
+def _sampling(config: SampleConfig, policy: Path, prompts: Path, origin: Origin, draws: Draws) -> Iterator[Make]:
+    with drawing(config, policy, prompts, origin, draws) as draw:
+
+        def make(prompt_ids: Sequence[str]) -> Made:
+            rows, counts = draw(prompt_ids)
+            said = [row for row in rows if row["response"].strip()]
+            return said, {**counts, "candidates": len(said), "empty_responses_dropped": len(rows) - len(said)}
+
+        yield make
+
+
+@contextmanager
+def drawing(
+    config: SampleConfig | EvaluateConfig | SearchTemperatureConfig,
+    policy: Path,
+    prompts: Path,
+    origin: Origin,
+    draws: Draws,
+) -> Iterator[Make]:
+    """Work for `in_parts`: prompts to candidates, empty ones too. Its counts are `prompts` and those too long."""
     table = PromptTable(prompts, "prompts")
-    origin = Origin(digest(policy)[:16], iteration, config.seed)
-    draws = training_draws(config, iteration)
     with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
 
         def make(prompt_ids: Sequence[str]) -> Made:
             rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
             fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
-            drawn = [dict(row) for row in draw_candidates(sampler, fitting, draws, origin) if row["response"].strip()]
-            return drawn, {
-                "prompts": len(fitting),
-                "prompts_too_long_dropped": len(rows) - len(fitting),
-                "candidates": len(drawn),
-                "empty_responses_dropped": len(fitting) * len(draws) - len(drawn),
-            }
+            drawn = [dict(row) for row in draw_candidates(sampler, fitting, draws, origin)]
+            return drawn, {"prompts": len(fitting), "prompts_too_long_dropped": len(rows) - len(fitting)}
 
         yield make
+
+
+def draw_heldout(
+    label: str, config: EvaluateConfig | SearchTemperatureConfig, policy: Path, prompts: Path, draws: Draws, work: Work
+) -> tuple[Path, Counts]:
+    """Candidates of held-out prompts in the step's scratch folder, and the counts of `drawing`.
+
+    All are drawn before any is scored: the sampler has given back its GPUs when the reranker takes them.
+    """
+    chosen = [*PromptTable(prompts, "prompts")][: config.limit]
+    scratch, output = work.scratch / "drawn", work.scratch / "candidates.parquet"
+    scratch.mkdir(exist_ok=True)
+    origin = Origin(digest(policy)[:16], 0, config.seed)
+    counts = in_parts(
+        f"{label}, sampling",
+        chosen,
+        config.part_prompts,
+        partial(drawing, config, policy, prompts, origin, draws),
+        schema="candidates",
+        scratch=scratch,
+        output=output,
+        processes=config.processes,
+    )
+    return output, counts
 
 
 def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Shard) -> Metrics:

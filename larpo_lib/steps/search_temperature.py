@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce, write_json
+from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rerankers import make_reranker, model_paths
-from larpo_lib.samplers import make_sampler
-from larpo_lib.samplers.candidates import Origin, draw_candidates, fitting_prompts, sampling_limits, search_draws
+from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
+from larpo_lib.steps.sample import draw_heldout
 from larpo_lib.tables import PromptTable, Row, read_table
 
 _COUNTED = ("prompt_id", "temperature", "response", "num_tokens", "finish_reason", "reward")
@@ -48,56 +48,49 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
 
 
 def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
-    # In one order whatever the parts, on which the bootstrap would else depend.
-    chosen = [*PromptTable(prompts, "prompts")][: config.limit]
+    candidates, drawn = draw_heldout("search temperature", config, policy, prompts, search_draws(config), work)
+    if not drawn.get("prompts"):
+        raise LarpoError(
+            f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
+        )
     output = work.data / "ranked.parquet"
     counts = in_parts(
-        "search temperature",
-        chosen,
+        "search temperature, scoring",
+        [*PromptTable(candidates, "candidates")],
         config.part_prompts,
-        partial(_searching, config, policy, prompts),
+        partial(_scoring, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,
         output=output,
         processes=config.processes,
     )
-    if not counts.get("prompts"):
-        raise LarpoError(
-            f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
-        )
     scored = read_table(output, "ranked", _COUNTED)
     found = _publish(config, prompts, scored, work)
     return {
+        **drawn,
         **counts,
-        "prompts_not_compared_dropped": counts["prompts"] - found.prompts,
+        "prompts_not_compared_dropped": drawn["prompts"] - found.prompts,
         **found.metrics(),
         **Diversity(scored).metrics(),
     }
 
 
 @contextmanager
-def _searching(config: SearchTemperatureConfig, policy: Path, prompts: Path) -> Iterator[Make]:
-    table = PromptTable(prompts, "prompts")
-    origin = Origin(digest(policy)[:16], 0, config.seed)
-    draws = search_draws(config)
+def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -> Iterator[Make]:
+    asked, answers = PromptTable(prompts, "prompts"), PromptTable(candidates, "candidates")
     reranker = make_reranker(config.reranker)
-    with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
 
-        def make(prompt_ids: Sequence[str]) -> Made:
-            rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
-            fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
-            known = {row["prompt_id"]: row for row in fitting}
-            drawn = list(draw_candidates(sampler, fitting, draws, origin))
-            scored = score_rows(reranker, known, drawn)
-            return ranked_rows(scored), {
-                "prompts": len(fitting),
-                "prompts_too_long_dropped": len(rows) - len(fitting),
-                "responses": len(scored),
-                "too_long_to_score_dropped": len(drawn) - len(scored),
-                "empty_responses": sum(not row["response"].strip() for row in scored),
-            }
+    def make(prompt_ids: Sequence[str]) -> Made:
+        known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
+        rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
+        scored = score_rows(reranker, known, rows)
+        return ranked_rows(scored), {
+            "responses": len(scored),
+            "too_long_to_score_dropped": len(rows) - len(scored),
+            "empty_responses": sum(not row["response"].strip() for row in scored),
+        }
 
-        yield make
+    yield make
 
 
 def _publish(config: SearchTemperatureConfig, prompts: Path, scored: Sequence[Row], work: Work) -> temperatures.Search:

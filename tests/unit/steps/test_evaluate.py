@@ -19,7 +19,7 @@ from larpo_lib.config import (
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.samplers import Response
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
-from larpo_lib.steps import evaluate
+from larpo_lib.steps import evaluate, sample
 from larpo_lib.tables import read_table
 
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4"), ("Eva has 5", "#### 5")]
@@ -78,7 +78,7 @@ def run(tiny_policy, tmp_path):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    monkeypatch.setattr(evaluate, "make_sampler", lambda *_args, **_options: Scripted())
+    monkeypatch.setattr(sample, "make_sampler", lambda *_args, **_options: Scripted())
 
 
 def test_metrics_of_a_scripted_policy_by_hand(run, scripted):

@@ -10,7 +10,7 @@ from larpo_lib.config import HfSamplerConfig, ModelConfig, SearchTemperatureConf
 from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.samplers import Response, stream_seed
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
-from larpo_lib.steps import search_temperature
+from larpo_lib.steps import sample, search_temperature
 from larpo_lib.tables import read_table
 
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4"), ("Eva has 5", "#### 5")]
@@ -88,7 +88,7 @@ def run(tiny_policy, tmp_path):
 @pytest.fixture
 def scripted(monkeypatch):
     sampler = Scripted()
-    monkeypatch.setattr(search_temperature, "make_sampler", lambda *_args, **_options: sampler)
+    monkeypatch.setattr(sample, "make_sampler", lambda *_args, **_options: sampler)
     return sampler
 
 
@@ -161,7 +161,7 @@ def test_a_grid_with_one_temperature_twice_is_refused():
 
 def test_a_real_policy_gives_the_same_bytes_after_a_kill_and_in_other_shards(run, tmp_path, monkeypatch):
     _, metrics = run("whole", k=3)
-    made = search_temperature.make_sampler
+    made = sample.make_sampler
 
     def failing(*args, **options):
         sampler = made(*args, **options)
@@ -177,7 +177,7 @@ def test_a_real_policy_gives_the_same_bytes_after_a_kill_and_in_other_shards(run
         return sampler
 
     with monkeypatch.context() as patch:
-        patch.setattr(search_temperature, "make_sampler", failing)
+        patch.setattr(sample, "make_sampler", failing)
         with pytest.raises(KeyboardInterrupt):
             run("killed", k=3, part_prompts=1)
     assert not (tmp_path / "killed").exists()
