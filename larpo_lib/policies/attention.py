@@ -21,6 +21,9 @@ from larpo_lib.policies.packing import PADDING, PROMPT
 SDPA_IN_PARTS = "sdpa_in_parts"
 """Name of the attention implementation; without packed rows it is sdpa."""
 
+_LONG = 256
+"""Tokens of a row. Dozens of rows of a hundred tokens train twice as fast by one call on a CPU."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -41,6 +44,11 @@ def attend_in_parts(model: PreTrainedModel) -> None:
         AttentionInterface.register(SDPA_IN_PARTS, _attention)
         AttentionMaskInterface.register(SDPA_IN_PARTS, sdpa_mask)
         model.set_attn_implementation(SDPA_IN_PARTS)
+
+
+def worth_parting(rows: dict[str, Tensor]) -> bool:
+    """Whether packed rows are long enough that what the mask hides costs more than one call a part does."""
+    return rows["groups"].shape[1] >= _LONG
 
 
 def parts_of(rows: dict[str, Tensor]) -> list[list[Part]]:

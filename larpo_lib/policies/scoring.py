@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.attention import SDPA_IN_PARTS, attend_in_parts, parts_of
+from larpo_lib.policies.attention import SDPA_IN_PARTS, attend_in_parts, parts_of, worth_parting
 from larpo_lib.policies.logprobs import default_chunk_tokens, logit_transform, token_logps
 from larpo_lib.policies.packing import attention_masks
 
@@ -150,7 +150,7 @@ def hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
     """(R, S, H) last hidden states of a model's decoder for rows, packed or padded."""
     packed = "groups" in rows
     mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
-    in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS
+    in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS and worth_parting(rows)
     outputs: Any = model.get_decoder()(
         input_ids=rows["input_ids"],
         attention_mask=mask,

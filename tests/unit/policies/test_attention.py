@@ -9,7 +9,7 @@ from small_models import make_model
 from transformers.integrations import sdpa_attention
 
 from larpo_lib.policies import attention
-from larpo_lib.policies.attention import SDPA_IN_PARTS, Part, attend_in_parts, parts_of
+from larpo_lib.policies.attention import SDPA_IN_PARTS, Part, attend_in_parts, parts_of, worth_parting
 from larpo_lib.policies.layout import padded
 from larpo_lib.policies.packing import packed_rows, visible
 from larpo_lib.policies.scoring import attach_scorer
@@ -52,6 +52,7 @@ def test_part_by_part_gives_what_the_dense_mask_gives(family, changes, lists_a_r
     rows = packed_rows([lists[i : i + lists_a_row] for i in range(0, len(lists), lists_a_row)], 0)
     in_parts = attach_scorer(make_model(family, **changes), 7)
     assert in_parts.config._attn_implementation == SDPA_IN_PARTS
+    monkeypatch.setattr(attention, "_LONG", 0)
     found, gradient = logps_and_gradient(in_parts, rows)
     dense = attach_scorer(make_model(family, **changes), 7)
     dense.set_attn_implementation("sdpa")
@@ -69,6 +70,7 @@ def test_hidden_pairs_are_never_multiplied(monkeypatch):
         return sdpa_attention.sdpa_attention_forward(_module, query, key, *rest, **options)
 
     monkeypatch.setattr(attention, "sdpa_attention_forward", counting)
+    monkeypatch.setattr(attention, "_LONG", 0)
     model = attach_scorer(make_model("llama"), 7)
     pairs.clear()  # of the probe
     model(**packed_rows([[LIST]], 0))
@@ -76,6 +78,11 @@ def test_hidden_pairs_are_never_multiplied(monkeypatch):
     pairs.clear()
     model(**padded(0)([LIST]))
     assert sum(pairs) == model.config.num_hidden_layers * 2 * 5 * 5
+
+
+def test_short_rows_go_through_attention_at_once():
+    assert not worth_parting(packed_rows([[LIST]], 0))
+    assert worth_parting(packed_rows([[LIST]], 0, 256))
 
 
 def test_other_attention_stays_as_it_is():

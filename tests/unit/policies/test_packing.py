@@ -20,6 +20,7 @@ from packed_lists import (
 )
 from small_models import FAMILIES, make_model
 
+from larpo_lib.policies import attention
 from larpo_lib.policies.layout import padded
 from larpo_lib.policies.packing import PADDING, PROMPT, attention_masks, packed_rows, packed_tokens, visible
 from larpo_lib.policies.scoring import attach_scorer
@@ -29,6 +30,13 @@ def _rows(lists, lists_a_row):
     return [lists[start : start + lists_a_row] for start in range(0, len(lists), lists_a_row)]
 
 
+@pytest.fixture(params=["in parts", "at once"])
+def _attending(request, monkeypatch):
+    """sdpa goes through rows of any length part by part, or through none."""
+    monkeypatch.setattr(attention, "_LONG", 0 if request.param == "in parts" else 10**6)
+
+
+@pytest.mark.usefixtures("_attending")
 @pytest.mark.parametrize("lists_a_row", [1, 2, 4])
 @pytest.mark.parametrize(("family", "changes"), CASES)
 def test_shared_prompts_give_the_log_probabilities_and_gradients_of_separate_rows(family, changes, lists_a_row):
