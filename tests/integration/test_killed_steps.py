@@ -1,4 +1,4 @@
-"""Sampling and reranking, in one process and in two, killed at random moments: the same bytes, and no part made twice."""
+"""Sampling and reranking, by one process and two, killed at random moments: the same bytes, and no part made twice."""
 
 from __future__ import annotations
 
