@@ -94,7 +94,7 @@ CASES = [
     ),
     case(
         "torn compressed file",
-        text("prompts.jsonl.gz", gzip.compress(b"{}" * 999)[:-9]),
+        text("prompts.jsonl.gz", gzip.compress(b"{}" * 999, mtime=0)[:-9]),
         [*PREPARE, *sets("prepare.source=prompts.jsonl.gz")],
         "prompts.jsonl.gz: cannot be read ... whole",
     ),
