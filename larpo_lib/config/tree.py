@@ -95,12 +95,15 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
             for name in sections:
                 _default(tree, name, key, tree[key])
     if "model" in tree:
-        _default(tree, "sample", "sampler", {"type": "hf"})
+        _default(tree, "sample", "sampler", {})
         _default_in(tree, "sample", "sampler", {"model": tree["model"]})
     if isinstance(tree.get("launch"), dict):
         for name in _TRAINED:  # key by key: --nproc alone leaves the ZeRO stage as it is
             _default(tree, name, "launch", {})
             _default_in(tree, name, "launch", tree["launch"])
+    for name in ("sample", *_SAMPLE_AND_SCORE):
+        if isinstance(tree.get(name), dict):
+            _default_in(tree, name, "sampler", {"type": "hf"})
     _sample_and_score_alike(tree)
     return tree
 

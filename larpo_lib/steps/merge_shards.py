@@ -36,8 +36,9 @@ def run(*, shards: Sequence[Path], merged: Path) -> Metrics:
         output = work.data / f"{schema}.parquet"
         counts = concat_tables([path / output.name for _, path in ordered], schema, output)
         if step == "rerank":
-            return rerank.summarize(output, counts, WHOLE)
-        return sample.summarize(output, counts, SampleConfig.model_validate(manifests[0]["config"]), WHOLE)
+            return rerank.summarize(output, counts, WHOLE, ordered[0][1])
+        config = SampleConfig.model_validate(manifests[0]["config"])
+        return sample.summarize(output, counts, config, WHOLE, ordered[0][1])
 
     return produce("merge_shards", Section(), {f"shard_{i}": path for i, (_, path) in enumerate(ordered)}, merged, make)
 

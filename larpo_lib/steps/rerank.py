@@ -63,7 +63,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
         output=output,
         processes=config.processes,
     )
-    return summarize(output, counts, shard)
+    return summarize(output, counts, shard, candidates[-1])
 
 
 def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
@@ -105,13 +105,14 @@ def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) 
     yield make
 
 
-def summarize(ranked: Path, counts: Counts, shard: Shard) -> Metrics:
+def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metrics:
     """The metrics of `ranked`, which do not tell in how many shards it was made.
 
     Args:
         ranked: the table.
         counts: of what became of candidates.
         shard: whose candidates they are. Only one of several may have none.
+        source: what was ranked, for messages.
 
     Raises:
         LarpoError: no candidate could be scored.
@@ -125,7 +126,7 @@ def summarize(ranked: Path, counts: Counts, shard: Shard) -> Metrics:
             "reward_length_correlation": spearman(rewards, lengths),
         }
     if shard == WHOLE:
-        raise LarpoError("no candidate could be scored", remedy="Raise the reranker's max_tokens")
+        raise LarpoError(f"{source}: no candidate could be scored", remedy="Raise the reranker's max_tokens")
     return {**counts, "mean_reward": None, "reward_std": None, "reward_length_correlation": None}
 
 

@@ -74,7 +74,7 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
         output=output,
         processes=config.processes,
     )
-    return summarize(output, counts, config, shard)
+    return summarize(output, counts, config, shard, prompts)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def draw_heldout(
     return output, counts
 
 
-def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Shard) -> Metrics:
+def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Shard, source: Path) -> Metrics:
     """The metrics of `candidates`, which do not tell in how many shards it was made.
 
     Args:
@@ -142,18 +142,19 @@ def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Sha
         counts: of what became of prompts and responses.
         config: of the step.
         shard: whose candidates they are. Only one of several may have none.
+        source: what was sampled for, for messages.
 
     Raises:
         LarpoError: nothing was sampled.
     """
     if shard == WHOLE and not counts["prompts"]:
         raise LarpoError(
-            f"none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
+            f"{source}: none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
             f" {config.max_prompt_tokens}",
             remedy="Raise sample.max_prompt_tokens",
         )
     if shard == WHOLE and not counts["candidates"]:
-        raise LarpoError("every response is empty", remedy="Check the policy's chat template")
+        raise LarpoError(f"{source}: every response is empty", remedy="Check the policy's chat template")
     statistics = response_statistics(candidates, "candidates")
     for temperature, share in duplicates_above(statistics, config.max_duplicate_share):
         _LOG.warning(
