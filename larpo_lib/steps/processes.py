@@ -190,4 +190,7 @@ def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of the process group, still there at times, would abort a process that ends by itself
