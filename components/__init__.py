@@ -1,0 +1,1 @@
+"""KFP components: one a step, each an import and a call."""

@@ -1,0 +1,1 @@
+"""KFP pipelines: the loop, evaluation of a policy, and studies."""
