@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := requirements/constraints.txt
 
-.PHONY: install quickstart test test-vllm lint check format chaos fuzz clean
+.PHONY: install quickstart services test test-vllm lint check format chaos fuzz clean
 
 install: .venv/installed
 
@@ -16,6 +16,10 @@ install: .venv/installed
 
 quickstart: install
 	$(BIN)/larpo quickstart
+
+# The S3 server and the database that some tests start; without them those tests are skipped.
+services:
+	tests/services/install.sh
 
 # One thread a process: two threads on a busy machine cost far more than they bring.
 test: install

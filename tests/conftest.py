@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from services.radosgw import Gateway, missing_programs, radosgw
 from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
 from larpo_lib.config import TrackingConfig
@@ -86,6 +87,16 @@ def mlflow_store(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def mlflow_uri(mlflow_store: Path) -> str:
     """The address of the test's own store."""
     return f"sqlite:///{mlflow_store / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Gateway]:
+    """A real S3 server, Ceph's. A test that kills it starts it again."""
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} on this machine; `make services` installs them")
+    with radosgw() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from services.mlflow_server import database, mlflow_server
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import LarpoConfig, PromoteConfig, TrackingConfig
@@ -46,75 +38,6 @@ with tracker.run("killed", "key-of-killed", LarpoConfig.model_validate({CONFIG!r
         print(run.run_id, step.run_id, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def postgres_programs() -> Path | None:
-    found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return folders[-1] if folders else None
-
-
-@contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """The URI of an empty database."""
-    programs = postgres_programs()
-    if programs is None or importlib.util.find_spec("psycopg2") is None:
-        yield f"sqlite:///{folder / 'mlflow.db'}"
-        return
-    data, port = Path(tempfile.mkdtemp(prefix="larpo-postgres-")), free_port()
-    as_owner: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(data, "postgres")
-        as_owner = ["su", "postgres", "-c"]
-
-    def run(command: str) -> None:
-        subprocess.run([*(as_owner or ["sh", "-c"]), command], check=True, cwd=data, stdout=subprocess.DEVNULL)
-
-    try:
-        run(f"{programs}/initdb -D {data}/db -U larpo -A trust --no-sync -E UTF8 --locale=C.UTF-8")
-        settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
-        run(f"{programs}/pg_ctl -w -D {data}/db -l {data}/log -o '{settings}' start")
-        try:
-            yield f"postgresql+psycopg2://larpo:hunter2@127.0.0.1:{port}/postgres"
-        finally:
-            run(f"{programs}/pg_ctl -D {data}/db -m immediate stop")
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
-
-
-@contextmanager
-def mlflow_server(backend: str, folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "served"), "--serve-artifacts"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment, cwd=folder
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"the MLflow server did not start:\n{log.read_text('utf-8')[-3000:]}")
 
 
 @pytest.fixture(scope="module")
