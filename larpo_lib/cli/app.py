@@ -14,6 +14,9 @@ from larpo_lib.errors import LarpoError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
+score_app = typer.Typer(no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON.")
+app.add_typer(score_app, name="score")
+
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.part_prompts=64.")
