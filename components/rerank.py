@@ -5,7 +5,7 @@ from kfp import dsl
 from components.images import Images
 
 
-@dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)
+@dsl.component(base_image=Images().reference("base"), install_kfp_package=False)
 def rerank(run: str, iteration: int, candidates: str, shard: str) -> str:
     """Score and rank candidates, for one share of their prompts.
 

@@ -58,7 +58,7 @@ def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
             candidates = merge_candidates(run=run, iteration=iteration, shards=dsl.Collected(part.output))
             with dsl.ParallelFor(items=rerank_shards, name="reranking") as shard:
                 scored = rerank(run=run, iteration=iteration, candidates=candidates.outputs["Output"], shard=shard)
-                cluster.heavy(scored, "sampler", reranker)
+                cluster.heavy(scored, "base", reranker)
             ranked = merge_ranked(run=run, iteration=iteration, shards=dsl.Collected(scored.output))
             lists = build_lists(run=run, iteration=iteration, ranked=ranked.outputs["Output"])
             for task in (candidates, ranked, lists):

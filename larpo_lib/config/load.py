@@ -27,12 +27,12 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
     Raises:
         ConfigError: the file or a setting is unreadable, unknown or of the wrong type.
     """
-    return check(LarpoConfig, _tree(path, settings), path)
+    return check(LarpoConfig, load_tree(path, settings), path)
 
 
 def load_section(name: str, kind: type[SectionT], path: Path | None, settings: Iterable[str] = ()) -> SectionT:
     """Read one section, with what it inherits from the top; the other sections may be absent or incomplete."""
-    tree = _tree(path, settings)
+    tree = load_tree(path, settings)
     unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
     if unknown:
         raise ConfigError(
@@ -81,7 +81,12 @@ def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, 
         raise _config_error(error, kind, path, prefix) from None
 
 
-def _tree(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
+def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings of a TOML file with others over them, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting has another form than `a.b=value`.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
