@@ -84,5 +84,5 @@ def start(
     from larpo_lib.pipeline import begin
 
     started = begin.begin(given, checked.uri)
-    begin.write(started, checked)
+    begin.write(started.run, checked)
     return dataclasses.astuple(started)

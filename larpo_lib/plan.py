@@ -65,20 +65,25 @@ class Plan:
     Attributes:
         config: its settings.
         root: directory or s3:// URI that it lives under.
+        shared: root of what it shares with other runs: prompts, the policy it begins with, and that one's evaluation.
+        policies: those that the run was given rather than made, the one to begin with first; empty: it has none to
+            begin with.
     """
 
     config: LarpoConfig
     root: str
+    shared: str = ""
+    policies: Sequence[str] = ()
 
     @property
     def prompts(self) -> str:
         """Prompts to train on."""
-        return f"{self.root}/prompts"
+        return f"{self._first}/prompts"
 
     @property
     def heldout(self) -> str:
         """Prompts to evaluate on."""
-        return f"{self.root}/heldout"
+        return f"{self._first}/heldout"
 
     @property
     def promotion(self) -> str:
@@ -87,13 +92,15 @@ class Plan:
 
     def at(self, iteration: int, name: str) -> str:
         """An artifact of an iteration; 0 is before the first."""
-        return f"{self.root}/iteration-{iteration}/{name}"
+        return f"{self.root if iteration else self._first}/iteration-{iteration}/{name}"
 
     def policy(self, iteration: int) -> str:
         """The policy an iteration made; 0: the one the loop begins with."""
+        if self.policies:
+            return self.policies[iteration]
         if iteration:
             return self.at(iteration, "policy")
-        return self.config.policy if self.config.demonstrations is None else f"{self.root}/sft"
+        return self.config.policy if self.config.demonstrations is None else f"{self._first}/sft"
 
     def prepare(self) -> list[Call]:
         """Prompts, held-out prompts and demonstrations."""
@@ -107,7 +114,7 @@ class Plan:
                 Call("prepare-evaluation", None, "prepare.run", config.evaluation_prompts, {}, {"prompts": heldout}),
             ]
         if config.demonstrations is not None:
-            outputs = {"demonstrations": f"{self.root}/demonstrations"}
+            outputs = {"demonstrations": f"{self._first}/demonstrations"}
             calls.append(
                 Call("prepare-demonstrations", None, "prepare.demonstrations", config.demonstrations, {}, outputs)
             )
@@ -115,7 +122,7 @@ class Plan:
 
     def sft(self) -> Call:
         """Fine-tuning on demonstrations."""
-        inputs = {"policy": self.config.policy, "demonstrations": f"{self.root}/demonstrations"}
+        inputs = {"policy": self.config.policy, "demonstrations": f"{self._first}/demonstrations"}
         return Call("sft", None, "sft.run", self.config.sft, inputs, {"trained": self.policy(0)}, trains=True)
 
     def sample(self, iteration: int, shard: Shard = WHOLE) -> Call:
@@ -185,7 +192,7 @@ class Plan:
         inputs = {
             "policy": self.policy(iteration),
             "evaluation": self.at(iteration, "evaluation"),
-            "baseline": self.at(0, "evaluation") if iteration else None,
+            "baseline": self.at(0, "evaluation") if iteration and self.policy(0) else None,
         }
         outputs = {"promotion": promotion}
         return Call("promote", iteration_of_call, "promote.run", self.config.promote, inputs, outputs)
@@ -193,7 +200,9 @@ class Plan:
     def report(self, iterations: int) -> Call:
         """The report of a run that made so many iterations."""
         made = range(1, iterations + 1)
-        shown = [f"{self.root}/demonstrations", f"{self.root}/sft"] if self.config.demonstrations is not None else []
+        shown = (
+            [f"{self._first}/demonstrations", f"{self._first}/sft"] if self.config.demonstrations is not None else []
+        )
         inputs: dict[str, Input] = {
             "prompts": self.heldout,
             "evaluations": [self.at(i, "evaluation") for i in range(iterations + 1) if self.measures(i, iterations)],
@@ -222,6 +231,11 @@ class Plan:
             if self.stops_after({i: measured[i] for i in numbers[:end]}):
                 return numbers[end - 1]
         return self.config.loop.iterations
+
+    @property
+    def _first(self) -> str:
+        """Root of what is there before the first iteration."""
+        return self.shared or self.root
 
     def _share(self, iteration: int, name: str, shard: Shard) -> str:
         if shard == WHOLE:

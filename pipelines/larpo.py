@@ -37,7 +37,7 @@ def larpo_pipeline(
     """
     cluster = Cluster(images, limits)
     one_round = round_pipeline(cluster)
-    beginning = _beginning(cluster)
+    beginning = beginning_pipeline(cluster)
 
     @dsl.pipeline(
         name="larpo",
@@ -215,7 +215,9 @@ def larpo_pipeline(
     return larpo
 
 
-def _beginning(cluster: Cluster) -> Any:
+def beginning_pipeline(cluster: Cluster) -> Any:
+    """The pipeline before the first round, to be used as a task."""
+
     @dsl.pipeline(name="prepare", description="Prompts, and the policy that the first round begins with.")
     def beginning(
         run: str,

@@ -53,34 +53,39 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
     """
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with files.journal(place.root, "start"):
-        config = _with_world(given, place.root)
-        _check(config, given, place.root)
+        config = with_world(given, place.root)
+        check(config, given, place.root)
         parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
         follows = config.train.launch.nodes > 1
         ticket = Ticket(
-            root=place.root, shown=place.shown, parent=parent, config=config,
+            root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
             resources=_resources(given) if follows else {},
         )  # fmt: skip
         run = ticket.model_dump_json()
         files.keep_ticket(place.root, run)
     return Started(
         run,
-        _shares(given, "sample_shards"),
-        _shares(given, "rerank_shards"),
+        shares(given, "sample_shards"),
+        shares(given, "rerank_shards"),
         train_gpus=0 if follows else given["train_gpus"],
         train_cpus="1" if follows else given["train_cpus"],
         train_memory="2Gi" if follows else given["train_memory"],
     )
 
 
-def write(started: Started, artifact: Artifact) -> None:
-    """Show the run's settings as an artifact of KFP."""
-    ticket = json.loads(started.run)
+def write(run: str, artifact: Artifact) -> None:
+    """Show a ticket as an artifact of KFP."""
+    ticket = json.loads(run)
     Path(artifact.path).write_text(json.dumps(ticket, indent=2, sort_keys=True) + "\n", "utf-8")
     artifact.metadata.update({"root": ticket["root"], "mlflow_run": ticket["parent"]})
 
 
-def _check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
+def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
+    """Check what can be known before anything that costs.
+
+    Raises:
+        LarpoError: something asked for cannot be.
+    """
     rounds, most = config.loop.iterations, given["max_rounds"]
     if rounds > most:
         raise ConfigError(
@@ -106,7 +111,8 @@ def _check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         check_policy(Path(config.policy), config)
 
 
-def _shares(given: Mapping[str, Any], name: str) -> list[str]:
+def shares(given: Mapping[str, Any], name: str) -> list[str]:
+    """The shares that a step is cut into, i/n each."""
     return [f"{i}/{given[name]}" for i in range(given[name])]
 
 
@@ -115,15 +121,15 @@ def _resources(given: Mapping[str, Any]) -> dict[str, str]:
     return {**wanted, given["gpu_type"]: str(given["train_gpus"])} if given["train_gpus"] else wanted
 
 
-def _with_world(given: Mapping[str, Any], root: str) -> LarpoConfig:
+def with_world(given: Mapping[str, Any], root: str) -> LarpoConfig:
     """The settings; the quickstart brings its world along, into the run's root, where no other policy is named."""
-    if given["preset"] != QUICKSTART or given["policy"]:
+    if given["preset"] != QUICKSTART or given.get("policy"):
         return compose(given)
     from larpo_lib.playground.world import world_settings
 
     world = f"{root}/world"
     _make_world(world, max(0, given["seed"]))
-    tree = parse_settings(world_settings(world, given["train_objective"] or "listmle"))
+    tree = parse_settings(world_settings(world, given.get("train_objective") or "listmle"))
     return compose({**given, "settings": json.dumps(apply_settings(tree, read_settings(given["settings"])))})
 
 

@@ -9,7 +9,7 @@ from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import Done, promotion_text
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.ticket import Place, Ticket, cluster_name
+from larpo_lib.pipeline.ticket import Place, Ticket
 from larpo_lib.plan import SUMMARY
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
@@ -34,10 +34,10 @@ def close(*, state: str, message: str, job: str, root: str, run_id: str, example
         ticket = None if kept is None else Ticket.model_validate_json(kept)
         causes = [] if state == _SUCCEEDED else _causes(place.root)
     except LarpoError as error:
-        place, ticket, causes = Place(root, None), None, [str(error)]
+        place, ticket, causes = Place(root, run_id or job, None), None, [str(error)]
     if state != _SUCCEEDED and message and not causes:
         causes = [f"KFP says: {message}"]
-    text = f"# Run {cluster_name(place.root) or job}: {state}\n\nRoot: `{place.root}`\n"
+    text = f"# Run {place.name}: {state}\n\nRoot: `{place.root}`\n"
     if causes:
         text += "\n## What failed\n\n" + "".join(f"- {cause}\n" for cause in causes)
     if ticket is not None:
@@ -81,7 +81,8 @@ def _clean_up(ticket: Ticket, troubles: list[str]) -> None:
     from larpo_lib.kubernetes import cleanup
 
     try:
-        cleanup(cluster_name(ticket.root))
+        for name in ticket.members or (ticket.name,):
+            cleanup(name)
     except LarpoError as error:
         troubles.append(str(error))
 

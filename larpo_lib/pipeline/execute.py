@@ -12,7 +12,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.ticket import Ticket, cluster_name
+from larpo_lib.pipeline.ticket import Ticket
 from larpo_lib.plan import Call, Input
 from larpo_lib.recording import take
 from larpo_lib.registry import Registry
@@ -72,7 +72,7 @@ def train_on_nodes(ticket: Ticket, call: Call) -> Done:
     """Take a step that trains on several machines: a TrainJob trains and publishes, and is followed from here."""
     from larpo_lib.kubernetes import job_name, train_on_nodes
 
-    name = cluster_name(ticket.root)
+    name = ticket.name
     image = os.environ.get("LARPO_IMAGE")
     if image is None:
         raise ConfigError("LARPO_IMAGE names no image for the nodes", remedy="Set it to the trainer's image")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,9 @@ def directories(root: str, name: str) -> list[str]:
     return sorted(str(path.parent) for path in Path(root).rglob(name) if ".partial" not in str(path))
 
 
-def measured(root: str, evaluations: dict[int, str]) -> dict[int, Metrics]:
+def measured(evaluations: Mapping[int, str]) -> dict[int, Metrics]:
     """The metrics of those evaluations that are there, by iteration."""
-    made = set(directories(root, MANIFEST))
-    return {i: read(uri, METRICS) for i, uri in evaluations.items() if uri in made}
+    return {i: read(uri, METRICS) for i, uri in evaluations.items() if uri in directories(_parent(uri), MANIFEST)}
 
 
 def keep_ticket(root: str, ticket: str) -> None:
@@ -54,7 +53,7 @@ def keep_ticket(root: str, ticket: str) -> None:
 
 def kept_ticket(root: str) -> str | None:
     """A run's ticket, if it came so far."""
-    if f"{root}/ticket" not in directories(f"{root}", _TICKET):
+    if f"{root}/ticket" not in directories(root, _TICKET):
         return None
     return json.dumps(read(f"{root}/ticket", _TICKET))
 
@@ -81,6 +80,14 @@ def journal(root: str, name: str) -> Iterator[None]:
 
 
 def unfinished(root: str) -> list[dict[str, str]]:
-    """What the journal notes of steps that failed or are at work still."""
-    noted = [read(uri, _STATE) for uri in directories(f"{root}/journal", _STATE)]
-    return [entry for entry in noted if entry["state"] != "done"]
+    """What the journals below a root note of steps that failed or are at work still."""
+    noted = [(uri, read(uri, _STATE)) for uri in directories(root, _STATE)]
+    return [
+        {**entry, "step": uri.removeprefix(f"{root}/").replace("journal/", "")}
+        for uri, entry in noted
+        if entry["state"] != "done"
+    ]
+
+
+def _parent(uri: str) -> str:
+    return uri.rpartition("/")[0]

@@ -47,24 +47,36 @@ _PLACES: dict[str, tuple[str, Any]] = {
 }
 """Parameter to the setting it stands for, and the value that leaves the setting as it is."""
 
+UNSET: dict[str, Any] = {
+    **{name: unset for name, (_, unset) in _PLACES.items()},
+    **dict.fromkeys(("preset", "early_stop_metric", "sample_temperature", "train_launcher"), ""),
+    **dict.fromkeys(("evaluate_when", "promote_when"), ""),
+    "settings": "{}",
+    "train_gpus": 0,
+}
+"""The parameters that make up the configuration, each at the value that leaves the settings as they are."""
+
 _WHEN = {"every_round": "every_iteration", "last_round": "last_iteration"}
 _OFF = "off"
 
 
-def compose(given: Mapping[str, Any]) -> LarpoConfig:
+def compose(given: Mapping[str, Any], *more: Mapping[str, Any]) -> LarpoConfig:
     """The configuration that the parameters ask for.
 
     Args:
-        given: parameters of the pipeline `larpo` by name; those that are no settings are passed over.
+        given: parameters of the pipeline `larpo` by name; those that are no settings are passed over, those that are
+            missing are unset.
+        more: settings over all of them.
 
     Raises:
         ConfigError: a parameter, a setting or the preset cannot be used.
     """
+    given = {**UNSET, **given}
     tree = apply_settings(_preset(given["preset"]), read_settings(given["settings"]))
     for name, value in _single(given):
         tree = apply_settings(tree, _nest(name, value))
-    if given["early_stop_metric"] == _OFF:
-        tree["loop"]["early_stop"] = None
+    for settings in more:
+        tree = apply_settings(tree, dict(settings))
     config = check(LarpoConfig, tree)
     gpus, launch = int(given["train_gpus"]), config.train.launch
     if launch.launcher == "none":

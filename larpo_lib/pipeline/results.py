@@ -59,7 +59,7 @@ def results(ticket: Ticket) -> dict[int, Metrics]:
     """
     plan = ticket.plan
     every = {i: plan.at(i, "evaluation") for i in range(ticket.config.loop.iterations + 1)}
-    measured = files.measured(ticket.root, every)
+    measured = files.measured(every)
     last = plan.last(measured)
     if last not in measured:
         raise ArtifactError(f"{plan.at(last, 'evaluation')}: is not there", remedy="Let the round before finish")

@@ -19,13 +19,17 @@ def prepare(run: str) -> Done:
     """Prompts, held-out prompts and demonstrations. `next` is `sft`, or the policy that the loop begins with."""
     ticket = Ticket.model_validate_json(run)
     plan = ticket.plan
-    done = [execute(ticket, call) for call in plan.prepare()]
+    calls = plan.prepare()
+    if plan.policies:  # nothing is trained: prompts to train on are made where held-out ones are taken from them only
+        calls = [call for call in calls if plan.heldout in call.outputs.values()]
+    done = [execute(ticket, call) for call in calls]
+    prompts = plan.heldout if plan.policies else plan.prompts
     with (
         files.journal(ticket.root, "check-references"),
-        localize({"prompts": plan.prompts, "heldout": plan.heldout}, {}) as local,
+        localize({"prompts": prompts, "heldout": plan.heldout}, {}) as local,
     ):
         check_references(ticket.config, local["prompts"], local["heldout"])
-    tuned = ticket.config.demonstrations is not None
+    tuned = ticket.config.demonstrations is not None and not plan.policies
     return dataclasses.replace(done[0], next="sft" if tuned else plan.policy(0))
 
 
@@ -46,7 +50,7 @@ def gate(run: str, iteration: int, policy: str) -> str:
     ticket = Ticket.model_validate_json(run)
     plan, loop = ticket.plan, ticket.config.loop
     with files.journal(ticket.root, f"gate-{iteration}"):
-        measured = files.measured(ticket.root, {i: plan.at(i, "evaluation") for i in range(iteration)})
+        measured = files.measured({i: plan.at(i, "evaluation") for i in range(iteration)})
         last = plan.last(measured)
         if iteration > last:
             early = "" if last == loop.iterations else f": the loop stopped early by {loop.early_stop}"

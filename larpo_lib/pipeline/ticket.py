@@ -23,6 +23,8 @@ class Ticket(Section):
 
     root: str
     """The run's own directory or s3:// URI."""
+    name: str
+    """What the run's objects in the cluster are found by."""
     shown: str | None
     """Artifacts below this prefix can be shown as KFP's own; empty: any; null: none."""
     parent: str
@@ -30,11 +32,17 @@ class Ticket(Section):
     config: LarpoConfig
     resources: dict[str, str] = Field(default_factory=dict)
     """Of each node where training runs on several."""
+    shared: str = ""
+    """Root of what it shares with other runs of a study."""
+    policies: tuple[str, ...] = ()
+    """Those that the run was given rather than made; the first one, which may be empty, is the one to compare with."""
+    members: tuple[str, ...] = ()
+    """Names of the runs that make up a study."""
 
     @property
     def plan(self) -> Plan:
         """The run's calls."""
-        return Plan(self.config, self.root)
+        return Plan(self.config, self.root, self.shared, self.policies)
 
     def tracker(self) -> Tracker:
         """MLflow, with the run open."""
@@ -47,10 +55,12 @@ class Place:
 
     Attributes:
         root: the run's own directory or s3:// URI.
+        name: what the run's objects in the cluster are found by.
         shown: as in the ticket.
     """
 
     root: str
+    name: str
     shown: str | None
 
     @classmethod
@@ -77,7 +87,7 @@ class Place:
             name = run_id or job
             if _NAME.fullmatch(name) is None:
                 raise ConfigError(f"run_id is '{name}'", remedy="Use letters, digits, '.', '_' and '-'")
-            return cls(f"{root.rstrip('/')}/{name}", shown)
+            return cls(f"{root.rstrip('/')}/{name}", name, shown)
         if run_id:
             raise ConfigError(f"run_id is '{run_id}', but root is empty", remedy="Set root, under which the run is")
         if not found or not example.startswith("s3://"):
@@ -85,7 +95,7 @@ class Place:
                 f"root is empty, and the pipeline root ('{example}') is no place for a run",
                 remedy="Set root to an s3:// URI",
             )
-        return cls(f"{folder}/{job}/run", shown)
+        return cls(f"{folder}/{job}/run", job, shown)
 
     @property
     def key(self) -> str:
@@ -96,8 +106,3 @@ class Place:
 def store(root: str) -> Path:
     """Where MLflow's own database goes where there is no server; only a run on a disk can have one."""
     return Path("mlflow") if is_remote(root) else Path(root) / "mlflow"
-
-
-def cluster_name(root: str) -> str:
-    """What the run's objects in the cluster are found by."""
-    return root.rstrip("/").removesuffix("/run").rpartition("/")[2]
