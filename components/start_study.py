@@ -1,7 +1,5 @@
 """Checks what a study is asked to do, every run of it, before anything that costs."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.images import Images
@@ -15,7 +13,7 @@ def start_study(
     run_id: str,
     preset: str,
     settings: str,
-    grid: str,
+    grid: list,
     policy: str,
     seed: int,
     prompts_source: str,
@@ -26,9 +24,7 @@ def start_study(
     train_gpus: int,
     tracking_experiment: str,
     checked: dsl.Output[dsl.Artifact],
-) -> NamedTuple(  # type: ignore[valid-type]
-    "Started", [("run", str), ("members", list), ("sample_shards", list), ("rerank_shards", list)]
-):
+) -> str:
     """Check the whole request, and make an MLflow run for each run of the grid.
 
     The parameters are those of the pipeline; `job` is the identity of the run in Kubeflow, `max_rounds` what the
@@ -38,13 +34,12 @@ def start_study(
         checked: All settings, as they hold for what the runs share.
 
     Returns:
-        What the runs share: root, settings and MLflow run as JSON; the numbers of the runs; and the shares of sampling
-        and of reranking.
+        What the runs share: root, settings and MLflow run as JSON.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]
     from larpo_lib.pipeline import begin, study
 
-    run, members = study.begin(given, checked.uri)
+    run = study.begin(given, checked.uri)
     begin.write(run, checked)
-    return run, members, begin.shares(given, "sample_shards"), begin.shares(given, "rerank_shards")
+    return run

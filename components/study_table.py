@@ -8,7 +8,6 @@ from components.images import Images
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
 def study_table(
     run: str,
-    grid: str,
     policies: list,
     table: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
@@ -17,13 +16,12 @@ def study_table(
 
     Args:
         run: What the runs share, as `start` gave it.
-        grid: The settings of each run, as JSON.
         policies: URIs of the policies they ended with; the step waits for them.
         table: Settings and metrics of every run.
         metrics: Mean reward of every run.
     """
     from larpo_lib.pipeline import shown, study
 
-    done = study.table(run, grid, policies)
+    done = study.table(run, policies)
     shown.text(table, done)
     shown.metrics(metrics, done)

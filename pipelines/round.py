@@ -57,7 +57,8 @@ def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
                 cluster.heavy(part, "sampler", sampler)
             candidates = merge_candidates(run=run, iteration=iteration, shards=dsl.Collected(part.output))
             with dsl.ParallelFor(items=rerank_shards, name="reranking") as shard:
-                scored = rerank(run=run, iteration=iteration, candidates=candidates.outputs["Output"], shard=shard)
+                # KFP's local runners hand a loop's item over in place of what other tasks gave.
+                scored = rerank(run=run, iteration=iteration, shard=shard).after(candidates)
                 cluster.heavy(scored, "base", reranker)
             ranked = merge_ranked(run=run, iteration=iteration, shards=dsl.Collected(scored.output))
             lists = build_lists(run=run, iteration=iteration, ranked=ranked.outputs["Output"])

@@ -32,7 +32,7 @@ def study_pipeline(
         limits: retries and timeouts.
     """
     cluster = Cluster(images, limits)
-    beginning, whole_run = beginning_pipeline(cluster), _run(cluster, max_rounds)
+    beginning, one_round = beginning_pipeline(cluster), round_pipeline(cluster)
 
     @dsl.pipeline(name="larpo-study", description="Compare settings: a run of the loop for each, in one table.")
     def larpo_study(
@@ -40,7 +40,7 @@ def study_pipeline(
         run_id: str = "",
         preset: str = "",
         settings: str = "{}",
-        grid: str = "[{}]",
+        grid: list = ["{}"],  # noqa: B006 - read by the compiler only
         policy: str = "",
         seed: int = -1,
         prompts_source: str = "",
@@ -62,7 +62,7 @@ def study_pipeline(
         evaluate_memory: str = "8Gi",
         tracking_experiment: str = "",
         gpu_type: str = "nvidia.com/gpu",
-        node_selector: dict = {},  # noqa: B006 - read by the compiler only
+        node_selector: dict = {},  # noqa: B006
         tolerations: list = [],  # noqa: B006
     ):
         """Compare settings.
@@ -75,8 +75,8 @@ def study_pipeline(
                 a TOML file. Empty: the defaults.
             settings: JSON of settings over the preset that all runs share. The parameters below win over them where
                 they are not left at "as the settings say".
-            grid: JSON list of what each run changes, as in [{"lists": {"memory": "current"}}, {"lists": {"memory":
-                "all"}}]. No run may change how policies are measured, or what they begin with.
+            grid: What each run changes, a list of JSON texts, as in ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"].
+                No run may change how policies are measured, or what they begin with.
             policy: Policy to start from: an s3:// URI, or a directory of the cache volume. Empty: as the settings say.
             seed: Decides everything that is drawn. -1: as the settings say.
             prompts_source: Prompts to train on: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set.
@@ -114,61 +114,26 @@ def study_pipeline(
                 sample_shards=sample_shards, rerank_shards=rerank_shards, train_launcher=train_launcher,
                 train_gpus=train_gpus, tracking_experiment=tracking_experiment,
             )  # fmt: skip
-            run = cluster.light(started, cache=False, retries=1).outputs["run"]
+            run = cluster.light(started, cache=False, retries=1).outputs["Output"]
             begun = beginning(run=run, **training, **where).set_display_name("prepare")
             baseline = evaluate(run=run, iteration=0, policy=begun.output)
             cluster.heavy(baseline, "sampler", machine)
-            with dsl.ParallelFor(items=started.outputs["members"], name="runs") as number:
-                one = whole_run(
-                    shared=run, number=number, policy=begun.output, sample_shards=started.outputs["sample_shards"],
-                    rerank_shards=started.outputs["rerank_shards"], sample_gpus=sample_gpus, sample_cpus=sample_cpus,
-                    sample_memory=sample_memory, rerank_gpus=rerank_gpus, rerank_cpus=rerank_cpus,
-                    rerank_memory=rerank_memory, evaluate_gpus=evaluate_gpus, evaluate_cpus=evaluate_cpus,
-                    evaluate_memory=evaluate_memory, **training, **where,
-                ).after(baseline)  # fmt: skip
-            cluster.light(study_table(run=run, grid=grid, policies=dsl.Collected(one.output)))
+            # KFP's local runners hand a loop's item over in place of what other tasks gave, so its first task finds the
+            # rest by itself.
+            with dsl.ParallelFor(items=grid, name="runs") as change:
+                opened = member(job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, root=root, run_id=run_id, change=change)
+                cluster.light(opened.after(baseline))
+                last = opened.outputs["policy"]
+                for iteration in range(1, max_rounds + 1):
+                    current = one_round(
+                        run=opened.outputs["run"], iteration=iteration, policy=last,
+                        sample_shards=opened.outputs["sample_shards"], rerank_shards=opened.outputs["rerank_shards"],
+                        sample_gpus=sample_gpus, sample_cpus=sample_cpus, sample_memory=sample_memory,
+                        rerank_gpus=rerank_gpus, rerank_cpus=rerank_cpus, rerank_memory=rerank_memory,
+                        evaluate_gpus=evaluate_gpus, evaluate_cpus=evaluate_cpus, evaluate_memory=evaluate_memory,
+                        **training, **where,
+                    ).set_display_name(f"round {iteration}")  # fmt: skip
+                    last = current.output
+            cluster.light(study_table(run=run, policies=dsl.Collected(last)))
 
     return larpo_study
-
-
-def _run(cluster: Cluster, max_rounds: int) -> Any:
-    one_round = round_pipeline(cluster)
-
-    @dsl.pipeline(name="run", description="One run of the grid.")
-    def run_(
-        shared: str,
-        number: str,
-        policy: str,
-        sample_shards: list,
-        rerank_shards: list,
-        gpu_type: str,
-        sample_gpus: int,
-        sample_cpus: str,
-        sample_memory: str,
-        rerank_gpus: int,
-        rerank_cpus: str,
-        rerank_memory: str,
-        train_gpus: int,
-        train_cpus: str,
-        train_memory: str,
-        evaluate_gpus: int,
-        evaluate_cpus: str,
-        evaluate_memory: str,
-        node_selector: dict,
-        tolerations: list,
-    ) -> str:
-        opened = cluster.light(member(run=shared, number=number, policy=policy))
-        last = policy
-        for iteration in range(1, max_rounds + 1):
-            current = one_round(
-                run=opened.output, iteration=iteration, policy=last, sample_shards=sample_shards,
-                rerank_shards=rerank_shards, gpu_type=gpu_type, sample_gpus=sample_gpus, sample_cpus=sample_cpus,
-                sample_memory=sample_memory, rerank_gpus=rerank_gpus, rerank_cpus=rerank_cpus,
-                rerank_memory=rerank_memory, train_gpus=train_gpus, train_cpus=train_cpus, train_memory=train_memory,
-                evaluate_gpus=evaluate_gpus, evaluate_cpus=evaluate_cpus, evaluate_memory=evaluate_memory,
-                node_selector=node_selector, tolerations=tolerations,
-            ).set_display_name(f"round {iteration}")  # fmt: skip
-            last = current.output
-        return last
-
-    return run_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Literal
 
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
@@ -63,7 +64,9 @@ def _causes(root: str) -> list[str]:
 
 
 def _results(ticket: Ticket, troubles: list[str]) -> str:
-    """The table of evaluations and the gate's decision."""
+    """The table of evaluations and the gate's decision; of a study, where its own table is."""
+    if ticket.members:
+        return f"\nSummary: `{ticket.root}/{SUMMARY}`\n"
     try:
         measured = results(ticket)
         decision = files.read(ticket.plan.promotion, "promotion.json")
@@ -88,10 +91,15 @@ def _clean_up(ticket: Ticket, troubles: list[str]) -> None:
 
 
 def _end(ticket: Ticket, state: str, text: str, cause: str) -> str:
-    """End the MLflow run, with the report in it; what stands in the way is told."""
+    """End the MLflow run, with the report in it, and those of a study; what stands in the way is told."""
+    status: Literal["FINISHED", "FAILED"] = "FINISHED" if state == _SUCCEEDED else "FAILED"
     try:
+        for i in range(1, len(ticket.members) + 1):
+            kept = files.kept_ticket(f"{ticket.root}/members/{i}")
+            if kept is not None:
+                Ticket.model_validate_json(kept).tracker().end(status, text, cause[:500])
         tracker = ticket.tracker()
-        tracker.end("FINISHED" if state == _SUCCEEDED else "FAILED", text, cause[:500])
+        tracker.end(status, text, cause[:500])
         return f"\nMLflow: {tracker.address(ticket.parent)}\n"
     except LarpoError as error:
         return f"\nMLflow could not be told: {one_line(error)}\n"

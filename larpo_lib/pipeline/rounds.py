@@ -68,10 +68,10 @@ def sample(run: str, iteration: int, policy: str, shard: str) -> Done:
     return execute(ticket, _agreed(ticket.plan.sample(iteration, Shard.parse(shard)), policy))
 
 
-def rerank(run: str, iteration: int, candidates: str, shard: str) -> Done:
+def rerank(run: str, iteration: int, shard: str) -> Done:
     """One share of a round's ranked candidates."""
     ticket = Ticket.model_validate_json(run)
-    return execute(ticket, _agreed(ticket.plan.rerank(iteration, Shard.parse(shard)), candidates))
+    return execute(ticket, ticket.plan.rerank(iteration, Shard.parse(shard)))
 
 
 def merge_candidates(run: str, iteration: int, shards: Sequence[str]) -> Done:

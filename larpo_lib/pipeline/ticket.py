@@ -46,7 +46,7 @@ class Ticket(Section):
 
     def tracker(self) -> Tracker:
         """MLflow, with the run open."""
-        return Tracker(self.config.tracking, store(self.root), self.parent)
+        return Tracker(self.config.tracking, store(self.shared or self.root), self.parent)
 
 
 @dataclass(frozen=True)
