@@ -28,7 +28,8 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-assert alpaca_eval, runs, steps  # importing them registered their commands
+REGISTERED = (alpaca_eval, runs, steps)
+"""Importing them registered their commands."""
 
 
 def blocks(page: Path, *languages: str) -> Iterator[str]:
