@@ -166,7 +166,7 @@ def _by_steps(judged: Mapping[str, Judged], values: Values) -> list[Table]:
         groups.setdefault(min(one.steps, _MANY_STEPS), []).append(values[item])
     if set(groups) == {0}:  # references without marked calculations
         return []
-    rows = [
+    rows: list[list[str | float]] = [
         [f"{_MANY_STEPS} or more" if steps == _MANY_STEPS else str(steps), len(group), sum(group) / len(group)]
         for steps, group in sorted(groups.items())
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from larpo_lib.cli import alpaca_eval, runs, steps
+from larpo_lib.cli import alpaca_eval, gsm8k, runs, steps
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
