@@ -28,7 +28,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (alpaca_eval, runs, steps)
+REGISTERED = (alpaca_eval, gsm8k, runs, steps)
 """Importing them registered their commands."""
 
 
