@@ -15,6 +15,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
@@ -59,6 +60,7 @@ SECTIONS: dict[str, type[Section]] = {
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
     "gsm8k": Gsm8kConfig,
+    "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -97,6 +99,7 @@ __all__ = [
     "RerankConfig",
     "RerankerConfig",
     "RetrieverConfig",
+    "RewardEvalConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",
