@@ -3,6 +3,7 @@
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
@@ -14,6 +15,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
@@ -57,6 +59,8 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainConfig,
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
+    "gsm8k": Gsm8kConfig,
+    "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -73,6 +77,7 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleMember",
     "EvaluateConfig",
+    "Gsm8kConfig",
     "HfSamplerConfig",
     "HttpRerankerConfig",
     "JudgeConfig",
@@ -94,6 +99,7 @@ __all__ = [
     "RerankConfig",
     "RerankerConfig",
     "RetrieverConfig",
+    "RewardEvalConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",

@@ -38,7 +38,7 @@ def summary_table(evaluations: Sequence[Metrics], iterations: Sequence[int] | No
         Lines of equal columns, without a final newline. Where nothing was judged right or wrong the columns of accuracy
         give way to the best reward of N.
     """
-    return "\n".join(_aligned(summary_rows(evaluations, iterations)))
+    return "\n".join(aligned(summary_rows(evaluations, iterations)))
 
 
 def summary_rows(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> list[list[str]]:
@@ -73,6 +73,7 @@ def _estimate(metrics: Metrics, name: str) -> str:
     return interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The cells as lines of equal columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
