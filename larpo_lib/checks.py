@@ -15,6 +15,7 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.rerankers import require_pointwise
+from larpo_lib.steps.promote import EVALUATE_METRICS
 from larpo_lib.tables import read_table
 
 
@@ -30,6 +31,11 @@ def check_settings(config: LarpoConfig) -> None:
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
+    if config.promote.metric not in EVALUATE_METRICS:
+        raise ConfigError(
+            f"promote.metric is '{config.promote.metric}', which a run does not measure",
+            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or give a benchmark's artifact to `larpo promote`",
+        )
     if config.evaluate.judge is None:
         for setting, metric in _metrics_used(config).items():
             if "accuracy" in metric:
@@ -63,7 +69,7 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
 
 
 def _metrics_used(config: LarpoConfig) -> dict[str, str]:
-    used = {"promote.metric": str(config.promote.metric)}
+    used = {"promote.metric": config.promote.metric}
     if config.loop.early_stop is not None:
         used["loop.early_stop.metric"] = config.loop.early_stop.metric
     return used

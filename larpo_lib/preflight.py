@@ -30,11 +30,6 @@ from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.samplers.vllm import check_vllm
-<<<<<<< HEAD
-=======
-from larpo_lib.steps.promote import EVALUATE_METRICS
-from larpo_lib.tables import read_table
->>>>>>> main
 from larpo_lib.training.trainable import check_trainable
 
 
@@ -46,23 +41,10 @@ def check_config(config: LarpoConfig) -> None:
         ModelError: the policy, a reward model or the embedding model of related prompts cannot be used.
         EndpointError: a server does not answer.
     """
-<<<<<<< HEAD
     check_settings(config)
     check_policy(Path(config.policy), config)
     for model in _models(config):
         model_device(model)
-=======
-    if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
-        raise ConfigError(
-            "prompts to evaluate on must come from exactly one place",
-            remedy="Set either prepare.heldout or evaluation_prompts",
-        )
-    require_pointwise(config.evaluate.reranker, "evaluate.reranker")
-    _check_metrics(config)
-    models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
-    for model in dict.fromkeys(models):
-        _check_model(Path(config.policy), model)
->>>>>>> main
     for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
         check_trainable(Path(config.policy), trained)
     if follows():
@@ -84,37 +66,8 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
     Raises:
         ModelError: they cannot.
     """
-<<<<<<< HEAD
     for model in _models(config):
         _check_readable(policy, model)
-=======
-    if _verifies(config.rerank.reranker):
-        _check_references(prompts)
-    if _verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
-        _check_references(heldout)
-
-
-def _check_metrics(config: LarpoConfig) -> None:
-    if config.promote.metric not in EVALUATE_METRICS:
-        raise ConfigError(
-            f"promote.metric is '{config.promote.metric}', which a run does not measure",
-            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or give a benchmark's artifact to `larpo promote`",
-        )
-    if config.evaluate.judge is None:
-        for setting, metric in _metrics_used(config).items():
-            if "accuracy" in metric:
-                raise ConfigError(
-                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
-                    remedy="Set evaluate.judge, or use the reward",
-                )
-
-
-def _metrics_used(config: LarpoConfig) -> dict[str, str]:
-    used = {"promote.metric": config.promote.metric}
-    if config.loop.early_stop is not None:
-        used["loop.early_stop.metric"] = config.loop.early_stop.metric
-    return used
->>>>>>> main
 
 
 def _check_samplers(config: LarpoConfig) -> None:
