@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from stored_artifacts import BUCKET, content, keys, make_artifact
 from larpo_lib import artifacts, storage
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import StorageError
+from larpo_lib.storage import client, directories, fetching, publishing, transfer
 from larpo_lib.training.checkpoints import Checkpoints, clear
 
-LARGE = 160 * 2**20
+LARGE = 96 * 2**20
 
 
 @pytest.fixture
@@ -34,27 +36,42 @@ def s3(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("LARPO_S3_PATIENCE", "60")
-    client = gateway.client()
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for key in keys(client):
-        client.delete_object(Bucket=BUCKET, Key=key)
-    client.delete_bucket(Bucket=BUCKET)
+    own = gateway.client()
+    own.create_bucket(Bucket=BUCKET)
+    yield own
+    for key in keys(own):
+        own.delete_object(Bucket=BUCKET, Key=key)
+    own.delete_bucket(Bucket=BUCKET)
 
 
-def killed_when(gateway: Gateway, happens: Callable[[], bool], away_s: float) -> threading.Thread:
-    """Kills the server as soon as something happens, and starts it again some seconds later."""
+@contextmanager
+def killed_at(gateway: Gateway, operation: str, number: int, away_s: float) -> Iterator[None]:
+    """Kills the server when larpo is about to send the n-th request of a kind, and starts it again seconds later."""
+    sent, threads = itertools.count(1), []
 
-    def wait() -> None:
-        while not happens():
-            time.sleep(0.002)
-        gateway.kill()
+    def restart() -> None:
         time.sleep(away_s)
         gateway.restart()
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+    def count(**_: Any) -> None:
+        if next(sent) == number:
+            time.sleep(0.05)  # the requests before it are under way
+            gateway.kill()
+            threads.append(threading.Thread(target=restart))
+            threads[0].start()
+
+    def make_client(**arguments: Any) -> Any:
+        made = original(**arguments)
+        made.meta.events.register(f"before-call.s3.{operation}", count)
+        return made
+
+    original = client.make_client
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (directories, fetching, publishing):
+            patch.setattr(module, "make_client", make_client)
+        yield
+    assert threads, f"there were not {number} requests {operation}"
+    threads[0].join()
 
 
 def test_artifact_with_large_file_goes_in_parts_and_comes_back_the_same(s3: Any, tmp_path: Path) -> None:
@@ -66,8 +83,11 @@ def test_artifact_with_large_file_goes_in_parts_and_comes_back_the_same(s3: Any,
 
 
 @pytest.mark.parametrize("different", [False, True])
-def test_of_sixteen_publishers_at_once_one_wins(s3: Any, tmp_path: Path, different: bool) -> None:
-    made = [make_artifact(tmp_path / str(i), value=1 + i * different, large=17 * 2**20) for i in range(16)]
+def test_of_sixteen_publishers_at_once_one_wins(
+    s3: Any, tmp_path: Path, different: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_PART_BYTES", 5 * 2**20)
+    made = [make_artifact(tmp_path / str(i), value=1 + i * different, large=6 * 2**20) for i in range(16)]
     start, uri = threading.Barrier(16), f"s3://{BUCKET}/contested"
 
     def publish(artifact: Path) -> StorageError | None:
@@ -95,12 +115,12 @@ def test_of_sixteen_publishers_at_once_one_wins(s3: Any, tmp_path: Path, differe
 def test_wrong_key_is_refused_without_showing_it(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put_object(Bucket=BUCKET, Key="prompts.jsonl", Body=b"{}")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-right-secret")
-    with pytest.raises(StorageError, match="access denied|refuses these credentials") as read:
+    with pytest.raises(StorageError, match=r"access denied|refuses these credentials") as read:
         storage.fetch(f"s3://{BUCKET}/prompts.jsonl", tmp_path / "cache")
-    with pytest.raises(StorageError, match="the store refuses these credentials. Check AWS_SECRET") as written:
+    with pytest.raises(StorageError, match=r"the store refuses these credentials\. Check AWS_SECRET") as written:
         storage.publish(make_artifact(tmp_path / "a"), f"s3://{BUCKET}/a")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    with pytest.raises(StorageError, match="does not know these credentials. Check AWS_ACCESS_KEY_ID") as unknown:
+    with pytest.raises(StorageError, match=r"does not know these credentials\. Check AWS_ACCESS_KEY_ID") as unknown:
         storage.publish(tmp_path / "a", f"s3://{BUCKET}/a")
     assert "not-the-right-secret" not in f"{read.value}{written.value}{unknown.value}"
     assert keys(s3) == {"prompts.jsonl"}
@@ -110,35 +130,23 @@ def test_server_killed_while_an_artifact_is_published(
     s3: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=LARGE), f"s3://{BUCKET}/a"
-    started = killed_when(gateway, lambda: bool(parts(s3)), away_s=12)
-    storage.publish(artifact, uri)
-    started.join()
+    with killed_at(gateway, "UploadPart", 4, away_s=6):
+        storage.publish(artifact, uri)
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
-    waits = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert any("cannot be reached, or broke off; trying again for up to" in line for line in waits), waits
+    assert "cannot be reached, or broke off; trying again for up to" in caplog.text
     assert gateway.secret_key not in caplog.text
-
-
-def parts(client: Any) -> list[Any]:
-    """The parts, stored already, of a file that is under way."""
-    uploads = client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-    return [
-        part
-        for upload in uploads
-        for part in client.list_parts(Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts", [])
-    ]
 
 
 def test_server_killed_while_an_artifact_is_fetched(
     s3: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    artifact, uri, cache = make_artifact(tmp_path / "a", large=LARGE), f"s3://{BUCKET}/a", tmp_path / "cache"
+    artifact, uri = make_artifact(tmp_path / "a", large=LARGE), f"s3://{BUCKET}/a"
     storage.publish(artifact, uri)
-    started = killed_when(gateway, lambda: any(cache.rglob("large.bin.*")), away_s=12)
-    fetched = storage.fetch(uri, cache)
-    started.join()
+    with killed_at(gateway, "GetObject", 6, away_s=6):
+        fetched = storage.fetch(uri, tmp_path / "cache")
     assert content(fetched) == content(artifact)
-    assert "trying again for up to" in caplog.text
+    assert [path.name for path in fetched.parent.iterdir() if path.name.startswith(".a")] == []
+    assert "cannot be reached, or broke off; trying again for up to" in caplog.text
 
 
 def test_server_that_is_away_is_given_up_and_the_work_is_kept(
@@ -159,7 +167,7 @@ def test_own_certificate_is_trusted_by_name_only(
 ) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=17 * 2**20), f"s3://{BUCKET}/a"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", gateway.tls_endpoint)
-    with pytest.raises(StorageError, match="certificate of .* is not trusted. Set AWS_CA_BUNDLE"):
+    with pytest.raises(StorageError, match=r"certificate of .* is not trusted\. Set AWS_CA_BUNDLE"):
         storage.publish(artifact, uri)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(gateway.certificate))
     storage.publish(artifact, uri)
@@ -175,9 +183,8 @@ def test_checkpoints_survive_the_machine_and_the_server(s3: Any, gateway: Gatewa
         return Checkpoints(Work(tmp_path / machine, tmp_path / machine, "fingerprint-of-this-training"), uri)
 
     for step in (1, 2):
-        started = killed_when(gateway, lambda: bool(parts(s3)), away_s=1)
-        checkpoints("first").save(step, [("weights", weights[step])], [{"loss": 1.0 / step}], {"last_epoch": step})
-        started.join()
+        with killed_at(gateway, "UploadPart", 2, away_s=1):
+            checkpoints("first").save(step, [("weights", weights[step])], [{"loss": 1.0 / step}], {"last_epoch": step})
     gateway.kill()
     gateway.restart()
     found = checkpoints("second").latest()
