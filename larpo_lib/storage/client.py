@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from larpo_lib.errors import StorageError
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
 
 CONNECTIONS = 16
@@ -27,6 +29,7 @@ def make_client(*, only_new: bool = False) -> S3Client:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
     endpoint = _endpoint()
     foreign = endpoint is not None and not _host(endpoint).partition(":")[0].endswith(".amazonaws.com")
@@ -43,7 +46,10 @@ def make_client(*, only_new: bool = False) -> S3Client:
     )
     region = os.environ.get("AWS_REGION") or None  # boto3 itself reads AWS_DEFAULT_REGION only
     try:
-        client = boto3.Session(region_name=region).client("s3", endpoint_url=endpoint, config=config)
+        core = Session()
+        core.register_component("data_loader", _interfaces())
+        session = boto3.Session(botocore_session=core, region_name=region)
+        client = session.client("s3", endpoint_url=endpoint, config=config)
     except (ValueError, BotoCoreError) as error:  # their texts may quote a password in the URL
         problem = f"the AWS settings of the environment cannot be used ({type(error).__name__})"
         raise StorageError(problem, remedy="Check AWS_ENDPOINT_URL_S3 (http(s)://host:port) and AWS_PROFILE") from None
@@ -56,6 +62,14 @@ def make_client(*, only_new: bool = False) -> S3Client:
 def store_name() -> str:
     """What to call the store in a message: its host, without any password."""
     return _host(_endpoint() or "") or "AWS S3"
+
+
+@functools.cache
+def _interfaces() -> Loader:
+    """AWS's descriptions of its interfaces, which take longer to read than all else takes."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _only_if_new(params: dict[str, Any], **_: Any) -> None:

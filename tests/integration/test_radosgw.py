@@ -2,89 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from killed_store import killed_at
 from services.radosgw import Gateway
 from stored_artifacts import BUCKET, content, keys, make_artifact
 
 from larpo_lib import artifacts, storage
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import StorageError
-from larpo_lib.storage import client, directories, fetching, publishing, transfer
+from larpo_lib.storage import transfer
 from larpo_lib.training.checkpoints import Checkpoints, clear
 
 LARGE = 96 * 2**20
 
 
-@pytest.fixture
-def s3(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """A client of the test's own, with an empty bucket; the environment points larpo to the same server."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in gateway.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setenv("LARPO_S3_PATIENCE", "60")
-    own = gateway.client()
-    own.create_bucket(Bucket=BUCKET)
-    yield own
-    for key in keys(own):
-        own.delete_object(Bucket=BUCKET, Key=key)
-    own.delete_bucket(Bucket=BUCKET)
-
-
-@contextmanager
-def killed_at(gateway: Gateway, operation: str, number: int, away_s: float) -> Iterator[None]:
-    """Kills the server when larpo is about to send the n-th request of a kind, and starts it again seconds later."""
-    sent, threads = itertools.count(1), []
-
-    def restart() -> None:
-        time.sleep(away_s)
-        gateway.restart()
-
-    def count(**_: Any) -> None:
-        if next(sent) == number:
-            time.sleep(0.05)  # the requests before it are under way
-            gateway.kill()
-            threads.append(threading.Thread(target=restart))
-            threads[0].start()
-
-    def make_client(**arguments: Any) -> Any:
-        made = original(**arguments)
-        made.meta.events.register(f"before-call.s3.{operation}", count)
-        return made
-
-    original = client.make_client
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (directories, fetching, publishing):
-            patch.setattr(module, "make_client", make_client)
-        yield
-    assert threads, f"there were not {number} requests {operation}"
-    threads[0].join()
-
-
-def test_artifact_with_large_file_goes_in_parts_and_comes_back_the_same(s3: Any, tmp_path: Path) -> None:
+def test_artifact_with_large_file_goes_in_parts_and_comes_back_the_same(store: Any, tmp_path: Path) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=40 * 2**20), f"s3://{BUCKET}/runs/a"
     storage.publish(artifact, uri)
-    assert keys(s3) == {f"runs/a/{name}" for name in content(artifact)}
-    assert s3.head_object(Bucket=BUCKET, Key="runs/a/large.bin")["ETag"].endswith('-3"')
+    assert keys(store) == {f"runs/a/{name}" for name in content(artifact)}
+    assert store.head_object(Bucket=BUCKET, Key="runs/a/large.bin")["ETag"].endswith('-3"')
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
 
 
 @pytest.mark.parametrize("different", [False, True])
 def test_of_sixteen_publishers_at_once_one_wins(
-    s3: Any, tmp_path: Path, different: bool, monkeypatch: pytest.MonkeyPatch
+    store: Any, tmp_path: Path, different: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "_PART_BYTES", 5 * 2**20)
     made = [make_artifact(tmp_path / str(i), value=1 + i * different, large=6 * 2**20) for i in range(16)]
@@ -106,14 +54,14 @@ def test_of_sixteen_publishers_at_once_one_wins(
         f"{uri}: holds another artifact. Choose another URI, or delete that one."
     }
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(winners[0])
-    assert keys(s3) == {f"contested/{name}" for name in content(winners[0])}
+    assert keys(store) == {f"contested/{name}" for name in content(winners[0])}
     for name in content(winners[0]):  # also for those who read a file without asking larpo
-        stored = s3.get_object(Bucket=BUCKET, Key=f"contested/{name}")["Body"].read()
+        stored = store.get_object(Bucket=BUCKET, Key=f"contested/{name}")["Body"].read()
         assert stored == (winners[0] / name).read_bytes()
 
 
-def test_wrong_key_is_refused_without_showing_it(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3.put_object(Bucket=BUCKET, Key="prompts.jsonl", Body=b"{}")
+def test_wrong_key_is_refused_without_showing_it(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put_object(Bucket=BUCKET, Key="prompts.jsonl", Body=b"{}")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-right-secret")
     with pytest.raises(StorageError, match=r"access denied|refuses these credentials") as read:
         storage.fetch(f"s3://{BUCKET}/prompts.jsonl", tmp_path / "cache")
@@ -123,11 +71,11 @@ def test_wrong_key_is_refused_without_showing_it(s3: Any, tmp_path: Path, monkey
     with pytest.raises(StorageError, match=r"does not know these credentials\. Check AWS_ACCESS_KEY_ID") as unknown:
         storage.publish(tmp_path / "a", f"s3://{BUCKET}/a")
     assert "not-the-right-secret" not in f"{read.value}{written.value}{unknown.value}"
-    assert keys(s3) == {"prompts.jsonl"}
+    assert keys(store) == {"prompts.jsonl"}
 
 
 def test_server_killed_while_an_artifact_is_published(
-    s3: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=LARGE), f"s3://{BUCKET}/a"
     with killed_at(gateway, "UploadPart", 4, away_s=6):
@@ -138,7 +86,7 @@ def test_server_killed_while_an_artifact_is_published(
 
 
 def test_server_killed_while_an_artifact_is_fetched(
-    s3: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: Any, gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=LARGE), f"s3://{BUCKET}/a"
     storage.publish(artifact, uri)
@@ -150,7 +98,7 @@ def test_server_killed_while_an_artifact_is_fetched(
 
 
 def test_server_that_is_away_is_given_up_and_the_work_is_kept(
-    s3: Any, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Any, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LARPO_S3_PATIENCE", "1")
     artifact, uri = make_artifact(tmp_path / "a"), f"s3://{BUCKET}/a"
@@ -163,7 +111,7 @@ def test_server_that_is_away_is_given_up_and_the_work_is_kept(
 
 
 def test_own_certificate_is_trusted_by_name_only(
-    s3: Any, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Any, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, uri = make_artifact(tmp_path / "a", large=17 * 2**20), f"s3://{BUCKET}/a"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", gateway.tls_endpoint)
@@ -174,7 +122,7 @@ def test_own_certificate_is_trusted_by_name_only(
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
 
 
-def test_checkpoints_survive_the_machine_and_the_server(s3: Any, gateway: Gateway, tmp_path: Path) -> None:
+def test_checkpoints_survive_the_machine_and_the_server(store: Any, gateway: Gateway, tmp_path: Path) -> None:
     uri = f"s3://{BUCKET}/checkpoints/"
     weights = {step: torch.full((6_000_000,), float(step)) for step in (1, 2)}
 
@@ -191,21 +139,23 @@ def test_checkpoints_survive_the_machine_and_the_server(s3: Any, gateway: Gatewa
     assert found is not None
     assert (found.step, found.history, found.scheduler) == (2, [{"loss": 0.5}], {"last_epoch": 2})
     assert torch.equal(found.read("weights"), weights[2])
-    assert {key.split("/")[2] for key in keys(s3)} == {"step-000000002"}
+    assert {key.split("/")[2] for key in keys(store)} == {"step-000000002"}
     clear(uri, "fingerprint-of-this-training")
-    assert keys(s3) == set()
+    assert keys(store) == set()
 
 
-def test_damage_is_noticed_in_what_is_no_artifact(s3: Any, tmp_path: Path) -> None:
+def test_damage_is_noticed_in_what_is_no_artifact(store: Any, tmp_path: Path) -> None:
     folder, uri = tmp_path / "model", f"s3://{BUCKET}/model"
     folder.mkdir()
     (folder / "weights.bin").write_bytes(bytes(20 * 2**20))
     (folder / "config.json").write_text("{}")
     storage.upload(folder, uri, last="config.json")
-    stored = s3.head_object(Bucket=BUCKET, Key="model/weights.bin")
+    stored = store.head_object(Bucket=BUCKET, Key="model/weights.bin")
     damaged = bytes(20 * 2**20 - 1) + b"\1"
-    s3.put_object(Bucket=BUCKET, Key="model/weights.bin", Body=damaged, Metadata=stored["Metadata"])
+    store.put_object(Bucket=BUCKET, Key="model/weights.bin", Body=damaged, Metadata=stored["Metadata"])
     with pytest.raises(StorageError, match=r"model/weights\.bin: is damaged"):
         storage.fetch(uri, tmp_path / "cache")
-    s3.upload_file(str(folder / "weights.bin"), BUCKET, "model/weights.bin", ExtraArgs={"Metadata": stored["Metadata"]})
+    store.upload_file(
+        str(folder / "weights.bin"), BUCKET, "model/weights.bin", ExtraArgs={"Metadata": stored["Metadata"]}
+    )
     assert artifacts.digest(storage.fetch(uri, tmp_path / "cache")) == artifacts.digest(folder)

@@ -10,10 +10,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from stored_artifacts import BUCKET, make_artifact
 
 from larpo_lib import storage
-from larpo_lib.errors import StorageError
+from larpo_lib.errors import ConfigError, StorageError
+from larpo_lib.storage import failures
+from larpo_lib.storage.locations import Location
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,72 @@ def test_refused_credentials_are_told_and_never_shown(s3: Any, tmp_path: Path, m
     server.shutdown()
     server.server_close()
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in f"{read.value}{written.value}"
+
+
+def test_store_that_is_busy_or_away_is_waited_for(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setenv("LARPO_S3_PATIENCE", "30")
+    monkeypatch.setattr(failures.time, "sleep", pauses.append)
+    answers = [failures.AwayError("s3://bucket/key: store answered 'SlowDown'")] * 3
+
+    def ask() -> str:
+        if answers:
+            raise answers.pop()
+        return "answer"
+
+    assert failures.patiently(Location("bucket", "key"), ask) == "answer"
+    assert pauses == [0.5, 1.0, 2.0]
+    assert caplog.messages[0] == "s3://bucket/key: store answered 'SlowDown'; trying again for up to 30 s"
+    assert len(caplog.messages) == 3
+
+
+def test_patience_ends_and_begins_anew_with_every_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setenv("LARPO_S3_PATIENCE", "4")
+    monkeypatch.setattr(failures.time, "sleep", sleep)
+    monkeypatch.setattr(failures.time, "monotonic", lambda: now)
+    patience, error = failures.Patience(), failures.AwayError("away")
+    patience.wait(error)
+    patience.wait(error)
+    assert now == 0.5 + 1.0
+    patience.renew()
+    for _ in range(4):  # 0.5, 1, 2 seconds, and what is left of the four
+        patience.wait(error)
+    assert now == 1.5 + 4.0
+    with pytest.raises(failures.AwayError, match="away"):
+        patience.wait(error)
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
+def test_patience_that_is_no_number_of_seconds_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LARPO_S3_PATIENCE", value)
+    with pytest.raises(ConfigError, match=f"LARPO_S3_PATIENCE = '{value}'"):
+        failures.Patience()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("SlowDown", 503, failures.AwayError),
+        ("InternalError", 500, failures.AwayError),
+        ("ConditionalRequestConflict", 409, failures.AwayError),
+        ("502", 502, failures.AwayError),
+        ("NotImplemented", 501, failures.UnconditionalError),
+        ("PreconditionFailed", 412, failures.TakenError),
+        ("412", 412, failures.TakenError),
+        ("404", 404, failures.MissingError),
+        ("AccessDenied", 403, StorageError),
+    ],
+)
+def test_answers_of_the_store_are_told_apart(code: str, status: int, kind: type[StorageError]) -> None:
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(StorageError) as raised, failures.s3_errors(Location("bucket", "key")):
+        raise ClientError(answer, "PutObject")  # type: ignore[arg-type]
+    assert type(raised.value) is kind
