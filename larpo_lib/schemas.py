@@ -78,6 +78,9 @@ LISTS = pa.schema(
     ]
 )
 EVALUATED = pa.schema([*RANKED, pa.field("correct", pa.bool_())])
+SCORES = pa.schema(
+    [_required("metric", pa.string()), _required("item_id", pa.string()), _required("value", pa.float64())]
+)
 
 SCHEMAS: dict[str, pa.Schema] = {
     "prompts": PROMPTS,
@@ -86,6 +89,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "ranked": RANKED,
     "lists": LISTS,
     "evaluated": EVALUATED,
+    "scores": SCORES,
 }
 
 

@@ -14,6 +14,9 @@ from larpo_lib.errors import LarpoError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
+score_app = typer.Typer(no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON.")
+app.add_typer(score_app, name="score")
+
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.part_prompts=64.")
@@ -35,7 +38,7 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on standard error and exit code 2."""
     # registers the commands; their heavy imports happen when one is run
-    from larpo_lib.cli import runs, steps  # noqa: F401
+    from larpo_lib.cli import alpaca_eval, runs, steps  # noqa: F401
 
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
         os.environ.setdefault(name, value)

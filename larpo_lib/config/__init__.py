@@ -1,6 +1,7 @@
 """The configuration: one frozen pydantic tree, read from TOML, with `--set a.b=value` on top. Imports no torch."""
 
 from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
 from larpo_lib.config.objectives import ObjectiveConfig
@@ -62,6 +63,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 __all__ = [
     "SECTIONS",
+    "AnswersConfig",
     "BestWorstConfig",
     "Bm25Config",
     "ClassifierConfig",
@@ -77,6 +79,7 @@ __all__ = [
     "LarpoConfig",
     "LaunchConfig",
     "ListsConfig",
+    "LlmJudgeConfig",
     "LoopConfig",
     "LoraConfig",
     "ModelConfig",

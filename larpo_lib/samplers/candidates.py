@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.samplers.base import Limits, Request, Sampler, stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow, candidate_id
 
@@ -29,7 +29,7 @@ class Origin:
     seed: int
 
 
-def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig) -> Limits:
+def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig) -> Limits:
     """The limits that a step's settings state."""
     return Limits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
 

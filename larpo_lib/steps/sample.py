@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
 from larpo_lib.errors import LarpoError
 from larpo_lib.samplers import make_sampler
@@ -91,7 +91,7 @@ def _sampling(config: SampleConfig, policy: Path, prompts: Path, origin: Origin,
 
 @contextmanager
 def drawing(
-    config: SampleConfig | EvaluateConfig | SearchTemperatureConfig,
+    config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig,
     policy: Path,
     prompts: Path,
     origin: Origin,

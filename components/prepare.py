@@ -1,0 +1,25 @@
+"""Prepares prompts, held-out prompts and demonstrations."""
+
+from kfp import dsl
+
+from components.images import Images
+
+
+@dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
+def prepare(run: str, prompts: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]) -> str:
+    """Read the sources and publish prompts, held-out prompts and, where they are set, demonstrations.
+
+    Args:
+        run: What `start` gave: root, settings and MLflow run, as JSON.
+        prompts: The prompts to train on.
+        metrics: How many there are, and how many were dropped.
+
+    Returns:
+        `sft` where the policy is to be fine-tuned on demonstrations first, else the URI of the policy.
+    """
+    from larpo_lib.pipeline import rounds, shown
+
+    done = rounds.prepare(run)
+    shown.dataset(prompts, done)
+    shown.metrics(metrics, done)
+    return done.next

@@ -1,0 +1,124 @@
+"""What every benchmark reports, in one form: scores with their uncertainty, and what they may be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from larpo_lib.artifacts import Metrics
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a benchmark.
+
+    Attributes:
+        name: its key in the metrics, such as `lc_win_rate`.
+        label: as people write it, such as "LC win rate".
+        value: None where it is not defined on these data.
+        unit: "%" of percentages, "" of shares in [0, 1] and of rewards, else what it counts, such as "characters".
+        low, high: bounds of its confidence interval, where there is one.
+        standard_error: in the same unit, where there is one.
+        meaning: one sentence on what it says, and one on what it must not be compared with.
+    """
+
+    name: str
+    label: str
+    value: float | None
+    unit: str
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of a table somebody published.
+
+    Attributes:
+        policy: as the table calls it.
+        source: which table.
+        judge: that gave its numbers.
+        scores: by the `name` of a Score, in that score's unit.
+    """
+
+    policy: str
+    source: str
+    judge: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A breakdown, such as the scores of each part of a benchmark. Cells are text or numbers, None where undefined."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | int | None]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Something against something, such as Pass@N against N.
+
+    Attributes:
+        title, x_label: of the plot; curves of one title share a plot.
+        name: of the curve.
+        x, y: its points.
+        low, high: bounds of the intervals of `y`, where there are any.
+    """
+
+    title: str
+    x_label: str
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What one benchmark says of one policy.
+
+    Attributes:
+        benchmark: its name in files and metrics, such as `alpaca_eval`.
+        title: as people write it.
+        policy: identity or name of the policy.
+        judged_by: what decided, such as a judge's model and protocol; scores of other judges are not comparable.
+        scores: the numbers, the most important one first.
+        counts: how many items there were, and what was dropped, retried, not parsed or left out.
+        values: metric, then item, to the value whose mean over items is that metric: what promote's gate resamples.
+        published: rows to print beside the scores.
+        tables, curves: what the page shows besides.
+        caveats: sentences the reader must know.
+        confidence: of the scores' and curves' intervals.
+        version: edition of the items and of the protocol, such as "2024-06-01 hard"; scores of others are not
+            comparable.
+    """
+
+    benchmark: str
+    title: str
+    policy: str
+    judged_by: str
+    scores: Sequence[Score]
+    counts: Mapping[str, int]
+    values: Mapping[str, Mapping[str, float]]
+    published: Sequence[Published] = ()
+    tables: Sequence[Table] = ()
+    curves: Sequence[Curve] = ()
+    caveats: Sequence[str] = field(default=())
+    confidence: float = 0.95
+    version: str = ""
+
+    def metrics(self) -> Metrics:
+        """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
+        found: Metrics = dict(self.counts)
+        for score in self.scores:
+            found[score.name] = score.value
+            for suffix in ("standard_error", "low", "high"):
+                value = getattr(score, suffix)
+                if value is not None:
+                    found[f"{score.name}_{suffix}"] = value
+        return found

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from server_double import Reply, serve
+
+from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import ConfigError, DataError, EndpointError
+from larpo_lib.evaluation.decisions import decisions
+
+REQUESTS = [{"model": "judge", "question": number} for number in range(8)]
+
+
+def _verdict(asked):
+    return Reply({"verdict": asked.payload["question"] % 2})
+
+
+def _endpoint(server, **settings):
+    return Endpoint(LlmJudgeConfig(base_url=server.url, model="judge", **settings), "judge", dict[str, Any])
+
+
+def _judge(server, path, requests=REQUESTS, limit=None, attempt=0, **settings):
+    with decisions(path, limit=limit) as store:
+        return store.ask(_endpoint(server, **settings), requests, label="judging", attempt=attempt)
+
+
+def test_answers_come_in_the_order_of_the_requests_and_each_is_bought_once(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        twice = [*REQUESTS, *REQUESTS]
+        assert _judge(server, file, twice) == [{"verdict": request["question"] % 2} for request in twice]
+        assert _judge(server, file) == [{"verdict": request["question"] % 2} for request in REQUESTS]
+        assert len(server.asked) == len(REQUESTS)
+        _judge(server, file, REQUESTS[:3], attempt=1)
+        assert len(server.asked) == len(REQUESTS) + 3
+
+
+def test_a_failure_keeps_what_came_before_it(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with serve(lambda asked: Reply({}, status=400) if asked.payload["question"] == 5 else _verdict(asked)) as server:
+        with pytest.raises(EndpointError):
+            _judge(server, file, concurrency=1)
+        assert [json.loads(line)["request"]["question"] for line in file.read_text().splitlines()] == [0, 1, 2, 3, 4]
+        server.answer = _verdict
+        _judge(server, file)
+        assert sorted(asked.payload["question"] for asked in server.asked[6:]) == [5, 6, 7]
+
+
+def test_a_line_that_a_crash_left_half_written_is_bought_again(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        _judge(server, file)
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-7])
+        answers = _judge(server, file)
+        assert answers == [{"verdict": request["question"] % 2} for request in REQUESTS]
+        assert len(server.asked) == len(REQUESTS) + 1
+    assert sorted(file.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_more_than_the_limit_is_told_before_anything_is_bought(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        _judge(server, file, REQUESTS[:3], limit=3)
+        with pytest.raises(ConfigError, match=r"5 judge calls.*3 decisions.*more than the 7 allowed"):
+            _judge(server, file, limit=7)
+        assert len(server.asked) == 3
+        _judge(server, file, limit=8)
+        assert len(server.asked) == 8
+
+
+def test_a_request_that_is_too_long_has_no_answer_and_is_not_stored(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+
+    def answer(asked):
+        if asked.payload["question"] == 2:
+            return Reply({"error": {"message": "maximum context length is 8192 tokens"}}, status=400)
+        return _verdict(asked)
+
+    with serve(answer) as server:
+        assert _judge(server, file)[2] is None
+    assert len(file.read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize("line", ["no json", "[]", '{"key": "k"}'])
+def test_a_line_that_is_no_decision_is_named(tmp_path, line):
+    file = tmp_path / "decisions.jsonl"
+    file.write_text(f"{line}\n")
+    with pytest.raises(DataError, match=r"decisions.jsonl, row 0: is no decision"), decisions(file):
+        pass
+
+
+def test_two_processes_do_not_judge_with_one_file(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with decisions(file), pytest.raises(ConfigError, match="another process"), decisions(file):
+        pass
