@@ -4,6 +4,7 @@ from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
+from larpo_lib.config.mixeval import MixEvalAnswersConfig, MixEvalConfig
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
     ClassifierConfig,
@@ -57,6 +58,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainConfig,
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
+    "mixeval": MixEvalConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -82,6 +84,8 @@ __all__ = [
     "LlmJudgeConfig",
     "LoopConfig",
     "LoraConfig",
+    "MixEvalAnswersConfig",
+    "MixEvalConfig",
     "ModelConfig",
     "NegativesConfig",
     "ObjectiveConfig",
