@@ -151,25 +151,25 @@ _PUBLISHED_FILES = "Give a file of the MixEval repository's mix_eval/data, as it
 def _question(path: Path, kind: str, identity: str, row: Any) -> Question:
     def need(field: str | None, holds: bool, what: str) -> None:
         if not holds:
-            problem = f"question {identity!r} has no {what}"
-            raise DataError(problem, path=path, field=field, remedy=_PUBLISHED_FILES)
+            raise DataError(f"question {identity!r} {what}", path=path, field=field, remedy=_PUBLISHED_FILES)
 
-    need(None, isinstance(row, dict), "fields")
+    need(None, isinstance(row, dict), "is no object")
     for field in ("prompt", "benchmark_name"):
-        need(field, isinstance(row.get(field), str) and bool(row[field]), "text here")
-    need("context", isinstance(row.get("context"), str | None), "text or null here")
+        need(field, isinstance(row.get(field), str) and bool(row[field]), "has no text here")
+    need("context", isinstance(row.get("context"), str | None), "has no text or null here")
     target = row.get("target")
-    need("target", isinstance(target, list) and bool(target), "list here")
+    need("target", isinstance(target, list) and bool(target), "has no list here")
     parts = {"id": identity, "benchmark": row["benchmark_name"], "context": row.get("context"), "prompt": row["prompt"]}
     if kind == FREE_FORM:
-        need("target", _are_texts(target), "list of texts here, as free-form questions have")
+        need("options", row.get("options") is None, "has options, so it is not free-form")
+        need("target", _are_texts(target), "has no list of texts here")
         return Question(**parts, golden=tuple(map(str, target)), options=(), right=None, fields=row)
     options = row.get("options")
-    need("options", isinstance(options, list) and _are_texts(options), "list of texts here")
-    need("options", 2 <= len(options) <= len(string.ascii_uppercase), "two options or more here")
+    need("options", isinstance(options, list) and _are_texts(options), "has no list of texts here")
+    need("options", 2 <= len(options) <= len(string.ascii_uppercase), "has no two options or more here")
     right = target[0]
     named = len(target) == 1 and type(right) is int and 0 <= right < len(options)
-    need("target", named, f"number of one of its {len(options)} options here, counted from 0")
+    need("target", named, f"has no number of one of its {len(options)} options here, counted from 0")
     return Question(**parts, golden=(), options=tuple(map(str, options)), right=right, fields=row)
 
 

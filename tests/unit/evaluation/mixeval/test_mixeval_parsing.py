@@ -33,7 +33,7 @@ OPTIONS = ["a red cat", "A dog", "cat", "4"]
         ("[[-0.5]]", None),
         ("[[score]]", None),
         ("0.5", None),
-        ("[[٠.٥]]", None),
+        ("[[\u0660.\u0665]]", None),
         ("", None),
     ],
 )
