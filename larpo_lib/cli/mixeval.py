@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from larpo_lib.cli.app import Config, Out, Settings, app, score_app
-from larpo_lib.cli.steps import OptionalIn, _run
+from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, run_benchmark
+from larpo_lib.cli.steps import OptionalIn
 
 
 @app.command("mixeval")
@@ -22,12 +23,8 @@ def mixeval(
         list[str] | None,
         typer.Option(help="Answers in MixEval's output format instead of --policy; one file a kind, or one for both."),
     ] = None,
-    decisions: Annotated[
-        Path | None, typer.Option(help="File that keeps what the judge decided; <evaluation>.decisions.jsonl.")
-    ] = None,
-    max_judge_calls: Annotated[
-        int | None, typer.Option(min=1, help="Most decisions to buy; short for --set mixeval.judge.max_calls=...")
-    ] = None,
+    decisions: DecisionsFile = None,
+    max_judge_calls: MaxJudgeCalls = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
@@ -45,12 +42,8 @@ def mixeval(
 
     Every decision is stored as it arrives: the same command goes on after a stop and buys none twice.
     """
-    own = [] if max_judge_calls is None else [f"mixeval.judge.max_calls={max_judge_calls}"]
     inputs = {"free_form": free_form, "multiple_choice": multiple_choice, "policy": policy, "answers": answers or []}
-    _run(
-        "mixeval", "run", "mixeval", inputs, {"evaluation": evaluation}, config, [*own, *(settings or ())],
-        decisions=decisions,
-    )  # fmt: skip
+    run_benchmark("mixeval", inputs, evaluation, config, settings, max_judge_calls=max_judge_calls, decisions=decisions)
 
 
 @score_app.command("mixeval")

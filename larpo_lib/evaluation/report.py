@@ -93,6 +93,9 @@ class EvaluationReport:
         published: rows to print beside the scores.
         tables, curves: what the page shows besides.
         caveats: sentences the reader must know.
+        confidence: of the scores' and curves' intervals.
+        version: edition of the items and of the protocol, such as "2024-06-01 hard"; scores of others are not
+            comparable.
     """
 
     benchmark: str
@@ -106,6 +109,8 @@ class EvaluationReport:
     tables: Sequence[Table] = ()
     curves: Sequence[Curve] = ()
     caveats: Sequence[str] = field(default=())
+    confidence: float = 0.95
+    version: str = ""
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""

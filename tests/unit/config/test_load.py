@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from larpo_lib.config import (
     SECTIONS,
     LarpoConfig,
+    MixEvalConfig,
     PrepareConfig,
     SampleConfig,
     apply_settings,
@@ -208,7 +209,8 @@ def test_a_benchmark_is_answered_with_the_sampler_of_sample_and_limits_of_its_ow
     assert isinstance(config, MixEvalConfig)
     assert (config.seed, config.answers.seed, config.answers.sampler.type) == (3, 3, "vllm")
     assert (config.answers.max_new_tokens, config.answers.temperature) == (512, 0.5)
-    own = load_section("mixeval", SECTIONS["mixeval"], file, [*settings, *judge, "mixeval.answers.sampler.model.device=cpu"])
+    device = "mixeval.answers.sampler.model.device=cpu"
+    own = load_section("mixeval", SECTIONS["mixeval"], file, [*settings, *judge, device])
     assert isinstance(own, MixEvalConfig)
     assert own.answers.sampler.type == "hf"
 
