@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from larpo_lib.cli.steps import flat, nested
+
 if TYPE_CHECKING:
     from larpo_lib.artifacts import Metrics
     from larpo_lib.config import Section, TrackingConfig
@@ -24,7 +26,6 @@ DecisionsFile = Annotated[
     Path | None,
     typer.Option(help="The judge's decisions, kept as they arrive; by default <evaluation>.decisions.jsonl."),
 ]
-OptionalFile = Annotated[str | None, typer.Option(help="File to read: a path or s3:// URI.")]
 
 
 def run_benchmark(
@@ -44,14 +45,13 @@ def run_benchmark(
 
     Args:
         name: of its section in the settings and of its module in `larpo_lib.steps`.
-        inputs: keyword of the step -> path or s3:// URI, or a list of them; None is handed on as it is.
+        inputs: keyword of the step -> path or s3:// URI, or several; None is handed on as it is.
         evaluation: artifact to write.
         config: TOML file.
         settings: of `--set`.
         max_judge_calls: short for `--set <name>.judge.max_calls=...`.
         arguments: further keywords of the step.
     """
-    from larpo_lib.cli.steps import flat, nested
     from larpo_lib.config import SECTIONS, TrackingConfig, load_section
     from larpo_lib.reporting.benchmark import SUMMARY
     from larpo_lib.storage import localize

@@ -230,8 +230,8 @@ def _run(
     loaded = load_section(section, SECTIONS[section], config, settings or ())
     module = importlib.import_module(f"larpo_lib.steps.{step}")
     with localize(flat(inputs), _own(outputs)) as paths:
-        written = {name: paths[name] for name in outputs}
-        metrics = getattr(module, function)(loaded, **nested(inputs, paths), **written, **arguments)
+        named = {**nested(inputs, paths), **{name: paths[name] for name in outputs}}
+        metrics = getattr(module, function)(loaded, **named, **arguments)
     _print(metrics)
 
 
@@ -256,18 +256,18 @@ def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def flat(inputs: Mapping[str, str | list[str] | None]) -> dict[str, str]:
-    """What is given, with a name of its own for every member of a list."""
-    flat = {}
+    """A name for every URI; what is None is left out."""
+    found = {}
     for name, value in inputs.items():
         if isinstance(value, list):
-            flat.update({f"{name}.{i}": uri for i, uri in enumerate(value)})
+            found.update({f"{name}.{i}": uri for i, uri in enumerate(value)})
         elif value is not None:
-            flat[name] = value
-    return flat
+            found[name] = value
+    return found
 
 
 def nested(inputs: Mapping[str, str | list[str] | None], paths: Mapping[str, Path]) -> dict[str, Any]:
-    """The paths that `flat` named, under the names and in the lists of `inputs`."""
+    """A step's keywords, from the paths by the names of `flat`."""
     found: dict[str, Any] = {}
     for name, value in inputs.items():
         if isinstance(value, list):

@@ -3,6 +3,7 @@
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
 from larpo_lib.config.mixeval import MixEvalAnswersConfig, MixEvalConfig
 from larpo_lib.config.objectives import ObjectiveConfig
@@ -58,6 +59,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainConfig,
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
+    "gsm8k": Gsm8kConfig,
     "mixeval": MixEvalConfig,
     "report": ReportConfig,
 }
@@ -75,6 +77,7 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleMember",
     "EvaluateConfig",
+    "Gsm8kConfig",
     "HfSamplerConfig",
     "HttpRerankerConfig",
     "JudgeConfig",

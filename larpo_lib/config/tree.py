@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
@@ -73,6 +74,8 @@ class LarpoConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
+    gsm8k: Gsm8kConfig = Gsm8kConfig()
+    """The benchmark of `larpo gsm8k`, which is no part of a run."""
     mixeval: MixEvalConfig | None = None
     """The benchmark of `larpo mixeval`, which is no part of a run."""
 
@@ -87,8 +90,11 @@ _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
 _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
-_BENCHMARKS = ("mixeval",)
+
+_BENCHMARKS = ("gsm8k", "mixeval")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
+_JUDGED = ("mixeval",)
+"""Those of them that need a judge: without one there is no such section."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -127,16 +133,18 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
 def _answer_alike(tree: dict[str, Any]) -> None:
     sample = tree.get("sample")
     for name in _BENCHMARKS:
-        if not isinstance(tree.get(name), dict):
+        if name in _JUDGED and name not in tree:
             continue
         _default(tree, name, "answers", {})
+        if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
+            continue
         if "seed" in tree:
             _default(tree, name, "seed", tree["seed"])
             _default_in(tree, name, "answers", {"seed": tree["seed"]})
         if isinstance(sample, dict) and "sampler" in sample:
             _default_in(tree, name, "answers", {"sampler": sample["sampler"]})
         answers = tree[name]["answers"]
-        if isinstance(answers, dict) and isinstance(answers.get("sampler"), dict):
+        if isinstance(answers.get("sampler"), dict):
             tree[name]["answers"] = {**answers, "sampler": {"type": "hf", **answers["sampler"]}}
 
 
