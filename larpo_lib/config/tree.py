@@ -133,7 +133,7 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
 def _answer_alike(tree: dict[str, Any]) -> None:
     sample = tree.get("sample")
     for name in _BENCHMARKS:
-        if name in _JUDGED and name not in tree:
+        if name in _JUDGED and tree.get(name) is None:
             continue
         _default(tree, name, "answers", {})
         if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
