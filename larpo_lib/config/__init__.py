@@ -16,6 +16,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
@@ -61,6 +62,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateConfig,
     "gsm8k": Gsm8kConfig,
     "mixeval": MixEvalConfig,
+    "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -101,6 +103,7 @@ __all__ = [
     "RerankConfig",
     "RerankerConfig",
     "RetrieverConfig",
+    "RewardEvalConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",

@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -78,6 +79,8 @@ class LarpoConfig(Section):
     """The benchmark of `larpo gsm8k`, which is no part of a run."""
     mixeval: MixEvalConfig | None = None
     """The benchmark of `larpo mixeval`, which is no part of a run."""
+    reward_eval: RewardEvalConfig = RewardEvalConfig()
+    """The benchmark of `larpo reward-eval`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,7 +94,7 @@ _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "prom
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
 
-_BENCHMARKS = ("gsm8k", "mixeval")
+_BENCHMARKS = ("gsm8k", "mixeval", "reward_eval")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
 _JUDGED = ("mixeval",)
 """Those of them that need a judge: without one there is no such section."""
@@ -126,6 +129,7 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
             if isinstance(sample, dict) and key in sample:
                 _default(tree, name, key, sample[key])
+    for name in (*_SAMPLE_AND_SCORE, "reward_eval"):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
 
