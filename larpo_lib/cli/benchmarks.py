@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from larpo_lib.cli.steps import flat, nested
+
 if TYPE_CHECKING:
     from larpo_lib.artifacts import Metrics
     from larpo_lib.config import Section, TrackingConfig
@@ -24,12 +26,11 @@ DecisionsFile = Annotated[
     Path | None,
     typer.Option(help="The judge's decisions, kept as they arrive; by default <evaluation>.decisions.jsonl."),
 ]
-OptionalFile = Annotated[str | None, typer.Option(help="File to read: a path or s3:// URI.")]
 
 
 def run_benchmark(
     name: str,
-    inputs: Mapping[str, str | None],
+    inputs: Mapping[str, str | list[str] | None],
     evaluation: str,
     config: Path | None,
     settings: Sequence[str] | None,
@@ -44,7 +45,7 @@ def run_benchmark(
 
     Args:
         name: of its section in the settings and of its module in `larpo_lib.steps`.
-        inputs: keyword of the step -> path or s3:// URI; None is handed on as it is.
+        inputs: keyword of the step -> path or s3:// URI, or several; None is handed on as it is.
         evaluation: artifact to write.
         config: TOML file.
         settings: of `--set`.
@@ -61,10 +62,8 @@ def run_benchmark(
     loaded = load_section(name, SECTIONS[name], config, chosen)
     tracker = _tracker(load_section("tracking", TrackingConfig, config, chosen))
     module = importlib.import_module(f"larpo_lib.steps.{name}")
-    given = {keyword: uri for keyword, uri in inputs.items() if uri is not None}
-    with localize(given, {"evaluation": evaluation}) as paths:
-        files = {keyword: paths[keyword] if keyword in given else None for keyword in inputs}
-        metrics = module.run(loaded, **files, evaluation=paths["evaluation"], **arguments)
+    with localize(flat(inputs), {"evaluation": evaluation}) as paths:
+        metrics = module.run(loaded, **nested(inputs, paths), evaluation=paths["evaluation"], **arguments)
         if tracker is not None:
             log(tracker, name, loaded, paths["evaluation"], metrics)
         table = (paths["evaluation"] / SUMMARY).read_text("utf-8")
