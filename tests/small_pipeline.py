@@ -51,7 +51,7 @@ def nested_twice() -> Any:
 
     @dsl.pipeline(name="middle")  # type: ignore[untyped-decorator]
     def middle(text: str) -> str:
-        return inner(text=inner(text=text).output).output
+        return inner(text=inner(text=keep(text=text).output).output).output
 
     distinct(middle)
 
