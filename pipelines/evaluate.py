@@ -13,6 +13,7 @@ from components.prepare import prepare
 from components.promote import promote
 from components.start_evaluation import start_evaluation
 from pipelines.cluster import Cluster, Limits, Machine
+from pipelines.names import distinct
 
 
 def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:  # noqa: B008 - both are frozen
@@ -122,4 +123,4 @@ def _baseline(cluster: Cluster) -> Any:
             kept = cluster.light(keep(policy=prepared))
         return dsl.OneOf(evaluated.outputs["Output"], kept.output)
 
-    return measured
+    return distinct(measured)

@@ -18,6 +18,7 @@ from components.report import report
 from components.sft import sft
 from components.start import start
 from pipelines.cluster import Cluster, Limits, Machine
+from pipelines.names import distinct
 from pipelines.round import round_pipeline
 
 MAX_ROUNDS = 4
@@ -237,4 +238,4 @@ def beginning_pipeline(cluster: Cluster) -> Any:
             kept = cluster.light(keep(policy=prepared.outputs["Output"]))
         return dsl.OneOf(tuned.outputs["Output"], kept.output)
 
-    return beginning
+    return distinct(beginning)

@@ -16,6 +16,7 @@ from components.rerank import rerank
 from components.sample import sample
 from components.train import train
 from pipelines.cluster import Cluster, Machine
+from pipelines.names import distinct
 
 
 def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
@@ -76,4 +77,4 @@ def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
             kept = cluster.light(keep(policy=policy))
         return dsl.OneOf(trained.outputs["Output"], kept.output)
 
-    return round_
+    return distinct(round_)

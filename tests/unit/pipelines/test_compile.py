@@ -37,7 +37,7 @@ class Compiled:
             component = self.spec["components"][task["componentRef"]["name"]]
             if "executorLabel" in component:
                 label = component["executorLabel"]
-                name = label.removeprefix("exec-").rstrip("0123456789").rstrip("-")
+                name = label.removeprefix("exec-").partition("-of-")[0].rstrip("0123456789").rstrip("-")
                 container = self.spec["deploymentSpec"]["executors"][label]["container"]
                 found.append((name, task, container, self.kubernetes[label]))
         return found
