@@ -19,6 +19,29 @@ from pipelines.cluster import Limits
 QUICK = Limits(retries=2, backoff="1s")
 """Retries without the pauses of a cluster."""
 
+SMALL: dict[str, Any] = {
+    "sft": {"max_steps": 20, "batch_size": 32},
+    "sample": {"k": 4, "prompts_per_iteration": 64},
+    "prepare": {"limit": 128},
+    "evaluation_prompts": {"limit": 32},
+    "evaluate": {"n": 4, "resamples": 100},
+    "promote": {"resamples": 100},
+    "report": {"examples": 1},
+}
+"""The quickstart, with fewer prompts and steps."""
+
+
+def as_options(settings: dict[str, Any], prefix: str = "") -> list[str]:
+    """Settings as the command line takes them."""
+    options = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            options += as_options(value, f"{prefix}{name}.")
+        else:
+            options += ["--set", f"{prefix}{name}={json.dumps(value)}"]
+    return options
+
+
 FAULT = """\
 import importlib.abc, importlib.util, pathlib, sys
 

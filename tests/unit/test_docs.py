@@ -60,6 +60,11 @@ def test_the_settings_page_is_up_to_date() -> None:
     assert (DOCS / "configuration.md").read_text("utf-8") == written, "run: python docs/generate_configuration.py"
 
 
+def test_the_page_of_parameters_is_up_to_date() -> None:
+    written = runpy.run_path(str(DOCS / "generate_parameters.py"))["render"]()
+    assert (DOCS / "parameters.md").read_text("utf-8") == written, "run: python docs/generate_parameters.py"
+
+
 def find(words: list[str]) -> tuple[Any, str, list[str]]:
     """The command that the first words name, its whole name, and what is left of the words."""
     command, name, rest = COMMANDS[words[0]], words[0], words[1:]
