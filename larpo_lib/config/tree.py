@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.sections import (
     EvaluateConfig,
@@ -72,6 +73,8 @@ class LarpoConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
+    alpaca_eval: AlpacaEvalConfig | None = None
+    """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,6 +87,8 @@ _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
 _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
+_BENCHMARKS = ("alpaca_eval",)
+"""Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +110,7 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
         if isinstance(tree.get(name), dict):
             _default_in(tree, name, "sampler", {"type": "hf"})
     _sample_and_score_alike(tree)
+    _answer_alike(tree)
     return tree
 
 
@@ -116,6 +122,21 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
                 _default(tree, name, key, sample[key])
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
+
+
+def _answer_alike(tree: dict[str, Any]) -> None:
+    sample = tree.get("sample")
+    for name in _BENCHMARKS:
+        if not isinstance(tree.get(name), dict):
+            continue
+        _default(tree, name, "answers", {})
+        if "seed" in tree:
+            _default_in(tree, name, "answers", {"seed": tree["seed"]})
+        if isinstance(sample, dict) and "sampler" in sample:
+            _default_in(tree, name, "answers", {"sampler": sample["sampler"]})
+        answers = tree[name]["answers"]
+        if isinstance(answers, dict) and isinstance(answers.get("sampler"), dict):
+            tree[name]["answers"] = {**answers, "sampler": {"type": "hf", **answers["sampler"]}}
 
 
 def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
