@@ -52,7 +52,7 @@ def alpaca_eval(
         "reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers
     }  # fmt: skip
     _run(
-        "alpaca_eval", "run", "alpaca_eval", inputs, {"evaluation": evaluation}, config, [*own, *(settings or ())],
+        "alpaca_eval", "run", "alpaca_eval", inputs, {"evaluation": evaluation}, config, [*(settings or ()), *own],
         decisions=decisions,
     )  # fmt: skip
 

@@ -86,7 +86,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_server_gets_what_the_official_client_posts_and_its_answers_mean_the_same(tmp_path, protocol):
-    with serve(lambda asked: Reply(ANSWERS[protocol])) as server:
+    with serve(lambda _: Reply(ANSWERS[protocol])) as server:
         model, expected = _stock(protocol, PAIRS, server.url, tmp_path)
         official_bodies = server.payloads("/chat/completions")
         server.asked.clear()
@@ -104,7 +104,7 @@ def _text(body):
 
 def test_a_weighted_preference_by_hand(tmp_path):
     """p(m) = 1 / (1 + e^-1.5) for whatever is shown first."""
-    with serve(lambda asked: Reply(ANSWERS[WEIGHTED])) as server:
+    with serve(lambda _: Reply(ANSWERS[WEIGHTED])) as server:
         judged = _judge(_config(server.url, WEIGHTED), tmp_path / "decisions.jsonl")
         shown_first = {
             pair.instruction: pair.reference
@@ -146,7 +146,7 @@ def test_an_answer_that_cannot_be_read_is_no_preference(tmp_path, protocol, answ
 
 
 def test_none_may_be_readable(tmp_path):
-    with serve(lambda asked: Reply(_message(content="?"))) as server:
+    with serve(lambda _: Reply(_message(content="?"))) as server:
         judged = _judge(_config(server.url, BY_TEXT), tmp_path / "decisions.jsonl")
     assert list(judged.preferences) == [None] * len(PAIRS)
 
@@ -166,7 +166,7 @@ def test_what_is_too_long_for_the_judge_is_counted(tmp_path):
 
 
 def test_equal_answers_are_a_draw_that_nobody_is_asked_about(tmp_path):
-    with serve(lambda asked: Reply(ANSWERS[BY_TEXT])) as server:
+    with serve(lambda _: Reply(ANSWERS[BY_TEXT])) as server:
         config, file = _config(server.url, BY_TEXT), tmp_path / "decisions.jsonl"
         judged = _judge(config, file, [Pair("What is 1 + 1?", "2", "2"), *PAIRS])
         assert judged.preferences[0] == 1.5
@@ -176,7 +176,7 @@ def test_equal_answers_are_a_draw_that_nobody_is_asked_about(tmp_path):
 
 
 def test_decisions_are_found_again_whatever_the_order_and_the_limit_comes_before_the_first_call(tmp_path):
-    with serve(lambda asked: Reply(ANSWERS[WEIGHTED])) as server:
+    with serve(lambda _: Reply(ANSWERS[WEIGHTED])) as server:
         config, file = _config(server.url, WEIGHTED), tmp_path / "decisions.jsonl"
         with pytest.raises(ConfigError, match=r"needs 6 judge calls.*more than the 5 allowed.*--max-judge-calls"):
             _judge(config, file, limit=5)

@@ -23,6 +23,9 @@ from larpo_lib.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 INSTRUCTION = re.compile(r'"instruction": """(.*?)""",\n}\n\n## Model Outputs', re.DOTALL)
+CONCURRENCY = 16
+IN_FLIGHT = 2 * CONCURRENCY
+"""Answers that a killed process may not have stored: those on their way, and those not yet taken."""
 WIN_RATE, LC_WIN_RATE = 6.937294, 10.425760
 SIZE = 805
 
@@ -61,8 +64,11 @@ def _command(published, server, evaluation, *more, **paths):
         "reference": "gpt4_1106_preview.outputs.json", "answers": "gemma-7b-it.outputs.json",
         "gamed": "df_gamed.csv", "difficulty": "instruction_difficulty.csv"}.items()} | paths  # fmt: skip
     options = [part for name, path in found.items() if path is not None for part in (f"--{name}", path)]
-    judge = f'{{ base_url = "{server.url}/v1", model = "gpt-4-1106-preview", timeout_s = 8.0, concurrency = 32 }}'
-    return ["alpaca-eval", *options, "--evaluation", evaluation, "--set", f"alpaca_eval.judge={judge}", *more]
+    judge = {
+        "base_url": f'"{server.url}/v1"', "model": '"gpt-4-1106-preview"', "timeout_s": 8.0, "concurrency": CONCURRENCY
+    }  # fmt: skip
+    settings = [part for name, value in judge.items() for part in ("--set", f"alpaca_eval.judge.{name}={value}")]
+    return ["alpaca-eval", *options, "--evaluation", evaluation, *settings, *more]
 
 
 def _scores(evaluation):
@@ -106,8 +112,9 @@ def _check_artifact(evaluation, annotations):
 
 
 def _check_scored_again(larpo, published, evaluation):
-    gamed = published("alpaca_eval/df_gamed.csv.gz")
-    outcome = larpo("score", "alpaca_eval", "--preferences", evaluation / "preferences.csv", "--gamed", gamed)
+    gamed, difficulty = (published(f"alpaca_eval/{name}.csv.gz") for name in ("df_gamed", "instruction_difficulty"))
+    files = {"preferences": evaluation / "preferences.csv", "gamed": gamed, "difficulty": difficulty}
+    outcome = larpo("score", "alpaca_eval", *(part for name, path in files.items() for part in (f"--{name}", path)))
     (found,) = json.loads(outcome.out).values()
     metrics = read_metrics(evaluation)
     for name in ("win_rate", "lc_win_rate", "win_rate_standard_error", "lc_win_rate_standard_error"):
@@ -145,7 +152,7 @@ def test_faults_and_a_kill_change_no_number_and_nothing_is_bought_twice(publishe
             for line in kept.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
         }  # fmt: skip
         before = Counter(replay.bought)
-        assert len(stored) >= 300 - 32
+        assert len(stored) >= 300 - IN_FLIGHT
         assert stored <= before.keys()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -156,7 +163,7 @@ def test_faults_and_a_kill_change_no_number_and_nothing_is_bought_twice(publishe
     assert set(before.values()) == set(after.values()) == {1}
     lost = {instruction for instruction, times in replay.bought.items() if times > 1}
     assert lost <= before.keys() - stored
-    assert len(lost) <= 32  # that were in flight when the process was killed
+    assert len(lost) <= IN_FLIGHT
     _check_artifact_lines(kept)
 
 
