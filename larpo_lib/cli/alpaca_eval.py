@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from larpo_lib.cli.app import Config, Out, Settings, app, score_app
-from larpo_lib.cli.steps import OptionalIn, _run
+from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, run_benchmark
+from larpo_lib.cli.steps import OptionalIn
 
 
 @app.command("alpaca-eval")
@@ -24,12 +25,8 @@ def alpaca_eval(
     difficulty: Annotated[
         str | None, typer.Option(help="instruction_difficulty.csv; without it what --gamed says of it.")
     ] = None,
-    decisions: Annotated[
-        Path | None, typer.Option(help="File that keeps what the judge decided; <evaluation>.decisions.jsonl.")
-    ] = None,
-    max_judge_calls: Annotated[
-        int | None, typer.Option(min=1, help="Most decisions to buy; short for --set alpaca_eval.judge.max_calls=...")
-    ] = None,
+    decisions: DecisionsFile = None,
+    max_judge_calls: MaxJudgeCalls = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
@@ -47,14 +44,16 @@ def alpaca_eval(
 
     Every decision is stored as it arrives: the same command goes on after a stop and buys none twice.
     """
-    own = [] if max_judge_calls is None else [f"alpaca_eval.judge.max_calls={max_judge_calls}"]
-    inputs = {
-        "reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers
-    }  # fmt: skip
-    _run(
-        "alpaca_eval", "run", "alpaca_eval", inputs, {"evaluation": evaluation}, config, [*(settings or ()), *own],
-        decisions=decisions,
-    )  # fmt: skip
+    inputs: dict[str, str | list[str] | None] = {
+        "reference": reference,
+        "gamed": gamed,
+        "difficulty": difficulty,
+        "policy": policy,
+        "answers": answers,
+    }
+    run_benchmark(
+        "alpaca_eval", inputs, evaluation, config, settings, max_judge_calls=max_judge_calls, decisions=decisions
+    )
 
 
 @score_app.command("alpaca_eval")

@@ -4,6 +4,7 @@ from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
@@ -59,6 +60,7 @@ SECTIONS: dict[str, type[Section]] = {
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
     "alpaca_eval": AlpacaEvalConfig,
+    "gsm8k": Gsm8kConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -76,6 +78,7 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleMember",
     "EvaluateConfig",
+    "Gsm8kConfig",
     "HfSamplerConfig",
     "HttpRerankerConfig",
     "JudgeConfig",

@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -75,6 +76,8 @@ class LarpoConfig(Section):
     loop: LoopConfig = LoopConfig()
     alpaca_eval: AlpacaEvalConfig | None = None
     """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
+    gsm8k: Gsm8kConfig = Gsm8kConfig()
+    """The benchmark of `larpo gsm8k`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,11 +87,13 @@ class LarpoConfig(Section):
 
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote", "gsm8k")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
-_BENCHMARKS = ("alpaca_eval",)
+_BENCHMARKS = ("alpaca_eval", "gsm8k")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
+_JUDGED = ("alpaca_eval",)
+"""Those of them that are there only if the file has them: they need a judge."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -127,15 +132,17 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
 def _answer_alike(tree: dict[str, Any]) -> None:
     sample = tree.get("sample")
     for name in _BENCHMARKS:
-        if not isinstance(tree.get(name), dict):
+        if name in _JUDGED and tree.get(name) is None:
             continue
         _default(tree, name, "answers", {})
+        if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
+            continue
         if "seed" in tree:
             _default_in(tree, name, "answers", {"seed": tree["seed"]})
         if isinstance(sample, dict) and "sampler" in sample:
             _default_in(tree, name, "answers", {"sampler": sample["sampler"]})
         answers = tree[name]["answers"]
-        if isinstance(answers, dict) and isinstance(answers.get("sampler"), dict):
+        if isinstance(answers.get("sampler"), dict):
             tree[name]["answers"] = {**answers, "sampler": {"type": "hf", **answers["sampler"]}}
 
 

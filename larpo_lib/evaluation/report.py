@@ -94,6 +94,8 @@ class EvaluationReport:
         tables, curves: what the page shows besides.
         caveats: sentences the reader must know.
         confidence: of the scores' and curves' intervals.
+        version: edition of the items and of the protocol, such as "2024-06-01 hard"; scores of others are not
+            comparable.
     """
 
     benchmark: str
@@ -108,6 +110,7 @@ class EvaluationReport:
     curves: Sequence[Curve] = ()
     caveats: Sequence[str] = field(default=())
     confidence: float = 0.95
+    version: str = ""
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
