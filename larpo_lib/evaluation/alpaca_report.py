@@ -14,7 +14,7 @@ LEADERBOARD = "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"
 """The judge of the leaderboard, and of table 2 of the paper: its SFT row of Mistral-it is the leaderboard's own."""
 
 _TABLE_2, _TABLE_4 = "LarPO, table 2", "LarPO, table 4"
-_ANOTHER = "another judge than table 2's"
+_ANOTHER = "not known to be table 2's"
 _PUBLISHED = (
     # policy, LC win rate, win rate, table, judge
     ("Mistral-it, SFT", 17.1, 14.7, _TABLE_2, LEADERBOARD),
