@@ -9,6 +9,8 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.gsm8k import Gsm8kConfig
+from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -78,6 +80,10 @@ class LarpoConfig(Section):
     """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
     gsm8k: Gsm8kConfig = Gsm8kConfig()
     """The benchmark of `larpo gsm8k`, which is no part of a run."""
+    mixeval: MixEvalConfig | None = None
+    """The benchmark of `larpo mixeval`, which is no part of a run."""
+    reward_eval: RewardEvalConfig = RewardEvalConfig()
+    """The benchmark of `larpo reward-eval`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,13 +93,15 @@ class LarpoConfig(Section):
 
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote", "gsm8k")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
-_BENCHMARKS = ("alpaca_eval", "gsm8k")
+_BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
-_JUDGED = ("alpaca_eval",)
-"""Those of them that are there only if the file has them: they need a judge."""
+_JUDGED = ("alpaca_eval", "mixeval")
+"""Those of them that need a judge: without one there is no such section."""
+_WITHOUT_SEED = ("alpaca_eval",)
+"""Those of them that draw nothing but answers."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +133,7 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
             if isinstance(sample, dict) and key in sample:
                 _default(tree, name, key, sample[key])
+    for name in (*_SAMPLE_AND_SCORE, "reward_eval"):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
 
@@ -138,6 +147,8 @@ def _answer_alike(tree: dict[str, Any]) -> None:
         if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
             continue
         if "seed" in tree:
+            if name not in _WITHOUT_SEED:
+                _default(tree, name, "seed", tree["seed"])
             _default_in(tree, name, "answers", {"seed": tree["seed"]})
         if isinstance(sample, dict) and "sampler" in sample:
             _default_in(tree, name, "answers", {"sampler": sample["sampler"]})

@@ -16,7 +16,12 @@ from larpo_lib.tables import Counts, Row, read_table, write_table
 
 
 def answer(
-    label: str, config: AnswersConfig, policy: Path, prompts: Sequence[PromptRow], work: Work
+    label: str,
+    config: AnswersConfig,
+    policy: Path,
+    prompts: Sequence[PromptRow],
+    work: Work,
+    name: str = "answers",
 ) -> tuple[dict[str, Row], Counts]:
     """One response to each prompt, at the settings' temperature; see `answers`.
 
@@ -24,7 +29,7 @@ def answer(
         `candidates` rows by prompt_id (those of prompts that are too long are missing), and the counts
         `prompts` (answered) and `prompts_too_long_dropped`.
     """
-    found, counts = answers(label, config, policy, prompts, [(config.temperature, 0)], work)
+    found, counts = answers(label, config, policy, prompts, [(config.temperature, 0)], work, name)
     return {prompt_id: rows[0] for prompt_id, rows in found.items()}, counts
 
 
