@@ -65,9 +65,9 @@ def test_policies_that_were_given_are_measured_and_compared_where_there_are_two(
     ("values", "patience", "stalled"),
     [
         ((0.1,), 1, False),
-        ((0.1, 0.2), 1, False),
-        ((0.1, 0.2, 0.25), 1, True),  # a rise of no more than 0.1 is none
-        ((0.1, 0.2, 0.25), 2, False),
+        ((0.1, 0.3), 1, False),
+        ((0.1, 0.3, 0.35), 1, True),  # a rise of no more than 0.1 is none
+        ((0.1, 0.3, 0.35), 2, False),
         ((0.3, 0.2, 0.25), 2, True),
     ],
 )
