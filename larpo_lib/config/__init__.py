@@ -15,6 +15,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
@@ -60,6 +61,7 @@ SECTIONS: dict[str, type[Section]] = {
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
     "gsm8k": Gsm8kConfig,
+    "retrieval": RetrievalConfig,
     "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
@@ -98,6 +100,7 @@ __all__ = [
     "ReportConfig",
     "RerankConfig",
     "RerankerConfig",
+    "RetrievalConfig",
     "RetrieverConfig",
     "RewardEvalConfig",
     "RewardModelConfig",
