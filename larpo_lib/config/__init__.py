@@ -5,6 +5,7 @@ from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
+from larpo_lib.config.mixeval import MixEvalAnswersConfig, MixEvalConfig
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
     ClassifierConfig,
@@ -61,6 +62,7 @@ SECTIONS: dict[str, type[Section]] = {
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
     "gsm8k": Gsm8kConfig,
+    "mixeval": MixEvalConfig,
     "retrieval": RetrievalConfig,
     "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
@@ -89,6 +91,8 @@ __all__ = [
     "LlmJudgeConfig",
     "LoopConfig",
     "LoraConfig",
+    "MixEvalAnswersConfig",
+    "MixEvalConfig",
     "ModelConfig",
     "NegativesConfig",
     "ObjectiveConfig",

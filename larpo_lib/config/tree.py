@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.gsm8k import Gsm8kConfig
+from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.sections import (
@@ -77,6 +78,8 @@ class LarpoConfig(Section):
     loop: LoopConfig = LoopConfig()
     gsm8k: Gsm8kConfig = Gsm8kConfig()
     """The benchmark of `larpo gsm8k`, which is no part of a run."""
+    mixeval: MixEvalConfig | None = None
+    """The benchmark of `larpo mixeval`, which is no part of a run."""
     retrieval: RetrievalConfig = RetrievalConfig()
     """The benchmark of `larpo retrieval`, which is no part of a run."""
     reward_eval: RewardEvalConfig = RewardEvalConfig()
@@ -94,8 +97,10 @@ _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retr
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
 
-_BENCHMARKS = ("gsm8k", "reward_eval")
+_BENCHMARKS = ("gsm8k", "mixeval", "reward_eval")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
+_JUDGED = ("mixeval",)
+"""Those of them that need a judge: without one there is no such section."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +140,8 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
 def _answer_alike(tree: dict[str, Any]) -> None:
     sample = tree.get("sample")
     for name in _BENCHMARKS:
+        if name in _JUDGED and tree.get(name) is None:
+            continue
         _default(tree, name, "answers", {})
         if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
             continue

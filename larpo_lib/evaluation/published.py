@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from larpo_lib.evaluation.report import Published
 
 _SOURCE = "LarPO paper, table {table}"
-_JUDGE = "the judge of the paper's table {table}"
+LEADERBOARD = "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"
+"""AlpacaEval 2's own judge, and that of table 2: its SFT row of Mistral-it is the leaderboard's own."""
+_JUDGES = {2: LEADERBOARD, 4: "not stated; not table 2's"}
+_MIXEVAL_JUDGE = "not stated; MixEval's own is gpt-3.5-turbo-0125"
 _ROWS = (
     # table, policy, LC win rate, win rate, MixEval, MixEval-Hard
     (2, "Mistral-it, SFT", 17.1, 14.7, 0.707, 0.361),
@@ -42,7 +45,7 @@ def alpaca_eval_rows() -> Sequence[Published]:
         Published(
             policy,
             _SOURCE.format(table=table),
-            _JUDGE.format(table=table),
+            _JUDGES[table],
             {"lc_win_rate": controlled, "win_rate": plain},
         )
         for table, policy, controlled, plain, _, _ in _ROWS
@@ -52,7 +55,7 @@ def alpaca_eval_rows() -> Sequence[Published]:
 def mixeval_rows(*, hard: bool) -> Sequence[Published]:
     """Score `overall` in [0, 1], of MixEval or of MixEval-Hard, 2024-06-01."""
     return [
-        Published(policy, _SOURCE.format(table=table), _JUDGE.format(table=table), {"overall": overall})
+        Published(policy, _SOURCE.format(table=table), _MIXEVAL_JUDGE, {"overall": overall})
         for table, policy, _, _, easy, difficult in _ROWS
         if (overall := difficult if hard else easy) is not None
     ]

@@ -22,8 +22,8 @@ def test_the_rows_by_plain_values():
 
 def test_rows_of_different_tables_name_different_judges():
     assert {(row.source, row.judge) for row in alpaca_eval_rows()} == {
-        ("LarPO paper, table 2", "the judge of the paper's table 2"),
-        ("LarPO paper, table 4", "the judge of the paper's table 4"),
+        ("LarPO paper, table 2", "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"),
+        ("LarPO paper, table 4", "not stated; not table 2's"),
     }
 
 
