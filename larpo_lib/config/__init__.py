@@ -1,5 +1,6 @@
 """The configuration: one frozen pydantic tree, read from TOML, with `--set a.b=value` on top. Imports no torch."""
 
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
@@ -61,6 +62,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainConfig,
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
+    "alpaca_eval": AlpacaEvalConfig,
     "gsm8k": Gsm8kConfig,
     "mixeval": MixEvalConfig,
     "retrieval": RetrievalConfig,
@@ -71,6 +73,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 __all__ = [
     "SECTIONS",
+    "AlpacaEvalConfig",
     "AnswersConfig",
     "BestWorstConfig",
     "Bm25Config",

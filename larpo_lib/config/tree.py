@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.mixeval import MixEvalConfig
@@ -76,6 +77,8 @@ class LarpoConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
+    alpaca_eval: AlpacaEvalConfig | None = None
+    """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
     gsm8k: Gsm8kConfig = Gsm8kConfig()
     """The benchmark of `larpo gsm8k`, which is no part of a run."""
     mixeval: MixEvalConfig | None = None
@@ -96,11 +99,12 @@ _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
 _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retrieval", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
-
-_BENCHMARKS = ("gsm8k", "mixeval", "reward_eval")
+_BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
 """Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
-_JUDGED = ("mixeval",)
+_JUDGED = ("alpaca_eval", "mixeval")
 """Those of them that need a judge: without one there is no such section."""
+_WITHOUT_SEED = ("alpaca_eval",)
+"""Those of them that draw nothing but answers."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +150,8 @@ def _answer_alike(tree: dict[str, Any]) -> None:
         if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
             continue
         if "seed" in tree:
-            _default(tree, name, "seed", tree["seed"])
+            if name not in _WITHOUT_SEED:
+                _default(tree, name, "seed", tree["seed"])
             _default_in(tree, name, "answers", {"seed": tree["seed"]})
         if isinstance(sample, dict) and "sampler" in sample:
             _default_in(tree, name, "answers", {"sampler": sample["sampler"]})

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
+_SYNC_EVERY_S = 1.0  # a crash of the machine, not of the process, may lose what was decided in this time
 _CHARACTERS_PER_TOKEN = 4  # of English, for an estimate
 
 
@@ -41,6 +43,7 @@ class Decisions:
     def __init__(self, path: Path, file: IO[bytes], *, limit: int | None = None) -> None:
         self._path, self._file, self._limit = path, file, limit
         self._answers: dict[str, Answer] = dict(_stored(path, file))
+        self._synced = time.monotonic()
         self._asked: dict[str, tuple[Request, int]] = {}
 
     def __len__(self) -> int:
@@ -101,9 +104,15 @@ class Decisions:
 
     def _store(self, key: str, request: Request, attempt: int, answer: Answer) -> None:
         self._file.write(_line(key, request, attempt, answer))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.flush()  # with this a killed process loses nothing
         self._answers[key] = answer
+        if time.monotonic() - self._synced >= _SYNC_EVERY_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until all decisions are on the disk."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
 
 @contextmanager
@@ -115,7 +124,11 @@ def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"{path}: another process is judging with it", remedy="Wait for it") from None
-        yield Decisions(path, file, limit=limit)
+        store = Decisions(path, file, limit=limit)
+        try:
+            yield store
+        finally:
+            store.sync()
 
 
 def _stored(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Answer]]:

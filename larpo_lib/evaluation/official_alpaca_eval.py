@@ -33,21 +33,24 @@ def require() -> str:
 def official(module: str) -> Iterator[ModuleType]:
     """A module of the package, such as "metrics.glm_winrate", to be used inside the block.
 
-    The import reads a file .env into the environment and raises the level of the root logger; fitting switches
+    The import reads a file .env into the environment and lets the root logger tell everything; fitting switches
     scikit-learn's metadata routing on, and warns of its own arguments. Nothing of that is left behind, and what the
-    package says to the root logger, whole judge prompts among it, is not passed on: what it drops is counted by us.
+    package says to the root logger, whole answers of the judge among it, is not passed on: what it drops is counted.
 
     Raises:
         ConfigError: the package is not installed, or cannot be imported.
     """
     require()
     root, environment = logging.getLogger(), dict(os.environ)
-    level = root.level
+    level, handlers = root.level, list(root.handlers)
     root.addFilter(_silence)  # of what is logged to the root logger itself
+    if not handlers and logging.lastResort is not None:
+        root.addHandler(logging.lastResort)  # without a handler the package's first message would set one up
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             imported = _imported(module)
+            root.setLevel(level)
             for name in os.environ.keys() - environment.keys():
                 del os.environ[name]
             import sklearn
@@ -57,6 +60,7 @@ def official(module: str) -> Iterator[ModuleType]:
     finally:
         root.removeFilter(_silence)
         root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _imported(module: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,10 +31,17 @@ _AGREE = 1e-6
 
 @dataclass(frozen=True)
 class Outputs:
-    """The answers of one model, by instruction, in the file's order."""
+    """The answers of one model.
+
+    Attributes:
+        generator: the model's name; the file's where it has none.
+        by_instruction: answers, in the file's order.
+        datasets: where instructions come from, by instruction, as far as the file says.
+    """
 
     generator: str
     by_instruction: Mapping[str, str]
+    datasets: Mapping[str, str]
 
 
 def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
@@ -47,6 +56,7 @@ def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
     """
     raw = _read(path, kind)
     answers: dict[str, str] = {}
+    datasets: dict[str, str] = {}
     generators: dict[str, RawRow] = {}
     for row in raw.rows:
         instruction = _cell(raw, row, "instruction").text()
@@ -56,11 +66,22 @@ def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
         if instruction in answers:
             raise _cell(raw, row, "instruction").error("stands in an earlier row too")
         answers[instruction] = output.value
+        if isinstance(dataset := row.values.get("dataset"), str):
+            datasets[instruction] = dataset
         if row.values.get("generator") is not None:
             generators.setdefault(_cell(raw, row, "generator").text(), row)
     if len(generators) > 1:
         raise _cell(raw, [*generators.values()][1], "generator").error("differs from that of earlier rows")
-    return Outputs(next(iter(generators), Path(path.name).stem.partition(".")[0]), answers)
+    return Outputs(next(iter(generators), Path(path.name).stem.partition(".")[0]), answers, datasets)
+
+
+def write_outputs(path: Path, generator: str, by_instruction: Mapping[str, str]) -> None:
+    """Write answers in the published format."""
+    rows = [
+        {"instruction": instruction, "output": output, "generator": generator}
+        for instruction, output in by_instruction.items()
+    ]
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_length_control(gamed: Path | None, difficulty: Path | None) -> LengthControl | None:
@@ -115,6 +136,14 @@ def read_preferences(path: Path) -> dict[str, list[Comparison]]:
                 raise _cell(raw, row, "row").error("stands twice for this model")
             seen.add((model, comparison.row))
     return dict(found)
+
+
+def write_preferences(path: Path, model: str, comparisons: Iterable[Comparison]) -> None:
+    """Write the comparisons of one model so that `read_preferences` reads the very same."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PREFERENCES)
+        writer.writerows([model, c.row, c.preference, c.len_ref, c.len_model] for c in comparisons)
 
 
 def require_whole(comparisons: int, what: str, *, partial: bool) -> None:

@@ -196,6 +196,7 @@ def test_section_is_read_where_others_are_incomplete(tmp_path: Path) -> None:
 
 def test_section_is_the_same_alone_and_in_the_whole(file: Path) -> None:
     settings = ["seed=3", "model.dtype=bfloat16", "sample.max_new_tokens=7", "demonstrations.source=d.jsonl"]
+    settings += ['alpaca_eval.judge={base_url = "http://judge/v1", model = "j"}']
     settings += ["mixeval.judge.base_url=http://127.0.0.1:8000/v1", "mixeval.judge.model=judge"]
     whole = load_config(file, settings)
     for name, kind in SECTIONS.items():

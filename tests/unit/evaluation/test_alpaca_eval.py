@@ -169,11 +169,13 @@ def test_the_package_changes_nothing_of_the_process():
     import sklearn
 
     root = logging.getLogger()
-    before = root.level, list(root.filters), dict(os.environ), sklearn.get_config()
+    before = root.level, list(root.handlers), list(root.filters), dict(os.environ), sklearn.get_config()
     with official("metrics.glm_winrate"):
         sklearn.set_config(enable_metadata_routing=True)
         logging.getLogger().setLevel(logging.DEBUG)
-    assert (root.level, list(root.filters), dict(os.environ), sklearn.get_config()) == before
+        logging.error("from the package")
+    after = root.level, list(root.handlers), list(root.filters), dict(os.environ), sklearn.get_config()
+    assert after == before
 
 
 def test_a_missing_package_is_told_with_its_remedy(monkeypatch):
