@@ -27,7 +27,7 @@ class Cluster:
 
     Args:
         namespace: the pod's own, else the kubeconfig's, if not given.
-        patience_s: how long a request is repeated that does not get through.
+        patience_s: how long a request is repeated that does not get through; may be changed at any time.
 
     Raises:
         ClusterError: there is no cluster to ask, or no namespace is known.
@@ -40,7 +40,7 @@ class Cluster:
         configuration.connection_pool_maxsize = 100  # one a node whose log is followed
         own = _load(configuration)
         self.namespace = namespace or own
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._api = client.ApiClient(configuration)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
@@ -153,7 +153,7 @@ class Cluster:
         """Call `method`, again and again where it fails by what may pass."""
         again = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_delay(self._patience_s),
+            stop=stop_after_delay(self.patience_s),
             wait=wait_exponential(multiplier=0.5, max=30),
             reraise=True,
         )

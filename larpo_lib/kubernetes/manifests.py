@@ -61,7 +61,7 @@ def train_job(
     image: str,
     runtime: str = RUNTIME,
     resources: Mapping[str, str] | None = None,
-    owner: Mapping[str, Any] | None = None,
+    deadline_s: int | None = None,
 ) -> dict[str, Any]:
     """The TrainJob that trains with `config` on `config.launch.nodes` machines.
 
@@ -73,7 +73,7 @@ def train_job(
         image: with larpo and what the launcher needs.
         runtime: the TrainingRuntime that says how a node looks.
         resources: limits of a node, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}, in place of the runtime's.
-        owner: an owner reference; the TrainJob goes when the owner goes.
+        deadline_s: seconds after which the cluster ends it.
 
     Raises:
         ConfigError: a URI is none of s3://, or `name` cannot be one.
@@ -83,7 +83,7 @@ def train_job(
             raise ConfigError(
                 f"{option} is '{uri}', which other machines cannot reach", remedy="Give an s3:// URI, or train on one"
             )
-    spec = {
+    spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": runtime},
         "trainer": {
             "image": image,
@@ -91,9 +91,12 @@ def train_job(
             "args": _arguments(config, uris),
             "numNodes": config.launch.nodes,
             "numProcPerNode": config.launch.nproc,
-            **({"resourcesPerNode": {"limits": dict(resources)}} if resources else {}),
         },
     }
+    if resources:
+        spec["trainer"]["resourcesPerNode"] = {"limits": dict(resources)}
+    if deadline_s is not None:
+        spec["activeDeadlineSeconds"] = deadline_s
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -101,7 +104,6 @@ def train_job(
             "name": _checked(name),
             "labels": {MANAGED_BY: MANAGER, RUN: run_label(run)},
             "annotations": {SPEC: hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]},
-            **({"ownerReferences": [dict(owner)]} if owner else {}),
         },
         "spec": spec,
     }

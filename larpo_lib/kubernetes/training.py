@@ -34,6 +34,7 @@ def train_on_nodes(
     run: str | None = None,
     runtime: str = RUNTIME,
     resources: Mapping[str, str] | None = None,
+    deadline_s: int | None = None,
     poll_s: float = _POLL_S,
 ) -> None:
     """Train on `config.launch.nodes` machines as a TrainJob, and return when the policy is published at `trained`.
@@ -54,6 +55,7 @@ def train_on_nodes(
         run: what `cleanup` finds the TrainJob by; `job_name` if not given.
         runtime: name of the TrainingRuntime.
         resources: limits of a node in place of the runtime's.
+        deadline_s: seconds after which the cluster ends the TrainJob, whether anybody follows it or not.
         poll_s: seconds between two looks at the TrainJob.
 
     Raises:
@@ -62,16 +64,27 @@ def train_on_nodes(
             by another, or the Kubernetes API refuses.
     """
     uris = Uris(policy, lists, trained, reference)
-    options: dict[str, Any] = {"name": job_name, "run": run or job_name, "image": image, "runtime": runtime}
-    train_job(config, uris, **options)  # a mistake in the settings is told before the cluster is asked
+    job = train_job(
+        config,
+        uris,
+        name=job_name,
+        run=run or job_name,
+        image=image,
+        runtime=runtime,
+        resources=resources,
+        deadline_s=deadline_s,
+    )
     cluster = Cluster(namespace)
-    job = train_job(config, uris, **options, resources=resources, owner=cluster.owner())
+    owner = cluster.owner()
+    if owner is not None:  # it goes when the run goes
+        job["metadata"]["ownerReferences"] = [owner]
     with _signals():
         try:
             _start(cluster, job, poll_s)
             _follow(cluster, job_name, poll_s)
         except (SystemExit, KeyboardInterrupt):
-            Cluster(cluster.namespace, patience_s=_FAREWELL_S).delete(job_name)
+            cluster.patience_s = _FAREWELL_S
+            cluster.delete(job_name)
             _tell(f"TrainJob {job_name}: stopped and deleted")
             raise
     cluster.delete(job_name)

@@ -71,6 +71,7 @@ def test_nodes_processes_image_and_resources() -> None:
     trainer = build(resources={"nvidia.com/gpu": "8", "memory": "900Gi"})["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (4, 8, "larpo-trainer:1")
     assert trainer["resourcesPerNode"] == {"limits": {"nvidia.com/gpu": "8", "memory": "900Gi"}}
+    assert build(deadline_s=3600)["spec"]["activeDeadlineSeconds"] == 3600
     assert "resourcesPerNode" not in build()["spec"]["trainer"]  # the runtime's hold
 
 
@@ -88,8 +89,8 @@ def lost(given: Any, found: Any, place: str = "") -> list[str]:
 
 
 def test_the_trainers_models_know_every_field() -> None:
-    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "u"}
-    job = build(resources={"nvidia.com/gpu": "8"}, owner=owner)
+    job = build(resources={"nvidia.com/gpu": "8"}, deadline_s=3600)
+    job["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Workflow", "name": "w", "uid": "u"}]
     assert lost(job, models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()) == []
     job["spec"]["trainer"]["numNode"] = 2  # the check would see it
     assert lost(job, models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()) == [".spec.trainer.numNode"]
