@@ -92,6 +92,8 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
             f"{rounds} rounds are asked for, but the pipeline was compiled for at most {most}",
             remedy=f"Lower rounds, or compile it with --max-rounds {rounds}",
         )
+    if config.demonstrations is not None and config.sft.launch.nodes > 1:
+        raise ConfigError("sft trains on one machine, but sft.launch.nodes says more", remedy="Set it to 1")
     for name in ("sample_shards", "rerank_shards"):
         if given[name] < 1:
             raise ConfigError(f"{name} is {given[name]}", remedy="Set it to 1 or more")
