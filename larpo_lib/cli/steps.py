@@ -175,12 +175,13 @@ def train_reward_model(
 def evaluate(policy: In, prompts: In, evaluation: Out, config: Config = None, settings: Settings = None) -> None:
     """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N.
 
-    mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap intervals
-    over prompts. pass_at_i: chance that at least one of i sampled responses is right, unbiased, over the
-    pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over best_of_n_prompts prompts.
-    greedy_reward, greedy_accuracy: of one greedy response a prompt. responses_without_judgement: what the judge could
-    not decide, left out of accuracy and Pass@N. too_long_to_score_dropped: responses without a reward. distinct_share,
-    truncated_share, mean_tokens, duplicate_share, distinct_2: of the responses as they were drawn.
+    mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap
+    intervals over prompts. pass_at_i: chance that at least one of i sampled responses is right, unbiased, over the
+    pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over
+    best_of_n_prompts prompts. greedy_reward, greedy_accuracy: of one greedy response a prompt.
+    responses_without_judgement: what the judge could not decide, left out of accuracy and Pass@N.
+    too_long_to_score_dropped: responses without a reward. distinct_share, truncated_share, mean_tokens,
+    duplicate_share, distinct_2: of the responses as they were drawn.
 
     Must not be compared: rewards of different rerankers, which have no unit; accuracies and Pass@N at another
     temperature, n, length limit or on other prompts; Pass@N with an accuracy; and any of these with the paper's tables,
