@@ -58,17 +58,23 @@ def check_config(config: LarpoConfig) -> None:
         _check_model(Path(config.policy), model)
     for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
         check_trainable(Path(config.policy), trained)
-    if follows():
-        raise ConfigError(
-            "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
-            remedy="Train on several machines by `larpo train`, or unset them",
-        )
+    _check_one_machine(config)
     _check_samplers(config)
     for reranker in (config.rerank.reranker, config.evaluate.reranker):
         _check_reranker(reranker)
     negatives = config.lists.negatives
     if negatives is not None and isinstance(negatives.retriever, EmbeddingConfig):
         check_embedding_model(negatives.retriever)
+
+
+def _check_one_machine(config: LarpoConfig) -> None:
+    if follows():
+        raise ConfigError(
+            "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
+            remedy="Train on several machines by `larpo train`, or unset them",
+        )
+    if max(config.train.launch.nodes, config.sft.launch.nodes) > 1:
+        raise ConfigError("a run is one machine's, but launch.nodes says more", remedy="Set it to 1, or use Kubeflow")
 
 
 def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
