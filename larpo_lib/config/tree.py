@@ -40,6 +40,18 @@ class LoopConfig(Section):
     reference: Literal["current", "initial"] = "current"
     """What an iteration's policy is held against: the policy it begins with, or the one the whole loop began with."""
     early_stop: EarlyStopConfig | None = None
+    evaluate: Literal["every_iteration", "last_iteration"] = "every_iteration"
+    """`last_iteration`: only the policy the loop began with and the last one are measured."""
+    promote: Literal["last_iteration", "every_iteration"] = "last_iteration"
+    """Whose policies go through the gate: the run's result; `every_iteration`: also each one, as soon as it is made."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LoopConfig:
+        if self.evaluate == "last_iteration" and self.early_stop is not None:
+            raise ValueError("early_stop needs the metrics of every iteration; set evaluate to every_iteration")
+        if self.evaluate == "last_iteration" and self.promote == "every_iteration":
+            raise ValueError("the gate needs an evaluation; set evaluate to every_iteration")
+        return self
 
 
 class TrackingConfig(Section):

@@ -50,18 +50,18 @@ def make_world(directory: Path, seed: int) -> None:
     done.write_text(json.dumps({"seed": seed}), "utf-8")
 
 
-def world_settings(directory: Path, objective: str) -> list[str]:
-    """Settings that point a configuration to a world, and choose an objective with the lists the paper gives it."""
+def world_settings(directory: Path | str, objective: str) -> list[str]:
+    """Settings that point to a world, at a path or URI, and choose an objective with the lists the paper gives it."""
     settings: dict[str, Any] = {
         "train.objective.type": objective,
-        "policy": directory / "policy",
-        "prepare.source": directory / "prompts.jsonl",
-        "demonstrations.source": directory / "demonstrations.jsonl",
-        "evaluation_prompts.source": directory / "heldout.jsonl",
+        "policy": f"{directory}/policy",
+        "prepare.source": f"{directory}/prompts.jsonl",
+        "demonstrations.source": f"{directory}/demonstrations.jsonl",
+        "evaluation_prompts.source": f"{directory}/heldout.jsonl",
     }
     selection = _SELECTIONS.get(objective, {"type": "best_worst"})
     chosen = [f"lists.selection.{name}={json.dumps(value)}" for name, value in selection.items()]
-    return [*(f"{name}={json.dumps(str(value))}" for name, value in settings.items()), *chosen]
+    return [*(f"{name}={json.dumps(value)}" for name, value in settings.items()), *chosen]
 
 
 def preset() -> Path:
