@@ -52,16 +52,22 @@ def make_world(directory: Path, seed: int) -> None:
 
 def world_settings(directory: Path, objective: str) -> list[str]:
     """Settings that point a configuration to a world, and choose an objective with the lists the paper gives it."""
-    settings: dict[str, Any] = {
-        "train.objective.type": objective,
-        "policy": directory / "policy",
-        "prepare.source": directory / "prompts.jsonl",
-        "demonstrations.source": directory / "demonstrations.jsonl",
-        "evaluation_prompts.source": directory / "heldout.jsonl",
-    }
+    sources = world_sources(directory)
+    places = {"policy": sources.pop("policy"), **{f"{name}.source": part["source"] for name, part in sources.items()}}
+    settings = {"train.objective.type": objective, **places}
     selection = _SELECTIONS.get(objective, {"type": "best_worst"})
     chosen = [f"lists.selection.{name}={json.dumps(value)}" for name, value in selection.items()]
-    return [*(f"{name}={json.dumps(str(value))}" for name, value in settings.items()), *chosen]
+    return [*(f"{name}={json.dumps(value)}" for name, value in settings.items()), *chosen]
+
+
+def world_sources(directory: Path) -> dict[str, Any]:
+    """The settings, as a tree, that point a configuration to a world."""
+    return {
+        "policy": str(directory / "policy"),
+        "prepare": {"source": str(directory / "prompts.jsonl")},
+        "demonstrations": {"source": str(directory / "demonstrations.jsonl")},
+        "evaluation_prompts": {"source": str(directory / "heldout.jsonl")},
+    }
 
 
 def preset() -> Path:
