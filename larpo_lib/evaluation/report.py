@@ -93,6 +93,7 @@ class EvaluationReport:
         published: rows to print beside the scores.
         tables, curves: what the page shows besides.
         caveats: sentences the reader must know.
+        confidence: of the scores' and curves' intervals.
     """
 
     benchmark: str
@@ -106,6 +107,7 @@ class EvaluationReport:
     tables: Sequence[Table] = ()
     curves: Sequence[Curve] = ()
     caveats: Sequence[str] = field(default=())
+    confidence: float = 0.95
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""

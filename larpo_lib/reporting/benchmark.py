@@ -1,4 +1,4 @@
-"""Writes what a benchmark reports."""
+"""Writes what a benchmark reports: values, figures, one page and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from larpo_lib.artifacts import Metrics, write_json
 from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.tables import write_table
 
+PAGE, SUMMARY, FIGURES = "report.html", "summary.txt", "figures"
+
 
 def write(report: EvaluationReport, directory: Path) -> Metrics:
-    """Write `scores.parquet` (the value of every item) and `report.json` into `directory`; returns the metrics."""
+    """Write a report's files into `directory`, and return its metrics.
+
+    They are `scores.parquet` (the value of every item), `report.json` (all the rest), `report.html` (one page that
+    needs no network), `figures/*.png` and `summary.txt`.
+    """
+    from larpo_lib.reporting import drawing, page
+    from larpo_lib.reporting.benchmark_figures import panels
+    from larpo_lib.reporting.scores import text_table
+
     rows = (
         {"metric": metric, "item_id": item, "value": value}
         for metric, values in sorted(report.values.items())
@@ -19,4 +29,10 @@ def write(report: EvaluationReport, directory: Path) -> Metrics:
     )
     write_table(directory / "scores.parquet", "scores", rows)
     write_json(directory / "report.json", {name: value for name, value in asdict(report).items() if name != "values"})
+    drawn = panels(report)
+    (directory / FIGURES).mkdir()
+    for panel in drawn:
+        (directory / FIGURES / f"{panel.name}.png").write_bytes(drawing.png(panel))
+    (directory / PAGE).write_text(page.render_benchmark(report, drawn), "utf-8")
+    (directory / SUMMARY).write_text(text_table(report) + "\n", "utf-8")
     return report.metrics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -82,9 +83,8 @@ def svg(panel: Panel) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{panel.name}-", text)
     for colour, name in _CSS_NAMES.items():
         text = text.replace(colour, f"var(--{name})")
-    return re.sub(
-        r'<svg [^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{panel.title}">', text, count=1
-    )
+    label = html.escape(panel.title)
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{label}">', text, count=1)
 
 
 def png(panel: Panel) -> bytes:
@@ -138,8 +138,8 @@ def draw_band(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate]
     axes.plot(places, value, color=color, **look)
 
 
-def label_ends(axes: Axes) -> None:
-    """Name each line and its last value at its right end, pushed apart where lines meet."""
+def label_ends(axes: Axes, gap: float = 0.185) -> None:
+    """Name each line and its last value at its right end, pushed `gap` of the height apart where lines meet."""
     bottom, top = axes.get_ylim()
     ends = []
     for line in axes.get_lines():
@@ -147,7 +147,7 @@ def label_ends(axes: Axes) -> None:
         if np.isfinite(values).any():
             ends.append((float(values[np.isfinite(values)][-1]), line))
     ends.sort(key=lambda end: end[0])
-    places = _apart([(value - bottom) / (top - bottom) for value, _ in ends], gap=0.185)
+    places = _apart([(value - bottom) / (top - bottom) for value, _ in ends], gap)
     look: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "weight": "bold", "fontsize": 9.5}
     for (value, line), place in zip(ends, places, strict=True):
         axes.text(1.03, place, f"{line.get_label()}\n{number(value)}", color=line.get_color(), **look)

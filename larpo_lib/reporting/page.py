@@ -1,29 +1,63 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no network."""
+"""Reports as one HTML file that needs nothing else: no script, no font, no network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from larpo_lib import __version__
+from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
+from larpo_lib.reporting.scores import comparison, score_text, uncertainty, value_text
 from larpo_lib.reporting.table import UNDEFINED, count, number
 
 
 def render(report: Report, panels: Mapping[str, Sequence[Panel]]) -> str:
-    """The page of `report`, with the `panels` of each section as inline SVG. Equal input gives equal text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_typeset(number), count=_typeset(count), share=_share, signed=_signed)
-    source = resources.files("larpo_lib.reporting").joinpath("report.html.j2").read_text("utf-8")
-    figures = {
-        section: [(panel, Markup(drawing.svg(panel))) for panel in group]  # noqa: S704 - drawn here, text escaped
-        for section, group in panels.items()
-    }
-    return environment.from_string(source).render(report=report, figures=figures) + "\n"
+    """The page of a run, with the `panels` of each section as inline SVG. Equal input gives equal text."""
+    figures = {section: _drawn(group) for section, group in panels.items()}
+    return _filled("report.html.j2", report=report, figures=figures)
+
+
+def render_benchmark(report: EvaluationReport, panels: Sequence[Panel]) -> str:
+    """The page of a benchmark, with its `panels` as inline SVG. Equal input gives equal text."""
+    return _filled(
+        "benchmark.html.j2",
+        report=report,
+        figures=_drawn(panels),
+        comparison=comparison(report),
+        undefined=UNDEFINED,
+        version=__version__,
+    )
+
+
+def _filled(template: str, **values: Any) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+    )
+    environment.filters.update(
+        number=_typeset(number),
+        count=_typeset(count),
+        share=_share,
+        signed=_signed,
+        value=_typeset(lambda score: value_text(score.value, score.unit)),
+        score=_typeset(score_text),
+        uncertainty=_typeset(uncertainty),
+    )
+    return environment.get_template(template).render(**values) + "\n"
+
+
+def _source(name: str) -> str:
+    return resources.files("larpo_lib.reporting").joinpath(name).read_text("utf-8")
+
+
+def _drawn(panels: Sequence[Panel]) -> list[tuple[Panel, Markup]]:
+    return [(panel, Markup(drawing.svg(panel))) for panel in panels]  # noqa: S704 - drawn here, text escaped
 
 
 def _typeset(write: Callable[..., str]) -> Callable[..., str]:

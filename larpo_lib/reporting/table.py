@@ -37,7 +37,7 @@ def summary_table(evaluations: Sequence[Metrics]) -> str:
         Lines of equal columns, without a final newline. Where nothing was judged right or wrong the columns of accuracy
         give way to the best reward of N.
     """
-    return "\n".join(_aligned(summary_rows(evaluations)))
+    return "\n".join(aligned(summary_rows(evaluations)))
 
 
 def summary_rows(evaluations: Sequence[Metrics]) -> list[list[str]]:
@@ -72,6 +72,7 @@ def _estimate(metrics: Metrics, name: str) -> str:
     return interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The cells as lines of equal columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

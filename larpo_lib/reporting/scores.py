@@ -1,0 +1,100 @@
+"""A benchmark's scores as text: one way of writing them for the page and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from larpo_lib.evaluation.report import EvaluationReport, Score
+from larpo_lib.reporting.table import UNDEFINED, aligned, count, number
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row of the table beside what was published: the policy itself, or somebody else's; cells are text."""
+
+    policy: str
+    judge: str
+    source: str
+    cells: Sequence[str]
+    own: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The scores that somebody published values of, by their labels, and the rows to compare."""
+
+    columns: Sequence[str]
+    rows: Sequence[Compared]
+
+
+def value_text(value: float | None, unit: str) -> str:
+    """`38.57` of percentages, else as `number` writes it; without its unit."""
+    return f"{value:.2f}" if value is not None and unit == "%" else number(value)
+
+
+def score_text(score: Score) -> str:
+    """The value with its unit: `38.57 %`, `0.512`, `1,693 characters`."""
+    text = value_text(score.value, score.unit)
+    return f"{text} {score.unit}" if score.unit and score.value is not None else text
+
+
+def uncertainty(score: Score) -> str:
+    """`35.20 to 41.90`, `± 1.21`, both of them, or nothing where there is neither."""
+    parts = []
+    if score.low is not None and score.high is not None:
+        parts.append(f"{value_text(score.low, score.unit)} to {value_text(score.high, score.unit)}")
+    if score.standard_error is not None:
+        parts.append(f"± {value_text(score.standard_error, score.unit)}")
+    return ", ".join(parts)
+
+
+def comparison(report: EvaluationReport) -> Comparison:
+    """What the report says beside what was published: the policy first, then the rows as they were given."""
+    names = [score.name for score in report.scores if any(score.name in row.scores for row in report.published)]
+    units = {score.name: score.unit for score in report.scores}
+    labels = {score.name: f"{score.label} ({score.unit})" if score.unit else score.label for score in report.scores}
+    values = {score.name: score.value for score in report.scores}
+    own = Compared(
+        report.policy, report.judged_by, "this evaluation", [value_text(values[n], units[n]) for n in names], own=True
+    )
+    others = [
+        Compared(
+            row.policy, row.judge, row.source, [_as_printed(row.scores.get(n), units[n]) for n in names], own=False
+        )
+        for row in report.published
+    ]
+    return Comparison([labels[name] for name in names], [own, *others])
+
+
+def text_table(report: EvaluationReport) -> str:
+    """The report for the terminal: scores, what was published, caveats and counts, without a final newline."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: EvaluationReport) -> Iterator[str]:
+    yield f"{report.title} of {report.policy}"
+    yield f"judged by {report.judged_by}"
+    yield ""
+    head = ["score", "value", f"{report.confidence:.0%} interval, ± standard error"]
+    yield from aligned([head, *([score.label, score_text(score), uncertainty(score)] for score in report.scores)])
+    beside = comparison(report)
+    if report.published and beside.columns:
+        yield ""
+        yield "published; compare rows of one judge only"
+        rows = [[row.policy, *row.cells, row.judge, row.source] for row in beside.rows[1:]]
+        yield from aligned([["policy", *beside.columns, "judge", "source"], *rows])
+    if report.caveats:
+        yield ""
+        yield from (f"! {caveat}" for caveat in report.caveats)
+    if report.counts:
+        yield ""
+        yield ", ".join(f"{name.replace('_', ' ')} {count(value)}" for name, value in report.counts.items())
+
+
+def _as_printed(value: float | None, unit: str) -> str:
+    """A published value with the decimals of a paper's table, and no more than were printed."""
+    if value is None:
+        return UNDEFINED
+    decimals = 1 if unit == "%" else 3
+    return f"{value:.{decimals}f}" if round(value, decimals) == value else f"{value:.10g}"
