@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +16,73 @@ from larpo_lib.loop import SUMMARY, run_loop
 from larpo_lib.playground.world import make_world, world_sources
 from larpo_lib.pool import pooled
 from larpo_lib.reporting.quality import Estimate, summarize
+from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import ByPrompt, Outcome
-from larpo_lib.studies.study import Cell, ScaleName, Search, candidates, labels_of, with_setting
+from larpo_lib.studies.results import summarize as summarize_study
+from larpo_lib.studies.study import (
+    Cell,
+    Faithful,
+    ScaleName,
+    Search,
+    Study,
+    candidates,
+    cells,
+    labels_of,
+    with_setting,
+)
 from larpo_lib.tables import read_table
 from larpo_lib.workers import in_processes
 
+
+@dataclass(frozen=True)
+class Request:
+    """How a study is to be run.
+
+    Attributes:
+        scale: at which size.
+        presets: folder of the preset files.
+        seeds: how many; None: as many as the scale says.
+        faithful: to the paper, or to the authors' published scripts where those differ.
+        jobs: runs at one time, each with GPUs of its own.
+    """
+
+    scale: ScaleName
+    presets: Path
+    seeds: int | None = None
+    faithful: Faithful = "paper"
+    jobs: int = 1
+
+
 _LOG = logging.getLogger(__name__)
 _COLUMNS = ("prompt_id", "candidate_id", "temperature", "reward", "correct", "list_relative", "reranker")
+
+
+def run_study(study: Study, request: Request, out: Path, command: str) -> str:
+    """Run a study, or go on with it, and write what it found.
+
+    Args:
+        study: the grid.
+        request: at which scale, with how many seeds, and from where.
+        out: directory of the study.
+        command: as the results are to quote it.
+
+    Returns:
+        The table.
+    """
+    size = study.scale(request.scale)
+    made = cells(study, request.scale, request.presets, request.seeds, request.faithful)
+    if size.search is not None:
+        made = choose(made, size.search, size.measures[0], request.scale, out, request.jobs)
+    results = summarize_study(study, size.measures, run_cells(made, request.scale, out, request.jobs))
+    search = out / "search.json"
+    provenance = Provenance(
+        command=command,
+        scale=request.scale,
+        seeds=len({cell.seed for cell in made}),
+        settings={" / ".join(cell.labels): cell.settings for cell in reversed(made)},
+        search=json.loads(search.read_text("utf-8")) if size.search is not None else None,
+    )
+    return write(study, results, provenance, out / "results")
 
 
 def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) -> list[Outcome]:
@@ -37,21 +97,21 @@ def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) 
     Raises:
         ConfigError: a cell's settings contradict each other; told before any cell runs.
     """
-    placed = [_placed(cell, scale, out) for cell in made]
-    for cell in placed:
+    ready = [placed(cell, scale, out) for cell in made]
+    for cell in ready:
         cell.config()
     if scale == "tiny":
-        for seed in sorted({cell.seed for cell in placed}):
+        for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
-    left = [cell for cell in placed if not (_home(out, cell) / SUMMARY).is_file()]
-    _LOG.info("%d of %d runs left", len(left), len(placed))
+    left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
+    _LOG.info("%d of %d runs left", len(left), len(ready))
     if jobs > 1 and len(left) > 1:
         for index in in_processes(partial(_work, left, out), len(left), min(jobs, len(left))):
             _LOG.info("%s is done", left[index].key)
     else:
         for cell in left:
             _run(cell, out)
-    return [read_outcome(cell, _home(out, cell)) for cell in placed]
+    return [read_outcome(cell, _home(out, cell)) for cell in ready]
 
 
 def choose(made: Sequence[Cell], search: Search, measure: str, scale: ScaleName, out: Path, jobs: int) -> list[Cell]:
@@ -80,9 +140,7 @@ def choose(made: Sequence[Cell], search: Search, measure: str, scale: ScaleName,
             ],
         },
     )
-    return [
-        replace(cell, settings=with_setting(cell.settings, search.setting, best[cell.labels])) for cell in made
-    ]
+    return [replace(cell, settings=with_setting(cell.settings, search.setting, best[cell.labels])) for cell in made]
 
 
 def read_outcome(cell: Cell, run: Path) -> Outcome:
@@ -115,16 +173,14 @@ def _values(run: Path, iteration: int) -> dict[str, ByPrompt]:
     return {name: estimate.by_prompt for name, estimate in found.items() if estimate.by_prompt}
 
 
-def _placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
-    """The cell with the sources of its world."""
+def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
+    """The cell with the sources of its world, which at the scale `tiny` is its seed's own below `out`."""
     if scale == "paper":
         return cell
     return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
 
 
-def _work(
-    cells: Sequence[Cell], out: Path, take: Callable[[], int | None], done: Callable[[int], None]
-) -> None:
+def _work(cells: Sequence[Cell], out: Path, take: Callable[[], int | None], done: Callable[[int], None]) -> None:
     while (index := take()) is not None:
         _run(cells[index], out)
         done(index)

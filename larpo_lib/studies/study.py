@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt, model_validator
 from larpo_lib.config import LarpoConfig, Section, apply_settings
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
+from larpo_lib.studies.estimate import Assumptions
 
 ScaleName = Literal["tiny", "paper"]
 Faithful = Literal["paper", "as_published"]
@@ -25,9 +26,9 @@ class Variant(Section):
     """One place on an axis."""
 
     label: str
-    settings: Tree = {}
+    settings: Mapping[str, Any] = Field(default_factory=dict)
     """Laid over the settings below it; a table that names another `type` replaces the one below it whole."""
-    as_published: Tree | None = None
+    as_published: Mapping[str, Any] | None = None
     """Settings instead, of the authors' published scripts where those differ from the paper."""
     x: float | None = None
     """Its place on the horizontal axis of a figure."""
@@ -46,7 +47,7 @@ class Search(Section):
     setting: str
     """Dotted name of what is searched, such as `train.learning_rate`."""
     values: tuple[float, ...] = Field(min_length=1)
-    settings: Tree = {}
+    settings: Mapping[str, Any] = Field(default_factory=dict)
     """Laid over a cell's settings while searching, such as fewer iterations."""
     seed: int = 1000
     """Of the search alone: no run that is reported has it."""
@@ -57,13 +58,15 @@ class Scale(Section):
 
     preset: str
     """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's."""
-    settings: Tree = {}
+    settings: Mapping[str, Any] = Field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
     """That this scale varies besides, such as models; they come first."""
     seeds: PositiveInt = 1
     measures: tuple[str, ...] = Field(min_length=1)
     """Metrics of the evaluation to compare, the most important one first."""
     search: Search | None = None
+    cost: Assumptions | None = None
+    """What an estimate of the cost rests on."""
     choices: tuple[str, ...] = ()
     """What the paper leaves open, and what is chosen here."""
 
@@ -171,7 +174,7 @@ def cells(
         faithful: to the paper, or to the authors' published scripts where those differ.
     """
     size = study.scale(scale)
-    base = apply_settings(_preset(size.preset, presets), size.settings)
+    base = apply_settings(_preset(size.preset, presets), dict(size.settings))
     made = []
     for variants in itertools.product(*(axis.variants for axis in (*size.axes, *study.axes))):
         tree = base
@@ -185,7 +188,7 @@ def cells(
 def candidates(cell: Cell, search: Search) -> Iterator[tuple[float, Cell]]:
     """The runs among which a cell's setting is chosen: each value with its run, of the search's seed."""
     for value in search.values:
-        settings = apply_settings({**cell.settings, "seed": search.seed}, search.settings)
+        settings = apply_settings({**cell.settings, "seed": search.seed}, dict(search.settings))
         yield value, Cell((*cell.labels, f"{value:g}"), search.seed, with_setting(settings, search.setting, value))
 
 
@@ -197,8 +200,8 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
 
 def _chosen(variant: Variant, faithful: Faithful) -> Tree:
     if faithful == "as_published" and variant.as_published is not None:
-        return variant.as_published
-    return variant.settings
+        return dict(variant.as_published)
+    return dict(variant.settings)
 
 
 def _preset(name: str, presets: Path) -> Tree:

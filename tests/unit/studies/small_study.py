@@ -1,4 +1,4 @@
-"""A study that runs within seconds: two objectives, a handful of prompts, a policy that has barely been shown anything."""
+"""A study that runs within seconds: two objectives, a handful of prompts, a policy that knows next to nothing."""
 
 from __future__ import annotations
 
