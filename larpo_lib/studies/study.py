@@ -30,8 +30,17 @@ class Variant(Section):
     """Laid over the settings below it; a table that names another `type` replaces the one below it whole."""
     as_published: Mapping[str, Any] | None = None
     """Settings instead, of the authors' published scripts where those differ from the paper."""
+    tiny: Mapping[str, Any] = Field(default_factory=dict)
+    """Laid over that at the scale `tiny` only; `paper` likewise."""
+    paper: Mapping[str, Any] = Field(default_factory=dict)
     x: float | None = None
     """Its place on the horizontal axis of a figure."""
+
+    def chosen(self, scale: ScaleName, faithful: Faithful) -> Tree:
+        """What it lays over the settings below it."""
+        published = faithful == "as_published" and self.as_published is not None
+        settings = dict(self.as_published or {}) if published else dict(self.settings)
+        return apply_settings(settings, dict(self.tiny if scale == "tiny" else self.paper))
 
 
 class Axis(Section):
@@ -179,7 +188,7 @@ def cells(
     for variants in itertools.product(*(axis.variants for axis in (*size.axes, *study.axes))):
         tree = base
         for variant in variants:
-            tree = apply_settings(tree, _chosen(variant, faithful))
+            tree = apply_settings(tree, variant.chosen(scale, faithful))
         labels = tuple(variant.label for variant in variants)
         made += [Cell(labels, seed, {**tree, "seed": seed}, variants[-1].x) for seed in range(seeds or size.seeds)]
     return made
@@ -196,12 +205,6 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
     """The tree with one dotted setting changed."""
     first, _, rest = name.partition(".")
     return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
-
-
-def _chosen(variant: Variant, faithful: Faithful) -> Tree:
-    if faithful == "as_published" and variant.as_published is not None:
-        return dict(variant.as_published)
-    return dict(variant.settings)
 
 
 def _preset(name: str, presets: Path) -> Tree:
