@@ -52,7 +52,6 @@ MEANINGS = {
     "max_steps": "Stop after so many optimiser steps, whatever `epochs` says; not set: as many as `epochs` needs.",
     "messages": "Column with a conversation.",
     "EarlyStopConfig.metric": "What must rise.",
-    "PromoteConfig.metric": "What the gate compares, prompt by prompt.",
     "min_delta": "Smallest rise that counts.",
     "mode": "`exact` or `graded`.",
     "model": "How the model is loaded.",

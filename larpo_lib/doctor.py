@@ -170,15 +170,16 @@ def _packages() -> list[Finding]:
         _package("deepspeed", "training on several GPUs"),
         _package("peft", "low-rank adapters"),
         _package("peft", "LoRA"),
+        _package("alpaca_eval", "the benchmark AlpacaEval 2", remedy="pip install 'larpo[alpaca-eval]'"),
         _package("kfp", "compiling and submitting pipelines"),
         _package("kfp-kubernetes", "secrets, volumes and node selection in pipelines"),
     ]
 
 
-def _package(name: str, purpose: str, *, needed: bool = False) -> Finding:
+def _package(name: str, purpose: str, *, needed: bool = False, remedy: str = "") -> Finding:
     version = _version(name)
     detail = f"not installed ({purpose})" if version is None else version
-    return Finding(name, version is not None, detail, f"pip install {name}", needed)
+    return Finding(name, version is not None, detail, remedy or f"pip install {name}", needed)
 
 
 def _version(name: str) -> str | None:

@@ -37,6 +37,7 @@ AnswerT = TypeVar("AnswerT")
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 600.0
 _TELL_EVERY_S = 10.0
+_LOOK_AGAIN_S = 0.01
 _NO_SUCH_ROUTE = {404, 405, 501}
 _TOO_LONG = re.compile(
     r"maximum context length|maximum model length|context_length_exceeded|model's context length|context size"
@@ -100,7 +101,8 @@ class Endpoint(Generic[AnswerT]):
         """As `ask`, but yields each payload's place with its answer as soon as it is there, in the caller's thread.
 
         What arrived before a request failed for good is yielded before the error is raised. A caller that stops
-        iterating (and closes the iterator) cancels the rest.
+        iterating (and closes the iterator) cancels the rest. While a slow caller has not taken as many answers as may
+        be in flight, nothing more is asked, so that a crash of it loses few.
         """
         yield from self._exchange("POST", payloads)
 
@@ -129,7 +131,7 @@ class Endpoint(Generic[AnswerT]):
     ) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
         arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None] = queue.SimpleQueue()
         with start_blocking_portal() as portal:  # left by an exception, it cancels what is still running
-            done = portal.start_task_soon(self._request_all, method, payloads, arrived.put)
+            done = portal.start_task_soon(self._request_all, method, payloads, arrived)
             done.add_done_callback(lambda _: arrived.put(None))
             while (arrival := arrived.get()) is not None:
                 yield arrival
@@ -139,7 +141,7 @@ class Endpoint(Generic[AnswerT]):
         self,
         method: str,
         payloads: Sequence[dict[str, Any] | None],
-        arrived: Callable[[tuple[int, AnswerT | InputTooLongError]], None],
+        arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None],
     ) -> None:
         left = iter(enumerate(payloads))
         workers = min(self._config.concurrency, len(payloads))
@@ -151,7 +153,9 @@ class Endpoint(Generic[AnswerT]):
 
             async def work() -> None:
                 for number, payload in left:
-                    arrived((number, await self._request(client, method, payload)))
+                    while arrived.qsize() >= workers:
+                        await anyio.sleep(_LOOK_AGAIN_S)
+                    arrived.put((number, await self._request(client, method, payload)))
 
             try:
                 async with anyio.create_task_group() as group:

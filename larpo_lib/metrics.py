@@ -56,6 +56,24 @@ def best_of_n(rewards: Sequence[Sequence[float]], n: int) -> float:
     )
 
 
+def majority_vote(answers: Sequence[Hashable | None], right: Hashable) -> float:
+    """Chance that the answer most responses to one prompt agree on is right, ties being decided by lot.
+
+    Self-consistency of Wang et al. 2022 (arXiv 2203.11171), unweighted.
+
+    Args:
+        answers: of each response; None has no answer and no vote.
+        right: the right answer.
+
+    Returns:
+        1 or 0; with ties the share of right ones among the most frequent answers; 0 where nobody votes.
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    most = max(votes.values(), default=0)
+    winners = [answer for answer, count in votes.items() if count == most]
+    return winners.count(right) / len(winners) if winners else 0.0
+
+
 def recall_at_n(relevant: Sequence[Sequence[bool]], n: int) -> float | None:
     """Share of a prompt's relevant documents that stand among the first `n`, mean over prompts.
 

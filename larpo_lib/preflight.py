@@ -33,6 +33,7 @@ from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.samplers.vllm import check_vllm
+from larpo_lib.steps.promote import EVALUATE_METRICS
 from larpo_lib.tables import read_table
 from larpo_lib.training.trainable import check_trainable
 
@@ -51,13 +52,7 @@ def check_config(config: LarpoConfig) -> None:
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
-    if config.evaluate.judge is None:
-        for setting, metric in _metrics_used(config).items():
-            if "accuracy" in metric:
-                raise ConfigError(
-                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
-                    remedy="Set evaluate.judge, or use the reward",
-                )
+    _check_metrics(config)
     models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
     for model in dict.fromkeys(models):
         _check_model(Path(config.policy), model)
@@ -88,8 +83,23 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         _check_references(heldout)
 
 
+def _check_metrics(config: LarpoConfig) -> None:
+    if config.promote.metric not in EVALUATE_METRICS:
+        raise ConfigError(
+            f"promote.metric is '{config.promote.metric}', which a run does not measure",
+            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or give a benchmark's artifact to `larpo promote`",
+        )
+    if config.evaluate.judge is None:
+        for setting, metric in _metrics_used(config).items():
+            if "accuracy" in metric:
+                raise ConfigError(
+                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
+                    remedy="Set evaluate.judge, or use the reward",
+                )
+
+
 def _metrics_used(config: LarpoConfig) -> dict[str, str]:
-    used = {"promote.metric": str(config.promote.metric)}
+    used = {"promote.metric": config.promote.metric}
     if config.loop.early_stop is not None:
         used["loop.early_stop.metric"] = config.loop.early_stop.metric
     return used

@@ -123,6 +123,7 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("LARPO_S3_PATIENCE", "0")
     client = boto3.client("s3", endpoint_url=s3_endpoint)
     client.create_bucket(Bucket="larpo-bucket")
     yield client

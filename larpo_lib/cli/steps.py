@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -116,7 +117,7 @@ def merge_shards(
     from larpo_lib.steps import merge_shards as step
     from larpo_lib.storage import localize
 
-    with localize(_flat({"shards": shards}), {"merged": merged}) as paths:
+    with localize(flat({"shards": shards}), {"merged": merged}) as paths:
         metrics = step.run(shards=[paths[f"shards.{i}"] for i in range(len(shards))], merged=paths["merged"])
     _print(metrics)
 
@@ -228,15 +229,9 @@ def _run(
 
     loaded = load_section(section, SECTIONS[section], config, settings or ())
     module = importlib.import_module(f"larpo_lib.steps.{step}")
-    with localize(_flat(inputs), _own(outputs)) as paths:
-        nested: dict[str, Any] = {}
-        for name, value in inputs.items():
-            if isinstance(value, list):
-                nested[name] = [paths[f"{name}.{i}"] for i in range(len(value))]
-            else:
-                nested[name] = None if value is None else paths[name]
-        nested.update({name: paths[name] for name in outputs})
-        metrics = getattr(module, function)(loaded, **nested, **arguments)
+    with localize(flat(inputs), _own(outputs)) as paths:
+        named = {**nested(inputs, paths), **{name: paths[name] for name in outputs}}
+        metrics = getattr(module, function)(loaded, **named, **arguments)
     _print(metrics)
 
 
@@ -260,11 +255,23 @@ def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:
     return {name: str(cache_dir() / "followed" / name) if is_remote(uri) else uri for name, uri in outputs.items()}
 
 
-def _flat(inputs: Mapping[str, str | list[str] | None]) -> dict[str, str]:
-    flat = {}
+def flat(inputs: Mapping[str, str | list[str] | None]) -> dict[str, str]:
+    """A name for every URI; what is None is left out."""
+    found = {}
     for name, value in inputs.items():
         if isinstance(value, list):
-            flat.update({f"{name}.{i}": uri for i, uri in enumerate(value)})
+            found.update({f"{name}.{i}": uri for i, uri in enumerate(value)})
         elif value is not None:
-            flat[name] = value
-    return flat
+            found[name] = value
+    return found
+
+
+def nested(inputs: Mapping[str, str | list[str] | None], paths: Mapping[str, Path]) -> dict[str, Any]:
+    """A step's keywords, from the paths by the names of `flat`."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, list):
+            found[name] = [paths[f"{name}.{i}"] for i in range(len(value))]
+        else:
+            found[name] = None if value is None else paths[name]
+    return found

@@ -1,9 +1,12 @@
 """The configuration: one frozen pydantic tree, read from TOML, with `--set a.b=value` on top. Imports no torch."""
 
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
+from larpo_lib.config.mixeval import MixEvalAnswersConfig, MixEvalConfig
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
     ClassifierConfig,
@@ -14,6 +17,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
@@ -57,12 +61,17 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainConfig,
     "reward_model": RewardModelConfig,
     "evaluate": EvaluateConfig,
+    "alpaca_eval": AlpacaEvalConfig,
+    "gsm8k": Gsm8kConfig,
+    "mixeval": MixEvalConfig,
+    "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
 
 __all__ = [
     "SECTIONS",
+    "AlpacaEvalConfig",
     "AnswersConfig",
     "BestWorstConfig",
     "Bm25Config",
@@ -73,6 +82,7 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleMember",
     "EvaluateConfig",
+    "Gsm8kConfig",
     "HfSamplerConfig",
     "HttpRerankerConfig",
     "JudgeConfig",
@@ -82,6 +92,8 @@ __all__ = [
     "LlmJudgeConfig",
     "LoopConfig",
     "LoraConfig",
+    "MixEvalAnswersConfig",
+    "MixEvalConfig",
     "ModelConfig",
     "NegativesConfig",
     "ObjectiveConfig",
@@ -94,6 +106,7 @@ __all__ = [
     "RerankConfig",
     "RerankerConfig",
     "RetrieverConfig",
+    "RewardEvalConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",

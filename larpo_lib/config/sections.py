@@ -240,7 +240,9 @@ class PromoteConfig(Section):
     """The gate between a trained policy and the registry's `champion`."""
 
     model_name: str = "larpo-policy"
-    metric: Literal["accuracy", "reward", "greedy_accuracy"] = "reward"
+    metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
+    """What the gate compares, item by item: `reward`, `accuracy` or `greedy_accuracy` of the step `evaluate`, or a
+    metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or `accuracy`."""
     margin: NonNegativeFloat = 0.0
     """The new policy must beat the champion by more than this."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.gsm8k import Gsm8kConfig
+from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -72,6 +76,14 @@ class LarpoConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
+    alpaca_eval: AlpacaEvalConfig | None = None
+    """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
+    gsm8k: Gsm8kConfig = Gsm8kConfig()
+    """The benchmark of `larpo gsm8k`, which is no part of a run."""
+    mixeval: MixEvalConfig | None = None
+    """The benchmark of `larpo mixeval`, which is no part of a run."""
+    reward_eval: RewardEvalConfig = RewardEvalConfig()
+    """The benchmark of `larpo reward-eval`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,6 +96,12 @@ _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
 _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
+_BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
+"""Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
+_JUDGED = ("alpaca_eval", "mixeval")
+"""Those of them that need a judge: without one there is no such section."""
+_WITHOUT_SEED = ("alpaca_eval",)
+"""Those of them that draw nothing but answers."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +123,7 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
         if isinstance(tree.get(name), dict):
             _default_in(tree, name, "sampler", {"type": "hf"})
     _sample_and_score_alike(tree)
+    _answer_alike(tree)
     return tree
 
 
@@ -114,8 +133,28 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
             if isinstance(sample, dict) and key in sample:
                 _default(tree, name, key, sample[key])
+    for name in (*_SAMPLE_AND_SCORE, "reward_eval"):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
+
+
+def _answer_alike(tree: dict[str, Any]) -> None:
+    sample = tree.get("sample")
+    for name in _BENCHMARKS:
+        if name in _JUDGED and tree.get(name) is None:
+            continue
+        _default(tree, name, "answers", {})
+        if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
+            continue
+        if "seed" in tree:
+            if name not in _WITHOUT_SEED:
+                _default(tree, name, "seed", tree["seed"])
+            _default_in(tree, name, "answers", {"seed": tree["seed"]})
+        if isinstance(sample, dict) and "sampler" in sample:
+            _default_in(tree, name, "answers", {"sampler": sample["sampler"]})
+        answers = tree[name]["answers"]
+        if isinstance(answers.get("sampler"), dict):
+            tree[name]["answers"] = {**answers, "sampler": {"type": "hf", **answers["sampler"]}}
 
 
 def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
+_SYNC_EVERY_S = 1.0  # a crash of the machine, not of the process, may lose what was decided in this time
 _CHARACTERS_PER_TOKEN = 4  # of English, for an estimate
 
 
@@ -41,6 +43,8 @@ class Decisions:
     def __init__(self, path: Path, file: IO[bytes], *, limit: int | None = None) -> None:
         self._path, self._file, self._limit = path, file, limit
         self._answers: dict[str, Answer] = dict(_stored(path, file))
+        self._synced = time.monotonic()
+        self._asked: dict[str, tuple[Request, int]] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -68,6 +72,7 @@ class Decisions:
             EndpointError: a request failed for good. What came before is stored.
         """
         by_key = {_key(request, attempt): request for request in requests}
+        self._asked.update({key: (request, attempt) for key, request in by_key.items()})
         missing = [(key, request) for key, request in by_key.items() if key not in self._answers]
         self._announce(missing, label)
         with progress(label, len(by_key), len(by_key) - len(missing)) as advance:
@@ -76,6 +81,13 @@ class Decisions:
                     self._store(*missing[place], attempt, answer)
                 advance(1)
         return [self.get(request, attempt) for request in requests]
+
+    def save(self, path: Path) -> None:
+        """Write the decisions that were asked for, in this format, so that equal ones give the same bytes."""
+        with path.open("wb") as file:
+            for key, (request, attempt) in sorted(self._asked.items()):
+                if key in self._answers:
+                    file.write(_line(key, request, attempt, self._answers[key]))
 
     def _announce(self, missing: Sequence[tuple[str, Request]], label: str) -> None:
         if not missing:
@@ -91,11 +103,16 @@ class Decisions:
         _LOG.info("%s: %s, %d stored already", label, estimate, len(self))
 
     def _store(self, key: str, request: Request, attempt: int, answer: Answer) -> None:
-        line = {"key": key, "attempt": attempt, "request": request, "answer": answer}
-        self._file.write(json.dumps(line, ensure_ascii=False, sort_keys=True).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.write(_line(key, request, attempt, answer))
+        self._file.flush()  # with this a killed process loses nothing
         self._answers[key] = answer
+        if time.monotonic() - self._synced >= _SYNC_EVERY_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until all decisions are on the disk."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
 
 @contextmanager
@@ -107,7 +124,11 @@ def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"{path}: another process is judging with it", remedy="Wait for it") from None
-        yield Decisions(path, file, limit=limit)
+        store = Decisions(path, file, limit=limit)
+        try:
+            yield store
+        finally:
+            store.sync()
 
 
 def _stored(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Answer]]:
@@ -125,6 +146,11 @@ def _stored(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Answer]]:
         whole += len(line)
     file.truncate(whole)
     file.seek(0, os.SEEK_END)
+
+
+def _line(key: str, request: Request, attempt: int, answer: Answer) -> bytes:
+    line = {"key": key, "attempt": attempt, "request": request, "answer": answer}
+    return json.dumps(line, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 
 def _key(request: Request, attempt: int) -> str:

@@ -94,6 +94,10 @@ class EvaluationReport:
         tables, curves: what the page shows besides.
         caveats: sentences the reader must know.
         confidence: of the scores' and curves' intervals.
+        version: edition of the items and of the protocol, such as "2024-06-01 hard"; scores of others are not
+            comparable.
+        distributions: metrics of which the page shows how the items' values are spread; None: all whose items are more
+            than right or wrong.
     """
 
     benchmark: str
@@ -108,6 +112,8 @@ class EvaluationReport:
     curves: Sequence[Curve] = ()
     caveats: Sequence[str] = field(default=())
     confidence: float = 0.95
+    version: str = ""
+    distributions: Sequence[str] | None = None
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""

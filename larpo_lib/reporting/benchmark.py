@@ -10,6 +10,7 @@ from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.tables import write_table
 
 PAGE, SUMMARY, FIGURES = "report.html", "summary.txt", "figures"
+VALUES, REPORT = "scores.parquet", "report.json"
 
 
 def write(report: EvaluationReport, directory: Path) -> Metrics:
@@ -27,8 +28,8 @@ def write(report: EvaluationReport, directory: Path) -> Metrics:
         for metric, values in sorted(report.values.items())
         for item, value in sorted(values.items())
     )
-    write_table(directory / "scores.parquet", "scores", rows)
-    write_json(directory / "report.json", {name: value for name, value in asdict(report).items() if name != "values"})
+    write_table(directory / VALUES, "scores", rows)
+    write_json(directory / REPORT, {name: value for name, value in asdict(report).items() if name != "values"})
     drawn = panels(report)
     (directory / FIGURES).mkdir()
     for panel in drawn:

@@ -89,7 +89,8 @@ def _histograms(report: EvaluationReport) -> Iterator[Panel]:
     labels = {score.name: score.label for score in report.scores}
     for place, (metric, by_item) in enumerate(sorted(report.values.items())):
         values = list(by_item.values())
-        if len(set(values)) < _FEWEST_VALUES:
+        hidden = report.distributions is not None and metric not in report.distributions
+        if hidden or len(set(values)) < _FEWEST_VALUES:
             continue
         label = labels.get(metric, metric.replace("_", " "))
 

@@ -46,6 +46,11 @@ def evaluation_draws(config: EvaluateConfig) -> Draws:
     return _numbered([config.temperature] * config.n + [0.0])
 
 
+def greedy_and_sampled(temperature: float, n: int) -> Draws:
+    """The greedy response, then `n` at a temperature."""
+    return _numbered([0.0] + [temperature] * n)
+
+
 def search_draws(config: SearchTemperatureConfig) -> Draws:
     """`k` responses at each temperature of the grid."""
     return _numbered([temperature for temperature in config.temperatures for _ in range(config.k)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import Work, digest
 from larpo_lib.config import AnswersConfig
-from larpo_lib.samplers.candidates import Origin
+from larpo_lib.samplers.candidates import Draws, Origin
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import in_parts
 from larpo_lib.steps.sample import drawing
@@ -16,34 +16,64 @@ from larpo_lib.tables import Counts, Row, read_table, write_table
 
 
 def answer(
-    label: str, config: AnswersConfig, policy: Path, prompts: Sequence[PromptRow], work: Work
+    label: str,
+    config: AnswersConfig,
+    policy: Path,
+    prompts: Sequence[PromptRow],
+    work: Work,
+    name: str = "answers",
 ) -> tuple[dict[str, Row], Counts]:
-    """One response to each prompt; a step that starts again goes on from those it has.
-
-    Args:
-        label: for the progress, such as "alpaca_eval".
-        config: how answers are made.
-        policy: directory of the policy.
-        prompts: questions; equal ones have one `prompt_id` and get one answer.
-        work: of the step; answers are kept in its scratch folder.
+    """One response to each prompt, at the settings' temperature; see `answers`.
 
     Returns:
         `candidates` rows by prompt_id (those of prompts that are too long are missing), and the counts
         `prompts` (answered) and `prompts_too_long_dropped`.
     """
+    found, counts = answers(label, config, policy, prompts, [(config.temperature, 0)], work, name)
+    return {prompt_id: rows[0] for prompt_id, rows in found.items()}, counts
+
+
+def answers(
+    label: str,
+    config: AnswersConfig,
+    policy: Path,
+    prompts: Sequence[PromptRow],
+    draws: Draws,
+    work: Work,
+    name: str = "answers",
+) -> tuple[dict[str, list[Row]], Counts]:
+    """Responses to each prompt; a step that starts again goes on from those it has.
+
+    Args:
+        label: for the progress, such as "alpaca_eval".
+        config: how answers are made.
+        policy: directory of the policy.
+        prompts: questions; equal ones have one `prompt_id` and are answered once.
+        draws: of each prompt.
+        work: of the step; answers are kept in its scratch folder.
+        name: of the folder, where a step asks more than one policy.
+
+    Returns:
+        `candidates` rows by prompt_id, in the order of `draws` (those of prompts that are too long are missing), and
+        the counts `prompts` (answered) and `prompts_too_long_dropped`.
+    """
     distinct = {row["prompt_id"]: row for row in prompts}
-    asked, scratch, output = (work.scratch / name for name in ("prompts.parquet", "answers", "candidates.parquet"))
+    scratch = work.scratch / name
     scratch.mkdir(exist_ok=True)
+    asked, output = work.scratch / f"{name}-prompts.parquet", work.scratch / f"{name}-candidates.parquet"
     write_table(asked, "prompts", [distinct[prompt_id] for prompt_id in sorted(distinct)])
     origin = Origin(digest(policy)[:16], 0, config.seed)
     counts = in_parts(
         f"{label}, answering",
         sorted(distinct),
         config.part_prompts,
-        partial(drawing, config, policy, asked, origin, [(config.temperature, 0)]),
+        partial(drawing, config, policy, asked, origin, draws),
         schema="candidates",
         scratch=scratch,
         output=output,
         processes=config.processes,
     )
-    return {row["prompt_id"]: row for row in read_table(output, "candidates")}, counts
+    found: dict[str, list[Row]] = {}
+    for row in read_table(output, "candidates"):
+        found.setdefault(row["prompt_id"], []).append(row)
+    return found, counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,23 +12,29 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import PromoteConfig
-from larpo_lib.errors import DataError
+from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.metrics import paired_bootstrap
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
+from larpo_lib.reporting.benchmark import REPORT, VALUES
 from larpo_lib.tables import Row, read_table
+
+EVALUATE_METRICS = ("reward", "accuracy", "greedy_accuracy")
+"""What an artifact of the step `evaluate` can be compared by."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How a policy did on each held-out prompt.
+    """How a policy did on each held-out prompt, or on each item of a benchmark.
 
     Attributes:
-        reranker: what gave the rewards.
-        values: metric, then prompt_id, to the value. A metric that the evaluation does not hold is absent.
+        reranker: what gave the rewards; of a benchmark, what judged.
+        values: metric, then prompt_id or item, to the value. A metric that the evaluation does not hold is absent.
+        benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
     """
 
     reranker: str
     values: Mapping[str, Mapping[str, float]]
+    benchmark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def run(
     Args:
         config: the gate.
         policy: model directory.
-        evaluation: artifact of the step `evaluate` for the policy.
+        evaluation: artifact of the step `evaluate`, or of a benchmark, for the policy.
         baseline: the same for the policy the run began with, if it was evaluated.
         promotion: artifact to write; holds `promotion.json`.
         registry: where the policy goes.
@@ -84,11 +91,7 @@ def run(
     def make(work: Work) -> Metrics:
         judgement = read_judgement(evaluation)
         if config.metric not in judgement.values:
-            raise DataError(
-                f"gives no {config.metric}",
-                path=evaluation,
-                remedy="Set evaluate.judge and evaluate again, or set promote.metric to reward",
-            )
+            raise _without_metric(config.metric, judgement, evaluation)
         version = registry.register(policy, model_name=config.model_name, evaluation=asdict(judgement))
         opponent = _opponent(registry, config.model_name, version, baseline)
         decision = decide(config, judgement, opponent)
@@ -108,12 +111,14 @@ def run(
 
 
 def read_judgement(evaluation: Path) -> Judgement:
-    """What an artifact of the step `evaluate` says about each prompt.
+    """What an artifact of the step `evaluate` says about each prompt, or one of a benchmark about each item.
 
     Raises:
         ArtifactError: `evaluation` is no such artifact.
         DataError: it has no sampled response, or rewards that hold only within a list.
     """
+    if (evaluation / VALUES).is_file():
+        return _of_benchmark(evaluation)
     rows = read_table(evaluation, "evaluated")
     for number, row in enumerate(rows):
         if row["list_relative"]:
@@ -128,14 +133,11 @@ def read_judgement(evaluation: Path) -> Judgement:
     sampled = [row for row in rows if row["temperature"] != 0.0]
     if not sampled:
         raise DataError("holds no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
-    values = {
-        "reward": _means(sampled, "reward"),
-        "accuracy": _means(sampled, "correct"),
-        "greedy_accuracy": _means(greedy, "correct"),
-    }
+    found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
+    values = dict(zip(EVALUATE_METRICS, found, strict=True))
     return Judgement(
         reranker=" + ".join(sorted({row["reranker"] for row in rows})),
-        values={metric: found for metric, found in values.items() if found},
+        values={metric: means for metric, means in values.items() if means},
     )
 
 
@@ -172,6 +174,28 @@ def decide(config: PromoteConfig, policy: Judgement, opponent: Opponent | None) 
     )
 
 
+def _of_benchmark(evaluation: Path) -> Judgement:
+    try:
+        report = json.loads((evaluation / REPORT).read_text("utf-8"))
+        judged_by, benchmark = str(report["judged_by"]), f"{report['benchmark']} {report['version']}".strip()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(
+            f"{evaluation / REPORT}: cannot be read: {error}", remedy="Delete the artifact and make it again"
+        ) from None
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in read_table(evaluation, "scores"):
+        values[row["metric"]][row["item_id"]] = row["value"]
+    return Judgement(judged_by, dict(values), benchmark)
+
+
+def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> DataError:
+    if judgement.benchmark is None and metric in ("accuracy", "greedy_accuracy"):
+        remedy = "Set evaluate.judge and evaluate again, or set promote.metric to reward"
+    else:
+        remedy = f"Set promote.metric to one of {', '.join(sorted(judgement.values)) or 'those of another evaluation'}"
+    return DataError(f"gives no {metric}", path=evaluation, remedy=remedy)
+
+
 def _means(rows: Sequence[Row], field: str) -> dict[str, float]:
     """Mean of a field over each prompt's responses; empty if it is null anywhere."""
     if any(row[field] is None for row in rows):
@@ -188,12 +212,29 @@ def _incomparable(metric: str, policy: Judgement, opponent: Judgement | None) ->
         return "its evaluation is not in the registry"
     if metric not in opponent.values:
         return f"its evaluation gives no {metric}"
-    if metric == "reward" and policy.reranker != opponent.reranker:
-        return f"its rewards come from {opponent.reranker}, not from {policy.reranker}"
+    difference = _judged_otherwise(metric, policy, opponent)
+    if difference is not None:
+        return difference
     new, old = set(policy.values[metric]), set(opponent.values[metric])
     if new != old:
-        return f"it was evaluated on other prompts ({len(new & old)} of {len(new)} in common)"
+        items = "prompts" if policy.benchmark is None else "items"
+        return f"it was evaluated on other {items} ({len(new & old)} of {len(new)} in common)"
     return None
+
+
+def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> str | None:
+    """What is different in how the two were judged; None where it is the same."""
+    if policy.benchmark != opponent.benchmark:
+        return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
+    if policy.reranker == opponent.reranker:
+        return None
+    if policy.benchmark is not None:
+        return f"it was judged by {opponent.reranker}, not by {policy.reranker}"
+    return f"its rewards come from {opponent.reranker}, not from {policy.reranker}" if metric == "reward" else None
+
+
+def _name(benchmark: str | None) -> str:
+    return benchmark or "the step evaluate"
 
 
 def _opponent(registry: Registry, model_name: str, version: int, baseline: Path | None) -> Opponent | None:

@@ -62,10 +62,10 @@ class Run:
         if not self.finished:
             self._client.log_artifact(self.run_id, str(path))
 
-    def log_artifacts(self, directory: Path) -> None:
-        """Upload the files of a directory."""
+    def log_artifacts(self, directory: Path, place: str | None = None) -> None:
+        """Upload the files of a directory, to the folder `place` of the run."""
         if not self.finished:
-            self._client.log_artifacts(self.run_id, str(directory))
+            self._client.log_artifacts(self.run_id, str(directory), place)
 
     def _points(self, metrics: Mapping[str, float | None], step: int) -> list[Any]:
         from mlflow.entities import Metric
@@ -152,6 +152,21 @@ class Tracker:
             return
         found = found or self._create(step if iteration is None else f"{step}-{iteration}", tags)
         with self._ended(found):
+            yield Run(self._client, found)
+
+    @contextmanager
+    def single(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
+        """A run of its own for one artifact, nested under MLFLOW_RUN_ID where that is set.
+
+        Args:
+            name: shown in the user interface.
+            key: identity of what is logged; a run with this key is taken up again.
+            config: logged as parameters and as `config.json`.
+        """
+        tags = {RUN_KEY: key, **({} if self._parent is None else {_PARENT: self._parent})}
+        found = self._find(tags) or self._create(name, tags)
+        with self._ended(found):
+            self._log_config(found, config)
             yield Run(self._client, found)
 
     def _find(self, tags: Mapping[str, str]) -> Any:

@@ -59,6 +59,7 @@ rgw data = {folder}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={certificate} \
 ssl_private_key={folder}/tls.key
 rgw thread pool size = 64
+rgw cache enabled = false
 """
 
 

@@ -71,7 +71,7 @@ def test_everything_is_looked_at_in_less_than_ten_seconds(monkeypatch, silent):
     assert time.monotonic() - start < 10
     names = [finding.name for finding in findings]
     assert names[:3] == ["Python", "larpo", "PyTorch"]
-    assert {"transformers", "vllm", "deepspeed", "peft", "Docker", "S3", "MLflow", "kfp"} <= set(names)
+    assert {"transformers", "vllm", "deepspeed", "peft", "alpaca_eval", "Docker", "S3", "MLflow", "kfp"} <= set(names)
     assert names[-6:] == ["memory", "disk", "samplers", "rerankers", "related prompts", "launchers"]
     assert not found(findings, "MLflow").ok
     assert not doctor.ok_for_main_job(findings)

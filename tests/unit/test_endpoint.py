@@ -82,6 +82,16 @@ def test_arrivals_come_as_they_arrive_in_the_callers_thread():
     assert places[0] not in (0, 1)  # these are slow
 
 
+def test_a_caller_that_takes_nothing_is_not_bought_more_than_may_be_in_flight_twice():
+    with serve(_double) as server:
+        arrivals = _endpoint(server, concurrency=3).arrivals(PAYLOADS)
+        next(arrivals)
+        time.sleep(0.5)
+        assert len(server.asked) <= 1 + 2 * 3 < len(PAYLOADS)
+        assert len(list(arrivals)) == len(PAYLOADS) - 1
+        assert len(server.asked) == len(PAYLOADS)
+
+
 def test_it_can_be_asked_inside_a_running_event_loop():
     async def notebook():
         return _endpoint(server).ask(PAYLOADS[:3])

@@ -283,3 +283,31 @@ def test_a_new_store_is_made_without_a_word_and_importing_leaves_the_environment
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "new" / "store" / "mlflow.db").is_file()
+
+
+def test_an_artifact_has_one_run_however_often_it_is_logged(
+    tracker: Tracker, config: LarpoConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.png").write_bytes(b"png")
+    for key in ("x", "x", "y"):
+        with tracker.single("quiz", key, config) as run:
+            run.log_metrics({"quiz/right": 0.5})
+            run.log_artifacts(tmp_path / "figures", "figures")
+    client = reader(tracker)
+    experiment = client.get_run(run.run_id).info.experiment_id
+    runs = client.search_runs([experiment])
+    assert [found.info.status for found in runs] == ["FINISHED"] * 2
+    assert len(client.get_metric_history(runs[-1].info.run_id, "quiz/right")) == 1
+    assert [file.path for file in client.list_artifacts(runs[-1].info.run_id, "figures")] == ["figures/a.png"]
+
+
+def test_an_artifacts_run_is_nested_under_the_given_one(
+    tracker: Tracker, config: LarpoConfig, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracker.run("demo", KEY, config) as parent:
+        pass
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent.run_id)
+    with Tracker(TrackingConfig(), mlflow_store).single("quiz", "x", config) as run:
+        pass
+    assert [child.info.run_id for child in children(tracker, parent.run_id)] == [run.run_id]

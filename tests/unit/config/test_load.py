@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from larpo_lib.config import (
     SECTIONS,
     LarpoConfig,
+    MixEvalConfig,
     PrepareConfig,
     SampleConfig,
     apply_settings,
@@ -195,9 +196,24 @@ def test_section_is_read_where_others_are_incomplete(tmp_path: Path) -> None:
 
 def test_section_is_the_same_alone_and_in_the_whole(file: Path) -> None:
     settings = ["seed=3", "model.dtype=bfloat16", "sample.max_new_tokens=7", "demonstrations.source=d.jsonl"]
+    settings += ['alpaca_eval.judge={base_url = "http://judge/v1", model = "j"}']
+    settings += ["mixeval.judge.base_url=http://127.0.0.1:8000/v1", "mixeval.judge.model=judge"]
     whole = load_config(file, settings)
     for name, kind in SECTIONS.items():
         assert load_section(name, kind, file, settings) == getattr(whole, name)
+
+
+def test_a_benchmark_is_answered_with_the_sampler_of_sample_and_limits_of_its_own(file: Path) -> None:
+    settings = ["seed=3", "sample.sampler.type=vllm", "sample.max_new_tokens=7", "mixeval.answers.temperature=0.5"]
+    judge = ["mixeval.judge.base_url=http://127.0.0.1:8000/v1", "mixeval.judge.model=judge"]
+    config = load_section("mixeval", SECTIONS["mixeval"], file, [*settings, *judge])
+    assert isinstance(config, MixEvalConfig)
+    assert (config.seed, config.answers.seed, config.answers.sampler.type) == (3, 3, "vllm")
+    assert (config.answers.max_new_tokens, config.answers.temperature) == (512, 0.5)
+    device = "mixeval.answers.sampler.model.device=cpu"
+    own = load_section("mixeval", SECTIONS["mixeval"], file, [*settings, *judge, device])
+    assert isinstance(own, MixEvalConfig)
+    assert own.answers.sampler.type == "hf"
 
 
 def test_json_gives_an_equal_configuration(file: Path) -> None:

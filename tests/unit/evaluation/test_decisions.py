@@ -85,6 +85,22 @@ def test_a_request_that_is_too_long_has_no_answer_and_is_not_stored(tmp_path):
     assert len(file.read_text().splitlines()) == 7
 
 
+def test_what_was_asked_for_is_saved_in_an_order_of_its_own(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        _judge(server, file)
+        for name, requests in (("one", REQUESTS[:5]), ("other", [*REQUESTS[4::-1], *REQUESTS[:2]])):
+            with decisions(file) as store:
+                store.ask(_endpoint(server), requests, label="judging")
+                store.save(tmp_path / name)
+    saved = (tmp_path / "one").read_bytes()
+    assert saved == (tmp_path / "other").read_bytes()
+    assert sorted(json.loads(line)["request"]["question"] for line in saved.splitlines()) == [0, 1, 2, 3, 4]
+    with decisions(tmp_path / "one") as store:
+        assert len(store) == 5
+        assert store.get(REQUESTS[3]) == {"verdict": 1}
+
+
 @pytest.mark.parametrize("line", ["no json", "[]", '{"key": "k"}'])
 def test_a_line_that_is_no_decision_is_named(tmp_path, line):
     file = tmp_path / "decisions.jsonl"

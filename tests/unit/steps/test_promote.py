@@ -16,7 +16,9 @@ import larpo_lib.registry
 from larpo_lib.artifacts import produce
 from larpo_lib.config import PromoteConfig, Section, TrackingConfig
 from larpo_lib.errors import DataError
+from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.registry import Registry
+from larpo_lib.reporting.benchmark import write
 from larpo_lib.steps import promote
 from larpo_lib.steps.promote import Judgement, Opponent, decide, read_judgement
 from larpo_lib.tables import write_table
@@ -205,6 +207,85 @@ def test_what_cannot_be_compared_is_not_promoted_and_says_why(known: Judgement |
 def test_accuracies_of_other_rerankers_can_be_compared() -> None:
     new, old = judgement({"a": 1.0}, "accuracy"), judgement({"a": 0.0}, "accuracy", reranker="pairrm")
     assert decide(PromoteConfig(metric="accuracy"), new, Opponent("version 3", old)).promoted
+
+
+def benchmark(folder: Path, gain: float = 0.0, **changes: Any) -> Path:
+    """A benchmark's artifact: 20 items' win rates around 50 + `gain`, and what `changes` says of the report."""
+    values = {"win_rate": {prompt: 40.0 + gain + number for number, prompt in enumerate(PROMPTS)}}
+    report = EvaluationReport(
+        **{
+            "benchmark": "alpaca_eval", "title": "", "policy": "p", "judged_by": "gpt", "scores": [], "counts": {},
+            "values": values, "version": "2", **changes,
+        }
+    )  # fmt: skip
+    produce(
+        "alpaca_eval", Section(), {}, folder, lambda work: write(report, work.data), arguments={"name": folder.name}
+    )
+    return folder
+
+
+def test_a_benchmark_says_how_a_policy_did_on_each_item(tmp_path: Path) -> None:
+    found = read_judgement(benchmark(tmp_path / "b"))
+    assert (found.reranker, found.benchmark) == ("gpt", "alpaca_eval 2")
+    assert found.values["win_rate"]["p03"] == 43.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"judged_by": "llama"}, "it was judged by llama, not by gpt"),
+        ({"version": "1"}, "it was evaluated by alpaca_eval 1, not by alpaca_eval 2"),
+        ({"values": {"win_rate": {"p00": 1.0}}}, "it was evaluated on other items (1 of 20 in common)"),
+        ({"values": {"lc_win_rate": {"p00": 1.0}}}, "its evaluation gives no win_rate"),
+    ],
+)
+def test_scores_of_other_judges_editions_and_items_are_not_compared(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    new, old = read_judgement(benchmark(tmp_path / "new")), read_judgement(benchmark(tmp_path / "old", **changes))
+    decision = decide(PromoteConfig(metric="win_rate"), new, Opponent("version 3", old))
+    assert (decision.promoted, decision.reason) == (False, f"cannot be compared with version 3: {reason}")
+
+
+def test_a_benchmark_is_not_compared_with_an_evaluation(tmp_path: Path) -> None:
+    scores = {"accuracy": dict.fromkeys(PROMPTS, 1.0)}
+    new = read_judgement(benchmark(tmp_path / "new", benchmark="gsm8k", version="", values=scores))
+    old = judgement(dict.fromkeys(PROMPTS, 0.0), "accuracy")
+    decision = decide(PromoteConfig(metric="accuracy"), new, Opponent("baseline", old))
+    assert decision.reason == "cannot be compared with baseline: it was evaluated by the step evaluate, not by gsm8k"
+
+
+def test_a_benchmark_decides_and_the_registry_keeps_its_values(world: World, tmp_path: Path) -> None:
+    gate = PromoteConfig(metric="win_rate")
+    registry = Registry(world.uri, world.run_id)
+
+    def run(name: str, gain: float, baseline: Path | None = None) -> dict[str, Any]:
+        promotion = tmp_path / f"{name}-promotion"
+        promote.run(
+            gate,
+            policy=policy(tmp_path / name, name),
+            evaluation=benchmark(tmp_path / f"{name}-evaluation", gain),
+            baseline=baseline,
+            promotion=promotion,
+            registry=registry,
+        )
+        found: dict[str, Any] = json.loads((promotion / "promotion.json").read_text())
+        return found
+
+    first = run("first", 1.0, benchmark(tmp_path / "baseline"))
+    assert (first["alias"], first["opponent"], first["difference"]) == ("champion", "baseline", 1.0)
+    assert run("worse", 0.5)["alias"] == "challenger"
+    better = run("better", 2.0)
+    assert (better["alias"], better["opponent"], better["difference"]) == ("champion", "version 1", 1.0)
+    with pytest.raises(DataError, match=r"gives no reward\. Set promote\.metric to one of win_rate"):
+        promote.run(
+            CONFIG,
+            policy=tmp_path / "first",
+            evaluation=tmp_path / "first-evaluation",
+            baseline=None,
+            promotion=tmp_path / "again",
+            registry=registry,
+        )
 
 
 def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +71,16 @@ class ServerDouble:
         return reply
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # connections that wait to be taken; with few, many clients at once are refused
+
+    def handle_error(self, *_arguments: Any) -> None:
+        """Says nothing of a client that went away between two requests, and all of any other error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*_arguments)
+
+
 @contextmanager
 def serve(answer: Answer) -> Iterator[ServerDouble]:
     """A server on an ephemeral port of 127.0.0.1."""
@@ -103,8 +114,7 @@ def serve(answer: Answer) -> Iterator[ServerDouble]:
         def log_message(self, *_arguments: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     double.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

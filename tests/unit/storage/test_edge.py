@@ -6,21 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_artifacts import BUCKET, Settings, keys
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, Work, produce
-from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
-
-BUCKET = "larpo-bucket"
-
-
-class Settings(Section):
-    value: int = 1
-
-
-def keys(client: Any) -> set[str]:
-    return {item["Key"] for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
 
 
 def test_local_paths_pass_through(tmp_path: Path) -> None:

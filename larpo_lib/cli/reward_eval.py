@@ -1,0 +1,37 @@
+"""Win rates by a reward model on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from larpo_lib.cli.app import Config, In, Out, Settings, app
+from larpo_lib.cli.benchmarks import run_benchmark
+
+
+@app.command("reward-eval")
+def reward_eval(
+    policy: In,
+    baseline: Annotated[str, typer.Option(help="Policy to compare with: a directory or s3:// URI.")],
+    prompts: In,
+    evaluation: Out,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Let a policy and a baseline policy answer prompts, and have [reward_eval].reranker say which answer is better.
+
+    win_rate: percent of prompts on which the policy's response has the higher reward, ties half. lc_win_rate: what it
+    would be if both were equally long: P(preferred) = 1 / (1 + exp(-(theta + phi * tanh(d / s)))) is fitted by maximum
+    likelihood, with a normal prior of variance 10 on phi; d is how many characters the policy's response is longer, s
+    the standard deviation of d; the number is 100 / (1 + exp(-theta)). Not defined where every response is longer by
+    one and the same length. reward, baseline_reward: means, where rewards do not hold only within a list. length,
+    baseline_length: characters. wins, ties, losses: prompts; equal_responses are ties. *_low, *_high: bootstrap
+    interval over prompts; *_standard_error. too_long_to_score_dropped: prompts of which one response got no reward.
+
+    Must not be compared with AlpacaEval's win rates or any other judge's: lc_win_rate borrows AlpacaEval's idea, not
+    its judge, reference, difficulty term or penalty. Nor with another reward model, other prompts or another baseline.
+    A policy trained on this reward model's scores wins by them more easily than by anybody else's.
+    """
+    inputs = {"policy": policy, "baseline": baseline, "prompts": prompts}
+    run_benchmark("reward_eval", inputs, evaluation, config, settings)

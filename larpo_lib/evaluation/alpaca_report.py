@@ -1,0 +1,163 @@
+"""What AlpacaEval 2 says of one model, as every benchmark reports it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
+from larpo_lib.evaluation.alpaca_eval import REFERENCE, SIZE, Comparison, Scores, item_id
+from larpo_lib.evaluation.report import EvaluationReport, Published, Score, Table
+
+LEADERBOARD = "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"
+"""The judge of the leaderboard, and of table 2 of the paper: its SFT row of Mistral-it is the leaderboard's own."""
+
+_TABLE_2, _TABLE_4 = "LarPO, table 2", "LarPO, table 4"
+_ANOTHER = "not known to be table 2's"
+_PUBLISHED = (
+    # policy, LC win rate, win rate, table, judge
+    ("Mistral-it, SFT", 17.1, 14.7, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, DPO", 26.8, 24.9, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, SimPO", 32.1, 34.8, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, iterative DPO", 20.4, 24.8, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO contrastive, PairRM", 32.7, 38.6, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO LambdaRank, PairRM", 32.9, 38.9, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO ListMLE, PairRM", 29.7, 36.2, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO contrastive, FsfairX", 43.0, 53.8, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO LambdaRank, FsfairX", 41.9, 48.1, _TABLE_2, LEADERBOARD),
+    ("Mistral-it, LarPO ListMLE, FsfairX", 39.6, 48.1, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, SFT", 8.4, 6.2, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, SimPO", 21.5, 20.8, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, iterative DPO", 18.9, 16.7, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, LarPO contrastive, PairRM", 31.6, 30.8, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, LarPO LambdaRank, PairRM", 34.9, 37.2, _TABLE_2, LEADERBOARD),
+    ("Mistral-base, LarPO ListMLE, PairRM", 31.1, 32.1, _TABLE_2, LEADERBOARD),
+    ("Gemma-2-2b-it, SFT", 47.03, 48.38, _TABLE_4, _ANOTHER),
+    ("Gemma-2-2b-it, pairwise, current", 55.06, 66.56, _TABLE_4, _ANOTHER),
+    ("Gemma-2-2b-it, pairwise, and previous", 55.62, 70.92, _TABLE_4, _ANOTHER),
+    ("Gemma-2-2b-it, pairwise, and all previous", 56.02, 72.50, _TABLE_4, _ANOTHER),
+)
+
+
+def make_report(
+    config: AlpacaEvalConfig,
+    policy: str,
+    reference: str,
+    compared: Mapping[str, Comparison],
+    scores: Scores,
+    counts: Mapping[str, int],
+    datasets: Mapping[str, str],
+) -> EvaluationReport:
+    """The report of one model.
+
+    Args:
+        config: who judged, and how.
+        policy: its name.
+        reference: the generator of the answers it was compared with.
+        compared: by instruction.
+        scores: of these comparisons, in their order.
+        counts: what was dropped or not judged on the way.
+        datasets: where instructions come from, as far as it is known.
+    """
+    decided = {
+        item_id(instruction): 100 * (c.preference - 1)
+        for instruction, c in compared.items()
+        if c.preference is not None
+    }
+    values = {"win_rate": decided}
+    if scores.fitted is not None:
+        values["lc_win_rate"] = dict(zip(map(item_id, compared), scores.fitted, strict=True))
+    return EvaluationReport(
+        benchmark="alpaca_eval",
+        title="AlpacaEval 2",
+        policy=policy,
+        judged_by=f"{config.judge.model} by {config.protocol}",
+        scores=_scores(scores),
+        counts={
+            "instructions": scores.instructions,
+            "undecided": scores.undecided,
+            "draws": scores.draws,
+            **counts,
+        },
+        values=values,
+        published=[
+            Published(name, table, judge, {"lc_win_rate": lc, "win_rate": win})
+            for name, lc, win, table, judge in _PUBLISHED
+        ],
+        tables=_by_dataset(compared, datasets),
+        caveats=_caveats(config, reference, scores),
+    )
+
+
+def _scores(scores: Scores) -> list[Score]:
+    controlled = Score(
+        name="lc_win_rate",
+        label="LC win rate",
+        value=scores.lc_win_rate,
+        unit="%",
+        meaning=(
+            "What the win rate would be if both answers were equally long, by the official fit. Its standard error"
+            " leaves out how uncertain the fit is. Not to be compared with the score of another judge or protocol."
+        ),
+        standard_error=scores.lc_win_rate_standard_error,
+    )
+    return [
+        *([controlled] if scores.lc_win_rate is not None else []),
+        Score(
+            name="win_rate",
+            label="Win rate",
+            value=scores.win_rate,
+            unit="%",
+            meaning=(
+                "Share of instructions on which the judge prefers the policy's answer to the reference's; draws count"
+                " half. Long answers raise it. Not to be compared with the score of another judge or protocol."
+            ),
+            standard_error=scores.win_rate_standard_error,
+        ),
+        Score(
+            name="average_length",
+            label="Average length",
+            value=scores.average_length,
+            unit="characters",
+            meaning="Mean length of the policy's answers. Judges prefer long ones.",
+        ),
+    ]
+
+
+def _by_dataset(compared: Mapping[str, Comparison], datasets: Mapping[str, str]) -> list[Table]:
+    groups: defaultdict[str, list[Comparison]] = defaultdict(list)
+    for instruction, comparison in compared.items():
+        if instruction in datasets:
+            groups[datasets[instruction]].append(comparison)
+    if not groups:
+        return []
+    rows = [(name, len(group), _win_rate(group), fmean(c.len_model for c in group)) for name, group in groups.items()]
+    columns = ("Instructions from", "Instructions", "Win rate, %", "Average length, characters")
+    return [Table("Win rate by where the instructions come from", columns, sorted(rows))]
+
+
+def _win_rate(group: Sequence[Comparison]) -> float | None:
+    decided = [100 * (c.preference - 1) for c in group if c.preference is not None]
+    return fmean(decided) if decided else None
+
+
+def _caveats(config: AlpacaEvalConfig, reference: str, scores: Scores) -> list[str]:
+    found = [
+        f"Judged by {config.judge.model} by {config.protocol}. Scores of other judges and protocols are on other"
+        " scales: the same SFT model has different ones in table 2 and table 3 of the paper."
+    ]
+    if scores.instructions != SIZE:
+        found.append(
+            f"Only {scores.instructions} instructions, not AlpacaEval's {SIZE}: no published score compares with this."
+        )
+    if reference != REFERENCE:
+        found.append(f"Compared with the answers of {reference}, not of {REFERENCE}.")
+    if scores.undecided:
+        found.append(
+            f"On {scores.undecided} instructions the judge's answer could not be read, or there was none; they are left"
+            " out of the win rate, as the official client does."
+        )
+    if scores.lc_win_rate is None:
+        found.append("Without the gamed rows there is no length-controlled win rate: long answers are favoured.")
+    return found

@@ -1,0 +1,32 @@
+"""Chat completions of a judge behind an OpenAI-compatible server, kept as the server gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator
+
+from larpo_lib.config import EndpointConfig
+from larpo_lib.endpoint import Endpoint
+
+
+def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
+    """The route that completes chats. An answer without a first choice is refused before it is stored."""
+    kind = Annotated[dict[str, Any], AfterValidator(_with_choice)]
+    return Endpoint(config, "chat/completions", cast("type[dict[str, Any]]", kind))
+
+
+def text(completion: Mapping[str, Any]) -> str:
+    """What the first choice says; nothing where a filter or a tool call took its place."""
+    return completion["choices"][0]["message"].get("content") or ""
+
+
+def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:
+    try:
+        content = completion["choices"][0]["message"].get("content")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError("it has no choices[0].message") from None
+    if content is not None and not isinstance(content, str):
+        raise ValueError("choices[0].message.content is no text")
+    return completion

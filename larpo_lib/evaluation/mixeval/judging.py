@@ -1,0 +1,150 @@
+"""Buys judgements of responses to MixEval's questions until each can be read, and writes what each question scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import LarpoError
+from larpo_lib.evaluation import completions
+from larpo_lib.evaluation.decisions import Decisions
+from larpo_lib.evaluation.mixeval.parsing import (
+    chosen_option,
+    judged_option,
+    judged_score,
+    random_option,
+    random_score,
+)
+from larpo_lib.evaluation.mixeval.prompts import judging
+from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Question
+
+JUDGE_TOKENS = 999
+"""Longest judgement, as officially."""
+NO_OPTION = "-"
+"""Stands for the option of a response that counts as wrong because none could be read."""
+
+Judged = dict[str, Any]
+"""What one question scores, as `judged.jsonl` holds it; see `larpo_lib.evaluation.mixeval.scoring.read_judged`."""
+
+
+def judge_responses(
+    config: MixEvalConfig,
+    questions: Sequence[Question],
+    responses: Mapping[str, str],
+    store: Decisions,
+    endpoint: Endpoint[dict[str, Any]],
+) -> tuple[list[Judged], dict[str, int]]:
+    """Judge every response.
+
+    Args:
+        config: who judges, how often, and what is done where nothing can be read.
+        questions: all of them.
+        responses: by the question's key; a question without one is wrong.
+        store: of the judge's decisions.
+        endpoint: the judge's.
+
+    Returns:
+        A row of `judged.jsonl` for each question, in their order, and the counts `judged_again` (further attempts) and
+        `too_long_for_judge`.
+
+    Raises:
+        LarpoError: a judgement cannot be read, and the settings say that this is an error.
+    """
+    by_judge = [question for question in questions if question.key in responses and _needs_judge(config, question)]
+    texts, counts = _ask(config, by_judge, responses, store, endpoint)
+    rows = [_row(config, question, responses, texts) for question in questions]
+    unread = [question for question, row in zip(questions, rows, strict=True) if not row["parsed"]]
+    if config.unparsed == "fail" and unread:
+        first = unread[0]
+        raise LarpoError(
+            f"{len(unread)} of {len(questions)} judgements cannot be read (up to {config.attempts} attempts each), the"
+            f" first of them of {KIND_NAMES[first.kind]} question {first.id!r}",
+            remedy="Set mixeval.unparsed to wrong, leave_out or official; what was bought is kept",
+        )
+    return rows, counts
+
+
+def judge_request(config: MixEvalConfig, question: Question, response: str) -> dict[str, Any]:
+    """The body of a request to the judge."""
+    request = {
+        "model": config.judge.model,
+        "messages": judging(question, response),
+        "max_tokens": JUDGE_TOKENS,
+    }
+    if config.judge_temperature is not None:
+        request["temperature"] = config.judge_temperature
+    return request
+
+
+def _needs_judge(config: MixEvalConfig, question: Question) -> bool:
+    return question.kind == FREE_FORM or config.multiple_choice == "judge"
+
+
+def _ask(
+    config: MixEvalConfig,
+    questions: Sequence[Question],
+    responses: Mapping[str, str],
+    store: Decisions,
+    endpoint: Endpoint[dict[str, Any]],
+) -> tuple[dict[str, str], dict[str, int]]:
+    """The last text of the judge on each question, none where it was too long for it."""
+    texts: dict[str, str] = {}
+    counts = {"judged_again": 0, "too_long_for_judge": 0}
+    left = list(questions)
+    for attempt in range(config.attempts):
+        if not left:
+            break
+        requests = [judge_request(config, question, responses[question.key]) for question in left]
+        label = "mixeval, judging" + (f" again, attempt {attempt + 1}" if attempt else "")
+        answers = store.ask(endpoint, requests, label=label, attempt=attempt)
+        counts["judged_again"] += len(left) if attempt else 0
+        counts["too_long_for_judge"] += answers.count(None)
+        texts |= {
+            question.key: completions.text(answer)
+            for question, answer in zip(left, answers, strict=True)
+            if answer is not None
+        }
+        left = [
+            question
+            for question, answer in zip(left, answers, strict=True)
+            if answer is not None and _read(question, texts[question.key]) is None
+        ]
+    return texts, counts
+
+
+def _read(question: Question, text: str) -> float | str | None:
+    return judged_score(text) if question.kind == FREE_FORM else judged_option(text)
+
+
+def _row(config: MixEvalConfig, question: Question, responses: Mapping[str, str], texts: Mapping[str, str]) -> Judged:
+    text = texts.get(question.key)
+    found: float | str | None = None
+    if question.key not in responses:
+        found = _nothing(question)
+    elif text is not None:
+        found = _read(question, text)
+    elif not _needs_judge(config, question):
+        found = chosen_option(responses[question.key], question.options)
+    parsed = found is not None
+    if not parsed:
+        found = _stand_in(config, question)
+    row = {"kind": question.kind, "id": question.id, "benchmark": question.benchmark, "judge": text, "parsed": parsed}
+    if question.kind == FREE_FORM:
+        return {**row, "score": found}
+    return {**row, "n": len(question.options), "target": question.right, "option": found}
+
+
+def _nothing(question: Question) -> float | str:
+    return 0.0 if question.kind == FREE_FORM else NO_OPTION
+
+
+def _stand_in(config: MixEvalConfig, question: Question) -> float | str | None:
+    if config.unparsed == "wrong":
+        return _nothing(question)
+    if config.unparsed != "official":
+        return None
+    if question.kind == FREE_FORM:
+        return random_score(config.seed, question.key)
+    return random_option(config.seed, question.key, len(question.options))

@@ -1,0 +1,160 @@
+"""What MixEval reports of a policy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, Question
+from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, counts, score, standard_error
+from larpo_lib.evaluation.report import EvaluationReport, Published, Score, Table
+
+OFFICIAL_JUDGE = "gpt-3.5-turbo-0125"
+OFFICIAL_ITEMS = {"mixeval": 2000, "mixeval-hard": 500}
+"""Questions of each kind."""
+TITLES = {"mixeval": "MixEval", "mixeval-hard": "MixEval-Hard"}
+
+_OVERALL = (
+    "MixEval's official score: the means of free form and multiple choice, each rounded to three decimals, weighted."
+)
+_COMPARE = " Compare it only with scores of the same questions, version and judge."
+_ERROR = " Its standard error counts the copies of a question as one draw."
+_PAPER = {  # policy: MixEval, MixEval-Hard
+    "Mistral-7B-Instruct-v0.2 (SFT)": (0.707, 0.361),
+    "Mistral-it, DPO": (0.702, 0.355),
+    "Mistral-it, SimPO": (0.702, 0.363),
+    "Mistral-it, iterative DPO": (0.719, 0.389),
+    "Mistral-it, LarPO contrastive, PairRM": (0.718, 0.418),
+    "Mistral-it, LarPO LambdaRank, PairRM": (0.720, 0.417),
+    "Mistral-it, LarPO ListMLE, PairRM": (0.709, 0.397),
+    "Mistral-it, LarPO contrastive, FsfairX": (0.718, 0.425),
+    "Mistral-it, LarPO LambdaRank, FsfairX": (0.740, 0.440),
+    "Mistral-it, LarPO ListMLE, FsfairX": (0.717, 0.397),
+    "Mistral-base, SFT": (0.602, 0.279),
+    "Mistral-base, SimPO": (0.672, 0.347),
+    "Mistral-base, iterative DPO": (0.660, 0.341),
+    "Mistral-base, LarPO contrastive, PairRM": (0.703, 0.409),
+    "Mistral-base, LarPO LambdaRank, PairRM": (0.695, 0.452),
+    "Mistral-base, LarPO ListMLE, PairRM": (0.669, 0.390),
+}
+
+
+def make_report(
+    config: MixEvalConfig,
+    questions: Sequence[Question],
+    judgements: Sequence[Judgement],
+    policy: str,
+    further_counts: Mapping[str, int],
+) -> EvaluationReport:
+    """The report.
+
+    Args:
+        config: of the benchmark.
+        questions: all of them.
+        judgements: of the questions, in their order.
+        policy: its identity or name.
+        further_counts: what was dropped or asked again on the way.
+    """
+    scores = score(judgements)
+    rule = "" if config.multiple_choice == "judge" else "; multiple choice by rule"
+    return EvaluationReport(
+        benchmark="mixeval",
+        title=f"{TITLES[config.benchmark]} {config.version}",
+        policy=policy,
+        judged_by=f"{config.judge.model} with MixEval's prompts{rule}",
+        scores=_scores(scores, _groups(questions, judgements)),
+        counts={**counts(scores), **further_counts},
+        values=_values(questions, judgements),
+        published=_published(config),
+        tables=[_table(scores)],
+        caveats=_caveats(config, scores, further_counts),
+    )
+
+
+def _scores(scores: MixEvalScores, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Score]:
+    free_form, multiple_choice = scores.kinds[FREE_FORM].score, scores.kinds[MULTIPLE_CHOICE].score
+    return [
+        Score(
+            "overall", "MixEval", scores.overall, "", _OVERALL + _ERROR + _COMPARE,
+            standard_error=standard_error(groups),
+        ),
+        Score(
+            "free_form", "Free form", free_form, "",
+            "Mean score that the judge gave, from 0 to 1." + _COMPARE,
+            standard_error=standard_error({FREE_FORM: groups[FREE_FORM]}),
+        ),
+        Score(
+            "multiple_choice", "Multiple choice", multiple_choice, "",
+            "Share of questions for which the right option was chosen." + _COMPARE,
+            standard_error=standard_error({MULTIPLE_CHOICE: groups[MULTIPLE_CHOICE]}),
+        ),
+    ]  # fmt: skip
+
+
+def _groups(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, list[float]]]:
+    """Kind, then question, to the scores of its copies."""
+    groups: dict[str, dict[str, list[float]]] = {FREE_FORM: defaultdict(list), MULTIPLE_CHOICE: defaultdict(list)}
+    for question, judgement in zip(questions, judgements, strict=True):
+        if judgement.score is not None:
+            same = repr((question.context, question.prompt, question.golden, question.options))
+            groups[question.kind][same].append(judgement.score)
+    return groups
+
+
+def _values(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, float]] = {"overall": {}, "free_form": {}, "multiple_choice": {}}
+    names = {FREE_FORM: "free_form", MULTIPLE_CHOICE: "multiple_choice"}
+    for question, judgement in zip(questions, judgements, strict=True):
+        if judgement.score is not None:
+            values["overall"][question.key] = values[names[question.kind]][question.key] = judgement.score
+    return values
+
+
+def _published(config: MixEvalConfig) -> list[Published]:
+    if config.version != "2024-06-01":
+        return []
+    column = list(TITLES).index(config.benchmark)
+    judge = f"not named; MixEval's own is {OFFICIAL_JUDGE}"
+    return [
+        Published(policy, "Jin et al. 2025, table 2", judge, {"overall": row[column]}) for policy, row in _PAPER.items()
+    ]
+
+
+def _table(scores: MixEvalScores) -> Table:
+    kinds = {FREE_FORM: "free form", MULTIPLE_CHOICE: "multiple choice"}
+    rows = [
+        (benchmark, kinds[kind], part.score, part.items, part.unparsed)
+        for (kind, benchmark), part in scores.benchmarks.items()
+    ]
+    total = [("all", kinds[kind], part.score, part.items, part.unparsed) for kind, part in scores.kinds.items()]
+    return Table("Scores by benchmark", ("benchmark", "kind", "score", "questions", "not parsed"), [*rows, *total])
+
+
+def _caveats(config: MixEvalConfig, scores: MixEvalScores, further_counts: Mapping[str, int]) -> list[str]:
+    items = OFFICIAL_ITEMS[config.benchmark]
+    asked = {kind: part.items + part.left_out for kind, part in scores.kinds.items()}
+    unparsed = sum(part.unparsed for part in scores.kinds.values())
+    done = {
+        "wrong": "count as wrong",
+        "leave_out": "are left out",
+        "official": f"got a random score or option (seed {config.seed}), as officially",
+        "fail": "",
+    }
+    found = []
+    if any(count != items for count in asked.values()):
+        found.append(
+            f"{asked[FREE_FORM]} free-form and {asked[MULTIPLE_CHOICE]} multiple-choice questions were asked instead of"
+            f" {items} each: the score cannot be compared with published ones."
+        )
+    if config.judge.model != OFFICIAL_JUDGE:
+        found.append(f"Published scores were judged by {OFFICIAL_JUDGE}, these by {config.judge.model}.")
+    if config.multiple_choice == "rule":
+        found.append("Options were read by rule, which misreads up to a tenth of what the judge reads.")
+    if unparsed:
+        found.append(f"{unparsed} judgements could not be read; they {done[config.unparsed]}.")
+    if further_counts.get("prompts_too_long_dropped"):
+        found.append(
+            f"{further_counts['prompts_too_long_dropped']} questions were too long to be asked; they are wrong."
+        )
+    return found

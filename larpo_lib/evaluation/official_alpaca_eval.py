@@ -1,0 +1,77 @@
+"""The official AlpacaEval package, imported late and kept from changing what is not its own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from types import ModuleType
+
+from larpo_lib.errors import ConfigError
+
+
+def require() -> str:
+    """The package's version, told without the seconds that its import takes.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return metadata.version("alpaca_eval")
+    except metadata.PackageNotFoundError:
+        raise ConfigError(
+            "this needs the official alpaca_eval package, which is not installed",
+            remedy="pip install 'larpo[alpaca-eval]'",
+        ) from None
+
+
+@contextmanager
+def official(module: str) -> Iterator[ModuleType]:
+    """A module of the package, such as "metrics.glm_winrate", to be used inside the block.
+
+    The import reads a file .env into the environment and lets the root logger tell everything; fitting switches
+    scikit-learn's metadata routing on, and warns of its own arguments. Nothing of that is left behind, and what the
+    package says to the root logger, whole answers of the judge among it, is not passed on: what it drops is counted.
+
+    Raises:
+        ConfigError: the package is not installed, or cannot be imported.
+    """
+    require()
+    root, environment = logging.getLogger(), dict(os.environ)
+    level, handlers = root.level, list(root.handlers)
+    root.addFilter(_silence)  # of what is logged to the root logger itself
+    if not handlers and logging.lastResort is not None:
+        root.addHandler(logging.lastResort)  # without a handler the package's first message would set one up
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            imported = _imported(module)
+            root.setLevel(level)
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            import sklearn
+
+            with sklearn.config_context():
+                yield imported
+    finally:
+        root.removeFilter(_silence)
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"alpaca_eval.{module}")
+    except ImportError as error:
+        raise ConfigError(
+            f"the official alpaca_eval package cannot be imported: {error}",
+            remedy="pip install 'larpo[alpaca-eval]' again",
+        ) from error
+
+
+def _silence(_record: logging.LogRecord) -> bool:
+    return False

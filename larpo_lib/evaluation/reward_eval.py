@@ -1,0 +1,196 @@
+"""Win rates of a policy against a baseline policy by the rewards of both responses to each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from larpo_lib.evaluation.estimates import Bootstrap, mean_score
+from larpo_lib.evaluation.length_control import Floats, LengthControl, fit, item_values
+from larpo_lib.evaluation.report import Curve, EvaluationReport, Score, Table
+
+_BINS = 8
+_GRID = 41
+_NOT_ALPACA = "It is neither AlpacaEval's win rate nor any judge's."
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Both responses to one prompt.
+
+    Attributes:
+        preferred: 1 where the policy's reward is the higher one, 0 where the baseline's is, 0.5 where they are equal.
+        length, baseline_length: characters of the responses.
+        reward, baseline_reward: None where rewards hold only within a list.
+    """
+
+    preferred: float
+    length: int
+    baseline_length: int
+    reward: float | None = None
+    baseline_reward: float | None = None
+
+    @property
+    def longer(self) -> int:
+        """By how many characters the policy's response is longer."""
+        return self.length - self.baseline_length
+
+
+def duel(response: str, baseline: str, reward: float, baseline_reward: float, *, list_relative: bool) -> Duel:
+    """Compare two rewards; equal responses are a tie whatever their rewards."""
+    preferred = (
+        0.5
+        if response == baseline
+        else (1.0 if reward > baseline_reward else 0.5 if reward == baseline_reward else 0.0)
+    )
+    rewards = (None, None) if list_relative else (reward, baseline_reward)
+    return Duel(preferred, len(response), len(baseline), *rewards)
+
+
+def report(
+    duels: Mapping[str, Duel],
+    *,
+    policy: str,
+    judged_by: str,
+    version: str,
+    counts: Mapping[str, int],
+    bootstrap: Bootstrap,
+) -> EvaluationReport:
+    """What the duels say of the policy.
+
+    Args:
+        duels: by prompt, at least one.
+        policy: its identity.
+        judged_by: the reward model.
+        version: against which baseline.
+        counts: of prompts and of what was dropped.
+        bootstrap: how intervals are made.
+    """
+    preferred = np.array([one.preferred for one in duels.values()])
+    differences = np.array([float(one.longer) for one in duels.values()])
+    model = fit(preferred, differences)
+    values = _values(duels, model, preferred, differences)
+    return EvaluationReport(
+        benchmark="reward_eval",
+        title="Win rate by a reward model",
+        policy=policy,
+        judged_by=judged_by,
+        version=version,
+        scores=[*_win_rates(values, preferred, differences, model, bootstrap), *_others(values, bootstrap)],
+        counts={
+            **counts,
+            "wins": int(np.sum(preferred == 1)),
+            "ties": int(np.sum(preferred == 0.5)),
+            "losses": int(np.sum(preferred == 0)),
+        },
+        values=values,
+        tables=[_by_length(duels)],
+        curves=_curves(preferred, differences, model),
+        caveats=[
+            "A reward model judged, not a person and not an LLM: the win rates are not comparable with AlpacaEval's,"
+            " nor with those of another reward model or another baseline.",
+            "A policy that was trained on this reward model's scores wins by them more easily than by anybody else's.",
+        ],
+        confidence=bootstrap.confidence,
+        distributions=("reward",),
+    )
+
+
+def _values(
+    duels: Mapping[str, Duel], model: LengthControl | None, preferred: Floats, differences: Floats
+) -> dict[str, dict[str, float]]:
+    values = {"win_rate": {item: 100 * one.preferred for item, one in duels.items()}}
+    if model is not None:
+        controlled = 100 * item_values(model, preferred, differences)
+        values["lc_win_rate"] = dict(zip(duels, controlled.tolist(), strict=True))
+    for name in ("reward", "baseline_reward", "length", "baseline_length"):
+        found = {item: getattr(one, name) for item, one in duels.items()}
+        if None not in found.values():
+            values[name] = {item: float(value) for item, value in found.items()}
+    return values
+
+
+def _win_rates(
+    values: Mapping[str, Mapping[str, float]],
+    preferred: Floats,
+    differences: Floats,
+    model: LengthControl | None,
+    bootstrap: Bootstrap,
+) -> list[Score]:
+    plain = mean_score(
+        "win_rate",
+        "Win rate",
+        values["win_rate"],
+        "%",
+        f"Prompts on which the reward model prefers the policy's response to the baseline's, ties half. {_NOT_ALPACA}",
+        bootstrap,
+    )
+    meaning = (
+        "What the win rate would be if both responses were equally long, by a logistic regression on the difference in"
+        f" length. {_NOT_ALPACA}"
+    )
+    if model is None:
+        return [Score("lc_win_rate", "LC win rate", None, "%", meaning), plain]
+    low, high = _interval(preferred, differences, bootstrap)
+    error = mean_score("", "", values["lc_win_rate"], "", "", bootstrap).standard_error
+    controlled = Score("lc_win_rate", "LC win rate", 100 * model.win_rate, "%", meaning, low, high, error)
+    return [controlled, plain]
+
+
+def _interval(preferred: Floats, differences: Floats, bootstrap: Bootstrap) -> tuple[float, float] | tuple[None, None]:
+    """Percentiles of the length-controlled win rate over resampled prompts, the model fitted anew on each."""
+    random = np.random.default_rng(bootstrap.seed)
+    rates = []
+    for _ in range(bootstrap.resamples):
+        drawn = random.integers(len(preferred), size=len(preferred))
+        model = fit(preferred[drawn], differences[drawn])
+        if model is not None:  # none where all drawn differences are one and the same
+            rates.append(100 * model.win_rate)
+    if not rates:
+        return None, None
+    tail = (1 - bootstrap.confidence) / 2
+    low, high = np.quantile(rates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _others(values: Mapping[str, Mapping[str, float]], bootstrap: Bootstrap) -> list[Score]:
+    told = {
+        "reward": ("Mean reward", "", "Of the policy's responses; in the reward model's own unit."),
+        "baseline_reward": ("Mean reward of the baseline", "", "Of the baseline's responses."),
+        "length": ("Average length", "characters", "Of the policy's responses."),
+        "baseline_length": ("Average length of the baseline", "characters", "Of the baseline's responses."),
+    }
+    return [
+        mean_score(name, label, values[name], unit, meaning, bootstrap)
+        for name, (label, unit, meaning) in told.items()
+        if name in values
+    ]
+
+
+def _by_length(duels: Mapping[str, Duel]) -> Table:
+    groups: dict[str, list[float]] = {"the policy's": [], "the baseline's": [], "neither": []}
+    for one in duels.values():
+        name = "neither" if not one.longer else "the policy's" if one.longer > 0 else "the baseline's"
+        groups[name].append(100 * one.preferred)
+    rows = [[name, len(group), sum(group) / len(group) if group else None] for name, group in groups.items()]
+    return Table("By which response is longer", ["longer", "prompts", "win rate (%)"], rows)
+
+
+def _curves(preferred: Floats, differences: Floats, model: LengthControl | None) -> list[Curve]:
+    """The observed win rate in groups of like difference in length, and the fitted one."""
+    if model is None or not model.scale:
+        return []
+    title, x_label = "Win rate and length (%)", "characters the policy's response is longer"
+    order = np.argsort(differences, kind="stable")
+    groups = [group for group in np.array_split(order, _BINS) if len(group)]
+    grid = np.linspace(differences.min(), differences.max(), _GRID)
+    observed = Curve(
+        title,
+        x_label,
+        "observed",
+        [float(differences[group].mean()) for group in groups],
+        [float(100 * preferred[group].mean()) for group in groups],
+    )
+    return [observed, Curve(title, x_label, "fitted", grid.tolist(), (100 * model.at(grid)).tolist())]

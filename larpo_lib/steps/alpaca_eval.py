@@ -1,0 +1,153 @@
+"""The step `alpaca_eval`: a policy's answers to AlpacaEval's instructions, judged against the reference's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.config import AlpacaEvalConfig
+from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation import official_alpaca_eval
+from larpo_lib.evaluation.alpaca_eval import Comparison, LengthControl, item_id, row_of, score
+from larpo_lib.evaluation.alpaca_judge import Judgements, Pair, judge_pairs
+from larpo_lib.evaluation.alpaca_report import make_report
+from larpo_lib.evaluation.completions import completions
+from larpo_lib.evaluation.decisions import decisions as open_decisions
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.schemas import PromptRow
+from larpo_lib.sources.alpaca_eval import (
+    Outputs,
+    read_length_control,
+    read_outputs,
+    require_whole,
+    write_outputs,
+    write_preferences,
+)
+from larpo_lib.steps.answers import answer
+from larpo_lib.tables import Counts
+
+
+def run(
+    config: AlpacaEvalConfig,
+    *,
+    reference: Path,
+    evaluation: Path,
+    gamed: Path | None = None,
+    difficulty: Path | None = None,
+    policy: Path | None = None,
+    answers: Path | None = None,
+    decisions: Path | None = None,
+) -> Metrics:
+    """Let a policy answer AlpacaEval's instructions, or take its answers, have them judged, and publish the scores.
+
+    The artifact holds the answers in the published format (`outputs.json`), what the judge said of each
+    (`annotations.json`), `preferences.csv`, which `larpo score alpaca_eval` reads, the judge's decisions that were
+    used, and the report.
+
+    Args:
+        config: how answers are made and judged.
+        reference: the reference's answers; their instructions are what is asked.
+        evaluation: artifact to publish.
+        gamed: gamed rows; None: no length-controlled win rate.
+        difficulty: difficulties of instructions; None: what `gamed` says of them.
+        policy: directory of the policy; not with `answers`.
+        answers: answers in the published format; not with `policy`.
+        decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
+
+    Raises:
+        ConfigError: neither policy nor answers, or both; the official package is missing; the set is not whole; or more
+            judge calls are needed than allowed.
+        DataError: a file is missing or not as published.
+        EndpointError: the judge's server does not answer.
+    """
+    if (policy is None) == (answers is None):
+        raise ConfigError("alpaca_eval needs either a policy or answers", remedy="Give --policy, or --answers")
+    versions = {"alpaca_eval": official_alpaca_eval.require(), "scikit-learn": metadata.version("scikit-learn")}
+    control = read_length_control(gamed, difficulty)
+    asked = read_outputs(reference, kind="reference")
+    _check_set(config, asked, control, reference)
+    given = None if answers is None else read_outputs(answers)
+    endpoint = completions(config.judge)
+    kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
+
+    def make(work: Work) -> Metrics:
+        if given is not None:
+            name, (responses, counts) = given.generator, _of_the_set(given, asked)
+        else:
+            assert policy is not None
+            name, (responses, counts) = digest(policy)[:16], _answered(config, policy, asked, work)
+        require_whole(len(responses), f"answers of {name}", partial=config.partial)
+        pairs = [Pair(key, text, responses[key]) for key, text in asked.by_instruction.items() if key in responses]
+        with open_decisions(kept, limit=config.judge.max_calls) as store:
+            judged = judge_pairs(config, pairs, store, endpoint)
+            store.save(work.data / "decisions.jsonl")
+        compared = {
+            pair.instruction: _compared(pair, value) for pair, value in zip(pairs, judged.preferences, strict=True)
+        }
+        write_outputs(work.data / "outputs.json", name, {pair.instruction: pair.model for pair in pairs})
+        write_preferences(work.data / "preferences.csv", name, compared.values())
+        _write_annotations(work.data / "annotations.json", config, (asked.generator, name), pairs, judged)
+        counts |= {"too_long_for_judge": judged.too_long}
+        scores = score([*compared.values()], control)
+        return write(make_report(config, name, asked.generator, compared, scores, counts, asked.datasets), work.data)
+
+    named = {"reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers}
+    inputs = {key: path for key, path in named.items() if path is not None}
+    return produce("alpaca_eval", config, inputs, evaluation, make, arguments={"versions": versions})
+
+
+def _check_set(config: AlpacaEvalConfig, asked: Outputs, control: LengthControl | None, reference: Path) -> None:
+    require_whole(len(asked.by_instruction), str(reference), partial=config.partial)
+    foreign = sum(row_of(instruction) is None for instruction in asked.by_instruction)
+    if foreign and (control is not None or not config.partial):
+        raise ConfigError(
+            f"{reference}: {foreign} of {len(asked.by_instruction)} instructions are not AlpacaEval's",
+            remedy="Leave them out; or set alpaca_eval.partial = true and leave --gamed out, for a win rate alone",
+        )
+
+
+def _of_the_set(given: Outputs, asked: Outputs) -> tuple[dict[str, str], Counts]:
+    kept = {key: text for key, text in given.by_instruction.items() if key in asked.by_instruction}
+    return kept, {
+        "answers_without_reference_dropped": len(given.by_instruction) - len(kept),
+        "unanswered_dropped": len(asked.by_instruction) - len(kept),
+    }
+
+
+def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work) -> tuple[dict[str, str], Counts]:
+    prompts = {instruction: _prompt(instruction) for instruction in asked.by_instruction}
+    rows, counts = answer("alpaca_eval", config.answers, policy, list(prompts.values()), work)
+    kept = {key: rows[row["prompt_id"]]["response"] for key, row in prompts.items() if row["prompt_id"] in rows}
+    return kept, {"prompts_too_long_dropped": counts["prompts_too_long_dropped"]}
+
+
+def _prompt(instruction: str) -> PromptRow:
+    messages = [{"role": "user", "content": instruction}]
+    return {"prompt_id": item_id(instruction), "messages": messages, "reference": None, "source": "alpaca_eval"}
+
+
+def _compared(pair: Pair, preference: float | None) -> Comparison:
+    return Comparison(row_of(pair.instruction), preference, len(pair.reference), len(pair.model))
+
+
+def _write_annotations(
+    path: Path, config: AlpacaEvalConfig, generators: tuple[str, str], pairs: Sequence[Pair], judged: Judgements
+) -> None:
+    """Write what the judge said in the official format."""
+    rows: list[Mapping[str, object]] = [
+        {
+            "instruction": pair.instruction,
+            "output_1": pair.reference,
+            "generator_1": generators[0],
+            "output_2": pair.model,
+            "generator_2": generators[1],
+            "annotator": config.protocol,
+            "preference": preference,
+            "raw_completion": completion,
+        }
+        for pair, preference, completion in zip(pairs, judged.preferences, judged.completions, strict=True)
+    ]
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")

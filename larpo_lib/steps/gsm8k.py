@@ -1,0 +1,176 @@
+"""The benchmark GSM8K: a policy's responses, or solutions made before, and how many are right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.config import Gsm8kConfig
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation.estimates import Bootstrap
+from larpo_lib.evaluation.gsm8k import Judged, conversation, judge, report
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.samplers.candidates import greedy_and_sampled
+from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
+from larpo_lib.sources.gsm8k import Problem, Solved, read_problems, read_solutions
+from larpo_lib.steps.answers import answers as answer
+
+SOLUTIONS = "solutions.jsonl"
+_GREEDY, _SAMPLED = "greedy", "sampled_"
+_ALONE = "Give --problems with --policy, or --answers alone"
+
+
+@dataclass(frozen=True)
+class _Responses:
+    """The texts a problem got; None and nothing where it was too long to be asked."""
+
+    problem: Problem
+    greedy: str | None
+    sampled: Sequence[str]
+
+
+def run(
+    config: Gsm8kConfig, *, policy: Path | None, problems: Path | None, answers: Path | None, evaluation: Path
+) -> Metrics:
+    """Publish a policy's accuracy on `problems`, with every response in `solutions.jsonl`.
+
+    Args:
+        config: how the problems are asked, and how often.
+        policy: directory of the policy.
+        problems: file of question and answer.
+        answers: instead of both: a file in the form of GSM8K's example_model_solutions.jsonl, or a solutions.jsonl.
+        evaluation: artifact to publish.
+
+    Raises:
+        ConfigError: it is not clear what to score.
+        DataError: a file is malformed.
+    """
+    if (answers is None) == (policy is None or problems is None) or (answers is not None and (policy or problems)):
+        raise ConfigError("gsm8k needs a policy and problems, or answers", remedy=_ALONE)
+    given = {"policy": policy, "problems": problems, "answers": answers}
+    inputs = {name: path for name, path in given.items() if path is not None}
+    if config.examples is not None:
+        inputs["examples"] = Path(config.examples)
+    # The place of the examples is no part of the identity; their content is.
+    identity = config.model_copy(update={"examples": None})
+
+    def make(work: Work) -> Metrics:
+        if answers is not None:
+            return _publish(
+                config, f"answers of {_chosen(config, answers)}", "as given", *_given(config, answers), work
+            )
+        assert policy is not None
+        assert problems is not None
+        examples = _examples(config)
+        responses, counts = _asked(config, policy, problems, examples, work)
+        return _publish(config, digest(policy)[:16], _version(config, examples), responses, counts, work)
+
+    return produce("gsm8k", identity, inputs, evaluation, make)
+
+
+def _asked(
+    config: Gsm8kConfig, policy: Path, path: Path, examples: Sequence[Problem], work: Work
+) -> tuple[list[_Responses], dict[str, int]]:
+    problems, repeated = read_problems(path, str(path))
+    chosen = problems[: config.limit]
+    shown = [(example.question, example.answer) for example in examples]
+    prompts = {problem.item_id: _prompt(problem, config.template, shown, path.name) for problem in chosen}
+    draws = greedy_and_sampled(config.answers.temperature, config.n)
+    found, counts = answer("gsm8k", config.answers, policy, list(prompts.values()), draws, work)
+    responses = []
+    for problem in chosen:
+        texts = [row["response"] for row in found.get(prompts[problem.item_id]["prompt_id"], ())]
+        responses.append(_Responses(problem, texts[0] if texts else None, texts[1:] or [""] * config.n))
+    cut = sum(row["finish_reason"] == LENGTH for rows in found.values() for row in rows)
+    return responses, {
+        "problems": len(chosen),
+        "repeated_problems_dropped": repeated,
+        "over_limit_dropped": len(problems) - len(chosen),
+        "prompts_too_long_counted_wrong": counts.get("prompts_too_long_dropped", 0),
+        "responses": sum(map(len, found.values())),
+        "truncated_responses": cut,
+    }
+
+
+def _prompt(problem: Problem, template: str, examples: Sequence[tuple[str, str]], source: str) -> PromptRow:
+    messages = conversation(problem.question, template, examples)
+    return {"prompt_id": prompt_id(messages), "messages": messages, "reference": problem.answer, "source": source}
+
+
+def _examples(config: Gsm8kConfig) -> list[Problem]:
+    if config.examples is None:
+        return []
+    found, _ = read_problems(Path(config.examples), config.examples)
+    if len(found) < config.shots:
+        raise DataError(
+            f"holds {len(found)} examples, fewer than gsm8k.shots = {config.shots}",
+            path=config.examples,
+            remedy="Lower gsm8k.shots",
+        )
+    return found[: config.shots]
+
+
+def _version(config: Gsm8kConfig, examples: Sequence[Problem]) -> str:
+    """What must be the same for accuracies to be compared: the template and the worked examples."""
+    shown = json.dumps([config.template, [[example.question, example.answer] for example in examples]])
+    return f"{len(examples)}-shot, prompt {sha256(shown.encode()).hexdigest()[:8]}"
+
+
+def _given(config: Gsm8kConfig, path: Path) -> tuple[list[_Responses], dict[str, int]]:
+    solved = read_solutions(path, str(path))
+    name, sampled = _columns(config, solved, path)
+    chosen = solved[: config.limit]
+    responses = [
+        _Responses(one.problem, one.solutions[name], [one.solutions[column] for column in sampled]) for one in chosen
+    ]
+    return responses, {"problems": len(chosen), "over_limit_dropped": len(solved) - len(chosen)}
+
+
+def _chosen(config: Gsm8kConfig, path: Path) -> str:
+    return _columns(config, read_solutions(path, str(path)), path)[0]
+
+
+def _columns(config: Gsm8kConfig, solved: Sequence[Solved], path: Path) -> tuple[str, list[str]]:
+    """Whose solutions are scored as the greedy ones, and which as sampled ones."""
+    names = list(solved[0].solutions)
+    if config.answers_of is None and _GREEDY in names:
+        return _GREEDY, [name for name in names if name.startswith(_SAMPLED)]
+    if config.answers_of in names:
+        return config.answers_of, []
+    if config.answers_of is None and len(names) == 1:
+        return names[0], []
+    raise ConfigError(
+        f"{path}: holds solutions of {', '.join(names)}, and gsm8k.answers_of names "
+        + ("none of them" if config.answers_of else "nobody"),
+        remedy=f"Give --set gsm8k.answers_of={names[0]}",
+    )
+
+
+def _publish(
+    config: Gsm8kConfig,
+    policy: str,
+    version: str,
+    responses: Sequence[_Responses],
+    counts: Mapping[str, int],
+    work: Work,
+) -> Metrics:
+    judged = {one.problem.item_id: judge(one.problem.answer, one.greedy, one.sampled) for one in responses}
+    with (work.data / SOLUTIONS).open("w", encoding="utf-8") as file:
+        for one in responses:
+            row = _solution(one, judged[one.problem.item_id])
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    bootstrap = Bootstrap(config.confidence, config.resamples, config.seed)
+    return write(report(judged, policy=policy, version=version, counts=counts, bootstrap=bootstrap), work.data)
+
+
+def _solution(one: _Responses, judged: Judged) -> dict[str, object]:
+    """A row as GSM8K publishes solutions, with a column a response."""
+    row: dict[str, object] = {"question": one.problem.question, "ground_truth": one.problem.answer}
+    row[_GREEDY] = {"solution": one.greedy or "", "is_correct": judged.greedy == judged.wanted}
+    for number, (text, answer_) in enumerate(zip(one.sampled, judged.sampled, strict=True)):
+        row[f"{_SAMPLED}{number}"] = {"solution": text, "is_correct": answer_ == judged.wanted}
+    return row

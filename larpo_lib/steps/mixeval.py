@@ -1,0 +1,128 @@
+"""The step `mixeval`: a policy's answers to MixEval's questions, judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.completions import completions
+from larpo_lib.evaluation.decisions import decisions as open_decisions
+from larpo_lib.evaluation.mixeval.judging import judge_responses
+from larpo_lib.evaluation.mixeval.prompts import asked
+from larpo_lib.evaluation.mixeval.questions import (
+    FREE_FORM,
+    KIND_NAMES,
+    MULTIPLE_CHOICE,
+    Question,
+    answered,
+    check_set,
+    read_answers,
+    read_questions,
+)
+from larpo_lib.evaluation.mixeval.report import make_report
+from larpo_lib.evaluation.mixeval.scoring import read_judged
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.schemas import Messages, PromptRow, prompt_id
+from larpo_lib.steps.answers import answer
+from larpo_lib.tables import Counts
+
+JUDGED = "judged.jsonl"
+
+
+def run(
+    config: MixEvalConfig,
+    *,
+    free_form: Path,
+    multiple_choice: Path,
+    evaluation: Path,
+    policy: Path | None = None,
+    answers: Sequence[Path] = (),
+    decisions: Path | None = None,
+) -> Metrics:
+    """Let a policy answer MixEval's questions, or take its answers, have them judged, and publish the scores.
+
+    The artifact holds the answers in the official output format (`free-form.answers.jsonl`,
+    `multiple-choice.answers.jsonl`), `judged.jsonl`, which `larpo score mixeval` reads, the judge's decisions that were
+    used, and the report.
+
+    Args:
+        config: how answers are made and judged.
+        free_form: published file of free-form questions.
+        multiple_choice: published file of multiple-choice questions.
+        evaluation: artifact to publish.
+        policy: directory of the policy; not with `answers`.
+        answers: files of answers in the official output format; not with `policy`.
+        decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
+
+    Raises:
+        ConfigError: neither policy nor answers, or both; or more judge calls are needed than allowed.
+        DataError: a file is not as published.
+        EndpointError: the judge's server does not answer.
+    """
+    if (policy is None) == (not answers):
+        raise ConfigError("mixeval needs either a policy or answers", remedy="Give --policy, or --answers")
+    of_kinds = [_questions(config, free_form, FREE_FORM), _questions(config, multiple_choice, MULTIPLE_CHOICE)]
+    given = read_answers(answers, [*of_kinds[0], *of_kinds[1]]) if answers else None
+    questions = [question for of_kind in of_kinds for question in of_kind[: config.limit]]
+    endpoint = completions(config.judge)
+    kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
+
+    def make(work: Work) -> Metrics:
+        if policy is None:
+            assert given is not None
+            responses, counts, name = given, Counts(), " and ".join(path.name for path in answers)
+        else:
+            responses, counts = _responses(config, policy, questions, work)
+            name = digest(policy)[:16]
+        with open_decisions(kept, limit=config.judge.max_calls) as store:
+            judged, further = judge_responses(config, questions, responses, store, endpoint)
+            store.save(work.data / "decisions.jsonl")
+        _write_rows(work.data / JUDGED, judged)
+        for kind, file in KIND_NAMES.items():
+            of_kind = [question for question in questions if question.kind == kind and question.key in responses]
+            rows = [answered(question, asked(question), responses[question.key]) for question in of_kind]
+            _write_rows(work.data / f"{file}.answers.jsonl", rows)
+        report = make_report(config, questions, read_judged([work.data / JUDGED]), name, {**counts, **further})
+        return write(report, work.data)
+
+    inputs = {"free_form": free_form, "multiple_choice": multiple_choice}
+    inputs |= {"policy": policy} if policy is not None else {}
+    inputs |= {f"answers.{number}": path for number, path in enumerate(answers)}
+    return produce("mixeval", config, inputs, evaluation, make)
+
+
+def _questions(config: MixEvalConfig, path: Path, kind: str) -> list[Question]:
+    questions = read_questions(path, kind)
+    check_set(questions, config.benchmark, config.version, path)
+    return questions
+
+
+def _responses(
+    config: MixEvalConfig, policy: Path, questions: Sequence[Question], work: Work
+) -> tuple[dict[str, str], Counts]:
+    """The policy's response to each question, by its key; equal questions are answered once."""
+    prompts = {question.key: _prompt(config, question) for question in questions}
+    rows, counts = answer("mixeval", config.answers, policy, list(prompts.values()), work)
+    responses = {
+        key: rows[prompt["prompt_id"]]["response"] for key, prompt in prompts.items() if prompt["prompt_id"] in rows
+    }
+    return responses, {
+        "distinct_questions": counts["prompts"],
+        "prompts_too_long_dropped": len(questions) - len(responses),
+    }
+
+
+def _prompt(config: MixEvalConfig, question: Question) -> PromptRow:
+    messages: Messages = [{"role": "user", "content": asked(question)}]
+    if config.answers.system_message is not None:
+        messages.insert(0, {"role": "system", "content": config.answers.system_message})
+    return {"prompt_id": prompt_id(messages), "messages": messages, "reference": None, "source": "mixeval"}
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

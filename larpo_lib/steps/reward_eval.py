@@ -1,0 +1,141 @@
+"""The benchmark `reward_eval`: a policy against a baseline policy, with a reward model as the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.config import OpenAiSamplerConfig, RewardEvalConfig
+from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.evaluation.estimates import Bootstrap
+from larpo_lib.evaluation.reward_eval import Duel, duel, report
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.rerankers import counts_of_cut, make_reranker, model_paths
+from larpo_lib.schemas import LENGTH, PromptRow
+from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.steps.answers import answer
+from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
+from larpo_lib.tables import PromptTable, Row, read_table, write_table
+
+_POLICY, _BASELINE = 0, 1
+"""`sample_index` of the two responses to a prompt."""
+
+
+def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path, evaluation: Path) -> Metrics:
+    """Publish how often the reward model prefers `policy` to `baseline`, with both responses in `ranked.parquet`.
+
+    Args:
+        config: how both answer, and which reward model judges.
+        policy, baseline: directories of the policies.
+        prompts: artifact with `prompts.parquet`.
+        evaluation: artifact to publish.
+
+    Raises:
+        ConfigError: the sampler is a server, which serves one policy.
+        LarpoError: no prompt has two responses that could be scored.
+    """
+    if isinstance(config.answers.sampler, OpenAiSamplerConfig):
+        raise ConfigError(
+            "reward_eval.answers.sampler is a server, which serves one policy, and two are compared",
+            remedy="Set its type to hf or vllm",
+        )
+
+    def make(work: Work) -> Metrics:
+        return _evaluate(config, policy, baseline, prompts, work)
+
+    inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **model_paths(config.reranker)}
+    return produce("reward_eval", config, inputs, evaluation, make)
+
+
+def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: Work) -> Metrics:
+    rows = cast(list[PromptRow], read_table(prompts, "prompts"))
+    asked = rows[: config.limit]
+    own, _ = answer("reward_eval", config.answers, policy, asked, work)
+    other, _ = answer("reward_eval, baseline", config.answers, baseline, asked, work, "baseline")
+    both = [
+        {**found[prompt_id], "sample_index": index}
+        for prompt_id in sorted(own.keys() & other.keys())
+        for index, found in ((_POLICY, own), (_BASELINE, other))
+    ]
+    pairs, ranked = work.scratch / "pairs.parquet", work.data / "ranked.parquet"
+    write_table(pairs, "candidates", both)
+    scratch = work.scratch / "scored"
+    scratch.mkdir(exist_ok=True)
+    scored = in_parts(
+        "reward_eval, scoring",
+        [*PromptTable(pairs, "candidates")],
+        config.part_prompts,
+        partial(_scoring, config, prompts, pairs),
+        schema="ranked",
+        scratch=scratch,
+        output=ranked,
+        processes=config.processes,
+    )
+    judged = read_table(ranked, "ranked")
+    duels = _duels(judged)
+    if not duels:
+        raise LarpoError(
+            f"{prompts}: no prompt has two responses that could be scored",
+            remedy="Raise reward_eval.answers.max_prompt_tokens or the reranker's max_tokens",
+        )
+    told = {
+        "prompts": len(asked),
+        "over_limit_dropped": len(rows) - len(asked),
+        "prompts_too_long_dropped": len({row["prompt_id"] for row in asked}) - len(both) // 2,
+        "too_long_to_score_dropped": len(both) // 2 - len(duels),
+        "compared": len(duels),
+        "equal_responses": sum(own[item]["response"] == other[item]["response"] for item in duels),
+        "truncated_responses": sum(row["finish_reason"] == LENGTH for row in own.values()),
+        "truncated_baseline_responses": sum(row["finish_reason"] == LENGTH for row in other.values()),
+        **{name: count for name, count in scored.items() if name not in ("responses", "too_long_to_score_dropped")},
+    }
+    found = report(
+        duels,
+        policy=digest(policy)[:16],
+        judged_by=_judge(config, judged[0]["reranker"]),
+        version=f"against {digest(baseline)[:16]}",
+        counts=told,
+        bootstrap=Bootstrap(config.confidence, config.resamples, config.seed),
+    )
+    return write(found, work.data)
+
+
+@contextmanager
+def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[Make]:
+    known, answers = PromptTable(prompts, "prompts"), PromptTable(pairs, "candidates")
+    reranker = make_reranker(config.reranker)
+
+    def make(prompt_ids: Sequence[str]) -> Made:
+        asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
+        rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
+        return ranked_rows(score_rows(reranker, asked, rows)), counts_of_cut(reranker, scorables(asked, rows))
+
+    yield make
+
+
+def _duels(rows: Sequence[Row]) -> dict[str, Duel]:
+    """Prompts with two scored responses."""
+    sides: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in rows:
+        sides.setdefault(row["prompt_id"], {})[row["sample_index"]] = row
+    return {
+        prompt_id: duel(
+            found[_POLICY]["response"],
+            found[_BASELINE]["response"],
+            found[_POLICY]["reward"],
+            found[_BASELINE]["reward"],
+            list_relative=found[_POLICY]["list_relative"],
+        )
+        for prompt_id, found in sides.items()
+        if len(found) == 2
+    }
+
+
+def _judge(config: RewardEvalConfig, name: str) -> str:
+    """The reward model's name, and its content where it has any."""
+    models = [digest(path)[:8] for path in model_paths(config.reranker).values()]
+    return f"{name} ({', '.join(models)})" if models else name

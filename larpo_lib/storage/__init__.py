@@ -1,0 +1,14 @@
+"""Object storage at the edge of a step: `s3://` inputs are fetched to local paths, outputs published from them.
+
+Credentials, region, endpoint and trust come from the environment that boto3 reads (AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, ...); no credential ever stands in a message. A
+store that goes away is waited for, LARPO_S3_PATIENCE seconds long.
+"""
+
+from larpo_lib.storage.directories import delete, upload, whole_directories
+from larpo_lib.storage.edge import localize
+from larpo_lib.storage.fetching import cache_dir, fetch
+from larpo_lib.storage.locations import is_remote
+from larpo_lib.storage.publishing import publish
+
+__all__ = ["cache_dir", "delete", "fetch", "is_remote", "localize", "publish", "upload", "whole_directories"]

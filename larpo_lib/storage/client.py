@@ -1,0 +1,84 @@
+"""The connection to the store, as the environment describes it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from larpo_lib.errors import StorageError
+
+if TYPE_CHECKING:
+    from botocore.loaders import Loader
+    from mypy_boto3_s3 import S3Client
+
+CONNECTIONS = 16
+_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S, _ATTEMPTS = 3, 60, 3
+
+
+def make_client(*, only_new: bool = False) -> S3Client:
+    """A client for the store of the environment.
+
+    Args:
+        only_new: every put says `If-None-Match: *`, so that it is refused where there is an object already.
+
+    Raises:
+        StorageError: the environment's settings cannot be used.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    endpoint = _endpoint()
+    foreign = endpoint is not None and not _host(endpoint).partition(":")[0].endswith(".amazonaws.com")
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if foreign else "auto"},
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        read_timeout=_READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=CONNECTIONS,
+        # Stores other than AWS may not know the trailing checksums that botocore adds since 1.36.
+        request_checksum_calculation="when_required" if foreign else None,
+        response_checksum_validation="when_required" if foreign else None,
+    )
+    region = os.environ.get("AWS_REGION") or None  # boto3 itself reads AWS_DEFAULT_REGION only
+    try:
+        core = Session()
+        core.register_component("data_loader", _interfaces())
+        session = boto3.Session(botocore_session=core, region_name=region)
+        client = session.client("s3", endpoint_url=endpoint, config=config)
+    except (ValueError, BotoCoreError) as error:  # their texts may quote a password in the URL
+        problem = f"the AWS settings of the environment cannot be used ({type(error).__name__})"
+        raise StorageError(problem, remedy="Check AWS_ENDPOINT_URL_S3 (http(s)://host:port) and AWS_PROFILE") from None
+    if only_new:
+        for operation in ("PutObject", "CompleteMultipartUpload"):
+            client.meta.events.register(f"before-call.s3.{operation}", _only_if_new)
+    return client
+
+
+def store_name() -> str:
+    """What to call the store in a message: its host, without any password."""
+    return _host(_endpoint() or "") or "AWS S3"
+
+
+@functools.cache
+def _interfaces() -> Loader:
+    """AWS's descriptions of its interfaces, which take longer to read than all else takes."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _only_if_new(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["If-None-Match"] = "*"
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _host(endpoint: str) -> str:
+    return urlsplit(endpoint).netloc.rpartition("@")[2]

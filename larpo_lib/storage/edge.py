@@ -1,0 +1,54 @@
+"""The edge of a step: remote inputs become local paths before it, remote outputs are published behind it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from larpo_lib.storage.client import make_client
+from larpo_lib.storage.fetching import cache_dir, fetch, short_hash
+from larpo_lib.storage.locations import Location, is_remote
+from larpo_lib.storage.manifests import stored_manifest
+from larpo_lib.storage.publishing import publish
+
+
+@contextmanager
+def localize(
+    inputs: Mapping[str, str], outputs: Mapping[str, str], cache: Path | None = None
+) -> Iterator[dict[str, Path]]:
+    """Local paths for a step's arguments; remote outputs are published when the block ends without an error.
+
+    An output that is published already is fetched first, so that the step finds it as it would find a local one: made
+    with the same settings it is done, made otherwise it is refused. After an error the local output stays in the cache
+    and the next attempt goes on from it.
+
+    Args:
+        inputs: argument name -> local path or s3:// URI of what the step reads.
+        outputs: argument name -> local path or s3:// URI of the artifact the step makes.
+        cache: where remote things live locally; `cache_dir()` if not given.
+
+    Raises:
+        StorageError: the store refuses a read or a write or stays away, or a URI is not one.
+    """
+    cache = cache or cache_dir()
+    paths = {name: fetch(uri, cache) for name, uri in inputs.items()}
+    to_publish = {}
+    for name, uri in outputs.items():
+        if not is_remote(uri):
+            paths[name] = Path(uri)
+            continue
+        location = Location.parse(uri)
+        paths[name] = cache / "outputs" / short_hash(uri) / location.name
+        published = None if paths[name].exists() else stored_manifest(make_client(), location)
+        if published is None:
+            to_publish[name] = uri
+            continue
+        paths[name] = fetch(uri, cache)
+        if published.aside:
+            publish(paths[name], uri)  # whoever began it did not come to its end
+    yield paths
+    for name, uri in to_publish.items():
+        publish(paths[name], uri)
+        shutil.rmtree(paths[name])

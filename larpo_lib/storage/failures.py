@@ -1,0 +1,163 @@
+"""What goes wrong with a store: told in one line, and waited for where time may mend it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from larpo_lib.errors import ConfigError, StorageError
+from larpo_lib.storage.client import store_name
+from larpo_lib.storage.locations import Location
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+ResultT = TypeVar("ResultT")
+
+_PATIENCE_S = 180.0
+_LONGEST_PAUSE_S = 5.0
+
+
+class AwayError(StorageError):
+    """The store cannot be reached, broke off, or says that it is busy: another try may succeed."""
+
+
+class MissingError(StorageError):
+    """There is no such object."""
+
+
+class TakenError(StorageError):
+    """There is an object already where only a new one may be put."""
+
+
+class UnconditionalError(StorageError):
+    """The store does not know `If-None-Match`."""
+
+
+_REMEDIES = {
+    "NoSuchBucket": ("no such bucket", "Create it, or check its name and the endpoint"),
+    "NoSuchKey": ("no such object", "Check the key, or run the step that makes it"),
+    "AccessDenied": ("access denied", "Grant s3:GetObject, s3:PutObject and s3:ListBucket to these credentials"),
+    "InvalidAccessKeyId": ("the store does not know these credentials", "Check AWS_ACCESS_KEY_ID and the endpoint"),
+    "SignatureDoesNotMatch": ("the store refuses these credentials", "Check AWS_SECRET_ACCESS_KEY"),
+    "ExpiredToken": ("the credentials have expired", "Renew them"),
+    "PermanentRedirect": ("the bucket is in another region", "Set AWS_REGION to the bucket's"),
+    "PreconditionFailed": ("there is an object already", "Choose another URI, or delete it"),
+    "NotImplemented": ("the store does not know this request", "Use one that speaks S3"),
+}
+_NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+_ALIASES = {"404": "NoSuchKey", "403": "AccessDenied", "301": "PermanentRedirect", "412": "PreconditionFailed"}
+_KINDS = {"NoSuchKey": MissingError, "PreconditionFailed": TakenError, "NotImplemented": UnconditionalError}
+_BUSY = {
+    "ConditionalRequestConflict",  # two puts at the same instant: AWS wants both repeated
+    "NoSuchUpload",  # the answer to the end of a multipart upload was lost, and it was sent again
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+}
+
+
+class Patience:
+    """Waits for a store that is away, LARPO_S3_PATIENCE seconds in all (180 if not set)."""
+
+    def __init__(self) -> None:
+        self._seconds = _patience_s()
+        self.renew()
+
+    def renew(self) -> None:
+        """Something succeeded: begin anew."""
+        self._since: float | None = None
+        self._pause_s = 0.5
+
+    def wait(self, error: AwayError) -> None:
+        """Say what is being waited for and pause. Raises the error once patience is at its end."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        left = self._since + self._seconds - now
+        if left <= 0:
+            raise error
+        logging.getLogger(__name__).warning("%s; trying again for up to %.0f s", error.problem, left)
+        time.sleep(min(self._pause_s, left))
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def patiently(location: Location, request: Callable[[], ResultT]) -> ResultT:
+    """Ask the store, again and again while it is away.
+
+    Raises:
+        StorageError: the store refuses, or stays away.
+    """
+    patience = Patience()
+    while True:
+        try:
+            with s3_errors(location):
+                return request()
+        except AwayError as error:
+            patience.wait(error)
+
+
+@contextmanager
+def s3_errors(location: Location) -> Iterator[None]:
+    """Turn what boto3 raises into a StorageError. Their texts are left out: they may quote headers."""
+    from boto3.exceptions import Boto3Error
+    from botocore import exceptions
+    from s3transfer.exceptions import RetriesExceededError
+
+    try:
+        yield
+    except exceptions.ClientError as error:
+        raise _answered(location, error) from None
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+        raise StorageError(f"{location}: no credentials", remedy=_NO_CREDENTIALS) from None
+    except exceptions.SSLError:
+        raise StorageError(
+            f"{location}: the certificate of {store_name()} is not trusted",
+            remedy="Set AWS_CA_BUNDLE to a file with the certificate that signed it",
+        ) from None
+    except (
+        exceptions.HTTPClientError,
+        exceptions.ConnectionError,
+        exceptions.IncompleteReadError,
+        RetriesExceededError,
+        ConnectionError,
+        TimeoutError,
+    ):
+        raise AwayError(
+            f"{location}: {store_name()} cannot be reached, or broke off",
+            remedy="Check AWS_ENDPOINT_URL_S3 and the network, and run the same command again",
+        ) from None
+    except (exceptions.BotoCoreError, Boto3Error) as error:
+        raise StorageError(f"{location}: the request failed ({type(error).__name__})", remedy="Check the URI") from None
+    except OSError as error:
+        raise StorageError(
+            f"{location}: {error.filename or 'the cache'} cannot be used: {error.strerror}",
+            remedy="Free space, or set LARPO_CACHE to a directory that can be written",
+        ) from error
+
+
+def _answered(location: Location, error: ClientError) -> StorageError:
+    """The error for an answer of the store that is none we want."""
+    answered = str(error.response.get("Error", {}).get("Code", "unknown"))
+    code = _ALIASES.get(answered, answered)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _BUSY or (status >= 500 and status != 501):
+        return AwayError(f"{location}: {store_name()} answered '{code}'", remedy="Run the same command again")
+    code = "NotImplemented" if status == 501 else code
+    problem, remedy = _REMEDIES.get(code, (f"the store answered '{code}'", "Try again"))
+    return _KINDS.get(code, StorageError)(f"{location}: {problem}", remedy=remedy)
+
+
+def _patience_s() -> float:
+    given = os.environ.get("LARPO_S3_PATIENCE", "")
+    try:
+        seconds = float(given) if given else _PATIENCE_S
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"LARPO_S3_PATIENCE = {given!r} is no number of seconds", remedy="Give one, such as 180")
+    return seconds

@@ -1,0 +1,135 @@
+"""Fetches what a step reads into a cache, by content, and checks it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from larpo_lib import artifacts
+from larpo_lib.errors import StorageError
+from larpo_lib.storage.client import CONNECTIONS, make_client
+from larpo_lib.storage.failures import MissingError, patiently, s3_errors
+from larpo_lib.storage.locations import Location, is_remote
+from larpo_lib.storage.manifests import Manifest, stored_manifest
+from larpo_lib.storage.transfer import Transfer, keys_below, receive
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def cache_dir() -> Path:
+    """Where fetched objects are kept: LARPO_CACHE, else `larpo` in the user's cache directory."""
+    if "LARPO_CACHE" in os.environ:
+        return Path(os.environ["LARPO_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "larpo"
+
+
+def fetch(uri: str, cache: Path) -> Path:
+    """A local path with the content of `uri`: an object, an artifact, or any prefix as a directory.
+
+    The cache is keyed by content (ETags, an artifact's manifest), so a changed object is fetched anew; what is in it is
+    whole. An artifact is checked against its manifest, anything else against the checksums that the store has: larpo's
+    own SHA-256, or an MD5, or at least the size. A local path is returned as it is.
+
+    Raises:
+        StorageError: there is nothing at `uri`, it is unfinished or damaged, or the store refuses the read or stays
+            away.
+    """
+    if not is_remote(uri):
+        return Path(uri)
+    location, client = Location.parse(uri), make_client()
+    contents = _contents(client, location)
+    target = cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
+    with s3_errors(location), _waiting_lock(target.parent):
+        if not target.exists():
+            partial = target.parent / f".{target.name}.partial"
+            try:
+                _download(client, location, contents, partial)
+            except MissingError:
+                if contents.manifest is None or not contents.manifest.aside:
+                    raise
+                _download(client, location, _contents(client, location), partial)  # they were just moved in
+            _remove_strays(partial, contents.names)
+            partial.rename(target)
+    return target
+
+
+def short_hash(text: str) -> str:
+    """A name for a folder of the cache."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What is at a location.
+
+    Attributes:
+        names: of the objects below it; "" for the object itself.
+        version: a text that changes with their content.
+        manifest: of the artifact, where it is one.
+    """
+
+    names: list[str]
+    version: str
+    manifest: Manifest | None = None
+
+
+def _contents(client: S3Client, location: Location) -> _Contents:
+    try:
+        head = patiently(location, lambda: client.head_object(Bucket=location.bucket, Key=location.key))
+        return _Contents([""], head["ETag"])
+    except MissingError:
+        manifest = stored_manifest(client, location)
+    if manifest is not None:
+        return _Contents(list(manifest.content["files"]), json.dumps(manifest.content, sort_keys=True), manifest)
+    found = {key.removeprefix(f"{location.key}/"): etag for key, etag in keys_below(client, location).items()}
+    if not found:
+        raise MissingError(f"{location}: no such object or prefix", remedy="Check it, or run the step that makes it")
+    if artifacts.METRICS in found:
+        raise StorageError(
+            f"{location}: is an unfinished artifact (it has no {artifacts.MANIFEST} yet)",
+            remedy="Let the step that makes it finish, or run it again",
+        )
+    return _Contents(list(found), json.dumps(found, sort_keys=True))
+
+
+def _download(client: S3Client, location: Location, contents: _Contents, partial: Path) -> None:
+    """Fetch all into `partial`; what an earlier try has left there whole stays."""
+    files = {name: partial / name if name else partial for name in contents.names}
+    for name, file in files.items():
+        if not file.resolve().is_relative_to(partial.resolve()):
+            raise StorageError(f"{location / name}: the key leads out of its directory", remedy="Rename the object")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if contents.manifest is not None:
+        receive(client, contents.manifest.transfers(partial, location))
+        artifacts.write_json(partial / artifacts.MANIFEST, contents.manifest.content)
+        return
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        known = pool.map(lambda name: Transfer.of_object(client, location / name, files[name]), files)
+        receive(client, list(known))
+
+
+def _remove_strays(partial: Path, names: list[str]) -> None:
+    """Remove what downloads that broke off have left beside their files."""
+    if partial.is_dir():
+        whole = {artifacts.MANIFEST, *names}
+        for file in list(partial.rglob("*")):
+            if file.is_file() and file.relative_to(partial).as_posix() not in whole:
+                file.unlink()
+
+
+@contextmanager
+def _waiting_lock(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock: of several shards that fetch the same input, one does and the others wait."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

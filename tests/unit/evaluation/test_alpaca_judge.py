@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+from server_double import Reply, serve
+
+from larpo_lib.config import AlpacaEvalConfig, LlmJudgeConfig
+from larpo_lib.config.alpaca_eval import AlpacaEvalProtocol
+from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.alpaca_judge import Pair, judge_pairs
+from larpo_lib.evaluation.completions import completions
+from larpo_lib.evaluation.decisions import decisions
+from larpo_lib.evaluation.official_alpaca_eval import official
+
+PROTOCOLS = get_args(AlpacaEvalProtocol)
+WEIGHTED, BY_TOOL, BY_TEXT = PROTOCOLS
+PAIRS = [
+    Pair("What is 2 + 2?", "4", "It is 5."),
+    Pair("Grüße an {output_1} und {output_2}!", "Hallo,\n\nWelt", "  Hi <|im_start|> \n"),
+    Pair('Say """nothing"""', "", "nothing"),
+    Pair("Count to three.", "1, 2, 3", "1\n2\n3"),
+    Pair("Name a colour.", "Red", "Blue"),
+    Pair("Name a fruit.", "Apple", "Pear"),
+]
+
+
+def _message(**message):
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None, **message}}
+    return {
+        "id": "x", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }  # fmt: skip
+
+
+def _by_logprobs(**logprobs):
+    answer = _message(content="m")
+    top = [{"token": token, "bytes": None, "logprob": value} for token, value in logprobs.items()]
+    answer["choices"][0]["logprobs"] = {
+        "content": [{"token": "m", "bytes": None, "logprob": -0.1, "top_logprobs": top}]
+    }
+    return answer
+
+
+def _by_tool(arguments):
+    call = {"name": "make_partial_leaderboard", "arguments": arguments}
+    return _message(tool_calls=[{"id": "1", "type": "function", "function": call}])
+
+
+def _ranks(first, name="model_1"):
+    other = {"model_1": "model_2", "m": "M"}[name]
+    return [{"model": name, "rank": first}, {"model": other, "rank": 3 - first}]
+
+
+def _config(url, protocol, model="judge"):
+    return AlpacaEvalConfig(judge=LlmJudgeConfig(base_url=url, model=model, retries=0), protocol=protocol)
+
+
+def _judge(config, path, pairs=PAIRS, limit=None):
+    with decisions(path, limit=limit) as store:
+        return judge_pairs(config, pairs, store, completions(config.judge))
+
+
+def _stock(protocol, pairs, url, folder):
+    """The official client, whole, asking another server."""
+    clients = folder / "clients.yaml"
+    clients.write_text(json.dumps({"default": [{"api_key": "none", "base_url": url}]}))
+    with official("annotators") as annotators:
+        annotator = annotators.PairwiseAnnotator(annotators_config=protocol, caching_path=None)
+        settings = annotator.annotators[protocol].completions_kwargs
+        settings.pop("client_kwargs", None)  # it names a vendor's server
+        settings["client_config_path"] = str(clients)
+        rows = annotator.annotate_pairs(
+            [{"instruction": p.instruction, "output_1": p.reference, "output_2": p.model} for p in pairs]
+        )
+    return settings["model_name"], {row["instruction"]: row["preference"] for row in rows}
+
+
+ANSWERS = {
+    WEIGHTED: _by_logprobs(m=-0.2, M=-1.7, Both=-9.0),
+    BY_TOOL: _by_tool(json.dumps({"ordered_models": _ranks(1, "m")})),
+    BY_TEXT: _message(content=str(_ranks(1))),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_server_gets_what_the_official_client_posts_and_its_answers_mean_the_same(tmp_path, protocol):
+    with serve(lambda _: Reply(ANSWERS[protocol])) as server:
+        model, expected = _stock(protocol, PAIRS, server.url, tmp_path)
+        official_bodies = server.payloads("/chat/completions")
+        server.asked.clear()
+        judged = _judge(_config(server.url, protocol, model), tmp_path / "decisions.jsonl")
+        bodies = server.payloads("/chat/completions")
+    assert len(bodies) == len(PAIRS)
+    assert sorted(map(_text, bodies)) == sorted(map(_text, official_bodies))
+    assert list(judged.preferences) == [expected[pair.instruction] for pair in PAIRS]
+    assert len(set(judged.preferences)) == 2  # some pairs were shown the other way round
+
+
+def _text(body):
+    return json.dumps(body, sort_keys=True)
+
+
+def test_a_weighted_preference_by_hand(tmp_path):
+    """p(m) = 1 / (1 + e^-1.5) for whatever is shown first."""
+    with serve(lambda _: Reply(ANSWERS[WEIGHTED])) as server:
+        judged = _judge(_config(server.url, WEIGHTED), tmp_path / "decisions.jsonl")
+        shown_first = {
+            pair.instruction: pair.reference
+            for pair in PAIRS
+            for body in server.payloads("/chat/completions")
+            if pair.instruction in body["messages"][1]["content"]
+            and body["messages"][1]["content"].index(f'"""{pair.reference}"""\n    }}')
+            < body["messages"][1]["content"].index(f'"""{pair.model}"""\n    }}')
+        }
+    first = 2 - 1 / (1 + 2.718281828459045**-1.5)
+    plain = [number for number, pair in enumerate(PAIRS) if pair.instruction.startswith(("What", "Count", "Name"))]
+    for number in plain:
+        expected = first if PAIRS[number].instruction in shown_first else 3 - first
+        assert judged.preferences[number] == pytest.approx(expected, abs=1e-12)
+        assert judged.completions[number]["message"]["content"] == "m"
+
+
+UNREADABLE = {
+    WEIGHTED: [_by_logprobs(The=-0.1), _message(content="m"), _message()],
+    BY_TOOL: [_by_tool("{"), _by_tool("{}"), _message(content="m"), _by_tool(None)],
+    BY_TEXT: [
+        _message(content="model_1"), _message(content=""), _message(), _message(content=str(_ranks(3))),
+        _message(content="__import__('os')"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer"), [(protocol, answer) for protocol in PROTOCOLS for answer in UNREADABLE[protocol]]
+)
+def test_an_answer_that_cannot_be_read_is_no_preference(tmp_path, protocol, answer):
+    def reply(asked):
+        return Reply(answer if "2 + 2" in json.dumps(asked.payload) else ANSWERS[protocol])
+
+    with serve(reply) as server:
+        judged = _judge(_config(server.url, protocol), tmp_path / "decisions.jsonl")
+    assert [value is None for value in judged.preferences] == [True] + [False] * 5
+    assert judged.too_long == 0
+
+
+def test_none_may_be_readable(tmp_path):
+    with serve(lambda _: Reply(_message(content="?"))) as server:
+        judged = _judge(_config(server.url, BY_TEXT), tmp_path / "decisions.jsonl")
+    assert list(judged.preferences) == [None] * len(PAIRS)
+
+
+def test_what_is_too_long_for_the_judge_is_counted(tmp_path):
+    def reply(asked):
+        if "2 + 2" in json.dumps(asked.payload):
+            return Reply({"error": {"message": "maximum context length is 8192 tokens"}}, status=400)
+        return Reply(ANSWERS[WEIGHTED])
+
+    with serve(reply) as server:
+        judged = _judge(_config(server.url, WEIGHTED), tmp_path / "decisions.jsonl")
+    assert judged.preferences[0] is None
+    assert judged.completions[0] is None
+    assert None not in judged.preferences[1:]
+    assert judged.too_long == 1
+
+
+def test_equal_answers_are_a_draw_that_nobody_is_asked_about(tmp_path):
+    with serve(lambda _: Reply(ANSWERS[BY_TEXT])) as server:
+        config, file = _config(server.url, BY_TEXT), tmp_path / "decisions.jsonl"
+        judged = _judge(config, file, [Pair("What is 1 + 1?", "2", "2"), *PAIRS])
+        assert judged.preferences[0] == 1.5
+        assert judged.completions[0] is None
+        assert len(server.asked) == len(PAIRS)
+        assert list(_judge(config, file, [Pair("What is 1 + 1?", "2", "2")]).preferences) == [1.5]
+
+
+def test_decisions_are_found_again_whatever_the_order_and_the_limit_comes_before_the_first_call(tmp_path):
+    with serve(lambda _: Reply(ANSWERS[WEIGHTED])) as server:
+        config, file = _config(server.url, WEIGHTED), tmp_path / "decisions.jsonl"
+        with pytest.raises(ConfigError, match=r"needs 6 judge calls.*more than the 5 allowed.*--max-judge-calls"):
+            _judge(config, file, limit=5)
+        assert not server.asked
+        ours = _judge(config, file, limit=6)
+        again = _judge(config, file, PAIRS[::-1], limit=6)
+        assert len(server.asked) == len(PAIRS)
+    assert list(again.preferences) == list(ours.preferences)[::-1]

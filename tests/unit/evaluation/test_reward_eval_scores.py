@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from larpo_lib.evaluation.estimates import Bootstrap
+from larpo_lib.evaluation.reward_eval import Duel, duel, report
+
+BOOTSTRAP = Bootstrap(0.9, 100, 0)
+
+
+def told(duels):
+    return report(duels, policy="p", judged_by="j", version="against b", counts={}, bootstrap=BOOTSTRAP)
+
+
+@pytest.mark.parametrize(
+    ("response", "baseline", "rewards", "preferred"),
+    [
+        ("a", "b", (2.0, 1.0), 1.0),
+        ("a", "b", (1.0, 2.0), 0.0),
+        ("a", "b", (1.0, 1.0), 0.5),
+        ("a", "a", (2.0, 1.0), 0.5),
+    ],
+)
+def test_the_higher_reward_wins_and_equal_responses_tie(response, baseline, rewards, preferred):
+    assert duel(response, baseline, *rewards, list_relative=False).preferred == preferred
+
+
+def test_rewards_within_a_list_are_not_averaged():
+    assert duel("aa", "b", 2.0, 1.0, list_relative=True) == Duel(1.0, 2, 1, None, None)
+    metrics = told({"x": Duel(1.0, 2, 1), "y": Duel(0.0, 5, 9)}).metrics()
+    assert "reward" not in metrics
+    assert metrics["length"] == 3.5
+
+
+def test_scores_by_hand():
+    duels = {
+        "a": Duel(1.0, 10, 5, 2.0, 1.0),
+        "b": Duel(0.5, 5, 5, 1.0, 1.0),
+        "c": Duel(0.0, 2, 5, 0.0, 4.0),
+        "d": Duel(1.0, 4, 5, 1.0, 0.0),
+    }
+    found = told(duels)
+    metrics = found.metrics()
+    assert (metrics["wins"], metrics["ties"], metrics["losses"]) == (2, 1, 1)
+    assert metrics["win_rate"] == 62.5
+    assert (metrics["reward"], metrics["baseline_reward"]) == (1.0, 1.5)
+    assert found.tables[0].rows == [["the policy's", 1, 100.0], ["the baseline's", 2, 50.0], ["neither", 1, 50.0]]
+    for name in ("win_rate", "lc_win_rate", "reward"):
+        values = found.values[name]
+        assert sum(values.values()) / len(values) == pytest.approx(metrics[name])
+    assert metrics["lc_win_rate_low"] <= metrics["lc_win_rate"] <= metrics["lc_win_rate_high"]
+    assert [curve.name for curve in found.curves] == ["observed", "fitted"]
+
+
+def test_a_constant_difference_in_length_leaves_no_controlled_rate():
+    found = told({"a": Duel(1.0, 6, 5), "b": Duel(0.0, 9, 8)})
+    assert found.metrics()["lc_win_rate"] is None
+    assert "lc_win_rate" not in found.values
+    assert found.curves == []

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from mixeval_questions import (
+    FREE_FORM,
+    MULTIPLE_CHOICE,
+    asked_about,
+    completion,
+    verdict,
+    write_answers,
+    write_questions,
+)
+from server_double import Reply, serve
+
+from larpo_lib.artifacts import read_metrics
+from larpo_lib.config import LlmJudgeConfig, MixEvalConfig
+from larpo_lib.errors import ConfigError, DataError, EndpointError, LarpoError
+from larpo_lib.evaluation.mixeval.scoring import as_json, read_judged, score
+from larpo_lib.steps import mixeval
+
+RESPONSES = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "[[B]]", "[[B]]"]
+"""The judge says what they say; the two questions about France are one."""
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(server, responses=RESPONSES, name="evaluation", *, judge=None, **changes):
+        settings = {"base_url": server.url, "model": "judge", "retries": 0} | (judge or {})
+        files = write_questions(tmp_path)
+        answers = [write_answers(tmp_path / "answers.jsonl", responses)]
+        config = MixEvalConfig(judge=LlmJudgeConfig(**settings), **changes)
+        return mixeval.run(config, **files, answers=answers, evaluation=tmp_path / name)
+
+    return run
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_small_set_is_scored_by_hand(run, tmp_path):
+    with serve(verdict) as server:
+        metrics = run(server)
+    assert metrics["free_form"] == 0.7
+    assert metrics["multiple_choice"] == 0.5
+    assert metrics["overall"] == (4 * 0.7 + 2 * 0.5) / 6
+    assert metrics["unparsed"] == metrics["left_out"] == metrics["judged_again"] == metrics["too_long_for_judge"] == 0
+    assert len(server.asked) == 5  # one of six is a copy
+    assert metrics["free_form_standard_error"] > 0
+    evaluation = tmp_path / "evaluation"
+    assert as_json(score(read_judged([evaluation / "judged.jsonl"])))["overall"] == metrics["overall"]
+    assert len(_lines(evaluation / "decisions.jsonl")) == 5
+    report = json.loads((evaluation / "report.json").read_text())
+    assert report["judged_by"] == "judge with MixEval's prompts"
+    assert ["DROP", "free form", 0.2, 1, 0] in report["tables"][0]["rows"]
+    assert any("4 free-form and 2 multiple-choice questions were asked instead of 2000" in c for c in report["caveats"])
+    assert any("judged by gpt-3.5-turbo-0125, these by judge" in caveat for caveat in report["caveats"])
+
+
+def test_the_judge_is_asked_as_officially(run):
+    with serve(verdict) as server:
+        run(server)
+    payloads = {asked_about(asked.payload): asked.payload for asked in server.asked}
+    free_form, options = payloads["How many pens?", "[[0.2]]"], payloads["Which is a fruit?", "[[B]]"]
+    assert {asked.path for asked in server.asked} == {"/chat/completions"}
+    assert free_form.keys() == {"model", "messages", "max_tokens"}
+    assert free_form["max_tokens"] == 999
+    assert free_form["messages"][0] == {"role": "system", "content": "In this task, I want you to act as a judge."}
+    assert free_form["messages"][1]["content"].endswith(
+        "\n\nQuestion: How many pens?\nGolden Answer(s): <answer 1> 3\nModel's Answer: [[0.2]]\nYour Judgment: \n"
+    )
+    france = payloads["Capital of France?", "[[1.0]]"]["messages"][1]["content"]
+    assert "\nGolden Answer(s): <answer 1> Paris; <answer 2> Paname\n" in france
+    assert options["messages"][0]["content"] == "In this task, I want you to act as an option extractor."
+    assert options["messages"][1]["content"].endswith(
+        "\n\nQuestion: Which is a fruit?\nOptions: \nA. stone\nB. apple\nC. car\n"
+        "Model's Answer: [[B]]\nYour Judgment: \n"
+    )
+
+
+def test_answers_are_published_in_the_official_format_and_can_be_judged_anew(run, tmp_path):
+    with serve(verdict) as server:
+        first = run(server)
+        files = {name: tmp_path / f"{name.replace('_', '-')}.json" for name in ("free_form", "multiple_choice")}
+        published = [tmp_path / "evaluation" / f"{name}.answers.jsonl" for name in ("free-form", "multiple-choice")]
+        config = MixEvalConfig(judge=LlmJudgeConfig(base_url=server.url, model="judge"))
+        again = mixeval.run(
+            config,
+            **files,
+            answers=published,
+            evaluation=tmp_path / "again",
+            decisions=tmp_path / "evaluation.decisions.jsonl",
+        )
+        assert len(server.asked) == 5
+    assert again == first
+    row = _lines(published[0])[1]
+    assert row == {
+        **FREE_FORM["1"],
+        "id": "1",
+        "formated_input": "Question: Ann has 3 pens.\nHow many pens?\nAnswer the question shortly.",
+        "response": "[[0.2]]",
+    }
+    assert _lines(published[1])[1]["formated_input"] == (
+        "How to dry a cup\nWhich solution is correct?\nA. With a towel\nB. With water\n"
+        "Answer with the option letter from the given choices directly."
+    )
+
+
+def test_what_cannot_be_read_is_asked_again(run):
+    def answer(asked):
+        question, _ = asked_about(asked.payload)
+        return verdict(asked) if question == "How many pens?" or asked.tries == 3 else Reply(completion("Hm."))
+
+    with serve(answer) as server:
+        metrics = run(server, attempts=3)
+    assert metrics["overall"] == (4 * 0.7 + 2 * 0.5) / 6
+    assert (metrics["unparsed"], metrics["judged_again"]) == (0, 10)
+    assert len(server.asked) == 1 + 4 * 3
+
+
+UNREADABLE = ["[[1.0]]", "Hm.", "[[0.6]]", "[[1.0]]", "[[B]]", "[[None]]"]
+
+
+@pytest.mark.parametrize(
+    ("unparsed", "free_form", "multiple_choice", "left_out"),
+    [("wrong", 0.65, 0.5, 0), ("leave_out", 0.867, 1.0, 2)],
+)
+def test_what_can_never_be_read_scores_as_the_settings_say(
+    run, tmp_path, unparsed, free_form, multiple_choice, left_out
+):
+    with serve(verdict) as server:
+        metrics = run(server, UNREADABLE, unparsed=unparsed, attempts=2)
+        assert len(server.asked) == 5 + 2
+    assert (metrics["free_form"], metrics["multiple_choice"]) == (free_form, multiple_choice)
+    assert (metrics["free_form_unparsed"], metrics["multiple_choice_unparsed"], metrics["unparsed"]) == (1, 1, 2)
+    assert metrics["left_out"] == left_out
+    found = as_json(score(read_judged([tmp_path / "evaluation" / "judged.jsonl"])))
+    assert {name: metrics[name] for name in found if name != "benchmarks"} == {
+        name: value for name, value in found.items() if name != "benchmarks"
+    }
+    report = json.loads((tmp_path / "evaluation" / "report.json").read_text())
+    assert any(caveat.startswith("2 judgements could not be read; they ") for caveat in report["caveats"])
+
+
+def test_random_scores_are_given_by_name_only_and_said(run, tmp_path):
+    with serve(verdict) as server:
+        runs = [run(server, UNREADABLE, f"seed-{seed}", unparsed="official", seed=seed) for seed in range(12)]
+        assert run(server, UNREADABLE, "again", unparsed="official", seed=3) == runs[3]
+        assert len(server.asked) == 13 * (5 + 2 * 9)  # each evaluation has decisions of its own
+    assert {metrics["multiple_choice"] for metrics in runs} == {0.5, 1.0}
+    assert len({metrics["free_form"] for metrics in runs}) > 3
+    assert {metrics["left_out"] for metrics in runs} == {0}
+    report = json.loads((tmp_path / "seed-3" / "report.json").read_text())
+    assert (
+        "2 judgements could not be read; they got a random score or option (seed 3), as officially."
+        in report["caveats"]
+    )
+
+
+def test_unreadable_judgements_can_be_an_error_and_stay_paid_for(run, tmp_path):
+    with serve(verdict) as server:
+        problem = r"2 of 6 judgements cannot be read \(up to 2 attempts each\), .* free-form question '1'"
+        with pytest.raises(LarpoError, match=problem):
+            run(server, UNREADABLE, unparsed="fail", attempts=2)
+        bought = len(server.asked)
+        assert run(server, UNREADABLE, unparsed="wrong", attempts=2)["unparsed"] == 2
+        assert len(server.asked) == bought
+
+
+def test_options_read_by_rule_cost_nothing(run, tmp_path):
+    responses = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "It is B.", "no idea"]
+    with serve(verdict) as server:
+        metrics = run(server, responses, multiple_choice="rule")
+        assert len(server.asked) == 3
+    assert (metrics["multiple_choice"], metrics["multiple_choice_unparsed"]) == (0.5, 1)
+    assert as_json(score(read_judged([tmp_path / "evaluation" / "judged.jsonl"])))["multiple_choice_unparsed"] == 1
+
+
+def test_an_answer_too_long_for_the_judge_is_counted_and_not_asked_again(run):
+    def answer(asked):
+        if asked_about(asked.payload)[0] == "How many pens?":
+            return Reply({"error": {"message": "maximum context length is 8192 tokens"}}, status=400)
+        return verdict(asked)
+
+    with serve(answer) as server:
+        metrics = run(server)
+        assert len(server.asked) == 5
+    assert (metrics["too_long_for_judge"], metrics["unparsed"], metrics["free_form"]) == (1, 1, 0.65)
+
+
+def test_no_decision_is_bought_twice_after_a_failure(run):
+    failing = {"How many pens?"}
+
+    def answer(asked):
+        return Reply({}, status=400) if asked_about(asked.payload)[0] in failing else verdict(asked)
+
+    with serve(answer) as server:
+        with pytest.raises(EndpointError):
+            run(server, judge={"concurrency": 1})
+        before = [asked.payload for asked in server.asked]
+        failing.clear()
+        assert run(server, judge={"concurrency": 3})["overall"] == (4 * 0.7 + 2 * 0.5) / 6
+        answered_before = before[:-1]
+        assert all(asked.payload not in answered_before for asked in server.asked[len(before) :])
+
+
+def test_more_calls_than_allowed_are_told_before_any_is_made(run):
+    with serve(verdict) as server:
+        with pytest.raises(ConfigError, match="mixeval, judging needs 5 judge calls"):
+            run(server, judge={"max_calls": 4})
+        assert server.asked == []
+        assert run(server, judge={"max_calls": 5})["unparsed"] == 0
+
+
+def test_an_answer_of_another_form_is_refused_and_not_stored(run, tmp_path):
+    with serve(lambda _: Reply({"choices": []})) as server, pytest.raises(EndpointError, match="no choices"):
+        run(server)
+    assert (tmp_path / "evaluation.decisions.jsonl").read_bytes() == b""
+
+
+def test_a_trial_takes_the_first_questions_of_each_file(run):
+    with serve(verdict) as server:
+        metrics = run(server, limit=1)
+    assert (metrics["free_form_items"], metrics["multiple_choice_items"]) == (1, 1)
+    assert len(server.asked) == 2
+
+
+def test_where_the_judge_is_decides_nothing(run):
+    with serve(verdict) as one, serve(verdict) as other:
+        assert run(one) == run(other, judge={"concurrency": 2, "max_calls": 100})
+        assert other.asked == []
+
+
+def test_a_policy_or_answers_are_needed(tmp_path, tiny_policy):
+    config = MixEvalConfig(judge=LlmJudgeConfig(base_url="http://127.0.0.1:9", model="judge"))
+    files = write_questions(tmp_path)
+    with pytest.raises(ConfigError, match="needs either a policy or answers"):
+        mixeval.run(config, **files, evaluation=tmp_path / "evaluation")
+    with pytest.raises(ConfigError, match="needs either a policy or answers"):
+        mixeval.run(config, **files, policy=tiny_policy, answers=[tmp_path], evaluation=tmp_path / "evaluation")
+
+
+def test_a_file_of_another_benchmark_is_refused(tmp_path, shared_data):
+    config = MixEvalConfig(judge=LlmJudgeConfig(base_url="http://127.0.0.1:9", model="judge"))
+    hard = {name: shared_data(f"mixeval/mixeval-hard.{name.replace('_', '-')}.json.gz") for name in
+            ("free_form", "multiple_choice")}  # fmt: skip
+    with pytest.raises(ConfigError, match=r"holds mixeval-hard 2024-06-01, but the settings name mixeval 2024-06-01"):
+        mixeval.run(config, **hard, answers=[tmp_path / "none"], evaluation=tmp_path / "evaluation")
+
+
+@pytest.fixture
+def policy_run(tmp_path, tiny_policy):
+    def run(server, files, name="evaluation", **answers):
+        limits = {"max_new_tokens": 8, "max_prompt_tokens": 64, "sampler": {"type": "hf", "model": {"device": "cpu"}}}
+        settings = {"judge": {"base_url": server.url, "model": "judge"}, "attempts": 1, "answers": limits | answers}
+        config = MixEvalConfig.model_validate(settings)
+        return mixeval.run(config, **files, policy=tiny_policy, evaluation=tmp_path / name)
+
+    return run
+
+
+def test_the_playgrounds_policy_answers_published_questions(policy_run, shared_data, tmp_path):
+    kinds = {"free_form": "free-form", "multiple_choice": "multiple-choice"}
+    cut = {}
+    for name, file in kinds.items():
+        with gzip.open(shared_data(f"mixeval/mixeval-hard.{file}.json.gz"), "rt", encoding="utf-8") as published:
+            rows = json.load(published)
+        short = {number: row for number, row in rows.items() if row["context"] is None and len(row["prompt"]) < 80}
+        cut[name] = dict(list(short.items())[:8])
+    files = write_questions(tmp_path, cut["free_form"], cut["multiple_choice"])
+    with serve(lambda _: Reply(completion("[[A]] [[1.0]]"))) as server:
+        metrics = policy_run(server, files, max_prompt_tokens=512)
+    assert metrics["free_form"] == 1.0
+    right = [row["target"] == [0] for row in cut["multiple_choice"].values()]
+    assert metrics["multiple_choice"] == round(sum(right) / len(right), 3)
+    assert metrics["prompts_too_long_dropped"] == 0
+    assert metrics["distinct_questions"] <= 16
+    rows = _lines(tmp_path / "evaluation" / "free-form.answers.jsonl")
+    assert [row["id"] for row in rows] == list(cut["free_form"])
+    assert all(isinstance(row["response"], str) for row in rows)
+
+
+def test_questions_too_long_to_ask_are_wrong_and_counted(policy_run, tmp_path):
+    long = {**FREE_FORM["0"], "prompt": "many " * 70}
+    files = write_questions(tmp_path, {**FREE_FORM, "4": long}, MULTIPLE_CHOICE)
+    with serve(lambda _: Reply(completion("[[A]] [[1.0]]"))) as server:
+        metrics = policy_run(server, files)
+    assert (metrics["prompts_too_long_dropped"], metrics["free_form"], metrics["unparsed"]) == (1, 0.8, 0)
+    assert metrics["free_form_items"] == 5
+    assert read_metrics(tmp_path / "evaluation") == metrics
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"prompt": None}, "field 'prompt': question '0' has no text here"),
+        ({"context": 3}, "field 'context': question '0' has no text or null here"),
+        ({"benchmark_name": ""}, "field 'benchmark_name': question '0' has no text here"),
+        ({"target": []}, "field 'target': question '0' has no list here"),
+        ({"target": [2]}, "field 'target': question '0' has no number of one of its 2 options here"),
+        ({"target": [0, 1]}, "field 'target': question '0' has no number of one of its 2 options here"),
+        ({"options": ["x"]}, "field 'options': question '0' has no two options or more here"),
+        ({"options": [["x"], "y"]}, "field 'options': question '0' has no list of texts here"),
+    ],
+)
+def test_a_question_that_is_not_as_published_is_named(tmp_path, change, problem):
+    broken = {"0": {**MULTIPLE_CHOICE["1"], **change}}
+    with pytest.raises(DataError, match=r"multiple-choice\.json") as raised:
+        _start(tmp_path, write_questions(tmp_path, multiple_choice=broken))
+    assert problem in str(raised.value)
+
+
+def test_files_that_hold_no_questions_are_named(tmp_path):
+    files = write_questions(tmp_path)
+    swapped = {"free_form": files["multiple_choice"], "multiple_choice": files["free_form"]}
+    with pytest.raises(DataError, match="question '0' has options, so it is not free-form"):
+        _start(tmp_path, swapped)
+    for text, problem in (("[]", "holds no object of questions"), ("{", "is no JSON"), ("{}", "holds no object")):
+        files["free_form"].write_text(text)
+        with pytest.raises(DataError, match=problem):
+            _start(tmp_path, files)
+    with pytest.raises(DataError, match="cannot be read"):
+        _start(tmp_path, files | {"free_form": tmp_path / "absent.json"})
+
+
+def test_answers_to_other_questions_are_refused(tmp_path):
+    files = write_questions(tmp_path)
+    rows = [json.loads(line) for line in write_answers(tmp_path / "answers.jsonl", RESPONSES).read_text().split("\n")]
+    for changed, problem in (
+        (rows[:-1], r"1 questions have no answer, the first of them multiple-choice '1'"),
+        ([*rows, rows[0]], r"row 6: answers question '0' again"),
+        (
+            [{**rows[0], "prompt": "Capital of Spain?"}, *rows[1:]],
+            r"row 0: answers no free-form question .* \(id '0'\)",
+        ),
+        ([{**rows[0], "response": None}, *rows[1:]], r"row 0, field 'response': is no text"),
+    ):
+        (tmp_path / "answers.jsonl").write_text(json.dumps(changed))
+        with pytest.raises(DataError, match=problem):
+            _start(tmp_path, files)
+
+
+def _start(tmp_path, files):
+    config = MixEvalConfig(judge=LlmJudgeConfig(base_url="http://127.0.0.1:9", model="judge"))
+    mixeval.run(config, **files, answers=[tmp_path / "answers.jsonl"], evaluation=tmp_path / "evaluation")

@@ -1,0 +1,44 @@
+"""What larpo makes of the environment's settings for the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from larpo_lib.storage import client
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "style"),
+    [
+        (None, "auto"),
+        ("https://s3.eu-central-1.amazonaws.com", "auto"),
+        ("https://minio.local:9000", "path"),
+        ("http://amazonaws.com.local", "path"),
+    ],
+)
+def test_stores_other_than_aws_are_asked_by_path(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, style: str
+) -> None:
+    if endpoint is None:
+        monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    config = client.make_client().meta.config
+    assert config.s3["addressing_style"] == style
+    assert config.request_checksum_calculation == ("when_required" if style == "path" else "when_supported")
+
+
+def test_region_is_that_of_the_environment(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.make_client().meta.region_name == "us-east-1"
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert client.make_client().meta.region_name == "eu-north-1"
+
+
+def test_store_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://me:hunter2@store:9000")
+    assert client.store_name() == "store:9000"
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert client.store_name() == "AWS S3"

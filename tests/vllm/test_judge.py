@@ -1,0 +1,97 @@
+"""vLLM's own server as the judge of a benchmark: what it says is noise, how it is asked and kept is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from served_model import served
+
+from larpo_lib.config import LlmJudgeConfig, MixEvalConfig
+from larpo_lib.evaluation.mixeval.judging import JUDGE_TOKENS
+from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.problems import vocabulary
+from larpo_lib.steps import mixeval
+
+CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
+FREE_FORM = {
+    str(i): {"context": None, "prompt": f"What is {i} plus one?", "target": [str(i + 1)], "benchmark_name": "MATH"}
+    for i in range(ITEMS)
+}
+MULTIPLE_CHOICE = {
+    str(i): {
+        "context": None,
+        "prompt": f"Which is {i}?",
+        "options": [str(i), "x"],
+        "target": [0],
+        "benchmark_name": "X",
+    }
+    for i in range(ITEMS)
+}
+
+
+@pytest.fixture(scope="module")
+def judge_url(tmp_path_factory):
+    """A judge of random weights, half of whose texts come to hold a verdict before they end."""
+    directory = tmp_path_factory.mktemp("judge")
+    make_policy(directory / "model", [*vocabulary(), "[[A]]", "[[0.5]]"], 0, hidden=64, layers=2, heads=2)
+    for file, setting in (("config", "max_position_embeddings"), ("tokenizer_config", "model_max_length")):
+        path = directory / "model" / f"{file}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {setting: CONTEXT}))
+    with served(directory / "model", directory / "log", "--max-model-len", str(CONTEXT)) as url:
+        yield url
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(url, name, longest=0):
+        answers = tmp_path / f"{name}.jsonl"
+        rows = [{**row, "id": number} for part in (FREE_FORM, MULTIPLE_CHOICE) for number, row in part.items()]
+        rows = [{**row, "response": "A" if i else "A " + "many " * longest} for i, row in enumerate(rows)]
+        answers.write_text(json.dumps(rows))
+        for file, questions in (("free", FREE_FORM), ("choice", MULTIPLE_CHOICE)):
+            (tmp_path / f"{file}.json").write_text(json.dumps(questions))
+        judge = LlmJudgeConfig(base_url=f"{url}/v1", model="tiny", retries=0)
+        return mixeval.run(
+            MixEvalConfig(judge=judge, attempts=ATTEMPTS), free_form=tmp_path / "free.json",
+            multiple_choice=tmp_path / "choice.json", answers=[answers], evaluation=tmp_path / name,
+            decisions=tmp_path / "decisions.jsonl",
+        )  # fmt: skip
+
+    return run
+
+
+def _decisions(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_request_is_answered_by_the_real_protocol_and_kept(judge_url, run, tmp_path):
+    metrics = run(judge_url, "first")
+    kept = _decisions(tmp_path / "decisions.jsonl")
+    assert len(kept) == 2 * ITEMS + metrics["judged_again"]
+    assert metrics["judged_again"] > 0
+    for decision in kept:
+        answer = decision["answer"]
+        assert (answer["object"], answer["model"]) == ("chat.completion", "tiny")
+        assert 0 < answer["usage"]["completion_tokens"] <= JUDGE_TOKENS
+        assert answer["usage"]["prompt_tokens"] > 300  # the examples of the official prompts
+        assert answer["choices"][0]["finish_reason"] in ("stop", "length")
+    unread = {"ff": 0, "mp": 0}
+    for row in _decisions(tmp_path / "first" / "judged.jsonl"):
+        read = judged_score(row["judge"]) if row["kind"] == "ff" else judged_option(row["judge"])
+        unread[row["kind"]] += read is None
+    assert (metrics["free_form_unparsed"], metrics["multiple_choice_unparsed"]) == (unread["ff"], unread["mp"])
+    assert 0 < metrics["unparsed"] < 2 * ITEMS  # else this test's judge is of no use
+    assert metrics["too_long_for_judge"] == 0
+
+
+def test_what_was_decided_needs_no_server_again(judge_url, run):
+    first = run(judge_url, "first")
+    assert run("http://127.0.0.1:9", "again") == first
+
+
+def test_an_answer_longer_than_the_judges_context_is_told_apart(judge_url, run):
+    metrics = run(judge_url, "long", longest=CONTEXT)
+    assert metrics["too_long_for_judge"] == 1
+    assert metrics["free_form_unparsed"] >= 1
