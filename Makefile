@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := requirements/constraints.txt
 
-.PHONY: install quickstart services test test-vllm lint check format chaos fuzz clean
+.PHONY: install quickstart services test test-vllm e2e lint check format compile chaos fuzz clean
 
 install: .venv/installed
 
@@ -46,6 +46,16 @@ check: lint test
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pipelines on KFP's local runners, with a real S3 server and MLflow on PostgreSQL (`make services` installs them).
+e2e: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e
+
+# The compiled pipelines that stand in the repository; a test compares them with the code.
+compile: install
+	for name in larpo evaluate study; do \
+		$(BIN)/larpo compile --pipeline $$name --output pipelines/compiled/$$name.yaml || exit; \
+	done
 
 # Kills `larpo run` at random moments, again and again; the tests do the same with fewer kills.
 chaos: install

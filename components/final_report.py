@@ -18,6 +18,6 @@ def final_report(status: dsl.PipelineTaskFinalStatus, job: str, root: str, run_i
     """
     from larpo_lib.pipeline import closing, shown
 
-    message = f"{status.error_code}: {status.error_message}" if status.error_message else ""
-    done = closing.close(state=status.state, message=message, job=job, root=root, run_id=run_id, place=text.uri)
+    message = f"{status.error_message} ({status.error_code})" if status.error_message else ""
+    done = closing.close(state=status.state, message=message, job=job, root=root, run_id=run_id, example=text.uri)
     shown.text(text, done)

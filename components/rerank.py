@@ -5,14 +5,13 @@ from kfp import dsl
 from components.images import Images
 
 
-@dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)
-def rerank(run: str, iteration: int, candidates: str, shard: str) -> str:
+@dsl.component(base_image=Images().reference("base"), install_kfp_package=False)
+def rerank(run: str, iteration: int, shard: str) -> str:
     """Score and rank candidates, for one share of their prompts.
 
     Args:
         run: What `start` gave: root, settings and MLflow run, as JSON.
         iteration: Number of the round.
-        candidates: URI of the round's candidates.
         shard: i/n, the i-th of n shares of the prompts, from 0 on.
 
     Returns:
@@ -20,4 +19,4 @@ def rerank(run: str, iteration: int, candidates: str, shard: str) -> str:
     """
     from larpo_lib.pipeline import rounds
 
-    return rounds.rerank(run, iteration, candidates, shard).uri
+    return rounds.rerank(run, iteration, shard).uri

@@ -45,13 +45,26 @@ def start(
     train_launcher: str,
     train_nodes: int,
     train_gpus: int,
+    train_cpus: str,
+    train_memory: str,
+    gpu_type: str,
     evaluate_when: str,
     evaluate_n: int,
     promote_when: str,
     promote_model_name: str,
     tracking_experiment: str,
     checked: dsl.Output[dsl.Artifact],
-) -> NamedTuple("Started", [("run", str), ("sample_shards", list), ("rerank_shards", list)]):  # type: ignore[valid-type]
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Started",
+    [
+        ("run", str),
+        ("sample_shards", list),
+        ("rerank_shards", list),
+        ("train_gpus", int),
+        ("train_cpus", str),
+        ("train_memory", str),
+    ],
+):
     """Check the whole request, find or make its MLflow run, and write down what the run is to do.
 
     The parameters are those of the pipeline; `job` is the identity of the run in Kubeflow, `max_rounds` what the
@@ -61,12 +74,15 @@ def start(
         checked: All settings of the run, as they hold.
 
     Returns:
-        The run: root, settings and MLflow run as JSON; and the shares of sampling and of reranking.
+        The run: root, settings and MLflow run as JSON; the shares of sampling and of reranking; and what the pod needs
+        that trains, which is little where it only follows other machines.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]
+    import dataclasses
+
     from larpo_lib.pipeline import begin
 
-    started = begin.begin(given, place=checked.uri)
-    begin.write(started, checked)
-    return started.run, started.sample_shards, started.rerank_shards
+    started = begin.begin(given, checked.uri)
+    begin.write(started.run, checked)
+    return dataclasses.astuple(started)

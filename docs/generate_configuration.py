@@ -207,6 +207,8 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, Section):
         tag = getattr(value, "type", None)
         return f'`{{ type = "{tag}" }}`' if tag else "its defaults"
+    if isinstance(value, tuple) and value and all(isinstance(part, Section) for part in value):
+        return "`[" + ", ".join(f'{{ type = "{part.type}" }}' for part in value) + "]`"
     return f"`{json.dumps(value)}`"
 
 

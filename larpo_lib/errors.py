@@ -60,6 +60,10 @@ class TrackingError(LarpoError):
     """The MLflow server or its registry refused a request."""
 
 
+class ClusterError(LarpoError):
+    """The Kubernetes API refused a request, or a TrainJob failed."""
+
+
 class EndpointError(LarpoError):
     """A server gave no answer, or one that cannot be used.
 

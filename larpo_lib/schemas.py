@@ -81,6 +81,15 @@ EVALUATED = pa.schema([*RANKED, pa.field("correct", pa.bool_())])
 SCORES = pa.schema(
     [_required("metric", pa.string()), _required("item_id", pa.string()), _required("value", pa.float64())]
 )
+LOGPS = pa.schema(
+    [
+        _required("prompt_id", pa.string()),
+        _required("candidate_id", pa.string()),
+        _required("sample_index", pa.int32()),
+        _required("logp", pa.float64()),
+        _required("num_tokens", pa.int32()),
+    ]
+)
 
 SCHEMAS: dict[str, pa.Schema] = {
     "prompts": PROMPTS,
@@ -90,6 +99,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "lists": LISTS,
     "evaluated": EVALUATED,
     "scores": SCORES,
+    "logps": LOGPS,
 }
 
 

@@ -18,6 +18,7 @@ JUDGE_KEYS = ("OPENAI_API_KEY",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
 
 _HOUR = 3600
+_SHM = "/dev/shm"  # noqa: S108 - of a pod of its own
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Cluster:
         task.set_cpu_request(machine.cpus)
         task.set_memory_request(machine.memory).set_memory_limit(machine.memory)
         kubernetes.empty_dir_mount(
-            task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=self.limits.shm
+            task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=self.limits.shm
         )
         kubernetes.add_node_selector_json(task, node_selector_json=machine.node_selector)
         kubernetes.add_toleration_json(task, toleration_json=machine.tolerations)

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from components.images import Images
 from pipelines.cluster import Limits
+from pipelines.evaluate import evaluate_pipeline
 from pipelines.larpo import MAX_ROUNDS, larpo_pipeline
+from pipelines.study import study_pipeline
 
 Name = Literal["larpo", "evaluate", "study"]
 
@@ -35,7 +37,7 @@ def compile_pipeline(
 
 
 def pipeline(name: Name, *, max_rounds: int, images: Images, limits: Limits) -> Any:
-    """A pipeline by its name."""
+    """A pipeline by its name, as KFP's compiler and local runners take it."""
     if name == "larpo":
         return larpo_pipeline(max_rounds, images, limits)
-    raise ValueError(name)
+    return evaluate_pipeline(images, limits) if name == "evaluate" else study_pipeline(max_rounds, images, limits)

@@ -18,6 +18,7 @@ from components.report import report
 from components.sft import sft
 from components.start import start
 from pipelines.cluster import Cluster, Limits, Machine
+from pipelines.names import distinct
 from pipelines.round import round_pipeline
 
 MAX_ROUNDS = 4
@@ -25,8 +26,8 @@ MAX_ROUNDS = 4
 
 def larpo_pipeline(
     max_rounds: int = MAX_ROUNDS,
-    images: Images = Images(),
-    limits: Limits = Limits(),  # noqa: B008 - both are frozen
+    images: Images = Images(),  # noqa: B008 - both are frozen
+    limits: Limits = Limits(),  # noqa: B008
 ) -> Any:
     """The whole loop as a pipeline, for the compiler and for KFP's local runners.
 
@@ -37,7 +38,7 @@ def larpo_pipeline(
     """
     cluster = Cluster(images, limits)
     one_round = round_pipeline(cluster)
-    beginning = _beginning(cluster)
+    beginning = beginning_pipeline(cluster)
 
     @dsl.pipeline(
         name="larpo",
@@ -165,7 +166,6 @@ def larpo_pipeline(
             tolerations: Tolerations of the pods that run models.
         """
         where = (gpu_type, node_selector, tolerations)
-        trainer = Machine(train_gpus, train_cpus, train_memory, *where)
         evaluator = Machine(evaluate_gpus, evaluate_cpus, evaluate_memory, *where)
         closing = final_report(job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, root=root, run_id=run_id)
         cluster.last(closing).set_display_name("final report")
@@ -182,9 +182,10 @@ def larpo_pipeline(
                 rerank_reranker=rerank_reranker, rerank_model=rerank_model, lists_memory=lists_memory,
                 lists_selection=lists_selection, train_objective=train_objective, train_beta=train_beta,
                 train_learning_rate=train_learning_rate, train_epochs=train_epochs, train_batch_size=train_batch_size,
-                train_launcher=train_launcher, train_nodes=train_nodes, train_gpus=train_gpus,
-                evaluate_when=evaluate_when, evaluate_n=evaluate_n, promote_when=promote_when,
-                promote_model_name=promote_model_name, tracking_experiment=tracking_experiment,
+                train_launcher=train_launcher, train_nodes=train_nodes, train_gpus=train_gpus, train_cpus=train_cpus,
+                train_memory=train_memory, gpu_type=gpu_type, evaluate_when=evaluate_when, evaluate_n=evaluate_n,
+                promote_when=promote_when, promote_model_name=promote_model_name,
+                tracking_experiment=tracking_experiment,
             )  # fmt: skip
             cluster.light(started, cache=False, retries=1)
             run = started.outputs["run"]
@@ -195,13 +196,15 @@ def larpo_pipeline(
             baseline = evaluate(run=run, iteration=0, policy=begun.output)
             cluster.heavy(baseline, "sampler", evaluator)
             last = begun
+            # The first round needs no baseline, so on a cluster the two go on side by side.
             for iteration in range(1, max_rounds + 1):
                 current = one_round(
                     run=run, iteration=iteration, policy=last.output, sample_shards=started.outputs["sample_shards"],
                     rerank_shards=started.outputs["rerank_shards"], gpu_type=gpu_type, sample_gpus=sample_gpus,
                     sample_cpus=sample_cpus, sample_memory=sample_memory, rerank_gpus=rerank_gpus,
-                    rerank_cpus=rerank_cpus, rerank_memory=rerank_memory, train_gpus=train_gpus,
-                    train_cpus=train_cpus, train_memory=train_memory, evaluate_gpus=evaluate_gpus,
+                    rerank_cpus=rerank_cpus, rerank_memory=rerank_memory,
+                    train_gpus=started.outputs["train_gpus"], train_cpus=started.outputs["train_cpus"],
+                    train_memory=started.outputs["train_memory"], evaluate_gpus=evaluate_gpus,
                     evaluate_cpus=evaluate_cpus, evaluate_memory=evaluate_memory, node_selector=node_selector,
                     tolerations=tolerations,
                 ).set_display_name(f"round {iteration}")  # fmt: skip
@@ -213,7 +216,9 @@ def larpo_pipeline(
     return larpo
 
 
-def _beginning(cluster: Cluster) -> Any:
+def beginning_pipeline(cluster: Cluster) -> Any:
+    """The pipeline before the first round, to be used as a task."""
+
     @dsl.pipeline(name="prepare", description="Prompts, and the policy that the first round begins with.")
     def beginning(
         run: str,
@@ -233,4 +238,4 @@ def _beginning(cluster: Cluster) -> Any:
             kept = cluster.light(keep(policy=prepared.outputs["Output"]))
         return dsl.OneOf(tuned.outputs["Output"], kept.output)
 
-    return beginning
+    return distinct(beginning)

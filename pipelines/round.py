@@ -16,6 +16,7 @@ from components.rerank import rerank
 from components.sample import sample
 from components.train import train
 from pipelines.cluster import Cluster, Machine
+from pipelines.names import distinct
 
 
 def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
@@ -57,8 +58,9 @@ def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
                 cluster.heavy(part, "sampler", sampler)
             candidates = merge_candidates(run=run, iteration=iteration, shards=dsl.Collected(part.output))
             with dsl.ParallelFor(items=rerank_shards, name="reranking") as shard:
-                scored = rerank(run=run, iteration=iteration, candidates=candidates.outputs["Output"], shard=shard)
-                cluster.heavy(scored, "sampler", reranker)
+                # KFP's local runners hand a loop's item over in place of what other tasks gave.
+                scored = rerank(run=run, iteration=iteration, shard=shard).after(candidates)
+                cluster.heavy(scored, "base", reranker)
             ranked = merge_ranked(run=run, iteration=iteration, shards=dsl.Collected(scored.output))
             lists = build_lists(run=run, iteration=iteration, ranked=ranked.outputs["Output"])
             for task in (candidates, ranked, lists):
@@ -75,4 +77,4 @@ def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
             kept = cluster.light(keep(policy=policy))
         return dsl.OneOf(trained.outputs["Output"], kept.output)
 
-    return round_
+    return distinct(round_)

@@ -20,9 +20,9 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 _Scores = Callable[[int, int], NDArray[np.float32]]
 """Scores of the prompts from one place to another against all prompts, (stop - start, N)."""
 
-_WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
+WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
 _CHUNK_ELEMENTS = 4_000_000  # scores that exist at one time: 16 MB
-_DECIMALS = 5  # of a cosine; further ones are rounding of the model and of the product
+DECIMALS = 5  # of a cosine; further ones are rounding of the model and of the product
 
 
 def by_words(prompt_ids: Sequence[str], texts: Mapping[str, str]) -> Neighbours:
@@ -36,7 +36,7 @@ def by_words(prompt_ids: Sequence[str], texts: Mapping[str, str]) -> Neighbours:
     # No stop words: the language is not known, and inverse document frequency makes frequent words count little.
     tokens = bm25s.tokenize(
         [texts[prompt_id] for prompt_id in prompt_ids],
-        token_pattern=_WORD,
+        token_pattern=WORD,
         stopwords=None,
         show_progress=False,
     )
@@ -67,7 +67,7 @@ def by_embedding(prompt_ids: Sequence[str], texts: Mapping[str, str], embed: Emb
     unit = vectors / np.where(lengths > 0, lengths, 1)
 
     def scores(start: int, stop: int) -> NDArray[np.float32]:
-        return np.round(unit[start:stop] @ unit.T, _DECIMALS)
+        return np.round(unit[start:stop] @ unit.T, DECIMALS)
 
     return _neighbours(prompt_ids, scores)
 

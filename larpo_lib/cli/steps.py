@@ -173,7 +173,23 @@ def train_reward_model(
 
 @app.command()
 def evaluate(policy: In, prompts: In, evaluation: Out, config: Config = None, settings: Settings = None) -> None:
-    """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N."""
+    """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N.
+
+    mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap
+    intervals over prompts. pass_at_i: chance that at least one of i sampled responses is right, unbiased, over the
+    pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over
+    best_of_n_prompts prompts. greedy_reward, greedy_accuracy: of one greedy response a prompt.
+    responses_without_judgement: what the judge could not decide, left out of accuracy and Pass@N.
+    too_long_to_score_dropped: responses without a reward. distinct_share, truncated_share, mean_tokens,
+    duplicate_share, distinct_2: of the responses as they were drawn.
+
+    Must not be compared: rewards of different rerankers, which have no unit; accuracies and Pass@N at another
+    temperature, n, length limit or on other prompts; Pass@N with an accuracy; and any of these with the paper's tables,
+    whose numbers are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the
+    paper have different judges for the same models and must not be compared with one another either. The reward of the
+    reranker you trained with is no quality: a policy learns to please it. `larpo alpaca-eval`, `mixeval`, `gsm8k`,
+    `retrieval` and `reward-eval` are the benchmarks; docs/evaluation.md says what each number means.
+    """
     inputs = {"policy": policy, "prompts": prompts}
     _run("evaluate", "run", "evaluate", inputs, {"evaluation": evaluation}, config, settings)
 

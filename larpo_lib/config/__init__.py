@@ -17,6 +17,7 @@ from larpo_lib.config.rerankers import (
     RerankerConfig,
     VerifierConfig,
 )
+from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
 from larpo_lib.config.sections import (
@@ -64,6 +65,7 @@ SECTIONS: dict[str, type[Section]] = {
     "alpaca_eval": AlpacaEvalConfig,
     "gsm8k": Gsm8kConfig,
     "mixeval": MixEvalConfig,
+    "retrieval": RetrievalConfig,
     "reward_eval": RewardEvalConfig,
     "report": ReportConfig,
 }
@@ -105,6 +107,7 @@ __all__ = [
     "ReportConfig",
     "RerankConfig",
     "RerankerConfig",
+    "RetrievalConfig",
     "RetrieverConfig",
     "RewardEvalConfig",
     "RewardModelConfig",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.tree import LarpoConfig, inherit
@@ -27,12 +28,12 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
     Raises:
         ConfigError: the file or a setting is unreadable, unknown or of the wrong type.
     """
-    return check(LarpoConfig, _tree(path, settings), path)
+    return check(LarpoConfig, load_tree(path, settings), path)
 
 
 def load_section(name: str, kind: type[SectionT], path: Path | None, settings: Iterable[str] = ()) -> SectionT:
     """Read one section, with what it inherits from the top; the other sections may be absent or incomplete."""
-    tree = _tree(path, settings)
+    tree = load_tree(path, settings)
     unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
     if unknown:
         raise ConfigError(
@@ -40,6 +41,21 @@ def load_section(name: str, kind: type[SectionT], path: Path | None, settings: I
         )
     section = inherit(tree).get(name, {})
     return check(kind, section, path, prefix=(name,))
+
+
+def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
+    """Refuse what is wrong with single settings of a configuration that something else will complete.
+
+    Raises:
+        ConfigError: a setting is unknown or of the wrong type. What is missing or contradicts is not looked at.
+    """
+    try:
+        LarpoConfig.model_validate(tree)
+    except ValidationError as error:
+        left_open = ("missing", "union_tag_not_found", "value_error", "assertion_error")
+        problems = [problem for problem in error.errors(include_url=False) if problem["type"] not in left_open]
+        if problems:
+            raise _config_error(problems, LarpoConfig, path, ()) from None
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -78,10 +94,15 @@ def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, 
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise _config_error(error, kind, path, prefix) from None
+        raise _config_error(error.errors(include_url=False), kind, path, prefix) from None
 
 
-def _tree(path: Path | None, settings: Iterable[str]) -> dict[str, Any]:
+def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings of a TOML file with others over them, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting has another form than `a.b=value`.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
@@ -106,9 +127,8 @@ def _place(path: Path | None) -> str:
 
 
 def _config_error(
-    error: ValidationError, kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
+    problems: Sequence[ErrorDetails], kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
 ) -> ConfigError:
-    problems = error.errors(include_url=False)
     # A misspelt name leaves the right one missing, so it comes first.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     names, models = _follow(kind, first["loc"])

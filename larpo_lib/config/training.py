@@ -17,6 +17,8 @@ class LaunchConfig(Section):
     """`none`: this process alone. `torchrun`: each process holds the whole model. `deepspeed`: they share it (ZeRO)."""
     nproc: PositiveInt = 1
     """Processes on this machine. Several machines are told by torchrun's PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR."""
+    nodes: PositiveInt = 1
+    """Machines. On Kubeflow several become a TrainJob; elsewhere start the command on each, with those variables."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """What DeepSpeed shares out: 1 the optimiser's state, 2 also the gradients, 3 also the weights."""
     offload: bool = False
@@ -26,6 +28,8 @@ class LaunchConfig(Section):
     def _check(self) -> LaunchConfig:
         if self.launcher == "none" and self.nproc > 1:
             raise ValueError(f"nproc {self.nproc} needs a launcher; set launcher to torchrun or deepspeed")
+        if self.launcher == "none" and self.nodes > 1:
+            raise ValueError(f"nodes {self.nodes} needs a launcher; set launcher to torchrun or deepspeed")
         if self.offload and (self.launcher != "deepspeed" or self.zero_stage == 0):
             raise ValueError("offload needs launcher = deepspeed and zero_stage 1, 2 or 3")
         return self

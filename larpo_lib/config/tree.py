@@ -10,6 +10,7 @@ from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
 from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.mixeval import MixEvalConfig
+from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
@@ -39,6 +40,18 @@ class LoopConfig(Section):
     reference: Literal["current", "initial"] = "current"
     """What an iteration's policy is held against: the policy it begins with, or the one the whole loop began with."""
     early_stop: EarlyStopConfig | None = None
+    evaluate: Literal["every_iteration", "last_iteration"] = "every_iteration"
+    """`last_iteration`: only the policy the loop began with and the last one are measured."""
+    promote: Literal["last_iteration", "every_iteration"] = "last_iteration"
+    """Whose policies go through the gate: the run's result; `every_iteration`: also each one, as soon as it is made."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LoopConfig:
+        if self.evaluate == "last_iteration" and self.early_stop is not None:
+            raise ValueError("early_stop needs the metrics of every iteration; set evaluate to every_iteration")
+        if self.evaluate == "last_iteration" and self.promote == "every_iteration":
+            raise ValueError("the gate needs an evaluation; set evaluate to every_iteration")
+        return self
 
 
 class TrackingConfig(Section):
@@ -82,6 +95,8 @@ class LarpoConfig(Section):
     """The benchmark of `larpo gsm8k`, which is no part of a run."""
     mixeval: MixEvalConfig | None = None
     """The benchmark of `larpo mixeval`, which is no part of a run."""
+    retrieval: RetrievalConfig = RetrievalConfig()
+    """The benchmark of `larpo retrieval`, which is no part of a run."""
     reward_eval: RewardEvalConfig = RewardEvalConfig()
     """The benchmark of `larpo reward-eval`, which is no part of a run."""
 
@@ -93,7 +108,7 @@ class LarpoConfig(Section):
 
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retrieval", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
 _BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
@@ -108,7 +123,7 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     """Fill in what sections take over from above them, where they do not say otherwise."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     sources = [name for name in _SOURCES if tree.get(name) is not None]  # without a source there is no such section
-    for key, sections in (("seed", (*sources, *_SEEDED)), ("model", _TRAINED)):
+    for key, sections in (("seed", (*sources, *_SEEDED)), ("model", (*_TRAINED, "retrieval"))):
         if key in tree:
             for name in sections:
                 _default(tree, name, key, tree[key])

@@ -8,36 +8,8 @@ from statistics import fmean
 
 from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.evaluation.alpaca_eval import REFERENCE, SIZE, Comparison, Scores, item_id
-from larpo_lib.evaluation.report import EvaluationReport, Published, Score, Table
-
-LEADERBOARD = "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"
-"""The judge of the leaderboard, and of table 2 of the paper: its SFT row of Mistral-it is the leaderboard's own."""
-
-_TABLE_2, _TABLE_4 = "LarPO, table 2", "LarPO, table 4"
-_ANOTHER = "not known to be table 2's"
-_PUBLISHED = (
-    # policy, LC win rate, win rate, table, judge
-    ("Mistral-it, SFT", 17.1, 14.7, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, DPO", 26.8, 24.9, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, SimPO", 32.1, 34.8, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, iterative DPO", 20.4, 24.8, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO contrastive, PairRM", 32.7, 38.6, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO LambdaRank, PairRM", 32.9, 38.9, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO ListMLE, PairRM", 29.7, 36.2, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO contrastive, FsfairX", 43.0, 53.8, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO LambdaRank, FsfairX", 41.9, 48.1, _TABLE_2, LEADERBOARD),
-    ("Mistral-it, LarPO ListMLE, FsfairX", 39.6, 48.1, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, SFT", 8.4, 6.2, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, SimPO", 21.5, 20.8, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, iterative DPO", 18.9, 16.7, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, LarPO contrastive, PairRM", 31.6, 30.8, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, LarPO LambdaRank, PairRM", 34.9, 37.2, _TABLE_2, LEADERBOARD),
-    ("Mistral-base, LarPO ListMLE, PairRM", 31.1, 32.1, _TABLE_2, LEADERBOARD),
-    ("Gemma-2-2b-it, SFT", 47.03, 48.38, _TABLE_4, _ANOTHER),
-    ("Gemma-2-2b-it, pairwise, current", 55.06, 66.56, _TABLE_4, _ANOTHER),
-    ("Gemma-2-2b-it, pairwise, and previous", 55.62, 70.92, _TABLE_4, _ANOTHER),
-    ("Gemma-2-2b-it, pairwise, and all previous", 56.02, 72.50, _TABLE_4, _ANOTHER),
-)
+from larpo_lib.evaluation.published import alpaca_eval_rows
+from larpo_lib.evaluation.report import EvaluationReport, Score, Table
 
 
 def make_report(
@@ -81,10 +53,8 @@ def make_report(
             **counts,
         },
         values=values,
-        published=[
-            Published(name, table, judge, {"lc_win_rate": lc, "win_rate": win})
-            for name, lc, win, table, judge in _PUBLISHED
-        ],
+        version=f"against {reference}",
+        published=alpaca_eval_rows(),
         tables=_by_dataset(compared, datasets),
         caveats=_caveats(config, reference, scores),
     )

@@ -142,7 +142,7 @@ def _scores(values: Mapping[str, Values], n: int, bootstrap: Bootstrap) -> list[
     for i in range(1, n + 1):
         meanings[f"pass_at_{i}"] = (
             f"Pass@{i}",
-            f"Chance that at least one of {i} sampled responses is right. It needs somebody who knows the answer, so it"
+            "Chance that at least one of N sampled responses is right. It needs somebody who knows the answer, so it"
             " is no accuracy.",
         )
     order = ["accuracy", "sampled_accuracy", "majority_accuracy", *(f"pass_at_{i}" for i in range(1, n + 1))]

@@ -98,6 +98,7 @@ class EvaluationReport:
             comparable.
         distributions: metrics of which the page shows how the items' values are spread; None: all whose items are more
             than right or wrong.
+        headline: scores that the page shows large; none: the first four.
     """
 
     benchmark: str
@@ -114,6 +115,7 @@ class EvaluationReport:
     confidence: float = 0.95
     version: str = ""
     distributions: Sequence[str] | None = None
+    headline: Sequence[str] = ()
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""

@@ -50,8 +50,8 @@ def make_world(directory: Path, seed: int) -> None:
     done.write_text(json.dumps({"seed": seed}), "utf-8")
 
 
-def world_settings(directory: Path, objective: str) -> list[str]:
-    """Settings that point a configuration to a world, and choose an objective with the lists the paper gives it."""
+def world_settings(directory: Path | str, objective: str) -> list[str]:
+    """Settings that point to a world, at a path or URI, and choose an objective with the lists the paper gives it."""
     sources = world_sources(directory)
     places = {"policy": sources.pop("policy"), **{f"{name}.source": part["source"] for name, part in sources.items()}}
     settings = {"train.objective.type": objective, **places}
@@ -60,13 +60,13 @@ def world_settings(directory: Path, objective: str) -> list[str]:
     return [*(f"{name}={json.dumps(value)}" for name, value in settings.items()), *chosen]
 
 
-def world_sources(directory: Path) -> dict[str, Any]:
-    """The settings, as a tree, that point a configuration to a world."""
+def world_sources(directory: Path | str) -> dict[str, Any]:
+    """The settings, as a tree, that point a configuration to a world, at a path or URI."""
     return {
-        "policy": str(directory / "policy"),
-        "prepare": {"source": str(directory / "prompts.jsonl")},
-        "demonstrations": {"source": str(directory / "demonstrations.jsonl")},
-        "evaluation_prompts": {"source": str(directory / "heldout.jsonl")},
+        "policy": f"{directory}/policy",
+        "prepare": {"source": f"{directory}/prompts.jsonl"},
+        "demonstrations": {"source": f"{directory}/demonstrations.jsonl"},
+        "evaluation_prompts": {"source": f"{directory}/heldout.jsonl"},
     }
 
 

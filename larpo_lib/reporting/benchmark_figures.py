@@ -32,7 +32,7 @@ _LOOKS = (
     (INK, (0, (6, 1.5, 1, 1.5)), "D"),
 )
 _MOST_MARKERS = 16
-_LABEL_WIDTH = 16
+_LABEL_WIDTH = 14
 _LOGARITHMIC_FROM = 40.0  # largest x over the smallest
 _FEWEST_VALUES = 5  # different ones that make a distribution worth a look
 _BINS = 24

@@ -41,13 +41,19 @@ def panels(report: Report) -> dict[str, list[Panel]]:
 
 
 def _quality(report: Report) -> Iterator[Panel]:
+    iterations = [quality.iteration for quality in report.qualities]
+
     def reward(axes: Axes) -> None:
-        _by_iteration(axes, [q.reward for q in report.qualities], [q.greedy_reward for q in report.qualities])
+        _by_iteration(
+            axes, iterations, [q.reward for q in report.qualities], [q.greedy_reward for q in report.qualities]
+        )
         axes.margins(y=0.15)
         label_ends(axes)
 
     def accuracy(axes: Axes) -> None:
-        _by_iteration(axes, [q.accuracy for q in report.qualities], [q.greedy_accuracy for q in report.qualities])
+        _by_iteration(
+            axes, iterations, [q.accuracy for q in report.qualities], [q.greedy_accuracy for q in report.qualities]
+        )
         axes.set_ylim(0, 1)
         label_ends(axes)
 
@@ -57,8 +63,9 @@ def _quality(report: Report) -> Iterator[Panel]:
         yield Panel("accuracy", "Accuracy", f"{band} The axis spans 0 to 1.", accuracy, direct_labels=True)
 
 
-def _by_iteration(axes: Axes, sampled: Sequence[Estimate], greedy: Sequence[Estimate]) -> None:
-    iterations = range(len(sampled))
+def _by_iteration(
+    axes: Axes, iterations: Sequence[int], sampled: Sequence[Estimate], greedy: Sequence[Estimate]
+) -> None:
     draw_band(axes, iterations, sampled, color=BLUE, linestyle=SOLID, marker="o", label="sampled")
     draw_band(axes, iterations, greedy, color=ORANGE, linestyle=DASHED, marker="s", label="greedy")
     whole_numbers(axes, "iteration")

@@ -14,7 +14,7 @@ from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
-from larpo_lib.reporting.scores import comparison, score_text, uncertainty, value_text
+from larpo_lib.reporting.scores import comparison, headline, score_text, uncertainty, value_text, with_spans
 from larpo_lib.reporting.table import UNDEFINED, count, number
 
 
@@ -29,6 +29,8 @@ def render_benchmark(report: EvaluationReport, panels: Sequence[Panel]) -> str:
     return _filled(
         "benchmark.html.j2",
         report=report,
+        headline=headline(report),
+        scores=with_spans(report.scores),
         figures=_drawn(panels),
         comparison=comparison(report),
         undefined=UNDEFINED,

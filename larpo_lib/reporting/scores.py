@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from larpo_lib.evaluation.report import EvaluationReport, Score
 from larpo_lib.reporting.table import UNDEFINED, aligned, count, number
+
+_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,21 @@ def uncertainty(score: Score) -> str:
     if score.standard_error is not None:
         parts.append(f"± {value_text(score.standard_error, score.unit)}")
     return ", ".join(parts)
+
+
+def headline(report: EvaluationReport) -> list[Score]:
+    """The scores to show large."""
+    by_name = {score.name: score for score in report.scores}
+    return [by_name[name] for name in report.headline if name in by_name] or list(report.scores[:_TILES])
+
+
+def with_spans(scores: Sequence[Score]) -> list[tuple[Score, int]]:
+    """Each score, and over how many rows its meaning stands: 0 where it is that of the row before."""
+    spans: list[tuple[Score, int]] = []
+    for _, group in groupby(scores, key=lambda score: score.meaning):
+        alike = list(group)
+        spans += [(score, 0 if place else len(alike)) for place, score in enumerate(alike)]
+    return spans
 
 
 def comparison(report: EvaluationReport) -> Comparison:

@@ -27,25 +27,26 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     return number(value) if low is None or high is None else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def summary_table(evaluations: Sequence[Metrics]) -> str:
+def summary_table(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> str:
     """One row per policy, as plain text.
 
     Args:
         evaluations: metrics of the starting policy's evaluation, then of each iteration's.
+        iterations: whose they are, where not every iteration was evaluated; 0 is the starting policy.
 
     Returns:
         Lines of equal columns, without a final newline. Where nothing was judged right or wrong the columns of accuracy
         give way to the best reward of N.
     """
-    return "\n".join(aligned(summary_rows(evaluations)))
+    return "\n".join(aligned(summary_rows(evaluations, iterations)))
 
 
-def summary_rows(evaluations: Sequence[Metrics]) -> list[list[str]]:
+def summary_rows(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> list[list[str]]:
     """The cells of `summary_table`, its head first."""
     judged = any(metrics["accuracy"] is not None for metrics in evaluations)
     most = max((_passes(metrics) for metrics in evaluations), default=0)
     rows = [_head(judged=judged, most=most)]
-    for place, metrics in enumerate(evaluations):
+    for place, metrics in zip(iterations or range(len(evaluations)), evaluations, strict=True):
         row = [f"iteration {place}" if place else "start", _estimate(metrics, "mean_reward")]
         if judged:
             row += [_estimate(metrics, "accuracy"), number(metrics.get(f"pass_at_{most}"))]

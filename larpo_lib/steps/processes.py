@@ -81,6 +81,7 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
 
+    _check_nodes(config)
     _check_devices(config)
     with tempfile.TemporaryDirectory(prefix="larpo-") as folder, _own_environment():
         call = Path(folder) / "call.json"
@@ -102,6 +103,15 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
         except ChildFailedError as failure:
             raise _told(Path(folder), failure) from None
     return read_metrics(output) if output.exists() else {}
+
+
+def _check_nodes(config: TrainingConfig) -> None:
+    nodes = config.launch.nodes
+    if nodes > 1 and os.environ.get("PET_NNODES") != str(nodes):
+        raise ConfigError(
+            f"nodes is {nodes}, but this machine was told of no such number by PET_NNODES",
+            remedy="Set nodes to 1, or start the command on each machine with torchrun's PET_... variables",
+        )
 
 
 def _check_devices(config: TrainingConfig) -> None:

@@ -56,7 +56,13 @@ class _Sources:
         yield _Artifact("prompts", 0, self.prompts)
         for name in ("candidates", "ranked", "lists", "policies"):
             yield from (_Artifact(f"{name}_{i}", i, path) for i, path in enumerate(getattr(self, name), start=1))
-        yield from (_Artifact(f"evaluation_{i}", i, path) for i, path in enumerate(self.evaluations))
+        evaluated = zip(self.evaluated(), self.evaluations, strict=True)
+        yield from (_Artifact(f"evaluation_{i}", i, path) for i, path in evaluated)
+
+    def evaluated(self) -> Sequence[int]:
+        """The iterations that were evaluated: all, or the start and the last one only."""
+        iterations = len(self.policies)
+        return [0, iterations] if len(self.evaluations) == 2 else range(iterations + 1)
 
 
 def run(
@@ -77,7 +83,7 @@ def run(
     Args:
         config: title and number of examples.
         prompts: artifact of the evaluated prompts.
-        evaluations: artifacts of the starting policy's evaluation and of each iteration's.
+        evaluations: artifacts of the starting policy's evaluation and of each iteration's, or of the last one's only.
         ranked: artifacts of ranked candidates, one an iteration; `lists` and `policies` likewise.
         promotion: artifact of the gate's decision, if there was a gate.
         report: artifact to make.
@@ -101,7 +107,7 @@ def run(
         for panel in (panel for group in drawn.values() for panel in group):
             (work.data / "figures" / f"{panel.name}.png").write_bytes(drawing.png(panel))
         (work.data / "report.html").write_text(page.render(built, drawn), "utf-8")
-        summary = summary_table([read_metrics(path) for path in evaluations])
+        summary = summary_table([read_metrics(path) for path in evaluations], sources.evaluated())
         (work.data / "summary.txt").write_text(summary + "\n", "utf-8")
         return {"examples": len(built.examples), **built.outcomes}
 
@@ -109,13 +115,14 @@ def run(
 
 
 def _check_numbers(sources: _Sources) -> None:
-    iterations = len(sources.evaluations) - 1
+    evaluations, iterations = len(sources.evaluations), len(sources.policies)
     for name in ("ranked", "lists", "policies", *(["candidates"] if sources.candidates else [])):
         given = len(getattr(sources, name))
-        if given != iterations or iterations < 1:
+        if given != iterations or iterations < 1 or evaluations not in (2, iterations + 1):
             raise ArtifactError(
-                f"report: {given} {name} do not go with {iterations + 1} evaluations",
-                remedy=f"Give one of {name} for each iteration, and one evaluation more: the starting policy's first",
+                f"report: {given} {name} do not go with {evaluations} evaluations",
+                remedy=f"Give one of {name} for each iteration, and one evaluation more: the starting policy's first;"
+                " or the evaluations of the starting policy and of the last one",
             )
 
 
@@ -125,10 +132,10 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     judged = evaluate.judge is not None
     qualities = [
         summarize(number, evaluate, read_metrics(path), rows, judged=judged)
-        for number, (path, rows) in enumerate(zip(sources.evaluations, evaluated, strict=True))
+        for number, path, rows in zip(sources.evaluated(), sources.evaluations, evaluated, strict=True)
     ]
     examples, outcomes = choose_examples(_prompts(sources, evaluated[0]), evaluated[0], evaluated[-1], config.examples)
-    columns = ["start", *(f"iteration {number}" for number in range(1, len(qualities)))]
+    columns = ["start", *(f"iteration {number}" for number in range(1, len(sources.policies) + 1))]
     artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
     return content.Report(
         title=config.title,

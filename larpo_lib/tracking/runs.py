@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -31,11 +31,13 @@ class Run:
 
     Attributes:
         run_id: MLflow's identity of it.
+        started: when it began, in milliseconds since 1970.
         finished: an earlier process logged it to its end; logging again does nothing.
     """
 
     def __init__(self, client: Client, run: Any, *, finished: bool = False) -> None:
-        self._client, self._start = client, run.info.start_time
+        self._client = client
+        self.started: int = run.info.start_time
         self.run_id: str = run.info.run_id
         self.finished = finished
 
@@ -77,7 +79,7 @@ class Run:
                     f"metric '{name}' is {value} at step {step}",
                     remedy="Look at the step that made it: a loss that is not finite means a learning rate too high",
                 )
-        return [Metric(name, value, self._start, step) for name, value in sorted(defined.items())]
+        return [Metric(name, value, self.started, step) for name, value in sorted(defined.items())]
 
     def _log(self, points: list[Any]) -> None:
         if not self.finished:
@@ -90,6 +92,7 @@ class Tracker:
     Args:
         config: where to log.
         store: directory that holds the runs' database and artifacts if no other place is named.
+        parent: identity of the run that steps are nested under, where another process began it; else MLFLOW_RUN_ID.
 
     Attributes:
         uri: where MLflow is; may hold a password, so pass it through `redact` before showing it.
@@ -98,13 +101,13 @@ class Tracker:
         TrackingError: there is no MLflow at the place named.
     """
 
-    def __init__(self, config: TrackingConfig, store: Path) -> None:
+    def __init__(self, config: TrackingConfig, store: Path, parent: str | None = None) -> None:
         self.uri = resolve_uri(config, store)
         own_store = self.uri == _own_store(store)
         if own_store:
             store.mkdir(parents=True, exist_ok=True)
         self._client = Client(self.uri)
-        self._parent = os.environ.get("MLFLOW_RUN_ID")
+        self._parent = parent or os.environ.get("MLFLOW_RUN_ID")
         if self._parent is not None:  # MLflow shows runs as nested within one experiment only
             self._experiment = str(self._client.get_run(self._parent).info.experiment_id)
         else:
@@ -135,6 +138,50 @@ class Tracker:
                 yield Run(self._client, found)
             finally:
                 self._parent = None
+
+    def begin(self, name: str, key: str, config: BaseModel) -> str:
+        """Make the run that `run` would make, or find it, and leave it open for other processes to nest steps under.
+
+        Returns:
+            Its identity: their `parent`.
+        """
+        found = self._find({RUN_KEY: key}) or self._create(name, {RUN_KEY: key})
+        if found.info.status != "RUNNING":
+            self._client.update_run(found.info.run_id, status="RUNNING")
+        self._log_config(found, config)
+        return str(found.info.run_id)
+
+    def opened(self) -> Run:
+        """The run that is open, or that another process left open.
+
+        Raises:
+            TrackingError: there is none.
+        """
+        if self._parent is None:
+            raise TrackingError("no run is open", remedy="Set MLFLOW_RUN_ID to an MLflow run")
+        return Run(self._client, self._client.get_run(self._parent))
+
+    def end(self, status: Literal["FINISHED", "FAILED"], report: str, cause: str = "") -> None:
+        """End the run that another process left open.
+
+        Args:
+            status: how it ended.
+            report: kept with it as `final_report.md`.
+            cause: of a failure, in one line.
+        """
+        run_id = self.opened().run_id
+        self._client.log_text(run_id, report, "final_report.md")
+        if cause:
+            self._client.set_tag(run_id, ERROR, cause)
+        elif ERROR in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, ERROR)
+        self._client.set_terminated(run_id, status)
+
+    def address(self, run_id: str) -> str:
+        """Where a run is to be seen: a page of the server, else MLflow's URI of it. Holds no password."""
+        if not self.uri.startswith("http"):
+            return f"runs:/{run_id}"
+        return redact(f"{self.uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}")
 
     @contextmanager
     def step(self, step: str, iteration: int | None) -> Iterator[Run]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, reward_eval, runs, steps, studies
+from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
@@ -28,7 +28,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (alpaca_eval, gsm8k, mixeval, reward_eval, runs, steps, studies)
+REGISTERED = (alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies)
 """Importing them registered their commands."""
 
 
@@ -60,14 +60,31 @@ def test_the_settings_page_is_up_to_date() -> None:
     assert (DOCS / "configuration.md").read_text("utf-8") == written, "run: python docs/generate_configuration.py"
 
 
+def test_the_page_of_parameters_is_up_to_date() -> None:
+    written = runpy.run_path(str(DOCS / "generate_parameters.py"))["render"]()
+    assert (DOCS / "parameters.md").read_text("utf-8") == written, "run: python docs/generate_parameters.py"
+
+
+def find(words: list[str]) -> tuple[Any, str, list[str]]:
+    """The command that the first words name, its whole name, and what is left of the words."""
+    command, name, rest = COMMANDS[words[0]], words[0], words[1:]
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command, name, rest = command.commands[rest[0]], f"{name} {rest[0]}", rest[1:]
+    return command, name, rest
+
+
 def test_there_are_examples_of_every_command() -> None:
-    assert {shlex.split(command)[1] for command in commands()} == set(COMMANDS)
+    existing = {
+        f"{name} {part}".strip() for name, command in COMMANDS.items() for part in getattr(command, "commands", [""])
+    }
+    assert {find(shlex.split(command, comments=True)[1:])[1] for command in commands()} == existing
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_parse_and_their_settings_exist(command: str) -> None:
-    _, name, *arguments = shlex.split(command, comments=True)
-    context = COMMANDS[name].make_context(name, arguments)
+def test_commands_parse_and_their_settings_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_ENDPOINT", "https://kubeflow.example.com/pipeline")  # as the documents export it
+    found, name, arguments = find(shlex.split(command, comments=True)[1:])
+    context = found.make_context(name, arguments)
     config = context.params.get("config")
     if config is not None and config.name == "quickstart.toml":
         config = preset()
@@ -79,10 +96,8 @@ def test_commands_parse_and_their_settings_exist(command: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_the_text_exist(page: Path) -> None:
     for command in re.findall(r"`larpo ([a-z][^`]*)`", prose(page)):
-        name, *arguments = command.split()
-        known = {
-            option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        found, _, arguments = find(command.split())
+        known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {argument for argument in arguments if argument.startswith("-")} <= known, command
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, Question
 from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, counts, score, standard_error
-from larpo_lib.evaluation.report import EvaluationReport, Published, Score, Table
+from larpo_lib.evaluation.published import mixeval_rows
+from larpo_lib.evaluation.report import EvaluationReport, Score, Table
 
 OFFICIAL_JUDGE = "gpt-3.5-turbo-0125"
 OFFICIAL_ITEMS = {"mixeval": 2000, "mixeval-hard": 500}
@@ -20,24 +21,6 @@ _OVERALL = (
 )
 _COMPARE = " Compare it only with scores of the same questions, version and judge."
 _ERROR = " Its standard error counts the copies of a question as one draw."
-_PAPER = {  # policy: MixEval, MixEval-Hard
-    "Mistral-7B-Instruct-v0.2 (SFT)": (0.707, 0.361),
-    "Mistral-it, DPO": (0.702, 0.355),
-    "Mistral-it, SimPO": (0.702, 0.363),
-    "Mistral-it, iterative DPO": (0.719, 0.389),
-    "Mistral-it, LarPO contrastive, PairRM": (0.718, 0.418),
-    "Mistral-it, LarPO LambdaRank, PairRM": (0.720, 0.417),
-    "Mistral-it, LarPO ListMLE, PairRM": (0.709, 0.397),
-    "Mistral-it, LarPO contrastive, FsfairX": (0.718, 0.425),
-    "Mistral-it, LarPO LambdaRank, FsfairX": (0.740, 0.440),
-    "Mistral-it, LarPO ListMLE, FsfairX": (0.717, 0.397),
-    "Mistral-base, SFT": (0.602, 0.279),
-    "Mistral-base, SimPO": (0.672, 0.347),
-    "Mistral-base, iterative DPO": (0.660, 0.341),
-    "Mistral-base, LarPO contrastive, PairRM": (0.703, 0.409),
-    "Mistral-base, LarPO LambdaRank, PairRM": (0.695, 0.452),
-    "Mistral-base, LarPO ListMLE, PairRM": (0.669, 0.390),
-}
 
 
 def make_report(
@@ -66,7 +49,8 @@ def make_report(
         scores=_scores(scores, _groups(questions, judgements)),
         counts={**counts(scores), **further_counts},
         values=_values(questions, judgements),
-        published=_published(config),
+        version=f"{config.benchmark} {config.version}",
+        published=mixeval_rows(hard=config.benchmark == "mixeval-hard") if config.version == "2024-06-01" else [],
         tables=[_table(scores)],
         caveats=_caveats(config, scores, further_counts),
     )
@@ -109,16 +93,6 @@ def _values(questions: Sequence[Question], judgements: Sequence[Judgement]) -> d
         if judgement.score is not None:
             values["overall"][question.key] = values[names[question.kind]][question.key] = judgement.score
     return values
-
-
-def _published(config: MixEvalConfig) -> list[Published]:
-    if config.version != "2024-06-01":
-        return []
-    column = list(TITLES).index(config.benchmark)
-    judge = f"not named; MixEval's own is {OFFICIAL_JUDGE}"
-    return [
-        Published(policy, "Jin et al. 2025, table 2", judge, {"overall": row[column]}) for policy, row in _PAPER.items()
-    ]
 
 
 def _table(scores: MixEvalScores) -> Table:

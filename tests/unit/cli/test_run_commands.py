@@ -53,6 +53,11 @@ def test_a_run_is_one_machines(larpo: Larpo, tiny_world: Path, tmp_path: Path, m
     outcome = larpo("run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml")
     assert outcome.code == 2
     assert "a run is one machine's" in outcome.err
+    monkeypatch.delenv("PET_NODE_RANK")
+    several = ("--set", "launch.launcher=torchrun", "--set", "launch.nodes=2")
+    outcome = larpo("run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml", *several)
+    assert outcome.code == 2
+    assert "a run is one machine's, but launch.nodes says more. Set it to 1, or use Kubeflow." in outcome.err
     assert not (tmp_path / "run").exists()
 
 

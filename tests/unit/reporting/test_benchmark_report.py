@@ -100,6 +100,14 @@ def test_curves_of_a_title_share_a_panel_and_only_graded_values_are_spread() -> 
     assert found["reward"].caption == "The axis does not start at zero."
 
 
+def test_a_meaning_that_several_rows_share_is_told_once() -> None:
+    scores = [Score("a", "A", 1.0, "", "Same."), Score("b", "B", 2.0, "", "Same."), Score("c", "C", 3.0, "", "Other.")]
+    page = Page(render_benchmark(replace(REPORT, scores=scores, headline=("c",)), []))
+    assert page.words().count("Same.") == 1
+    assert ("rowspan", "2") in page.attributes
+    assert "judged by judge J C 3.000" in page.words()
+
+
 def test_hostile_text_stays_text() -> None:
     report = replace(
         REPORT,

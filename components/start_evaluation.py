@@ -1,0 +1,41 @@
+"""Checks what an evaluation is asked to do, before anything that costs."""
+
+from kfp import dsl
+
+from components.images import Images
+
+
+@dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
+def start_evaluation(
+    job: str,
+    root: str,
+    run_id: str,
+    preset: str,
+    settings: str,
+    policy: str,
+    baseline: str,
+    seed: int,
+    prompts_source: str,
+    sample_sampler: str,
+    evaluate_n: int,
+    promote_model_name: str,
+    tracking_experiment: str,
+    checked: dsl.Output[dsl.Artifact],
+) -> str:
+    """Check the whole request, find or make its MLflow run, and write down what is to be done.
+
+    The parameters are those of the pipeline; `job` is the identity of the run in Kubeflow.
+
+    Args:
+        checked: All settings, as they hold.
+
+    Returns:
+        The run: root, settings and MLflow run as JSON.
+    """
+    given = dict(locals())  # every parameter by its name
+    del given["checked"]
+    from larpo_lib.pipeline import begin, evaluation
+
+    run = evaluation.begin(given, checked.uri)
+    begin.write(run, checked)
+    return run

@@ -1,0 +1,27 @@
+"""Puts the runs of a study in one table."""
+
+from kfp import dsl
+
+from components.images import Images
+
+
+@dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
+def study_table(
+    run: str,
+    policies: list,
+    table: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Put all runs of a study in one table.
+
+    Args:
+        run: What the runs share, as `start` gave it.
+        policies: URIs of the policies they ended with; the step waits for them.
+        table: Settings and metrics of every run.
+        metrics: Mean reward of every run.
+    """
+    from larpo_lib.pipeline import shown, study
+
+    done = study.table(run, policies)
+    shown.text(table, done)
+    shown.metrics(metrics, done)

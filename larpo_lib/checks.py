@@ -1,0 +1,93 @@
+"""What can be known to be wrong without a look at models: settings that contradict each other, missing answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from larpo_lib.answers import final_number
+from larpo_lib.config import (
+    EnsembleConfig,
+    LarpoConfig,
+    OpenAiSamplerConfig,
+    RerankerConfig,
+    VerifierConfig,
+    VerifierJudgeConfig,
+)
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.rerankers import require_pointwise
+from larpo_lib.steps.promote import EVALUATE_METRICS
+from larpo_lib.tables import read_table
+
+
+def check_settings(config: LarpoConfig) -> None:
+    """Check what needs neither models nor servers: that settings do not contradict each other.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
+        raise ConfigError(
+            "prompts to evaluate on must come from exactly one place",
+            remedy="Set either prepare.heldout or evaluation_prompts",
+        )
+    require_pointwise(config.evaluate.reranker, "evaluate.reranker")
+    if config.promote.metric not in EVALUATE_METRICS:
+        raise ConfigError(
+            f"promote.metric is '{config.promote.metric}', which a run does not measure",
+            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or give a benchmark's artifact to `larpo promote`",
+        )
+    if config.evaluate.judge is None:
+        for setting, metric in _metrics_used(config).items():
+            if "accuracy" in metric:
+                raise ConfigError(
+                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
+                    remedy="Set evaluate.judge, or use the reward",
+                )
+    # A server serves one policy. A run trains others, which it would go on to sample from the first one's server.
+    remedy = "Set its type to hf or vllm, or take the steps one by one and serve each policy before it is sampled"
+    if isinstance(config.evaluate.sampler, OpenAiSamplerConfig):
+        raise ConfigError(
+            "evaluate.sampler is a server, which serves one policy, and a run evaluates several", remedy=remedy
+        )
+    several = config.loop.iterations > 1 or config.demonstrations is not None
+    if isinstance(config.sample.sampler, OpenAiSamplerConfig) and several:
+        raise ConfigError(
+            "sample.sampler is a server, which serves one policy, and this run trains before it samples", remedy=remedy
+        )
+
+
+def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
+    """Check that every prompt a verifier will judge has a number to judge by.
+
+    Raises:
+        DataError: names the first prompt without one.
+    """
+    if _verifies(config.rerank.reranker):
+        _check_references(prompts)
+    if _verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
+        _check_references(heldout)
+
+
+def _metrics_used(config: LarpoConfig) -> dict[str, str]:
+    used = {"promote.metric": config.promote.metric}
+    if config.loop.early_stop is not None:
+        used["loop.early_stop.metric"] = config.loop.early_stop.metric
+    return used
+
+
+def _verifies(reranker: RerankerConfig) -> bool:
+    if isinstance(reranker, EnsembleConfig):
+        return any(_verifies(member.reranker) for member in reranker.members)
+    return isinstance(reranker, VerifierConfig)
+
+
+def _check_references(prompts: Path) -> None:
+    for number, row in enumerate(read_table(prompts, "prompts", ["prompt_id", "reference"])):
+        if row["reference"] is None or final_number(row["reference"]) is None:
+            raise DataError(
+                f"prompt {row['prompt_id']} has the reference {row['reference']!r}, but the verifier needs a number",
+                path=prompts,
+                row=number,
+                field="reference",
+                remedy="Name the column of answers in prepare.columns.reference, or rerank with a reward model",
+            )

@@ -1,0 +1,205 @@
+"""Commands about Kubeflow Pipelines: compile, upload, submit, wait, terminate."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from larpo_lib.cli.app import Config, Settings, app
+from larpo_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.api import PipelinesApi
+
+pipeline_app = typer.Typer(no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server.")
+app.add_typer(pipeline_app, name="pipeline")
+
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9.\-]*(:\d+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+"""A reference of an image, as the registries' specification has it, with a tag."""
+
+PipelineName = Literal["larpo", "evaluate", "study"]
+Server = Annotated[
+    str,
+    typer.Option(
+        "--endpoint", envvar="KFP_ENDPOINT", help="Address of the API, as in https://kubeflow.example.com/pipeline."
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(envvar="KFP_NAMESPACE", help="The user's namespace, where the installation has more than one."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with the token, as a cluster mounts it; or KFP_TOKEN."
+    ),
+]
+CaCertificate = Annotated[
+    Path | None, typer.Option(envvar="KFP_CA_CERTIFICATE", help="PEM file with the certificates to trust.")
+]
+Package = Annotated[Path | None, typer.Option(help="A compiled pipeline, as `larpo compile` writes it.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait; without it, until the run ends.")]
+Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two looks at the run.")]
+RunId = Annotated[str, typer.Argument(help="The run's id.")]
+
+
+@app.command(name="compile")
+def compile_(
+    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    pipeline: Annotated[PipelineName, typer.Option(help="Which of the pipelines.")] = "larpo",
+    max_rounds: Annotated[int, typer.Option(min=1, help="The most rounds that a run may ask for.")] = 4,
+    image_prefix: Annotated[str, typer.Option(help="Registry and folder of the images; empty: local ones.")] = "",
+    image_tag: Annotated[str | None, typer.Option(help="Tag of all images; without it, larpo's version.")] = None,
+) -> None:
+    """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
+    _require_kfp()
+    from components.images import Images
+    from larpo_lib.artifacts import disk_errors
+    from pipelines.compile import compile_pipeline
+
+    images = Images(prefix=image_prefix, **({} if image_tag is None else {"tag": image_tag}))
+    if output.suffix not in (".yaml", ".yml") or output.is_dir():
+        raise ConfigError(f"{output}: Kubeflow takes .yaml files only", remedy="Give --output FILE.yaml")
+    if not _IMAGE.fullmatch(images.reference("base")):
+        problem = f"'{images.reference('base')}' is no name of an image"
+        raise ConfigError(problem, remedy="Give --image-prefix as in registry.example.com/team, --image-tag as in 1.0")
+    with disk_errors(output):
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(f"{output}: a file is in the way", remedy="Give --output another folder") from None
+        compile_pipeline(pipeline, output, max_rounds=max_rounds, images=images)
+    typer.echo(str(output))
+
+
+@pipeline_app.command()
+def upload(
+    endpoint: Server,
+    package: Annotated[Path, typer.Option(help="A compiled pipeline, as `larpo compile` writes it.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline; without it, the package's own.")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version; without it, the git commit.")] = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_certificate: CaCertificate = None,
+) -> None:
+    """Make a compiled pipeline a new version, and create the pipeline where it is missing."""
+    from pipelines import submit as client
+
+    chosen = version or client.git_version()
+    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
+        pipeline, new = client.upload(api, package, name=name, version=chosen)
+    typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'is there already, with the same content'}")
+
+
+@app.command()
+def submit(
+    endpoint: Server,
+    package: Package = None,
+    pipeline: Annotated[str, typer.Option(help="Name of an uploaded pipeline, where no package is given.")] = "larpo",
+    from_version: Annotated[str, typer.Option(help="Name of its version.")] = "latest",
+    config: Config = None,
+    settings: Settings = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="One of the pipeline's parameters, as in rounds=3.")
+    ] = None,
+    experiment: Annotated[str, typer.Option(help="The experiment to put the run in.")] = "larpo",
+    create_experiment: Annotated[bool, typer.Option("--create-experiment", help="Create it if it is missing.")] = False,
+    run_name: Annotated[str | None, typer.Option(help="Without it, the pipeline's name and the time.")] = None,
+    pipeline_root: Annotated[str | None, typer.Option(help="Where artifacts go; without it, the server's.")] = None,
+    service_account: Annotated[str | None, typer.Option(help="Of the run's pods; without it, the server's.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit code 1 if it fails.")] = False,
+    timeout: Timeout = None,
+    interval: Interval = 10.0,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_certificate: CaCertificate = None,
+) -> None:
+    """Start a run of a compiled or of an uploaded pipeline; --wait follows it."""
+    if package is not None and from_version != "latest":
+        raise ConfigError("--package and --from-version name two pipelines", remedy="Give one of them")
+    from pipelines import submit as client
+    from pipelines.arguments import run_arguments
+
+    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
+        if package is not None:
+            source = client.from_package(package)
+        else:
+            source = client.from_version(api, pipeline, None if from_version == "latest" else from_version)
+        arguments = run_arguments(source.parameters, config, settings or (), parameter or ())
+        run = api.create_run(
+            {
+                "display_name": run_name or f"{source.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+                "experiment_id": client.require_experiment(api, experiment, create=create_experiment),
+                **source.fields,
+                "runtime_config": {
+                    "parameters": arguments,
+                    **({"pipeline_root": pipeline_root} if pipeline_root else {}),
+                },
+                **({"service_account": service_account} if service_account else {}),
+            }
+        )
+        typer.echo(f"run {run['run_id']} started: {api.run_page(run['run_id'])}")
+        if wait:
+            _follow(api, run["run_id"], timeout, interval)
+
+
+@pipeline_app.command()
+def wait(
+    run: RunId,
+    endpoint: Server,
+    timeout: Timeout = None,
+    interval: Interval = 10.0,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_certificate: CaCertificate = None,
+) -> None:
+    """Follow a run to its end. Exit code 1 if it failed or was cancelled, 3 if --timeout passed."""
+    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
+        _follow(api, run, timeout, interval)
+
+
+@pipeline_app.command()
+def terminate(
+    run: RunId,
+    endpoint: Server,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_certificate: CaCertificate = None,
+) -> None:
+    """End a run. What it has written stays, and the next run with the same root goes on from it."""
+    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
+        api.terminate_run(run)
+    typer.echo(f"run {run} is being terminated")
+
+
+def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
+    from pipelines.api import PipelinesApi, read_token
+
+    return PipelinesApi(endpoint, token=read_token(token_file), namespace=namespace, ca_certificate=ca)
+
+
+def _follow(api: PipelinesApi, run: str, timeout_s: float | None, interval_s: float) -> None:
+    from pipelines import submit as client
+
+    try:
+        ending = client.follow(api, run, typer.echo, timeout_s=timeout_s, interval_s=interval_s)
+    except KeyboardInterrupt:
+        typer.echo(f"larpo: run {run} goes on. {client.how_to_go_on(run)}.", err=True)
+        raise typer.Exit(130) from None
+    except client.StillRunningError as error:
+        typer.echo(f"larpo: {error}", err=True)
+        raise typer.Exit(3) from None
+    if not ending.good:
+        typer.echo("\n".join([f"larpo: run {run} {ending.state}: {api.run_page(run)}", *ending.causes]), err=True)
+        raise typer.Exit(1)
+
+
+def _require_kfp() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("kfp") is None or find_spec("kfp.kubernetes") is None:
+        raise ConfigError("compiling needs the packages kfp and kfp-kubernetes", remedy="pip install 'larpo[kubeflow]'")

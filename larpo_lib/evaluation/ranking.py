@@ -1,0 +1,230 @@
+"""The policy as a retriever of responses, and retrievers of documents beside it, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import fmean
+
+from larpo_lib.answers import final_number
+from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
+from larpo_lib.evaluation.report import Curve, Score
+from larpo_lib.metrics import best_of_n, kendall_tau, majority_vote, ndcg, pass_at_n, recall_at_n
+
+TITLE, BEST, HITS = "Pass@N and Recall@N", "Best of N", "At least one of N"
+_X = "N, responses or documents"
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response.
+
+    Attributes:
+        correct: None where nobody judged.
+        logp: by the policy that it was sampled from, in nats; None where it could not be scored.
+        tokens: that `logp` is the sum over.
+    """
+
+    candidate_id: str
+    text: str
+    reward: float
+    correct: bool | None
+    logp: float | None = None
+    tokens: int = 0
+
+
+Prompts = Mapping[str, Sequence[Response]]
+"""The sampled responses of each prompt, in the order they were drawn."""
+
+
+def draws(prompts: Prompts, references: Mapping[str, str | None]) -> dict[str, dict[str, float]]:
+    """What the responses are worth as independent draws: metric, then prompt, to value.
+
+    `reward`, `accuracy`, `pass_at_i`, `best_of_i_reward` for every i (over the prompts with at least i responses), and
+    `majority_accuracy` where references have a number.
+    """
+    values: dict[str, dict[str, float]] = {
+        "reward": {item: fmean(one.reward for one in group) for item, group in prompts.items()}
+    }
+    judged = {item: right for item, group in prompts.items() if (right := _judgements(group))}
+    if judged:
+        values["accuracy"] = {item: fmean(right) for item, right in judged.items()}
+    n = max(map(len, prompts.values()), default=0)
+    for i in range(1, n + 1):
+        if passed := {item: pass_at_n([right], i) for item, right in judged.items() if len(right) >= i}:
+            values[f"pass_at_{i}"] = passed
+        rewards = {item: [one.reward for one in group] for item, group in prompts.items() if len(group) >= i}
+        values[f"best_of_{i}_reward"] = {item: best_of_n([group], i) for item, group in rewards.items()}
+    wanted = {item: number for item in judged if (number := _number(references.get(item))) is not None}
+    if wanted:
+        values["majority_accuracy"] = {
+            item: majority_vote([final_number(one.text) for one in prompts[item]], right)
+            for item, right in wanted.items()
+        }
+    return values
+
+
+def orders(prompts: Prompts, *, per_token: bool) -> dict[str, dict[str, float]]:
+    """How the policy's own log-probabilities order a prompt's distinct responses: metric, then prompt, to value.
+
+    `kendall_tau` (of log-probability and reward) and `kendall_tau_per_token`, where neither are all equal; `ndcg`, its
+    gains being the rewards above the prompt's lowest, where rewards differ; `recall_at_i`, where a response is right.
+
+    Args:
+        prompts: equal responses of a prompt count once; those without a log-probability are left out.
+        per_token: rank by the mean over tokens, in `ndcg` and `recall_at_i`.
+    """
+    values: dict[str, dict[str, float]] = {"kendall_tau": {}, "kendall_tau_per_token": {}, "ndcg": {}}
+    lists = {item: distinct(group) for item, group in prompts.items()}
+    n = max(map(len, lists.values()), default=0)
+    for item, group in lists.items():
+        rewards = [one.reward for one in group]
+        found: dict[str, float | None] = {
+            "kendall_tau": kendall_tau([_score(one, per_token=False) for one in group], rewards) if group else None,
+            "kendall_tau_per_token": (
+                kendall_tau([_score(one, per_token=True) for one in group], rewards) if group else None
+            ),
+        }
+        ranked = sorted(group, key=lambda one: (-_score(one, per_token=per_token), one.candidate_id))
+        found["ndcg"] = ndcg([[one.reward - min(rewards) for one in ranked]])
+        right = [bool(one.correct) for one in ranked]
+        found |= {f"recall_at_{i}": recall_at_n([right], i) for i in range(1, n + 1)}
+        for name, value in found.items():
+            if value is not None:
+                values.setdefault(name, {})[item] = value
+    return values
+
+
+def distinct(group: Sequence[Response]) -> list[Response]:
+    """The first of equal responses, and only those with a log-probability."""
+    found: dict[str, Response] = {}
+    for one in group:
+        if one.logp is not None:
+            found.setdefault(one.candidate_id, one)
+    return list(found.values())
+
+
+def found_documents(
+    ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, frozenset[str]], depths: Sequence[int]
+) -> tuple[dict[int, dict[str, float]], dict[int, dict[str, float]]]:
+    """Recall@N and hits at N of a retriever, by N and query.
+
+    Args:
+        ranked: document ids of each query, the best first.
+        relevant: of each query, at least one.
+        depths: the Ns.
+
+    Returns:
+        Share of the relevant documents among the first N; and 1 where at least one is, else 0, which is what Pass@N is
+        of responses.
+    """
+    recall: dict[int, dict[str, float]] = {n: {} for n in depths}
+    hits: dict[int, dict[str, float]] = {n: {} for n in depths}
+    for query, documents in ranked.items():
+        for n in depths:
+            among = len(relevant[query].intersection(documents[:n]))
+            recall[n][query] = among / len(relevant[query])
+            hits[n][query] = float(among > 0)
+    return recall, hits
+
+
+def scores_of_draws(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Score]:
+    """The numbers of `draws` to print: of N = 1, 2, 4, 8, ... and the largest."""
+    told: list[Score] = []
+    for i in _some(_numbers(values, "pass_at_")):
+        meaning = (
+            "Chance that at least one of N sampled responses is right, which is what recall among N documents is of one"
+            " relevant document. No accuracy: somebody has to know which response is right."
+        )
+        told.append(mean_score(f"pass_at_{i}", f"Pass@{i}", values[f"pass_at_{i}"], "", meaning, bootstrap))
+    if "majority_accuracy" in values:
+        meaning = (
+            "Share of prompts on which the number that most responses agree on is right, ties by lot. Not comparable"
+            " with votes of another size."
+        )
+        told.append(
+            mean_score("majority_accuracy", "Majority vote", values["majority_accuracy"], "", meaning, bootstrap)
+        )
+    numbers = [i for i in _numbers(values, "best_of_", "_reward") if values[f"best_of_{i}_reward"]]
+    for i in _some(numbers):
+        name = f"best_of_{i}_reward"
+        meaning = "Expected highest reward of N sampled responses. Rewards of another reward model have another unit."
+        told.append(mean_score(name, f"Best of {i}", values[name], "", meaning, bootstrap))
+    return told
+
+
+def scores_of_orders(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Score]:
+    """The numbers of `orders` to print."""
+    meanings = {
+        "ndcg": (
+            "nDCG",
+            "How well the policy's log-probabilities rank its own distinct responses, gains being rewards above the"
+            " prompt's lowest: 1 is the reward model's order. A random order is far above 0, so compare it with that.",
+        ),
+        "kendall_tau": (
+            "Kendall's tau",
+            "Agreement of log-probability and reward over a prompt's distinct responses, from -1 to 1. Log-probability"
+            " favours short responses.",
+        ),
+        "kendall_tau_per_token": (
+            "Kendall's tau, per token",
+            "The same of the mean log-probability of a token. Not comparable with the sum's.",
+        ),
+    }
+    told = [
+        mean_score(name, label, values[name], "", meaning, bootstrap) for name, (label, meaning) in meanings.items()
+    ]
+    for i in _some(_numbers(values, "recall_at_")):
+        meaning = (
+            "Share of a prompt's right distinct responses among the N most probable ones, over prompts that have"
+            " a right one. It depends on how many were sampled."
+        )
+        told.append(mean_score(f"recall_at_{i}", f"Recall@{i}", values[f"recall_at_{i}"], "", meaning, bootstrap))
+    return told
+
+
+def curves(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Curve]:
+    """Pass@N, Recall@N and best-of-N of the policy against N."""
+    found = []
+    for title, name, prefix, suffix in (
+        (TITLE, "policy, Pass@N", "pass_at_", ""),
+        (TITLE, "policy, Recall@N", "recall_at_", ""),
+        (BEST, "reward", "best_of_", "_reward"),
+    ):
+        by_n = {i: values[f"{prefix}{i}{suffix}"] for i in _numbers(values, prefix, suffix)}
+        if any(by_n.values()):
+            found.append(mean_curve(title, _X, name, by_n, bootstrap))
+    return found
+
+
+def retriever_curve(title: str, name: str, by_n: Mapping[int, Values], bootstrap: Bootstrap) -> Curve:
+    """A retriever of documents on the axes of `curves`."""
+    return mean_curve(title, _X, name, by_n, bootstrap)
+
+
+def _judgements(group: Iterable[Response]) -> list[bool]:
+    return [one.correct for one in group if one.correct is not None]
+
+
+def _score(one: Response, *, per_token: bool) -> float:
+    assert one.logp is not None
+    return one.logp / one.tokens if per_token else one.logp
+
+
+def _number(reference: str | None) -> Fraction | None:
+    return None if reference is None else final_number(reference)
+
+
+def _numbers(values: Mapping[str, Values], prefix: str, suffix: str = "") -> list[int]:
+    texts = [
+        name.removeprefix(prefix).removesuffix(suffix)
+        for name in values
+        if name.startswith(prefix) and name.endswith(suffix)
+    ]
+    return sorted(int(text) for text in texts if text.isdigit())
+
+
+def _some(numbers: Sequence[int]) -> list[int]:
+    """Those that are powers of two, and the largest."""
+    return [i for i in numbers if i & (i - 1) == 0 or i == numbers[-1]]

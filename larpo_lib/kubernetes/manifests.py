@@ -1,0 +1,140 @@
+"""TrainJobs as plain data: settings in, a manifest out, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from larpo_lib.config import TrainConfig
+from larpo_lib.errors import ConfigError
+
+GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+RUNTIME = "larpo-deepspeed"
+"""The TrainingRuntime of `k8s/base`."""
+MANAGED_BY, RUN, SPEC = "app.kubernetes.io/managed-by", "larpo.dev/run", "larpo.dev/spec"
+MANAGER = "larpo"
+
+_LONGEST_NAME = 45  # a pod's is that and "-node-0-99-abcde", in 63 characters
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Uris:
+    """Where the training reads and writes: all of them s3:// URIs, as `larpo train` takes them."""
+
+    policy: str
+    lists: str
+    trained: str
+    reference: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Those that are given, by the names of the command's options."""
+        return {name: uri for name, uri in vars(self).items() if uri is not None}
+
+
+def job_name(run: str, part: str) -> str:
+    """A name for a TrainJob: the same for the same run and part, such as "train-2", and fit for Kubernetes.
+
+    Raises:
+        ConfigError: `part` has other characters than small letters, digits and '-', or more than 28.
+    """
+    return _checked(f"larpo-{hashlib.sha256(run.encode()).hexdigest()[:10]}-{part}")
+
+
+def run_label(run: str) -> str:
+    """`run` as the value of a label: itself where it can be one, else a hash of it."""
+    return run if _LABEL.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()[:32]
+
+
+def train_job(
+    config: TrainConfig,
+    uris: Uris,
+    *,
+    name: str,
+    run: str,
+    image: str,
+    runtime: str = RUNTIME,
+    resources: Mapping[str, str] | None = None,
+    deadline_s: int | None = None,
+) -> dict[str, Any]:
+    """The TrainJob that trains with `config` on `config.launch.nodes` machines.
+
+    Args:
+        config: `checkpoints` is set to a place beside `trained` where it is not set: a node's disk goes with it.
+        uris: what is read and written.
+        name: of the TrainJob; see `job_name`.
+        run: what `cleanup` finds it by.
+        image: with larpo and what the launcher needs.
+        runtime: the TrainingRuntime that says how a node looks.
+        resources: limits of a node, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}, in place of the runtime's.
+        deadline_s: seconds after which the cluster ends it.
+
+    Raises:
+        ConfigError: a URI is none of s3://, or `name` cannot be one.
+    """
+    for option, uri in uris.named().items():
+        if not uri.startswith("s3://"):
+            raise ConfigError(
+                f"{option} is '{uri}', which other machines cannot reach", remedy="Give an s3:// URI, or train on one"
+            )
+    spec: dict[str, Any] = {
+        "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": runtime},
+        "trainer": {
+            "image": image,
+            "command": ["larpo", "train"],
+            "args": _arguments(config, uris),
+            "numNodes": config.launch.nodes,
+            "numProcPerNode": config.launch.nproc,
+        },
+    }
+    if resources:
+        spec["trainer"]["resourcesPerNode"] = {"limits": dict(resources)}
+    if deadline_s is not None:
+        spec["activeDeadlineSeconds"] = deadline_s
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "TrainJob",
+        "metadata": {
+            "name": _checked(name),
+            "labels": {MANAGED_BY: MANAGER, RUN: run_label(run)},
+            "annotations": {SPEC: hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]},
+        },
+        "spec": spec,
+    }
+
+
+def _arguments(config: TrainConfig, uris: Uris) -> list[str]:
+    """What comes behind `larpo train`."""
+    kept = config.model_copy(update={"checkpoints": config.checkpoints or f"{uris.trained.rstrip('/')}.checkpoints"})
+    paths = [text for name, uri in uris.named().items() for text in (f"--{name}", uri)]
+    return [*paths, "--set", f"train={_settings(kept)}"]
+
+
+def _settings(config: TrainConfig) -> str:
+    """The section as an inline table of TOML, which has no null: a setting left out is one that is null by default."""
+    text = _toml(config.model_dump(mode="json"))
+    assert TrainConfig.model_validate(tomllib.loads(f"train = {text}")["train"]) == config, "a null is not the default"
+    return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    return json.dumps(value, ensure_ascii=False)  # its escapes of other planes are no TOML
+
+
+def _checked(name: str) -> str:
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"'{name}' cannot be the name of a TrainJob",
+            remedy=f"Use at most {_LONGEST_NAME} small letters, digits and '-', a letter first and no '-' last",
+        )
+    return name

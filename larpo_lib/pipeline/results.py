@@ -1,0 +1,92 @@
+"""What the components do that judge a run: the gate, the report, the table of what was dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+from larpo_lib.artifacts import Metrics
+from larpo_lib.errors import ArtifactError
+from larpo_lib.pipeline import files
+from larpo_lib.pipeline.execute import Done, execute
+from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.plan import SUMMARY, Call, best_iteration, summarize
+from larpo_lib.reporting.content import drops
+
+
+def promote(run: str, iteration: int, policy: str) -> Done:
+    """The gate.
+
+    Args:
+        run: the ticket.
+        iteration: whose policy it is about; 0: the run's result.
+        policy: the last policy that was made.
+    """
+    ticket = Ticket.model_validate_json(run)
+    plan = ticket.plan
+    if iteration:
+        return execute(ticket, plan.promote(iteration, plan.at(iteration, "promotion"), iteration))
+    measured = results(ticket)
+    assert policy == plan.policy(max(measured)), (policy, measured)
+    best = best_iteration(measured, ticket.config.loop.early_stop)
+    return execute(ticket, plan.promote(best, plan.promotion, None))
+
+
+def report(run: str, promotion: str) -> Done:
+    """The report, and `summary.json` in the run's root.
+
+    Args:
+        run: the ticket.
+        promotion: where the gate's decision about the run's result is.
+    """
+    ticket = Ticket.model_validate_json(run)
+    measured = results(ticket)
+    call = ticket.plan.report(max(measured))
+    assert promotion == ticket.plan.promotion, (promotion, call)
+    done = execute(ticket, call)
+    seconds = time.time() - ticket.tracker().opened().started / 1000
+    summary = summarize(ticket.config, measured, files.read(promotion, "metrics.json"), seconds)
+    files.write(ticket.root, SUMMARY, summary)
+    return dataclasses.replace(done, texts={**done.texts, "markdown": drops_text(call)})
+
+
+def results(ticket: Ticket) -> dict[int, Metrics]:
+    """The metrics of the iterations that the run made, as far as they were measured.
+
+    Raises:
+        ArtifactError: the last iteration was not.
+    """
+    plan = ticket.plan
+    every = {i: plan.at(i, "evaluation") for i in range(ticket.config.loop.iterations + 1)}
+    measured = files.measured(every)
+    last = plan.last(measured)
+    if last not in measured:
+        raise ArtifactError(f"{plan.at(last, 'evaluation')}: is not there", remedy="Let the round before finish")
+    return {i: metrics for i, metrics in measured.items() if i <= last}
+
+
+def drops_text(call: Call) -> str:
+    """A table in Markdown of what every step of a run dropped, from the call of its report."""
+    parts = [(step, column, files.read(uri, "metrics.json")) for step, column, uri in _sources(call.inputs)]
+    last = max(column for _, column, _ in parts)
+    head = ["step", "what", "start", *(f"iteration {i}" for i in range(1, last + 1))]
+    rows = [
+        [drop.step, drop.reason, *("" if value is None else f"{value:,}" for value in drop.counts)]
+        for drop in drops(parts, last + 1)
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *rows])
+
+
+def _sources(inputs: Mapping[str, object]) -> list[tuple[str, int, str]]:
+    """Step, iteration and place of the artifacts that a report is about."""
+    found = []
+    for name, given in inputs.items():
+        if name in ("preparations", "candidates", "ranked", "lists", "policies"):
+            assert isinstance(given, list)
+            first = 0 if name == "preparations" else 1
+            steps = {"candidates": "sample", "ranked": "rerank", "lists": "build_lists", "policies": "train"}
+            for i, uri in enumerate(given):
+                step = steps.get(name, str(uri).rpartition("/")[2])
+                found.append((step, first * (i + 1), str(uri)))
+    return found

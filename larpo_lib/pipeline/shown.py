@@ -1,0 +1,59 @@
+"""Fills the objects in which KFP shows artifacts: datasets, models, metrics, pages, texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from larpo_lib.pipeline.execute import Done
+
+
+class Artifact(Protocol):
+    """An artifact of KFP."""
+
+    uri: str
+    path: str
+    metadata: MutableMapping[str, Any]
+
+
+class MetricsArtifact(Artifact, Protocol):
+    """One of numbers."""
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Show a number."""
+
+
+def dataset(artifact: Artifact, done: Done) -> None:
+    """Point to what was published.
+
+    KFP stores artifacts below its pipeline root only. What lies elsewhere is pointed to by a small file.
+    """
+    artifact.metadata.update(done.metadata)
+    if done.shown is not None and done.uri.startswith(done.shown):
+        artifact.uri = done.uri
+        return
+    Path(artifact.path).write_text(json.dumps(done.metadata, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+model = dataset
+
+
+def metrics(artifact: MetricsArtifact, done: Done) -> None:
+    """Show the step's metrics, those that are defined."""
+    for name, value in done.metrics.items():
+        if value is not None:
+            artifact.log_metric(name, float(value))
+
+
+def page(artifact: Artifact, done: Done) -> None:
+    """Show the report."""
+    Path(artifact.path).write_text(done.texts["html"], "utf-8")
+    artifact.metadata.update(done.metadata)
+
+
+def text(artifact: Artifact, done: Done) -> None:
+    """Show what the step says in Markdown."""
+    Path(artifact.path).write_text(done.texts["markdown"], "utf-8")
+    artifact.metadata.update(done.metadata)

@@ -1,0 +1,108 @@
+"""What every component of a run is told: where the run lives, its settings, its MLflow run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from larpo_lib.config import LarpoConfig, Section
+from larpo_lib.errors import ConfigError
+from larpo_lib.plan import Plan
+from larpo_lib.storage import is_remote
+from larpo_lib.tracking import Tracker
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Ticket(Section):
+    """Crosses from component to component as JSON. Holds no secret."""
+
+    root: str
+    """The run's own directory or s3:// URI."""
+    name: str
+    """What the run's objects in the cluster are found by."""
+    shown: str | None
+    """Artifacts below this prefix can be shown as KFP's own; empty: any; null: none."""
+    parent: str
+    """The MLflow run that the steps are nested under."""
+    config: LarpoConfig
+    resources: dict[str, str] = Field(default_factory=dict)
+    """Of each node where training runs on several."""
+    shared: str = ""
+    """Root of what it shares with other runs of a study."""
+    policies: tuple[str, ...] = ()
+    """Those that the run was given rather than made; the first one, which may be empty, is the one to compare with."""
+    members: tuple[str, ...] = ()
+    """Names of the runs that make up a study."""
+
+    @property
+    def plan(self) -> Plan:
+        """The run's calls."""
+        return Plan(self.config, self.root, self.shared, self.policies)
+
+    def tracker(self) -> Tracker:
+        """MLflow, with the run open."""
+        return Tracker(self.config.tracking, store(self.shared or self.root), self.parent)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lives.
+
+    Attributes:
+        root: the run's own directory or s3:// URI.
+        name: what the run's objects in the cluster are found by.
+        shown: as in the ticket.
+    """
+
+    root: str
+    name: str
+    shown: str | None
+
+    @classmethod
+    def find(cls, root: str, run_id: str, job: str, example: str) -> Place:
+        """From the parameters of the pipeline.
+
+        Args:
+            root: where runs live; empty: the folder that KFP gave the run.
+            run_id: name of the run below root; empty: `job`.
+            job: identity of the run in Kubeflow.
+            example: URI of one of KFP's own artifacts of the run.
+
+        Raises:
+            ConfigError: a name or a place cannot be used.
+        """
+        folder, found, _ = example.partition(f"/{job}/")
+        if not is_remote(example):
+            shown: str | None = ""
+        else:
+            shown = folder.rpartition("/")[0] if found else None  # without the pipeline's name
+        if root:
+            if not (root.startswith("s3://") or Path(root).is_absolute()):
+                raise ConfigError(f"root is '{root}'", remedy="Give an s3:// URI or an absolute path")
+            name = run_id or job
+            if _NAME.fullmatch(name) is None:
+                raise ConfigError(f"run_id is '{name}'", remedy="Use letters, digits, '.', '_' and '-'")
+            return cls(f"{root.rstrip('/')}/{name}", name, shown)
+        if run_id:
+            raise ConfigError(f"run_id is '{run_id}', but root is empty", remedy="Set root, under which the run is")
+        if not found or not example.startswith("s3://"):
+            raise ConfigError(
+                f"root is empty, and the pipeline root ('{example}') is no place for a run",
+                remedy="Set root to an s3:// URI",
+            )
+        return cls(f"{folder}/{job}/run", job, shown)
+
+    @property
+    def key(self) -> str:
+        """The identity under which MLflow finds the run again."""
+        return hashlib.sha256(self.root.encode()).hexdigest()[:32]
+
+
+def store(root: str) -> Path:
+    """Where MLflow's own database goes where there is no server; only a run on a disk can have one."""
+    return Path("mlflow") if is_remote(root) else Path(root) / "mlflow"

@@ -1,0 +1,62 @@
+"""Log-probabilities of responses that a policy sampled, by the policy itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from larpo_lib.config import ModelConfig
+from larpo_lib.policies.batching import token_batches
+from larpo_lib.policies.chat import end_of_turn_id, prompt_ids, response_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.scoring import attach_scorer, on_device, padded_rows
+from larpo_lib.schemas import CandidateRow, PromptRow
+
+OwnLogps = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]
+"""From responses and what they answer to the log-probability in nats, and the tokens it is the sum over.
+
+None where a response has no token.
+"""
+
+
+def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
+    """Load a policy that gives log-probabilities.
+
+    The sampled token ids are scored where they are known, end-of-turn token included; a text is tokenized, and gets its
+    end-of-turn token if it did not end at its longest.
+
+    Args:
+        policy: its directory.
+        config: how it is loaded.
+        batch_tokens: of a forward pass, padding included.
+
+    Raises:
+        ModelError: it cannot be loaded or scored.
+    """
+    tokenizer = load_tokenizer(policy, config)
+    end = end_of_turn_id(tokenizer, stop_token_ids(policy, config, tokenizer))
+    model = attach_scorer(load_policy(policy, config), None)
+    pad_id = int(tokenizer.pad_token_id)
+
+    @torch.no_grad()
+    def score(pairs: Sequence[tuple[PromptRow, CandidateRow]]) -> list[tuple[float, int] | None]:
+        prompts = [prompt_ids(tokenizer, prompt["messages"]) for prompt, _ in pairs]
+        responses = [
+            row["token_ids"]
+            if row["token_ids"] is not None
+            else response_ids(tokenizer, row["response"], row["finish_reason"], end)
+            for _, row in pairs
+        ]
+        found: list[tuple[float, int] | None] = [None] * len(pairs)
+        present = [i for i, response in enumerate(responses) if response]
+        lengths = [len(prompts[i]) + len(responses[i]) for i in present]
+        for batch in token_batches(lengths, batch_tokens):
+            chosen = [present[place] for place in batch]
+            rows = padded_rows([prompts[i] for i in chosen], [responses[i] for i in chosen], pad_id)
+            for i, logp in zip(chosen, model(**on_device(model.device, rows)).float().tolist(), strict=True):
+                found[i] = (logp, len(responses[i]))
+        return found
+
+    return score

@@ -1,0 +1,42 @@
+"""From the configuration and `--parameter` texts to the arguments of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.config.load import check_given, load_tree
+from larpo_lib.errors import ConfigError
+from pipelines.package import Parameter, parse_arguments, require_complete
+
+SETTINGS = "settings"
+"""The parameter that takes the configuration as JSON."""
+
+
+def run_arguments(
+    parameters: Mapping[str, Parameter], config: Path | None, settings: Sequence[str], texts: Sequence[str]
+) -> dict[str, Any]:
+    """What a run of a pipeline with these parameters is given.
+
+    Args:
+        parameters: what the pipeline declares.
+        config: a TOML file, or None.
+        settings: `a.b=value` texts over the file.
+        texts: `name=value` texts for single parameters.
+
+    Raises:
+        ConfigError: something is unknown, of the wrong type, or missing; before anything is sent.
+    """
+    arguments = parse_arguments(texts, parameters)
+    tree = load_tree(config, settings)
+    if tree:
+        if SETTINGS not in parameters:
+            raise ConfigError("the pipeline takes no --config and no --set", remedy="Give --parameter name=value")
+        if SETTINGS in arguments:
+            raise ConfigError(f"--parameter {SETTINGS} and --config or --set are one thing", remedy="Give one of them")
+        check_given(tree, config)
+        arguments[SETTINGS] = json.dumps(tree, sort_keys=True)
+    require_complete(arguments, parameters)
+    return arguments

@@ -1,0 +1,157 @@
+"""Compiled pipelines: what a package declares, and typed arguments for it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from larpo_lib.errors import ConfigError
+
+Json = dict[str, Any]
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter of a pipeline.
+
+    `kind` is the type in the compiled form: STRING, NUMBER_INTEGER, NUMBER_DOUBLE, BOOLEAN, LIST or STRUCT.
+    """
+
+    kind: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline: its name, its spec as the API takes it, its parameters, and the sha256 of its file."""
+
+    name: str
+    spec: Json
+    parameters: Mapping[str, Parameter]
+    digest: str
+
+
+def read_package(path: Path) -> Package:
+    """Read a file that the compiler wrote: the pipeline's spec and, behind it, the platform's.
+
+    Raises:
+        ConfigError: there is no such file, or it is not a compiled pipeline.
+    """
+    remedy = "Write one with `larpo compile --output FILE`"
+    try:
+        data = path.read_bytes()
+        documents = [one for one in yaml.load_all(data, Loader=_Loader) if one]
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", remedy=remedy) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"{path}: is not YAML", remedy=remedy) from None
+    well_formed = len(documents) in (1, 2) and all(isinstance(document, dict) for document in documents)
+    if not well_formed or not isinstance(documents[0].get("root"), dict):
+        raise ConfigError(f"{path}: is not a compiled pipeline", remedy=remedy)
+    spec = documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+    name = documents[0].get("pipelineInfo", {}).get("name", path.stem)
+    return Package(name, spec, declared(spec), hashlib.sha256(data).hexdigest())
+
+
+def declared(spec: Json) -> dict[str, Parameter]:
+    """The parameters of a spec, whether or not a platform's part stands beside it."""
+    root = spec.get("pipeline_spec", spec).get("root", {})
+    found = root.get("inputDefinitions", {}).get("parameters", {})
+    return {
+        name: Parameter(one["parameterType"], not one.get("isOptional") and "defaultValue" not in one)
+        for name, one in found.items()
+    }
+
+
+def parse_arguments(texts: Iterable[str], parameters: Mapping[str, Parameter]) -> Json:
+    """`["rounds=3"]` to `{"rounds": 3}`, each value of the type that its parameter declares.
+
+    Lists and structs are JSON. The later of two values for one parameter wins.
+
+    Raises:
+        ConfigError: a text is not of the form name=value, its parameter is unknown or its value of another type.
+    """
+    arguments: Json = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--parameter {text!r} is not of the form name=value")
+        require_known(name, parameters)
+        arguments[name] = _typed(name, value, parameters[name].kind)
+    return arguments
+
+
+def require_known(name: str, parameters: Mapping[str, Parameter]) -> None:
+    """Raise ConfigError if the pipeline declares no parameter `name`."""
+    if name in parameters:
+        return
+    close = difflib.get_close_matches(name, parameters, n=1)
+    known = ", ".join(sorted(parameters)) or "none"
+    remedy = f"Did you mean '{close[0]}'?" if close else f"It has: {known}"
+    raise ConfigError(f"the pipeline has no parameter '{name}'", remedy=remedy)
+
+
+def require_complete(arguments: Json, parameters: Mapping[str, Parameter]) -> None:
+    """Raise ConfigError if a parameter without a default has no value."""
+    missing = [name for name, one in parameters.items() if one.required and name not in arguments]
+    if missing:
+        names = ", ".join(f"--parameter {name}=..." for name in missing)
+        raise ConfigError(
+            f"the pipeline's parameter '{missing[0]}' has no default and no value", remedy=f"Give {names}"
+        )
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    convert, what = _CONVERSIONS.get(kind, (None, ""))
+    if convert is None:
+        raise ConfigError(f"the parameter '{name}' is of type {kind}, which has no text form")
+    try:
+        return convert(text)
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"the parameter '{name}' takes {what}, not {text[:80]!r}", remedy=f"Give --parameter {name}=<{what}>"
+        ) from None
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("JSON has no such number")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def _json(kind: type[Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        value = json.loads(text)
+        if not isinstance(value, kind):
+            raise ValueError(text)
+        return value
+
+    return convert
+
+
+_CONVERSIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "STRING": (str, "text"),
+    "NUMBER_INTEGER": (int, "a whole number"),
+    "NUMBER_DOUBLE": (_number, "a number"),
+    "BOOLEAN": (_boolean, "true or false"),
+    "LIST": (_json(list), "a JSON list"),
+    "STRUCT": (_json(dict), "a JSON object"),
+}

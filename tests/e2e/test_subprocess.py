@@ -1,0 +1,241 @@
+"""The pipeline as KFP's local runner runs it, every task a process: S3 and MLflow are real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import QUICK, SMALL, Outcome, as_options, broken_step, run_locally
+from kfp import local
+from services.mlflow_server import mlflow_server, postgres
+from services.radosgw import Gateway, radosgw
+from tiny_world import files
+
+from pipelines.larpo import larpo_pipeline
+
+pytestmark = pytest.mark.timeout(3600)
+
+ROOT = Path(__file__).parents[2]
+ROUNDS, MOST = 2, 3
+OWN = {"AWS_", "MLFLOW_", "LARPO_"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Two rounds with all that can go wrong and be mended on the way, and what `larpo` made of the same settings."""
+
+    outcome: Outcome
+    made: Path
+    expected: Path
+    mlflow: str
+    killed: list[str]
+    failures: int
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing of the machine's own, and a cache of the test's own."""
+    for name in [name for name in os.environ if name.startswith(tuple(OWN))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return monkeypatch
+
+
+def quickstart(out: Path, *options: str) -> Path:
+    """What the command line makes of the same settings."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(tuple(OWN))}
+    environment = {**bare, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", out, *as_options(SMALL), *options]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=1800)
+    return out
+
+
+def run(folder: Path, **arguments: Any) -> Outcome:
+    given = {"preset": "quickstart", "settings": json.dumps(SMALL), **arguments}
+    return run_locally(larpo_pipeline(MOST, limits=QUICK), given, folder, local.SubprocessRunner(use_venv=False))
+
+
+def kill_in_the_middle(gateway: Gateway, bucket: str, key: str, told: list[str]) -> threading.Thread:
+    """Kill the gateway as soon as an object is there, and start it again a while later."""
+
+    def watch() -> None:
+        while "Contents" not in gateway.client().list_objects_v2(Bucket=bucket, Prefix=key):
+            time.sleep(0.2)
+        gateway.kill()
+        told.append(key)
+        time.sleep(8)
+        gateway.restart()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    folder = tmp_path_factory.mktemp("whole")
+    expected = quickstart(folder / "expected", "--set", f"loop.iterations={ROUNDS}")
+    (folder / "mlflow").mkdir()
+    with (
+        radosgw() as gateway,
+        postgres() as database,
+        mlflow_server(database, folder / "mlflow") as uri,
+        pytest.MonkeyPatch.context() as patch,
+        broken_step(folder / "broken", "rerank", 2, "the reward model is away") as broken,
+    ):
+        gateway.client().create_bucket(Bucket="larpo")
+        variables = {**gateway.environment, "MLFLOW_TRACKING_URI": uri, "LARPO_CACHE": str(folder / "cache")}
+        for name, value in {**variables, "PYTHONPATH": f"{broken}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}.items():
+            patch.setenv(name, value)
+        killed: list[str] = []
+        watch = kill_in_the_middle(gateway, "larpo", "runs/two/iteration-1/lists/artifact.json", killed)
+        outcome = run(
+            folder / "kfp", root="s3://larpo/runs", run_id="two", rounds=ROUNDS, sample_shards=2, rerank_shards=1
+        )
+        (folder / "log").write_text(outcome.log, "utf-8")
+        watch.join(timeout=300)
+        from larpo_lib.storage import fetch
+
+        made = folder / "made"
+        made.mkdir()
+        if not outcome.error:
+            for name in ("prompts", "heldout", "sft", *(f"iteration-{i}/policy" for i in range(1, ROUNDS + 1))):
+                copy = made / name
+                copy.parent.mkdir(exist_ok=True)
+                copy.symlink_to(fetch(f"s3://larpo/runs/two/{name}", folder / "fetched"))
+        failures = len(list(Path(broken).glob("failure-*")))
+        yield Whole(outcome, made, expected, uri, killed, failures)
+
+
+def test_the_policies_are_those_of_larpo_run_to_the_byte(whole: Whole) -> None:
+    assert whole.outcome.error == ""
+    for name in ("prompts", "heldout", "sft", "iteration-1/policy", "iteration-2/policy"):
+        assert files(whole.made / name) == files(whole.expected / name), name
+
+
+def test_a_step_that_failed_twice_was_tried_a_third_time(whole: Whole) -> None:
+    assert whole.failures == 2
+    assert whole.outcome.log.count("the reward model is away") >= 2
+    assert "Task rerank failed (attempt 2/3)" in whole.outcome.log
+
+
+def test_the_s3_server_was_killed_and_nothing_was_lost(whole: Whole) -> None:
+    assert whole.killed == ["runs/two/iteration-1/lists/artifact.json"]
+    assert whole.outcome.error == ""
+
+
+def test_the_model_is_promoted_and_all_steps_are_under_one_run_of_mlflow(whole: Whole) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=whole.mlflow)
+    decision = json.loads((whole.expected / "promotion" / "promotion.json").read_text("utf-8"))
+    version = client.get_model_version_by_alias("larpo-quickstart", decision["alias"])
+    assert version.version == "1"
+    (experiment,) = client.search_experiments(filter_string="name = 'larpo'")
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    (parent,) = [found for found in runs if "mlflow.parentRunId" not in found.data.tags]
+    steps = [found for found in runs if found is not parent]
+    assert {found.data.tags["mlflow.parentRunId"] for found in steps} == {parent.info.run_id}
+    rounds = [f"{step}-{i}" for i in (1, 2) for step in ("sample", "rerank", "build_lists", "train", "evaluate")]
+    assert sorted(found.info.run_name for found in steps) == sorted(
+        ["prepare", "prepare-evaluation", "prepare-demonstrations", "sft", "evaluate-0", *rounds, "promote", "report"]
+    )
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    curve = client.get_metric_history(parent.info.run_id, "mean_reward")
+    assert [point.step for point in sorted(curve, key=lambda point: point.step)] == [0, 1, 2]
+    assert "final_report.md" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+
+
+def test_artifacts_in_kfp_carry_rows_fingerprint_and_the_run_of_mlflow(whole: Whole) -> None:
+    metadata = whole.outcome.outputs("train-2")["artifacts"]["model"]["artifacts"][0]
+    manifest = json.loads((whole.expected / "iteration-2" / "policy" / "artifact.json").read_text("utf-8"))
+    assert metadata["uri"] == "s3://larpo/runs/two/iteration-2/policy"
+    assert metadata["metadata"]["fingerprint"] == manifest["fingerprint"]
+    assert metadata["metadata"]["mlflow"].startswith(f"{whole.mlflow}/#/experiments/")
+    candidates = whole.outcome.outputs("merge-candidates")["artifacts"]["candidates"]["artifacts"][0]["metadata"]
+    assert candidates["rows"] == 64 * 4
+    metrics = whole.outcome.outputs("evaluate")["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    assert 0 <= metrics["accuracy"] <= 1
+
+
+def test_the_report_the_drops_and_the_end_are_shown(whole: Whole) -> None:
+    assert whole.outcome.text("page").startswith("<!doctype html>")
+    assert "| step | what | start | iteration 1 | iteration 2 |" in whole.outcome.text("drops")
+    end = whole.outcome.text("text")
+    assert end.startswith("# Run two: SUCCEEDED")
+    assert "larpo-quickstart" in end
+
+
+def test_no_credential_is_written_or_logged(whole: Whole) -> None:
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    assert secret is None
+    for text in (
+        whole.outcome.log,
+        *(path.read_text("utf-8", "replace") for path in whole.outcome.folder.rglob("*.json")),
+    ):
+        assert "hunter2" not in text
+
+
+def test_early_stop_skips_the_rounds_behind_it(tmp_path: Path) -> None:
+    stop = {"early_stop_metric": "mean_reward", "early_stop_min_delta": 100.0}
+    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="early", rounds=3, **stop)
+    assert outcome.error == "", outcome.log[-3000:]
+    expected = quickstart(
+        tmp_path / "expected", "--set", "loop.early_stop.metric=mean_reward", "--set", "loop.early_stop.min_delta=100.0"
+    )
+    made = tmp_path / "early"
+    assert sorted(path.name for path in made.glob("iteration-*")) == ["iteration-0", "iteration-1"]
+    assert files(made / "iteration-1" / "policy") == files(expected / "iteration-1" / "policy")
+    judged = [json.loads((path / "promotion" / "promotion.json").read_text("utf-8")) for path in (made, expected)]
+    assert judged[0] == judged[1]
+    gates = [outcome.outputs(name)["parameterValues"]["Output"] for name in ("gate", "gate-2", "gate-3")]
+    assert gates == ["evaluate", "skip", "skip"]
+
+
+def test_a_run_that_failed_says_which_step_and_why_and_goes_on_when_it_is_submitted_again(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"root": str(tmp_path), "run_id": "one", "rounds": 1}
+    with broken_step(tmp_path / "broken", "build_lists", 99, "no list is left, says the test") as broken:
+        environment.setenv("PYTHONPATH", f"{broken}{os.pathsep}{ROOT}")
+        failed = run(tmp_path / "kfp", **arguments)
+    assert "build-lists" in failed.error
+    assert len(list(Path(broken).glob("failure-*"))) == 3  # it was tried again twice
+    end = failed.text("text")
+    assert end.startswith("# Run one: FAILED")
+    assert (
+        "**build_lists-1**: LarpoError: no list is left, says the test." in end or "**build_lists-1**: no list" in end
+    )
+    assert "train" not in failed.tasks()
+    before = files(tmp_path / "one" / "sft")
+    stamp = (tmp_path / "one" / "sft" / "artifact.json").stat().st_mtime_ns
+
+    environment.setenv("PYTHONPATH", str(ROOT))
+    again = run(tmp_path / "kfp", **arguments)
+    assert again.error == "", again.log[-3000:]
+    assert (tmp_path / "one" / "sft" / "artifact.json").stat().st_mtime_ns == stamp
+    assert files(tmp_path / "one" / "sft") == before
+    expected = quickstart(tmp_path / "expected", "--set", "loop.iterations=1")
+    assert files(tmp_path / "one" / "iteration-1" / "policy") == files(expected / "iteration-1" / "policy")
+    summaries = [json.loads((path / "summary.json").read_text("utf-8")) for path in (tmp_path / "one", expected)]
+    assert {**summaries[0], "seconds": 0} == {**summaries[1], "seconds": 0}
+
+
+def test_more_rounds_than_compiled_for_are_refused_before_anything_else(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="many", rounds=MOST + 1)
+    assert "start" in outcome.error
+    assert outcome.tasks() == ["final-report"]
+    end = outcome.text("text")
+    assert f"{MOST + 1} rounds are asked for, but the pipeline was compiled for at most {MOST}" in end
+    assert not (tmp_path / "many" / "prompts").exists()

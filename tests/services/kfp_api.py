@@ -1,0 +1,131 @@
+"""A double of the Kubeflow Pipelines API (v2beta1), good enough for `kfp.Client`, the `kfp` command and larpo.
+
+It keeps pipelines, versions, experiments and runs in memory. Nothing is run: a run takes the next state of its plan
+each time that it is read, so that a test needs no clock. As a program it prints its address and serves until it is
+ended; the environment variable KFP_DOUBLE_TOKEN is the token that requests must bear:
+
+    python tests/services/kfp_api.py --plan '{"states": ["RUNNING", "FAILED"]}' --log asked.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it
+
+from services.kfp_state import Asked, Json, KfpApi, Plan, RefusedError
+
+GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
+"""The gRPC code that stands in the body of a refusal, by HTTP status."""
+
+
+@contextmanager
+def kfp_api(
+    *,
+    token: str | None = None,
+    multi_user: bool = False,
+    namespaces: tuple[str, ...] = ("team",),
+    certificate: tuple[Path, Path] | None = None,
+) -> Iterator[KfpApi]:
+    """The API on a free port of loopback.
+
+    Args:
+        token: what every request must bear; None: nobody is asked.
+        multi_user: whether experiments have namespaces, as in the Kubeflow platform.
+        namespaces: those that may be used, in multi-user mode.
+        certificate: files of a certificate and its key, to serve TLS.
+    """
+    api = KfpApi(token=token, multi_user=multi_user, namespaces=namespaces)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
+    server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    api.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _handler(api: KfpApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            data = self.rfile.read(int(self.headers.get("content-length") or 0))
+            url = urllib.parse.urlsplit(self.path)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            query = dict(urllib.parse.parse_qsl(url.query))
+            upload = "/pipelines/upload" in url.path
+            try:
+                body = _body(headers.get("content-type", ""), data)
+                answer, status = api.answer(Asked(self.command, url.path, query, headers, body)), 200
+            except RefusedError as refused:
+                answer, status = _refusal(refused, upload), refused.status
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Says nothing."""
+
+    return Handler
+
+
+def _body(kind: str, data: bytes) -> Any:
+    if kind.startswith("multipart/form-data"):
+        form = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
+        parts = {str(part.get_param("name", header="content-disposition")): part for part in form.get_payload()}  # type: ignore[union-attr]
+        if "uploadfile" not in parts:
+            raise RefusedError(400, "Failed to read pipeline from file")
+        return parts["uploadfile"].get_payload(decode=True).decode()  # type: ignore[union-attr]
+    return json.loads(data) if data else None
+
+
+def _refusal(refused: RefusedError, upload: bool) -> Json:
+    """The body of a refusal: uploads have a form of their own, the rest is the gRPC gateway's."""
+    text = str(refused)
+    if upload:
+        return {"error_message": text, "error_details": text}
+    return {"error": text, "code": GRPC.get(refused.status, 2), "message": text, "details": []}
+
+
+def main() -> None:
+    """Serve until terminated; the token comes from the environment variable KFP_DOUBLE_TOKEN."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", default="{}", help="what becomes of the runs, as JSON of Plan")
+    parser.add_argument("--log", type=Path, help="file for the requests, a line of JSON each")
+    options = parser.parse_args()
+    with kfp_api(token=os.environ.get("KFP_DOUBLE_TOKEN")) as api:
+        api.plan, api.log = Plan(**json.loads(options.plan)), options.log
+        print(api.url, flush=True)  # noqa: T201 - whoever started it reads the address
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The manifests are valid, refer to what there is, and agree with the code."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from built import KUSTOMIZATIONS, ROOT, Document, build, one, pod_specs, values
+from kubeflow_trainer_api import models
+from mlflow.cli import cli
+
+import larpo_lib
+from larpo_lib.kubernetes.manifests import RUNTIME
+
+pytestmark = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
+README = (ROOT / "k8s" / "README.md").read_text("utf-8")
+TO_CREATE = set(re.findall(r"kubectl -n larpo create secret generic (\S+)", README))
+"""Secrets that whoever applies the manifests makes first."""
+
+
+def test_the_list_is_whole(kustomization: str) -> None:
+    assert KUSTOMIZATIONS == ["k8s/base", "k8s/overlays/gpu", "k8s/overlays/local"]
+
+
+def test_kubernetes_knows_every_field(kustomization: str) -> None:
+    for document in build(kustomization):
+        if not document["apiVersion"].startswith("trainer."):
+            kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+def test_kubeflow_trainer_knows_every_field(kustomization: str) -> None:
+    runtime = one(kustomization, "TrainingRuntime", RUNTIME)
+    assert models.TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime  # what it knows not it drops
+    runtime["spec"]["mlPolicy"]["numNode"] = runtime["spec"]["mlPolicy"].pop("numNodes")
+    try:
+        assert models.TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() != runtime
+    finally:
+        runtime["spec"]["mlPolicy"]["numNodes"] = runtime["spec"]["mlPolicy"].pop("numNode")
+
+
+def test_the_pods_of_a_node_are_valid_pods(kustomization: str) -> None:
+    for name, template in pod_specs(kustomization):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": template["spec"]}
+        kubernetes_validate.validate(pod, "1.33", strict=True)
+
+
+def test_everything_is_in_the_namespace(kustomization: str) -> None:
+    for document in build(kustomization):
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == "larpo", document["metadata"]["name"]
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "larpo"
+
+
+def test_names_that_are_referred_to_exist(kustomization: str) -> None:
+    documents = build(kustomization)
+    there = {(document["kind"], document["metadata"]["name"]) for document in documents}
+    there |= {("Secret", name) for name in TO_CREATE}
+    wanted = set()
+    for document in documents:
+        for key, kind in (("secretKeyRef", "Secret"), ("secretRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+            wanted |= {(kind, value["name"]) for value in values(document, key)}
+        wanted |= {("ConfigMap", value["name"]) for value in values(document, "configMapRef")}
+        wanted |= {("PersistentVolumeClaim", value) for value in values(document, "claimName")}
+        wanted |= {("ServiceAccount", value) for value in values(document, "serviceAccountName")}
+        if document["kind"] == "RoleBinding":
+            wanted |= {("ServiceAccount", subject["name"]) for subject in document["subjects"]}
+            wanted.add(("Role", document["roleRef"]["name"]))
+        if document["kind"] == "StatefulSet":
+            wanted.add(("Service", document["spec"]["serviceName"]))
+    provider = yaml.safe_load(one(kustomization, "ConfigMap", "kfp-launcher")["data"]["providers"])["s3"]["default"]
+    wanted.add(("Secret", provider["credentials"]["secretRef"]["secretName"]))
+    assert wanted <= there, wanted - there
+    assert {name for kind, name in wanted if kind == "Secret"} == {"larpo-s3", "larpo-postgres"}
+
+
+def test_no_secret_is_in_the_manifests(kustomization: str) -> None:
+    assert "Secret" not in {document["kind"] for document in build(kustomization)}
+    for name, template in pod_specs(kustomization):
+        for container in template["spec"]["containers"]:
+            for variable in container.get("env", []):
+                secret = re.search("PASSWORD|SECRET|TOKEN|KEY", variable["name"])
+                assert not secret or "valueFrom" in variable, f"{name}: {variable['name']}"
+
+
+def test_the_names_that_components_use(kustomization: str) -> None:
+    there = {(document["kind"], document["metadata"]["name"]) for document in build(kustomization)}
+    assert {
+        ("Namespace", "larpo"),
+        ("ServiceAccount", "larpo-pipeline"),
+        ("ServiceAccount", "larpo-train"),
+        ("ConfigMap", "larpo-env"),
+        ("ConfigMap", "kfp-launcher"),
+        ("PersistentVolumeClaim", "larpo-cache"),
+    } <= there
+    assert {"larpo-s3", "larpo-postgres", "larpo-mlflow", "larpo-judge"} == TO_CREATE
+    environment = one(kustomization, "ConfigMap", "larpo-env")["data"]
+    assert environment.keys() == {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI"}
+    (runtime,) = [template["spec"] for name, template in pod_specs(kustomization) if name == RUNTIME]
+    assert runtime["serviceAccountName"] == "larpo-train"
+    assert {"name": "cache", "mountPath": "/cache"} in runtime["containers"][0]["volumeMounts"]
+    assert {"name": "LARPO_CACHE", "value": "/cache"} in runtime["containers"][0]["env"]
+
+
+def test_pipelines_and_steps_use_one_store(kustomization: str) -> None:
+    provider = yaml.safe_load(one(kustomization, "ConfigMap", "kfp-launcher")["data"]["providers"])["s3"]["default"]
+    environment = one(kustomization, "ConfigMap", "larpo-env")["data"]
+    assert provider["endpoint"] == environment["AWS_ENDPOINT_URL_S3"]
+    assert provider["region"] == environment["AWS_REGION"]
+    assert provider["disableSSL"] == environment["AWS_ENDPOINT_URL_S3"].startswith("http://")
+    assert provider["forcePathStyle"] is True
+
+
+def test_pods_run_with_few_rights(kustomization: str) -> None:
+    for name, template in pod_specs(kustomization):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] is (name != RUNTIME)
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_services_are_watched_and_selected(kustomization: str) -> None:
+    templates = dict(pod_specs(kustomization))
+    for name in ("mlflow", "postgres"):
+        (container,) = templates[name]["spec"]["containers"]
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+        labels = templates[name]["metadata"]["labels"]
+        service = one(kustomization, "Service", name)["spec"]
+        assert service["selector"].items() <= labels.items()
+        assert service["ports"][0]["targetPort"] in [port["name"] for port in container["ports"]]
+        budget = one(kustomization, "PodDisruptionBudget", name)["spec"]
+        assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_variable_stands_before_those_that_use_it(kustomization: str) -> None:
+    """Kubernetes leaves $(NAME) as it is where NAME comes later."""
+    for _, template in pod_specs(kustomization):
+        for container in template["spec"]["containers"]:
+            known: set[str] = set()
+            for variable in container.get("env", []):
+                assert set(re.findall(r"\$\((\w+)\)", variable.get("value", ""))) <= known
+                known.add(variable["name"])
+            assert set(re.findall(r"\$\((\w+)\)", " ".join(container.get("args", [])))) <= known
+
+
+def test_mlflow_knows_the_options_and_the_name_it_is_called_by(kustomization: str) -> None:
+    (container,) = dict(pod_specs(kustomization))["mlflow"]["spec"]["containers"]
+    assert container["command"] == ["mlflow", "server"]
+    context = cli.commands["server"].make_context("server", list(container["args"]))
+    assert (context.params["host"], context.params["port"]) == ("0.0.0.0", 5000)  # noqa: S104
+    uri = one(kustomization, "ConfigMap", "larpo-env")["data"]["MLFLOW_TRACKING_URI"]
+    assert uri.removeprefix("http://") in context.params["allowed_hosts"].split(",")
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    stores = [parameter.envvar for parameter in context.command.params if parameter.name == "backend_store_uri"]
+    assert stores == ["MLFLOW_BACKEND_STORE_URI"]
+
+
+def test_images_are_of_this_version(kustomization: str) -> None:
+    images = [image for image in _images(build(kustomization)) if "larpo-" in image]
+    assert {image.rpartition("/")[2] for image in images} == {
+        f"larpo-{target}:{larpo_lib.__version__}" for target in ("mlflow", "trainer")
+    }
+    assert all(":" in image and not image.endswith(":latest") for image in _images(build(kustomization)))
+
+
+def _images(documents: Any) -> list[str]:
+    return [image for document in documents for image in values(document, "image")]
+
+
+def test_a_node_that_fails_ends_the_others_and_all_start_anew(kustomization: str) -> None:
+    runtime: Document = one(kustomization, "TrainingRuntime", RUNTIME)["spec"]["template"]["spec"]
+    (job,) = runtime["replicatedJobs"]
+    assert runtime["failurePolicy"]["maxRestarts"] > 0
+    assert job["template"]["spec"]["backoffLimit"] == 0
+    assert job["template"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"

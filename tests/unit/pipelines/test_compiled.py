@@ -1,0 +1,130 @@
+"""`larpo compile`: the same bytes each time, the ones in the repository, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from small_pipeline import nested_twice
+from tiny_world import Larpo
+
+from larpo_lib.cli.pipelines import PipelineName
+from pipelines.package import read_package
+
+ROOT = Path(__file__).parents[3]
+COMPILED = ROOT / "pipelines" / "compiled"
+NAMES = get_args(PipelineName)
+
+
+def test_the_repository_holds_every_pipeline() -> None:
+    assert sorted(path.stem for path in COMPILED.glob("*.yaml")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_compiled_pipelines_in_the_repository_are_those_of_the_code(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled in a process of its own, elsewhere and with another order of sets and dictionaries."""
+    monkeypatch.chdir(tmp_path)
+    path = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    command = [sys.executable, "-m", "larpo_lib", "compile", "--pipeline", name, "--output", "new/here.yaml"]
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "new/here.yaml\n", "")
+    golden = COMPILED / f"{name}.yaml"
+    same = Path("new/here.yaml").read_bytes() == golden.read_bytes()
+    assert same, (
+        f"{golden.relative_to(ROOT)} is not what the code compiles to: run make compile, look at the difference"
+    )
+
+
+def test_the_options_reach_the_package(larpo: Larpo, tmp_path: Path) -> None:
+    output = tmp_path / "larpo.yaml"
+    options = ("--max-rounds", 1, "--image-prefix", "registry.example.com:5000/team", "--image-tag", "0123abc")
+    outcome = larpo("compile", "--output", output, *options)
+    assert (outcome.code, outcome.out) == (0, f"{output}\n")
+    spec = next(yaml.safe_load_all(output.read_text("utf-8")))
+    executors = spec["deploymentSpec"]["executors"].values()
+    images = {executor["container"]["image"] for executor in executors if "container" in executor}
+    assert images >= {f"registry.example.com:5000/team/larpo-{target}:0123abc" for target in ("sampler", "trainer")}
+    assert all(image.startswith("registry.example.com:5000/team/larpo-") for image in images)
+    assert all(image.endswith(":0123abc") for image in images)
+    assert len(output.read_bytes()) < len((COMPILED / "larpo.yaml").read_bytes()) / 2
+    assert read_package(output).name == "larpo"
+
+
+def test_compiling_loads_no_model_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import pipelines.compile as c;"
+        "c.compile_pipeline('larpo', Path(sys.argv[1]), max_rounds=1);"
+        "print([name for name in ('torch', 'vllm', 'transformers', 'deepspeed', 'mlflow') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.yaml")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--output", "x.json"], "larpo: x.json: Kubeflow takes .yaml files only. Give --output FILE.yaml.\n"),
+        (["--image-tag", "a b"], "larpo: 'larpo-base:a b' is no name of an image. Give --image-prefix as in registry"),
+        (["--image-prefix", "https://r"], "larpo: 'https://r/larpo-base:"),
+        (["--image-prefix", "Team"], "larpo: 'Team/larpo-base:"),
+        (["--output", "file/x.yaml"], "larpo: file/x.yaml: a file is in the way. Give --output another folder.\n"),
+        (["--output", "file/a/x.yaml"], "larpo: file/a/x.yaml: a file is in the way. Give --output another folder.\n"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    options: list[str], problem: str, larpo: Larpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("", "utf-8")
+    outcome = larpo("compile", *(["--output", "x.yaml"] if "--output" not in options else []), *options)
+    assert outcome.code == 2
+    assert outcome.err.startswith(problem)
+    assert outcome.err.count("\n") == 1
+
+
+def test_without_kfp_the_package_to_install_is_named(
+    larpo: Larpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    outcome = larpo("compile", "--output", tmp_path / "x.yaml")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "larpo: compiling needs the packages kfp and kfp-kubernetes. pip install 'larpo[kubeflow]'.\n"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(COMPILED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_component_has_an_executor_of_its_own_that_runs_it(path: Path) -> None:
+    spec, platform = yaml.load_all(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
+    executors = spec["deploymentSpec"]["executors"]
+    components = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
+    assert sorted(part["executorLabel"] for part in components.values()) == sorted(executors)
+    assert set(platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]) == set(executors)
+    for name, component in components.items():
+        container = executors[component["executorLabel"]]["container"]
+        function = container["args"][container["args"].index("--function_to_execute") + 1]
+        assert re.fullmatch(rf"comp-{function.replace('_', '-')}(-of-[a-z-]+|-\d+)*", name)
+        asked = set(re.findall(r"inputs\.parameters\['([^']+)'\]", str(container)))
+        given = set(component.get("inputDefinitions", {}).get("parameters", {}))
+        assert {one for one in asked if not one.startswith("pipelinechannel--")} <= given
+
+
+def test_names_inside_nested_pipelines_survive_being_nested(tmp_path: Path) -> None:
+    """Without marks kfp gives two components one executor here; which, differs from process to process."""
+    from kfp import compiler
+
+    compiler.Compiler().compile(nested_twice(), str(tmp_path / "outer.yaml"))
+    spec = yaml.safe_load((tmp_path / "outer.yaml").read_text("utf-8"))
+    labels = [part["executorLabel"] for part in spec["components"].values() if "executorLabel" in part]
+    assert len(labels) == len(set(labels)) == 11
+    assert set(labels) == set(spec["deploymentSpec"]["executors"])
+    assert len(spec["components"]) == 11 + 4 + 2

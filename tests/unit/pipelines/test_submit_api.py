@@ -1,0 +1,222 @@
+"""How the API is asked, and how every refusal ends in one line without secrets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_double import Asked, Reply, serve
+from services.kfp_api import kfp_api
+from services.kfp_state import KfpApi
+
+from larpo_lib.errors import ConfigError, EndpointError
+from pipelines.api import PipelinesApi, read_token
+
+SECRET = "very-secret-token"
+
+
+def client(url: str, token: str | None = None, **more: Any) -> PipelinesApi:
+    return PipelinesApi(url, token=lambda: token, **more)
+
+
+def test_names_are_found_behind_the_first_page(server: KfpApi) -> None:
+    api = client(server.url)
+    made = {name: api.create_pipeline(name)["pipeline_id"] for name in [f"p{number}" for number in range(25)]}
+    for name in ("p0", "p24"):
+        found = api.find_pipeline(name)
+        assert found is not None
+        assert found["pipeline_id"] == made[name]
+    assert api.find_pipeline("p25") is None
+    assert api.find_experiment("e") is None
+
+
+def test_the_latest_version_is_the_one_uploaded_last(server: KfpApi, small_package: Path) -> None:
+    api = client(server.url)
+    pipeline = api.create_pipeline("small")["pipeline_id"]
+    assert api.find_version(pipeline, None) is None
+    for name in ("b", "c", "a"):
+        api.upload_version(pipeline, name, small_package, f"content of {name}")
+    latest, second = api.find_version(pipeline, None), api.find_version(pipeline, "c")
+    assert latest is not None
+    assert second is not None
+    assert (latest["display_name"], second["description"]) == ("a", "content of c")
+    assert latest["pipeline_spec"]["pipelineInfo"] == {"name": "small"}
+
+
+def test_a_namespace_has_pipelines_of_its_own_before_the_shared_ones() -> None:
+    with kfp_api(multi_user=True) as server:
+        shared, own = client(server.url), client(server.url, namespace="team")
+        everyones = shared.create_pipeline("p")["pipeline_id"]
+        found = own.find_pipeline("p")
+        assert found is not None
+        assert found["pipeline_id"] == everyones
+        teams = own.create_pipeline("p")["pipeline_id"]
+        found = own.find_pipeline("p")
+        assert found is not None
+        assert found["pipeline_id"] == teams
+        assert own.create_experiment("e")["namespace"] == "team"
+        with pytest.raises(EndpointError, match=r"empty namespace in multi-user mode\. Give --namespace"):
+            shared.find_experiment("e")
+        with pytest.raises(EndpointError, match=r"answered 403: .*asked was for namespace 'others'\.$"):
+            client(server.url, namespace="others").find_experiment("e")
+
+
+@pytest.mark.parametrize("token", [None, "another-token"])
+def test_a_wrong_token_is_told_without_any(token: str | None) -> None:
+    with kfp_api(token=SECRET) as server:
+        client(server.url, SECRET).find_pipeline("p")
+        with pytest.raises(EndpointError, match="answered 401") as raised:
+            client(server.url, token).find_pipeline("p")
+    remedy = "Put a token into KFP_TOKEN." if token is None else "The token is wrong or has expired; renew it."
+    assert str(raised.value).endswith(remedy)
+    assert "-token" not in str(raised.value)
+
+
+def test_a_token_that_the_server_says_again_is_not_told() -> None:
+    with kfp_api() as server:
+        server.fail("GET", 500, f"cannot read {SECRET}\nat line 1")
+        with pytest.raises(EndpointError) as raised:
+            client(server.url, SECRET).find_pipeline("p")
+    assert str(raised.value).startswith(f"{server.url}: answered 500: cannot read *** at line 1. Look into the log")
+
+
+def test_the_token_comes_from_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KFP_TOKEN", raising=False)
+    assert read_token(None)() is None
+    file = tmp_path / "token"
+    file.write_text("first\n", "utf-8")
+    token = read_token(file)
+    assert token() == "first"
+    file.write_text("second\n", "utf-8")
+    assert token() == "second"
+
+    monkeypatch.setenv("KFP_TOKEN", f" {SECRET}\n")
+    assert read_token(None)() == SECRET
+    with pytest.raises(ConfigError, match=r"both KFP_TOKEN and the file .*token name a token\. Unset one"):
+        read_token(file)
+    monkeypatch.setenv("KFP_TOKEN", "two\nlines")
+    with pytest.raises(ConfigError, match="KFP_TOKEN holds no token") as raised:
+        read_token(None)
+    assert "lines" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "cannot be read"), (b"", "is empty"), (b"\xff", "cannot be r")]
+)
+def test_a_token_file_without_a_token(
+    content: bytes | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KFP_TOKEN", raising=False)
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"token {problem}"):
+        read_token(tmp_path / "token")
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:8080", "ftp://host", "http://", "http://[", "http://host:port", ""])
+def test_an_endpoint_that_is_no_address(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="not an http:// or https:// address"):
+        client(endpoint)
+
+
+def test_an_endpoint_with_a_password_is_refused_without_telling_it() -> None:
+    with pytest.raises(ConfigError, match="holds a user or a password") as raised:
+        client(f"https://me:{SECRET}@host/pipeline")
+    assert SECRET not in str(raised.value)
+
+
+def test_the_endpoint_may_be_the_uis(server: KfpApi) -> None:
+    api = client(f"{server.url}/pipeline/#/runs")
+    assert api.find_pipeline("p") is None
+    assert api.run_page("7") == f"{server.url}/pipeline/#/runs/details/7"
+
+
+def test_ids_do_not_become_other_routes(server: KfpApi) -> None:
+    with pytest.raises(EndpointError, match="answered 404"):
+        client(server.url).get_run("../pipelines")
+    assert server.paths("GET") == ["/apis/v2beta1/runs/..%2Fpipelines"]
+
+
+def test_a_server_that_is_down() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(EndpointError, match=f"^{url}: cannot be asked: .*refused. Start the server, or check"):
+            client(url).find_pipeline("p")
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (
+            Reply("<html>Log in</html>", headers={"location": "/dex/auth"}, status=302),
+            r"answered 302\. Put a token into",
+        ),
+        (Reply("<html>Log in</html>"), "the answer to GET runs/1 is not the API's. Check --endpoint; a login page"),
+        (Reply([]), "the answer to GET runs/1 is not the API's"),
+        (Reply({}), "the API's answer lacks 'run_id'"),
+        (Reply("<html>no such page</html>", status=404), r"answered 404\. Check --endpoint, and the id"),
+        (
+            Reply({"message": "RBAC: access denied"}, status=403),
+            "answered 403: RBAC: access denied. Check the namespace",
+        ),
+        (Reply({"state": 1}, cut_off=True), "cannot be asked"),
+    ],
+)
+def test_answers_of_what_is_not_the_api(reply: Reply, problem: str) -> None:
+    def answer(_: Asked) -> Reply:
+        return reply
+
+    with serve(answer) as server, pytest.raises(EndpointError, match=problem) as raised:
+        client(server.url).get_run("1")
+    assert "html" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody signed but itself, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "double")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*form))
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def test_a_certificate_is_trusted_only_if_it_is_named(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    with kfp_api(certificate=(certificate, key)) as server:
+        assert client(server.url, ca_certificate=certificate).find_pipeline("p") is None
+        with pytest.raises(EndpointError, match=r"certificate is not trusted\. Give .* as --ca-certificate\."):
+            client(server.url).find_pipeline("p")
+    with pytest.raises(ConfigError, match=r"none.pem: cannot be read as certificates"):
+        client(server.url, ca_certificate=tmp_path / "none.pem")
+    (tmp_path / "text.pem").write_text("no certificate", "utf-8")
+    with pytest.raises(ConfigError, match=r"text.pem: cannot be read as certificates"):
+        client(server.url, ca_certificate=tmp_path / "text.pem")
+
+
+def test_the_double_shows_what_it_was_asked(server: KfpApi) -> None:
+    client(server.url, SECRET).create_experiment("e")
+    (asked,) = server.asked
+    assert json.loads(json.dumps(asked.body)) == {"display_name": "e"}
+    assert asked.headers["authorization"] == f"Bearer {SECRET}"

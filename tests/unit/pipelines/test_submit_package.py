@@ -1,0 +1,109 @@
+"""Compiled pipelines as they are read, and typed arguments for them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from small_pipeline import write_small_pipeline
+
+from larpo_lib.errors import ConfigError
+from pipelines.arguments import run_arguments
+from pipelines.package import Parameter, declared, parse_arguments, read_package, require_complete
+
+PARAMETERS = {
+    "text": Parameter("STRING", required=True),
+    "times": Parameter("NUMBER_INTEGER", required=False),
+    "rate": Parameter("NUMBER_DOUBLE", required=False),
+    "fast": Parameter("BOOLEAN", required=False),
+    "tags": Parameter("LIST", required=False),
+    "labels": Parameter("STRUCT", required=False),
+    "settings": Parameter("STRING", required=False),
+}
+
+
+def test_a_package_says_its_name_its_parameters_and_its_digest(small_package: Path) -> None:
+    package = read_package(small_package)
+    assert package.name == "small"
+    assert package.parameters == PARAMETERS
+    assert package.digest == hashlib.sha256(small_package.read_bytes()).hexdigest()
+    assert set(package.spec) >= {"root", "components", "pipelineInfo"}
+
+
+def test_the_platforms_part_is_sent_beside_the_pipelines(tmp_path: Path) -> None:
+    package = read_package(write_small_pipeline(tmp_path / "small.yaml", platform=True))
+    assert set(package.spec) == {"pipeline_spec", "platform_spec"}
+    assert "secretAsEnv" in str(package.spec["platform_spec"])
+    assert declared(package.spec) == PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("a: [", "is not YAML"),
+        ("", "is not a compiled pipeline"),
+        ("- root", "is not a compiled pipeline"),
+        ("name: x", "is not a compiled pipeline"),
+        ("root: {}\n---\n{a: b}\n---\n{c: d}", "is not a compiled pipeline"),
+    ],
+)
+def test_other_files_are_refused(text: str | None, problem: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "file.yaml").write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=re.escape(f"file.yaml: {problem}. Write one with `larpo compile")):
+        read_package(tmp_path / "file.yaml")
+
+
+def test_arguments_get_the_types_that_are_declared() -> None:
+    texts = ["text=7", "times=3", "rate=2", "fast=True", 'tags=["a", 1]', 'labels={"a": {"b": null}}']
+    arguments = parse_arguments(texts, PARAMETERS)
+    assert arguments == {
+        "text": "7", "times": 3, "rate": 2.0, "fast": True, "tags": ["a", 1], "labels": {"a": {"b": None}}
+    }  # fmt: skip
+    assert {name: type(value) for name, value in arguments.items()} == {
+        "text": str, "times": int, "rate": float, "fast": bool, "tags": list, "labels": dict
+    }  # fmt: skip
+
+
+def test_text_is_taken_as_it_is() -> None:
+    assert parse_arguments(['text={"a": "b=c"}', "text= x = y "], PARAMETERS) == {"text": " x = y "}
+    assert parse_arguments(["text="], PARAMETERS) == {"text": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("text", "--parameter 'text' is not of the form name=value."),
+        ("txt=a", "the pipeline has no parameter 'txt'. Did you mean 'text'?"),
+        ("zzz=a", "the pipeline has no parameter 'zzz'. It has: fast, labels, rate, settings, tags, text, times."),
+        (
+            "times=3.5",
+            "the parameter 'times' takes a whole number, not '3.5'. Give --parameter times=<a whole number>.",
+        ),
+        ("times=", "the parameter 'times' takes a whole number, not ''. Give --parameter times=<a whole number>."),
+        ("rate=nan", "the parameter 'rate' takes a number, not 'nan'. Give --parameter rate=<a number>."),
+        ("fast=1", "the parameter 'fast' takes true or false, not '1'. Give --parameter fast=<true or false>."),
+        ("tags={}", "the parameter 'tags' takes a JSON list, not '{}'. Give --parameter tags=<a JSON list>."),
+        ("labels=a", "the parameter 'labels' takes a JSON object, not 'a'. Give --parameter labels=<a JSON object>."),
+    ],
+)
+def test_wrong_arguments_are_told_with_the_remedy(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_arguments([text], PARAMETERS)
+    assert str(raised.value) == problem
+
+
+def test_a_parameter_without_a_default_needs_a_value() -> None:
+    require_complete({"text": ""}, PARAMETERS)
+    with pytest.raises(ConfigError, match=r"'text' has no default and no value\. Give --parameter text=\.\.\."):
+        require_complete({}, PARAMETERS)
+
+
+def test_one_setting_of_the_configuration_is_not_given_twice(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one thing"):
+        run_arguments(PARAMETERS, None, ["seed=1"], ["text=a", "settings={}"])
+    with pytest.raises(ConfigError, match="takes no --config and no --set"):
+        run_arguments({"text": PARAMETERS["text"]}, None, ["seed=1"], ["text=a"])

@@ -1,0 +1,95 @@
+"""What a run does, where, and when it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from larpo_lib.config import EarlyStopConfig, LarpoConfig
+from larpo_lib.plan import Plan, best_iteration, has_stalled
+from larpo_lib.shards import Shard
+
+
+def plan(**settings) -> Plan:
+    tree = {"policy": "models/base", "prepare": {"source": "p.jsonl", "heldout": 4}, **settings}
+    return Plan(LarpoConfig.model_validate(tree), "s3://b/runs/one")
+
+
+def rewards(*values):
+    return {i: {"mean_reward": value} for i, value in enumerate(values)}
+
+
+def test_each_round_begins_with_the_policy_of_the_one_before():
+    one = plan()
+    assert [one.sample(i).inputs["policy"] for i in (1, 2)] == ["models/base", "s3://b/runs/one/iteration-1/policy"]
+    assert one.train(2).outputs == {"trained": "s3://b/runs/one/iteration-2/policy"}
+    assert one.train(2).inputs["reference"] is None
+    tuned = plan(demonstrations={"source": "d.jsonl"}, loop={"reference": "initial"})
+    assert tuned.sft().output == tuned.sample(1).inputs["policy"] == "s3://b/runs/one/sft"
+    assert tuned.train(2).inputs["reference"] == "s3://b/runs/one/sft"
+
+
+def test_lists_are_given_all_rounds_and_a_list_relative_reranker_what_memory_keeps():
+    assert plan().build_lists(2).inputs["ranked"] == [f"s3://b/runs/one/iteration-{i}/ranked" for i in (1, 2)]
+    assert plan().rerank(2).inputs["candidates"] == ["s3://b/runs/one/iteration-2/candidates"]
+    relative = {"rerank": {"reranker": {"type": "pairrm", "path": "m"}}, "evaluate": {"reranker": {"type": "verifier"}}}
+    kept = plan(**relative, lists={"memory": "previous"})
+    assert kept.rerank(3).inputs["candidates"] == [f"s3://b/runs/one/iteration-{i}/candidates" for i in (2, 3)]
+    assert kept.build_lists(3).inputs["ranked"] == ["s3://b/runs/one/iteration-3/ranked"]
+
+
+def test_shares_lie_apart_and_are_merged_to_where_the_whole_would_be():
+    one = plan()
+    shares = [one.sample(1, Shard(i, 2)).output for i in range(2)]
+    assert shares == [f"s3://b/runs/one/iteration-1/shards/candidates-{i}-of-2" for i in range(2)]
+    merged = one.merge("candidates", 1, 2)
+    assert (merged.inputs["shards"], merged.output) == (shares, one.sample(1).output)
+
+
+def test_a_run_of_a_study_shares_what_is_before_its_first_round():
+    config = plan(demonstrations={"source": "d.jsonl"}).config
+    member = Plan(config, "s3://b/study/members/1", shared="s3://b/study")
+    assert member.sample(1).inputs == {"policy": "s3://b/study/sft", "prompts": "s3://b/study/prompts"}
+    assert member.sample(1).output == "s3://b/study/members/1/iteration-1/candidates"
+    assert member.promote(1, "x").inputs["baseline"] == "s3://b/study/iteration-0/evaluation"
+
+
+def test_policies_that_were_given_are_measured_and_compared_where_there_are_two():
+    alone = Plan(plan().config, "s3://b/e", policies=("", "s3://m/new"))
+    assert alone.evaluate(1).inputs["policy"] == "s3://m/new"
+    assert alone.promote(1, "x").inputs["baseline"] is None
+    both = Plan(plan().config, "s3://b/e", policies=("s3://m/old", "s3://m/new"))
+    assert both.promote(1, "x").inputs["baseline"] == "s3://b/e/iteration-0/evaluation"
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "stalled"),
+    [
+        ((0.1,), 1, False),
+        ((0.1, 0.3), 1, False),
+        ((0.1, 0.3, 0.35), 1, True),  # a rise of no more than 0.1 is none
+        ((0.1, 0.3, 0.35), 2, False),
+        ((0.3, 0.2, 0.25), 2, True),
+    ],
+)
+def test_the_loop_stalls_without_a_rise_within_its_patience(values, patience, stalled):
+    rule = EarlyStopConfig(min_delta=0.1, patience=patience)
+    assert has_stalled([{"mean_reward": value} for value in values], rule) is stalled
+
+
+def test_the_last_round_is_the_one_that_stalled_first_else_the_one_asked_for():
+    stopping = plan(loop={"iterations": 5, "early_stop": {"patience": 1}})
+    assert stopping.last(rewards(0.1, 0.2)) == 5
+    assert stopping.last(rewards(0.1, 0.2, 0.2)) == 2
+    assert stopping.last(rewards(0.1, 0.2, 0.2, 0.9)) == 2
+    assert plan(loop={"iterations": 5}).last(rewards(0.1, 0.0)) == 5
+
+
+def test_the_result_is_the_last_policy_or_with_early_stop_the_best_one():
+    assert best_iteration(rewards(0.3, 0.9, 0.2), None) == 2
+    assert best_iteration(rewards(0.3, 0.9, 0.9), EarlyStopConfig()) == 1
+
+
+def test_with_evaluation_of_the_last_round_only_the_report_is_given_two():
+    last = plan(loop={"iterations": 3, "evaluate": "last_iteration"})
+    assert [i for i in range(4) if last.measures(i, 3)] == [0, 3]
+    assert last.report(3).inputs["evaluations"] == [f"s3://b/runs/one/iteration-{i}/evaluation" for i in (0, 3)]

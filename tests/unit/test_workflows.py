@@ -1,0 +1,87 @@
+"""The workflow of continuous integration and the shell scripts: valid, and careful with rights and secrets."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+WORKFLOW = ROOT / ".github" / "workflows" / "pipeline.yml"
+SCRIPTS = sorted(path for folder in ("pipelines", "tests") for path in (ROOT / folder).rglob("*.sh"))
+
+
+def jobs() -> dict[str, Any]:
+    workflow: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text("utf-8"))
+    return dict(workflow["jobs"])
+
+
+def commands() -> list[str]:
+    return [step["run"] for job in jobs().values() for step in job["steps"] if "run" in step]
+
+
+def test_the_workflow_is_one_of_githubs() -> None:
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_jobs_have_no_more_rights_than_they_need() -> None:
+    workflow = yaml.safe_load(WORKFLOW.read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    rights = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert rights == {"images": {"contents": "read", "packages": "write"}}
+    checkouts = [step for job in jobs().values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert len(checkouts) == len(jobs())
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_secrets_and_inputs_reach_commands_by_the_environment_only() -> None:
+    """What is put into a command's text could be a command itself, and would stand in lists of processes."""
+    assert [command for command in commands() if "${{" in command] == []
+    used = re.findall(r"^ *(\w+): \$\{\{ secrets\.(\w+) \}\}$", WORKFLOW.read_text("utf-8"), re.MULTILINE)
+    assert used == [("REGISTRY_TOKEN", "GITHUB_TOKEN"), ("KFP_TOKEN", "KFP_TOKEN")]
+
+
+def test_nothing_of_a_pull_request_is_pushed_or_run() -> None:
+    guards = {name: job.get("if", "") for name, job in jobs().items()}
+    assert "github.event_name != 'pull_request'" in guards["images"]
+    assert "github.event_name != 'pull_request' && github.ref == 'refs/heads/main'" in guards["run"]
+    assert set(jobs()["run"]["needs"]) == {"check", "compile", "images"}
+
+
+def test_the_workflow_submits_with_the_script() -> None:
+    """Which the tests run against a double of the API."""
+    assert sum("pipelines/submit.sh larpo.yaml" in command for command in commands()) == 1
+    assert not [command for command in commands() if re.search(r"\bkfp (run|pipeline)", command)]
+    given = {name for job in jobs().values() for step in job["steps"] for name in step.get("env", {})}
+    documented = set(
+        re.findall(r"^#     ([A-Z_]+) ", (ROOT / "pipelines" / "submit.sh").read_text("utf-8"), re.MULTILINE)
+    )
+    assert given - documented == {"TARGET", "REGISTRY_TOKEN", "RUN_PARAMETERS"}
+
+
+def test_the_targets_of_make_exist() -> None:
+    made = {target for command in commands() for target in re.findall(r"^make (\w+)$", command, re.MULTILINE)}
+    assert made == {"lint", "test", "compile"}
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert made <= set(targets)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shell_scripts_are_clean(script: Path) -> None:
+    done = subprocess.run([BIN / "shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_of_the_workflow_are_clean(command: str) -> None:
+    check = [BIN / "shellcheck", "--shell=bash", "-"]
+    done = subprocess.run(check, input=command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
