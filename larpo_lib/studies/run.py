@@ -12,7 +12,8 @@ from pathlib import Path
 from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, write_json
 from larpo_lib.config import EvaluateConfig, apply_settings
 from larpo_lib.errors import ArtifactError
-from larpo_lib.loop import SUMMARY, run_loop
+from larpo_lib.loop import run_loop
+from larpo_lib.plan import SUMMARY
 from larpo_lib.playground.world import make_world, world_sources
 from larpo_lib.pool import pooled
 from larpo_lib.reporting.quality import Estimate, summarize
