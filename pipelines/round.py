@@ -1,6 +1,5 @@
 """One round of the loop: sample, rerank, build lists, train; evaluate and promote where the gate says so."""
 
-from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
@@ -19,7 +18,7 @@ from pipelines.cluster import Cluster, Machine
 from pipelines.names import distinct
 
 
-def round_pipeline(cluster: Cluster) -> Callable[..., Any]:
+def round_pipeline(cluster: Cluster) -> Any:
     """The pipeline of one round, to be used as a task."""
 
     @dsl.pipeline(name="round", description="Sample, rerank, build lists, train, and evaluate where it is due.")
