@@ -23,6 +23,7 @@ from typing import Any
 from larpo_lib import __version__
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError, StorageError
+from larpo_lib.pool import joined
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
 MANIFEST_VERSION = 1
@@ -90,11 +91,13 @@ def produce(
                 raise _made_otherwise(output, existing, identity)
             shutil.rmtree(partial, ignore_errors=True)
             return read_metrics(output)
-        work = _prepare_work(partial, fingerprint)
-        metrics = make(work)
-        _publish(work, output, identity, fingerprint, metrics)
+        with joined(fingerprint, output) as found:
+            if not found:
+                work = _prepare_work(partial, fingerprint)
+                metrics = make(work)
+                _publish(work, output, identity, fingerprint, metrics)
         shutil.rmtree(partial, ignore_errors=True)
-        return metrics
+        return read_metrics(output) if found else metrics
 
 
 def read_manifest(artifact: Path) -> dict[str, Any]:

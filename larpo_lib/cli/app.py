@@ -38,7 +38,17 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on standard error and exit code 2."""
     # registers the commands; their heavy imports happen when one is run
-    from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps  # noqa: F401
+    from larpo_lib.cli import (  # noqa: F401
+        alpaca_eval,
+        gsm8k,
+        mixeval,
+        pipelines,
+        retrieval,
+        reward_eval,
+        runs,
+        steps,
+        studies,
+    )
 
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
         os.environ.setdefault(name, value)

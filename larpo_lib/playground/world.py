@@ -52,16 +52,22 @@ def make_world(directory: Path, seed: int) -> None:
 
 def world_settings(directory: Path | str, objective: str) -> list[str]:
     """Settings that point to a world, at a path or URI, and choose an objective with the lists the paper gives it."""
-    settings: dict[str, Any] = {
-        "train.objective.type": objective,
-        "policy": f"{directory}/policy",
-        "prepare.source": f"{directory}/prompts.jsonl",
-        "demonstrations.source": f"{directory}/demonstrations.jsonl",
-        "evaluation_prompts.source": f"{directory}/heldout.jsonl",
-    }
+    sources = world_sources(directory)
+    places = {"policy": sources.pop("policy"), **{f"{name}.source": part["source"] for name, part in sources.items()}}
+    settings = {"train.objective.type": objective, **places}
     selection = _SELECTIONS.get(objective, {"type": "best_worst"})
     chosen = [f"lists.selection.{name}={json.dumps(value)}" for name, value in selection.items()]
     return [*(f"{name}={json.dumps(value)}" for name, value in settings.items()), *chosen]
+
+
+def world_sources(directory: Path | str) -> dict[str, Any]:
+    """The settings, as a tree, that point a configuration to a world, at a path or URI."""
+    return {
+        "policy": f"{directory}/policy",
+        "prepare": {"source": f"{directory}/prompts.jsonl"},
+        "demonstrations": {"source": f"{directory}/demonstrations.jsonl"},
+        "evaluation_prompts": {"source": f"{directory}/heldout.jsonl"},
+    }
 
 
 def preset() -> Path:

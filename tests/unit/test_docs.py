@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps
+from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
@@ -28,7 +28,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps)
+REGISTERED = (alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies)
 """Importing them registered their commands."""
 
 

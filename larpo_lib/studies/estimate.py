@@ -1,0 +1,95 @@
+"""What a study would take, from its settings and stated assumptions, before anything is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from larpo_lib.config import (
+    BestWorstConfig,
+    LarpoConfig,
+    OneVsRestConfig,
+    Section,
+    SelectionConfig,
+    TopBottomConfig,
+)
+
+
+class Assumptions(Section):
+    """What an estimate rests on. None of it is measured here: put in your own."""
+
+    parameters: PositiveFloat
+    """Of the policy."""
+    reward_parameters: PositiveFloat
+    """Of the reward model."""
+    prompts: PositiveInt
+    """In the source, where the settings name no limit."""
+    prompt_tokens: PositiveInt
+    response_tokens: PositiveInt
+    sampled_tokens_per_second: PositiveFloat
+    """Of one GPU that samples."""
+    flops_per_second: PositiveFloat
+    """Of one GPU that trains or scores: its peak times the share of it that is used."""
+    judge_calls: NonNegativeInt = 0
+    """For one policy, over all benchmarks."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes.
+
+    Attributes:
+        prompts: that are sampled for, over all iterations.
+        responses: that are sampled and ranked.
+        trained_tokens: over all epochs.
+        gpu_hours: sampling, ranking and training; evaluation is left out.
+        judge_calls: of the benchmarks, for the last policy.
+    """
+
+    prompts: int
+    responses: int
+    trained_tokens: int
+    gpu_hours: float
+    judge_calls: int
+
+
+def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
+    """The cost of one run.
+
+    A forward pass takes 2 operations for each parameter and token, a backward pass 4 (Kaplan et al. 2020, arXiv
+    2001.08361, section 2.1); a list is passed forward once more for its reference.
+    """
+    available = min(given.prompts, config.prepare.limit or given.prompts) - config.prepare.heldout
+    prompts = config.loop.iterations * min(config.sample.prompts_per_iteration or available, available)
+    k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
+    responses = prompts * k
+    lists = prompts * _memory_growth(config)
+    length = _list_length(config.lists.selection, k)
+    trained = round(lists * config.train.epochs * (given.prompt_tokens + length * given.response_tokens))
+    sampling = responses * given.response_tokens / given.sampled_tokens_per_second
+    ranking = 2 * given.reward_parameters * responses * (given.prompt_tokens + given.response_tokens)
+    training = (6 + 2 / config.train.epochs) * given.parameters * trained
+    hours = (sampling + (ranking + training) / given.flops_per_second) / 3600
+    return Cost(prompts, responses, trained, hours, given.judge_calls)
+
+
+def _memory_growth(config: LarpoConfig) -> float:
+    """Lists trained on for each prompt sampled: with memory, prompts of earlier iterations are trained on again.
+
+    Where every iteration samples all prompts, memory makes longer candidate lists, of which as many are chosen.
+    """
+    if config.sample.prompts_per_iteration is None or config.lists.memory == "current":
+        return 1.0
+    iterations = config.loop.iterations
+    reach = 2 if config.lists.memory == "previous" else iterations
+    return sum(min(s, reach) for s in range(1, iterations + 1)) / iterations
+
+
+def _list_length(selection: SelectionConfig, k: int) -> int:
+    if isinstance(selection, BestWorstConfig):
+        return 2
+    if isinstance(selection, TopBottomConfig):
+        return min(k, selection.top + selection.bottom)
+    assert isinstance(selection, OneVsRestConfig) or selection.type == "whole_list"
+    return k

@@ -1,0 +1,196 @@
+"""A study for people: a table for the terminal, a figure, one page, and all numbers as JSON."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from larpo_lib import __version__
+from larpo_lib.artifacts import write_json
+from larpo_lib.metrics import Interval
+from larpo_lib.reporting import drawing
+from larpo_lib.reporting.drawing import BLUE, GREY, INK, MUTED, ORANGE, Panel
+from larpo_lib.reporting.quality import Estimate
+from larpo_lib.reporting.table import UNDEFINED, aligned, number
+from larpo_lib.studies.results import CONFIDENCE, Results, Row
+from larpo_lib.studies.study import Study
+
+_LIBRARIES = ("torch", "transformers", "numpy")
+_NAMES = {
+    "accuracy": "accuracy",
+    "greedy_accuracy": "greedy accuracy",
+    "reward": "mean reward",
+    "lc_win_rate": "LC win rate",
+    "win_rate": "win rate",
+    "mixeval": "MixEval",
+    "mixeval_hard": "MixEval-Hard",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How results came about: the command, and what the cells were given."""
+
+    command: str
+    scale: str
+    seeds: int
+    settings: Mapping[str, Mapping[str, Any]]
+    search: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """With the machine and the versions."""
+        return {
+            "command": self.command,
+            "scale": self.scale,
+            "seeds": self.seeds,
+            "machine": f"{platform.system()} {platform.machine()}, {_cores()} cores",
+            "versions": {"larpo": __version__, **{name: metadata.version(name) for name in _LIBRARIES}},
+            "search": self.search,
+            "settings": {name: dict(tree) for name, tree in self.settings.items()},
+        }
+
+
+def write(study: Study, results: Results, made_by: Provenance, directory: Path) -> str:
+    """Write `results.json`, `table.txt`, `figure.png`, `figure.svg` and `study.html`; returns the table."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / "results.json", {"study": study.name, **made_by.to_json(), **results.to_json()})
+    table = "\n".join(aligned(_rows(study, results)))
+    (directory / "table.txt").write_text(table + "\n", "utf-8")
+    drawn = panels(study, results)
+    for suffix, content in drawing.sheet(drawn).items():
+        (directory / f"figure.{suffix}").write_bytes(content)
+    (directory / "study.html").write_text(_page(study, results, made_by, drawn), "utf-8")
+    return table
+
+
+def panels(study: Study, results: Results) -> list[Panel]:
+    """One panel for each of the first two measures."""
+    return [_panel(study, results, measure) for measure in results.measures[:2]]
+
+
+def _panel(study: Study, results: Results, measure: str) -> Panel:
+    name = _name(measure)
+    caption = f"{CONFIDENCE:.0%} intervals over seeds and prompts. Dashed: the policy that training began with."
+
+    def draw(axes: Axes) -> None:
+        if study.layout == "curve":
+            _curve(axes, study, results, measure)
+        else:
+            _dots(axes, results, measure)
+
+    return Panel(f"{study.name}-{measure}".replace("_", "-"), name[0].upper() + name[1:], caption, draw)
+
+
+def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
+    places = {variant.label: variant.x for variant in study.axes[-1].variants}
+    found = [(float(places[row.labels[-1]] or 0), row.estimates[measure]) for row in results.rows]
+    estimates = [Estimate(*value, by_prompt={}) for _, value in found]
+    drawing.draw_band(axes, [place for place, _ in found], estimates, color=BLUE, marker="o")
+    axes.axhline(results.start[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+    axes.set_xticks([place for place, _ in found], [row.labels[-1] for row in results.rows])
+    axes.set_xlabel(study.axes[-1].name)
+    axes.margins(y=0.15)
+
+
+def _dots(axes: Axes, results: Results, measure: str) -> None:
+    """A line a cell: its name above, its value and interval below; seeds as small marks."""
+    best = max(row.estimates[measure].mean for row in results.rows)
+    for place, row in enumerate(results.rows):
+        mean, low, high = row.estimates[measure]
+        color = ORANGE if mean == best else BLUE
+        axes.plot([low, high], [-place, -place], color=color, linewidth=2)
+        axes.plot([mean], [-place], marker="o", color=color)
+        axes.plot(
+            [*row.by_seed[measure].values()], [-place] * len(row.by_seed[measure]), "|", color=MUTED, markersize=7
+        )
+        text = f"{' · '.join(row.labels)}  {number(mean)}"
+        axes.annotate(text, (mean, -place), (0, 7), textcoords="offset points", ha="center", fontsize=8.5, color=INK)
+    axes.axvline(results.start[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+    axes.set_yticks([])
+    axes.set_ylim(-len(results.rows) + 0.4, 0.8)
+    axes.margins(x=0.12)
+
+
+def _rows(study: Study, results: Results) -> list[list[str]]:
+    columns = _published_columns(results.rows)
+    head = [*_axes(study, results), *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
+    depth = len(head) - len(results.measures) - len(columns)
+    start = ["start", *[""] * (depth - 1), *(_interval(results.start[name]) for name in results.measures)]
+    body = [
+        [
+            *row.labels,
+            *(_interval(row.estimates[name]) for name in results.measures),
+            *(number(row.published.get(name)) for name in columns),
+        ]
+        for row in results.rows
+    ]
+    return [head, [*start, *[UNDEFINED] * len(columns)], *body]
+
+
+def _page(study: Study, results: Results, made_by: Provenance, drawn: Sequence[Panel]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = resources.files("larpo_lib.studies").joinpath("study.html.j2").read_text("utf-8")
+    style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
+    head, *body = _rows(study, results)
+    return (
+        environment.from_string(source).render(
+            study=study,
+            style=Markup(style),  # noqa: S704 - our own file
+            figures=[(panel, Markup(drawing.svg(panel))) for panel in drawn],  # noqa: S704 - drawn here
+            head=head,
+            body=body,
+            differences=_differences(results),
+            orderings=[
+                (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)
+                for one in results.found
+            ],
+            choices=study.scale(made_by.scale).choices,  # type: ignore[arg-type]
+            provenance=made_by.to_json(),
+        )
+        + "\n"
+    )
+
+
+def _differences(results: Results) -> list[list[str]]:
+    return [
+        [*row.labels, *(_signed(row.differences[name]) for name in results.measures)]
+        for row in results.rows
+        if row.differences
+    ]
+
+
+def _published_columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.published))
+
+
+def _axes(study: Study, results: Results) -> list[str]:
+    names = [axis.name for axis in study.axes]
+    return [axis.name for axis in study.paper.axes][: len(results.rows[0].labels) - len(names)] + names
+
+
+def _interval(value: Interval) -> str:
+    return f"{number(value.mean)} [{number(value.low)}, {number(value.high)}]"
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
+
+
+def _name(measure: str) -> str:
+    if measure.startswith("pass_at_"):
+        return f"Pass@{measure.removeprefix('pass_at_')}"
+    return _NAMES.get(measure, measure.replace("_", " "))
+
+
+def _cores() -> int:
+    import os
+
+    return os.cpu_count() or 1

@@ -1,0 +1,184 @@
+"""What a study found: means over seeds and prompts, differences from its baseline, and which of the paper's hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from larpo_lib.metrics import Interval
+from larpo_lib.studies.study import Study
+
+Labels = tuple[str, ...]
+ByPrompt = Mapping[str, float]
+Verdict = Literal["holds", "reversed", "within noise"]
+
+CONFIDENCE, RESAMPLES = 0.95, 2000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to.
+
+    Attributes:
+        labels, seed: of its cell.
+        values: measure, then prompt, to the value after the last iteration.
+        start: the same for the policy that the run began with.
+    """
+
+    labels: Labels
+    seed: int
+    values: Mapping[str, ByPrompt]
+    start: Mapping[str, ByPrompt]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell, over its seeds.
+
+    Attributes:
+        labels: of the cell.
+        estimates: of each measure.
+        by_seed: measure, then seed, to the mean over prompts.
+        differences: of each measure from the baseline's cell, prompt by prompt; empty for the baseline itself.
+        published: what the paper gives for this cell.
+    """
+
+    labels: Labels
+    estimates: Mapping[str, Interval]
+    by_seed: Mapping[str, Mapping[int, float]]
+    differences: Mapping[str, Interval]
+    published: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether something that the paper finds is found here, by the study's first measure."""
+
+    group: Labels
+    better: str
+    worse: str
+    difference: Interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of a study. `start` is the policy that runs begin with, over all cells of a seed."""
+
+    measures: Sequence[str]
+    start: Mapping[str, Interval]
+    rows: Sequence[Row]
+    found: Sequence[Found]
+
+    def to_json(self) -> dict[str, Any]:
+        """As results.json holds it."""
+        return {
+            "confidence": CONFIDENCE,
+            "measures": list(self.measures),
+            "start": {name: value._asdict() for name, value in self.start.items()},
+            "rows": [
+                {
+                    "labels": list(row.labels),
+                    "estimates": {name: value._asdict() for name, value in row.estimates.items()},
+                    "by_seed": {
+                        name: {str(seed): value for seed, value in by.items()} for name, by in row.by_seed.items()
+                    },
+                    "difference_from_baseline": {name: value._asdict() for name, value in row.differences.items()},
+                    "published": dict(row.published),
+                }
+                for row in self.rows
+            ],
+            "orderings": [
+                {
+                    "group": list(one.group),
+                    "better": one.better,
+                    "worse": one.worse,
+                    "difference": one.difference._asdict(),
+                    "verdict": one.verdict,
+                }
+                for one in self.found
+            ],
+        }
+
+
+def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]) -> Results:
+    """Means, differences and verdicts of a study's runs, cells in the order of `outcomes`.
+
+    Cells are compared prompt by prompt within each seed, for runs of one seed have the same prompts.
+    """
+    cells: dict[Labels, dict[int, Outcome]] = {}
+    for outcome in outcomes:
+        cells.setdefault(outcome.labels, {})[outcome.seed] = outcome
+    published = {one.cell: one.values for one in study.published}
+    rows = [
+        Row(
+            labels=labels,
+            estimates={name: _interval([one.values[name] for one in runs.values()]) for name in measures},
+            by_seed={name: {seed: _mean(one.values[name]) for seed, one in runs.items()} for name in measures},
+            differences=(
+                {}
+                if labels[-1] == study.baseline
+                else {name: _difference(runs, cells[(*labels[:-1], study.baseline)], name) for name in measures}
+            ),
+            published=published.get(labels, {}),
+        )
+        for labels, runs in cells.items()
+    ]
+    first = {outcome.seed: outcome for outcome in reversed(outcomes)}
+    return Results(
+        measures=measures,
+        start={name: _interval([one.start[name] for one in first.values()]) for name in measures},
+        rows=rows,
+        found=_orderings(study, measures[0], cells),
+    )
+
+
+def nested_bootstrap(groups: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Mean of group means, with a percentile interval from resampling groups, and values within each of them.
+
+    The runs of a few seeds say little about other seeds; resampling prompts alone would hide that.
+
+    Args:
+        groups: values of each seed, at least one each.
+        resamples: how often to draw.
+        seed: decides the draws.
+    """
+    random = np.random.default_rng(seed)
+    data = [np.asarray(group, dtype=np.float64) for group in groups]
+    means = np.stack([group[random.integers(len(group), size=(resamples, len(group)))].mean(axis=1) for group in data])
+    drawn = random.integers(len(data), size=(resamples, len(data)))
+    low, high = np.quantile(
+        means[drawn, np.arange(resamples)[:, None]].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    )
+    return Interval(float(np.mean([group.mean() for group in data])), float(low), float(high))
+
+
+def _interval(groups: Sequence[ByPrompt]) -> Interval:
+    return nested_bootstrap([[*group.values()] for group in groups])
+
+
+def _difference(new: Mapping[int, Outcome], old: Mapping[int, Outcome], name: str) -> Interval:
+    pairs = [(new[seed].values[name], old[seed].values[name]) for seed in new if seed in old]
+    return nested_bootstrap([[a[prompt] - b[prompt] for prompt in a if prompt in b] for a, b in pairs])
+
+
+def _orderings(study: Study, measure: str, cells: Mapping[Labels, Mapping[int, Outcome]]) -> list[Found]:
+    found = []
+    for group in dict.fromkeys(labels[:-1] for labels in cells):
+        for pair in study.orderings:
+            difference = _difference(cells[(*group, pair.better)], cells[(*group, pair.worse)], measure)
+            found.append(Found(group, pair.better, pair.worse, difference, _verdict(difference)))
+    return found
+
+
+def _verdict(difference: Interval) -> Verdict:
+    if difference.low > 0:
+        return "holds"
+    return "reversed" if difference.high < 0 else "within noise"
+
+
+def _mean(values: ByPrompt) -> float:
+    return sum(values.values()) / len(values)

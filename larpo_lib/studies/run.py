@@ -1,0 +1,205 @@
+"""Runs a study cell by cell: each cell an ordinary run, what cells have in common made once, resumable anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, write_json
+from larpo_lib.config import EvaluateConfig, apply_settings
+from larpo_lib.errors import ArtifactError
+from larpo_lib.loop import run_loop
+from larpo_lib.plan import SUMMARY
+from larpo_lib.playground.world import make_world, world_sources
+from larpo_lib.pool import pooled
+from larpo_lib.reporting.quality import Estimate, summarize
+from larpo_lib.studies.output import Provenance, write
+from larpo_lib.studies.results import ByPrompt, Outcome
+from larpo_lib.studies.results import summarize as summarize_study
+from larpo_lib.studies.study import (
+    Cell,
+    Faithful,
+    ScaleName,
+    Search,
+    Study,
+    candidates,
+    cells,
+    labels_of,
+    with_setting,
+)
+from larpo_lib.tables import read_table
+from larpo_lib.workers import in_processes
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a study is to be run.
+
+    Attributes:
+        scale: at which size.
+        presets: folder of the preset files.
+        seeds: how many; None: as many as the scale says.
+        faithful: to the paper, or to the authors' published scripts where those differ.
+        jobs: runs at one time, each with GPUs of its own.
+    """
+
+    scale: ScaleName
+    presets: Path
+    seeds: int | None = None
+    faithful: Faithful = "paper"
+    jobs: int = 1
+
+
+_LOG = logging.getLogger(__name__)
+_COLUMNS = ("prompt_id", "candidate_id", "temperature", "reward", "correct", "list_relative", "reranker")
+
+
+def run_study(study: Study, request: Request, out: Path, command: str) -> str:
+    """Run a study, or go on with it, and write what it found.
+
+    Args:
+        study: the grid.
+        request: at which scale, with how many seeds, and from where.
+        out: directory of the study.
+        command: as the results are to quote it.
+
+    Returns:
+        The table.
+    """
+    size = study.scale(request.scale)
+    made = cells(study, request.scale, request.presets, request.seeds, request.faithful)
+    if size.search is not None:
+        made = choose(made, size.search, size.measures[0], request.scale, out, request.jobs)
+    results = summarize_study(study, size.measures, run_cells(made, request.scale, out, request.jobs))
+    search = out / "search.json"
+    provenance = Provenance(
+        command=command,
+        scale=request.scale,
+        seeds=len({cell.seed for cell in made}),
+        settings={" / ".join(cell.labels): cell.settings for cell in reversed(made)},
+        search=json.loads(search.read_text("utf-8")) if size.search is not None else None,
+    )
+    return write(study, results, provenance, out / "results")
+
+
+def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) -> list[Outcome]:
+    """Run cells, or go on with them, and read what they came to.
+
+    Args:
+        made: the cells, each with its whole settings.
+        scale: at `tiny` each seed has an embedded world of its own.
+        out: directory of the study.
+        jobs: cells that run at one time, each with GPUs of its own.
+
+    Raises:
+        ConfigError: a cell's settings contradict each other; told before any cell runs.
+    """
+    ready = [placed(cell, scale, out) for cell in made]
+    for cell in ready:
+        cell.config()
+    if scale == "tiny":
+        for seed in sorted({cell.seed for cell in ready}):
+            make_world(_world(out, seed), seed)
+    left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
+    _LOG.info("%d of %d runs left", len(left), len(ready))
+    if jobs > 1 and len(left) > 1:
+        for index in in_processes(partial(_work, left, out), len(left), min(jobs, len(left))):
+            _LOG.info("%s is done", left[index].key)
+    else:
+        for cell in left:
+            _run(cell, out)
+    return [read_outcome(cell, _home(out, cell)) for cell in ready]
+
+
+def choose(made: Sequence[Cell], search: Search, measure: str, scale: ScaleName, out: Path, jobs: int) -> list[Cell]:
+    """Give every cell the searched value with the highest `measure`, each chosen among the same values.
+
+    What was tried is kept in `search.json`. Of equal values the smallest one is chosen.
+    """
+    first = {cell.labels: cell for cell in reversed(made)}
+    tried = {labels: list(candidates(first[labels], search)) for labels in labels_of(made)}
+    everyone = [cell for group in tried.values() for _, cell in group]
+    outcomes = {outcome.labels: outcome for outcome in run_cells(everyone, scale, out / "search", jobs)}
+    found: dict[tuple[str, ...], dict[float, float]] = {
+        labels: {value: _mean(outcomes[cell.labels].values[measure]) for value, cell in group}
+        for labels, group in tried.items()
+    }
+    best = {labels: max(values, key=lambda value: (values[value], -value)) for labels, values in found.items()}
+    write_json(
+        out / "search.json",
+        {
+            "setting": search.setting,
+            "measure": measure,
+            "seed": search.seed,
+            "cells": [
+                {"labels": list(labels), "chosen": best[labels], "tried": {f"{v:g}": m for v, m in values.items()}}
+                for labels, values in found.items()
+            ],
+        },
+    )
+    return [replace(cell, settings=with_setting(cell.settings, search.setting, best[cell.labels])) for cell in made]
+
+
+def read_outcome(cell: Cell, run: Path) -> Outcome:
+    """What a finished run came to.
+
+    Raises:
+        ArtifactError: the run is not finished.
+    """
+    try:
+        last = len(json.loads((run / SUMMARY).read_text("utf-8"))["iterations"]) - 1
+    except FileNotFoundError:
+        raise ArtifactError(f"{run}: is no finished run", remedy="Run the study again to go on with it") from None
+    return Outcome(cell.labels, cell.seed, _values(run, last), _values(run, 0))
+
+
+def _values(run: Path, iteration: int) -> dict[str, ByPrompt]:
+    evaluation = run / f"iteration-{iteration}" / "evaluation"
+    config = EvaluateConfig.model_validate(read_manifest(evaluation)["config"])
+    rows = read_table(evaluation, "evaluated", columns=_COLUMNS)
+    judged = config.judge is not None
+    quality = summarize(iteration, config, read_metrics(evaluation), rows, judged=judged)
+    curve = "pass_at" if judged else "best_of"
+    found: dict[str, Estimate] = {
+        "reward": quality.reward,
+        "accuracy": quality.accuracy,
+        "greedy_reward": quality.greedy_reward,
+        "greedy_accuracy": quality.greedy_accuracy,
+        **{f"{curve}_{n}": value for n, value in enumerate(quality.curve, start=1)},
+    }
+    return {name: estimate.by_prompt for name, estimate in found.items() if estimate.by_prompt}
+
+
+def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
+    """The cell with the sources of its world, which at the scale `tiny` is its seed's own below `out`."""
+    if scale == "paper":
+        return cell
+    return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
+
+
+def _work(cells: Sequence[Cell], out: Path, take: Callable[[], int | None], done: Callable[[int], None]) -> None:
+    while (index := take()) is not None:
+        _run(cells[index], out)
+        done(index)
+
+
+def _run(cell: Cell, out: Path) -> None:
+    make_directory(_home(out, cell))
+    with pooled(out / "pool"):
+        run_loop(cell.config(), _home(out, cell))
+
+
+def _home(out: Path, cell: Cell) -> Path:
+    return out / "runs" / cell.key
+
+
+def _world(out: Path, seed: int) -> Path:
+    return out / "worlds" / f"seed{seed}"
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)

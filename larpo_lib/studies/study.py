@@ -1,0 +1,233 @@
+"""An experiment as a grid: what varies, over what, and what was published about it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from larpo_lib.config import LarpoConfig, Section, apply_settings
+from larpo_lib.config.load import check
+from larpo_lib.errors import ConfigError
+from larpo_lib.studies.estimate import Assumptions
+
+ScaleName = Literal["tiny", "paper"]
+Faithful = Literal["paper", "as_published"]
+Tree = dict[str, Any]
+
+
+class Variant(Section):
+    """One place on an axis."""
+
+    label: str
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Laid over the settings below it; a table that names another `type` replaces the one below it whole."""
+    as_published: Mapping[str, Any] | None = None
+    """Settings instead, of the authors' published scripts where those differ from the paper."""
+    tiny: Mapping[str, Any] = Field(default_factory=dict)
+    """Laid over that at the scale `tiny` only; `paper` likewise."""
+    paper: Mapping[str, Any] = Field(default_factory=dict)
+    x: float | None = None
+    """Its place on the horizontal axis of a figure."""
+
+    def chosen(self, scale: ScaleName, faithful: Faithful) -> Tree:
+        """What it lays over the settings below it."""
+        published = faithful == "as_published" and self.as_published is not None
+        settings = dict(self.as_published or {}) if published else dict(self.settings)
+        return apply_settings(settings, dict(self.tiny if scale == "tiny" else self.paper))
+
+
+class Axis(Section):
+    """What varies."""
+
+    name: str
+    variants: tuple[Variant, ...] = Field(min_length=1)
+
+
+class Search(Section):
+    """Settings that every cell's own choice is made among, so that all have the same budget."""
+
+    setting: str
+    """Dotted name of what is searched, such as `train.learning_rate`."""
+    values: tuple[float, ...] = Field(min_length=1)
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Laid over a cell's settings while searching, such as fewer iterations."""
+    seed: int = 1000
+    """Of the search alone: no run that is reported has it."""
+
+
+class Scale(Section):
+    """How large the experiment is."""
+
+    preset: str
+    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    axes: tuple[Axis, ...] = ()
+    """That this scale varies besides, such as models; they come first."""
+    seeds: PositiveInt = 1
+    measures: tuple[str, ...] = Field(min_length=1)
+    """Metrics of the evaluation to compare, the most important one first."""
+    search: Search | None = None
+    cost: Assumptions | None = None
+    """What an estimate of the cost rests on."""
+    choices: tuple[str, ...] = ()
+    """What the paper leaves open, and what is chosen here."""
+
+
+class PublishedCell(Section):
+    """Numbers that the paper gives for one cell."""
+
+    cell: tuple[str, ...]
+    """Labels, of every axis of the scale `paper`."""
+    values: dict[str, float]
+
+
+class Ordering(Section):
+    """Something the paper finds: one variant above another one."""
+
+    better: str
+    worse: str
+
+
+class Study(Section):
+    """One table or figure of the paper."""
+
+    name: str
+    title: str
+    question: str
+    source: str
+    """Which table or figure."""
+    judge: str = ""
+    """What gave the published numbers."""
+    layout: Literal["table", "curve"] = "table"
+    axes: tuple[Axis, ...] = Field(min_length=1)
+    """What the experiment varies at every scale; the last one is compared within the others."""
+    baseline: str
+    """Label on the last axis that the others are compared with."""
+    orderings: tuple[Ordering, ...] = ()
+    published: tuple[PublishedCell, ...] = ()
+    tiny: Scale
+    paper: Scale
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        labels = {variant.label for variant in self.axes[-1].variants}
+        named = {self.baseline, *(label for pair in self.orderings for label in (pair.better, pair.worse))}
+        if named - labels:
+            raise ValueError(f"'{min(named - labels)}' is not on the axis '{self.axes[-1].name}'")
+        return self
+
+    def scale(self, name: ScaleName) -> Scale:
+        """The scale of that name."""
+        return self.tiny if name == "tiny" else self.paper
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        labels: one for each axis.
+        seed: of the run.
+        settings: of the whole run, as a tree.
+        x: its place on the horizontal axis of a figure, if it has one.
+    """
+
+    labels: tuple[str, ...]
+    seed: int
+    settings: Mapping[str, Any]
+    x: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of its directory."""
+        return "-".join([*map(_slug, self.labels), f"seed{self.seed}"])
+
+    def config(self) -> LarpoConfig:
+        """The settings, checked.
+
+        Raises:
+            ConfigError: they are none.
+        """
+        try:
+            return check(LarpoConfig, dict(self.settings))
+        except ConfigError as error:
+            raise ConfigError(f"cell {self.key}: {error.problem}", remedy=error.remedy) from None
+
+
+def load_study(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        ConfigError: the file is missing, no TOML, or no study.
+    """
+    return check(Study, _read(path), path)
+
+
+def cells(
+    study: Study, scale: ScaleName, presets: Path, seeds: int | None = None, faithful: Faithful = "paper"
+) -> list[Cell]:
+    """Every run of a study, cell by cell in the order of the axes, and within a cell by seed.
+
+    Args:
+        study: the grid.
+        scale: at which size.
+        presets: folder of the preset files.
+        seeds: how many, 0 to seeds - 1; None: as many as the scale says.
+        faithful: to the paper, or to the authors' published scripts where those differ.
+    """
+    size = study.scale(scale)
+    base = apply_settings(_preset(size.preset, presets), dict(size.settings))
+    made = []
+    for variants in itertools.product(*(axis.variants for axis in (*size.axes, *study.axes))):
+        tree = base
+        for variant in variants:
+            tree = apply_settings(tree, variant.chosen(scale, faithful))
+        labels = tuple(variant.label for variant in variants)
+        made += [Cell(labels, seed, {**tree, "seed": seed}, variants[-1].x) for seed in range(seeds or size.seeds)]
+    return made
+
+
+def candidates(cell: Cell, search: Search) -> Iterator[tuple[float, Cell]]:
+    """The runs among which a cell's setting is chosen: each value with its run, of the search's seed."""
+    for value in search.values:
+        settings = apply_settings({**cell.settings, "seed": search.seed}, dict(search.settings))
+        yield value, Cell((*cell.labels, f"{value:g}"), search.seed, with_setting(settings, search.setting, value))
+
+
+def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
+    """The tree with one dotted setting changed."""
+    first, _, rest = name.partition(".")
+    return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
+
+
+def _preset(name: str, presets: Path) -> Tree:
+    if name == "quickstart":
+        from larpo_lib.playground.world import preset
+
+        return _read(preset())
+    return _read(presets / name)
+
+
+def _read(path: Path) -> Tree:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", remedy="Name one of the studies that are there") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_")
+
+
+def labels_of(made: Sequence[Cell]) -> list[tuple[str, ...]]:
+    """The different labels of cells, in their order."""
+    return list(dict.fromkeys(cell.labels for cell in made))

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from larpo_lib.config.load import load_config
+from larpo_lib.studies.estimate import Assumptions, estimate
+
+GIVEN = Assumptions(
+    parameters=7e9,
+    reward_parameters=8e9,
+    prompts=1000,
+    prompt_tokens=100,
+    response_tokens=400,
+    sampled_tokens_per_second=2000,
+    flops_per_second=4e14,
+    judge_calls=805,
+)
+
+
+def _config(*settings):
+    return load_config(None, ["policy=p", "prepare.source=s", "loop.iterations=2", "sample.k=4", *settings])
+
+
+def test_worked_by_hand():
+    cost = estimate(_config("train.epochs=2", "lists.selection.type=best_worst", "lists.memory=current"), GIVEN)
+    assert (cost.prompts, cost.responses, cost.judge_calls) == (2000, 8000, 805)
+    assert cost.trained_tokens == 2000 * 2 * (100 + 2 * 400)
+    sampling = 8000 * 400 / 2000  # 1,600 s
+    ranking = 2 * 8e9 * 8000 * 500 / 4e14  # 160 s
+    training = 7 * 7e9 * 3_600_000 / 4e14  # 441 s
+    assert cost.gpu_hours == pytest.approx((sampling + ranking + training) / 3600)
+
+
+def test_memory_trains_on_prompts_of_earlier_iterations_again():
+    shares = ("sample.prompts_per_iteration=100", "loop.iterations=3")
+    tokens = {
+        memory: estimate(_config(*shares, f"lists.memory={memory}"), GIVEN).trained_tokens
+        for memory in ("current", "previous", "all")
+    }
+    assert tokens["previous"] / tokens["current"] == pytest.approx(5 / 3)
+    assert tokens["all"] / tokens["current"] == pytest.approx(6 / 3)
+
+
+@pytest.mark.parametrize(
+    ("selection", "length"), [("best_worst", 2), ("top_bottom", 4), ("one_vs_rest", 4), ("whole_list", 4)]
+)
+def test_the_length_of_lists_follows_the_selection(selection, length):
+    cost = estimate(_config(f"lists.selection.type={selection}", "train.epochs=1", "lists.memory=current"), GIVEN)
+    assert cost.trained_tokens == 2000 * (100 + length * 400)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from small_study import PRESETS, STUDY, write_study
+
+from larpo_lib.errors import ConfigError
+from larpo_lib.playground.world import world_sources
+from larpo_lib.studies.run import placed
+from larpo_lib.studies.study import candidates, cells, load_study
+
+STUDIES = sorted((PRESETS / "studies").glob("*.toml"))
+
+
+def test_cells_are_the_product_of_the_axes_and_the_seeds(tmp_path):
+    study = load_study(write_study(tmp_path))
+    assert [cell.key for cell in cells(study, "tiny", PRESETS)] == [
+        "pairwise-seed0",
+        "pairwise-seed1",
+        "listmle-seed0",
+        "listmle-seed1",
+    ]
+    paper = cells(study, "paper", PRESETS)
+    assert [cell.labels for cell in paper] == [("A", "pairwise"), ("A", "ListMLE"), ("B", "pairwise"), ("B", "ListMLE")]
+    assert [cell.settings["policy"] for cell in paper] == ["a", "a", "b", "b"]
+
+
+def test_settings_of_a_variant_lie_over_those_of_the_scale_and_the_preset(tmp_path):
+    study = load_study(write_study(tmp_path))
+    pairwise, _, listmle, _ = [placed(cell, "tiny", tmp_path).config() for cell in cells(study, "tiny", PRESETS)]
+    assert (pairwise.train.objective.type, listmle.train.objective.type) == ("dpo", "listmle")
+    assert (pairwise.lists.selection.type, listmle.lists.selection.type) == ("best_worst", "top_bottom")
+    assert pairwise.sample.k == listmle.sample.k == 4
+    assert pairwise.train.micro_batch_tokens == 16384  # the preset's
+    assert listmle.prepare.source == world_sources(tmp_path / "worlds" / "seed0")["prepare"]["source"]
+
+
+def test_the_seed_of_a_cell_is_the_seed_of_every_section(tmp_path):
+    study = load_study(write_study(tmp_path))
+    config = placed(cells(study, "tiny", PRESETS, seeds=3)[2], "tiny", tmp_path).config()
+    assert {config.seed, config.sample.seed, config.train.seed, config.evaluate.seed, config.lists.seed} == {2}
+
+
+def test_as_published_takes_the_settings_of_the_authors_scripts(tmp_path):
+    study = load_study(write_study(tmp_path))
+    types = [cell.settings["train"]["objective"]["type"] for cell in cells(study, "tiny", PRESETS, 1, "as_published")]
+    assert types == ["dpo", "contrastive"]
+
+
+def test_every_cell_is_searched_among_the_same_values(tmp_path):
+    study = load_study(write_study(tmp_path))
+    assert study.tiny.search is not None
+    tried = [list(candidates(cell, study.tiny.search)) for cell in cells(study, "tiny", PRESETS, seeds=1)]
+    assert [[value for value, _ in group] for group in tried] == [[1e-5, 1e-4], [1e-5, 1e-4]]
+    assert {cell.seed for group in tried for _, cell in group} == {1000}
+    assert [cell.settings["train"]["learning_rate"] for _, cell in tried[1]] == [1e-5, 1e-4]
+    assert len({cell.key for group in tried for _, cell in group}) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('baseline = "pairwise"', 'baseline = "pairwize"', "'pairwize' is not on the axis 'objective'"),
+        ('measures = ["accuracy", "reward"]', "", "'tiny.measures' is missing"),
+        ('title = "Small"', 'titel = "Small"', "unknown setting 'titel'"),
+        ('name = "small"', "name = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        load_study(write_study(tmp_path, STUDY.replace(old, new)))
+
+
+def test_a_setting_that_does_not_exist_is_named_with_its_cell(tmp_path):
+    study = load_study(write_study(tmp_path, STUDY.replace("sample = { k = 4,", "sample = { kk = 4,")))
+    with pytest.raises(ConfigError, match=r"cell pairwise-seed0: unknown setting 'sample.kk'"):
+        placed(cells(study, "tiny", PRESETS)[0], "tiny", tmp_path).config()
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("scale", ["tiny", "paper"])
+@pytest.mark.parametrize("faithful", ["paper", "as_published"])
+def test_every_cell_of_a_shipped_study_is_a_valid_run(tmp_path, path, scale, faithful):
+    study = load_study(path)
+    assert study.name == path.stem
+    made = cells(study, scale, PRESETS, faithful=faithful)
+    assert len({cell.key for cell in made}) == len(made)
+    for cell in made:
+        placed(cell, scale, tmp_path).config()
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_published_numbers_belong_to_cells_of_the_paper_scale(path):
+    study = load_study(path)
+    labels = {cell.labels for cell in cells(study, "paper", PRESETS)}
+    assert {one.cell for one in study.published} <= labels
