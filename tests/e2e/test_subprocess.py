@@ -121,7 +121,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 def test_the_policies_are_those_of_larpo_run_to_the_byte(whole: Whole) -> None:
     assert whole.outcome.error == ""
-    for name in ("sft", "iteration-1/policy", "iteration-2/policy"):
+    for name in ("iteration-1/policy", "iteration-2/policy"):
         assert files(whole.made / name) == files(whole.expected / name), name
 
 
