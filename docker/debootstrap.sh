@@ -1,0 +1,15 @@
+#!/bin/sh
+# Makes a base image for the Dockerfile from Debian's own packages, for machines that reach a Debian mirror and no image
+# registry:   docker/debootstrap.sh larpo-python:bookworm && make images BASE_IMAGE=larpo-python:bookworm
+# It runs as root and needs debootstrap. On other machines the images start from python:3.11-slim-bookworm.
+set -eu
+
+image=${1:?usage: debootstrap.sh IMAGE}
+docker=${DOCKER:-docker}
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3,python3-venv bookworm "$folder" "$mirror"
+rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/*
+tar -C "$folder" -c . | "$docker" import --change 'CMD ["python3"]' - "$image"
