@@ -123,7 +123,7 @@ def pip_access(folder: Path, settings: dict[str, str]) -> Iterator[list[str]]:
         if name in settings:
             value = settings[name].split()
             if name in FOLDERS:
-                value = [_served(word, roots) for word in value]
+                value = [_served(word, roots, index=name != "find-links") for word in value]
             lines.append(f"{name} = {' '.join(value)}")
     if "cert" in settings:
         lines.append("cert = /run/secrets/ca.pem")
@@ -137,15 +137,15 @@ def pip_access(folder: Path, settings: dict[str, str]) -> Iterator[list[str]]:
         yield [*options, *(["--network", "host"] if roots else [])]
 
 
-def _served(word: str, roots: list[Path]) -> str:
+def _served(word: str, roots: list[Path], *, index: bool) -> str:
     """The address under which `_server` offers a folder; other addresses as they are."""
     parts = urlsplit(word)
     if parts.scheme not in ("", "file"):
         return word
     path = Path(url2pathname(parts.path)).resolve()
     # An index's pages point to files beside it, so the folder above is what is served.
-    roots.append(path.parent)
-    return f"http://127.0.0.1:{{port}}/{len(roots) - 1}/{path.name}/"
+    roots.append(path.parent if index else path)
+    return f"http://127.0.0.1:{{port}}/{len(roots) - 1}/{f'{path.name}/' if index else ''}"
 
 
 @contextmanager

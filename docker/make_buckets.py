@@ -6,8 +6,9 @@ import sys
 import time
 
 import boto3
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
 
 ATTEMPTS = 60
 
@@ -18,12 +19,12 @@ for bucket in sys.argv[1:]:
             client.create_bucket(Bucket=bucket)
             print(f"{bucket}: made")
             break
-        except ClientError as error:
+        except exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
             print(f"{bucket}: is there")
             break
-        except (ConnectionError, HTTPClientError):
+        except (exceptions.ConnectionError, exceptions.HTTPClientError):
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(1)

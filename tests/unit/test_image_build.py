@@ -1,0 +1,138 @@
+"""How the images are built: their lists of packages, and how pip reaches its indexes in a build."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ROOT / "requirements" / "images"
+
+
+def module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+build = module(ROOT / "docker" / "build.py")
+lock_images = module(ROOT / "requirements" / "lock_images.py")
+
+
+def packages(path: Path) -> dict[str, str]:
+    """Versions by name."""
+    lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_the_lists_are_up_to_date() -> None:
+    written = {path.name: path.read_text("utf-8") for path in IMAGES.iterdir()}
+    assert written == lock_images.locks(), "run .venv/bin/python requirements/lock_images.py"
+
+
+@pytest.mark.parametrize("name", ["base", "trainer", "evaluator", "mlflow"])
+def test_a_list_has_the_versions_of_the_constraints(name: str) -> None:
+    known = packages(ROOT / "requirements" / "constraints.txt")
+    path = IMAGES / (f"{name}.txt" if name == "mlflow" else f"{name}-cpu.txt")
+    listed = {package: version.removesuffix("+cpu") for package, version in packages(path).items()}
+    assert listed == {package: known[package] for package in listed}
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda"])
+def test_an_image_changes_what_the_base_has_only_where_vllm_must(variant: str) -> None:
+    """Layers are shared, so a package of another version stands twice in an image."""
+    base = packages(IMAGES / f"base-{variant}.txt")
+    changed = {}
+    for name in ("trainer", "evaluator", "sampler"):
+        listed = packages(IMAGES / f"{name}-{variant}.txt")
+        changed |= {
+            (name, package): listed[package] for package in base.keys() & listed if listed[package] != base[package]
+        }
+    assert {package for _, package in changed} == {"fastapi"} | ({"numpy"} if variant == "cuda" else set())
+    assert {name for name, _ in changed} == {"sampler"}
+
+
+def test_vllm_brings_no_build_of_torch_for_the_other_variant() -> None:
+    for path in IMAGES.glob("*-cpu.txt"):
+        assert not [name for name in packages(path) if re.match("nvidia|cuda|triton|torch(vision|audio|codec)", name)]
+        assert packages(path)["torch"].endswith("+cpu")
+    for path in IMAGES.glob("*-cuda.txt"):
+        assert packages(path)["torch"] + "+cpu" == packages(IMAGES / "base-cpu.txt")["torch"]
+        assert "nvidia-nccl-cu13" in packages(path)
+
+
+def test_requirements_of_requirements_are_listed() -> None:
+    """By hand: kfp comes alone; alembic needs Mako, which needs MarkupSafe; fire comes with alpaca_eval only."""
+    base, evaluator = packages(IMAGES / "base-cpu.txt"), packages(IMAGES / "evaluator-cpu.txt")
+    assert {"kfp", "alembic", "mako", "markupsafe", "botocore"} <= base.keys()
+    assert not {"kfp-pipeline-spec", "fire", "pytest", "larpo"} & base.keys()
+    assert {"alpaca-eval", "fire", "sentence-transformers"} <= evaluator.keys()
+    assert Requirement("deepspeed").name not in evaluator
+
+
+def test_a_machine_with_an_index_of_its_own_hands_it_to_the_build_as_a_secret(tmp_path: Path) -> None:
+    settings = {
+        "index-url": "https://user:secret@index.example.org/simple",
+        "cert": "/etc/ca.pem",
+        "timeout": "60",
+        "constraint": "/etc/constraints.txt",
+    }
+    with build.pip_access(tmp_path, settings) as options:
+        assert options == ["--secret", "id=ca,src=/etc/ca.pem", "--secret", f"id=pip,src={tmp_path / 'pip.conf'}"]
+        assert (tmp_path / "pip.conf").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "pip.conf").read_text().splitlines() == [
+            "[global]",
+            "index-url = https://user:secret@index.example.org/simple",
+            "timeout = 60",
+            "cert = /run/secrets/ca.pem",
+        ]
+
+
+def test_a_machine_without_settings_hands_over_nothing(tmp_path: Path) -> None:
+    with build.pip_access(tmp_path, {}) as options:
+        assert options == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_of_wheels_are_served_to_the_build(tmp_path: Path) -> None:
+    wheels, index = tmp_path / "wheels", tmp_path / "mirror" / "simple"
+    (index / "thing").mkdir(parents=True)
+    wheels.mkdir()
+    (wheels / "thing-1-py3-none-any.whl").write_bytes(b"wheel")
+    (index / "thing" / "index.html").write_text('<a href="../../files/thing-2-py3-none-any.whl">thing</a>')
+    (tmp_path / "mirror" / "files").mkdir()
+    (tmp_path / "mirror" / "files" / "thing-2-py3-none-any.whl").write_bytes(b"newer")
+    (tmp_path / "private").write_text("not served")
+    settings = {"find-links": str(wheels), "extra-index-url": f"{index.as_uri()} https://index.example.org/simple"}
+
+    with build.pip_access(tmp_path, settings) as options:
+        assert options[-2:] == ["--network", "host"]
+        lines = dict(line.split(" = ") for line in (tmp_path / "pip.conf").read_text().splitlines()[1:])
+        served, other = lines["extra-index-url"].split()
+        assert other == "https://index.example.org/simple"
+        assert b"thing-1-py3-none-any.whl" in read(lines["find-links"])
+        assert read(f"{lines['find-links']}thing-1-py3-none-any.whl") == b"wheel"
+        assert b"../../files/" in read(f"{served}thing/")
+        assert read(f"{served}../files/thing-2-py3-none-any.whl") == b"newer"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            read(f"{served}../../private")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            read(f"{lines['find-links']}../private")
+    with pytest.raises(urllib.error.URLError):
+        read(served)
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
+        return response.read()
