@@ -9,7 +9,6 @@ import boto3
 from botocore import exceptions
 from botocore.config import Config
 
-
 ATTEMPTS = 60
 
 client = boto3.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
