@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := requirements/constraints.txt
 
-.PHONY: install quickstart services test test-vllm e2e lint check format compile chaos fuzz clean
+.PHONY: install quickstart services docker images test test-vllm e2e lint check format compile chaos fuzz clean
 
 install: .venv/installed
 
@@ -20,6 +20,14 @@ quickstart: install
 # The S3 server and the database that some tests start; without them those tests are skipped.
 services:
 	tests/services/install.sh
+
+# Docker, for `make images` and the tests that run them.
+docker:
+	tests/services/install_docker.sh
+
+# The images of all steps, from HEAD. BASE_IMAGE: in place of the public one; see docs/images.md.
+images:
+	$(PYTHON) docker/build.py $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
 
 # One thread a process: two threads on a busy machine cost far more than they bring.
 test: install
