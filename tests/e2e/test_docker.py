@@ -1,0 +1,137 @@
+"""The pipeline with every step in its image: S3 and MLflow are real servers, and the policies those of `larpo run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker.types import Mount
+from harness import QUICK, run_locally
+from kfp import local
+from services.docker_engine import ROOT, Engine, build_images, docker_engine
+from services.mlflow_server import mlflow_server, postgres
+from services.radosgw import Gateway, radosgw
+
+from components.images import Images
+from pipelines.larpo import larpo_pipeline
+
+ROUNDS = 2
+SETTINGS = {
+    "sft": {"max_steps": 20, "batch_size": 32},
+    "sample": {"k": 4, "prompts_per_iteration": 64},
+    "prepare": {"limit": 128},
+    "evaluation_prompts": {"limit": 32},
+    "evaluate": {"n": 4, "resamples": 100},
+    "promote": {"resamples": 100},
+    "loop": {"iterations": ROUNDS},
+}
+"""The quickstart, with fewer prompts and steps."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def images(engine: Engine) -> Images:
+    names = build_images(engine, "sampler", "trainer", "evaluator")
+    return Images(tag=names["sampler"].rpartition(":")[2])
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with radosgw() as started:
+        for bucket in ("larpo", "mlflow"):
+            started.client().create_bucket(Bucket=bucket)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def mlflow_uri(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with (
+        postgres() as database,
+        mlflow_server(database, folder, artifacts="s3://mlflow", environment=gateway.environment) as uri,
+    ):
+        yield uri
+
+
+def test_two_rounds_in_containers_make_the_policies_of_one_machine(
+    images: Images, gateway: Gateway, mlflow_uri: str, tmp_path: Path
+) -> None:
+    expected = on_this_machine(tmp_path)
+
+    cache, folder = tmp_path / "cache", tmp_path / "kfp"
+    for path in (cache, folder):
+        path.mkdir()
+        path.chmod(0o777)  # the images' user is not the one who runs this
+    runner = local.DockerRunner(
+        network_mode="host",
+        environment={**gateway.environment, "MLFLOW_TRACKING_URI": mlflow_uri, "OMP_NUM_THREADS": "1"},
+        mounts=[Mount("/cache", str(cache), type="bind")],
+        shm_size="1g",
+    )
+    outcome = run_locally(
+        larpo_pipeline(max_rounds=ROUNDS, images=images, limits=QUICK),
+        {
+            "root": "s3://larpo/runs",
+            "run_id": "docker",
+            "preset": "quickstart",
+            "settings": json.dumps(SETTINGS),
+            "sample_shards": 2,
+        },
+        folder,
+        runner,
+    )
+    assert outcome.error == "", outcome.log[-5000:]
+    for target in ("sampler", "trainer", "evaluator"):
+        assert f"Found image '{images.reference(target)}'" in outcome.log
+
+    made = policies(gateway, "runs/docker/")
+    assert made == expected
+    assert len(set(made.values())) == ROUNDS + 1
+
+    from mlflow import MlflowClient
+
+    champion = MlflowClient(tracking_uri=mlflow_uri).get_model_version_by_alias("larpo-quickstart", "champion")
+    assert champion.version == "1"
+    stored = gateway.client().list_objects_v2(Bucket="mlflow")["Contents"]
+    assert any(item["Key"].endswith("model.safetensors") for item in stored)
+
+
+def on_this_machine(folder: Path) -> dict[str, bytes]:
+    """Weights of the policies that `larpo run` makes, by the names of their artifacts."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+
+    settings = [
+        word
+        for section, values in SETTINGS.items()
+        for name, value in values.items()
+        for word in ("--set", f"{section}.{name}={json.dumps(value)}")
+    ]
+    command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", str(folder / "run"), *settings]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    found = [path for path in (folder / "run").glob("**/model.safetensors") if not {"world", "mlflow"} & set(path.parts)]
+    return {path.parent.relative_to(folder / "run").as_posix(): path.read_bytes() for path in found}
+
+
+def policies(gateway: Gateway, prefix: str) -> dict[str, bytes]:
+    """Weights of the policies of a run in the bucket, by the names of their artifacts."""
+    client = gateway.client()
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="larpo", Prefix=prefix)
+    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    found = [key for key in keys if key.endswith("/model.safetensors") and "/world/" not in key]
+    return {
+        key.removeprefix(prefix).removesuffix("/model.safetensors"): client.get_object(Bucket="larpo", Key=key)[
+            "Body"
+        ].read()
+        for key in found
+    }
