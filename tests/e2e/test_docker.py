@@ -41,7 +41,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def images(engine: Engine) -> Images:
-    names = build_images(engine, "sampler", "trainer", "evaluator")
+    names = build_images(engine, "base", "sampler", "trainer", "evaluator")
     return Images(tag=names["sampler"].rpartition(":")[2])
 
 
@@ -91,7 +91,7 @@ def test_two_rounds_in_containers_make_the_policies_of_one_machine(
         runner,
     )
     assert outcome.error == "", outcome.log[-5000:]
-    for target in ("sampler", "trainer", "evaluator"):
+    for target in ("base", "sampler", "trainer", "evaluator"):
         assert f"Found image '{images.reference(target)}'" in outcome.log
 
     made = policies(gateway, "runs/docker/")
