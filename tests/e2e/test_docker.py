@@ -119,8 +119,12 @@ def on_this_machine(folder: Path) -> dict[str, bytes]:
     ]
     command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", str(folder / "run"), *settings]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    found = [path for path in (folder / "run").glob("**/model.safetensors") if not {"world", "mlflow"} & set(path.parts)]
-    return {path.parent.relative_to(folder / "run").as_posix(): path.read_bytes() for path in found}
+    found = {path.parent.relative_to(folder / "run"): path for path in (folder / "run").rglob("model.safetensors")}
+    return {
+        artifact.as_posix(): path.read_bytes()
+        for artifact, path in found.items()
+        if artifact.parts[0] not in {"world", "mlflow"}
+    }
 
 
 def policies(gateway: Gateway, prefix: str) -> dict[str, bytes]:
