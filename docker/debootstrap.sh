@@ -9,6 +9,6 @@ docker=${DOCKER:-docker}
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3,python3-venv bookworm "$folder" ${DEBIAN_MIRROR:-}
+debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3,python3-venv bookworm "$folder" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
 rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/*
 tar -C "$folder" -c . | "$docker" import --change 'CMD ["python3"]' - "$image"
