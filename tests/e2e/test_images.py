@@ -37,8 +37,7 @@ def world(prepared_world: Path, tmp_path: Path) -> Path:
     """A copy of the prepared world that the images' user may write to."""
     copy = tmp_path / "world"
     shutil.copytree(prepared_world, copy)
-    for path in (copy, *copy.rglob("*")):
-        path.chmod(0o777 if path.is_dir() else 0o666)
+    open_to_all(copy)
     return copy
 
 
@@ -53,6 +52,17 @@ def larpo(engine: Engine, images: dict[str, str], world: Path) -> Callable[..., 
         return engine.run(images[target], "larpo", *arguments, options=tuple(options))
 
     return run
+
+
+def open_to_all(folder: Path) -> None:
+    """Let the images' user read and write a folder and what is in it."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def results(artifact: Path) -> dict[str, bytes]:
+    """The files of an artifact but for its manifest, which names versions of Python and of libraries."""
+    return {name: content for name, content in files(artifact).items() if name != "artifact.json"}
 
 
 def here(world: Path, *arguments: str) -> None:
@@ -109,12 +119,12 @@ def test_the_base_image_builds_the_same_lists(larpo: Callable[..., Container], w
     here(world, *arguments, "lists-here")
     ended = larpo("base", *arguments, "lists-there")
     assert ended.code == 0, ended.out
-    assert files(world / "lists-there") == files(world / "lists-here")
+    assert results(world / "lists-there") == results(world / "lists-here")
 
 
 def test_the_sampler_samples_with_vllm(larpo: Callable[..., Container], world: Path) -> None:
     make_policy(world / "wide", vocabulary(), 0, hidden=64, layers=2, heads=2)  # as vLLM's attention on CPUs takes it
-    (world / "wide").chmod(0o755)
+    open_to_all(world / "wide")
     ended = larpo(
         "sampler", "sample", "--config", "larpo.toml", "--policy", "wide", "--prompts", "prompts",
         "--candidates", "drawn", "--set", "sample.sampler.type=vllm", "--set", "sample.sampler.enforce_eager=true",
@@ -144,7 +154,7 @@ def test_the_evaluator_evaluates_and_has_the_alpacaeval_client(
     arguments = ("evaluate", "--config", "larpo.toml", "--policy", "policy", "--prompts", "heldout", "--evaluation")
     ended = larpo("evaluator", *arguments, "evaluated-there")
     assert ended.code == 0, ended.out
-    assert files(world / "evaluated-there") == files(world / "evaluated")
+    assert results(world / "evaluated-there") == results(world / "evaluated")
     imported = engine.run(images["evaluator"], "python3", "-c", "import alpaca_eval, sentence_transformers")
     assert imported.code == 0, imported.out
 
