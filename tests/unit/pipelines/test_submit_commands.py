@@ -194,11 +194,20 @@ def test_waiting_for_some_time_only(larpo: Larpo, server: KfpApi, small_package:
     assert f"Run {key} has finished" in late.err
 
 
+def _heed_interrupts() -> None:
+    """Tests that were started in a shell's background have interrupts ignored, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_leaves_the_run_alone(server: KfpApi, small_package: Path) -> None:
     server.plan = Plan(["RUNNING"])
     command = [sys.executable, "-m", "larpo_lib", "submit", "--package", str(small_package), "-p", "text=a"]
     with subprocess.Popen(
-        [*command, "--create-experiment", "--wait", *FAST], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--create-experiment", "--wait", *FAST],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing but a system call
     ) as waiting:
         assert waiting.stdout is not None
         assert waiting.stderr is not None
