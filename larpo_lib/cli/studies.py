@@ -55,7 +55,8 @@ def reproduce(
     from larpo_lib.artifacts import disk_errors
     from larpo_lib.studies.run import Request, run_study
 
-    place = out or Path("runs") / "reproduce" / f"{loaded.name}-{scale}"
+    suffix = "" if faithful == "paper" else f"-{faithful}"
+    place = out or Path("runs") / "reproduce" / f"{loaded.name}-{scale}{suffix}"
     command = shlex.join(["larpo", *sys.argv[1:]])
     with disk_errors(place):
         typer.echo(run_study(loaded, Request(scale, presets, seeds, faithful, jobs), place, command))

@@ -109,8 +109,9 @@ class VllmSampler:
                         max_num_batched_tokens=max(_PASS_TOKENS, _longest(self._limits)),
                     )
             except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+                said = str(error).strip() or type(error).__name__
                 raise ModelError(
-                    f"{self._policy}: vLLM does not start: {str(error).strip().splitlines()[0][:300]}",
+                    f"{self._policy}: vLLM does not start: {said.splitlines()[0][:300]}",
                     remedy="The engine's own messages above say why",
                 ) from error
         return self._engine

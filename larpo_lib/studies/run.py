@@ -11,7 +11,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, write_json
 from larpo_lib.config import EvaluateConfig, apply_settings
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY
 from larpo_lib.playground.world import make_world, world_sources
@@ -54,6 +54,7 @@ class Request:
     jobs: int = 1
 
 
+_SETTINGS = "settings.json"
 _LOG = logging.getLogger(__name__)
 _COLUMNS = ("prompt_id", "candidate_id", "temperature", "reward", "correct", "list_relative", "reranker")
 
@@ -96,11 +97,12 @@ def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) 
         jobs: cells that run at one time, each with GPUs of its own.
 
     Raises:
-        ConfigError: a cell's settings contradict each other; told before any cell runs.
+        ConfigError: a cell's settings contradict each other, or it was run with other ones; told before any cell runs.
     """
     ready = [placed(cell, scale, out) for cell in made]
     for cell in ready:
         cell.config()
+        _check_same(cell, _home(out, cell))
     if scale == "tiny":
         for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
@@ -189,8 +191,16 @@ def _work(cells: Sequence[Cell], out: Path, take: Callable[[], int | None], done
 
 def _run(cell: Cell, out: Path) -> None:
     make_directory(_home(out, cell))
+    write_json(_home(out, cell) / _SETTINGS, cell.settings)
     with pooled(out / "pool"):
         run_loop(cell.config(), _home(out, cell))
+
+
+def _check_same(cell: Cell, home: Path) -> None:
+    """A finished run is taken as it is only where it was run with the cell's settings."""
+    noted = home / _SETTINGS
+    if noted.is_file() and json.loads(noted.read_text("utf-8")) != json.loads(json.dumps(cell.settings)):
+        raise ConfigError(f"{home}: was run with other settings", remedy="Choose another --out, or delete it")
 
 
 def _home(out: Path, cell: Cell) -> Path:

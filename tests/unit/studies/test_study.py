@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from small_study import PRESETS, STUDY, write_study
 
 from larpo_lib.errors import ConfigError
 from larpo_lib.playground.world import world_sources
-from larpo_lib.studies.run import placed
+from larpo_lib.studies.run import placed, run_cells
 from larpo_lib.studies.study import candidates, cells, load_study
 
 STUDIES = sorted((PRESETS / "studies").glob("*.toml"))
@@ -74,6 +76,20 @@ def test_a_setting_that_does_not_exist_is_named_with_its_cell(tmp_path):
     study = load_study(write_study(tmp_path, STUDY.replace("sample = { k = 4,", "sample = { kk = 4,")))
     with pytest.raises(ConfigError, match=r"cell pairwise-seed0: unknown setting 'sample.kk'"):
         placed(cells(study, "tiny", PRESETS)[0], "tiny", tmp_path).config()
+
+
+def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
+    study = load_study(write_study(tmp_path))
+    (first, *_) = cells(study, "tiny", PRESETS, seeds=1, faithful="paper")
+    (*_, other) = cells(study, "tiny", PRESETS, seeds=1, faithful="as_published")
+    assert first.key != other.key
+    home = tmp_path / "runs" / other.key
+    home.mkdir(parents=True)
+    (*_, before) = cells(study, "tiny", PRESETS, seeds=1)
+    (home / "settings.json").write_text(json.dumps(placed(before, "tiny", tmp_path).settings))
+    (home / "summary.json").write_text("{}")
+    with pytest.raises(ConfigError, match="listmle-seed0: was run with other settings"):
+        run_cells([other], "tiny", tmp_path)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
