@@ -13,6 +13,11 @@ Advance = Callable[[int], None]
 _LINE_EVERY_S = 30.0
 
 
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Say something about work that is about to begin, as a plain line where progress is shown."""
+    print(text, file=stream or sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(label: str, total: int, done: int = 0, stream: TextIO | None = None) -> Iterator[Advance]:
     """Show how far `label` has come.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +14,11 @@ from typing import IO, Any
 
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, InputTooLongError
-from larpo_lib.progress import progress
+from larpo_lib.progress import progress, tell
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
-_LOG = logging.getLogger(__name__)
 _SYNC_EVERY_S = 1.0  # a crash of the machine, not of the process, may lose what was decided in this time
 _CHARACTERS_PER_TOKEN = 4  # of English, for an estimate
 
@@ -100,7 +98,7 @@ class Decisions:
                 f" {self._limit} allowed",
                 remedy="Raise max_calls (--max-judge-calls), or judge fewer responses",
             )
-        _LOG.info("%s: %s, %d stored already", label, estimate, len(self))
+        tell(f"{label}: {estimate}; {len(self)} decisions are stored already")
 
     def _store(self, key: str, request: Request, attempt: int, answer: Answer) -> None:
         self._file.write(_line(key, request, attempt, answer))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY
 from larpo_lib.playground.world import make_world, world_sources
 from larpo_lib.pool import pooled
+from larpo_lib.progress import tell
 from larpo_lib.reporting.quality import Estimate, summarize
 from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import ByPrompt, Outcome
@@ -55,7 +55,6 @@ class Request:
 
 
 _SETTINGS = "settings.json"
-_LOG = logging.getLogger(__name__)
 _COLUMNS = ("prompt_id", "candidate_id", "temperature", "reward", "correct", "list_relative", "reranker")
 
 
@@ -107,10 +106,10 @@ def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) 
         for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
     left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
-    _LOG.info("%d of %d runs left", len(left), len(ready))
+    tell(f"{len(left)} of {len(ready)} runs left")
     if jobs > 1 and len(left) > 1:
         for index in in_processes(partial(_work, left, out), len(left), min(jobs, len(left))):
-            _LOG.info("%s is done", left[index].key)
+            tell(f"{left[index].key} is done")
     else:
         for cell in left:
             _run(cell, out)

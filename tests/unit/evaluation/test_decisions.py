@@ -72,6 +72,19 @@ def test_more_than_the_limit_is_told_before_anything_is_bought(tmp_path):
         assert len(server.asked) == 8
 
 
+def test_the_calls_to_come_are_told_before_the_first_one(tmp_path, capsys):
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        _judge(server, file, REQUESTS[:3])
+        assert capsys.readouterr().err.startswith("judging: 3 judge calls, about ")
+        _judge(server, file)
+        assert (
+            "judging: 5 judge calls, about 47 input tokens; 3 decisions are stored already" in capsys.readouterr().err
+        )
+        _judge(server, file)
+        assert "judge calls" not in capsys.readouterr().err
+
+
 def test_a_request_that_is_too_long_has_no_answer_and_is_not_stored(tmp_path):
     file = tmp_path / "decisions.jsonl"
 
