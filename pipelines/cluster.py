@@ -16,6 +16,7 @@ S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 JUDGE_KEYS = ("OPENAI_API_KEY",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
+OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE",)
 
 _HOUR = 3600
 _SHM = "/dev/shm"  # noqa: S108 - of a pod of its own
@@ -109,9 +110,13 @@ class Cluster:
             kubernetes.use_secret_as_env(
                 task, secret_name=secret, secret_key_to_env={key: key for key in keys}, optional=optional
             )
-        kubernetes.use_config_map_as_env(
-            task, config_map_name="larpo-env", config_map_key_to_env={key: key for key in ENVIRONMENT}
-        )
+        for names, optional in ((ENVIRONMENT, False), (OPTIONAL_ENVIRONMENT, True)):
+            kubernetes.use_config_map_as_env(
+                task,
+                config_map_name="larpo-env",
+                config_map_key_to_env=dict(zip(names, names, strict=True)),
+                optional=optional,
+            )
         kubernetes.mount_pvc(task, pvc_name="larpo-cache", mount_path="/cache")
         kubernetes.use_field_path_as_env(task, env_name="POD_NAMESPACE", field_path="metadata.namespace")
         kubernetes.use_field_path_as_env(task, env_name="POD_NAME", field_path="metadata.name")

@@ -132,7 +132,7 @@ def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
 def _stored(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Answer]]:
     file.seek(0)
     whole = 0
-    for number, line in enumerate(file):
+    for number, line in enumerate(file, start=1):
         if not line.endswith(b"\n"):
             break
         try:

@@ -105,7 +105,7 @@ def read_answers(paths: Sequence[Path], questions: Sequence[Question]) -> dict[s
     known = {question.key: question for question in questions}
     responses: dict[str, str] = {}
     for path in paths:
-        for number, row in enumerate(read_rows(path)):
+        for number, row in read_rows(path):
             kind = MULTIPLE_CHOICE if row.get("options") else FREE_FORM
             key = f"{kind}-{row.get('id')}"
             if key not in known or row.get("prompt") != known[key].prompt:
@@ -132,17 +132,16 @@ def answered(question: Question, formated_input: str, response: str) -> dict[str
     return {"id": question.id, **question.fields, "formated_input": formated_input, "response": response}
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON Lines or of one JSON list, compressed with gzip if it ends in .gz."""
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON Lines or of one JSON list, gzip if it ends in .gz, with their numbers from 1 on."""
     text = _read_text(path)
     if text.lstrip().startswith("["):
-        rows = _parsed(path, text)
-        for number, row in enumerate(rows):
-            yield _object(path, number, row)
+        for number, row in enumerate(_parsed(path, text), start=1):
+            yield number, _object(path, number, row)
         return
-    for number, line in enumerate(text.split("\n")):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _object(path, number, _parsed(path, line, number))
+            yield number, _object(path, number, _parsed(path, line, number))
 
 
 _PUBLISHED_FILES = "Give a file of the MixEval repository's mix_eval/data, as it is"

@@ -123,7 +123,7 @@ def read_judged(paths: Sequence[Path]) -> list[Judgement]:
     judgements: list[Judgement] = []
     seen: set[tuple[str, str]] = set()
     for path in paths:
-        for number, row in enumerate(read_rows(path)):
+        for number, row in read_rows(path):
             judgement = _judgement(path, number, _renamed(row))
             if (judgement.kind, judgement.id) in seen:
                 raise DataError(f"judges {judgement.kind} {judgement.id!r} again", path=path, row=number, field="id")

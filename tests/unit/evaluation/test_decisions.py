@@ -119,7 +119,7 @@ def test_what_was_asked_for_is_saved_in_an_order_of_its_own(tmp_path):
 def test_a_line_that_is_no_decision_is_named(tmp_path, line):
     file = tmp_path / "decisions.jsonl"
     file.write_text(f"{line}\n")
-    with pytest.raises(DataError, match=r"decisions.jsonl, row 0: is no decision"), decisions(file):
+    with pytest.raises(DataError, match=r"decisions.jsonl, row 1: is no decision"), decisions(file):
         pass
 
 

@@ -42,7 +42,7 @@ def test_settings_and_volumes_are_those_of_the_manifests(executors: list[dict[st
     for executor in executors:
         for source in executor["configMapAsEnv"]:
             data = one(kustomization, "ConfigMap", source["configMapName"])["data"]
-            assert {pair["configMapKey"] for pair in source["keyToEnv"]} <= data.keys()
+            assert source["optional"] or {pair["configMapKey"] for pair in source["keyToEnv"]} <= data.keys()
         for volume in executor.get("pvcMount", []):
             assert ("PersistentVolumeClaim", volume["constant"]) in there
             assert volume["mountPath"] == "/cache"

@@ -109,13 +109,15 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
         ]
-        (settings,) = kubernetes["configMapAsEnv"]
-        assert settings["configMapName"] == "larpo-env"
-        assert {key["envVar"] for key in settings["keyToEnv"]} == {
+        needed, optional = kubernetes["configMapAsEnv"]
+        assert needed["configMapName"] == optional["configMapName"] == "larpo-env"
+        assert {key["envVar"] for key in needed["keyToEnv"]} == {
             "AWS_ENDPOINT_URL_S3",
             "AWS_REGION",
             "MLFLOW_TRACKING_URI",
         }
+        assert (needed.get("optional", False), optional["optional"]) == (False, True)
+        assert [key["envVar"] for key in optional["keyToEnv"]] == ["AWS_CA_BUNDLE"]
         (cache,) = kubernetes["pvcMount"]
         assert (cache["constant"], cache["mountPath"]) == ("larpo-cache", "/cache")
         if component == "final-report":

@@ -331,12 +331,12 @@ def test_answers_to_other_questions_are_refused(tmp_path):
     rows = [json.loads(line) for line in write_answers(tmp_path / "answers.jsonl", RESPONSES).read_text().split("\n")]
     for changed, problem in (
         (rows[:-1], r"1 questions have no answer, the first of them multiple-choice '1'"),
-        ([*rows, rows[0]], r"row 6: answers question '0' again"),
+        ([*rows, rows[0]], r"row 7: answers question '0' again"),
         (
             [{**rows[0], "prompt": "Capital of Spain?"}, *rows[1:]],
-            r"row 0: answers no free-form question .* \(id '0'\)",
+            r"row 1: answers no free-form question .* \(id '0'\)",
         ),
-        ([{**rows[0], "response": None}, *rows[1:]], r"row 0, field 'response': is no text"),
+        ([{**rows[0], "response": None}, *rows[1:]], r"row 1, field 'response': is no text"),
     ):
         (tmp_path / "answers.jsonl").write_text(json.dumps(changed))
         with pytest.raises(DataError, match=problem):

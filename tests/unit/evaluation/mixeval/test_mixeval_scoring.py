@@ -95,9 +95,9 @@ def test_official_judge_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({**FF, "kind": "free"}, "row 1, field 'kind': is neither 'ff' nor 'mp'"),
-        ({**FF, "id": 3}, "row 1, field 'id': is not a text"),
-        ({**FF, "id": "0"}, "row 1, field 'id': judges ff '0' again"),
+        ({**FF, "kind": "free"}, "row 2, field 'kind': is neither 'ff' nor 'mp'"),
+        ({**FF, "id": 3}, "row 2, field 'id': is not a text"),
+        ({**FF, "id": "0"}, "row 2, field 'id': judges ff '0' again"),
         ({**FF, "id": "1", "score": 1.5}, "field 'score': is not between 0 and 1"),
         ({**FF, "id": "1", "score": True}, "field 'score': is not a number or null"),
         ({**FF, "id": "1", "judge": 3}, "field 'judge': is not a text or null"),
@@ -105,7 +105,7 @@ def test_official_judge_files_are_read(tmp_path):
         ({**MP, "target": [1]}, "field 'target': is not a whole number"),
         ({**MP, "n": 27}, "field 'n': is no number of options that have letters: 27"),
         ({**MP, "option": 1}, "field 'option': is not a letter or null"),
-        ([], "row 1: is no object"),
+        ([], "row 2: is no object"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, problem):
