@@ -1,0 +1,142 @@
+"""The gate: what it reads of an evaluation, and whether a policy passes. Nothing is registered here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
+
+from larpo_lib.config import PromoteConfig
+from larpo_lib.errors import DataError
+from larpo_lib.steps.promote import Judgement, Opponent, decide, read_judgement
+
+
+def test_values_are_means_over_sampled_responses_and_the_greedy_ones_correctness(tmp_path: Path) -> None:
+    found = read_judgement(
+        evaluation(
+            tmp_path / "evaluation",
+            [
+                row("a", 0.25, correct=True, index=0),
+                row("a", 0.75, correct=False, index=1),
+                row("a", 9.0, temperature=0.0, correct=False),
+                row("b", 1.0, correct=True),
+                row("b", 9.0, temperature=0.0, correct=True),
+            ],
+        )
+    )
+    assert found == Judgement(
+        "verifier",
+        {
+            "reward": {"a": 0.5, "b": 1.0},
+            "accuracy": {"a": 0.5, "b": 1.0},
+            "greedy_accuracy": {"a": 0.0, "b": 1.0},
+        },
+    )
+
+
+def test_an_evaluation_without_a_judge_or_greedy_responses_gives_rewards_only(tmp_path: Path) -> None:
+    assert set(read_judgement(evaluation(tmp_path / "evaluation", [row("a", 0.5)])).values) == {"reward"}
+
+
+def test_rewards_that_hold_only_within_a_list_are_refused(tmp_path: Path) -> None:
+    rows = [row("p0", 1.0), {**row("p1", 1.0), "list_relative": True}]
+    with pytest.raises(
+        DataError, match=r"row 1, field 'list_relative': .* cannot compare two policies\. Evaluate with"
+    ):
+        read_judgement(evaluation(tmp_path / "evaluation", rows))
+
+
+def test_an_evaluation_without_responses_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no sampled response"):
+        read_judgement(evaluation(tmp_path / "evaluation", []))
+
+
+@given(st.dictionaries(st.sampled_from(PROMPTS), st.floats(-5, 5), min_size=1), st.floats(0.01, 3))
+def test_a_constant_gain_passes_exactly_if_it_exceeds_the_margin(old: dict[str, float], gain: float) -> None:
+    new = {prompt: value + gain for prompt, value in old.items()}
+    opponent = Opponent("baseline", judgement(old))
+    below = decide(PromoteConfig(margin=gain * 0.99), judgement(new), opponent)
+    assert (below.promoted, below.probability) == (True, 1.0)
+    assert below.difference == pytest.approx(gain)
+    above = decide(PromoteConfig(margin=gain * 1.01), judgement(new), opponent)
+    assert (above.promoted, above.probability) == (False, 0.0)
+
+
+def test_the_probability_is_the_binomial_one() -> None:
+    # 3 prompts gain 1 and 1 loses 1. The mean of n = 4 draws is positive if at most one of them is the loser:
+    # P = .75^4 + 4 * .25 * .75^3 = 0.7383.
+    new = judgement({"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0})
+    old = judgement({"a": 0.0, "b": 0.0, "c": 0.0, "d": 1.0})
+    decision = decide(PromoteConfig(resamples=20_000, confidence=0.7), new, Opponent("baseline", old))
+    assert decision.probability == pytest.approx(0.7383, abs=0.01)
+    assert decision.promoted
+    assert (decision.policy_mean, decision.opponent_mean, decision.difference) == (0.75, 0.25, 0.5)
+    assert not decide(PromoteConfig(resamples=20_000, confidence=0.8), new, Opponent("baseline", old)).promoted
+
+
+def test_pairs_are_made_by_prompt_whatever_the_order() -> None:
+    new, old = {"a": 1.0, "b": 0.0}, {"b": 0.0, "a": 1.0}
+    decision = decide(CONFIG, judgement(new), Opponent("baseline", judgement(old)))
+    assert (decision.difference, decision.probability, decision.promoted) == (0.0, 0.0, False)
+
+
+def test_with_nothing_to_beat_the_gate_is_open() -> None:
+    decision = decide(CONFIG, judgement({"a": -3.0}), None)
+    assert (decision.promoted, decision.policy_mean, decision.probability) == (True, -3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        (None, "its evaluation is not in the registry"),
+        (judgement({"a": 0.0, "c": 0.0}), "other prompts (1 of 2 in common)"),
+        (judgement({"a": 0.0}), "other prompts (1 of 2 in common)"),
+        (judgement({"a": 0.0, "b": 0.0}, reranker="pairrm"), "its rewards come from pairrm, not from verifier"),
+        (judgement({"a": 0.0, "b": 0.0}, metric="accuracy"), "its evaluation gives no reward"),
+    ],
+)
+def test_what_cannot_be_compared_is_not_promoted_and_says_why(known: Judgement | None, reason: str) -> None:
+    decision = decide(CONFIG, judgement({"a": 1.0, "b": 1.0}), Opponent("version 3", known))
+    assert (decision.promoted, decision.probability, decision.difference) == (False, None, None)
+    assert decision.reason.startswith("cannot be compared with version 3: ")
+    assert reason in decision.reason
+
+
+def test_accuracies_of_other_rerankers_can_be_compared() -> None:
+    new, old = judgement({"a": 1.0}, "accuracy"), judgement({"a": 0.0}, "accuracy", reranker="pairrm")
+    assert decide(PromoteConfig(metric="accuracy"), new, Opponent("version 3", old)).promoted
+
+
+def test_a_benchmark_says_how_a_policy_did_on_each_item(tmp_path: Path) -> None:
+    found = read_judgement(benchmark(tmp_path / "b"))
+    assert (found.reranker, found.benchmark) == ("gpt", "alpaca_eval 2")
+    assert found.values["win_rate"]["p03"] == 43.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"judged_by": "llama"}, "it was judged by llama, not by gpt"),
+        ({"version": "1"}, "it was evaluated by alpaca_eval 1, not by alpaca_eval 2"),
+        ({"values": {"win_rate": {"p00": 1.0}}}, "it was evaluated on other items (1 of 20 in common)"),
+        ({"values": {"lc_win_rate": {"p00": 1.0}}}, "its evaluation gives no win_rate"),
+    ],
+)
+def test_scores_of_other_judges_editions_and_items_are_not_compared(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    new, old = read_judgement(benchmark(tmp_path / "new")), read_judgement(benchmark(tmp_path / "old", **changes))
+    decision = decide(PromoteConfig(metric="win_rate"), new, Opponent("version 3", old))
+    assert (decision.promoted, decision.reason) == (False, f"cannot be compared with version 3: {reason}")
+
+
+def test_a_benchmark_is_not_compared_with_an_evaluation(tmp_path: Path) -> None:
+    scores = {"accuracy": dict.fromkeys(PROMPTS, 1.0)}
+    new = read_judgement(benchmark(tmp_path / "new", benchmark="gsm8k", version="", values=scores))
+    old = judgement(dict.fromkeys(PROMPTS, 0.0), "accuracy")
+    decision = decide(PromoteConfig(metric="accuracy"), new, Opponent("baseline", old))
+    assert decision.reason == "cannot be compared with baseline: it was evaluated by the step evaluate, not by gsm8k"
