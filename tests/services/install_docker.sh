@@ -19,23 +19,11 @@ command -v debootstrap >/dev/null || packages="$packages debootstrap"
 if [ -z "$packages" ]; then
     exit 0
 fi
-command -v apt-get >/dev/null || { echo "install_docker.sh: missing: $packages, and there is no apt-get" >&2; exit 1; }
-
-as_root=
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "install_docker.sh: run as root, or install sudo" >&2; exit 1; }
-    as_root=sudo
-fi
-
-# The package would start the daemon on installation; the tests start their own where none runs.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
-    trap '$as_root rm -f "$policy"' EXIT
-    $as_root chmod +x "$policy"
-fi
-$as_root apt-get update -qq
+# shellcheck source=tests/services/apt.sh
+. "$(dirname "$0")/apt.sh"
+# shellcheck disable=SC2086 # a list of words
+apt_begin install_docker.sh $packages
 # Newer releases have BuildKit in a package of its own.
 apt-cache show docker-buildx >/dev/null 2>&1 && packages="$packages docker-buildx"
-# shellcheck disable=SC2086 # a list of words
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq --yes --no-install-recommends $packages
+# shellcheck disable=SC2086
+apt_install $packages
