@@ -116,9 +116,8 @@ def test_a_conversation_goes_to_vllm_as_it_is():
 def test_several_turns_are_joined_to_one_query(api, field):
     with serve(SERVERS[api]) as server:
         _reranker(server, api).score([Scorable("p", TURNS, "Well."), *_items(("one", "a"))])
-    several, one = (asked.payload for asked in server.asked if asked.method == "POST")
-    assert several[field] == "system: Be brief.\n\nuser: Hi\n\nassistant: Hello\n\nuser: And?"
-    assert one[field] == "one"
+    queries = {asked.payload[field] for asked in server.asked if asked.method == "POST"}
+    assert queries == {"system: Be brief.\n\nuser: Hi\n\nassistant: Hello\n\nuser: And?", "one"}
 
 
 def test_nothing_to_score_gives_no_scores():
