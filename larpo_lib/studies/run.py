@@ -108,7 +108,8 @@ def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) 
     left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
     tell(f"{len(left)} of {len(ready)} runs left")
     if jobs > 1 and len(left) > 1:
-        for index in in_processes(partial(_work, left, out), len(left), min(jobs, len(left))):
+        processes = min(jobs, len(left))
+        for index in in_processes(partial(_work, left, out, processes), len(left), processes):
             tell(f"{left[index].key} is done")
     else:
         for cell in left:
@@ -182,7 +183,16 @@ def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
     return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
 
 
-def _work(cells: Sequence[Cell], out: Path, take: Callable[[], int | None], done: Callable[[int], None]) -> None:
+def _work(
+    cells: Sequence[Cell],
+    out: Path,
+    processes: int,
+    take: Callable[[], int | None],
+    done: Callable[[int], None],
+) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))  # else each would take every core
     while (index := take()) is not None:
         _run(cells[index], out)
         done(index)
