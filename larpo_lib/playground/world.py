@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import make_directory
 from larpo_lib.playground.policy import make_policy
-from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
+from larpo_lib.playground.problems import Problem, demonstrate, make_problems, vocabulary
 
 DEMONSTRATIONS, PROMPTS, HELDOUT = 16_000, 3_000, 500
 """How many problems are shown, trained on and kept for evaluation; no problem is in two of them."""
@@ -28,7 +28,9 @@ _SELECTIONS: dict[str, dict[str, Any]] = {
 def make_world(directory: Path, seed: int) -> None:
     """Write `policy/` (random weights), `demonstrations.jsonl`, `prompts.jsonl` and `heldout.jsonl`.
 
-    The same seed gives the same bytes; a world that is there already is left alone.
+    For retrievers of documents there are the held-out questions as `queries.jsonl`, every right solution as
+    `corpus.jsonl`, and which one answers which question as `relevance.tsv`. The same seed gives the same bytes; a
+    world that is there already is left alone.
     """
     done = directory / "world.json"
     if done.is_file() and json.loads(done.read_text("utf-8")) == {"seed": seed}:
@@ -47,6 +49,7 @@ def make_world(directory: Path, seed: int) -> None:
             directory / f"{name}.jsonl",
             ({"question": problem.question, "answer": problem.solution} for problem in part),
         )
+    _write_documents(directory, rest)
     done.write_text(json.dumps({"seed": seed}), "utf-8")
 
 
@@ -70,9 +73,26 @@ def world_sources(directory: Path | str) -> dict[str, Any]:
     }
 
 
+def world_documents(directory: Path) -> dict[str, Path]:
+    """A world's files for retrievers of documents."""
+    names = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "relevance": "relevance.tsv"}
+    return {kind: directory / name for kind, name in names.items()}
+
+
 def preset() -> Path:
     """The configuration of the quickstart."""
     return Path(str(resources.files(__package__) / "quickstart.toml"))
+
+
+def _write_documents(directory: Path, problems: Sequence[Problem]) -> None:
+    """The right solutions of problems, of which the held-out ones, the last, are asked for."""
+    places = world_documents(directory)
+    documents = {solution: f"d{i}" for i, solution in enumerate(dict.fromkeys(one.solution for one in problems))}
+    asked = {f"q{i}": problem for i, problem in enumerate(problems[PROMPTS:])}
+    _write(places["queries"], ({"_id": name, "text": problem.question} for name, problem in asked.items()))
+    _write(places["corpus"], ({"_id": name, "text": solution} for solution, name in documents.items()))
+    lines = ["query-id\tcorpus-id\tscore", *(f"{q}\t{documents[one.solution]}\t1" for q, one in asked.items())]
+    places["relevance"].write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

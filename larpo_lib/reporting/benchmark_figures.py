@@ -40,15 +40,16 @@ _BINS = 24
 
 def panels(report: EvaluationReport) -> list[Panel]:
     """One panel for the curves of each title, and a histogram of each metric of more than right or wrong."""
-    return [*_curves(report), *_histograms(report)]
+    return [*curve_panels(report.curves, report.confidence), *_histograms(report)]
 
 
-def _curves(report: EvaluationReport) -> Iterator[Panel]:
-    titles = list(dict.fromkeys(curve.title for curve in report.curves))
+def curve_panels(drawn: Sequence[Curve], confidence: float) -> Iterator[Panel]:
+    """One panel for the curves of each title, whose intervals hold with the probability `confidence`."""
+    titles = list(dict.fromkeys(curve.title for curve in drawn))
     for place, title in enumerate(titles):
-        curves = [curve for curve in report.curves if curve.title == title]
+        curves = [curve for curve in drawn if curve.title == title]
         banded = any(curve.low is not None for curve in curves)
-        caption = f"Band: {report.confidence:.0%} confidence interval. " if banded else ""
+        caption = f"Band: {confidence:.0%} confidence interval. " if banded else ""
         whole = _is_share(curves)
         caption += "The axis spans 0 to 1." if whole else "The axis does not start at zero."
         yield Panel(_file_name(title, place), title, caption, _drawing(curves, whole=whole), direct_labels=True)

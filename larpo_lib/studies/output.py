@@ -17,9 +17,11 @@ from larpo_lib import __version__
 from larpo_lib.artifacts import write_json
 from larpo_lib.metrics import Interval
 from larpo_lib.reporting import drawing
+from larpo_lib.reporting.benchmark_figures import curve_panels
 from larpo_lib.reporting.drawing import BLUE, GREY, INK, MUTED, ORANGE, Panel
 from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import UNDEFINED, aligned, number
+from larpo_lib.studies import by_n
 from larpo_lib.studies.results import CONFIDENCE, Results, Row
 from larpo_lib.studies.study import Study
 
@@ -72,7 +74,9 @@ def write(study: Study, results: Results, made_by: Provenance, directory: Path) 
 
 
 def panels(study: Study, results: Results) -> list[Panel]:
-    """One panel for each of the first two measures."""
+    """One panel for each of the first two measures; of measures at several N, one for the curves of each kind."""
+    if study.layout == "by_n":
+        return list(curve_panels(by_n.curves(results), CONFIDENCE))
     return [_panel(study, results, measure) for measure in results.measures[:2]]
 
 
@@ -120,6 +124,8 @@ def _dots(axes: Axes, results: Results, measure: str) -> None:
 
 
 def _rows(study: Study, results: Results) -> list[list[str]]:
+    if study.layout == "by_n":
+        return by_n.rows(by_n.curves(results))
     columns = _published_columns(results.rows)
     head = [*_axes(study, results), *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
     depth = len(head) - len(results.measures) - len(columns)
@@ -140,6 +146,7 @@ def _page(study: Study, results: Results, made_by: Provenance, drawn: Sequence[P
     source = resources.files("larpo_lib.studies").joinpath("study.html.j2").read_text("utf-8")
     style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
     head, *body = _rows(study, results)
+    compared = [*_axes(study, results), *map(_name, results.measures)]
     return (
         environment.from_string(source).render(
             study=study,
@@ -147,6 +154,7 @@ def _page(study: Study, results: Results, made_by: Provenance, drawn: Sequence[P
             figures=[(panel, Markup(drawing.svg(panel))) for panel in drawn],  # noqa: S704 - drawn here
             head=head,
             body=body,
+            compared=compared,
             differences=_differences(results),
             orderings=[
                 (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)

@@ -12,17 +12,19 @@ from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, wri
 from larpo_lib.config import EvaluateConfig, apply_settings
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.loop import run_loop
-from larpo_lib.plan import SUMMARY
-from larpo_lib.playground.world import make_world, world_sources
+from larpo_lib.plan import SUMMARY, Plan
+from larpo_lib.playground.world import make_world, world_documents, world_sources
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
 from larpo_lib.reporting.quality import Estimate, summarize
+from larpo_lib.steps import retrieval
 from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import ByPrompt, Outcome
 from larpo_lib.studies.results import summarize as summarize_study
 from larpo_lib.studies.study import (
     Cell,
     Faithful,
+    Scale,
     ScaleName,
     Search,
     Study,
@@ -74,7 +76,13 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     made = cells(study, request.scale, request.presets, request.seeds, request.faithful)
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request.scale, out, request.jobs)
-    results = summarize_study(study, size.measures, run_cells(made, request.scale, out, request.jobs))
+    outcomes = run_cells(made, request.scale, out, request.jobs)
+    if size.retrieval is not None:
+        outcomes = [
+            _as_retriever(outcome, placed(cell, request.scale, out), size, out)
+            for outcome, cell in zip(outcomes, made, strict=True)
+        ]
+    results = summarize_study(study, size.measures, outcomes)
     search = out / "search.json"
     provenance = Provenance(
         command=command,
@@ -152,11 +160,15 @@ def read_outcome(cell: Cell, run: Path) -> Outcome:
     Raises:
         ArtifactError: the run is not finished.
     """
+    return Outcome(cell.labels, cell.seed, _values(run, _last(run)), _values(run, 0))
+
+
+def _last(run: Path) -> int:
+    """The last iteration of a finished run."""
     try:
-        last = len(json.loads((run / SUMMARY).read_text("utf-8"))["iterations"]) - 1
+        return len(json.loads((run / SUMMARY).read_text("utf-8"))["iterations"]) - 1
     except FileNotFoundError:
         raise ArtifactError(f"{run}: is no finished run", remedy="Run the study again to go on with it") from None
-    return Outcome(cell.labels, cell.seed, _values(run, last), _values(run, 0))
 
 
 def _values(run: Path, iteration: int) -> dict[str, ByPrompt]:
@@ -181,6 +193,31 @@ def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
     if scale == "paper":
         return cell
     return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
+
+
+def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path) -> Outcome:
+    """The outcome with what the benchmark `retrieval` says of the policy, after training and before."""
+    assert size.retrieval is not None
+    run = _home(out, cell)
+    plan = Plan(cell.config(), str(run))
+    documents = size.documents.model_dump() if size.documents else world_documents(_world(out, cell.seed))
+    found = []
+    for iteration in (_last(run), 0):
+        made = Path(plan.at(iteration, "retrieval"))
+        with pooled(out / "pool"):
+            retrieval.run(
+                size.retrieval,
+                policy=Path(plan.policy(iteration)),
+                prompts=Path(plan.heldout),
+                evaluated=Path(plan.at(iteration, "evaluation")),
+                evaluation=made,
+                **{name: Path(path) for name, path in documents.items()},
+            )
+        values: dict[str, dict[str, float]] = {}
+        for row in read_table(made, "scores"):
+            values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
+        found.append(values)
+    return replace(outcome, values={**outcome.values, **found[0]}, start={**outcome.start, **found[1]})
 
 
 def _work(

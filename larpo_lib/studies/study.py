@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from larpo_lib.config import LarpoConfig, Section, apply_settings
+from larpo_lib.config import LarpoConfig, RetrievalConfig, Section, apply_settings
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
 from larpo_lib.studies.estimate import Assumptions
@@ -62,6 +62,14 @@ class Search(Section):
     """Of the search alone: no run that is reported has it."""
 
 
+class Documents(Section):
+    """A collection in the form of BEIR, for retrievers of documents."""
+
+    queries: str
+    corpus: str
+    relevance: str
+
+
 class Scale(Section):
     """How large the experiment is."""
 
@@ -74,6 +82,10 @@ class Scale(Section):
     measures: tuple[str, ...] = Field(min_length=1)
     """Metrics of the evaluation to compare, the most important one first."""
     search: Search | None = None
+    retrieval: RetrievalConfig | None = None
+    """How the policy before and after training is measured as a retriever, where it is."""
+    documents: Documents | None = None
+    """That retrievers search; at the scale `tiny` they are the embedded world's."""
     cost: Assumptions | None = None
     """What an estimate of the cost rests on."""
     choices: tuple[str, ...] = ()
@@ -105,7 +117,8 @@ class Study(Section):
     """Which table or figure."""
     judge: str = ""
     """What gave the published numbers."""
-    layout: Literal["table", "curve"] = "table"
+    layout: Literal["table", "curve", "by_n"] = "table"
+    """`curve`: against the last axis; `by_n`: measures such as `pass_at_8` against N."""
     axes: tuple[Axis, ...] = Field(min_length=1)
     """What the experiment varies at every scale; the last one is compared within the others."""
     baseline: str

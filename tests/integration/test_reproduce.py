@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "studies"))
 from small_study import STUDY, write_study
 
@@ -98,3 +100,27 @@ def test_an_unknown_study_is_one_line(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("larpo: there is no study 'table9'. Name one of fig3a")
+
+
+def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path):
+    write_study(
+        tmp_path,
+        STUDY[: STUDY.index("[[published]]")]
+        .replace('source = "Table 0"', 'source = "Figure 0"\nlayout = "by_n"')
+        .replace('orderings = [{ better = "ListMLE", worse = "pairwise" }]', "")
+        + STUDY[STUDY.index("[tiny]") : STUDY.index("[tiny.search]")]
+        .replace('["accuracy", "reward"]', '["pass_at_1", "pass_at_2", "bm25_recall_at_4"]')
+        .replace("seeds = 2", "seeds = 1\nretrieval = { depths = [4] }")
+        + STUDY[STUDY.index("[paper]") :],
+    )
+    subprocess.run(_command(tmp_path), capture_output=True, check=True)
+    results = tmp_path / "out" / "results"
+    head, *rows = (results / "table.txt").read_text().splitlines()
+    assert head.split("  ")[0] == "N"
+    assert [row.split()[0] for row in rows] == ["1", "2", "4"]
+    found = json.loads((results / "results.json").read_text())
+    run = tmp_path / "out" / "runs" / "pairwise-seed0"
+    for place, part in ((0, found["start"]), (1, found["rows"][0]["estimates"])):
+        metrics = json.loads((run / f"iteration-{place}" / "evaluation" / "metrics.json").read_text())
+        assert part["pass_at_2"]["mean"] == pytest.approx(metrics["pass_at_2"])
+        assert part["bm25_recall_at_4"] == found["start"]["bm25_recall_at_4"]

@@ -7,7 +7,8 @@ import pytest
 from larpo_lib.config import LarpoConfig, TopBottomConfig, load_config
 from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.playground import world
-from larpo_lib.playground.world import make_world, preset, world_settings
+from larpo_lib.playground.world import make_world, preset, world_documents, world_settings
+from larpo_lib.sources.beir import read_collection
 
 
 @pytest.fixture
@@ -70,3 +71,15 @@ def test_lists_are_those_of_the_paper(tmp_path):
     assert selection("contrastive") == TopBottomConfig(top=1, bottom=3)
     assert selection("listmle") == selection("lambdarank") == TopBottomConfig(top=2, bottom=2)
     assert selection("dpo").type == "best_worst"
+
+
+def test_each_held_out_question_has_its_right_solution_among_the_documents(small, tmp_path):
+    make_world(tmp_path, 0)
+    found = read_collection(**world_documents(tmp_path))
+    heldout = {row["question"]: row["answer"] for row in _lines(tmp_path / "heldout.jsonl")}
+    prompts = _lines(tmp_path / "prompts.jsonl")
+    assert set(found.queries.values()) == set(heldout)
+    assert set(found.documents.values()) == {*heldout.values(), *(row["answer"] for row in prompts)}
+    assert len(set(found.documents.values())) == len(found.documents)
+    for query, relevant in found.relevant.items():
+        assert [found.documents[name] for name in relevant] == [heldout[found.queries[query]]]
