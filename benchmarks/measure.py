@@ -6,8 +6,6 @@ import ctypes
 import gc
 import json
 import multiprocessing
-import os
-import platform
 import shlex
 import statistics
 import sys
@@ -21,6 +19,8 @@ from typing import Any, TypeVar
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from larpo_lib.reporting.machine import machine
 
 Result = TypeVar("Result")
 GIB, MIB = 2**30, 2**20
@@ -175,21 +175,6 @@ def report(
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
     }
     print(json.dumps(found))
-
-
-def machine() -> dict[str, Any]:
-    """Cores, memory, processor and GPU."""
-    models = [line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")]
-    found: dict[str, Any] = {
-        "cpu": models[0].split(":", 1)[1].strip() if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
-        "load": round(os.getloadavg()[0], 1),
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
 
 
 def _status(field: str) -> int:

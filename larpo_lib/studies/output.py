@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from larpo_lib.metrics import Interval
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.benchmark_figures import curve_panels
 from larpo_lib.reporting.drawing import BLUE, GREY, INK, MUTED, ORANGE, Panel
+from larpo_lib.reporting.machine import machine
 from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import UNDEFINED, aligned, number
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import CONFIDENCE, Results, Row
 from larpo_lib.studies.study import Study
 
+_OF_THE_MOMENT = ("threads", "load")
 _LIBRARIES = ("torch", "transformers", "numpy")
 _NAMES = {
     "accuracy": "accuracy",
@@ -48,12 +50,13 @@ class Provenance:
     search: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
-        """With the machine and the versions."""
+        """With the date, the machine and the versions."""
         return {
             "command": self.command,
             "scale": self.scale,
             "seeds": self.seeds,
-            "machine": f"{platform.system()} {platform.machine()}, {_cores()} cores",
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": {name: value for name, value in machine().items() if name not in _OF_THE_MOMENT},
             "versions": {"larpo": __version__, **{name: metadata.version(name) for name in _LIBRARIES}},
             "search": self.search,
             "settings": {name: dict(tree) for name, tree in self.settings.items()},
@@ -196,9 +199,3 @@ def _name(measure: str) -> str:
     if measure.startswith("pass_at_"):
         return f"Pass@{measure.removeprefix('pass_at_')}"
     return _NAMES.get(measure, measure.replace("_", " "))
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
