@@ -21,7 +21,7 @@ Jobs = Annotated[int, typer.Option(min=1, help="Runs at one time, each with GPUs
 
 @app.command()
 def reproduce(
-    study: Annotated[str, typer.Argument(help="table2, table3, table4, table5, fig3a, fig3b, fig3c, fig4, or a file.")],
+    study: Annotated[str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, or a file.")],
     scale: Annotated[
         Literal["tiny", "paper"], typer.Option(help="tiny: the embedded world, on a laptop. paper: the paper's models.")
     ] = "tiny",
@@ -56,10 +56,12 @@ def reproduce(
     from larpo_lib.studies.run import Request, run_study
 
     suffix = "" if faithful == "paper" else f"-{faithful}"
-    place = out or Path("runs") / "reproduce" / f"{loaded.name}-{scale}{suffix}"
+    together = Path("runs") / "reproduce"  # studies there share what their runs have in common
+    place = out or together / f"{loaded.name}-{scale}{suffix}"
+    request = Request(scale, presets, seeds, faithful, jobs, pool=None if out else together / "pool")
     command = shlex.join(["larpo", *sys.argv[1:]])
     with disk_errors(place):
-        typer.echo(run_study(loaded, Request(scale, presets, seeds, faithful, jobs), place, command))
+        typer.echo(run_study(loaded, request, place, command))
     typer.echo(f"Results: {place / 'results' / 'study.html'}")
 
 

@@ -24,7 +24,7 @@ from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import UNDEFINED, aligned, number
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import CONFIDENCE, Results, Row
-from larpo_lib.studies.study import Study
+from larpo_lib.studies.study import ScaleName, Study
 
 _OF_THE_MOMENT = ("threads", "load")
 _LIBRARIES = ("torch", "transformers", "numpy")
@@ -44,7 +44,7 @@ class Provenance:
     """How results came about: the command, and what the cells were given."""
 
     command: str
-    scale: str
+    scale: ScaleName
     seeds: int
     settings: Mapping[str, Mapping[str, Any]]
     search: Mapping[str, Any] | None
@@ -64,7 +64,7 @@ class Provenance:
 
 
 def write(study: Study, results: Results, made_by: Provenance, directory: Path) -> str:
-    """Write `results.json`, `table.txt`, `figure.png`, `figure.svg` and `study.html`; returns the table."""
+    """Write the table, the figure, a page and its Markdown form, and all numbers as JSON; returns the table."""
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "results.json", {"study": study.name, **made_by.to_json(), **results.to_json()})
     table = "\n".join(aligned(_rows(study, results)))
@@ -72,7 +72,9 @@ def write(study: Study, results: Results, made_by: Provenance, directory: Path) 
     drawn = panels(study, results)
     for suffix, content in drawing.sheet(drawn).items():
         (directory / f"figure.{suffix}").write_bytes(content)
-    (directory / "study.html").write_text(_page(study, results, made_by, drawn), "utf-8")
+    context = _context(study, results, made_by)
+    (directory / "study.html").write_text(_page(context, drawn), "utf-8")
+    (directory / "README.md").write_text(_rendered("study.md.j2", context, escaped=False), "utf-8")
     return table
 
 
@@ -144,30 +146,45 @@ def _rows(study: Study, results: Results) -> list[list[str]]:
     return [head, [*start, *[UNDEFINED] * len(columns)], *body]
 
 
-def _page(study: Study, results: Results, made_by: Provenance, drawn: Sequence[Panel]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("larpo_lib.studies").joinpath("study.html.j2").read_text("utf-8")
+def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
     style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
+    figures = [(panel, Markup(drawing.svg(panel))) for panel in drawn]  # noqa: S704 - drawn here
+    return _rendered("study.html.j2", {**context, "style": Markup(style), "figures": figures}, escaped=True)  # noqa: S704 - our own file
+
+
+def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
+    environment = Environment(autoescape=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - Markdown has no escapes
+    source = resources.files("larpo_lib.studies").joinpath(template).read_text("utf-8")
+    return environment.from_string(source).render(context).rstrip() + "\n"
+
+
+def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, Any]:
+    """What the page and its Markdown form tell."""
     head, *body = _rows(study, results)
-    compared = [*_axes(study, results), *map(_name, results.measures)]
-    return (
-        environment.from_string(source).render(
-            study=study,
-            style=Markup(style),  # noqa: S704 - our own file
-            figures=[(panel, Markup(drawing.svg(panel))) for panel in drawn],  # noqa: S704 - drawn here
-            head=head,
-            body=body,
-            compared=compared,
-            differences=_differences(results),
-            orderings=[
-                (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)
-                for one in results.found
-            ],
-            choices=study.scale(made_by.scale).choices,  # type: ignore[arg-type]
-            provenance=made_by.to_json(),
-        )
-        + "\n"
-    )
+    provenance = made_by.to_json()
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    on = [provenance["machine"]["system"], provenance["machine"]["cpu"], f"{provenance['machine']['cores']} cores"]
+    search = made_by.search or {"cells": []}
+    return {
+        "study": study,
+        "head": head,
+        "body": body,
+        "axes": _axes(study, results),
+        "group": _axes(study, results)[:-1],
+        "compared": [*_axes(study, results), *map(_name, results.measures)],
+        "differences": _differences(results),
+        "orderings": [
+            (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)
+            for one in results.found
+        ],
+        "tried": [*dict.fromkeys(value for cell in search["cells"] for value in cell["tried"])],
+        "searched": [
+            [*cell["labels"], *map(number, cell["tried"].values()), f"{cell['chosen']:g}"] for cell in search["cells"]
+        ],
+        "choices": study.scale(made_by.scale).choices,
+        "provenance": provenance,
+        "made_on": f"{', '.join([*on, *filter(None, [provenance['machine'].get('gpu')])])}; {versions}",
+    }
 
 
 def _differences(results: Results) -> list[list[str]]:

@@ -47,6 +47,7 @@ class Request:
         seeds: how many; None: as many as the scale says.
         faithful: to the paper, or to the authors' published scripts where those differ.
         jobs: runs at one time, each with GPUs of its own.
+        pool: directory of what runs have in common, which may be that of several studies; None: the study's own.
     """
 
     scale: ScaleName
@@ -54,6 +55,11 @@ class Request:
     seeds: int | None = None
     faithful: Faithful = "paper"
     jobs: int = 1
+    pool: Path | None = None
+
+    def pool_of(self, out: Path) -> Path:
+        """The pool of a study in `out`."""
+        return self.pool or out / "pool"
 
 
 _SETTINGS = "settings.json"
@@ -75,11 +81,11 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     size = study.scale(request.scale)
     made = cells(study, request.scale, request.presets, request.seeds, request.faithful)
     if size.search is not None:
-        made = choose(made, size.search, size.measures[0], request.scale, out, request.jobs)
-    outcomes = run_cells(made, request.scale, out, request.jobs)
+        made = choose(made, size.search, size.measures[0], request, out)
+    outcomes = run_cells(made, request, out)
     if size.retrieval is not None:
         outcomes = [
-            _as_retriever(outcome, placed(cell, request.scale, out), size, out)
+            _as_retriever(outcome, placed(cell, request.scale, out), size, out, request.pool_of(out))
             for outcome, cell in zip(outcomes, made, strict=True)
         ]
     results = summarize_study(study, size.measures, outcomes)
@@ -94,38 +100,38 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     return write(study, results, provenance, out / "results")
 
 
-def run_cells(made: Sequence[Cell], scale: ScaleName, out: Path, jobs: int = 1) -> list[Outcome]:
+def run_cells(made: Sequence[Cell], request: Request, out: Path) -> list[Outcome]:
     """Run cells, or go on with them, and read what they came to.
 
     Args:
         made: the cells, each with its whole settings.
-        scale: at `tiny` each seed has an embedded world of its own.
+        request: how they are run; at the scale `tiny` each seed has an embedded world of its own.
         out: directory of the study.
-        jobs: cells that run at one time, each with GPUs of its own.
 
     Raises:
         ConfigError: a cell's settings contradict each other, or it was run with other ones; told before any cell runs.
     """
-    ready = [placed(cell, scale, out) for cell in made]
+    ready = [placed(cell, request.scale, out) for cell in made]
     for cell in ready:
         cell.config()
         _check_same(cell, _home(out, cell))
-    if scale == "tiny":
+    if request.scale == "tiny":
         for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
     left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
     tell(f"{len(left)} of {len(ready)} runs left")
-    if jobs > 1 and len(left) > 1:
-        processes = min(jobs, len(left))
-        for index in in_processes(partial(_work, left, out, processes), len(left), processes):
+    pool = request.pool_of(out)
+    if request.jobs > 1 and len(left) > 1:
+        processes = min(request.jobs, len(left))
+        for index in in_processes(partial(_work, left, out, pool, processes), len(left), processes):
             tell(f"{left[index].key} is done")
     else:
         for cell in left:
-            _run(cell, out)
+            _run(cell, out, pool)
     return [read_outcome(cell, _home(out, cell)) for cell in ready]
 
 
-def choose(made: Sequence[Cell], search: Search, measure: str, scale: ScaleName, out: Path, jobs: int) -> list[Cell]:
+def choose(made: Sequence[Cell], search: Search, measure: str, request: Request, out: Path) -> list[Cell]:
     """Give every cell the searched value with the highest `measure`, each chosen among the same values.
 
     What was tried is kept in `search.json`. Of equal values the smallest one is chosen.
@@ -133,7 +139,7 @@ def choose(made: Sequence[Cell], search: Search, measure: str, scale: ScaleName,
     first = {cell.labels: cell for cell in reversed(made)}
     tried = {labels: list(candidates(first[labels], search)) for labels in labels_of(made)}
     everyone = [cell for group in tried.values() for _, cell in group]
-    outcomes = {outcome.labels: outcome for outcome in run_cells(everyone, scale, out / "search", jobs)}
+    outcomes = {outcome.labels: outcome for outcome in run_cells(everyone, request, out / "search")}
     found: dict[tuple[str, ...], dict[float, float]] = {
         labels: {value: _mean(outcomes[cell.labels].values[measure]) for value, cell in group}
         for labels, group in tried.items()
@@ -195,7 +201,7 @@ def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
     return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
 
 
-def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path) -> Outcome:
+def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path, pool: Path) -> Outcome:
     """The outcome with what the benchmark `retrieval` says of the policy, after training and before."""
     assert size.retrieval is not None
     run = _home(out, cell)
@@ -204,7 +210,7 @@ def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path) -> Outco
     found = []
     for iteration in (_last(run), 0):
         made = Path(plan.at(iteration, "retrieval"))
-        with pooled(out / "pool"):
+        with pooled(pool):
             retrieval.run(
                 size.retrieval,
                 policy=Path(plan.policy(iteration)),
@@ -223,6 +229,7 @@ def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path) -> Outco
 def _work(
     cells: Sequence[Cell],
     out: Path,
+    pool: Path,
     processes: int,
     take: Callable[[], int | None],
     done: Callable[[int], None],
@@ -231,14 +238,14 @@ def _work(
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))  # else each would take every core
     while (index := take()) is not None:
-        _run(cells[index], out)
+        _run(cells[index], out, pool)
         done(index)
 
 
-def _run(cell: Cell, out: Path) -> None:
+def _run(cell: Cell, out: Path, pool: Path) -> None:
     make_directory(_home(out, cell))
     write_json(_home(out, cell) / _SETTINGS, cell.settings)
-    with pooled(out / "pool"):
+    with pooled(pool):
         run_loop(cell.config(), _home(out, cell))
 
 

@@ -60,6 +60,7 @@ def test_killed_and_run_again_a_study_ends_as_one_that_was_not(tmp_path):
 def _check_results(results: Path, printed: str) -> None:
     """There are a table, figures, a page and all numbers."""
     assert sorted(path.name for path in results.iterdir()) == [
+        "README.md",
         "figure.png",
         "figure.svg",
         "results.json",
@@ -99,7 +100,7 @@ def test_an_unknown_study_is_one_line(tmp_path):
         [sys.executable, "-m", "larpo_lib", "reproduce", "table9"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("larpo: there is no study 'table9'. Name one of fig3a")
+    assert done.stderr.startswith("larpo: there is no study 'table9'. Name one of fig2, fig3a")
 
 
 def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path):

@@ -7,7 +7,7 @@ from small_study import PRESETS, STUDY, write_study
 
 from larpo_lib.errors import ConfigError
 from larpo_lib.playground.world import world_sources
-from larpo_lib.studies.run import placed, run_cells
+from larpo_lib.studies.run import Request, placed, run_cells
 from larpo_lib.studies.study import candidates, cells, load_study
 
 STUDIES = sorted((PRESETS / "studies").glob("*.toml"))
@@ -89,7 +89,7 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
     (home / "settings.json").write_text(json.dumps(placed(before, "tiny", tmp_path).settings))
     (home / "summary.json").write_text("{}")
     with pytest.raises(ConfigError, match="listmle-seed0: was run with other settings"):
-        run_cells([other], "tiny", tmp_path)
+        run_cells([other], Request("tiny", PRESETS), tmp_path)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
