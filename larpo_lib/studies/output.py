@@ -165,6 +165,7 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     on = [provenance["machine"]["system"], provenance["machine"]["cpu"], f"{provenance['machine']['cores']} cores"]
     search = made_by.search or {"cells": []}
+    tried = sorted({value for cell in search["cells"] for value in cell["tried"]}, key=float)
     return {
         "study": study,
         "head": head,
@@ -177,9 +178,10 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
             (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)
             for one in results.found
         ],
-        "tried": [*dict.fromkeys(value for cell in search["cells"] for value in cell["tried"])],
+        "tried": tried,
         "searched": [
-            [*cell["labels"], *map(number, cell["tried"].values()), f"{cell['chosen']:g}"] for cell in search["cells"]
+            [*cell["labels"], *(number(cell["tried"][value]) for value in tried), f"{cell['chosen']:g}"]
+            for cell in search["cells"]
         ],
         "choices": study.scale(made_by.scale).choices,
         "provenance": provenance,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,16 @@ def _check_results(results: Path, printed: str) -> None:
     assert rows[1].endswith("1.500")  # what the paper says of it
     found = json.loads((results / "results.json").read_text())
     assert found["seeds"] == 1
+    assert found["machine"]["cpu"]
+    assert abs(datetime.now(UTC).date() - date.fromisoformat(found["date"])) <= timedelta(days=1)
+    page = (results / "README.md").read_text()
+    assert f"| ListMLE above pairwise | {_signed(found['orderings'][0]['difference'])} |" in page
     assert {cell["chosen"] for cell in found["search"]["cells"]} == {1e-4}
     assert "ListMLE above pairwise" in (results / "study.html").read_text()
+
+
+def _signed(interval: dict[str, float]) -> str:
+    return "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**interval)
 
 
 def _check_shared(out: Path) -> None:

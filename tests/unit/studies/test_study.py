@@ -109,3 +109,8 @@ def test_published_numbers_belong_to_cells_of_the_paper_scale(path):
     study = load_study(path)
     labels = {cell.labels for cell in cells(study, "paper", PRESETS)}
     assert {one.cell for one in study.published} <= labels
+
+
+def test_a_study_has_a_pool_of_its_own_unless_it_is_given_one(tmp_path):
+    assert Request("tiny", PRESETS).pool_of(tmp_path / "out") == tmp_path / "out" / "pool"
+    assert Request("tiny", PRESETS, pool=tmp_path / "pool").pool_of(tmp_path / "out") == tmp_path / "pool"
