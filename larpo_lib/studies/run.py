@@ -172,9 +172,10 @@ def read_outcome(cell: Cell, run: Path) -> Outcome:
 def _last(run: Path) -> int:
     """The last iteration of a finished run."""
     try:
-        return len(json.loads((run / SUMMARY).read_text("utf-8"))["iterations"]) - 1
+        last: int = json.loads((run / SUMMARY).read_text("utf-8"))["iterations"][-1]["iteration"]
     except FileNotFoundError:
         raise ArtifactError(f"{run}: is no finished run", remedy="Run the study again to go on with it") from None
+    return last
 
 
 def _values(run: Path, iteration: int) -> dict[str, ByPrompt]:

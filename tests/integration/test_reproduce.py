@@ -121,6 +121,7 @@ def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path)
         + STUDY[STUDY.index("[tiny]") : STUDY.index("[tiny.search]")]
         .replace('["accuracy", "reward"]', '["pass_at_1", "pass_at_2", "bm25_recall_at_4"]')
         .replace("seeds = 2", "seeds = 1\nretrieval = { depths = [4] }")
+        .replace("iterations = 1", 'iterations = 2, evaluate = "last_iteration"')
         + STUDY[STUDY.index("[paper]") :],
     )
     subprocess.run(_command(tmp_path), capture_output=True, check=True)
@@ -130,7 +131,7 @@ def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path)
     assert [row.split()[0] for row in rows] == ["1", "2", "4"]
     found = json.loads((results / "results.json").read_text())
     run = tmp_path / "out" / "runs" / "pairwise-seed0"
-    for place, part in ((0, found["start"]), (1, found["rows"][0]["estimates"])):
+    for place, part in ((0, found["start"]), (2, found["rows"][0]["estimates"])):
         metrics = json.loads((run / f"iteration-{place}" / "evaluation" / "metrics.json").read_text())
         assert part["pass_at_2"]["mean"] == pytest.approx(metrics["pass_at_2"])
         assert part["bm25_recall_at_4"] == found["start"]["bm25_recall_at_4"]
