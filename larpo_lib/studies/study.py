@@ -26,6 +26,8 @@ class Variant(Section):
     """One place on an axis."""
 
     label: str
+    preset: str = ""
+    """What it puts in the name of the scale's preset, where that names its axis."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Laid over the settings below it; a table that names another `type` replaces the one below it whole."""
     as_published: Mapping[str, Any] | None = None
@@ -74,7 +76,10 @@ class Scale(Section):
     """How large the experiment is."""
 
     preset: str
-    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's."""
+    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's.
+
+    An axis in braces stands for what its variants put there: `{model}-{reward model}.toml`.
+    """
     settings: Mapping[str, Any] = Field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
     """That this scale varies besides, such as models; they come first."""
@@ -196,10 +201,11 @@ def cells(
         faithful: to the paper, or to the authors' published scripts where those differ.
     """
     size = study.scale(scale)
-    base = apply_settings(_preset(size.preset, presets), dict(size.settings))
+    axes = (*size.axes, *study.axes)
     made = []
-    for variants in itertools.product(*(axis.variants for axis in (*size.axes, *study.axes))):
-        tree = base
+    for variants in itertools.product(*(axis.variants for axis in axes)):
+        named = {axis.name: variant.preset for axis, variant in zip(axes, variants, strict=True)}
+        tree = apply_settings(_preset(size.preset, named, presets), dict(size.settings))
         for variant in variants:
             tree = apply_settings(tree, variant.chosen(scale, faithful))
         labels = tuple(variant.label for variant in variants)
@@ -220,12 +226,17 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
     return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
 
 
-def _preset(name: str, presets: Path) -> Tree:
+def _preset(name: str, named: Mapping[str, str], presets: Path) -> Tree:
     if name == "quickstart":
         from larpo_lib.playground.world import preset
 
         return _read(preset())
-    return _read(presets / name)
+    try:
+        return _read(presets / name.format_map(named))
+    except (KeyError, ValueError, IndexError):
+        raise ConfigError(
+            f"preset '{name}' names no axis", remedy=f"Put one of these in braces: {', '.join(named)}"
+        ) from None
 
 
 def _read(path: Path) -> Tree:
