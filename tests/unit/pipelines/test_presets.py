@@ -1,4 +1,4 @@
-"""The shipped presets: the paper's settings, written down here by hand; runs and pipelines take the files as they are."""
+"""The shipped presets: the paper's settings, written down here by hand. What takes the files as they are."""
 
 from __future__ import annotations
 
