@@ -55,8 +55,8 @@ def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> A
             root: Where runs live: an s3:// URI or an absolute path. Empty: the run's own folder in the pipeline root.
             run_id: Name of the run below root. A run of the same name goes on from what it has published. Empty: the
                 identity Kubeflow gives the run.
-            preset: Settings to begin with: quickstart, gsm8k, ultrafeedback, ultrafeedback-pairrm, or the s3:// URI of
-                a TOML file. Empty: the defaults.
+            preset: Settings to begin with: quickstart, the name of a file of pipelines/configs such as
+                mistral-7b-base-fsfairx, or the s3:// URI of a TOML file. Empty: the defaults.
             settings: JSON of settings over the preset, as in {"evaluate": {"limit": 500}}. The parameters below win
                 over them where they are not left at "as the settings say".
             policy: Policy to evaluate: an s3:// URI, or a directory of the cache volume.

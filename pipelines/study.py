@@ -71,8 +71,8 @@ def study_pipeline(
             root: Where runs live: an s3:// URI or an absolute path. Empty: the run's own folder in the pipeline root.
             run_id: Name of the run below root. A run of the same name goes on from what it has published. Empty: the
                 identity Kubeflow gives the run.
-            preset: Settings to begin with: quickstart, gsm8k, ultrafeedback, ultrafeedback-pairrm, or the s3:// URI of
-                a TOML file. Empty: the defaults.
+            preset: Settings to begin with: quickstart, the name of a file of pipelines/configs such as
+                mistral-7b-base-fsfairx, or the s3:// URI of a TOML file. Empty: the defaults.
             settings: JSON of settings over the preset that all runs share. The parameters below win over them where
                 they are not left at "as the settings say".
             grid: What each run changes, a list of JSON texts, as in ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"].

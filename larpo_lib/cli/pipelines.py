@@ -106,6 +106,9 @@ def submit(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="One of the pipeline's parameters, as in rounds=3.")
     ] = None,
+    arguments_file: Annotated[
+        Path | None, typer.Option("--arguments", help="JSON of parameters, as `larpo reproduce --pipeline` writes it.")
+    ] = None,
     experiment: Annotated[str, typer.Option(help="The experiment to put the run in.")] = "larpo",
     create_experiment: Annotated[bool, typer.Option("--create-experiment", help="Create it if it is missing.")] = False,
     run_name: Annotated[str | None, typer.Option(help="Without it, the pipeline's name and the time.")] = None,
@@ -129,7 +132,7 @@ def submit(
             source = client.from_package(package)
         else:
             source = client.from_version(api, pipeline, None if from_version == "latest" else from_version)
-        arguments = run_arguments(source.parameters, config, settings or (), parameter or ())
+        arguments = run_arguments(source.parameters, config, settings or (), parameter or (), arguments_file)
         run = api.create_run(
             {
                 "display_name": run_name or f"{source.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",

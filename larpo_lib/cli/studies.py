@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from larpo_lib.cli.app import app
+from larpo_lib.cli.app import Settings, app
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from larpo_lib.studies.study import Cell, Study
+    from larpo_lib.studies.study import Cell, ScaleName, Study
 
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at one time, each with GPUs of its own.")]
 
@@ -31,9 +32,20 @@ def reproduce(
         typer.Option(help="as_published: as the authors' scripts do, where they differ from the paper."),
     ] = "paper",
     jobs: Jobs = 1,
+    settings: Settings = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs and what they would take; run none.")
     ] = False,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One assumption of --dry-run, such as gpu_hour_price=2.5 or judge_price=0.01; again for more."
+        ),
+    ] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write the arguments of Kubeflow runs of the pipeline `study` to; nothing is run."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The study's directory; runs/reproduce/STUDY-SCALE if not given.")
     ] = None,
@@ -43,13 +55,19 @@ def reproduce(
     The results say which of the paper's orderings hold at this scale, which do not, and which are within noise. A tiny
     policy on word problems says nothing about large models: it shows what the objectives do when all else is equal.
     """
+    from larpo_lib.config import parse_settings
     from larpo_lib.studies.study import cells, load_study
 
     presets = Path(str(resources.files("pipelines"))) / "configs"
     loaded = load_study(_file(study, presets / "studies"))
-    if dry_run:
-        made = cells(loaded, scale, presets, seeds, faithful)
-        for line in _listed(loaded, scale, made):
+    over = parse_settings(settings or ())
+    if dry_run or pipeline is not None:
+        made = cells(loaded, scale, presets, seeds, faithful, over)
+        if pipeline is not None:
+            lines = _emit(loaded, scale, made, pipeline)
+        else:
+            lines = _dry_run(loaded, scale, made, presets, assume or ())
+        for line in lines:
             typer.echo(line)
         return
     from larpo_lib.artifacts import disk_errors
@@ -58,7 +76,7 @@ def reproduce(
     suffix = "" if faithful == "paper" else f"-{faithful}"
     together = Path("runs") / "reproduce"  # studies there share what their runs have in common
     place = out or together / f"{loaded.name}-{scale}{suffix}"
-    request = Request(scale, presets, seeds, faithful, jobs, pool=None if out else together / "pool")
+    request = Request(scale, presets, seeds, faithful, jobs, None if out else together / "pool", over)
     command = shlex.join(["larpo", *sys.argv[1:]])
     with disk_errors(place):
         typer.echo(run_study(loaded, request, place, command))
@@ -74,40 +92,39 @@ def _file(study: str, folder: Path) -> Path:
     return folder / f"{study}.toml"
 
 
-def _listed(study: Study, scale: Literal["tiny", "paper"], made: list[Cell]) -> list[str]:
-    from larpo_lib.reporting.table import aligned
-    from larpo_lib.studies.estimate import estimate
+def _dry_run(study: Study, scale: ScaleName, made: list[Cell], presets: Path, assumed: Sequence[str]) -> list[str]:
+    from larpo_lib.config import parse_settings
+    from larpo_lib.config.load import check
+    from larpo_lib.studies.benchmarks import load_benchmarks
+    from larpo_lib.studies.estimate import Assumptions
+    from larpo_lib.studies.listing import listing
     from larpo_lib.studies.run import placed
 
-    given = study.scale(scale).cost
-    head = ["run", "objective", "iterations", "k", "temperature", "memory", "learning rate"]
-    rows = [[*head, *(["prompts", "responses", "GPU-hours", "judge calls"] if given else [])]]
-    total = 0.0
-    for cell in made:
-        config = placed(cell, scale, Path("worlds")).config()
-        row = [
-            cell.key,
-            config.train.objective.type,
-            str(config.loop.iterations),
-            "+".join(map(str, [config.sample.k, *(draw.count for draw in config.sample.extra_draws)])),
-            "+".join(map(str, [config.sample.temperature, *(draw.temperature for draw in config.sample.extra_draws)])),
-            config.lists.memory,
-            f"{config.train.learning_rate:g}",
-        ]
-        if given:
-            cost = estimate(config, given)
-            total += cost.gpu_hours
-            row += [f"{cost.prompts:,}", f"{cost.responses:,}", f"{cost.gpu_hours:.0f}", f"{cost.judge_calls:,}"]
-        rows.append(row)
-    lines = [f"{study.title} ({study.source}), {scale}: {len(made)} runs", *aligned(rows)]
     size = study.scale(scale)
-    if given:
-        calls = given.judge_calls * len(made)
-        lines.append(f"In all about {total:,.0f} GPU-hours and {calls:,} judge calls, if the assumptions hold:")
-        lines += [f"  {name} = {value:g}" for name, value in given.model_dump().items()]
-    if size.search is not None:
-        lines.append(
-            f"Before that, {size.search.setting} is chosen for each cell among "
-            f"{', '.join(f'{value:g}' for value in size.search.values)}, with seed {size.search.seed}."
-        )
-    return [*lines, *(f"Choice: {choice}" for choice in size.choices)]
+    if assumed and size.cost is None:
+        raise ConfigError(f"nothing is estimated at the scale {scale}", remedy="Leave --assume out")
+    given = size.cost and check(Assumptions, {**size.cost.model_dump(), **parse_settings(assumed)})
+    calls = sum(one.calls for one in load_benchmarks(size.benchmarks, presets, {}).values())
+    return listing(study, scale, [placed(cell, scale, Path("worlds")) for cell in made], given, calls)
+
+
+def _emit(study: Study, scale: ScaleName, made: list[Cell], folder: Path) -> list[str]:
+    """Write a file of arguments for each run of the pipeline; returns what to say of them."""
+    from larpo_lib.artifacts import disk_errors, make_directory, write_json
+    from larpo_lib.pipeline.grid import grids
+
+    if scale == "tiny":
+        raise ConfigError("the embedded world of the scale tiny is on one machine", remedy="Give --scale paper")
+    found = grids({cell.key: cell.config() for cell in made})
+    lines = []
+    with disk_errors(folder):
+        make_directory(folder)
+        for number, grid in enumerate(found, start=1):
+            name = f"{study.name}-{scale}-{number}"
+            write_json(folder / f"{name}.json", {"run_id": name, **grid.arguments()})
+            lines.append(f"{folder / name}.json: {len(grid.names)} runs")
+            lines += [f"  {place}: {run}" for place, run in enumerate(grid.names, start=1)]
+    lines.append("Submit each: larpo submit --pipeline larpo-study --arguments FILE --parameter root=s3://BUCKET/RUNS")
+    if study.scale(scale).benchmarks:
+        lines.append("Benchmarks are no part of the pipeline: measure its policies by their commands afterwards.")
+    return lines

@@ -39,5 +39,12 @@ class ModelConfig(Section):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
     pad_token: str | None = None
     """Padding token for tokenizers that come without one; must be in the vocabulary."""
+    chat_template: str | None = None
+    """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
+
+    def identity(self) -> dict[str, Any]:
+        """Without a template that is not set, so that what was made before there was this setting is found again."""
+        found = super().identity()
+        return found if self.chat_template is not None else {k: v for k, v in found.items() if k != "chat_template"}

@@ -14,7 +14,15 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.storage import cache_dir, fetch, is_remote
 
 QUICKSTART = "quickstart"
-PRESETS = (QUICKSTART, "gsm8k", "ultrafeedback", "ultrafeedback-pairrm")
+PRESETS = (
+    QUICKSTART,
+    "gemma-2-2b-it-pairrm",
+    "mathstral-7b-gsm8k",
+    "mistral-7b-base-fsfairx",
+    "mistral-7b-base-pairrm",
+    "mistral-7b-instruct-fsfairx",
+    "mistral-7b-instruct-pairrm",
+)
 
 _PLACES: dict[str, tuple[str, Any]] = {
     "policy": ("policy", ""),

@@ -12,6 +12,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.begin import check, shares, with_world
 from larpo_lib.pipeline.execute import Done
+from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.parameters import compose, read_settings
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.ticket import Place, Ticket, store
@@ -19,8 +20,6 @@ from larpo_lib.plan import SUMMARY
 from larpo_lib.reporting.table import number
 from larpo_lib.tracking import Tracker
 
-_COMMON = ("policy", "prepare", "demonstrations", "evaluation_prompts", "sft", "evaluate", "tracking")
-"""What the runs share. Runs that were not measured alike cannot be compared."""
 _STUDY = "study.json"
 _EXAMPLE = 'Write it as in ["{\\"train\\": {\\"epochs\\": 1}}", "{}"]'
 _NO_GATE = {"loop": {"promote": "last_iteration"}}
@@ -161,7 +160,7 @@ def _settled(given: Mapping[str, Any], base: LarpoConfig) -> dict[str, Any]:
 
 
 def _comparable(number: int, base: LarpoConfig, member: LarpoConfig) -> None:
-    for name in _COMMON:
+    for name in COMMON:
         if getattr(base, name) != getattr(member, name):
             raise ConfigError(
                 f"run {number} of the grid changes {name}, which all runs of a study share",

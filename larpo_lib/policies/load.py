@@ -121,10 +121,13 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
     tokenizer = load_plain_tokenizer(path, config)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
+    if config.chat_template is not None:
+        tokenizer.chat_template = config.chat_template
     if not tokenizer.chat_template:
         raise ModelError(
             f"{path}: the tokenizer has no chat template",
-            remedy="Add chat_template.jinja to the directory; base models need the one they are fine-tuned with",
+            remedy="Add chat_template.jinja to the directory, or set model.chat_template; base models need the one they"
+            " are fine-tuned with",
         )
     return tokenizer
 

@@ -34,16 +34,21 @@ class _Responses:
 
 
 def run(
-    config: Gsm8kConfig, *, policy: Path | None, problems: Path | None, answers: Path | None, evaluation: Path
+    config: Gsm8kConfig,
+    *,
+    evaluation: Path,
+    policy: Path | None = None,
+    problems: Path | None = None,
+    answers: Path | None = None,
 ) -> Metrics:
     """Publish a policy's accuracy on `problems`, with every response in `solutions.jsonl`.
 
     Args:
         config: how the problems are asked, and how often.
+        evaluation: artifact to publish.
         policy: directory of the policy.
         problems: file of question and answer.
         answers: instead of both: a file in the form of GSM8K's example_model_solutions.jsonl, or a solutions.jsonl.
-        evaluation: artifact to publish.
 
     Raises:
         ConfigError: it is not clear what to score.

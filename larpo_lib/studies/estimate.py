@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from larpo_lib.config import (
     BestWorstConfig,
@@ -14,6 +14,7 @@ from larpo_lib.config import (
     SelectionConfig,
     TopBottomConfig,
 )
+from larpo_lib.errors import ConfigError
 
 
 class Assumptions(Section):
@@ -31,8 +32,14 @@ class Assumptions(Section):
     """Of one GPU that samples."""
     flops_per_second: PositiveFloat
     """Of one GPU that trains or scores: its peak times the share of it that is used."""
-    judge_calls: NonNegativeInt = 0
-    """For one policy, over all benchmarks."""
+    demonstrations: PositiveInt | None = None
+    """That a base model is fine-tuned on first."""
+    demonstration_tokens: PositiveInt | None = None
+    """Of one of them, prompt and response."""
+    gpu_hour_price: NonNegativeFloat | None = None
+    """In your currency; null: no cost in money is told. Likewise `judge_price`."""
+    judge_price: NonNegativeFloat | None = None
+    """Of one call of the judge, on average over the benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,13 @@ class Cost:
         prompts: that are sampled for, over all iterations.
         responses: that are sampled and ranked.
         trained_tokens: over all epochs.
-        gpu_hours: sampling, ranking and training; evaluation is left out.
-        judge_calls: of the benchmarks, for the last policy.
+        gpu_hours: sampling, ranking and training; evaluation and benchmarks are left out.
     """
 
     prompts: int
     responses: int
     trained_tokens: int
     gpu_hours: float
-    judge_calls: int
 
 
 def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
@@ -71,7 +76,24 @@ def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
     ranking = 2 * given.reward_parameters * responses * (given.prompt_tokens + given.response_tokens)
     training = (6 + 2 / config.train.epochs) * given.parameters * trained
     hours = (sampling + (ranking + training) / given.flops_per_second) / 3600
-    return Cost(prompts, responses, trained, hours, given.judge_calls)
+    return Cost(prompts, responses, trained, hours)
+
+
+def sft_gpu_hours(config: LarpoConfig, given: Assumptions) -> float:
+    """GPU-hours of fine-tuning on demonstrations, which runs that begin with the same policy share.
+
+    Raises:
+        ConfigError: the assumptions say nothing of demonstrations.
+    """
+    if config.demonstrations is None:
+        return 0.0
+    if given.demonstrations is None or given.demonstration_tokens is None:
+        raise ConfigError(
+            "the policy is fine-tuned first, but nothing is assumed of its demonstrations",
+            remedy="Set demonstrations and demonstration_tokens in the study's cost",
+        )
+    tokens = config.sft.epochs * given.demonstrations * given.demonstration_tokens
+    return 6 * given.parameters * tokens / given.flops_per_second / 3600
 
 
 def _memory_growth(config: LarpoConfig) -> float:

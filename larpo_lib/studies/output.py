@@ -21,7 +21,7 @@ from larpo_lib.reporting.benchmark_figures import curve_panels
 from larpo_lib.reporting.drawing import BLUE, GREY, INK, MUTED, ORANGE, Panel
 from larpo_lib.reporting.machine import machine
 from larpo_lib.reporting.quality import Estimate
-from larpo_lib.reporting.table import UNDEFINED, aligned, number
+from larpo_lib.reporting.table import aligned, number
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import CONFIDENCE, Results, Row
 from larpo_lib.studies.study import ScaleName, Study
@@ -36,6 +36,7 @@ _NAMES = {
     "win_rate": "win rate",
     "mixeval": "MixEval",
     "mixeval_hard": "MixEval-Hard",
+    "gsm8k_accuracy": "GSM8K accuracy",
 }
 
 
@@ -122,7 +123,8 @@ def _dots(axes: Axes, results: Results, measure: str) -> None:
         )
         text = f"{' · '.join(row.labels)}  {number(mean)}"
         axes.annotate(text, (mean, -place), (0, 7), textcoords="offset points", ha="center", fontsize=8.5, color=INK)
-    axes.axvline(results.start[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+    for row in results.starts:
+        axes.axvline(row.estimates[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
     axes.set_yticks([])
     axes.set_ylim(-len(results.rows) + 0.4, 0.8)
     axes.margins(x=0.12)
@@ -131,19 +133,25 @@ def _dots(axes: Axes, results: Results, measure: str) -> None:
 def _rows(study: Study, results: Results) -> list[list[str]]:
     if study.layout == "by_n":
         return by_n.rows(by_n.curves(results))
-    columns = _published_columns(results.rows)
+    columns = _published_columns([*results.starts, *results.rows])
     head = [*_axes(study, results), *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
-    depth = len(head) - len(results.measures) - len(columns)
-    start = ["start", *[""] * (depth - 1), *(_interval(results.start[name]) for name in results.measures)]
     body = [
         [
             *row.labels,
             *(_interval(row.estimates[name]) for name in results.measures),
             *(number(row.published.get(name)) for name in columns),
         ]
-        for row in results.rows
+        for row in _with_starts(results)
     ]
-    return [head, [*start, *[UNDEFINED] * len(columns)], *body]
+    return [head, *body]
+
+
+def _with_starts(results: Results) -> list[Row]:
+    """The rows, each group of them below the policy that its runs begin with."""
+    groups = {row.labels[:-1]: [row] for row in results.starts}
+    for row in results.rows:
+        groups[row.labels[:-1]].append(row)
+    return [row for group in groups.values() for row in group]
 
 
 def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:

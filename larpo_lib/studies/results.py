@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from larpo_lib.metrics import Interval
-from larpo_lib.studies.study import Study
+from larpo_lib.studies.study import START, Study
 
 Labels = tuple[str, ...]
 ByPrompt = Mapping[str, float]
@@ -72,6 +72,8 @@ class Results:
     start: Mapping[str, Interval]
     rows: Sequence[Row]
     found: Sequence[Found]
+    starts: Sequence[Row] = ()
+    """The policies that runs begin with, one for all cells that differ on the last axis alone."""
 
     def to_json(self) -> dict[str, Any]:
         """As results.json holds it."""
@@ -90,6 +92,14 @@ class Results:
                     "published": dict(row.published),
                 }
                 for row in self.rows
+            ],
+            "starts": [
+                {
+                    "labels": list(row.labels),
+                    "estimates": {name: value._asdict() for name, value in row.estimates.items()},
+                    "published": dict(row.published),
+                }
+                for row in self.starts
             ],
             "orderings": [
                 {
@@ -133,7 +143,28 @@ def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]
         start={name: _interval([one.start[name] for one in first.values()]) for name in measures},
         rows=rows,
         found=_orderings(study, measures[0], cells),
+        starts=_starts(measures, cells, published),
     )
+
+
+def _starts(
+    measures: Sequence[str],
+    cells: Mapping[Labels, Mapping[int, Outcome]],
+    published: Mapping[Labels, Mapping[str, float]],
+) -> list[Row]:
+    first: dict[Labels, Mapping[int, Outcome]] = {}
+    for labels, runs in cells.items():
+        first.setdefault(labels[:-1], runs)
+    return [
+        Row(
+            labels=(*group, START),
+            estimates={name: _interval([one.start[name] for one in first[group].values()]) for name in measures},
+            by_seed={name: {seed: _mean(one.start[name]) for seed, one in first[group].items()} for name in measures},
+            differences={},
+            published=published.get((*group, START), {}),
+        )
+        for group in first
+    ]
 
 
 def nested_bootstrap(groups: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, write_json
 from larpo_lib.config import EvaluateConfig, apply_settings
@@ -18,6 +19,7 @@ from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
 from larpo_lib.reporting.quality import Estimate, summarize
 from larpo_lib.steps import retrieval
+from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks, measured, read_scores
 from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import ByPrompt, Outcome
 from larpo_lib.studies.results import summarize as summarize_study
@@ -48,6 +50,7 @@ class Request:
         faithful: to the paper, or to the authors' published scripts where those differ.
         jobs: runs at one time, each with GPUs of its own.
         pool: directory of what runs have in common, which may be that of several studies; None: the study's own.
+        over: settings over those of every cell and benchmark.
     """
 
     scale: ScaleName
@@ -56,6 +59,7 @@ class Request:
     faithful: Faithful = "paper"
     jobs: int = 1
     pool: Path | None = None
+    over: Mapping[str, Any] = field(default_factory=dict)
 
     def pool_of(self, out: Path) -> Path:
         """The pool of a study in `out`."""
@@ -79,7 +83,13 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         The table.
     """
     size = study.scale(request.scale)
-    made = cells(study, request.scale, request.presets, request.seeds, request.faithful)
+    made = cells(study, request.scale, request.presets, request.seeds, request.faithful, request.over)
+    benchmarks = load_benchmarks(size.benchmarks, request.presets, request.over)
+    check_benchmarks([placed(cell, request.scale, out) for cell in made], benchmarks)
+    if size.search is not None and any(size.measures[0] in one.measures for one in benchmarks.values()):
+        raise ConfigError(
+            f"{size.measures[0]} is measured after a search, and cannot decide it", remedy="Put another measure first"
+        )
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request, out)
     outcomes = run_cells(made, request, out)
@@ -88,6 +98,12 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
             _as_retriever(outcome, placed(cell, request.scale, out), size, out, request.pool_of(out))
             for outcome, cell in zip(outcomes, made, strict=True)
         ]
+    if benchmarks:
+        for place, cell in enumerate(placed(cell, request.scale, out) for cell in made):
+            run = _home(out, cell)
+            plan = Plan(cell.config(), str(run))
+            policies = {iteration: Path(plan.policy(iteration)) for iteration in (0, _last(run))}
+            outcomes[place] = measured(outcomes[place], cell, policies, benchmarks, run, request.pool_of(out))
     results = summarize_study(study, size.measures, outcomes)
     search = out / "search.json"
     provenance = Provenance(
@@ -220,10 +236,7 @@ def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path, pool: Pa
                 evaluation=made,
                 **{name: Path(path) for name, path in documents.items()},
             )
-        values: dict[str, dict[str, float]] = {}
-        for row in read_table(made, "scores"):
-            values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
-        found.append(values)
+        found.append(read_scores(made))
     return replace(outcome, values={**outcome.values, **found[0]}, start={**outcome.start, **found[1]})
 
 

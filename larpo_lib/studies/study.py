@@ -21,11 +21,18 @@ ScaleName = Literal["tiny", "paper"]
 Faithful = Literal["paper", "as_published"]
 Tree = dict[str, Any]
 
+START = "start"
+"""Label of the policy before training, where an axis has the runs'."""
+BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval")
+"""Sections of benchmarks, which are no part of a cell's run."""
+
 
 class Variant(Section):
     """One place on an axis."""
 
     label: str
+    preset: str = ""
+    """What it puts in the name of the scale's preset, where that names its axis."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Laid over the settings below it; a table that names another `type` replaces the one below it whole."""
     as_published: Mapping[str, Any] | None = None
@@ -74,18 +81,26 @@ class Scale(Section):
     """How large the experiment is."""
 
     preset: str
-    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's."""
+    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's.
+
+    An axis in braces stands for what its variants put there: `{model}-{reward model}.toml`.
+    """
     settings: Mapping[str, Any] = Field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
     """That this scale varies besides, such as models; they come first."""
     seeds: PositiveInt = 1
     measures: tuple[str, ...] = Field(min_length=1)
-    """Metrics of the evaluation to compare, the most important one first."""
+    """Metrics of the evaluation and of the benchmarks to compare, the most important one first."""
     search: Search | None = None
     retrieval: RetrievalConfig | None = None
     """How the policy before and after training is measured as a retriever, where it is."""
     documents: Documents | None = None
     """That retrievers search; at the scale `tiny` they are the embedded world's."""
+    benchmarks: tuple[str, ...] = ()
+    """That the policy before and after training is measured by.
+
+    Names of files in the folder `benchmarks` beside the studies', or paths of others.
+    """
     cost: Assumptions | None = None
     """What an estimate of the cost rests on."""
     choices: tuple[str, ...] = ()
@@ -96,7 +111,7 @@ class PublishedCell(Section):
     """Numbers that the paper gives for one cell."""
 
     cell: tuple[str, ...]
-    """Labels, of every axis of the scale `paper`."""
+    """Labels, of every axis of the scale `paper`; the last one may be `start`, the policy before training."""
     values: dict[str, float]
 
 
@@ -184,7 +199,12 @@ def load_study(path: Path) -> Study:
 
 
 def cells(
-    study: Study, scale: ScaleName, presets: Path, seeds: int | None = None, faithful: Faithful = "paper"
+    study: Study,
+    scale: ScaleName,
+    presets: Path,
+    seeds: int | None = None,
+    faithful: Faithful = "paper",
+    over: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """Every run of a study, cell by cell in the order of the axes, and within a cell by seed.
 
@@ -194,14 +214,18 @@ def cells(
         presets: folder of the preset files.
         seeds: how many, 0 to seeds - 1; None: as many as the scale says.
         faithful: to the paper, or to the authors' published scripts where those differ.
+        over: settings over those of every cell; sections of benchmarks are passed over.
     """
     size = study.scale(scale)
-    base = apply_settings(_preset(size.preset, presets), dict(size.settings))
+    given = {name: value for name, value in (over or {}).items() if name not in BENCHMARKS}
+    axes = (*size.axes, *study.axes)
     made = []
-    for variants in itertools.product(*(axis.variants for axis in (*size.axes, *study.axes))):
-        tree = base
+    for variants in itertools.product(*(axis.variants for axis in axes)):
+        named = {axis.name: variant.preset for axis, variant in zip(axes, variants, strict=True)}
+        tree = apply_settings(_preset(size.preset, named, presets), dict(size.settings))
         for variant in variants:
             tree = apply_settings(tree, variant.chosen(scale, faithful))
+        tree = apply_settings(tree, given)
         labels = tuple(variant.label for variant in variants)
         made += [Cell(labels, seed, {**tree, "seed": seed}, variants[-1].x) for seed in range(seeds or size.seeds)]
     return made
@@ -220,12 +244,17 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
     return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
 
 
-def _preset(name: str, presets: Path) -> Tree:
+def _preset(name: str, named: Mapping[str, str], presets: Path) -> Tree:
     if name == "quickstart":
         from larpo_lib.playground.world import preset
 
         return _read(preset())
-    return _read(presets / name)
+    try:
+        return _read(presets / name.format_map(named))
+    except (KeyError, ValueError, IndexError):
+        raise ConfigError(
+            f"preset '{name}' names no axis", remedy=f"Put one of these in braces: {', '.join(named)}"
+        ) from None
 
 
 def _read(path: Path) -> Tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "studies"))
+from mixeval_questions import completion, write_questions
+from server_double import Reply, serve
 from small_study import STUDY, write_study
 
 
@@ -135,3 +138,44 @@ def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path)
         metrics = json.loads((run / f"iteration-{place}" / "evaluation" / "metrics.json").read_text())
         assert part["pass_at_2"]["mean"] == pytest.approx(metrics["pass_at_2"])
         assert part["bm25_recall_at_4"] == found["start"]["bm25_recall_at_4"]
+
+
+def test_policies_are_measured_by_benchmarks_after_the_loop_and_decisions_are_bought_once(tmp_path):
+    """Our score stands beside the paper's; a study that is run again asks the judge nothing."""
+
+    def judge(asked):
+        extracts = "option extractor" in asked.payload["messages"][0]["content"]
+        return Reply(completion("[[A]]" if extracts else "[[0.5]]"))
+
+    questions = write_questions(tmp_path)
+    with serve(judge) as server:
+        (tmp_path / "mix.toml").write_text(f"""
+step = "mixeval"
+measures = {{ mixeval = "overall" }}
+files = {{ free_form = "{questions["free_form"]}", multiple_choice = "{questions["multiple_choice"]}" }}
+settings = {{ answers = {{ max_new_tokens = 8 }}, judge = {{ base_url = "{server.url}", model = "j", retries = 0 }} }}
+""")
+        write_study(
+            tmp_path,
+            STUDY[: STUDY.index("[tiny.search]")]
+            .replace("win_rate = 1.5", "mixeval = 0.7")
+            .replace('["accuracy", "reward"]', f'["mixeval", "reward"]\nbenchmarks = ["{tmp_path / "mix.toml"}"]')
+            + STUDY[STUDY.index("[paper]") :],
+        )
+        subprocess.run(_command(tmp_path), capture_output=True, check=True)
+        asked = len(server.asked)
+        assert asked > 0
+        subprocess.run(_command(tmp_path), capture_output=True, check=True)
+        assert len(server.asked) == asked
+    head, start, *rows = (tmp_path / "out" / "results" / "table.txt").read_text().splitlines()
+    assert re.split("  +", head) == ["objective", "MixEval", "mean reward", "paper: MixEval"]
+    assert start.startswith("start")
+    assert [row.split()[-1] for row in rows] == ["\N{EN DASH}", "0.700"]
+    found = json.loads((tmp_path / "out" / "results" / "results.json").read_text())
+    runs = tmp_path / "out" / "runs"
+    for row, run in zip(found["rows"], ("pairwise-seed0", "listmle-seed0"), strict=True):
+        for part, iteration in ((row["estimates"], 1), (found["start"], 0)):
+            metrics = json.loads((runs / run / f"iteration-{iteration}" / "mix" / "metrics.json").read_text())
+            assert part["mixeval"]["mean"] == pytest.approx(metrics["overall"], abs=1e-3)
+    first, second = (runs / run / "iteration-0" / "mix" / "judged.jsonl" for run in ("pairwise-seed0", "listmle-seed0"))
+    assert first.samefile(second)

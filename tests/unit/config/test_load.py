@@ -232,8 +232,6 @@ def test_configuration_cannot_be_changed(file: Path) -> None:
 SHIPPED = Path(__file__).parents[3]
 STANDS_IN = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
 """What a preset may leave to the command line."""
-RERANKER = {"ultrafeedback-pairrm.toml": {"evaluate": {"reranker": {"type": "classifier", "path": "models/rm"}}}}
-"""What one must leave to it: its own reranker cannot compare policies."""
 
 
 @pytest.mark.parametrize(
@@ -246,13 +244,8 @@ RERANKER = {"ultrafeedback-pairrm.toml": {"evaluate": {"reranker": {"type": "cla
 )
 def test_shipped_preset_is_read(preset: Path) -> None:
     given = tomllib.loads(preset.read_text("utf-8"))
-    config = LarpoConfig.model_validate(apply_settings({**STANDS_IN, **RERANKER.get(preset.name, {})}, given))
+    config = LarpoConfig.model_validate(apply_settings(STANDS_IN, given))
     assert given.keys() <= config.model_fields_set
-
-
-def test_the_preset_with_pairrm_asks_for_a_reranker_to_evaluate_with() -> None:
-    with pytest.raises(ConfigError, match=r"setting 'evaluate\.reranker\.path' is missing"):
-        load_config(SHIPPED / "pipelines" / "configs" / "ultrafeedback-pairrm.toml")
 
 
 def test_configuration_and_help_load_no_heavy_library() -> None:

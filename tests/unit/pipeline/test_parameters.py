@@ -13,14 +13,14 @@ BASE = {"policy": "models/base", "prompts_source": "s3://b/p.jsonl", "prompts_he
 
 
 def test_unset_parameters_leave_the_preset_as_it_is():
-    config = compose({"preset": "ultrafeedback"})
+    config = compose({"preset": "mistral-7b-instruct-fsfairx"})
     assert (config.sample.k, config.sample.temperature, config.loop.iterations) == (10, 0.8, 3)
     assert config.prepare.heldout == 512
 
 
 def test_a_parameter_wins_over_settings_and_settings_over_the_preset():
     settings = json.dumps({"sample": {"k": 4, "top_p": 0.9}})
-    config = compose({"preset": "ultrafeedback", "settings": settings, "sample_k": 6, "rounds": 2})
+    config = compose({"preset": "mistral-7b-instruct-fsfairx", "settings": settings, "sample_k": 6, "rounds": 2})
     assert (config.sample.k, config.sample.top_p, config.loop.iterations) == (6, 0.9, 2)
 
 

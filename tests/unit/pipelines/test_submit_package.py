@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -107,3 +108,33 @@ def test_one_setting_of_the_configuration_is_not_given_twice(tmp_path: Path) -> 
         run_arguments(PARAMETERS, None, ["seed=1"], ["text=a", "settings={}"])
     with pytest.raises(ConfigError, match="takes no --config and no --set"):
         run_arguments({"text": PARAMETERS["text"]}, None, ["seed=1"], ["text=a"])
+
+
+def test_a_file_of_arguments_is_checked_as_texts_are_and_texts_win(tmp_path: Path) -> None:
+    study = read_package(Path(__file__).parents[3] / "pipelines" / "compiled" / "study.yaml").parameters
+    file = tmp_path / "arguments.json"
+    file.write_text(json.dumps({"run_id": "mine", "grid": ["{}", '{"seed": 1}'], "rounds": 2, "settings": "{}"}))
+    found = run_arguments(study, None, [], ["rounds=3", "root=s3://b/r"], file)
+    assert found == {
+        "run_id": "mine", "grid": ["{}", '{"seed": 1}'], "rounds": 3, "settings": "{}", "root": "s3://b/r",
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="--arguments and --config or --set are one thing"):
+        run_arguments(study, None, ["seed=1"], [], file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"roundz": 1}', "no parameter 'roundz'"),
+        ('{"rounds": "many"}', "rounds"),
+        ("[1]", "is no JSON object of parameters"),
+        ("{", "cannot be read as JSON"),
+    ],
+)
+def test_a_mistake_in_a_file_of_arguments_is_named(tmp_path: Path, text: str, message: str) -> None:
+    study = read_package(Path(__file__).parents[3] / "pipelines" / "compiled" / "study.yaml").parameters
+    (tmp_path / "arguments.json").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        run_arguments(study, None, [], [], tmp_path / "arguments.json")
+    with pytest.raises(ConfigError, match=r"missing.json: no such file"):
+        run_arguments(study, None, [], [], tmp_path / "missing.json")

@@ -43,7 +43,7 @@ setting = "train.learning_rate"
 values = [1e-5, 1e-4]
 
 [paper]
-preset = "ultrafeedback.toml"
+preset = "mistral-7b-instruct-fsfairx.toml"
 measures = ["reward"]
 [[paper.axes]]
 name = "model"

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from larpo_lib.config.load import load_config
-from larpo_lib.studies.estimate import Assumptions, estimate
+from larpo_lib.errors import ConfigError
+from larpo_lib.studies.estimate import Assumptions, estimate, sft_gpu_hours
 
 GIVEN = Assumptions(
     parameters=7e9,
@@ -13,7 +14,6 @@ GIVEN = Assumptions(
     response_tokens=400,
     sampled_tokens_per_second=2000,
     flops_per_second=4e14,
-    judge_calls=805,
 )
 
 
@@ -23,7 +23,7 @@ def _config(*settings):
 
 def test_worked_by_hand():
     cost = estimate(_config("train.epochs=2", "lists.selection.type=best_worst", "lists.memory=current"), GIVEN)
-    assert (cost.prompts, cost.responses, cost.judge_calls) == (2000, 8000, 805)
+    assert (cost.prompts, cost.responses) == (2000, 8000)
     assert cost.trained_tokens == 2000 * 2 * (100 + 2 * 400)
     sampling = 8000 * 400 / 2000  # 1,600 s
     ranking = 2 * 8e9 * 8000 * 500 / 4e14  # 160 s
@@ -47,3 +47,12 @@ def test_memory_trains_on_prompts_of_earlier_iterations_again():
 def test_the_length_of_lists_follows_the_selection(selection, length):
     cost = estimate(_config(f"lists.selection.type={selection}", "train.epochs=1", "lists.memory=current"), GIVEN)
     assert cost.trained_tokens == 2000 * (100 + length * 400)
+
+
+def test_fine_tuning_on_demonstrations_is_worked_by_hand():
+    tuned = _config("demonstrations.source=d", "sft.epochs=2")
+    given = GIVEN.model_copy(update={"demonstrations": 10_000, "demonstration_tokens": 500})
+    assert sft_gpu_hours(tuned, given) == pytest.approx(6 * 7e9 * 2 * 10_000 * 500 / 4e14 / 3600)
+    assert sft_gpu_hours(_config(), given) == 0
+    with pytest.raises(ConfigError, match="nothing is assumed of its demonstrations"):
+        sft_gpu_hours(tuned, GIVEN)

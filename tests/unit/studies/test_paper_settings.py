@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from small_study import PRESETS
 
 from larpo_lib.config import LarpoConfig
+from larpo_lib.pipeline.grid import COMMON
+from larpo_lib.pipeline.parameters import compose
+from larpo_lib.studies.listing import shown
 from larpo_lib.studies.study import cells, load_study
 
 CHAT = ["table2", "table3", "table4", "table5", "fig3b", "fig3c", "fig4"]
@@ -90,3 +96,146 @@ def test_hard_negatives_come_from_responses_at_1_and_at_0_7():
 def test_reward_models():
     found = {(labels[1], config.rerank.reranker.type) for labels, config in _runs("table2").items()}
     assert found == {("PairRM", "pairrm"), ("FsfairX", "classifier")}
+
+
+BASE, INSTRUCT = "Mistral-7B base + SFT", "Mistral-7B-Instruct-v0.2"
+POLICIES = {
+    BASE: ("models/mistral-7b-v0.1", "HuggingFaceH4/ultrachat_200k"),
+    INSTRUCT: ("models/mistral-7b-instruct-v0.2", None),
+}
+GEMMA, MATHSTRAL = ("models/gemma-2-2b-it", None), ("models/mathstral-7b", None)
+PAIRRM, FSFAIRX = ("pairrm", "models/PairRM-hf"), ("classifier", "models/FsfairX-LLaMA3-RM-v0.1")
+STUDY_POLICIES = {
+    "table4": GEMMA, "fig2": MATHSTRAL, "fig3a": MATHSTRAL,
+    "fig3b": POLICIES[INSTRUCT], "fig3c": POLICIES[INSTRUCT], "fig4": POLICIES[INSTRUCT],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("study", [*CHAT, "fig2", "fig3a"])
+def test_models_and_what_ranks(study):
+    for labels, config in _runs(study).items():
+        demonstrations = None if config.demonstrations is None else config.demonstrations.source
+        assert (config.policy, demonstrations) == (STUDY_POLICIES.get(study) or POLICIES[labels[0]])
+        assert config.sft.learning_rate == 2e-5
+        reranker = (config.rerank.reranker.type, getattr(config.rerank.reranker, "path", None))
+        if study in ("fig2", "fig3a"):
+            assert reranker == ("verifier", None)
+            assert config.rerank.reranker.mode == "exact"
+        elif study == "table2":
+            assert reranker == {"PairRM": PAIRRM, "FsfairX": FSFAIRX}[labels[1]]
+        else:
+            assert reranker == (FSFAIRX if study in ("table3", "table5") else PAIRRM)
+        assert (config.train.launch.launcher, config.train.launch.zero_stage) == ("deepspeed", 2)
+        assert (config.train.model.dtype, config.sample.max_new_tokens) == ("auto", 2048)
+
+
+# label: objective with its parameters, list, iterations, epochs
+TABLE2 = {
+    "RRHF": ({"type": "rrhf", "sft_weight": 1.0}, "top 2, bottom 2", 1, 1),
+    "SLiC-HF": ({"type": "slic_hf", "delta": 1.0, "sft_weight": 0.1}, "best worst", 1, 1),
+    "DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}, "best worst", 1, 1),
+    "IPO": ({"type": "ipo", "tau": 0.1, "length_normalized": False}, "best worst", 1, 1),
+    "CPO": ({"type": "cpo", "beta": 0.1, "sft_weight": 1.0, "nll": "token"}, "best worst", 1, 1),
+    "KTO": ({"type": "kto", "beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}, "best worst", 1, 1),
+    "R-DPO": ({"type": "r_dpo", "beta": 0.1, "alpha": 0.05}, "best worst", 1, 1),
+    "SimPO": ({"type": "simpo", "beta": 2.0, "gamma": 1.6}, "best worst", 1, 1),
+    "LiPO-lambda": ({"type": "lipo_lambda", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 1, 1),
+    "iterative DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}, "best worst", 3, 2),
+    "contrastive": ({"type": "contrastive", "beta": 0.1}, "top 1, bottom 3", 3, 2),
+    "LambdaRank": ({"type": "lambdarank", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 3, 2),
+    "ListMLE": ({"type": "listmle", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 3, 2),
+}
+
+
+def test_every_cell_of_table_2():
+    runs = _runs("table2")
+    assert {*runs} == {
+        (model, reward, label) for model in POLICIES for reward in ("PairRM", "FsfairX") for label in TABLE2
+    }
+    for labels, config in runs.items():
+        objective = config.train.objective.model_dump(exclude_none=True)
+        found = (objective, shown(config)["list"], config.loop.iterations, config.train.epochs)
+        assert found == TABLE2[labels[-1]]
+
+
+def test_a_dry_run_prints_the_settings_of_every_cell_and_the_costs(larpo):
+    prices = ("--assume", "gpu_hour_price=2.5", "--assume", "judge_price=0.01")
+    outcome = larpo("reproduce", "table3", "--scale", "paper", "--dry-run", *prices)
+    assert outcome.code == 0, outcome.err
+    head, columns, *rows = outcome.out.splitlines()
+    assert head == "Objectives (Table 3), paper: 8 runs"
+    names = re.split(r"  +", columns)
+    assert names == [
+        "run", "policy", "SFT", "objective", "with", "list", "temperature", "prompts", "responses", "GPU-hours",
+        "judge calls",
+    ]  # fmt: skip
+    cells = [dict(zip(names, re.split(r"  +", row), strict=True)) for row in rows[:8]]
+    assert [(cell["policy"], cell["objective"], cell["list"], cell["temperature"]) for cell in cells] == [
+        (policy, objective, selection, temperature)
+        for policy, temperature in (("models/mistral-7b-v0.1", "1"), ("models/mistral-7b-instruct-v0.2", "0.8"))
+        for objective, selection in (
+            ("dpo", "best worst"), ("contrastive", "one vs rest"),
+            ("listmle", "top 2, bottom 2"), ("lambdarank", "top 2, bottom 2"),
+        )
+    ]  # fmt: skip
+    assert {(cell["prompts"], cell["responses"]) for cell in cells} == {("181,869", "727,476")}  # 3 x 60,623, 4 each
+    assert {cell["judge calls"] for cell in cells} == {"5,805"}  # 805 + 4,000 + 1,000
+    said = dict(line.strip().split(": ", 1) for line in rows[8:] if ": " in line)
+    assert said["ranked by"] == said["measured by"] == "models/FsfairX-LLaMA3-RM-v0.1"
+    assert (said["k"], said["iterations"], said["epochs"], said["learning rate"]) == ("4", "3", "2", "5e-07")
+    assert (said["schedule"], said["batch"]) == ("cosine, warm-up 0.1", "128")
+    assert said["tokens"] == "2048, of them 1000 of the prompt"
+    assert said["training"] == "deepspeed, 8 processes, ZeRO-2"
+    assert said["Benchmarks, of the policy before and after"] == "alpaca-eval-fn, mixeval, mixeval-hard"
+    # 8 x (32.3 for sampling + 4.9 for ranking) + 2 x 12.8 and 6 x 23.0 for training + 6.3 for SFT; 8 policies after
+    # training and 2 before.
+    assert "In all about 468 GPU-hours and 58,050 judge calls" in outcome.out
+    assert said["In money, at your own prices"] == "GPU-hours 1,169, judge calls 580, together 1,750"
+    assert "none of them measured here: put in your own" in outcome.out
+
+
+def test_without_prices_no_money_is_told_and_a_misspelt_assumption_is_named(larpo):
+    outcome = larpo("reproduce", "fig3a", "--scale", "paper", "--dry-run")
+    assert "In money" not in outcome.out
+    assert "gpu_hour_price = not stated" in outcome.out
+    assert "0 judge calls" in outcome.out
+    refused = larpo("reproduce", "fig3a", "--scale", "paper", "--dry-run", "--assume", "gpu_price=1")
+    assert refused.code == 2
+    assert "unknown setting 'gpu_price'. Did you mean 'gpu_hour_price'?" in refused.err
+    nothing = larpo("reproduce", "fig3a", "--dry-run", "--assume", "gpu_hour_price=1")
+    assert "nothing is estimated at the scale tiny" in nothing.err
+
+
+def _run(config: LarpoConfig) -> dict[str, object]:
+    """Without the sections of benchmarks and of other commands, which a run does not read."""
+    commands = {"alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "reward_model", "search_temperature"}
+    return config.model_dump(exclude=commands)
+
+
+@pytest.mark.parametrize("study", [*CHAT, "fig2", "fig3a"])
+def test_the_arguments_of_the_pipeline_are_the_same_runs(study, larpo, tmp_path):
+    outcome = larpo("reproduce", study, "--scale", "paper", "--pipeline", tmp_path, "--set", "launch.nproc=4")
+    assert outcome.code == 0, outcome.err
+    found = []
+    for file in sorted(tmp_path.glob("*.json")):
+        arguments = json.loads(file.read_text())
+        assert arguments["run_id"] == file.stem
+        base = compose({"settings": arguments["settings"]})
+        runs = [compose({"settings": base.model_dump_json()}, json.loads(change)) for change in arguments["grid"]]
+        assert len({*arguments["grid"]}) == len(runs)
+        for name in COMMON:
+            assert {getattr(run, name) for run in runs} == {getattr(base, name)}
+        found += runs
+    loaded = load_study(PRESETS / "studies" / f"{study}.toml")
+    over = {"launch": {"nproc": 4}}
+    expected = [cell.config() for cell in cells(loaded, "paper", PRESETS, over=over)]
+    assert [_run(config) for config in found] == [_run(config) for config in expected]
+    models = 2 if study in ("table2", "table3", "table5") else 1
+    assert len(list(tmp_path.glob("*.json"))) == models
+
+
+def test_two_seeds_are_two_runs_of_the_pipeline_and_the_tiny_world_is_none(larpo, tmp_path):
+    larpo("reproduce", "table4", "--scale", "paper", "--seeds", "2", "--pipeline", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table4-paper-1.json", "table4-paper-2.json"]
+    refused = larpo("reproduce", "table4", "--pipeline", tmp_path)
+    assert "larpo: the embedded world of the scale tiny is on one machine. Give --scale paper." in refused.err

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from small_study import write_study
+from small_study import STUDY, write_study
 
+from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import Outcome, nested_bootstrap, summarize
 from larpo_lib.studies.study import load_study
 
@@ -58,3 +61,27 @@ def test_an_ordering_holds_if_the_paired_difference_is_above_zero(tmp_path, accu
     assert listmle.by_seed["accuracy"] == {0: pytest.approx(np.mean(accuracy)), 1: pytest.approx(np.mean(accuracy))}
     assert listmle.published == {"win_rate": 1.5} or not study.published
     assert results.start["accuracy"].mean == 0.0
+
+
+def test_cells_that_begin_with_another_policy_have_a_start_of_their_own(tmp_path):
+    published = '[[published]]\ncell = ["{model}", "start"]\nvalues = {{ win_rate = {rate} }}\n'
+    text = STUDY.replace('cell = ["ListMLE"]', 'cell = ["A", "ListMLE"]')
+    text = text.replace(
+        "[tiny]", "".join(published.format(model=m, rate=r) for m, r in (("A", 7.0), ("B", 8.0))) + "[tiny]", 1
+    )
+    study = load_study(write_study(tmp_path, text))
+    outcomes = []
+    for model, start in (("A", 0.25), ("B", 0.5)):
+        for label in ("pairwise", "ListMLE"):
+            one = _outcome(label, 0, [1.0, 0.0], start)
+            outcomes.append(replace(one, labels=(model, label)))
+    results = summarize(study, ["accuracy"], outcomes)
+    found = [(row.labels, row.estimates["accuracy"].mean, dict(row.published)) for row in results.starts]
+    assert found == [(("A", "start"), 0.25, {"win_rate": 7.0}), (("B", "start"), 0.5, {"win_rate": 8.0})]
+    write(study, results, Provenance("c", "paper", 1, {}, None), tmp_path / "results")
+    head, *rows = (tmp_path / "results" / "table.txt").read_text().splitlines()
+    assert head.split("  ")[0] == "model"
+    assert [row.split()[:2] for row in rows] == [
+        ["A", "start"], ["A", "pairwise"], ["A", "ListMLE"], ["B", "start"], ["B", "pairwise"], ["B", "ListMLE"],
+    ]  # fmt: skip
+    assert [row.split()[-1] for row in rows] == ["7.000", "\N{EN DASH}", "1.500", "8.000", "\N{EN DASH}", "\N{EN DASH}"]

@@ -36,6 +36,29 @@ def test_settings_of_a_variant_lie_over_those_of_the_scale_and_the_preset(tmp_pa
     assert listmle.prepare.source == world_sources(tmp_path / "worlds" / "seed0")["prepare"]["source"]
 
 
+def test_an_axis_in_braces_names_a_part_of_the_preset(tmp_path):
+    text = STUDY.replace('"mistral-7b-instruct-fsfairx.toml"', '"{model}-fsfairx.toml"')
+    for label, model in (("A", "mistral-7b-base"), ("B", "mistral-7b-instruct")):
+        text = text.replace(f'label = "{label}"', f'label = "{label}", preset = "{model}"')
+    paper = cells(load_study(write_study(tmp_path, text)), "paper", PRESETS)
+    assert [cell.settings["name"] for cell in paper] == [
+        "mistral-7b-base-fsfairx",
+        "mistral-7b-base-fsfairx",
+        "mistral-7b-instruct-fsfairx",
+        "mistral-7b-instruct-fsfairx",
+    ]
+    with pytest.raises(ConfigError, match=r"preset '{size}-fsfairx.toml' names no axis.*model, objective"):
+        cells(load_study(write_study(tmp_path, text.replace("{model}", "{size}"))), "paper", PRESETS)
+
+
+def test_given_settings_lie_over_every_cell_but_for_those_of_benchmarks(tmp_path):
+    study = load_study(write_study(tmp_path))
+    over = {"launch": {"nproc": 4}, "mixeval": {"judge": {"model": "mine"}}}
+    for cell in cells(study, "paper", PRESETS, over=over):
+        assert cell.config().train.launch.nproc == 4
+        assert cell.config().mixeval is None
+
+
 def test_the_seed_of_a_cell_is_the_seed_of_every_section(tmp_path):
     study = load_study(write_study(tmp_path))
     config = placed(cells(study, "tiny", PRESETS, seeds=3)[2], "tiny", tmp_path).config()
@@ -108,7 +131,8 @@ def test_every_cell_of_a_shipped_study_is_a_valid_run(tmp_path, path, scale, fai
 def test_published_numbers_belong_to_cells_of_the_paper_scale(path):
     study = load_study(path)
     labels = {cell.labels for cell in cells(study, "paper", PRESETS)}
-    assert {one.cell for one in study.published} <= labels
+    starts = {(*one[:-1], "start") for one in labels}
+    assert {one.cell for one in study.published} <= labels | starts
 
 
 def test_a_study_has_a_pool_of_its_own_unless_it_is_given_one(tmp_path):
