@@ -1,1 +1,1 @@
-"""A list-wise benchmark on published preferences: tiny policies from scratch, every objective, the same held-out lists."""
+"""A list-wise benchmark on published preferences: tiny policies from scratch, all objectives, the same lists."""

@@ -1,4 +1,4 @@
-"""From log-probabilities to measures: every objective and baseline on the same responses of the same held-out prompts."""
+"""From log-probabilities to measures: objectives and baselines on the same responses of the same prompts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.preferences.runs import Places, Task
 from benchmarks.preferences.settings import OBJECTIVES, Own, Settings
 from larpo_lib.artifacts import read_metrics
+from larpo_lib.errors import LarpoError
 from larpo_lib.evaluation.preferences import MEASURES, Judged, agreement, model_means
 from larpo_lib.metrics import Interval
 from larpo_lib.studies.results import CONFIDENCE, nested_bootstrap
@@ -62,9 +63,7 @@ def read_heldout(places: Places, seed: int) -> Heldout:
     for row in read_table(home / "heldout", "ranked"):
         if (row["prompt_id"], row["candidate_id"]) in fitting:
             judged.setdefault(row["prompt_id"], {})[row["candidate_id"]] = _judged(row)
-    decided = {
-        prompt: group for prompt, group in judged.items() if len({one.preference for one in group.values()}) > 1
-    }
+    decided = {prompt: group for prompt, group in judged.items() if len({one.preference for one in group.values()}) > 1}
     lists: dict[str, list[Judged]] = {}
     for row in read_table(home / "training", "ranked"):
         lists.setdefault(row["prompt_id"], []).append(_judged(row))
@@ -129,6 +128,12 @@ def choose(settings: Settings, out: Path) -> dict[str, dict[str, Any]]:
             values = None if broken else measure(heldout, trained_scores(heldout, run, "implicit_reward"))[MAIN]
             tried[rate] = fmean(values.values()) if values else None
         known = {rate: value for rate, value in tried.items() if value is not None}
+        if not known:
+            rates = ", ".join(f"{rate:g}" for rate in tried)
+            raise LarpoError(
+                f"{objective}: with none of the learning rates {rates} the search's held-out responses are ordered",
+                remedy="Search among others, or train for more steps",
+            )
         best = max(known, key=lambda rate: (known[rate], -rate))
         chosen[objective] = {"learning_rate": best, "tried": {f"{rate:g}": value for rate, value in tried.items()}}
     return chosen
@@ -175,7 +180,9 @@ def summary(by_seed: Mapping[int, Values]) -> dict[str, Any]:
     return {
         "estimates": {name: _interval([values[name] for values in by_seed.values()]) for name in MEASURES},
         "by_seed": {
-            name: {str(seed): fmean(values[name].values()) if values[name] else None for seed, values in by_seed.items()}
+            name: {
+                str(seed): fmean(values[name].values()) if values[name] else None for seed, values in by_seed.items()
+            }
             for name in MEASURES
         },
         "prompts": {name: sum(len(values[name]) for values in by_seed.values()) for name in MEASURES},

@@ -1,4 +1,4 @@
-"""Goes through all runs: what a seed's runs share first, then the search, then the reported ones. Resumable anywhere."""
+"""Goes through all runs: what a seed's runs share, then the search, then the reported ones. Resumable anywhere."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.preferences.policy import PolicyConfig
@@ -53,11 +53,11 @@ class Settings:
 
     seeds: int = 3
     folds: int = 5
-    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     epochs: int = 1
     search_share: float = 0.5
     batch_size: int = 16
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     max_prompt_tokens: int = 512
     micro_batch_tokens: int = 2048
     sft_learning_rate: float = 3e-3
@@ -76,7 +76,10 @@ class Settings:
     def sft(self, seed: int) -> SftConfig:
         """How the reference is fine-tuned."""
         return SftConfig(
-            learning_rate=self.sft_learning_rate, epochs=self.sft_epochs, batch_size=self.batch_size, **self._common(seed)
+            learning_rate=self.sft_learning_rate,
+            epochs=self.sft_epochs,
+            batch_size=self.batch_size,
+            **self._common(seed),
         )
 
     def train(self, objective: str, learning_rate: float, seed: int, max_steps: int | None = None) -> TrainConfig:

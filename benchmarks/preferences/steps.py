@@ -1,4 +1,4 @@
-"""The steps that only this benchmark has: the folds, the policy with random weights, the scores of held-out responses."""
+"""The steps that only this benchmark has: folds, the policy with random weights, scores of held-out responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScoreConfig(Section):
 
 
 def fold(config: FoldConfig, *, prompts: Path, ranked: Path, part: Path) -> Metrics:
-    """Publish a part of the prompts: `prompts.parquet`, `ranked.parquet`, and all responses as `demonstrations.parquet`.
+    """Publish a part of the prompts with its `prompts`, its `ranked` responses, and all of these as `demonstrations`.
 
     Folds depend on the prompts alone, and their sizes differ by at most one.
     """

@@ -1,4 +1,4 @@
-"""How scores order responses that were judged: agreement with preferences, and what is left of it at equal length. Pure."""
+"""How scores order judged responses: agreement with preferences, and what is left of it at equal length. Pure."""
 
 from __future__ import annotations
 
