@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of everything that is made")
     parser.add_argument("--seeds", type=int, default=Settings().seeds, help="1 to 4; each holds out another fifth")
     parser.add_argument("--objectives", nargs="+", choices=[*OBJECTIVES], default=[*OBJECTIVES])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at one time, of one thread each")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at one time; several have one thread each")
     given = parser.parse_args()
     if not 1 <= given.seeds < Settings().folds:
         parser.error(f"--seeds: 1 to {Settings().folds - 1}, since a seed holds out a fold and the search another one")

@@ -33,7 +33,7 @@ HEADS = {
 _OF_THE_MOMENT = ("threads", "load")
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _DRAWN = ("kendall_tau", "kendall_tau_given_length", "pair_accuracy_similar_length")
-_LINES = {"kendall_tau": ("length", "model identity"), "kendall_tau_given_length": ("model identity",)}
+_LINES = ("length", "model identity")
 _NOTHING = {"kendall_tau": 0.0, "kendall_tau_given_length": 0.0, "pair_accuracy_similar_length": 0.5}
 
 Rows = list[list[str]]
@@ -107,7 +107,7 @@ def panels(results: Mapping[str, Any]) -> list[Panel]:
 def _panel(results: Mapping[str, Any], measure: str) -> Panel:
     lines = [
         (name, results["baselines"][name]["estimates"][measure]["mean"])
-        for name in _LINES.get(measure, ())
+        for name in _LINES
         if results["baselines"][name]["estimates"][measure] is not None
     ]
     told = f"Dashed: {', '.join(name for name, _ in lines)}. " if lines else ""
@@ -124,7 +124,6 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
             axes.plot([value["low"], value["high"]], [-place, -place], color=color, linewidth=2)
             axes.plot([value["mean"]], [-place], marker="o", color=color)
             axes.plot(seeds, [-place] * len(seeds), "|", color=MUTED, markersize=6)
-            # Names stand left of the axes' left edge for nobody: inside, above their line, as in the studies' figures.
             where, shift = (value["mean"], -place), (0, 3.5)
             axes.annotate(name, where, shift, textcoords="offset points", ha="center", fontsize=6.5, color=INK)
         axes.axvline(_NOTHING[measure], color=GREY, linewidth=1)

@@ -59,8 +59,12 @@ def prepare_source(source: Path, out: Path) -> None:
 
 
 def go_through(tasks: Sequence[Task], settings: Settings, out: Path, jobs: int) -> None:
-    """Do the tasks, `jobs` at one time, one thread each."""
+    """Do the tasks; several `jobs` at one time, one thread each."""
     tell(f"{len(tasks)} runs, seeds {sorted({task.seed for task in tasks})}")
+    if jobs == 1:
+        for task in tasks:
+            _do(task, settings, Places(out))
+        return
     work = partial(_work, list(tasks), settings, out)
     for index in in_processes(work, len(tasks), min(jobs, len(tasks))):
         tell(f"seed {tasks[index].seed}: {tasks[index].name} is done")
@@ -77,9 +81,12 @@ def _work(
 
     torch.set_num_threads(1)
     while (index := take()) is not None:
-        task = tasks[index]
-        (_run if task.objective else _share)(task, settings, Places(out))
+        _do(tasks[index], settings, Places(out))
         done(index)
+
+
+def _do(task: Task, settings: Settings, places: Places) -> None:
+    (_run if task.objective else _share)(task, settings, places)
 
 
 def _share(task: Task, settings: Settings, places: Places) -> None:
