@@ -1,4 +1,4 @@
-"""Agreement of scores with preferences: by hand, against SciPy and scikit-learn, and against plain partial correlation."""
+"""Agreement of scores with preferences: by hand, against scikit-learn, and against a regression."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRIPLES = st.lists(st.tuples(_VALUES, _VALUES, _VALUES), min_size=3, max_size=9
 
 
 def test_pair_accuracy_by_hand() -> None:
-    # Pairs with different preferences: (0,1) right, (0,2) tied scores, (1,2) wrong, (0,3) right, (1,3) right; (2,3) tied.
+    # (0,1) right, (0,2) of tied scores, (1,2) wrong, (0,3) right, (1,3) right; (2,3) has equal preferences.
     scores, preferences = [3.0, 2.0, 3.0, 1.0], [0.9, 0.5, 0.1, 0.1]
     assert pair_accuracy(scores, preferences) == pytest.approx((1 + 0.5 + 0 + 1 + 1) / 5)
     assert pair_accuracy(scores, preferences, lambda i, j: (i, j) == (1, 2)) == 0.0
