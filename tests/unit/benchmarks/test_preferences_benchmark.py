@@ -22,7 +22,7 @@ from larpo_lib import objectives
 from larpo_lib.errors import LarpoError
 from larpo_lib.tables import read_table, write_table
 
-_LIMIT = 18
+_LIMIT = 26
 """Tokens that about half of the small file's responses fit into."""
 
 SETTINGS = replace(
