@@ -1,0 +1,170 @@
+"""The benchmark's results for people: a table, a figure, a page, and everything as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from benchmarks.preferences.settings import Settings
+from larpo_lib import __version__
+from larpo_lib.artifacts import file_digest, write_json
+from larpo_lib.config import Section
+from larpo_lib.reporting import drawing
+from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, INK, MUTED, ORANGE, Panel
+from larpo_lib.reporting.machine import machine
+from larpo_lib.reporting.table import UNDEFINED, aligned, number
+
+HEADS = {
+    "kendall_tau": "Kendall's tau",
+    "ndcg": "nDCG",
+    "pair_accuracy": "pair accuracy",
+    "pair_accuracy_similar_length": "pair accuracy, similar length",
+    "kendall_tau_given_length": "tau given length",
+    "kendall_tau_given_model": "tau given model",
+}
+_OF_THE_MOMENT = ("threads", "load")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+_DRAWN = ("kendall_tau", "kendall_tau_given_length", "pair_accuracy_similar_length")
+_LINES = ("length", "model identity")
+_NOTHING = {"kendall_tau": 0.0, "kendall_tau_given_length": 0.0, "pair_accuracy_similar_length": 0.5}
+
+Rows = list[list[str]]
+
+
+def write(
+    settings: Settings, search: Mapping[str, Any], results: Mapping[str, Any], source: Path, command: str, out: Path
+) -> str:
+    """Write `results.json`, `table.txt`, `figure.png`, `figure.svg` and `page.html`; returns the tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    told = {**provenance(settings, search, source, command), **results}
+    write_json(out / "results.json", told)
+    text = "\n\n".join("\n".join([title, *aligned(rows)]) for title, rows in tables(results))
+    (out / "table.txt").write_text(text + "\n", "utf-8")
+    drawn = panels(results)
+    for suffix, content in drawing.sheet(drawn).items():
+        (out / f"figure.{suffix}").write_bytes(content)
+    (out / "page.html").write_text(_page(told, drawn), "utf-8")
+    return text
+
+
+def provenance(settings: Settings, search: Mapping[str, Any], source: Path, command: str) -> dict[str, Any]:
+    """What the results were made from, with, on and when."""
+    stated = {
+        name: value.model_dump() if isinstance(value, Section) else value for name, value in _fields(settings).items()
+    }
+    return {
+        "benchmark": "preferences",
+        "command": command,
+        "source": {"name": source.name, "sha256": file_digest(source)},
+        "settings": stated,
+        "search": {"seed": settings.search_seed, "measure": "kendall_tau", "objectives": dict(search)},
+        "objective_settings": {
+            name: settings.train(name, search[name]["learning_rate"], 0).objective.model_dump()
+            for name in settings.objectives
+        },
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {name: value for name, value in machine().items() if name not in _OF_THE_MOMENT},
+        "versions": {"larpo": __version__, **{name: metadata.version(name) for name in _LIBRARIES}},
+    }
+
+
+def tables(results: Mapping[str, Any]) -> list[tuple[str, Rows]]:
+    """Titles and cells: what everybody ranks by the same score, differences, and objectives by their own score."""
+    objectives, known = results["objectives"], results["baselines"]
+    head = ["ranked by", *HEADS.values()]
+    main = [head, *(_row(name, one["estimates"]) for name, one in known.items())]
+    main += [_row(name, one["estimates"]) for name, one in objectives.items()]
+    found = [("Held-out agreement with the published preferences; objectives by their implicit reward", main)]
+    for other in ("length", "model identity", "dpo"):
+        rows = [
+            _row(name, one["differences"][other], signed=True)
+            for name, one in objectives.items()
+            if other in one["differences"]
+        ]
+        if rows:
+            found.append((f"Difference from {other}, prompt by prompt", [head, *rows]))
+    own = [
+        _row(f"{name} ({one['own_score'].replace('_', ' ')})", one["by_own_score"]["estimates"])
+        for name, one in objectives.items()
+        if one["own_score"] != "implicit_reward"
+    ]
+    return [*found, ("By the score that the objective itself trains", [head, *own])] if own else found
+
+
+def panels(results: Mapping[str, Any]) -> list[Panel]:
+    """One panel for each of the measures that are drawn."""
+    return [_panel(results, name) for name in _DRAWN]
+
+
+def _panel(results: Mapping[str, Any], measure: str) -> Panel:
+    lines = [
+        (name, results["baselines"][name]["estimates"][measure]["mean"])
+        for name in _LINES
+        if results["baselines"][name]["estimates"][measure] is not None
+    ]
+    told = f"Dashed: {', '.join(name for name, _ in lines)}. " if lines else ""
+    caption = (
+        f"{results['confidence']:.0%} intervals over seeds and held-out prompts. {told}Solid line: knowing nothing."
+    )
+
+    def draw(axes: Axes) -> None:
+        rows = {name: one for name, one in results["objectives"].items() if one["estimates"][measure] is not None}
+        best = max(one["estimates"][measure]["mean"] for one in rows.values())
+        for place, (name, one) in enumerate(rows.items()):
+            value, seeds = one["estimates"][measure], [*one["by_seed"][measure].values()]
+            color = ORANGE if value["mean"] == best else BLUE
+            axes.plot([value["low"], value["high"]], [-place, -place], color=color, linewidth=2)
+            axes.plot([value["mean"]], [-place], marker="o", color=color)
+            axes.plot(seeds, [-place] * len(seeds), "|", color=MUTED, markersize=6)
+            where, shift = (value["mean"], -place), (0, 3.5)
+            axes.annotate(name, where, shift, textcoords="offset points", ha="center", fontsize=6.5, color=INK)
+        axes.axvline(_NOTHING[measure], color=GREY, linewidth=1)
+        for name, value in lines:
+            axes.axvline(value, color=GREY, linestyle=DASHED, linewidth=1.4)
+            axes.text(value, 1.02, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=7.5, color=MUTED)
+        axes.set_yticks([])
+        axes.set_ylim(-len(rows) + 0.4, 0.9)
+        axes.margins(x=0.12)
+
+    return Panel(
+        f"preferences-{measure}".replace("_", "-"), HEADS[measure][0].upper() + HEADS[measure][1:], caption, draw
+    )
+
+
+def _page(told: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = (Path(__file__).parent / "page.html.j2").read_text("utf-8")
+    style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
+    return (
+        environment.from_string(source).render(
+            style=Markup(style),  # noqa: S704 - our own file
+            figures=[(panel, Markup(drawing.svg(panel))) for panel in drawn],  # noqa: S704 - drawn here
+            tables=tables(told),
+            told=told,
+        )
+        + "\n"
+    )
+
+
+def _row(name: str, estimates: Mapping[str, Mapping[str, float] | None], *, signed: bool = False) -> list[str]:
+    return [name, *(_interval(estimates[measure], signed=signed) for measure in HEADS)]
+
+
+def _interval(value: Mapping[str, float] | None, *, signed: bool) -> str:
+    if value is None:
+        return UNDEFINED
+    if signed:
+        return f"{value['mean']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
+    return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
+
+
+def _fields(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in asdict(settings)}

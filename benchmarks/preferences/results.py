@@ -1,0 +1,227 @@
+"""From log-probabilities to measures: objectives and baselines on the same responses of the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.preferences.runs import Places, Task
+from benchmarks.preferences.settings import OBJECTIVES, Own, Settings
+from larpo_lib.artifacts import read_metrics
+from larpo_lib.errors import LarpoError
+from larpo_lib.evaluation.preferences import MEASURES, Judged, agreement, model_means
+from larpo_lib.metrics import Interval
+from larpo_lib.studies.results import CONFIDENCE, nested_bootstrap
+from larpo_lib.tables import Row, read_table
+
+Key = tuple[str, str]
+Scores = Mapping[Key, float]
+"""(prompt_id, candidate_id) to score."""
+ByPrompt = dict[str, float]
+Values = dict[str, ByPrompt]
+"""Measure, then prompt, to value."""
+
+MAIN = MEASURES[0]
+BASELINES = {
+    "random order": "expected, not drawn",
+    "length": "characters of the response",
+    "tokens": "tokens of the response",
+    "model identity": "mean preference of the model that wrote it, over the training lists",
+    "reference logp": "sum over tokens, of the policy before preference training",
+    "reference logp per token": "the same, divided by the number of tokens",
+}
+AGAINST = ("dpo", "length", "model identity")
+"""What objectives are compared with, prompt by prompt."""
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """The held-out part of one seed.
+
+    Attributes:
+        judged: prompt, then candidate, to what is known of each response that fits the policy.
+        means: of models over the training lists.
+        logps: by the reference.
+        tokens: of each response.
+    """
+
+    judged: Mapping[str, Mapping[str, Judged]]
+    means: Mapping[str, float]
+    logps: Scores
+    tokens: Scores
+
+
+def read_heldout(places: Places, seed: int) -> Heldout:
+    """The held-out responses that were scored; prompts with fewer than two, or equal preferences only, are left out."""
+    home = places.seed(seed)
+    logps = read_table(home / "scores", "logps")
+    fitting = {(row["prompt_id"], row["candidate_id"]): row for row in logps}
+    judged: dict[str, dict[str, Judged]] = {}
+    for row in read_table(home / "heldout", "ranked"):
+        if (row["prompt_id"], row["candidate_id"]) in fitting:
+            judged.setdefault(row["prompt_id"], {})[row["candidate_id"]] = _judged(row)
+    decided = {prompt: group for prompt, group in judged.items() if len({one.preference for one in group.values()}) > 1}
+    lists: dict[str, list[Judged]] = {}
+    for row in read_table(home / "training", "ranked"):
+        lists.setdefault(row["prompt_id"], []).append(_judged(row))
+    return Heldout(
+        judged=decided,
+        means=model_means(lists.values()),
+        logps={key: row["logp"] for key, row in fitting.items()},
+        tokens={key: row["num_tokens"] for key, row in fitting.items()},
+    )
+
+
+def measure(heldout: Heldout, scores: Scores) -> Values:
+    """Every measure on every prompt where it is defined."""
+    values: Values = {name: {} for name in MEASURES}
+    for prompt, group in heldout.judged.items():
+        given = [scores[prompt, candidate] for candidate in group]
+        for name, value in agreement(given, list(group.values()), heldout.means).items():
+            if value is not None:
+                values[name][prompt] = value
+    return values
+
+
+def baselines(heldout: Heldout) -> dict[str, Values]:
+    """The measures of orders that know no preference of any response to a prompt."""
+    responses = {
+        (prompt, candidate): one for prompt, group in heldout.judged.items() for candidate, one in group.items()
+    }
+    scores: dict[str, Scores] = {
+        "random order": dict.fromkeys(responses, 0.0),
+        "length": {key: one.length for key, one in responses.items()},
+        "tokens": heldout.tokens,
+        "model identity": {key: heldout.means[one.model] for key, one in responses.items()},
+        "reference logp": heldout.logps,
+        "reference logp per token": {key: value / heldout.tokens[key] for key, value in heldout.logps.items()},
+    }
+    return {name: measure(heldout, scores[name]) for name in BASELINES}
+
+
+def trained_scores(heldout: Heldout, run: Path, own: Own) -> Scores:
+    """What a trained policy ranks the held-out responses by."""
+    logps = {(row["prompt_id"], row["candidate_id"]): row["logp"] for row in read_table(run / "scores", "logps")}
+    if own == "implicit_reward":  # times beta, which changes no order
+        return {key: value - heldout.logps[key] for key, value in logps.items()}
+    if own == "logp_per_token":
+        return {key: value / heldout.tokens[key] for key, value in logps.items()}
+    return logps
+
+
+def choose(settings: Settings, out: Path) -> dict[str, dict[str, Any]]:
+    """The learning rate of each objective: the one with the highest mean tau of the implicit reward in the search.
+
+    Of equal ones the smallest; one at which training broke down has no value.
+    """
+    places, seed = Places(out), settings.search_seed
+    heldout = read_heldout(places, seed)
+    chosen = {}
+    for objective in settings.objectives:
+        tried: dict[float, float | None] = {}
+        for rate in settings.learning_rates:
+            run = places.run(Task(seed, objective, rate, searching=True))
+            broken = (run / "broken.json").is_file()
+            values = None if broken else measure(heldout, trained_scores(heldout, run, "implicit_reward"))[MAIN]
+            tried[rate] = fmean(values.values()) if values else None
+        known = {rate: value for rate, value in tried.items() if value is not None}
+        if not known:
+            rates = ", ".join(f"{rate:g}" for rate in tried)
+            raise LarpoError(
+                f"{objective}: with none of the learning rates {rates} the search's held-out responses are ordered",
+                remedy="Search among others, or train for more steps",
+            )
+        best = max(known, key=lambda rate: (known[rate], -rate))
+        chosen[objective] = {"learning_rate": best, "tried": {f"{rate:g}": value for rate, value in tried.items()}}
+    return chosen
+
+
+def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
+    """All results, as results.json holds them, but for where they come from."""
+    places, seeds = Places(out), range(settings.seeds)
+    heldout = {seed: read_heldout(places, seed) for seed in seeds}
+    found: dict[str, dict[int, Values]] = {name: {} for name in (*BASELINES, *settings.objectives)}
+    own: dict[str, dict[int, Values]] = {name: {} for name in settings.objectives}
+    for seed in seeds:
+        for name, values in baselines(heldout[seed]).items():
+            found[name][seed] = values
+        for name in settings.objectives:
+            run = places.run(Task(seed, name, search[name]["learning_rate"]))
+            found[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, "implicit_reward"))
+            own[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, OBJECTIVES[name][1]))
+    return {
+        "confidence": CONFIDENCE,
+        "measures": list(MEASURES),
+        "baselines": {name: summary(found[name]) | {"what": what} for name, what in BASELINES.items()},
+        "objectives": {
+            name: {
+                **summary(found[name]),
+                "lists": OBJECTIVES[name][0],
+                "learning_rate": search[name]["learning_rate"],
+                "own_score": OBJECTIVES[name][1],
+                "by_own_score": summary(own[name]),
+                "differences": {
+                    other: differences(found[name], found[other])
+                    for other in AGAINST
+                    if other != name and other in found
+                },
+            }
+            for name in settings.objectives
+        },
+        "counts": {str(seed): counts(places, seed, heldout[seed], settings) for seed in seeds},
+    }
+
+
+def summary(by_seed: Mapping[int, Values]) -> dict[str, Any]:
+    """Means with intervals over seeds and prompts, the mean of each seed, and on how many prompts it is defined."""
+    return {
+        "estimates": {name: _interval([values[name] for values in by_seed.values()]) for name in MEASURES},
+        "by_seed": {
+            name: {
+                str(seed): fmean(values[name].values()) if values[name] else None for seed, values in by_seed.items()
+            }
+            for name in MEASURES
+        },
+        "prompts": {name: sum(len(values[name]) for values in by_seed.values()) for name in MEASURES},
+    }
+
+
+def differences(new: Mapping[int, Values], old: Mapping[int, Values]) -> dict[str, Any]:
+    """Paired differences, over the prompts where both are defined."""
+    found = {}
+    for name in MEASURES:
+        pairs = [(new[seed][name], old[seed][name]) for seed in new]
+        found[name] = _interval([{key: a[key] - b[key] for key in a if key in b} for a, b in pairs])
+    return found
+
+
+def counts(places: Places, seed: int, heldout: Heldout, settings: Settings) -> dict[str, Any]:
+    """What was trained on, held out and dropped."""
+    home = places.seed(seed)
+    kept = ("lists", "responses", "response_tokens", "prompts_too_long_dropped", "responses_too_long_dropped")
+    trained = {
+        selection: {name: read_metrics(places.reference(seed, selection))[name] for name in kept}
+        for selection in dict.fromkeys(OBJECTIVES[name][0] for name in settings.objectives)
+    }
+    return {
+        "heldout": read_metrics(home / "scores"),
+        "heldout_prompts_measured": len(heldout.judged),
+        "heldout_responses_measured": sum(map(len, heldout.judged.values())),
+        "demonstrations": {name: read_metrics(home / "sft")[name] for name in (*kept, "steps", "final_loss")},
+        "training": trained,
+    }
+
+
+def _judged(row: Row) -> Judged:
+    return Judged(preference=row["reward"], length=len(row["response"]), model=row["policy"])
+
+
+def _interval(groups: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
+    """None where a seed has no value at all: the measure is not defined."""
+    if not all(groups):
+        return None
+    found: Interval = nested_bootstrap([[*group.values()] for group in groups])
+    return found._asdict()

@@ -1,0 +1,143 @@
+"""Goes through all runs: what a seed's runs share, then the search, then the reported ones. Resumable anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.preferences import steps
+from benchmarks.preferences.settings import OBJECTIVES, REFERENCES, SELECTIONS, Settings
+from benchmarks.preferences.steps import FoldConfig, ScoreConfig
+from larpo_lib import objectives
+from larpo_lib.artifacts import make_directory, read_metrics, write_json
+from larpo_lib.config import PrepareConfig
+from larpo_lib.errors import ModelError
+from larpo_lib.progress import tell
+from larpo_lib.steps import build_lists, prepare, sft, train
+from larpo_lib.workers import in_processes
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of one objective, or (without one) what all runs of its seed share."""
+
+    seed: int
+    objective: str = ""
+    learning_rate: float = 0.0
+    searching: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its directory below the seed's."""
+        return f"{self.objective}-{self.learning_rate:g}" if self.objective else "what its runs share"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie."""
+
+    out: Path
+
+    def seed(self, seed: int) -> Path:
+        """What belongs to one seed."""
+        return self.out / f"seed{seed}"
+
+    def run(self, task: Task) -> Path:
+        """What one run left: `trained`, `scores`, or `broken.json`."""
+        return self.seed(task.seed) / "runs" / task.name
+
+    def reference(self, seed: int, selection: str) -> Path:
+        """A run that has the reference log-probabilities of such lists."""
+        return self.seed(seed) / "reference" / selection
+
+
+def prepare_source(source: Path, out: Path) -> None:
+    """The source as artifacts, `prompts` and `ranked`."""
+    prepare.ranked(PrepareConfig(source=str(source)), prompts=out / "prompts", ranked=out / "ranked")
+
+
+def go_through(tasks: Sequence[Task], settings: Settings, out: Path, jobs: int) -> None:
+    """Do the tasks; several `jobs` at one time, one thread each."""
+    tell(f"{len(tasks)} runs, seeds {sorted({task.seed for task in tasks})}")
+    if jobs == 1:
+        for task in tasks:
+            _do(task, settings, Places(out))
+        return
+    work = partial(_work, list(tasks), settings, out)
+    for index in in_processes(work, len(tasks), min(jobs, len(tasks))):
+        tell(f"seed {tasks[index].seed}: {tasks[index].name} is done")
+
+
+def _work(
+    tasks: Sequence[Task],
+    settings: Settings,
+    out: Path,
+    take: Callable[[], int | None],
+    done: Callable[[int], None],
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    while (index := take()) is not None:
+        _do(tasks[index], settings, Places(out))
+        done(index)
+
+
+def _do(task: Task, settings: Settings, places: Places) -> None:
+    (_run if task.objective else _share)(task, settings, places)
+
+
+def _share(task: Task, settings: Settings, places: Places) -> None:
+    seed, home = task.seed, places.seed(task.seed)
+    make_directory(home)
+    for name in ("training", "heldout"):
+        config = FoldConfig(folds=settings.folds, fold=seed, heldout=name == "heldout")
+        steps.fold(config, prompts=places.out / "prompts", ranked=places.out / "ranked", part=home / name)
+    shape = settings.policy.model_copy(update={"seed": seed})
+    steps.policy(shape, part=home / "training", made=home / "policy")
+    sft.run(settings.sft(seed), policy=home / "policy", demonstrations=home / "training", trained=home / "sft")
+    steps.score(_scoring(settings), policy=home / "sft", part=home / "heldout", scores=home / "scores")
+    for selection in SELECTIONS:
+        lists = home / "lists" / selection
+        build_lists.run(settings.lists(selection), prompts=home / "training", ranked=[home / "training"], lists=lists)
+        trained = places.reference(seed, selection)
+        # Log-probabilities are scored before the first step, so one step that nobody looks at is enough.
+        one_step = settings.train(REFERENCES[selection], 1e-12, seed, max_steps=1)
+        train.run(one_step, policy=home / "sft", lists=lists, trained=trained)
+
+
+def _run(task: Task, settings: Settings, places: Places) -> None:
+    home, run = places.seed(task.seed), places.run(task)
+    make_directory(run)
+    selection, _ = OBJECTIVES[task.objective]
+    needs = objectives.OBJECTIVES[task.objective]
+    known = places.reference(task.seed, selection)
+    steps_allowed = None
+    if task.searching:
+        whole = -(-int(read_metrics(known)["lists"] or 0) // settings.batch_size) * settings.epochs
+        steps_allowed = max(1, round(settings.search_share * whole))
+    config = settings.train(task.objective, task.learning_rate, task.seed, steps_allowed)
+    try:
+        train.run(
+            config,
+            policy=home / "sft",
+            lists=home / "lists" / selection,
+            trained=run / "trained",
+            reference_logps=known if needs.needs_reference and not needs.needs_kl else None,
+        )
+    except ModelError as error:  # the loss was no number any more
+        if not task.searching:
+            raise
+        write_json(run / "broken.json", {"error": str(error).partition(" (")[0]})
+        return
+    steps.score(_scoring(settings), policy=run / "trained", part=home / "heldout", scores=run / "scores")
+
+
+def _scoring(settings: Settings) -> ScoreConfig:
+    return ScoreConfig(
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_tokens=settings.policy.positions,
+        batch_tokens=settings.micro_batch_tokens,
+    )

@@ -1,0 +1,222 @@
+"""The benchmark on published preferences, from a small file of lists to its results."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import kendalltau
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.preferences import results, steps
+from benchmarks.preferences.__main__ import run
+from benchmarks.preferences.policy import PolicyConfig
+from benchmarks.preferences.runs import Places, Task, prepare_source
+from benchmarks.preferences.settings import OBJECTIVES, Settings
+from larpo_lib import objectives
+from larpo_lib.errors import LarpoError
+from larpo_lib.tables import read_table, write_table
+
+_LIMIT = 26
+"""Tokens that about half of the small file's responses fit into."""
+
+SETTINGS = replace(
+    Settings(),
+    seeds=1,
+    learning_rates=(3e-3, 1e-2),
+    search_share=1.0,
+    batch_size=4,
+    policy=PolicyConfig(vocabulary=280, hidden=8, layers=1, heads=1, positions=128),
+    max_prompt_tokens=60,
+    objectives=("listmle", "simpo"),
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty prompts with five responses each, by five models."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("source") / "lists.jsonl"
+    words = ["red", "blue", "green", "old", "new", "big"]
+    rows = [
+        {
+            "instruction": f"Question {number}?",
+            "candidates": [
+                {
+                    "generator": f"model {place}",
+                    "response": " ".join(draw.choices(words, k=draw.randint(2, 12))) + f" {number} {place}",
+                    "score": round(draw.random() * (1 + place) / 5, 3),
+                }
+                for place in range(5)
+            ],
+        }
+        for number in range(20)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    out = tmp_path_factory.mktemp("out")
+    table = run(SETTINGS, source, out, 1, "python -m benchmarks.preferences")
+    return out, json.loads((out / "results" / "results.json").read_text("utf-8")), table
+
+
+def test_every_objective_of_the_library_is_in_it() -> None:
+    assert set(OBJECTIVES) == set(objectives.OBJECTIVES)
+    for name, (_, own) in OBJECTIVES.items():
+        assert (own == "implicit_reward") == objectives.OBJECTIVES[name].needs_reference
+
+
+def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
+    prepare_source(source, tmp_path)
+    heldout: list[str] = []
+    for number in range(5):
+        parts = {}
+        for name in ("training", "heldout"):
+            part = tmp_path / f"{name}{number}"
+            config = steps.FoldConfig(folds=5, fold=number, heldout=name == "heldout")
+            steps.fold(config, prompts=tmp_path / "prompts", ranked=tmp_path / "ranked", part=part)
+            parts[name] = {row["prompt_id"] for row in read_table(part, "prompts")}
+            assert {row["prompt_id"] for row in read_table(part, "ranked")} == parts[name]
+            assert len(read_table(part, "demonstrations")) == 5 * len(parts[name])
+        assert len(parts["heldout"]) == 4
+        assert not parts["heldout"] & parts["training"]
+        assert len(parts["heldout"] | parts["training"]) == 20
+        heldout += parts["heldout"]
+    assert len(set(heldout)) == 20
+
+
+def test_scores_are_the_models_own_and_what_does_not_fit_is_counted(source: Path, tmp_path: Path) -> None:
+    prepare_source(source, tmp_path)
+    part, policy = tmp_path / "part", tmp_path / "policy"
+    config = steps.FoldConfig(folds=5, fold=0, heldout=True)
+    steps.fold(config, prompts=tmp_path / "prompts", ranked=tmp_path / "ranked", part=part)
+    steps.policy(PolicyConfig(vocabulary=280, hidden=8, layers=1, heads=1), part=part, made=policy)
+    scoring = steps.ScoreConfig(max_prompt_tokens=60, max_tokens=_LIMIT, batch_tokens=100)
+    counts = steps.score(scoring, policy=policy, part=part, scores=tmp_path / "scores")
+    found = {row["candidate_id"]: row for row in read_table(tmp_path / "scores", "logps")}
+    tokenizer, model = AutoTokenizer.from_pretrained(policy), AutoModelForCausalLM.from_pretrained(policy)
+    prompts = {row["prompt_id"]: row for row in read_table(part, "prompts")}
+    dropped = 0
+    for row in read_table(part, "ranked"):
+        prompt = tokenizer(f"<user>{prompts[row['prompt_id']]['messages'][0]['content']}<assistant>")["input_ids"]
+        response = tokenizer(row["response"] + "<end>")["input_ids"]
+        if len(prompt) + len(response) > _LIMIT:
+            dropped += 1
+            assert row["candidate_id"] not in found
+            continue
+        with torch.no_grad():
+            logps = model(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+        expected = sum(float(logps[len(prompt) + i - 1, token]) for i, token in enumerate(response))
+        assert found[row["candidate_id"]]["logp"] == pytest.approx(expected, rel=1e-4)
+        assert found[row["candidate_id"]]["num_tokens"] == len(response)
+    assert 0 < dropped == counts["responses_too_long_dropped"] < 20
+    assert counts["responses"] == 20 - dropped
+
+
+def test_a_run_measures_everybody_on_the_same_responses(finished: tuple[Path, dict[str, Any], str]) -> None:
+    out, told, table = finished
+    assert set(told["objectives"]) == set(SETTINGS.objectives)
+    home = out / "seed0"
+    reference = {row["candidate_id"]: row for row in read_table(home / "scores", "logps")}
+    rate = told["objectives"]["listmle"]["learning_rate"]
+    trained = read_table(home / "runs" / f"listmle-{rate:g}" / "scores", "logps")
+    rewards = {row["candidate_id"]: row["reward"] for row in read_table(home / "heldout", "ranked")}
+    taus = []
+    for prompt in {row["prompt_id"] for row in trained}:
+        rows = [row for row in trained if row["prompt_id"] == prompt]
+        implicit = [row["logp"] - reference[row["candidate_id"]]["logp"] for row in rows]
+        taus.append(kendalltau(implicit, [rewards[row["candidate_id"]] for row in rows]).statistic)
+    assert told["objectives"]["listmle"]["estimates"]["kendall_tau"]["mean"] == pytest.approx(sum(taus) / len(taus))
+    assert told["objectives"]["listmle"]["by_own_score"]["estimates"] == told["objectives"]["listmle"]["estimates"]
+    assert told["objectives"]["simpo"]["by_own_score"]["estimates"] != told["objectives"]["simpo"]["estimates"]
+    assert told["baselines"]["random order"]["estimates"]["pair_accuracy"]["mean"] == 0.5
+    assert told["baselines"]["length"]["estimates"]["kendall_tau_given_length"] is None
+    assert "model identity" in table
+    assert {path.name for path in (out / "results").iterdir()} == {
+        "results.json",
+        "table.txt",
+        "figure.png",
+        "figure.svg",
+        "page.html",
+    }
+
+
+def test_the_search_is_on_a_fold_of_its_own_and_takes_the_best(finished: tuple[Path, dict[str, Any], str]) -> None:
+    out, told, _ = finished
+    assert told["search"]["seed"] == 4
+    for found in told["search"]["objectives"].values():
+        known = {float(rate): value for rate, value in found["tried"].items() if value is not None}
+        assert set(map(float, found["tried"])) == set(SETTINGS.learning_rates)
+        assert known[found["learning_rate"]] == max(known.values())
+    assert not (out / "seed1").exists()
+
+
+def test_a_finished_run_is_not_made_again(finished: tuple[Path, dict[str, Any], str], source: Path) -> None:
+    out, _, table = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("artifact.json")}
+    assert run(SETTINGS, source, out, 1, "python -m benchmarks.preferences") == table
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("artifact.json")} == before
+
+
+def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(SETTINGS, objectives=("dpo",))
+    broken, other = (
+        Places(tmp_path).run(Task(4, "dpo", rate, searching=True)) for rate in reversed(settings.learning_rates)
+    )
+    for place in (broken, other):
+        place.mkdir(parents=True)
+    (broken / "broken.json").write_text("{}", "utf-8")
+    monkeypatch.setattr(results, "read_heldout", lambda *_: None)
+    monkeypatch.setattr(results, "trained_scores", lambda *_: {})
+    monkeypatch.setattr(results, "measure", lambda *_: {"kendall_tau": {"a": 0.25}})
+    assert results.choose(settings, tmp_path)["dpo"] == {"learning_rate": 3e-3, "tried": {"0.003": 0.25, "0.01": None}}
+    (other / "broken.json").write_text("{}", "utf-8")
+    with pytest.raises(LarpoError, match=r"with none of the learning rates 0\.003, 0\.01"):
+        results.choose(settings, tmp_path)
+
+
+def test_models_are_known_from_the_training_lists_alone(tmp_path: Path) -> None:
+    home = Places(tmp_path).seed(0)
+    row = {
+        "iteration": 0,
+        "temperature": None,
+        "token_ids": None,
+        "num_tokens": None,
+        "finish_reason": "stop",
+        "reranker": "source",
+        "list_relative": False,
+        "rank": 1,
+    }
+
+    def answer(prompt: str, place: int, reward: float) -> dict[str, Any]:
+        text = f"{prompt}{place}"
+        own = {"prompt_id": prompt, "candidate_id": text, "sample_index": place, "response": text}
+        return {**row, **own, "policy": f"model {place}", "reward": reward}
+
+    parts = {
+        "training": [answer("a", 0, 0.25), answer("a", 1, 0.75)],
+        "heldout": [answer("b", 0, 1.0), answer("b", 1, 0.0), answer("c", 0, 0.5), answer("c", 1, 0.5)],
+    }
+    for name, rows in parts.items():
+        (home / name).mkdir(parents=True)
+        write_table(home / name / "ranked.parquet", "ranked", rows)
+    (home / "scores").mkdir()
+    logps = [
+        {**{name: one[name] for name in ("prompt_id", "candidate_id", "sample_index")}, "logp": -1.0, "num_tokens": 2}
+        for one in parts["heldout"]
+    ]
+    write_table(home / "scores" / "logps.parquet", "logps", logps)
+    heldout = results.read_heldout(Places(tmp_path), 0)
+    assert heldout.means == {"model 0": 0.25, "model 1": 0.75}
+    assert set(heldout.judged) == {"b"}  # all preferences of c are equal
+    found = results.baselines(heldout)
+    assert found["model identity"]["kendall_tau"] == {"b": -1.0}
+    assert found["reference logp"]["pair_accuracy"] == {"b": 0.5}
