@@ -88,7 +88,8 @@ def test_playground_writes_a_world_to_try_the_steps_on(
         monkeypatch.setattr(playground_world, name, 5)
     outcome = larpo("playground", "--out", tmp_path / "world", "--seed", 1)
     assert outcome.code == 0
-    assert "demonstrations.jsonl, heldout.jsonl, policy, prompts.jsonl, quickstart.toml, world.json" in outcome.out
+    names = "corpus.jsonl, demonstrations.jsonl, heldout.jsonl, policy, prompts.jsonl, queries.jsonl, quickstart.toml, "
+    assert f"world: {names}relevance.tsv, world.json" in outcome.out
     source = f"prepare.source={tmp_path / 'world' / 'prompts.jsonl'}"
     config = tmp_path / "world" / "quickstart.toml"
     prepared = larpo("prepare", "--prompts", tmp_path / "prompts", "--config", config, "--set", source)
