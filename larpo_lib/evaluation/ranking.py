@@ -13,7 +13,7 @@ from larpo_lib.evaluation.report import Curve, Score
 from larpo_lib.metrics import best_of_n, kendall_tau, majority_vote, ndcg, pass_at_n, recall_at_n
 
 TITLE, BEST, HITS = "Pass@N and Recall@N", "Best of N", "At least one of N"
-_X = "N, responses or documents"
+X_LABEL = "N, responses or documents"
 
 
 @dataclass(frozen=True)
@@ -194,13 +194,13 @@ def curves(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Curve]:
     ):
         by_n = {i: values[f"{prefix}{i}{suffix}"] for i in _numbers(values, prefix, suffix)}
         if any(by_n.values()):
-            found.append(mean_curve(title, _X, name, by_n, bootstrap))
+            found.append(mean_curve(title, X_LABEL, name, by_n, bootstrap))
     return found
 
 
 def retriever_curve(title: str, name: str, by_n: Mapping[int, Values], bootstrap: Bootstrap) -> Curve:
     """A retriever of documents on the axes of `curves`."""
-    return mean_curve(title, _X, name, by_n, bootstrap)
+    return mean_curve(title, X_LABEL, name, by_n, bootstrap)
 
 
 def _judgements(group: Iterable[Response]) -> list[bool]:

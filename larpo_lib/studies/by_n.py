@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from larpo_lib.evaluation.ranking import TITLE
+from larpo_lib.evaluation.ranking import TITLE, X_LABEL
 from larpo_lib.evaluation.report import Curve
 from larpo_lib.metrics import Interval
 from larpo_lib.reporting.table import UNDEFINED, interval
@@ -13,7 +13,6 @@ from larpo_lib.studies.results import Results
 
 _OF_POLICY = {"pass_at_": (TITLE, "Pass@N"), "recall_at_": ("Right among the N likeliest", "")}
 _OF_RETRIEVERS = {"bm25_recall_at_": "BM25, Recall@N", "embedding_recall_at_": "embedding, Recall@N"}
-_X = "N, responses or documents"
 
 
 def curves(results: Results) -> list[Curve]:
@@ -49,7 +48,7 @@ def _curve(title: str, name: str, by_n: Mapping[int, Interval]) -> Curve:
     values = by_n.values()
     return Curve(
         title,
-        _X,
+        X_LABEL,
         name,
         [*by_n],
         [value.mean for value in values],
