@@ -20,6 +20,7 @@ from larpo_lib.plan import SUMMARY, Call, Input, Plan, best_iteration, summarize
 from larpo_lib.preflight import check_config
 from larpo_lib.recording import take
 from larpo_lib.registry import Registry
+from larpo_lib.steps.edge import at_edge
 from larpo_lib.tracking import Run, Tracker
 
 
@@ -109,7 +110,7 @@ class _Loop:
         self.parent.log_artifacts(Path(call.output))
 
     def _take(self, call: Call) -> Metrics:
-        with self.tracker.step(call.name, call.iteration) as run:
+        with self.tracker.step(call.name, call.iteration) as run, at_edge(call.config, {}, call.outputs):
             return take(call, _paths(call), run)
 
 

@@ -241,11 +241,11 @@ def _run(
 ) -> None:
     """Run a step function with its section of the settings; remote paths are fetched before and published after."""
     from larpo_lib.config import SECTIONS, load_section
-    from larpo_lib.storage import localize
+    from larpo_lib.steps.edge import at_edge
 
     loaded = load_section(section, SECTIONS[section], config, settings or ())
     module = importlib.import_module(f"larpo_lib.steps.{step}")
-    with localize(flat(inputs), _own(outputs)) as paths:
+    with at_edge(loaded, flat(inputs), _own(outputs)) as paths:
         named = {**nested(inputs, paths), **{name: paths[name] for name in outputs}}
         metrics = getattr(module, function)(loaded, **named, **arguments)
     _print(metrics)

@@ -17,6 +17,7 @@ from larpo_lib.plan import Call, Input
 from larpo_lib.recording import take
 from larpo_lib.registry import Registry
 from larpo_lib.shards import WHOLE
+from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.tracking import Run
 
@@ -47,7 +48,7 @@ def execute(ticket: Ticket, call: Call) -> Done:
 
     A share of a step is not logged: what the step did is known when the shares are put together.
     """
-    with files.journal(ticket.root, _name(call)), localize(_flat(call.inputs), call.outputs) as local:
+    with files.journal(ticket.root, _name(call)), at_edge(call.config, _flat(call.inputs), call.outputs) as local:
         paths = _nested(call, local)
         if call.arguments.get("shard", WHOLE) != WHOLE:
             metrics, address = take(call, paths, None), ""

@@ -19,12 +19,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce, read_manifest, read_metrics
+from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
 from larpo_lib.config import SECTIONS, TrainingConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.launcher import launched
 from larpo_lib.policies.load import model_device
-from larpo_lib.training.checkpoints import clear
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, join
 from larpo_lib.workers import end_with_parent
@@ -70,8 +69,6 @@ def produce_together(
         metrics = produce(step, config, inputs, output, lead)
         if not made:  # it was there already: let the others go
             ranks.broadcast(False)
-        if config.checkpoints is not None:  # a stop before this leaves them to the next call
-            clear(config.checkpoints, read_manifest(output)["fingerprint"])
         return metrics
 
 

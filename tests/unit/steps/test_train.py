@@ -296,7 +296,6 @@ def test_execution_settings_find_the_same_artifact_and_others_do_not(run):
 
 @pytest.mark.parametrize("kept", [None, "kept"])
 def test_a_crash_while_publishing_loses_no_step(run, tmp_path, monkeypatch, kept):
-    """Checkpoints go only once the policy is there, whether in the step's own folder or elsewhere."""
     changes = {"checkpoints": str(tmp_path / kept)} if kept else {}
 
     def killed(*_args):
@@ -309,16 +308,6 @@ def test_a_crash_while_publishing_loses_no_step(run, tmp_path, monkeypatch, kept
     seen = []
     run(log=lambda _row, step: seen.append(step), **changes)
     assert seen == [5, 6]  # the last of the six is not saved: the policy itself is about to be
-    assert not list(tmp_path.glob("kept/*"))
-
-
-def test_checkpoints_elsewhere_go_with_the_next_call_too(run, tmp_path):
-    run(checkpoints=str(tmp_path / "kept"))
-    fingerprint = json.loads((tmp_path / "trained" / "artifact.json").read_text())["fingerprint"]
-    left = tmp_path / "kept" / fingerprint[:16] / "step-000000004"
-    left.mkdir(parents=True)
-    run(checkpoints=str(tmp_path / "kept"))
-    assert not left.exists()
 
 
 def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):

@@ -1,0 +1,91 @@
+"""Checkpoints outlive the training until its policy is where it belongs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.config import TrainConfig
+from larpo_lib.errors import StorageError
+from larpo_lib.steps.edge import at_edge
+from larpo_lib.storage import edge
+from larpo_lib.training.checkpoints import Checkpoints
+
+BUCKET = "larpo-bucket"
+KEPT = f"s3://{BUCKET}/kept"
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=["directory", "s3"])
+def trained(request: pytest.FixtureRequest, s3: Any, tmp_path: Path) -> str:
+    return str(tmp_path / "policy") if request.param == "directory" else f"s3://{BUCKET}/policy"
+
+
+def _train(trained: Path, goes_on_from: list[int | None]) -> Metrics:
+    """A training that saves a checkpoint at step 4."""
+
+    def make(work: Work) -> Metrics:
+        checkpoints = Checkpoints(work, KEPT)
+        found = checkpoints.latest()
+        goes_on_from.append(found.step if found else None)
+        checkpoints.save(4, [("weights", torch.zeros(2))], [], {})
+        (work.data / "model").write_text("trained")
+        return {}
+
+    return produce("train", TrainConfig(), {}, trained, make)
+
+
+def _kept(s3: Any) -> list[str]:
+    found = s3.list_objects_v2(Bucket=BUCKET, Prefix="kept/").get("Contents", [])
+    return [item["Key"] for item in found]
+
+
+def _attempt(trained: str, goes_on_from: list[int | None], kept: str | None = KEPT) -> None:
+    with at_edge(TrainConfig(checkpoints=kept), {}, {"trained": trained}) as paths:
+        _train(paths["trained"], goes_on_from)
+
+
+def test_checkpoints_go_when_the_policy_is_published(s3: Any, trained: str) -> None:
+    _attempt(trained, [])
+    assert _kept(s3) == []
+
+
+def test_an_upload_that_fails_leaves_them_to_another_machine(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on_from: list[int | None] = []
+    uri = f"s3://{BUCKET}/policy"
+
+    def away(*_: Any) -> None:
+        raise StorageError("the store stays away", remedy="Try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge, "publish", away)
+        with pytest.raises(StorageError, match="the store stays away"):
+            _attempt(uri, goes_on_from)
+    assert _kept(s3) != []
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "another-machine"))
+    _attempt(uri, goes_on_from)
+    assert goes_on_from == [None, 4]
+    assert _kept(s3) == []
+
+
+def test_a_stop_before_they_go_leaves_them_to_the_next_call(s3: Any, trained: str) -> None:
+    _attempt(trained, [], kept=None)  # it removes none
+    assert _kept(s3) != []
+    _attempt(trained, [])
+    assert _kept(s3) == []
+
+
+def test_a_process_that_follows_removes_none(s3: Any, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    _attempt(trained, [])
+    assert _kept(s3) != []
