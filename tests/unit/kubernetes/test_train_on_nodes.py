@@ -1,57 +1,14 @@
-"""A TrainJob is started once, followed line by line, and cleared up, whatever happens on the way."""
+"""A TrainJob is started once, and followed line by line, whatever happens on the way."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from kubernetes_double import GROUP, TOKEN, Api, Pod
+from kubernetes_double import Api
+from small_train_jobs import NAME, a_job, complete, play, train, two_nodes
 
-from larpo_lib.config import LaunchConfig, TrainConfig
 from larpo_lib.errors import ClusterError, ConfigError
-from larpo_lib.kubernetes import cleanup, train_on_nodes
-from larpo_lib.kubernetes.cluster import Cluster
-from larpo_lib.kubernetes.manifests import Uris, train_job
-
-CONFIG = TrainConfig(launch=LaunchConfig(launcher="deepspeed", nproc=8, nodes=2, zero_stage=3))
-URIS = {"policy": "s3://b/policy", "lists": "s3://b/lists", "trained": "s3://b/trained", "reference": None}
-NAME = "larpo-abc-train-1"
-
-
-def train(**changes: Any) -> None:
-    arguments = {"config": CONFIG, **URIS, "job_name": NAME, "image": "larpo-trainer:1", "run": "run-1", "poll_s": 0.05}
-    train_on_nodes(**{**arguments, **changes})
-
-
-def a_job(**changes: Any) -> dict[str, Any]:
-    options = {"config": CONFIG, "name": NAME, "run": "run-1", "image": "larpo-trainer:1"}
-    return train_job(uris=Uris(**URIS), **{**options, **changes})
-
-
-def play(api: Api, scene: Any) -> None:
-    """Have `scene` happen in the cluster once a TrainJob is created."""
-    api.on_create = lambda name: threading.Thread(target=scene, args=(name,), daemon=True).start()
-
-
-def two_nodes(api: Api, job: str) -> tuple[Pod, Pod]:
-    nodes = api.add_pod(job, 0), api.add_pod(job, 1)
-    for node in nodes:
-        node.starts()
-    return nodes
-
-
-def complete(api: Api, job: str, *nodes: Pod) -> None:
-    for node in nodes:
-        node.ends()
-    api.ends(job, "Complete")
 
 
 def test_lines_of_all_nodes_are_handed_on_and_the_trainjob_goes(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,49 +189,6 @@ def test_a_log_that_is_cut_off_again_and_again_comes_once(api: Api, capsys: pyte
     assert api.cut_after == []
 
 
-def test_a_cluster_that_is_unwell_for_a_while_is_asked_again(api: Api) -> None:
-    api.failing = [503, 0, 500, 429]
-    play(api, lambda job: complete(api, job, *two_nodes(api, job)))
-    train()
-    assert api.failing == []
-    assert len(api.created) == 1
-
-
-def test_a_cluster_that_stays_unwell_is_told_of(api: Api) -> None:
-    api.failing = [503] * 20
-    with pytest.raises(ClusterError, match="namespace larpo: cannot read a TrainJob: it is not well"):
-        Cluster(patience_s=0.5).get(NAME)
-    api.failing = [0] * 200
-    with pytest.raises(ClusterError, match=r"the Kubernetes API cannot be reached .* run the same step again"):
-        Cluster(patience_s=0.5).get(NAME)
-
-
-def test_what_is_forbidden_is_told_without_the_token(api: Api) -> None:
-    api.refused = {("create", "trainjobs")}
-    with pytest.raises(ClusterError) as raised:
-        train()
-    assert str(raised.value) == (
-        'namespace larpo: cannot create a TrainJob: trainjobs is forbidden: User "larpo-pipeline" cannot create'
-        ' resource "trainjobs". Apply k8s/base, and run the pipeline as service account larpo-pipeline.'
-    )
-    assert TOKEN not in repr(raised.getrepr(chain=True))
-
-
-def test_a_cluster_without_kubeflow_trainer_is_told_of(api: Api) -> None:
-    api.has_trainer = False
-    with pytest.raises(ClusterError, match=r"it answers 404 .*Install Kubeflow Trainer v2"):
-        train()
-
-
-def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(
-        ClusterError, match=r"no Kubernetes cluster to train on\. Run in a pipeline's pod, or set KUBECONFIG"
-    ):
-        train()
-
-
 def test_local_paths_are_refused_before_anything_is_asked(api: Api) -> None:
     with pytest.raises(ConfigError, match="lists is 'runs/lists', which other machines cannot reach"):
         train(lists="runs/lists")
@@ -288,82 +202,3 @@ def test_the_trainjob_belongs_to_the_pipelines_workflow(api: Api, monkeypatch: p
     play(api, lambda job: complete(api, job))
     train()
     assert api.created[0]["metadata"]["ownerReferences"] == [workflow]
-
-
-def test_clean_up_deletes_what_is_left_of_a_run_and_no_more(api: Api) -> None:
-    for name, run in (("larpo-a-train-1", "run-1"), ("larpo-a-train-2", "run-1"), ("larpo-b-train-1", "run-10")):
-        api.add_job(a_job(name=name, run=run))
-    api.ends("larpo-a-train-1", "Failed")
-    assert cleanup("run-1") == 2
-    assert list(api.jobs) == ["larpo-b-train-1"]
-    assert cleanup("run-1") == 0
-
-
-SCRIPT = textwrap.dedent(
-    """
-    from test_train_on_nodes import train
-    train()
-    """
-)
-
-
-def _process() -> subprocess.Popen[str]:
-    """The training followed by a process that is not this one."""
-    paths = [os.path.dirname(__file__), *sys.path]  # noqa: PTH120
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def _started(api: Api) -> subprocess.Popen[str]:
-    process = _process()
-    api.wait_for(lambda: ("get", "", "pods/log") in api.asked, 60)
-    return process
-
-
-def test_a_stop_takes_the_trainjob_with_it(api: Api) -> None:
-    play(api, lambda job: two_nodes(api, job))
-    process = _started(api)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert f"TrainJob {NAME}: stopped and deleted" in told
-    assert "Traceback" not in told
-    assert api.jobs == {}
-
-
-def test_a_kill_leaves_the_trainjob_to_the_next_try(api: Api) -> None:
-    nodes: list[Pod] = []
-    play(api, lambda job: nodes.extend(two_nodes(api, job)))
-    process = _started(api)
-    process.kill()
-    process.communicate(timeout=30)
-    assert list(api.jobs) == [NAME]
-    complete(api, NAME, *nodes)
-    train()
-    assert len(api.created) == 1
-    assert api.jobs == {}
-
-
-def test_the_role_allows_what_is_asked_for_and_no_more(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    pod = api.add_pod("a-step", 0)
-    monkeypatch.setenv("KFP_POD_NAME", pod.name)
-
-    def scene(job: str) -> None:
-        nodes = two_nodes(api, job)
-        nodes[0].writes("line")
-        complete(api, job, *nodes)
-
-    play(api, scene)
-    train()
-    cleanup("run-1")
-    documents = yaml.safe_load_all((Path(__file__).parents[3] / "k8s" / "base" / "roles.yaml").read_text())
-    (role,) = [one for one in documents if one["kind"] == "Role" and one["metadata"]["name"] == "larpo-trainjobs"]
-    allowed = {
-        (verb, group, resource)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    assert set(api.asked) == allowed
-    assert {group for _, group, _ in allowed} == {"", GROUP}
