@@ -1,10 +1,8 @@
-"""Benchmarks that a study measures its policies by after its runs: existing steps, on the first and the last policy."""
+"""Benchmarks that a study measures the first and the last policy of its runs by."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +10,8 @@ from pydantic import Field, NonNegativeInt
 
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
-from larpo_lib.errors import ArtifactError, ConfigError
-from larpo_lib.pool import pooled
-from larpo_lib.progress import tell
-from larpo_lib.studies.results import ByPrompt, Outcome
+from larpo_lib.errors import ConfigError
 from larpo_lib.studies.study import Cell
-from larpo_lib.tables import read_table
 
 
 class Benchmark(Section):
@@ -91,54 +85,3 @@ def check_benchmarks(cells: Sequence[Cell], benchmarks: Mapping[str, Benchmark])
             judge = getattr(benchmark_config(cell, benchmark), "judge", None)
             if isinstance(judge, LlmJudgeConfig):
                 completions(judge)  # which refuses a key that is not there
-
-
-def measured(
-    outcome: Outcome,
-    cell: Cell,
-    policies: Mapping[int, Path],
-    benchmarks: Mapping[str, Benchmark],
-    run: Path,
-    pool: Path,
-) -> Outcome:
-    """The outcome with what the benchmarks say of the policies, which are answered and judged where they are not yet.
-
-    Args:
-        outcome: of the cell.
-        cell: whose policies they are.
-        policies: the first one, and the last one: iteration to directory.
-        benchmarks: by name.
-        run: directory of the cell's run; each benchmark is an artifact in its iteration's folder.
-        pool: of the study. The policy that several cells begin with is answered and judged once.
-    """
-    start, last = sorted(policies)
-    found: dict[int, dict[str, ByPrompt]] = {start: {}, last: {}}
-    for name, benchmark in benchmarks.items():
-        config = benchmark_config(cell, benchmark)
-        step = importlib.import_module(f"larpo_lib.steps.{benchmark.step}")
-        files = {argument: Path(path) for argument, path in benchmark.files.items()}
-        for iteration, policy in policies.items():
-            evaluation = run / f"iteration-{iteration}" / name
-            tell(f"{cell.key}: {name} of iteration {iteration}")
-            with pooled(pool):
-                step.run(config, policy=policy, evaluation=evaluation, **files)
-            found[iteration].update(_measures(evaluation, benchmark.measures))
-    return replace(outcome, values={**outcome.values, **found[last]}, start={**outcome.start, **found[start]})
-
-
-def read_scores(evaluation: Path) -> dict[str, dict[str, float]]:
-    """What a benchmark's artifact says of each item: metric, then item, to the value."""
-    values: dict[str, dict[str, float]] = {}
-    for row in read_table(evaluation, "scores"):
-        values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
-    return values
-
-
-def _measures(evaluation: Path, measures: Mapping[str, str]) -> dict[str, ByPrompt]:
-    values = read_scores(evaluation)
-    missing = sorted({*measures.values()} - values.keys())
-    if missing:
-        raise ArtifactError(
-            f"{evaluation}: has no {missing[0]}", remedy="Check the benchmark's files and measures, and delete it"
-        )
-    return {name: values[metric] for name, metric in measures.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from larpo_lib.playground.world import make_world, world_documents, world_source
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
 from larpo_lib.reporting.quality import Estimate, summarize
-from larpo_lib.steps import retrieval
-from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks, measured, read_scores
+from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
+from larpo_lib.studies.instruments import NOTHING, Instruments
+from larpo_lib.studies.measurements import Measurement
 from larpo_lib.studies.output import Provenance, write
 from larpo_lib.studies.results import ByPrompt, Outcome
 from larpo_lib.studies.results import summarize as summarize_study
@@ -92,18 +93,7 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         )
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request, out)
-    outcomes = run_cells(made, request, out)
-    if size.retrieval is not None:
-        outcomes = [
-            _as_retriever(outcome, placed(cell, request.scale, out), size, out, request.pool_of(out))
-            for outcome, cell in zip(outcomes, made, strict=True)
-        ]
-    if benchmarks:
-        for place, cell in enumerate(placed(cell, request.scale, out) for cell in made):
-            run = _home(out, cell)
-            plan = Plan(cell.config(), str(run))
-            policies = {iteration: Path(plan.policy(iteration)) for iteration in (0, _last(run))}
-            outcomes[place] = measured(outcomes[place], cell, policies, benchmarks, run, request.pool_of(out))
+    outcomes = run_cells(made, request, out, Instruments(benchmarks, size.retrieval, _documents(made, size, out)))
     results = summarize_study(study, size.measures, outcomes)
     search = out / "search.json"
     provenance = Provenance(
@@ -116,13 +106,14 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     return write(study, results, provenance, out / "results")
 
 
-def run_cells(made: Sequence[Cell], request: Request, out: Path) -> list[Outcome]:
+def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: Instruments = NOTHING) -> list[Outcome]:
     """Run cells, or go on with them, and read what they came to.
 
     Args:
         made: the cells, each with its whole settings.
         request: how they are run; at the scale `tiny` each seed has an embedded world of its own.
         out: directory of the study.
+        instruments: what measures the policies of each run at its end.
 
     Raises:
         ConfigError: a cell's settings contradict each other, or it was run with other ones; told before any cell runs.
@@ -134,17 +125,17 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path) -> list[Outcome
     if request.scale == "tiny":
         for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
-    left = [cell for cell in ready if not (_home(out, cell) / SUMMARY).is_file()]
+    left = [cell for cell in ready if not _is_done(cell, out, instruments)]
     tell(f"{len(left)} of {len(ready)} runs left")
     pool = request.pool_of(out)
     if request.jobs > 1 and len(left) > 1:
         processes = min(request.jobs, len(left))
-        for index in in_processes(partial(_work, left, out, pool, processes), len(left), processes):
+        for index in in_processes(partial(_work, left, out, pool, processes, instruments), len(left), processes):
             tell(f"{left[index].key} is done")
     else:
         for cell in left:
-            _run(cell, out, pool)
-    return [read_outcome(cell, _home(out, cell)) for cell in ready]
+            _run(cell, out, pool, instruments)
+    return [read_outcome(cell, out, pool, instruments) for cell in ready]
 
 
 def choose(made: Sequence[Cell], search: Search, measure: str, request: Request, out: Path) -> list[Cell]:
@@ -176,13 +167,25 @@ def choose(made: Sequence[Cell], search: Search, measure: str, request: Request,
     return [replace(cell, settings=with_setting(cell.settings, search.setting, best[cell.labels])) for cell in made]
 
 
-def read_outcome(cell: Cell, run: Path) -> Outcome:
+def read_outcome(cell: Cell, out: Path, pool: Path, instruments: Instruments = NOTHING) -> Outcome:
     """What a finished run came to.
 
     Raises:
-        ArtifactError: the run is not finished.
+        ArtifactError: the run is not finished, or its policies were measured with other settings.
     """
-    return Outcome(cell.labels, cell.seed, _values(run, _last(run)), _values(run, 0))
+    run = _home(out, cell)
+    values = {iteration: _values(run, iteration) for iteration in (0, _last(run))}
+    for iteration, measurement in _measurements(cell, run, instruments):
+        values[iteration].update(measurement.take(pool))
+    return Outcome(cell.labels, cell.seed, values[_last(run)], values[0])
+
+
+def _measurements(cell: Cell, run: Path, instruments: Instruments) -> Iterator[tuple[int, Measurement]]:
+    """Of the first and the last policy of a finished run, each with its iteration."""
+    plan = Plan(cell.config(), str(run))
+    for iteration in (0, _last(run)):
+        for measurement in instruments.of_policy(cell, plan, iteration):
+            yield iteration, measurement
 
 
 def _last(run: Path) -> int:
@@ -218,26 +221,12 @@ def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
     return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
 
 
-def _as_retriever(outcome: Outcome, cell: Cell, size: Scale, out: Path, pool: Path) -> Outcome:
-    """The outcome with what the benchmark `retrieval` says of the policy, after training and before."""
-    assert size.retrieval is not None
-    run = _home(out, cell)
-    plan = Plan(cell.config(), str(run))
-    documents = size.documents.model_dump() if size.documents else world_documents(_world(out, cell.seed))
-    found = []
-    for iteration in (_last(run), 0):
-        made = Path(plan.at(iteration, "retrieval"))
-        with pooled(pool):
-            retrieval.run(
-                size.retrieval,
-                policy=Path(plan.policy(iteration)),
-                prompts=Path(plan.heldout),
-                evaluated=Path(plan.at(iteration, "evaluation")),
-                evaluation=made,
-                **{name: Path(path) for name, path in documents.items()},
-            )
-        found.append(read_scores(made))
-    return replace(outcome, values={**outcome.values, **found[0]}, start={**outcome.start, **found[1]})
+def _documents(made: Sequence[Cell], size: Scale, out: Path) -> dict[int, dict[str, Path]]:
+    """What retrievers search, by seed: at the scale `tiny` its world's documents."""
+    if size.documents is not None:
+        given = {name: Path(path) for name, path in size.documents.model_dump().items()}
+        return {cell.seed: given for cell in made}
+    return {cell.seed: world_documents(_world(out, cell.seed)) for cell in made}
 
 
 def _work(
@@ -245,6 +234,7 @@ def _work(
     out: Path,
     pool: Path,
     processes: int,
+    instruments: Instruments,
     take: Callable[[], int | None],
     done: Callable[[int], None],
 ) -> None:
@@ -252,15 +242,26 @@ def _work(
 
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))  # else each would take every core
     while (index := take()) is not None:
-        _run(cells[index], out, pool)
+        _run(cells[index], out, pool, instruments)
         done(index)
 
 
-def _run(cell: Cell, out: Path, pool: Path) -> None:
-    make_directory(_home(out, cell))
-    write_json(_home(out, cell) / _SETTINGS, cell.settings)
-    with pooled(pool):
-        run_loop(cell.config(), _home(out, cell))
+def _run(cell: Cell, out: Path, pool: Path, instruments: Instruments) -> None:
+    run = _home(out, cell)
+    if not (run / SUMMARY).is_file():
+        make_directory(run)
+        write_json(run / _SETTINGS, cell.settings)
+        with pooled(pool):
+            run_loop(cell.config(), run)
+    for _, measurement in _measurements(cell, run, instruments):
+        measurement.take(pool)
+
+
+def _is_done(cell: Cell, out: Path, instruments: Instruments) -> bool:
+    run = _home(out, cell)
+    if not (run / SUMMARY).is_file():
+        return False
+    return all(measurement.evaluation.exists() for _, measurement in _measurements(cell, run, instruments))
 
 
 def _check_same(cell: Cell, home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mixeval_questions import asked_about, completion, write_questions
@@ -12,10 +13,11 @@ from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.plan import Plan
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, load_benchmarks, measured
-from larpo_lib.studies.results import Outcome
+from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, load_benchmarks
+from larpo_lib.studies.instruments import Instruments
 from larpo_lib.studies.study import Cell, cells, load_study
 
 STUDIES = sorted((PRESETS / "studies").glob("*.toml"))
@@ -87,18 +89,25 @@ def trained(tmp_path_factory):
     return root
 
 
+def _measure(policies, benchmarks, run, pool):
+    """Iteration, then measure, to the values of a cell's policies."""
+    plan = Plan(CELL.config(), str(run), policies=[str(policies.get(i, "")) for i in range(max(policies) + 1)])
+    found = {}
+    for iteration in policies:
+        Path(plan.at(iteration, "")).mkdir(parents=True, exist_ok=True)
+        found[iteration] = {}
+        for measurement in Instruments(benchmarks).of_policy(CELL, plan, iteration):
+            found[iteration].update(measurement.take(pool))
+    return found
+
+
 def _mean(values):
     return sum(values.values()) / len(values)
 
 
 def test_both_policies_are_measured_and_what_cells_share_is_judged_once(benchmarks, trained, tiny_policy, tmp_path):
-    nothing = Outcome(("A",), 3, {"reward": {"p": 1.0}}, {"reward": {"p": 0.0}})
-
     def measure(name, policies):
-        run = tmp_path / name
-        for iteration in policies:
-            (run / f"iteration-{iteration}").mkdir(parents=True, exist_ok=True)
-        return measured(nothing, CELL, policies, loaded, run, tmp_path / "pool")
+        return _measure(policies, loaded, tmp_path / name, tmp_path / "pool")
 
     with serve(judge) as server:
         loaded = load_benchmarks(benchmarks(server.url), PRESETS, {})
@@ -109,10 +118,10 @@ def test_both_policies_are_measured_and_what_cells_share_is_judged_once(benchmar
         assert len(server.asked) == bought
         second = measure("two", {0: tiny_policy, 3: trained / "2"})
     assert len(server.asked) <= bought + bought // 2  # of the second cell the last policy's answers alone
-    assert second.start == first.start
-    for outcome, run, last in ((first, "one", 2), (second, "two", 3)):
-        assert outcome.values.keys() == outcome.start.keys() == {"reward", "mixeval", "win_rate", "gsm8k_accuracy"}
-        for values, iteration in ((outcome.start, 0), (outcome.values, last)):
+    assert second[0] == first[0]
+    for outcome, run in ((first, "one"), (second, "two")):
+        for iteration, values in outcome.items():
+            assert values.keys() == {"mixeval", "win_rate", "gsm8k_accuracy"}
             place = tmp_path / run / f"iteration-{iteration}"
             found = {name: read_metrics(place / name) for name in ("mix", "alpaca", "school")}
             assert _mean(values["mixeval"]) == pytest.approx(found["mix"]["overall"], abs=1e-3)
@@ -151,11 +160,8 @@ def test_what_is_missing_is_told_before_any_cell_runs(benchmarks, tmp_path, monk
 def test_a_metric_that_the_report_lacks_is_named(benchmarks, tiny_policy, tmp_path):
     (school,) = load_benchmarks(benchmarks("http://localhost:1")[2:], PRESETS, {}).values()
     odd = school.model_copy(update={"measures": {"odd": "majority_accuracy"}})
-    for iteration in (0, 1):
-        (tmp_path / f"iteration-{iteration}").mkdir()
-    policies = {0: tiny_policy, 1: tiny_policy}
     with pytest.raises(ArtifactError, match="school: has no majority_accuracy"):
-        measured(Outcome(("A",), 3, {}, {}), CELL, policies, {"school": odd}, tmp_path, tmp_path / "pool")
+        _measure({0: tiny_policy}, {"school": odd}, tmp_path, tmp_path / "pool")
 
 
 # benchmark: protocol or version, judge's model, calls

@@ -1,0 +1,67 @@
+"""What a study measures the policies of its runs by, besides each run's own evaluation: steps that exist already."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from larpo_lib.config import Section
+from larpo_lib.errors import ArtifactError
+from larpo_lib.pool import pooled
+from larpo_lib.progress import tell
+from larpo_lib.studies.results import ByPrompt
+from larpo_lib.tables import read_table
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A step that measures one policy and writes `scores`.
+
+    Attributes:
+        step: module below `larpo_lib.steps`.
+        config: its settings.
+        inputs: by the step's arguments, the policy among them.
+        evaluation: the artifact it writes.
+        measures: measure of the study to a metric of the step; empty: every metric, by its own name.
+    """
+
+    step: str
+    config: Section
+    inputs: Mapping[str, Path]
+    evaluation: Path
+    measures: Mapping[str, str]
+
+    def take(self, pool: Path) -> dict[str, ByPrompt]:
+        """Measure, or find that it was done.
+
+        Args:
+            pool: of the study. The policy that several runs begin with is measured once.
+
+        Returns:
+            Measure, then item, to the value.
+
+        Raises:
+            ArtifactError: the step wrote no such metric, or was taken with other settings before.
+        """
+        if not self.evaluation.exists():
+            tell(f"measuring: {self.evaluation}")
+        with pooled(pool):
+            importlib.import_module(f"larpo_lib.steps.{self.step}").run(
+                self.config, evaluation=self.evaluation, **self.inputs
+            )
+        found = self._scores()
+        missing = sorted({*self.measures.values()} - found.keys())
+        if missing:
+            raise ArtifactError(
+                f"{self.evaluation}: has no {missing[0]}",
+                remedy="Check the benchmark's files and measures, and delete it",
+            )
+        return {name: found[metric] for name, metric in self.measures.items()} or found
+
+    def _scores(self) -> dict[str, ByPrompt]:
+        values: dict[str, dict[str, float]] = {}
+        for row in read_table(self.evaluation, "scores"):
+            values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
+        return {**values}
