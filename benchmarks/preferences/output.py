@@ -18,8 +18,8 @@ from larpo_lib import __version__
 from larpo_lib.artifacts import file_digest, write_json
 from larpo_lib.config import Section
 from larpo_lib.reporting import drawing
-from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, INK, MUTED, ORANGE, Panel
-from larpo_lib.reporting.machine import machine
+from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
+from larpo_lib.reporting.machine import machine, made_on
 from larpo_lib.reporting.table import UNDEFINED, aligned, number
 
 HEADS = {
@@ -42,7 +42,7 @@ Rows = list[list[str]]
 def write(
     settings: Settings, search: Mapping[str, Any], results: Mapping[str, Any], source: Path, command: str, out: Path
 ) -> str:
-    """Write `results.json`, `table.txt`, `figure.png`, `figure.svg` and `page.html`; returns the tables."""
+    """Write the tables, the figure, a page and its Markdown form, and all numbers as JSON; returns the tables."""
     out.mkdir(parents=True, exist_ok=True)
     told = {**provenance(settings, search, source, command), **results}
     write_json(out / "results.json", told)
@@ -51,7 +51,9 @@ def write(
     drawn = panels(results)
     for suffix, content in drawing.sheet(drawn).items():
         (out / f"figure.{suffix}").write_bytes(content)
-    (out / "page.html").write_text(_page(told, drawn), "utf-8")
+    context = _context(told)
+    (out / "page.html").write_text(_page(context, drawn), "utf-8")
+    (out / "README.md").write_text(_rendered("page.md.j2", context, escaped=False), "utf-8")
     return text
 
 
@@ -115,43 +117,49 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
         f"{results['confidence']:.0%} intervals over seeds and held-out prompts. {told}Solid line: knowing nothing."
     )
 
+    dots = [
+        Dot(name, value["low"], value["mean"], value["high"], [*one["by_seed"][measure].values()])
+        for name, one in results["objectives"].items()
+        if (value := one["estimates"][measure]) is not None
+    ]
+
     def draw(axes: Axes) -> None:
-        rows = {name: one for name, one in results["objectives"].items() if one["estimates"][measure] is not None}
-        best = max(one["estimates"][measure]["mean"] for one in rows.values())
-        for place, (name, one) in enumerate(rows.items()):
-            value, seeds = one["estimates"][measure], [*one["by_seed"][measure].values()]
-            color = ORANGE if value["mean"] == best else BLUE
-            axes.plot([value["low"], value["high"]], [-place, -place], color=color, linewidth=2)
-            axes.plot([value["mean"]], [-place], marker="o", color=color)
-            axes.plot(seeds, [-place] * len(seeds), "|", color=MUTED, markersize=6)
-            where, shift = (value["mean"], -place), (0, 3.5)
-            axes.annotate(name, where, shift, textcoords="offset points", ha="center", fontsize=6.5, color=INK)
+        drawing.draw_dots(axes, dots)
         axes.axvline(_NOTHING[measure], color=GREY, linewidth=1)
         for name, value in lines:
             axes.axvline(value, color=GREY, linestyle=DASHED, linewidth=1.4)
             axes.text(value, 1.02, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=7.5, color=MUTED)
-        axes.set_yticks([])
-        axes.set_ylim(-len(rows) + 0.4, 0.9)
-        axes.margins(x=0.12)
 
-    return Panel(
-        f"preferences-{measure}".replace("_", "-"), HEADS[measure][0].upper() + HEADS[measure][1:], caption, draw
-    )
+    title = HEADS[measure][0].upper() + HEADS[measure][1:]
+    return Panel(f"preferences-{measure}".replace("_", "-"), title, caption, draw, rows=[dot.label for dot in dots])
 
 
-def _page(told: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = (Path(__file__).parent / "page.html.j2").read_text("utf-8")
+def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
     style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
-    return (
-        environment.from_string(source).render(
-            style=Markup(style),  # noqa: S704 - our own file
-            figures=[(panel, Markup(drawing.svg(panel))) for panel in drawn],  # noqa: S704 - drawn here
-            tables=tables(told),
-            told=told,
-        )
-        + "\n"
-    )
+    figures = [(panel, Markup(drawing.svg(panel))) for panel in drawn]  # noqa: S704 - drawn here
+    return _rendered("page.html.j2", {**context, "style": Markup(style), "figures": figures}, escaped=True)  # noqa: S704 - our own file
+
+
+def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
+    environment = Environment(autoescape=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - Markdown has no escapes
+    source = (Path(__file__).parent / template).read_text("utf-8")
+    return environment.from_string(source).render(context).rstrip() + "\n"
+
+
+def _context(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page and its Markdown form tell."""
+    search = told["search"]["objectives"]
+    rates = sorted({rate for one in search.values() for rate in one["tried"]}, key=float)
+    return {
+        "told": told,
+        "tables": tables(told),
+        "made_on": made_on(told["machine"], told["versions"]),
+        "tried": rates,
+        "searched": [
+            [name, *(number(one["tried"][rate]) for rate in rates), f"{one['learning_rate']:g}"]
+            for name, one in search.items()
+        ],
+    }
 
 
 def _row(name: str, estimates: Mapping[str, Mapping[str, float] | None], *, signed: bool = False) -> list[str]:

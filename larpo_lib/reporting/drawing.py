@@ -25,7 +25,9 @@ _CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", GREY: "grey", BLUE: "blu
 
 DASHED, SOLID = (0, (4, 1.5)), "-"
 
-_WIDTH, _HEIGHT = 4.6, 3.1  # inches
+_WIDTH, _HEIGHT = 4.6, 3.1  # of a panel; these and what follows in inches
+_LEFT, _RIGHT, _LABELS, _TOP, _BOTTOM = 0.53, 0.14, 1.15, 0.51, 0.48
+_ROW, _CHARACTER, _LEAST = 0.25, 0.067, 2.6  # height of a named row; a letter of its name; width beside the names
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "font.size": 10,
@@ -62,6 +64,7 @@ class Panel:
         caption: what the reader must know to read it rightly.
         draw: draws it into empty axes.
         direct_labels: lines carry their names at their right end, which takes room.
+        rows: names of its rows, which stand at its left; such a panel is as high and as wide as they need.
     """
 
     name: str
@@ -69,6 +72,22 @@ class Panel:
     caption: str
     draw: Callable[[Axes], None]
     direct_labels: bool = False
+    rows: Sequence[str] = ()
+
+    @property
+    def left(self) -> float:
+        """Inches left of the axes."""
+        return max([_LEFT, *(0.24 + _CHARACTER * len(name) for name in self.rows)])
+
+    @property
+    def width(self) -> float:
+        """In inches."""
+        return max(_WIDTH, self.left + _LEAST + _RIGHT)
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        return max(_HEIGHT, _TOP + _BOTTOM + _ROW * len(self.rows))
 
 
 def svg(panel: Panel) -> str:
@@ -111,16 +130,47 @@ def sheet(panels: Sequence[Panel]) -> dict[str, bytes]:
 
 @contextmanager
 def _drawn(*panels: Panel) -> Iterator[Figure]:
-    """The panels side by side, each in a cell of the same size."""
+    """The panels side by side, all as high as the highest."""
+    wide, high = sum(panel.width for panel in panels), max(panel.height for panel in panels)
     with style.context("default"), matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH * len(panels), _HEIGHT))
-        for place, panel in enumerate(panels):
-            right = 0.75 if panel.direct_labels else 0.97
-            left, width = (place + 0.115) / len(panels), (right - 0.115) / len(panels)
-            axes = figure.add_axes((left, 0.155, width, 0.68))
-            figure.text((place + 0.02) / len(panels), 0.945, panel.title, weight="bold", fontsize=12)
-            panel.draw(axes)
+        figure = Figure(figsize=(wide, high))
+        start = 0.0
+        for panel in panels:
+            width = panel.width - panel.left - (_LABELS if panel.direct_labels else _RIGHT)
+            place = (start + panel.left) / wide, _BOTTOM / high, width / wide, (high - _BOTTOM - _TOP) / high
+            figure.text((start + 0.09) / wide, 1 - 0.17 / high, panel.title, weight="bold", fontsize=12)
+            panel.draw(figure.add_axes(place))
+            start += panel.width
         yield figure
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row of a panel: a value, its interval, and values of its parts, such as seeds."""
+
+    name: str
+    low: float
+    value: float
+    high: float
+    parts: Sequence[float] = ()
+
+    @property
+    def label(self) -> str:
+        """Its name and value."""
+        return f"{self.name}  {number(self.value)}"
+
+
+def draw_dots(axes: Axes, dots: Sequence[Dot]) -> None:
+    """A line a row with its interval, its parts as small marks, and the highest value in another colour."""
+    best = max((dot.value for dot in dots), default=None)
+    for place, dot in enumerate(dots):
+        color = ORANGE if dot.value == best else BLUE
+        axes.plot([dot.low, dot.high], [-place, -place], color=color, linewidth=2)
+        axes.plot([dot.value], [-place], marker="o", color=color)
+        axes.plot(dot.parts, [-place] * len(dot.parts), "|", color=MUTED, markersize=7)
+    axes.set_yticks([-place for place in range(len(dots))], [dot.label for dot in dots], color=INK, fontsize=8.5)
+    axes.set_ylim(-len(dots) + 0.4, 0.6)
+    axes.margins(x=0.08)
 
 
 def whole_numbers(axes: Axes, label: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def machine() -> dict[str, Any]:
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def made_on(machine: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """One line that says on what machine and with which libraries something was made."""
+    on = [machine["system"], machine["cpu"], f"{machine['cores']} cores", *filter(None, [machine.get("gpu")])]
+    return f"{', '.join(on)}; {', '.join(f'{name} {version}' for name, version in versions.items())}"
 
 
 def _processor() -> str:

@@ -18,8 +18,8 @@ from larpo_lib.artifacts import write_json
 from larpo_lib.metrics import Interval
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.benchmark_figures import curve_panels
-from larpo_lib.reporting.drawing import BLUE, GREY, INK, MUTED, ORANGE, Panel
-from larpo_lib.reporting.machine import machine
+from larpo_lib.reporting.drawing import BLUE, GREY, Dot, Panel
+from larpo_lib.reporting.machine import machine, made_on
 from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import aligned, number
 from larpo_lib.studies import by_n
@@ -88,15 +88,23 @@ def panels(study: Study, results: Results) -> list[Panel]:
 
 def _panel(study: Study, results: Results, measure: str) -> Panel:
     name = _name(measure)
+    title = name[0].upper() + name[1:]
     caption = f"{CONFIDENCE:.0%} intervals over seeds and prompts. Dashed: the policy that training began with."
+    place = f"{study.name}-{measure}".replace("_", "-")
+    if study.layout == "curve":
+        return Panel(place, title, caption, lambda axes: _curve(axes, study, results, measure))
+    dots = [
+        Dot(" · ".join(row.labels), low, mean, high, [*row.by_seed[measure].values()])
+        for row in results.rows
+        for mean, low, high in [row.estimates[measure]]
+    ]
 
     def draw(axes: Axes) -> None:
-        if study.layout == "curve":
-            _curve(axes, study, results, measure)
-        else:
-            _dots(axes, results, measure)
+        drawing.draw_dots(axes, dots)
+        for row in results.starts:
+            axes.axvline(row.estimates[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
 
-    return Panel(f"{study.name}-{measure}".replace("_", "-"), name[0].upper() + name[1:], caption, draw)
+    return Panel(place, title, caption, draw, rows=[dot.label for dot in dots])
 
 
 def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
@@ -108,26 +116,6 @@ def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
     axes.set_xticks([place for place, _ in found], [row.labels[-1] for row in results.rows])
     axes.set_xlabel(study.axes[-1].name)
     axes.margins(y=0.15)
-
-
-def _dots(axes: Axes, results: Results, measure: str) -> None:
-    """A line a cell: its name above, its value and interval below; seeds as small marks."""
-    best = max(row.estimates[measure].mean for row in results.rows)
-    for place, row in enumerate(results.rows):
-        mean, low, high = row.estimates[measure]
-        color = ORANGE if mean == best else BLUE
-        axes.plot([low, high], [-place, -place], color=color, linewidth=2)
-        axes.plot([mean], [-place], marker="o", color=color)
-        axes.plot(
-            [*row.by_seed[measure].values()], [-place] * len(row.by_seed[measure]), "|", color=MUTED, markersize=7
-        )
-        text = f"{' · '.join(row.labels)}  {number(mean)}"
-        axes.annotate(text, (mean, -place), (0, 7), textcoords="offset points", ha="center", fontsize=8.5, color=INK)
-    for row in results.starts:
-        axes.axvline(row.estimates[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
-    axes.set_yticks([])
-    axes.set_ylim(-len(results.rows) + 0.4, 0.8)
-    axes.margins(x=0.12)
 
 
 def _rows(study: Study, results: Results) -> list[list[str]]:
@@ -170,8 +158,6 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
     """What the page and its Markdown form tell."""
     head, *body = _rows(study, results)
     provenance = made_by.to_json()
-    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
-    on = [provenance["machine"]["system"], provenance["machine"]["cpu"], f"{provenance['machine']['cores']} cores"]
     search = made_by.search or {"cells": []}
     tried = sorted({value for cell in search["cells"] for value in cell["tried"]}, key=float)
     return {
@@ -193,7 +179,7 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
         ],
         "choices": study.scale(made_by.scale).choices,
         "provenance": provenance,
-        "made_on": f"{', '.join([*on, *filter(None, [provenance['machine'].get('gpu')])])}; {versions}",
+        "made_on": made_on(provenance["machine"], provenance["versions"]),
     }
 
 

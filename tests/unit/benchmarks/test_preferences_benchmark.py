@@ -146,6 +146,7 @@ def test_a_run_measures_everybody_on_the_same_responses(finished: tuple[Path, di
         "figure.png",
         "figure.svg",
         "page.html",
+        "README.md",
     }
 
 
