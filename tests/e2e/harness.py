@@ -16,6 +16,9 @@ from kfp import local
 
 from pipelines.cluster import Limits
 
+OWN = ("AWS_", "MLFLOW_", "LARPO_")
+"""Prefixes of what the environment tells larpo."""
+
 QUICK = Limits(retries=2, backoff="1s")
 """Retries without the pauses of a cluster."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import QUICK, SMALL, Outcome, as_options, broken_step, run_locally
+from harness import OWN, QUICK, SMALL, Outcome, as_options, broken_step, run_locally
 from kfp import local
 from services.mlflow_server import mlflow_server, postgres
 from services.radosgw import Gateway, radosgw
@@ -22,11 +22,10 @@ from tiny_world import files
 
 from pipelines.larpo import larpo_pipeline
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("environment")]
 
 ROOT = Path(__file__).parents[2]
 ROUNDS, MOST = 2, 3
-OWN = {"AWS_", "MLFLOW_", "LARPO_"}
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,9 @@ class Whole:
     secrets: tuple[str, ...]
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing of the machine's own, and a cache of the test's own."""
-    for name in [name for name in os.environ if name.startswith(tuple(OWN))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return monkeypatch
-
-
 def quickstart(out: Path, *options: str) -> Path:
     """What the command line makes of the same settings."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(tuple(OWN))}
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     environment = {**bare, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", out, *as_options(SMALL), *options]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=1800)
