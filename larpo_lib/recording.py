@@ -10,6 +10,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.plan import Call
 from larpo_lib.tracking import Run
+from larpo_lib.training.history import read_history
 
 _LIVE_EVERY_S = 30.0
 
@@ -38,8 +39,6 @@ def take(call: Call, paths: Paths, run: Run | None, **more: Any) -> Metrics:
     live.flush()  # speed and memory are in no history
     trained = paths["trained"]
     assert isinstance(trained, Path)
-    from larpo_lib.training.trainable import read_history
-
     run.log_curve(read_history(trained))
     run.log_metrics(metrics)
     return metrics

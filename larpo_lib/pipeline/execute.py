@@ -20,6 +20,7 @@ from larpo_lib.shards import WHOLE
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.tracking import Run
+from larpo_lib.training.history import HISTORY, read_history
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,6 @@ def train_on_nodes(ticket: Ticket, call: Call) -> Done:
             config, **uris, trained=call.output, job_name=job_name(name, f"train-{call.iteration}"), image=image,
             run=name, resources=ticket.resources or None,
         )  # fmt: skip
-        from larpo_lib.training.trainable import HISTORY, read_history
-
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
         run.log_metrics(metrics)

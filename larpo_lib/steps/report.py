@@ -17,6 +17,7 @@ from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tables import Row, read_table, rewards_and_lengths
+from larpo_lib.training.history import read_history
 
 _EVALUATED_COLUMNS = (
     "prompt_id", "sample_index", "temperature", "response", "num_tokens", "finish_reason", "reward", "correct",
@@ -157,7 +158,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
             content.length_curve(number, *rewards_and_lengths(path))
             for number, path in enumerate(sources.ranked, start=1)
         ],
-        histories=[content.history(_history(path)) for path in sources.policies],
+        histories=[content.history(read_history(path)) for path in sources.policies],
         examples=examples,
         outcomes=outcomes,
         drop_columns=columns,
@@ -177,10 +178,6 @@ def _prompts(sources: _Sources, evaluated: Sequence[Row]) -> dict[str, Row]:
                 remedy="Give the prompts artifact that the evaluations were made from",
             )
     return rows
-
-
-def _history(policy: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _read(policy / "history.jsonl").splitlines()]
 
 
 def _promotion(promotion: Path, evaluations: Sequence[Path], qualities: Sequence[Quality]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,8 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import load_model, load_model_config, model_dtype, training_attention
+from larpo_lib.training.history import write_history
 
-HISTORY = "history.jsonl"
 _ADAPTER = "default"
 _TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
 
@@ -170,9 +169,4 @@ def save_model(
             raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Lower the learning rate")
     model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     tokenizer.save_pretrained(directory)
-    (directory / HISTORY).write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in history), "utf-8")
-
-
-def read_history(trained: Path) -> list[dict[str, float]]:
-    """The training history of a model that `save_model` wrote."""
-    return [json.loads(line) for line in (trained / HISTORY).read_text("utf-8").splitlines()]
+    write_history(directory, history)

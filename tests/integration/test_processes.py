@@ -25,7 +25,7 @@ from larpo_lib.playground.problems import vocabulary
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
-from larpo_lib.training.trainable import read_history
+from larpo_lib.training.history import read_history
 
 SETTINGS: dict[str, Any] = {
     "model": ModelConfig(device="cpu"),

@@ -26,7 +26,7 @@ from larpo_lib import storage
 from larpo_lib.config import LaunchConfig, ModelConfig, TrainConfig
 from larpo_lib.kubernetes import train_on_nodes
 from larpo_lib.steps import train
-from larpo_lib.training.trainable import read_history
+from larpo_lib.training.history import read_history
 
 BUCKET = "s3://larpo-bucket"
 RUNTIME = Path(__file__).parents[2] / "k8s" / "base" / "training-runtime.yaml"

@@ -16,12 +16,12 @@ from larpo_lib.rerankers import Scorable, make_reranker
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import rerank, reward_model
 from larpo_lib.tables import read_table, write_table
+from larpo_lib.training.history import read_history
 from larpo_lib.training.reward_model import (
     encode_conversations,
     load_trainable_reward_model,
     with_last_tokens,
 )
-from larpo_lib.training.trainable import read_history
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {

@@ -12,7 +12,7 @@ from larpo_lib.samplers import Limits, Request, make_sampler
 from larpo_lib.schemas import STOP, prompt_id
 from larpo_lib.steps import sft
 from larpo_lib.tables import write_table
-from larpo_lib.training.trainable import read_history
+from larpo_lib.training.history import read_history
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {

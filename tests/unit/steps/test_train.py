@@ -21,9 +21,9 @@ from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
 from larpo_lib.training.encode import encode_lists
+from larpo_lib.training.history import read_history
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
-from larpo_lib.training.trainable import read_history
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {

@@ -5,7 +5,7 @@ from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train,
 
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.training import checkpoints
-from larpo_lib.training.trainable import read_history
+from larpo_lib.training.history import read_history
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,31 @@
+"""The training history beside a trained model: a line of metrics for each optimiser step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from larpo_lib.errors import ArtifactError
+
+HISTORY = "history.jsonl"
+
+
+def write_history(directory: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write it beside a model."""
+    (directory / HISTORY).write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in history), "utf-8")
+
+
+def read_history(trained: Path) -> list[dict[str, float]]:
+    """The history beside a trained model.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    path = trained / HISTORY
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file", remedy="Give a directory that larpo train wrote") from None
+    except (UnicodeDecodeError, ValueError):
+        raise ArtifactError(f"{path}: is damaged", remedy="Delete the artifact and make it again") from None
