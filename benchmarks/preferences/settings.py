@@ -53,7 +53,7 @@ class Settings:
 
     seeds: int = 3
     folds: int = 5
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
     epochs: int = 1
     search_share: float = 0.5
     batch_size: int = 16
