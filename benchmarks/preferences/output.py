@@ -126,9 +126,10 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
     def draw(axes: Axes) -> None:
         drawing.draw_dots(axes, dots)
         axes.axvline(_NOTHING[measure], color=GREY, linewidth=1)
-        for name, value in lines:
+        for place, (name, value) in enumerate(lines):  # names one above the other, for lines may be close
             axes.axvline(value, color=GREY, linestyle=DASHED, linewidth=1.4)
-            axes.text(value, 1.02, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=7.5, color=MUTED)
+            look = {"transform": axes.get_xaxis_transform(), "ha": "right", "fontsize": 7.5, "color": MUTED}
+            axes.text(value, 1.012 + 0.04 * place, name, **look)
 
     title = HEADS[measure][0].upper() + HEADS[measure][1:]
     return Panel(f"preferences-{measure}".replace("_", "-"), title, caption, draw, rows=[dot.label for dot in dots])
