@@ -15,6 +15,7 @@ from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
+from larpo_lib.training.history import read_history
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import (
@@ -22,7 +23,6 @@ from larpo_lib.training.trainable import (
     check_trainable,
     load_trainable,
     merged,
-    read_history,
     save_model,
 )
 
