@@ -9,7 +9,6 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
@@ -21,6 +20,7 @@ from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
 from larpo_lib.reporting.machine import machine, made_on
 from larpo_lib.reporting.table import UNDEFINED, aligned, number
+from larpo_lib.reporting.templates import render
 
 HEADS = {
     "kendall_tau": "Kendall's tau",
@@ -142,9 +142,7 @@ def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
 
 
 def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
-    environment = Environment(autoescape=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - Markdown has no escapes
-    source = (Path(__file__).parent / template).read_text("utf-8")
-    return environment.from_string(source).render(context).rstrip() + "\n"
+    return render((Path(__file__).parent / template).read_text("utf-8"), context, escaped=escaped)
 
 
 def _context(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
@@ -22,6 +21,7 @@ from larpo_lib.reporting.drawing import BLUE, GREY, Dot, Panel
 from larpo_lib.reporting.machine import machine, made_on
 from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import aligned, number
+from larpo_lib.reporting.templates import render
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import CONFIDENCE, Results, Row
 from larpo_lib.studies.study import ScaleName, Study
@@ -149,9 +149,8 @@ def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
 
 
 def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
-    environment = Environment(autoescape=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - Markdown has no escapes
     source = resources.files("larpo_lib.studies").joinpath(template).read_text("utf-8")
-    return environment.from_string(source).render(context).rstrip() + "\n"
+    return render(source, context, escaped=escaped)
 
 
 def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, Any]:
