@@ -11,6 +11,7 @@ from larpo_lib.config import (
     ClassifierConfig,
     EmbeddingConfig,
     EnsembleConfig,
+    HfSamplerConfig,
     HttpRerankerConfig,
     LarpoConfig,
     ModelConfig,
@@ -23,11 +24,12 @@ from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import check_weights, load_model_config, load_tokenizer, model_device
+from larpo_lib.policies.load import check_context, check_weights, load_model_config, load_tokenizer, model_device
 from larpo_lib.rerankers.classifier import check_reward_model
 from larpo_lib.rerankers.http import check_scoring_server
 from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
+from larpo_lib.samplers.limits import check_limits
 from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.training.trainable import check_trainable
@@ -82,6 +84,8 @@ def _check_samplers(config: LarpoConfig) -> None:
     for step in (config.sample, config.evaluate):
         if isinstance(step.sampler, VllmSamplerConfig):
             check_vllm(step.sampler, Path(config.policy), sampling_limits(step))
+        if isinstance(step.sampler, HfSamplerConfig):
+            check_limits(Path(config.policy), step.sampler.model, sampling_limits(step))
 
 
 def _check_reranker(reranker: RerankerConfig) -> None:
@@ -91,6 +95,7 @@ def _check_reranker(reranker: RerankerConfig) -> None:
         path = Path(reranker.path)
         tokenizer = _check_readable(path, reranker.model)
         model_device(reranker.model)
+        check_context(path, reranker.model, reranker.max_tokens, f"max_tokens = {reranker.max_tokens}")
         check_reward_model(path, load_model_config(path, reranker.model), tokenizer)
     if isinstance(reranker, PairRmConfig):
         load_pairrm_tokenizer(reranker)

@@ -31,7 +31,7 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=True,
         padding_side="left",
-        model_max_length=256,
+        model_max_length=8192,
     )
 
 
@@ -47,7 +47,7 @@ def make_policy(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=256,
+        max_position_embeddings=8192,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

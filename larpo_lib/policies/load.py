@@ -24,6 +24,15 @@ from larpo_lib.policies.layout import SHARING_FAMILIES
 
 _EAGER = {"gemma2", "deberta-v2"}
 """Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""
+_POSITIONS_BEHIND_PADDING = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "roberta-prelayernorm",
+    "longformer",
+}
+"""Families whose first position is the one behind the padding id, so that so many fewer are left."""
 _SAVED = "Give a directory written by save_pretrained, with weights in safetensors"
 
 
@@ -107,9 +116,33 @@ def context_length(path: Path, config: ModelConfig) -> int | None:
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is None:
         return None
+    if settings.model_type in _POSITIONS_BEHIND_PADDING:
+        positions -= settings.pad_token_id + 1
     rope = getattr(settings, "rope_parameters", None) or {}
     factor = rope.get("factor", 1.0) if rope.get("rope_type") in ("linear", "dynamic") else 1.0
     return int(positions * factor)
+
+
+def check_context(path: Path, config: ModelConfig, tokens: int, settings: str) -> None:
+    """Check that a model takes sequences of `tokens` tokens.
+
+    Beyond its positions a model ends in an index error, or goes on with positions that it never saw in training.
+
+    Args:
+        path: the model's directory.
+        config: how it is loaded.
+        tokens: length of the longest sequence that it will be given.
+        settings: what says so, for the message, such as "max_tokens = 2048".
+
+    Raises:
+        ConfigError: it takes fewer.
+    """
+    context = context_length(path, config)
+    if context is not None and tokens > context:
+        raise ConfigError(
+            f"{settings}: sequences of up to {tokens} tokens, but {path} takes {context} (max_position_embeddings)",
+            remedy=f"Lower them to at most {context} tokens together, or give a model with a longer context",
+        )
 
 
 def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -146,6 +179,7 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
             f"{path}: the tokenizer cannot be loaded: {_first_line(error)}",
             remedy="The model directory must hold its tokenizer too",
         ) from error
+    _check_ids(path, config, tokenizer)
     if config.pad_token is not None:
         if config.pad_token not in tokenizer.get_vocab():
             raise ModelError(f"{path}: pad_token {config.pad_token!r} is not in the tokenizer's vocabulary")
@@ -156,6 +190,17 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
             remedy="Name one of its tokens that never appears in text, such as --set model.pad_token='<unk>'",
         )
     return tokenizer
+
+
+def _check_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that can give ids for which the model has no embedding."""
+    rows = getattr(load_model_config(path, config).get_text_config(), "vocab_size", None)
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if rows is not None and highest >= rows:
+        raise ModelError(
+            f"{path}: the tokenizer's id of {token!r} is {highest}, but the model has embeddings for ids below {rows}",
+            remedy="Give the tokenizer that the model was trained with, or resize its embeddings and train them",
+        )
 
 
 def model_device(config: ModelConfig) -> torch.device:

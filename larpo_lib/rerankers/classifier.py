@@ -14,7 +14,7 @@ from larpo_lib.errors import ModelError
 from larpo_lib.policies.attention import attend_in_parts
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import load_model, load_tokenizer
+from larpo_lib.policies.load import check_context, load_model, load_tokenizer
 from larpo_lib.rerankers.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
 
@@ -50,6 +50,7 @@ class ClassifierReranker:
     def __init__(self, config: ClassifierConfig) -> None:
         path = Path(config.path)
         self.name = f"classifier-{path.name}"
+        check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
         self._tokenizer = load_tokenizer(path, config.model)
         self._model = load_model(AutoModelForSequenceClassification, path, config.model)
         attend_in_parts(self._model)

@@ -18,6 +18,7 @@ from larpo_lib.config import HfSamplerConfig
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 
@@ -28,9 +29,14 @@ class HfSampler:
         config: batch size and how to load the model.
         policy: the policy's directory.
         limits: of prompts and responses.
+
+    Raises:
+        ModelError: the directory cannot be used.
+        ConfigError: the limits do not fit into the policy's context.
     """
 
     def __init__(self, config: HfSamplerConfig, policy: Path, limits: Limits) -> None:
+        check_limits(policy, config.model, limits)
         self._tokenizer = load_tokenizer(policy, config.model)
         self._model = load_policy(policy, config.model)
         self._stops = stop_token_ids(policy, config.model, self._tokenizer)

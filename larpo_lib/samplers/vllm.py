@@ -16,8 +16,9 @@ from typing import Any
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import context_length, load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.policies.load import load_tokenizer, model_dtype, stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 _PASS_TOKENS = 8192
@@ -147,13 +148,7 @@ def check_vllm(config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
             "sampling with vLLM needs the package vllm, which is not installed",
             remedy="pip install vllm, or set the sampler's type to hf",
         )
-    context = context_length(policy, config.model)
-    if context is not None and _longest(limits) > context:
-        raise ConfigError(
-            f"max_prompt_tokens = {limits.max_prompt_tokens} and max_new_tokens = {limits.max_new_tokens} are "
-            f"{_longest(limits)} tokens together, but {policy} takes {context} (max_position_embeddings)",
-            remedy="Lower max_prompt_tokens or max_new_tokens of sample and evaluate",
-        )
+    check_limits(policy, config.model, limits)
 
 
 def _check_temperatures(temperatures: Collection[float]) -> None:

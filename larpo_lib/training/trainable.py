@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.load import load_model, load_model_config, model_dtype, training_attention
+from larpo_lib.policies.load import check_context, load_model, load_model_config, model_dtype, training_attention
 from larpo_lib.training.history import write_history
 
 _ADAPTER = "default"
@@ -26,8 +26,10 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
 
     Raises:
         ModelError: the directory cannot be used.
-        ConfigError: a library is missing, or there is nothing to put an adapter beside.
+        ConfigError: a library is missing, there is nothing to put an adapter beside, or sequences may be longer than
+            the model takes.
     """
+    check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
     settings = load_model_config(path, config.model)
     training_attention(config.model, settings.model_type)
     if model_dtype(config.model) is torch.float16:

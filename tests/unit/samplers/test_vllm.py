@@ -16,7 +16,7 @@ from larpo_lib.samplers import vllm as sampler_module
 
 PLAIN = ModelConfig(device="cpu")
 CONFIG = VllmSamplerConfig(model=PLAIN)
-CONTEXT = 256  # of the tiny policy
+CONTEXT = 8192  # of the tiny policy
 
 
 @pytest.fixture
@@ -34,12 +34,8 @@ def test_limits_that_fill_the_context_are_taken_and_no_engine_starts(tiny_policy
 
 @pytest.mark.usefixtures("installed")
 def test_limits_beyond_the_context_are_refused(tiny_policy):
-    with pytest.raises(ConfigError) as refused:
-        make_sampler(CONFIG, tiny_policy, Limits(200, 57, 1.0))
-    assert str(refused.value) == (
-        f"max_prompt_tokens = 200 and max_new_tokens = 57 are 257 tokens together, but {tiny_policy} takes 256 "
-        "(max_position_embeddings). Lower max_prompt_tokens or max_new_tokens of sample and evaluate."
-    )
+    with pytest.raises(ConfigError, match="max_prompt_tokens = 8000 and max_new_tokens = 193: sequences of up to 8193"):
+        make_sampler(CONFIG, tiny_policy, Limits(8000, 193, 1.0))
 
 
 @pytest.mark.usefixtures("installed")
@@ -59,9 +55,10 @@ def test_a_missing_package_is_named(tiny_policy, monkeypatch):
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("section", ["sample", "evaluate"])
-def test_a_run_is_refused_before_it_begins(tiny_world, section):
-    settings = [f"{section}.sampler.type=vllm", f"{section}.max_new_tokens=300"]
-    with pytest.raises(ConfigError, match="max_new_tokens = 300 are 364 tokens together"):
+@pytest.mark.parametrize("sampler", ["hf", "vllm"])
+def test_a_run_is_refused_before_it_begins(tiny_world, section, sampler):
+    settings = [f"{section}.sampler.type={sampler}", f"{section}.max_new_tokens=8190"]
+    with pytest.raises(ConfigError, match="max_new_tokens = 8190: sequences of up to 8254 tokens"):
         check_config(load_config(tiny_world / "larpo.toml", settings))
 
 
@@ -75,10 +72,12 @@ def test_a_run_is_refused_before_it_begins(tiny_world, section):
     ],
 )
 def test_scaled_positions_lengthen_the_context(tmp_path, rope, expected):
-    make_model("llama", rope_parameters={"rope_theta": 10000.0, **rope}).config.save_pretrained(tmp_path)
+    make_model(
+        "llama", max_position_embeddings=64, rope_parameters={"rope_theta": 10000.0, **rope}
+    ).config.save_pretrained(tmp_path)
     assert context_length(tmp_path, PLAIN) == expected
 
 
 def test_layers_with_rotary_embeddings_of_their_own_have_one_context(tmp_path):
-    make_model("gemma3").config.save_pretrained(tmp_path)
+    make_model("gemma3", max_position_embeddings=64).config.save_pretrained(tmp_path)
     assert context_length(tmp_path, PLAIN) == 64

@@ -1,0 +1,20 @@
+"""Whether a policy's context holds what a step asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from larpo_lib.config import ModelConfig
+from larpo_lib.policies.load import check_context
+from larpo_lib.samplers.base import Limits
+
+
+def check_limits(policy: Path, config: ModelConfig, limits: Limits) -> None:
+    """Check that the longest prompt and the longest response fit into a policy's context together.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    longest = limits.max_prompt_tokens + limits.max_new_tokens
+    said = f"max_prompt_tokens = {limits.max_prompt_tokens} and max_new_tokens = {limits.max_new_tokens}"
+    check_context(policy, config, longest, said)
