@@ -22,6 +22,7 @@ from typing import Any
 
 from larpo_lib import __version__
 from larpo_lib.config import Section
+from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError, StorageError
 from larpo_lib.pool import joined
 
@@ -254,25 +255,11 @@ def _publish(work: Work, output: Path, identity: dict[str, Any], fingerprint: st
 
 
 def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, Any]) -> ArtifactError:
-    differences = list(_differences({k: existing.get(k) for k in identity}, identity))
-    what = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    what = differences({k: existing.get(k) for k in identity}, identity)
     return ArtifactError(
         f"{output}: exists already, made with {what}",
         remedy="Choose another output, or delete this one to make it again",
     )
-
-
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif old != new:
-        yield f"{name} {_short(old)} instead of {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:12].rstrip() + '..."'
 
 
 def _checksums(directory: Path) -> dict[str, dict[str, Any]]:

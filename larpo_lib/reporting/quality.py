@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.config import EvaluateConfig
 from larpo_lib.metrics import best_of_n, bootstrap_mean, pass_at_n
+from larpo_lib.recorded import RecordedIntervals
 from larpo_lib.tables import Row
 
 
@@ -65,13 +65,13 @@ class Change:
 
 
 def summarize(
-    iteration: int, config: EvaluateConfig, metrics: Metrics, rows: Sequence[Row], *, judged: bool
+    iteration: int, intervals: RecordedIntervals, metrics: Metrics, rows: Sequence[Row], *, judged: bool
 ) -> Quality:
     """Sum up one evaluation.
 
     Args:
         iteration: 0 for the starting policy.
-        config: the evaluation's; its bootstrap settings hold for all intervals.
+        intervals: how they are made.
         metrics: as the evaluation reported them.
         rows: of its `evaluated` table; the greedy ones have temperature 0.
         judged: responses were judged right or wrong.
@@ -80,7 +80,7 @@ def summarize(
     greedy = [row for row in rows if row["temperature"] == 0.0]
 
     def estimate(part: Sequence[Row], field: str) -> Estimate:
-        return _bootstrapped({prompt: fmean(values) for prompt, values in by_prompt(part, field).items()}, config)
+        return _bootstrapped({prompt: fmean(values) for prompt, values in by_prompt(part, field).items()}, intervals)
 
     return Quality(
         iteration=iteration,
@@ -88,7 +88,7 @@ def summarize(
         accuracy=estimate(sampled if judged else [], "correct"),
         greedy_reward=estimate(greedy, "reward"),
         greedy_accuracy=estimate(greedy if judged else [], "correct"),
-        curve=_curve(sampled, config, judged=judged),
+        curve=_curve(sampled, intervals, judged=judged),
         mean_tokens=metrics["mean_tokens"],
         truncated_share=metrics["truncated_share"],
         distinct_share=metrics["distinct_share"],
@@ -96,7 +96,7 @@ def summarize(
     )
 
 
-def headline(first: Quality, last: Quality, config: EvaluateConfig, *, judged: bool) -> list[Change]:
+def headline(first: Quality, last: Quality, intervals: RecordedIntervals, *, judged: bool) -> list[Change]:
     """The numbers that sum up what became of the `first` policy, with differences resampled prompt by prompt."""
     pairs = [("Mean reward", first.reward, last.reward)]
     if judged:
@@ -107,7 +107,7 @@ def headline(first: Quality, last: Quality, config: EvaluateConfig, *, judged: b
     most = min(len(first.curve), len(last.curve))
     if most:
         pairs.append((f"{'Pass@' if judged else 'Best of '}{most}", first.curve[most - 1], last.curve[most - 1]))
-    return [Change(name, old, new, _difference(old, new, config)) for name, old, new in pairs]
+    return [Change(name, old, new, _difference(old, new, intervals)) for name, old, new in pairs]
 
 
 def by_prompt(rows: Sequence[Row], field: str) -> dict[str, list[float]]:
@@ -119,24 +119,26 @@ def by_prompt(rows: Sequence[Row], field: str) -> dict[str, list[float]]:
     return groups
 
 
-def _curve(sampled: Sequence[Row], config: EvaluateConfig, *, judged: bool) -> list[Estimate]:
+def _curve(sampled: Sequence[Row], intervals: RecordedIntervals, *, judged: bool) -> list[Estimate]:
     """At n = 1, 2, ..., each over the prompts that have n responses to count."""
     measure: Callable[..., float] = pass_at_n if judged else best_of_n
     groups = by_prompt(sampled, "correct" if judged else "reward")
     most = max(map(len, groups.values()), default=0)
     return [
-        _bootstrapped({prompt: measure([values], n) for prompt, values in groups.items() if len(values) >= n}, config)
+        _bootstrapped(
+            {prompt: measure([values], n) for prompt, values in groups.items() if len(values) >= n}, intervals
+        )
         for n in range(1, most + 1)
     ]
 
 
-def _difference(first: Estimate, last: Estimate, config: EvaluateConfig) -> Estimate:
+def _difference(first: Estimate, last: Estimate, intervals: RecordedIntervals) -> Estimate:
     shared = [prompt for prompt in first.by_prompt if prompt in last.by_prompt]
-    return _bootstrapped({prompt: last.by_prompt[prompt] - first.by_prompt[prompt] for prompt in shared}, config)
+    return _bootstrapped({prompt: last.by_prompt[prompt] - first.by_prompt[prompt] for prompt in shared}, intervals)
 
 
-def _bootstrapped(values: Mapping[str, float], config: EvaluateConfig) -> Estimate:
+def _bootstrapped(values: Mapping[str, float], intervals: RecordedIntervals) -> Estimate:
     if not values:
         return Estimate(None, None, None, values)
-    interval = bootstrap_mean(list(values.values()), config.confidence, config.resamples, config.seed)
+    interval = bootstrap_mean(list(values.values()), intervals.confidence, intervals.resamples, intervals.seed)
     return Estimate(*interval, by_prompt=values)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, produce, read_manifest
-from larpo_lib.config import SampleConfig, Section
+from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
+from larpo_lib.recorded import RecordedSampling, read_settings
 from larpo_lib.shards import WHOLE, Shard
 from larpo_lib.steps import rerank, sample
 from larpo_lib.tables import concat_tables
@@ -37,8 +38,8 @@ def run(*, shards: Sequence[Path], merged: Path) -> Metrics:
         counts = concat_tables([path / output.name for _, path in ordered], schema, output)
         if step == "rerank":
             return rerank.summarize(output, counts, WHOLE, ordered[0][1])
-        config = SampleConfig.model_validate(manifests[0]["config"])
-        return sample.summarize(output, counts, config, WHOLE, ordered[0][1])
+        limit = read_settings(ordered[0][1], RecordedSampling).max_prompt_tokens
+        return sample.summarize(output, counts, limit, WHOLE, ordered[0][1])
 
     return produce("merge_shards", Section(), {f"shard_{i}": path for i, (_, path) in enumerate(ordered)}, merged, make)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics
-from larpo_lib.config import EvaluateConfig, ReportConfig
+from larpo_lib.config import ReportConfig
+from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
+from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels
@@ -96,10 +98,11 @@ def run(
         How many prompts got `better`, `worse` or stayed the `same`, and how many examples are shown.
 
     Raises:
-        ArtifactError: an artifact is missing, or their numbers do not fit one run.
+        ArtifactError: an artifact is missing, their numbers do not fit one run, or the evaluations' settings differ.
     """
     sources = _Sources(prompts, evaluations, preparations, candidates, ranked, lists, policies, promotion)
     _check_numbers(sources)
+    _check_alike(evaluations)
 
     def make(work: Work) -> Metrics:
         built = _build(config, sources)
@@ -127,9 +130,22 @@ def _check_numbers(sources: _Sources) -> None:
             )
 
 
+def _check_alike(evaluations: Sequence[Path]) -> None:
+    """Numbers of evaluations with different settings must not stand in one table."""
+    first, *others = evaluations
+    settings = read_manifest(first)["config"]
+    for path in others:
+        different = differences(read_manifest(path)["config"], settings)
+        if different:
+            raise ArtifactError(
+                f"{path}: its settings differ from those of {first}: {different}",
+                remedy="Evaluate all policies with the same settings",
+            )
+
+
 def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     evaluated = [read_table(path, "evaluated", columns=_EVALUATED_COLUMNS) for path in sources.evaluations]
-    evaluate = EvaluateConfig.model_validate(read_manifest(sources.evaluations[0])["config"])
+    evaluate = read_settings(sources.evaluations[0], RecordedEvaluation)
     judged = evaluate.judge is not None
     qualities = [
         summarize(number, evaluate, read_metrics(path), rows, judged=judged)

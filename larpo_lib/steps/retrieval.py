@@ -30,6 +30,7 @@ from larpo_lib.evaluation.ranking import (
 )
 from larpo_lib.evaluation.report import Curve, EvaluationReport, Score, Table
 from larpo_lib.policies.own_logps import own_logps
+from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.sources.beir import Collection, read_collection
@@ -130,8 +131,8 @@ def _policy(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Boot
     references = {row["prompt_id"]: row["reference"] for row in read_table(inputs["prompts"], "prompts")}
     drawn, ordered = draws(prompts, references), orders(prompts, per_token=config.rank_by == "logprob_per_token")
     lists = {item: distinct(group) for item, group in prompts.items()}
-    manifest = read_manifest(inputs["evaluated"])["config"]
-    judge = (manifest.get("judge") or {}).get("type", "nobody")
+    recorded = read_settings(inputs["evaluated"], RecordedEvaluation)
+    judge = "nobody" if recorded.judge is None else recorded.judge.type
     reranker = read_table(inputs["evaluated"], "evaluated", ["reranker"])[0]["reranker"]
     return EvaluationReport(
         benchmark="",
@@ -153,7 +154,7 @@ def _policy(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Boot
         values={**drawn, **{name: by_item for name, by_item in ordered.items() if by_item}},
         curves=curves({**drawn, **ordered}, bootstrap),
         caveats=[
-            f"Responses were sampled at temperature {manifest.get('temperature')}: Pass@N, rewards and orders at"
+            f"Responses were sampled at temperature {recorded.temperature}: Pass@N, rewards and orders at"
             " another temperature, n or length limit are not comparable.",
         ],
     )

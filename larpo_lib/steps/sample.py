@@ -74,7 +74,9 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
         output=output,
         processes=config.processes,
     )
-    return summarize(output, counts, config, shard, prompts)
+    metrics = summarize(output, counts, config.max_prompt_tokens, shard, prompts)
+    _warn_of_duplicates(metrics, config.max_duplicate_share)
+    return metrics
 
 
 @contextmanager
@@ -134,13 +136,13 @@ def draw_heldout(
     return output, counts
 
 
-def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Shard, source: Path) -> Metrics:
+def summarize(candidates: Path, counts: Counts, max_prompt_tokens: int, shard: Shard, source: Path) -> Metrics:
     """The metrics of `candidates`, which do not tell in how many shards it was made.
 
     Args:
         candidates: the table.
         counts: of what became of prompts and responses.
-        config: of the step.
+        max_prompt_tokens: that prompts were dropped by, for messages.
         shard: whose candidates they are. Only one of several may have none.
         source: what was sampled for, for messages.
 
@@ -150,22 +152,24 @@ def summarize(candidates: Path, counts: Counts, config: SampleConfig, shard: Sha
     if shard == WHOLE and not counts["prompts"]:
         raise LarpoError(
             f"{source}: none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
-            f" {config.max_prompt_tokens}",
+            f" {max_prompt_tokens}",
             remedy="Raise sample.max_prompt_tokens",
         )
     if shard == WHOLE and not counts["candidates"]:
         raise LarpoError(f"{source}: every response is empty", remedy="Check the policy's chat template")
-    statistics = response_statistics(candidates, "candidates")
-    for temperature, share in duplicates_above(statistics, config.max_duplicate_share):
+    return {**counts, **response_statistics(candidates, "candidates")}
+
+
+def _warn_of_duplicates(metrics: Metrics, most: float) -> None:
+    for temperature, share in duplicates_above(metrics, most):
         _LOG.warning(
             "At temperature %s, %.0f %% of the responses repeat another one of their prompt"
             " (sample.max_duplicate_share = %s): lists will be short or dropped."
             " Raise sample.temperature (larpo search-temperature compares several), or lower sample.k.",
             temperature,
             100 * share,
-            config.max_duplicate_share,
+            most,
         )
-    return {**counts, **statistics}
 
 
 def response_statistics(path: Path, schema: str) -> Metrics:

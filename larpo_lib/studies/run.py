@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import make_directory, read_manifest, read_metrics, write_json
-from larpo_lib.config import EvaluateConfig, apply_settings
+from larpo_lib.artifacts import make_directory, read_metrics, write_json
+from larpo_lib.config import apply_settings
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.playground.world import make_world, world_documents, world_sources
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
+from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.quality import Estimate, summarize
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
 from larpo_lib.studies.instruments import NOTHING, Instruments
@@ -174,7 +175,7 @@ def read_outcome(cell: Cell, out: Path, pool: Path, instruments: Instruments = N
         ArtifactError: the run is not finished, or its policies were measured with other settings.
     """
     run = _home(out, cell)
-    values = {iteration: _values(run, iteration) for iteration in (0, _last(run))}
+    values = {iteration: evaluated_by_prompt(run, iteration) for iteration in (0, _last(run))}
     for iteration, measurement in _measurements(cell, run, instruments):
         values[iteration].update(measurement.take(pool))
     return Outcome(cell.labels, cell.seed, values[_last(run)], values[0])
@@ -197,12 +198,13 @@ def _last(run: Path) -> int:
     return last
 
 
-def _values(run: Path, iteration: int) -> dict[str, ByPrompt]:
+def evaluated_by_prompt(run: Path, iteration: int) -> dict[str, ByPrompt]:
+    """What a run's own evaluation of an iteration's policy says of each prompt, by measure."""
     evaluation = run / f"iteration-{iteration}" / "evaluation"
-    config = EvaluateConfig.model_validate(read_manifest(evaluation)["config"])
+    recorded = read_settings(evaluation, RecordedEvaluation)
     rows = read_table(evaluation, "evaluated", columns=_COLUMNS)
-    judged = config.judge is not None
-    quality = summarize(iteration, config, read_metrics(evaluation), rows, judged=judged)
+    judged = recorded.judge is not None
+    quality = summarize(iteration, recorded, read_metrics(evaluation), rows, judged=judged)
     curve = "pass_at" if judged else "best_of"
     found: dict[str, Estimate] = {
         "reward": quality.reward,

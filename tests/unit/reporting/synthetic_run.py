@@ -12,12 +12,16 @@ import numpy as np
 from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import (
     EvaluateConfig,
+    HfSamplerConfig,
     ListsConfig,
     PrepareConfig,
     PromoteConfig,
     RerankConfig,
+    RerankerConfig,
     SampleConfig,
+    SamplerConfig,
     TrainConfig,
+    VerifierConfig,
     VerifierJudgeConfig,
 )
 from larpo_lib.metrics import bootstrap_mean, pass_at_n, spearman
@@ -25,6 +29,7 @@ from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.tables import Row, write_table
 
 NAMES = ("Ada", "Ben", "Chloé", "Dmitri", "Eve")
+SAMPLER, RERANKER = HfSamplerConfig(), VerifierConfig()
 THINGS = ("apples", "marbles", "stamps", "coins")
 
 
@@ -47,6 +52,8 @@ def make_run(
     steps: int = 96,
     response: str | None = None,
     prompt: str | None = None,
+    sampler: SamplerConfig = SAMPLER,
+    reranker: RerankerConfig = RERANKER,
 ) -> SyntheticRun:
     """Write the artifacts.
 
@@ -60,6 +67,7 @@ def make_run(
         steps: optimiser steps an iteration.
         response: text of every response instead of a worked solution.
         prompt: what every prompt begins with.
+        sampler: that the artifacts say they were made with; `reranker` likewise.
     """
     random = np.random.default_rng(7)
     problems = [_problem(random, prompt or "", number) for number in range(prompts)]
@@ -68,12 +76,28 @@ def make_run(
         "preparations": [_training_prompts(root / "prompts")],
         "prompts": _prompts(root / "heldout", problems),
         "evaluations": [
-            _evaluation(root / f"iteration-{i}" / "evaluation", rows, n, judged) for i, rows in enumerate(evaluated)
+            _evaluation(
+                root / f"iteration-{i}" / "evaluation",
+                rows,
+                EvaluateConfig(
+                    sampler=sampler,
+                    reranker=reranker,
+                    n=n,
+                    resamples=200,
+                    judge=VerifierJudgeConfig() if judged else None,
+                ),
+            )
+            for i, rows in enumerate(evaluated)
         ],
+    }
+    configs = {
+        "candidates": SampleConfig(sampler=sampler, temperature=(1.0, 0.9)),
+        "ranked": RerankConfig(reranker=reranker),
+        "lists": ListsConfig(),
     }
     for name, write in (("candidates", _candidates), ("ranked", _ranked), ("lists", _lists)):
         arguments[name] = [
-            write(root / f"iteration-{i}" / name, problems, evaluated[i - 1], i) for i in range(1, iterations + 1)
+            write(root / f"iteration-{i}" / name, configs[name], evaluated[i - 1], i) for i in range(1, iterations + 1)
         ]
     arguments["policies"] = [
         _policy(root / f"iteration-{i}" / "policy", random, i, steps) for i in range(1, iterations + 1)
@@ -169,9 +193,9 @@ def _training_prompts(output: Path) -> Path:
     return _artifact(output, "prepare.prompts", config, ("prompts", []), metrics)
 
 
-def _evaluation(output: Path, rows: list[Row], n: int, judged: bool) -> Path:
+def _evaluation(output: Path, rows: list[Row], config: EvaluateConfig) -> Path:
     sampled, greedy = [r for r in rows if r["sample_index"]], [r for r in rows if not r["sample_index"]]
-    config = EvaluateConfig(n=n, resamples=200, judge=VerifierJudgeConfig() if judged else None)
+    judged, n = config.judge is not None, config.n
     metrics: Metrics = {
         **_bootstrapped("mean_reward", _prompt_values(sampled, "reward")),
         "greedy_reward": float(np.mean([row["reward"] for row in greedy])),
@@ -206,7 +230,7 @@ def _prompt_values(rows: list[Row], field: str) -> list[list[Any]]:
     return list(groups.values())
 
 
-def _candidates(output: Path, problems: list[Row], rows: list[Row], iteration: int) -> Path:
+def _candidates(output: Path, config: SampleConfig, rows: list[Row], iteration: int) -> Path:
     metrics: Metrics = {
         "candidates": len(rows),
         "prompts_too_long_dropped": 2,
@@ -215,11 +239,10 @@ def _candidates(output: Path, problems: list[Row], rows: list[Row], iteration: i
         "duplicate_share_t0.9": 0.125 * iteration,
         "distinct_2_t0.9": 0.5,
     }
-    config = SampleConfig(temperature=(1.0, 0.9))
     return _artifact(output, "sample", config, ("candidates", _columns(rows, "correct reward rank reranker")), metrics)
 
 
-def _ranked(output: Path, problems: list[Row], rows: list[Row], iteration: int) -> Path:
+def _ranked(output: Path, config: RerankConfig, rows: list[Row], iteration: int) -> Path:
     metrics: Metrics = {
         "candidates": len(rows),
         "ranked": len(rows),
@@ -228,17 +251,17 @@ def _ranked(output: Path, problems: list[Row], rows: list[Row], iteration: int) 
         "reward_std": float(np.std([row["reward"] for row in rows])),
         "reward_length_correlation": spearman([row["reward"] for row in rows], [len(row["response"]) for row in rows]),
     }
-    return _artifact(output, "rerank", RerankConfig(), ("ranked", _columns(rows, "correct")), metrics)
+    return _artifact(output, "rerank", config, ("ranked", _columns(rows, "correct")), metrics)
 
 
 def _columns(rows: list[Row], without: str) -> list[Row]:
     return [{key: value for key, value in row.items() if key not in without.split()} for row in rows]
 
 
-def _lists(output: Path, problems: list[Row], rows: list[Row], iteration: int) -> Path:
+def _lists(output: Path, config: ListsConfig, rows: list[Row], iteration: int) -> Path:
     metrics: Metrics = {
-        "prompts": len(problems),
-        "lists": len(problems) - 9 + iteration,
+        "prompts": len({row["prompt_id"] for row in rows}),
+        "lists": len({row["prompt_id"] for row in rows}) - 9 + iteration,
         "lists_dropped_single": 3,
         "lists_dropped_all_tied": 6 - iteration,
         "prompts_without_candidates": 0,
@@ -247,7 +270,7 @@ def _lists(output: Path, problems: list[Row], rows: list[Row], iteration: int) -
         "mean_reward_gap": 0.62 / iteration,
         "tied_pair_share": 0.08 * iteration,
     }
-    return _artifact(output, "build_lists", ListsConfig(), ("lists", []), metrics)
+    return _artifact(output, "build_lists", config, ("lists", []), metrics)
 
 
 def _policy(output: Path, random: np.random.Generator, iteration: int, steps: int) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from reporting.small_report import AFTER, BEFORE, CONFIG, OTHER, rows
 from scipy.stats import bootstrap
 
-from larpo_lib.config import EvaluateConfig
+from larpo_lib.recorded import RecordedIntervals
 from larpo_lib.reporting.quality import headline, summarize
 
 
@@ -60,7 +60,7 @@ def test_intervals_agree_with_scipy():
     random = np.random.default_rng(0)
     first = {str(i): [0.0, float(v)] for i, v in enumerate(random.random(80))}
     last = {str(i): [0.0, float(v)] for i, v in enumerate(random.random(80))}
-    config = EvaluateConfig(n=1, resamples=4000, confidence=0.9)
+    config = RecordedIntervals(resamples=4000, confidence=0.9, seed=0)
     before, after = (of(values, judged=False, config=config) for values in (first, last))
     difference = headline(before, after, config, judged=False)[0].difference
     paired = [last[k][1] - first[k][1] for k in first]

@@ -1,0 +1,71 @@
+"""What an artifact's manifest says of the settings it was made with.
+
+A manifest holds the settings that decide the result, of the version that made it. So it is never read as the settings
+of a step: those that say how the work is done are missing, and others may have been added since. Each reader states
+here what it needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from larpo_lib.artifacts import MANIFEST, read_manifest
+from larpo_lib.config.base import Seed
+from larpo_lib.errors import ArtifactError
+
+
+class Recorded(BaseModel):
+    """A part of the settings in a manifest; what else stands there is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+RecordedT = TypeVar("RecordedT", bound=Recorded)
+
+
+class RecordedType(Recorded):
+    """Which of several kinds a part of the settings is of."""
+
+    type: str
+
+
+class RecordedSampling(Recorded):
+    """Of the step `sample`."""
+
+    max_prompt_tokens: PositiveInt
+
+
+class RecordedIntervals(Recorded):
+    """How intervals over prompts are made."""
+
+    resamples: PositiveInt
+    confidence: float = Field(gt=0.5, lt=1.0)
+    seed: Seed
+
+
+class RecordedEvaluation(RecordedIntervals):
+    """Of the step `evaluate`."""
+
+    temperature: float
+    judge: RecordedType | None = None
+
+
+def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:
+    """The settings that an artifact was made with, as far as `kind` states them.
+
+    Raises:
+        ArtifactError: `artifact` is none, or was made by another step, which has no such settings.
+    """
+    manifest = read_manifest(artifact)
+    try:
+        return kind.model_validate(manifest["config"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(("config", *map(str, first["loc"])))
+        raise ArtifactError(
+            f"{artifact / MANIFEST}: {field}: {first['msg']}; it was made by the step {manifest['step']}",
+            remedy="Give the artifact of the step that is asked for",
+        ) from None
