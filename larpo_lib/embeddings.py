@@ -17,6 +17,8 @@ from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.load import check_weights, model_device
 
 _SAVED = "Give a local directory that SentenceTransformer.save_pretrained wrote, with weights in safetensors"
+_SHOWN = 60
+"""Characters of a text that a message shows."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -77,6 +79,7 @@ class SentenceEmbedder:
         check_embedding_model(config)
         from sentence_transformers import SentenceTransformer
 
+        self._path = config.path
         self._batch_size = config.batch_size
         try:
             self._model = SentenceTransformer(
@@ -103,8 +106,12 @@ class SentenceEmbedder:
         vectors = np.asarray(
             self._model.encode(list(texts), batch_size=self._batch_size, show_progress_bar=False), dtype=np.float32
         )
-        if not np.isfinite(vectors).all():
-            raise ModelError("the embedding model gave values that are not finite", remedy="Check its weights")
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                f"{self._path}: the embedding of {_beginning(texts[broken[0]])} has values that are not finite",
+                remedy="Check the weights of the embedding model",
+            )
         return vectors
 
     def _counts_tokens(self) -> bool:
@@ -114,3 +121,7 @@ class SentenceEmbedder:
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         encoded = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(ids) for ids in encoded]
+
+
+def _beginning(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from larpo_lib.config import ModelConfig
+from larpo_lib.errors import ModelError
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import end_of_turn_id, prompt_ids, response_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
@@ -33,7 +35,7 @@ def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
         batch_tokens: of a forward pass, padding included.
 
     Raises:
-        ModelError: it cannot be loaded or scored.
+        ModelError: it cannot be loaded or scored, or a log-probability is not finite.
     """
     tokenizer = load_tokenizer(policy, config)
     end = end_of_turn_id(tokenizer, stop_token_ids(policy, config, tokenizer))
@@ -56,6 +58,12 @@ def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
             chosen = [present[place] for place in batch]
             rows = padded_rows([prompts[i] for i in chosen], [responses[i] for i in chosen], pad_id)
             for i, logp in zip(chosen, model(**on_device(model.device, rows)).float().tolist(), strict=True):
+                if not math.isfinite(logp):
+                    raise ModelError(
+                        f"{policy}: the log-probability of candidate {pairs[i][1]['candidate_id']} of prompt"
+                        f" {pairs[i][0]['prompt_id']} is {logp}",
+                        remedy="Set model.dtype to float32, or check the policy's weights",
+                    )
                 found[i] = (logp, len(responses[i]))
         return found
 

@@ -6,6 +6,7 @@ prompt) is the collator's choice; scoring only needs to know which hidden state 
 
 from __future__ import annotations
 
+import math
 from types import MethodType
 from typing import Any
 
@@ -76,13 +77,18 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         chunk_tokens: tokens whose logits exist at one time; None for `default_chunk_tokens`.
 
     Raises:
-        ModelError: the model computes its logits in a way that is not known here.
+        ModelError: the model computes its logits in a way that is not known here, or they are not finite.
     """
     disable_dropout(model)
     attend_in_parts(model)
     vocabulary = model.config.get_text_config().vocab_size
     rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
     expected = _logps_by_own_forward(model, rows)
+    if not math.isfinite(expected):
+        raise ModelError(
+            f"{model.name_or_path}: the model's log-probability of a probe is {expected}",
+            remedy="Set model.dtype to float32, or check the model's weights",
+        )
     _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
 
     def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
@@ -95,7 +101,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     model.forward = MethodType(forward, model)
     with torch.no_grad():
         found = float(model(**on_device(model.device, rows)))
-    if abs(found - expected) > _TOLERANCE * max(1.0, abs(expected)):
+    if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
         raise ModelError(
             f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
             f" {found:.4f}, but the model's own is {expected:.4f}",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from larpo_lib.answers import Scorable
 from larpo_lib.config import EnsembleConfig, EnsembleMember
+from larpo_lib.errors import LarpoError
 from larpo_lib.rerankers.base import Reranker, counts_of_cut
 
 
@@ -26,8 +27,12 @@ class EnsembleReranker:
         self.name = "ensemble(" + " + ".join(_part(*pair) for pair in self._members) + ")"
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
-        """Score each item, against the other responses to its prompt_id where a member has no fixed mean and std."""
-        scored = [member.score(items) for _, member in self._members]
+        """Score each item, against the other responses to its prompt_id where a member has no fixed mean and std.
+
+        Raises:
+            LarpoError: a member's score is not a finite number.
+        """
+        scored = [_finite(member, items) for _, member in self._members]
         complete = [i for i in range(len(items)) if all(scores[i] is not None for scores in scored)]
         totals: list[float | None] = [None] * len(items)
         columns = [
@@ -62,6 +67,18 @@ def standardised(items: Sequence[Scorable], scores: Sequence[float], member: Ens
         mean, std = statistics[item.prompt_id]
         found.append((score - mean) / std if std else 0.0)
     return found
+
+
+def _finite(member: Reranker, items: Sequence[Scorable]) -> list[float | None]:
+    """A member's scores; in the sum one that is not finite would be the ensemble's, and of a whole list."""
+    scores = member.score(items)
+    for item, score in zip(items, scores, strict=True):
+        if score is not None and not math.isfinite(score):
+            raise LarpoError(
+                f"{member.name} scored a response to prompt {item.prompt_id} as {score}: {item.response[:60]!r}",
+                remedy="Load this member of the ensemble in float32, or check its weights",
+            )
+    return scores
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:

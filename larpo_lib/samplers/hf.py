@@ -6,7 +6,7 @@ cumulative distribution. What else is in the batch therefore never changes which
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.config import HfSamplerConfig
+from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
@@ -43,13 +44,18 @@ class HfSampler:
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
         self._limits = limits
+        self._policy = policy
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens."""
         return len(prompt_ids(self._tokenizer, messages))
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
-        """Draw one response for each request; requests of like length share a batch."""
+        """Draw one response for each request; requests of like length share a batch.
+
+        Raises:
+            ModelError: the policy's logits are not finite.
+        """
         prompts = [prompt_ids(self._tokenizer, request.messages) for request in requests]
         order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
         responses: dict[int, Response] = {}
@@ -73,7 +79,7 @@ class HfSampler:
         input_ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
         generate: Any = self._model.generate
-        chooser = _InverseCdf(requests, self._limits, longest, device)
+        chooser = _InverseCdf(requests, self._limits, longest, device, self._refuse_unless_finite)
         generated: Tensor = generate(
             input_ids=input_ids,
             attention_mask=mask,
@@ -87,6 +93,20 @@ class HfSampler:
         )
         return [self._response(tokens) for tokens in generated[:, longest:].tolist()]
 
+    def _refuse_unless_finite(self, requests: Sequence[Request], drawn: Tensor, peaks: Tensor) -> None:
+        """By the (B,) highest logits of a step after (B, S) drawn tokens; what follows an ended response is unused."""
+        if bool(peaks.isfinite().all()):
+            return
+        ended = torch.isin(drawn, torch.tensor(self._stops, device=drawn.device)).any(dim=1)
+        broken = (~peaks.isfinite() & ~ended).nonzero()[:, 0].tolist()
+        if broken:
+            request = requests[broken[0]]
+            raise ModelError(
+                f"{self._policy}: the policy's logits are {peaks[broken[0]].item()} for prompt {request.prompt_id}, at"
+                f" token {drawn.shape[1] + 1} of a response at temperature {request.temperature}",
+                remedy="Set the sampler's model.dtype to float32, or check the policy's weights",
+            )
+
     def _response(self, tokens: list[int]) -> Response:
         end = next((i for i, token in enumerate(tokens) if token in self._stops), None)
         finish_reason = LENGTH if end is None else STOP
@@ -98,7 +118,16 @@ class HfSampler:
 class _InverseCdf(LogitsProcessor):
     """Leaves possible the one token that each row's next uniform number falls on."""
 
-    def __init__(self, requests: Sequence[Request], limits: Limits, prompt_length: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        limits: Limits,
+        prompt_length: int,
+        device: torch.device,
+        check: Callable[[Sequence[Request], Tensor, Tensor], None],
+    ) -> None:
+        self._requests = requests
+        self._check = check
         self._uniforms = torch.stack([_uniforms(request.seed, limits.max_new_tokens) for request in requests]).to(
             device
         )
@@ -110,7 +139,9 @@ class _InverseCdf(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         step = input_ids.shape[1] - self._prompt_length
-        drawn = draw_tokens(scores.float() / self._temperatures, self._uniforms[:, step], self._top_p)
+        logits = scores.float() / self._temperatures
+        self._check(self._requests, input_ids[:, self._prompt_length :], logits.amax(-1))
+        drawn = draw_tokens(logits, self._uniforms[:, step], self._top_p)
         chosen = torch.where(self._greedy, scores.argmax(-1), drawn)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
 

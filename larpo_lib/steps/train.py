@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,15 +160,31 @@ class _Reference:
         def score() -> Logps:
             model = load()
             layouts = {OWN: layout_of(model), MISMATCHED: padded(self._pad_id)}
-            return {
+            found = {
                 name: reference_logps(model, lists, layouts[name], config.micro_batch_tokens, ranks)
                 for name, lists in wanted.items()
             }
+            self._check_finite(found)
+            return found
 
         policy = digest(inputs.get("reference", inputs["policy"])) if ranks.leads else ""
         belongs_to = identity(policy, wanted, model_dtype(config.model))
         logps = kept_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
         return self._with(logps)
+
+    def _check_finite(self, logps: Logps) -> None:
+        prompts = {
+            OWN: [item.prompt_id for item in self._encoded for _ in item.responses],
+            MISMATCHED: [item.prompt_id for item in self._encoded],
+        }
+        for name, values in logps.items():
+            for prompt_id, value in zip(prompts[name], values, strict=True):
+                if not math.isfinite(value):
+                    raise ModelError(
+                        f"{self._inputs.get('reference', self._inputs['policy'])}: the reference log-probability of a"
+                        f" response to prompt {prompt_id} is {value}",
+                        remedy="Set train.model.dtype to float32, or check the weights of the reference policy",
+                    )
 
     def _with(self, logps: Logps) -> list[TrainingList]:
         own = iter(logps[OWN])

@@ -38,7 +38,9 @@ class TrainingList:
 
 
 class Collator:
-    """Builds the tensors of a forward pass. Keys: `rows` for the scorer, `lists` with the (B, L) fields of a ListBatch.
+    """Builds the tensors of a forward pass over B lists.
+
+    Keys: `rows` for the scorer, `lists` with the (B, L) fields of a ListBatch, `prompt_ids` of the B lists.
 
     With mismatched responses there are also `mismatched_rows` and `mismatched_reference_logps` (B,).
     """
@@ -52,6 +54,7 @@ class Collator:
         batch: Batch = {
             "rows": self.layout([item.encoded.tokens for item in lists]),
             "lists": _list_fields(lists),
+            "prompt_ids": [item.encoded.prompt_id for item in lists],
         }
         if lists[0].mismatched:
             batch["mismatched_rows"] = padded(self._pad_id)(

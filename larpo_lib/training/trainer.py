@@ -61,6 +61,7 @@ class PolicyTrainer(Trainer):
         self._scratch = scratch
         self._steps_per_epoch = steps_per_epoch
         self._sums: dict[str, float] = {}
+        self._broken: list[str] = []
         self.share: Share | None = None
 
     @staticmethod
@@ -108,6 +109,8 @@ class PolicyTrainer(Trainer):
         loss, sums = self.summed_loss(scores, inputs)
         for name, value in {"loss": loss.item(), **sums}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
+        if not math.isfinite(loss.item()):
+            self._broken += _broken_prompts(scores, inputs)
         # data-parallel wrappers average gradients over processes, so that each one's share counts that many times
         return loss * (self._ranks.count / num_items_in_batch)
 
@@ -125,7 +128,7 @@ class PolicyTrainer(Trainer):
             logs = {**logs, **means}
             for what in ("loss", "grad_norm"):
                 if not math.isfinite(value := logs.get(what, 0.0)):  # DeepSpeed's stage 0 tells no gradient norm
-                    self._break_down(what.replace("grad_", "gradient "), value)
+                    self._break_down(what.replace("grad_", "gradient "), value, self.state.global_step)
             self.state.epoch = self.state.global_step / self._steps_per_epoch
         super().log(logs, start_time)
 
@@ -143,20 +146,26 @@ class PolicyTrainer(Trainer):
             return value.to(self.args.device, non_blocking=True)
         return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
 
-    def _break_down(self, what: str, value: float) -> None:
+    def _break_down(self, what: str, value: float, step: int) -> None:
         assert self.share is not None
-        step = self.state.global_step
-        told = ""
+        broken = [prompt_id for found in self._ranks.gather(self._broken) for prompt_id in found]
+        told = f", first by a response to prompt {broken[0]}" if broken else ""
         if self._scratch is not None:
             place = self._scratch / BROKEN_BATCH
             place.write_text(
                 json.dumps({"step": step, what: str(value), "prompt_ids": self.share.prompt_ids}, indent=2)
             )
-            told = f" (its prompts are in {place})"
+            told += f" (its prompts are in {place})"
         raise ModelError(
             f"the {what} became {value} at step {step}{told}",
             remedy="Lower the learning rate or the objective's beta, or use float32",
         )
+
+
+def _broken_prompts(scores: Tensor, batch: Batch) -> list[str]:
+    """The prompts of a pass whose (P,) scores are not finite."""
+    places = batch["lists"]["mask"].nonzero()[:, 0][~scores.isfinite()].tolist()
+    return [batch["prompt_ids"][i] for i in dict.fromkeys(places)]
 
 
 class ListwiseTrainer(PolicyTrainer):
@@ -189,6 +198,7 @@ class ListwiseTrainer(PolicyTrainer):
     ) -> Tensor:
         """Also estimate the KL divergence over the whole global batch where the objective needs it (KTO's z0)."""
         if self._needs_kl:
+            self.share = inputs
             self._kl_baseline = self._estimate_kl(inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -206,6 +216,8 @@ class ListwiseTrainer(PolicyTrainer):
             drift = (policy(**inputs["mismatched_rows"]) - inputs["mismatched_reference_logps"]).sum()
             total += float(drift) if counted else 0.0
         mean = sum(self._ranks.gather(total)) / share.weight
+        if not math.isfinite(mean):  # max would make 0 of it
+            self._break_down("estimate of the KL divergence", mean, self.state.global_step + 1)
         return torch.tensor(max(0.0, mean), device=self.args.device)
 
 

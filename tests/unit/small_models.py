@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ def make_classifier(directory: Path, policy: Path, *, labels: int = 1, pad: int 
     model.save_pretrained(directory)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(policy)
     tokenizer.save_pretrained(directory)
+
+
+def break_token(directory: Path, policy: Path, token: str, value: float) -> None:
+    """A copy of a policy that overflows, as half precision may: whoever reads `token` has hidden states of `value`."""
+    shutil.copytree(policy, directory)
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    number = PreTrainedTokenizerFast.from_pretrained(directory).convert_tokens_to_ids(token)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[number] = value
+    model.save_pretrained(directory)
 
 
 def user(text: str) -> list[dict[str, str]]:

@@ -154,6 +154,23 @@ def test_a_damaged_module_is_told_in_one_line(copy):
     assert "\n" not in str(caught.value)
 
 
+def test_an_embedding_that_is_not_finite_is_refused_by_model_and_text(model, monkeypatch):
+    """As half precision overflows: only some texts do. What is known of a text is how it begins."""
+    embed = SentenceEmbedder(config(model))
+    own = embed._model.encode
+
+    def overflowing(texts, **options):
+        vectors = own(texts, **options)
+        vectors[[text.startswith("long") for text in texts], 3] = np.nan
+        return vectors
+
+    monkeypatch.setattr(embed._model, "encode", overflowing)
+    assert np.isfinite(embed(["short"])).all()
+    text = "long " * 20
+    with pytest.raises(ModelError, match=rf"{model.name}: the embedding of '{text[:60]}\.\.\.' has values"):
+        embed(["short", text])
+
+
 def test_a_device_that_is_not_there_is_refused(model):
     with pytest.raises(ConfigError, match="device"):
         check_embedding_model(EmbeddingConfig(path=str(model), device="cuda:99"))

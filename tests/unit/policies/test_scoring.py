@@ -144,3 +144,12 @@ def test_dropout_is_off_so_that_the_first_log_ratios_are_zero():
     scored = attach_scorer(model, 64).train()
     rows = padded_rows(prompts, responses, 0)
     torch.testing.assert_close(scored(**rows), scored(**rows), atol=0, rtol=0)
+
+
+def test_a_model_whose_log_probabilities_are_not_finite_is_refused():
+    """Every comparison with nan is false, so it would pass as supported."""
+    model = make_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[0] = float("nan")
+    with pytest.raises(ModelError, match=r"log-probability of a probe is nan.*float32"):
+        attach_scorer(model, 64)

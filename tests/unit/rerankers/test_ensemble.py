@@ -6,6 +6,7 @@ import pytest
 from small_models import user
 
 from larpo_lib.config import EnsembleConfig, EnsembleMember, VerifierConfig
+from larpo_lib.errors import LarpoError
 from larpo_lib.rerankers import Scorable, make_reranker
 from larpo_lib.rerankers.ensemble import EnsembleReranker
 from larpo_lib.rerankers.length import penalise_length
@@ -79,6 +80,14 @@ def test_repeated_responses_do_not_shift_the_list():
 def test_what_one_member_cannot_score_has_no_score_and_no_weight():
     a, b = Table("a", {"x": 1.0, "y": 3.0, "z": None}), Table("b", {"x": 0.0, "y": 5.0, "z": 1000.0})
     assert _ensemble(a, b).score(_items("x", "y", "z")) == [pytest.approx(-2.0), pytest.approx(2.0), None]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_member_whose_score_is_not_finite_is_refused_by_name(value):
+    """In the sum it would be the ensemble's, and standardised that of the whole list."""
+    a, b = Table("a", {"x": 1.0, "y": 3.0}), Table("b", {"x": 0.0, "y": value})
+    with pytest.raises(LarpoError, match=f"b scored a response to prompt p as {value}: 'y'"):
+        _ensemble(a, b).score(_items("x", "y"))
 
 
 def test_nothing_gives_nothing():

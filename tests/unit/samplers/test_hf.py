@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 import torch
 from scipy.stats import chisquare
-from small_models import user
+from small_models import break_token, user
 
 from larpo_lib.config import HfSamplerConfig, ModelConfig
+from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
@@ -181,3 +182,34 @@ def test_a_uniform_number_picks_the_token_whose_share_it_falls_into():
     logits = torch.tensor([0.5, 0.0, 0.25, 0.25]).log().expand(6, -1)
     uniforms = torch.tensor([0.0, 0.4999, 0.5001, 0.7499, 0.7501, 1 - 2**-53], dtype=torch.float64)
     assert draw_tokens(logits, uniforms, 1.0).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_refused_by_policy_and_prompt(tiny_policy, tmp_path, temperature, value):
+    break_token(tmp_path / "broken", tiny_policy, "coins", value)
+    sound, broken = (Request(f"p{i}", user(QUESTIONS[i]), temperature, seed=7) for i in (0, 2))
+    sampler = _sampler(tmp_path / "broken", longest=1)
+    assert sampler.sample([sound]) == _sampler(tiny_policy, longest=1).sample([sound])
+    with pytest.raises(ModelError, match=r"broken: the policy's logits are nan for prompt p2, at token 1 of") as told:
+        sampler.sample([sound, broken])
+    assert "float32" in str(told.value)
+
+
+def test_what_comes_after_the_end_of_a_response_may_be_broken(tiny_policy, tmp_path):
+    """Responses that have ended are padded while others of their batch go on; nobody reads what is said there."""
+    break_token(tmp_path / "broken", tiny_policy, "<pad>", float("nan"))
+    drawn = {i: Request("p", user(QUESTIONS[0]), 1.0, seed=i) for i in range(32)}  # of one length: no padding before
+    sound = dict(zip(drawn, _sampler(tiny_policy).sample([*drawn.values()]), strict=True))
+    chosen = [i for i, response in sound.items() if 0 not in response.token_ids]  # it may draw the pad token itself
+    assert len({sound[i].num_tokens for i in chosen}) > 2
+    responses = _sampler(tmp_path / "broken").sample([drawn[i] for i in chosen])
+    assert responses == [sound[i] for i in chosen]
+
+
+def test_logits_of_minus_infinity_leave_tokens_out_as_they_are_meant_to(tiny_policy):
+    sampler = _sampler(tiny_policy)
+    sampler._refuse_unless_finite([], torch.empty(0, 0), torch.tensor([[float("-inf"), 1.0]]).amax(-1))
+    request = Request("p", user(QUESTIONS[0]), 1.0, seed=0)
+    with pytest.raises(ModelError, match="logits are -inf"):
+        sampler._refuse_unless_finite([request], torch.zeros(1, 0, dtype=torch.long), torch.tensor([float("-inf")]))

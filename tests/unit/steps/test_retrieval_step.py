@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import break_token
 from tiny_world import Larpo, write_jsonl
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from larpo_lib.config import EvaluateConfig, RetrievalConfig
-from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.errors import ArtifactError, ConfigError, ModelError
+from larpo_lib.policies.own_logps import own_logps
 from larpo_lib.steps import evaluate
 from larpo_lib.steps.retrieval import run
 from larpo_lib.tables import read_table
@@ -143,3 +146,21 @@ def test_the_command(here: Path, larpo: Larpo) -> None:
     assert outcome.code == 0, outcome.err
     assert "Kendall's tau" in outcome.err
     assert "pass_at_2" in json.loads(outcome.out)
+
+
+def test_log_probabilities_that_are_not_finite_are_refused_by_policy_and_candidate(
+    tiny_policy: Path, tiny_prompts: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    asked = {row["prompt_id"]: row for row in read_table(tiny_prompts, "prompts")}
+    pairs: list[Any] = [(asked[row["prompt_id"]], row) for row in read_table(evaluated, "evaluated")]
+    word = next(word for word in pairs[0][0]["messages"][0]["content"].split() if word.isalpha())
+    broken = {key for key, row in asked.items() if word in row["messages"][0]["content"].split()}
+    break_token(tmp_path / "broken", tiny_policy, word, float("nan"))
+    score = own_logps(tmp_path / "broken", CONFIG.model, 1000)
+    sound = [pair for pair in pairs if pair[0]["prompt_id"] not in broken]
+    assert len(score([pair for pair in sound if word not in pair[1]["response"].split()])) > 1
+    with pytest.raises(ModelError, match="broken: the log-probability of candidate") as told:
+        score(pairs)
+    candidate, prompt = re.findall(r"candidate (\w+) of prompt (\w+) is nan", str(told.value))[0]
+    [response] = {row["response"] for _, row in pairs if row["candidate_id"] == candidate}
+    assert prompt in broken or word in response.split()

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_models import user
+from small_models import break_token, user
 
 from larpo_lib import artifacts
 from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
@@ -320,3 +320,25 @@ def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
 def test_a_reference_for_an_objective_that_reads_none_is_refused(run, tiny_policy, name):
     with pytest.raises(ConfigError, match="simpo reads no reference, but one is given"):
         run(objective=SimPoConfig(), **{name: tiny_policy})
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("objective", [ListMleConfig(), KtoConfig()])
+def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_and_prompt(
+    tiny_policy, tmp_path, rows, objective, own
+):
+    asked = [row["messages"][0]["content"].split() for row in rows]
+    word = next(word for word in asked[3] if word.isalpha() and not any(word in words for words in asked[:3]))
+    break_token(tmp_path / "broken", tiny_policy, word, float("nan"))
+    (tmp_path / "lists").mkdir()
+    write_table(tmp_path / "lists" / "lists.parquet", "lists", rows)
+    paths = {"policy": tmp_path / "broken"} if own else {"policy": tiny_policy, "reference": tmp_path / "broken"}
+    told = f"broken: the reference log-probability of a response to prompt {rows[3]['prompt_id']} is nan"
+    with pytest.raises(ModelError, match=told):
+        train.run(
+            TrainConfig(**SETTINGS, objective=objective),
+            **paths,
+            lists=tmp_path / "lists",
+            trained=tmp_path / "trained",
+        )
+    assert not (tmp_path / "trained").exists()

@@ -41,7 +41,7 @@ def test_mismatched_responses_stand_behind_this_prompt():
     assert batch["mismatched_rows"]["targets"].tolist() == [11, 12, 7]
     assert batch["mismatched_reference_logps"].tolist() == [-3.5, -0.5]
     plain = Collator(padded(0), 0)([TrainingList(PAIR.encoded, PAIR.reference_logps)])
-    assert plain.keys() == {"rows", "lists"}
+    assert plain.keys() == {"rows", "lists", "prompt_ids"}
 
 
 def test_log_probabilities_go_to_their_lists_and_carry_gradients():

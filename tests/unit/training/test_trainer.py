@@ -219,10 +219,13 @@ def test_the_learning_rate_warms_up_and_falls(tiny_policy, lists, tmp_path):
     assert rates[3:] == sorted(rates[3:], reverse=True)
 
 
-@pytest.mark.parametrize(("learning_rate", "what"), [(1e10, "loss"), (1e30, "gradient norm")])
+@pytest.mark.parametrize(
+    ("learning_rate", "what", "first"),
+    [(1e10, "loss", r", first by a response to prompt p\d"), (1e30, "gradient norm", "")],
+)
 @pytest.mark.parametrize("max_steps", [2, 3])
 def test_training_that_breaks_down_is_stopped(
-    tiny_policy, lists, tmp_path, monkeypatch, learning_rate, what, max_steps
+    tiny_policy, lists, tmp_path, monkeypatch, learning_rate, what, first, max_steps
 ):
     """Even in the last step: nothing comes after it that would notice."""
     shown = []
@@ -234,7 +237,7 @@ def test_training_that_breaks_down_is_stopped(
 
     monkeypatch.setattr(training_lists, "Collator", Recorder)
     with pytest.raises(
-        ModelError, match=rf"the {what} became nan at step 2 \(its prompts are in (.*)\)\. Lower the"
+        ModelError, match=rf"the {what} became nan at step 2{first} \(its prompts are in (.*)\)\. Lower the"
     ) as told:
         train(
             tiny_policy,
@@ -251,6 +254,12 @@ def test_training_that_breaks_down_is_stopped(
     assert (stated["step"], stated[what]) == (2, "nan")
     assert sorted(stated["prompt_ids"]) == shown[1]
     assert len(stated["prompt_ids"]) == SETTINGS["batch_size"]
+
+
+def test_a_kl_estimate_that_breaks_down_is_not_taken_for_none(tiny_policy, lists, tmp_path):
+    """The estimate is at least 0, and the larger one of 0 and nan is 0."""
+    with pytest.raises(ModelError, match="the estimate of the KL divergence became nan at step 2"):
+        train(tiny_policy, lists, tmp_path, "kto", learning_rate=1e10, warmup_ratio=0.0, schedule="constant")
 
 
 def test_a_broken_step_is_not_kept_as_a_checkpoint(tiny_policy, lists, tmp_path):
