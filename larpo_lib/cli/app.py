@@ -12,9 +12,18 @@ import typer
 from larpo_lib import __version__
 from larpo_lib.errors import LarpoError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+# Without rich's markup, to which a word in brackets is a style: `[prepare]` would not be shown.
+app = typer.Typer(
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 
-score_app = typer.Typer(no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON.")
+score_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON."
+)
 app.add_typer(score_app, name="score")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]

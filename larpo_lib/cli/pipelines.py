@@ -15,7 +15,9 @@ from larpo_lib.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.api import PipelinesApi
 
-pipeline_app = typer.Typer(no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server.")
+pipeline_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server."
+)
 app.add_typer(pipeline_app, name="pipeline")
 
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.\-]*(:\d+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")

@@ -38,7 +38,8 @@ class ModelConfig(Section):
     """`auto`: the first GPU if there is one, else the CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
     pad_token: str | None = None
-    """Padding token for tokenizers that come without one; must be in the vocabulary."""
+    """Padding token, which must be in the vocabulary; null: the tokenizer's own, and of a policy without one its eos
+    token, which is never more than a filler behind a mask. Reward models need the one that they were trained with."""
     chat_template: str | None = None
     """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none."""
     trust_remote_code: bool = False

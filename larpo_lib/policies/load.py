@@ -146,14 +146,18 @@ def check_context(path: Path, config: ModelConfig, tokens: int, settings: str) -
 
 
 def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Load a policy's tokenizer.
+    """Load a policy's tokenizer. One without a padding token gets its eos token as one.
+
+    In a causal language model padding is a filler behind a mask, so that any token will do; TRL takes the eos, too.
 
     Raises:
-        ModelError: there is none, or it lacks a chat template, a padding token or an end-of-sequence token.
+        ModelError: there is none, or it lacks a chat template or an end-of-sequence token.
     """
-    tokenizer = load_plain_tokenizer(path, config)
+    tokenizer = _load_tokenizer(path, config)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
     if config.chat_template is not None:
         tokenizer.chat_template = config.chat_template
     if not tokenizer.chat_template:
@@ -171,6 +175,16 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
     Raises:
         ModelError: there is none, or it lacks a padding token.
     """
+    tokenizer = _load_tokenizer(path, config)
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{path}: the tokenizer has no pad token",
+            remedy="Name one of its tokens that never appears in text, by rerank.reranker.model.pad_token",
+        )
+    return tokenizer
+
+
+def _load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
     load_model_config(path, config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code)
@@ -182,13 +196,11 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
     _check_ids(path, config, tokenizer)
     if config.pad_token is not None:
         if config.pad_token not in tokenizer.get_vocab():
-            raise ModelError(f"{path}: pad_token {config.pad_token!r} is not in the tokenizer's vocabulary")
+            raise ModelError(
+                f"{path}: pad_token {config.pad_token!r} is not in the tokenizer's vocabulary",
+                remedy="Leave pad_token out, or name a token that is",
+            )
         tokenizer.pad_token = config.pad_token
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"{path}: the tokenizer has no pad token",
-            remedy="Name one of its tokens that never appears in text, such as --set model.pad_token='<unk>'",
-        )
     return tokenizer
 
 

@@ -12,6 +12,7 @@ from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import (
     attention,
+    load_plain_tokenizer,
     load_policy,
     load_tokenizer,
     model_dtype,
@@ -99,12 +100,14 @@ def test_a_directory_without_tokenizer_is_refused(policy):
         load_tokenizer(policy, PLAIN)
 
 
-def test_a_pad_token_can_be_named(policy):
+def test_a_policy_without_a_pad_token_is_padded_with_eos_or_with_the_token_named(policy):
+    """As TRL's trainers do; Llama 3 comes without one, and byte-level BPE has no <unk> to take instead."""
     _edit(policy / "tokenizer_config.json", pad_token=None)
-    with pytest.raises(ModelError, match=r"no pad token\. Name one .*model.pad_token"):
-        load_tokenizer(policy, PLAIN)
+    assert load_tokenizer(policy, PLAIN).pad_token == "<end>"
     assert load_tokenizer(policy, ModelConfig(pad_token="<unk>")).pad_token_id == 1
-    with pytest.raises(ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary"):
+    with pytest.raises(ModelError, match=r"no pad token\. Name one .*model.pad_token"):
+        load_plain_tokenizer(policy, PLAIN)
+    with pytest.raises(ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary\. Leave pad_tok"):
         load_tokenizer(policy, ModelConfig(pad_token="<nothing>"))
 
 

@@ -38,8 +38,8 @@ def tokenizer(tiny_policy):
     return load_tokenizer(tiny_policy, PLAIN)
 
 
-def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST):
-    config = HfSamplerConfig(batch_size=batch_size, model=PLAIN)
+def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST, model=PLAIN):
+    config = HfSamplerConfig(batch_size=batch_size, model=model)
     return make_sampler(config, policy, Limits(1024, longest, top_p))
 
 
@@ -88,6 +88,13 @@ def test_a_response_depends_on_its_own_request_only(tiny_policy):
     assert sampler.sample(requests[::-1]) == expected[::-1]
     assert sampler.sample(requests[7:12]) == expected[7:12]
     assert sampler.sample(requests) == expected  # nothing is left over from the calls before
+
+
+@pytest.mark.parametrize("pad", ["<end>", "<unk>"])
+def test_the_pad_token_is_of_no_consequence_even_if_it_ends_turns(tiny_policy, pad):
+    requests = _requests(24)
+    padded_by_another = _sampler(tiny_policy, model=ModelConfig(device="cpu", pad_token=pad))
+    assert padded_by_another.sample(requests) == _sampler(tiny_policy).sample(requests)
 
 
 def test_a_shorter_limit_cuts_the_same_response(tiny_policy):

@@ -115,6 +115,14 @@ def test_the_first_step_starts_from_the_reference(run, tmp_path, changes, tolera
     assert (row["margin"], row["kl"], row["chosen_logp_drift"]) == pytest.approx((0, 0, 0), abs=tolerance)
 
 
+@pytest.mark.parametrize("pad", ["<end>", "<unk>"])
+def test_the_pad_token_is_of_no_consequence_even_if_it_ends_turns(run, tmp_path, pad):
+    run("own", max_steps=2)
+    run("other", max_steps=2, model=ModelConfig(device="cpu", pad_token=pad))
+    own, other = (load_file(tmp_path / name / "model.safetensors") for name in ("own", "other"))
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
 def _kill_at_four(_row, step):
     if step == 4:
         raise Killed

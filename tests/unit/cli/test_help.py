@@ -1,0 +1,42 @@
+"""What `--help` shows of every command."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+import typer
+
+from larpo_lib import cli
+from larpo_lib.cli.app import app
+
+
+def _commands(command, *words):
+    children = getattr(command, "commands", None)
+    if children:
+        for name, child in sorted(children.items()):
+            yield from _commands(child, *words, name)
+    else:
+        yield pytest.param(words, command, id=" ".join(words))
+
+
+def _every_command():
+    for module in pkgutil.iter_modules(cli.__path__):
+        importlib.import_module(f"{cli.__name__}.{module.name}")
+    return list(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(("words", "command"), _every_command())
+def test_help_shows_every_word_of_a_command_and_its_options(larpo, words, command):
+    """A word in brackets, such as the name of a table in the settings, is not taken for markup."""
+    shown = "".join(larpo(*words, "--help").out.split())
+    written = [command.help or "", *(getattr(option, "help", None) or "" for option in command.params)]
+    for text in written:
+        for word in text.split():
+            assert word in shown, word
+
+
+def test_words_in_brackets_are_shown(larpo):
+    text = " ".join(larpo("prepare", "--help").out.split())
+    assert "--prompts (and --heldout) from [prepare], --demonstrations from [demonstrations]" in text
