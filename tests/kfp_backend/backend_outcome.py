@@ -1,0 +1,65 @@
+"""What becomes of an emulated run, and what differs between releases of Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend_pods import Pod
+
+Phase = str
+
+SUCCEEDED, FAILED, ERROR, SKIPPED, OMITTED = "Succeeded", "Failed", "Error", "Skipped", "Omitted"
+
+
+@dataclass(frozen=True)
+class Version:
+    """What differs between releases.
+
+    Attributes:
+        tries: of every template of the workflow where it ended in Error: the manifests' templateDefaults.
+        retried: phases after which a task with retries is tried again: Argo's retryPolicy, which KFP does not set.
+        carries_up: whether final states of DAGs are carried upward.
+    """
+
+    tries: int = 3
+    retried: tuple[Phase, ...] = (ERROR,)
+    carries_up: bool = True
+
+
+V2_17 = Version()
+V2_16 = Version(tries=1, retried=(FAILED,), carries_up=False)
+"""Up to 2.16.1: no defaults for templates, so Argo's OnFailure."""
+
+
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        job: its identity.
+        phase: of the workflow.
+        nodes: every node with its phase, in the order in which they ended; a path names it.
+        messages: what failed nodes said, by path.
+        ran: the containers that ran, in their order.
+        pods: what each of them asked for, by path.
+        outputs: what each of them told, parameters and artifacts.
+        states: of the executions in the metadata, by name; of several of one name, those of the last.
+    """
+
+    job: str
+    phase: Phase = ""
+    nodes: list[tuple[str, Phase]] = field(default_factory=list)
+    messages: dict[str, str] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+
+    def of(self, phase: Phase) -> list[str]:
+        """The nodes that ended so."""
+        return [path for path, found in self.nodes if found == phase]
+
+    def tasks(self) -> list[str]:
+        """The names of the containers that ran."""
+        return [path.rpartition("/")[2] for path in self.ran]

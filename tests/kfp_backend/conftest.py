@@ -1,0 +1,28 @@
+"""A backend, and a pipeline run on it in one breath."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_emulator import Backend
+from backend_outcome import V2_17, Outcome, Version
+from compiled_ir import Compiled
+from small_components import Run, compiled
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    number = itertools.count()
+
+    def on_a_backend_of_its_own(
+        pipeline: Callable[..., Any] | Compiled, faults: dict[str, list[str]] | None = None, version: Version = V2_17,
+        seed: int | None = None, **arguments: Any,
+    ) -> Outcome:  # fmt: skip
+        made = pipeline if isinstance(pipeline, Compiled) else compiled(pipeline)
+        return Backend(tmp_path / str(next(number)), version, seed).run(made, arguments, faults)
+
+    return on_a_backend_of_its_own
