@@ -149,8 +149,9 @@ class ListRow(TypedDict):
     negative_kinds: list[str]
 
 
-STOP, LENGTH = "stop", "length"
-"""finish_reason: the end-of-turn token was generated; the response was cut at its longest."""
+STOP, LENGTH, UNKNOWN = "stop", "length", "unknown"
+"""finish_reason: the end-of-turn token was generated; the response was cut at its longest; nothing was said of it, as
+in most files of responses."""
 
 
 def prompt_id(messages: Sequence[dict[str, str]]) -> str:

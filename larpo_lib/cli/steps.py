@@ -33,7 +33,7 @@ def prepare(
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Read prompts, demonstrations or ranked responses from JSONL, JSON, CSV, Parquet, a dataset's name or s3://.
+    """Read prompts, demonstrations or ranked responses from files, directories, a dataset's name or s3://.
 
     What is named decides what is made: --prompts (and --heldout) from [prepare], --demonstrations from
     [demonstrations], or --prompts with --ranked from a [prepare] source that has responses with scores.

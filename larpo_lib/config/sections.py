@@ -15,23 +15,46 @@ class ColumnsConfig(Section):
     """Names of the columns to read; null means: find it among the usual names."""
 
     messages: str | None = None
+    """Column with a conversation; of prompts, a reply at its end is left out."""
     prompt: str | None = None
+    system: str | None = None
+    """Column of the system prompt."""
+    history: str | None = None
+    """Column of the turns before the prompt: messages, or pairs of what was asked and replied."""
     response: str | None = None
     reference: str | None = None
     responses: str | None = None
     rewards: str | None = None
+    chosen: str | None = None
+    """Column of the better response of a pair."""
+    rejected: str | None = None
+    """Column of the worse response of a pair."""
+    finish_reason: str | None = None
+    """Column, or field in an object of `responses`, that says how a response ended: stop, length or null."""
+    token_ids: str | None = None
+    """The same for a response's token ids, end-of-turn token included, as the policy's tokenizer numbers them."""
+    ignore: tuple[str, ...] = ()
+    """Columns that are not looked at."""
 
 
 class PrepareConfig(Section):
     """Where prompts, demonstrations or already ranked responses come from."""
 
     source: str
-    """A .jsonl, .json, .csv or .parquet file (compressed or not), an s3:// URI, or a `datasets` name."""
+    """A .jsonl, .json, .csv or .parquet file (compressed or not), a directory or pattern (`data/*.jsonl`) of them, a
+    directory that `save_to_disk` wrote, an s3:// URI, or a `datasets` name."""
     split: str = "train"
+    """Of a `datasets` name, or of a directory that `DatasetDict.save_to_disk` wrote."""
     columns: ColumnsConfig = ColumnsConfig()
+    invalid: Literal["refuse", "drop"] = "refuse"
+    """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
+    counted."""
     limit: PositiveInt | None = None
+    """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of
+    demonstrations: so many demonstrations); null: all."""
     heldout: NonNegativeInt = 0
-    """Prompts kept apart for evaluation; chosen by `seed`."""
+    """So many prompts of the whole source are kept apart for evaluation, beside those of `limit`; chosen by `seed` and
+    content."""
     seed: Seed = 0
 
 

@@ -1,4 +1,4 @@
-"""Finds a source's columns, and reads prompts, references, demonstrations and scored responses out of its rows.
+"""Reads prompts, references and demonstrations out of a source's rows, whatever form they have.
 
 Columns are found among their usual names; `ColumnsConfig` names them where they have others. Every reader raises
 DataError: a column is missing, or a row holds no usable value.
@@ -6,174 +6,161 @@ DataError: a column is missing, or a row holds no usable value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
-
-from larpo_lib.config.sections import ColumnsConfig
-from larpo_lib.errors import DataError
 from larpo_lib.schemas import Messages
-from larpo_lib.sources.cells import Cell, ending_with_user
-from larpo_lib.sources.reading import Raw, RawRow
+from larpo_lib.sources.cells import Cell
+from larpo_lib.sources.conversations import ending_with_user, follow, lead, split_reply, up_to, without_reply
+from larpo_lib.sources.reading import RawRow
+from larpo_lib.sources.table import Reader, Table
 
-# The usual names, the likeliest first. `prompt` stands before `messages`, which often ends with the reply.
-_CONVERSATION = ("messages", "conversations")
-_PROMPT = ("prompt", "context_messages", *_CONVERSATION, "question", "instruction", "problem", "query", "input")
-_REFERENCE = ("answer", "reference", "target", "ground_truth", "solution")
-_RESPONSE = ("response", "completion", "output")
-_DEMONSTRATION = (*_RESPONSE, "solution", "answer", "chosen")
-_LIST = ("candidates", "responses", "completions")
-_ITEM_RESPONSE = (*_RESPONSE, "text", "content")
-_REWARDS = ("rewards", "scores")
-_REWARD = ("reward", "score", "overall_score")
-_GENERATOR = ("generator", "model", "policy")
+# The usual names, the likeliest first. `prompt` stands before conversations, which often end with the reply.
+CONVERSATION = ("context_messages", "messages", "conversations")
+PROMPT = ("prompt", *CONVERSATION, "question", "instruction", "problem", "query", "input", "context")
+REFERENCE = ("answer", "reference", "target", "ground_truth", "solution")
+RESPONSE = ("response", "completion", "output")
+DEMONSTRATION = (*RESPONSE, "solution", "answer", "chosen")
+CHOSEN = ("chosen", "chosen_response")
+_SYSTEM = ("system", "system_prompt")
+_HISTORY = ("history",)
+_ABOUT = ("input", "context")
+"""Alpaca's and Dolly's columns for what an instruction is about."""
 
-ValueT = TypeVar("ValueT")
-Reader = Callable[[RawRow], ValueT]
-
-
-class Scored(NamedTuple):
-    """A response, its reward, and the name of what generated it."""
-
-    response: str
-    reward: float
-    policy: str
+Exchange = tuple[Messages, str]
 
 
-def prompt_reader(raw: Raw, columns: ColumnsConfig) -> Reader[Messages]:
-    """Reads a row's prompt: text, or messages that end with the user's."""
-    column = _need(raw, columns.prompt or columns.messages, _PROMPT, "prompt")
-    # Alpaca's convention: `input` is what the instruction is about, and may be empty.
-    joined = column == "instruction" and "input" in raw.columns and not columns.prompt
+class Prompts:
+    """Reads a row's prompt: its own columns, behind the system prompt and the earlier turns that others hold.
+
+    Args:
+        table: the source.
+        column: of the prompt; None: there is none.
+        conversation: column of a conversation that holds the prompt, perhaps beside `column`; None: there is none.
+    """
+
+    def __init__(self, table: Table, column: str | None, conversation: str | None) -> None:
+        self._table = table
+        self._column, self._conversation = column, conversation
+        self._about = None
+        if column == "instruction" and table.columns.prompt is None:
+            self._about = table.find("prompt", _ABOUT)
+        self._system = table.find("system", _SYSTEM, table.columns.system)
+        self._history = table.find("history", _HISTORY, table.columns.history)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a column for the prompt."""
+        return self._column is not None or self._conversation is not None
+
+    def __call__(self, row: RawRow) -> Messages:
+        """The row's prompt, which ends with the user's message."""
+        column = self._column or self._conversation
+        assert column is not None, "there is a column for the prompt"
+        return self._led(row, self._own(row), self._table.cell(row, column))
+
+    def exchange(self, row: RawRow, cell: Cell) -> Exchange:
+        """The prompt that `cell` answers, and its reply: plain text, or messages that may begin with the prompt."""
+        found = cell.conversation()
+        if not self.known:
+            if found is None:
+                raise cell.error("is not a list of messages", "Name the prompt's column in columns.prompt")
+            whole = found
+        else:
+            own = self._own(row)
+            whole = [*own, {"role": "assistant", "content": cell.text()}] if found is None else follow(own, found, cell)
+        return split_reply(self._led(row, whole, cell), cell)
+
+    def _own(self, row: RawRow) -> Messages:
+        """The prompt as its own columns have it, which ends with the user's message."""
+        beside = self._table.cell(row, self._conversation) if self._conversation is not None else None
+        if self._column is None:
+            assert beside is not None, "there is a column for the prompt"
+            return without_reply(_messages(beside), beside)
+        cell = self._table.cell(row, self._column)
+        own = ending_with_user(cell.conversation() or [{"role": "user", "content": cell.text()}], cell)
+        if self._about is not None and not (about := self._table.cell(row, self._about)).blank:
+            own[-1]["content"] += "\n\n" + about.text()
+        return own if beside is None or beside.blank else up_to(own, _messages(beside), beside)
+
+    def _led(self, row: RawRow, conversation: Messages, place: Cell) -> Messages:
+        system, history = None, []
+        if self._system is not None and not (cell := self._table.cell(row, self._system)).blank:
+            system = cell.text()
+        if self._history is not None and not (cell := self._table.cell(row, self._history)).blank:
+            history = _turns(cell)
+        return lead(system, history, conversation, place)
+
+
+def prompts_of(table: Table, *, needed: bool = True) -> Prompts:
+    """The reader of prompts, by the columns that the settings name or else those with usual names.
+
+    Args:
+        table: the source.
+        needed: whether there has to be a column for the prompt.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    columns = table.columns
+    if columns.prompt is not None or columns.messages is not None:
+        return Prompts(table, table.find("prompt", (), columns.prompt), table.find("messages", (), columns.messages))
+    column = table.need("prompt", PROMPT) if needed else table.find("prompt", PROMPT)
+    if column in CONVERSATION:
+        return Prompts(table, None, column)
+    beside = table.find("prompt", CONVERSATION) if column == PROMPT[0] else None
+    return Prompts(table, column, beside)
+
+
+def prompt_reader(table: Table) -> Reader[Messages]:
+    """Reads a row's prompt: text, or messages; a reply is left out. Without one it is what `chosen` answers."""
+    named = table.columns.prompt or table.columns.messages
+    chosen = None if named else table.columns.chosen or table.first(CHOSEN)
+    prompts = prompts_of(table, needed=chosen is None)
+    if chosen is None:
+        return prompts
 
     def read(row: RawRow) -> Messages:
-        messages = _cell(raw, row, column).prompt()
-        if joined and row.values.get("input"):
-            messages[-1]["content"] += "\n\n" + _cell(raw, row, "input").text()
-        return messages
+        cell = table.cell(row, chosen)
+        if prompts.known and (cell.blank or cell.conversation() is None):
+            return prompts(row)
+        table.take(chosen, "prompt")
+        return prompts.exchange(row, cell)[0]
 
     return read
 
 
-def reference_reader(raw: Raw, columns: ColumnsConfig) -> Reader[str | None]:
+def reference_reader(table: Table) -> Reader[str | None]:
     """Reads a row's reference answer; None where the source or the row has none."""
-    column = _find(raw, columns.reference, [name for name in _REFERENCE if name != columns.response], "reference")
-    return lambda row: _cell(raw, row, column).reference() if column else None
+    column = table.find("reference", REFERENCE, table.columns.reference)
+    return lambda row: table.cell(row, column).reference() if column else None
 
 
-def demonstration_reader(raw: Raw, columns: ColumnsConfig) -> Reader[tuple[Messages, str]]:
+def demonstration_reader(table: Table) -> Reader[Exchange]:
     """Reads a row's prompt and the response to imitate.
 
     That is a conversation split before the assistant's last message, if there is one and no setting names other
-    columns; else a prompt and a column with the response.
+    columns; else a prompt and a column with the response, which may hold the whole conversation.
     """
-    usual = () if columns.prompt or columns.response else _CONVERSATION
-    conversation = None if columns.response else _find(raw, columns.messages, usual, "messages")
-    if conversation:
-        return lambda row: _exchange(_cell(raw, row, conversation))
-    prompt = prompt_reader(raw, columns)
-    response = _need(raw, columns.response, _DEMONSTRATION, "response")
-    return lambda row: (prompt(row), _cell(raw, row, response).response())
+    columns = table.columns
+    usual = () if columns.prompt or columns.response else CONVERSATION
+    conversation = None if columns.response else table.find("messages", usual, columns.messages)
+    if conversation is not None:
+        whole = Prompts(table, None, None)
+        return lambda row: whole.exchange(row, table.cell(row, conversation))
+    prompts = prompts_of(table, needed=False)
+    response = table.need("response", DEMONSTRATION, columns.response)
+    return lambda row: prompts.exchange(row, table.cell(row, response))
 
 
-def list_reader(raw: Raw, columns: ColumnsConfig) -> Reader[tuple[Messages, list[Scored]]]:
-    """Reads a row's prompt and its scored responses: a whole list, a pair, or one.
-
-    A list is a column of objects with a response and a reward each, or of texts with their rewards in another column.
-    Of a pair, `chosen` has reward 1 and `rejected` 0. One response has its reward in another column.
-    """
-    listed = _find(raw, columns.responses, () if columns.response else _LIST, "responses")
-    if listed:
-        prompt, read = prompt_reader(raw, columns), _whole_list(raw, columns, listed)
-        return lambda row: (prompt(row), read(row))
-    if columns.response is None and {"chosen", "rejected"} <= set(raw.columns):
-        return _pair(raw, columns)
-    prompt = prompt_reader(raw, columns)
-    response = _need(raw, columns.response, _RESPONSE, "response")
-    reward = _need(raw, columns.rewards, (*_REWARD, *_REWARDS), "rewards")
-
-    def read_one(row: RawRow) -> tuple[Messages, list[Scored]]:
-        text, number = _cell(raw, row, response).response(), _cell(raw, row, reward).number()
-        return prompt(row), [Scored(text, number, _generator(raw, row.number, row.values))]
-
-    return read_one
+def _messages(cell: Cell) -> Messages:
+    found = cell.conversation()
+    if found is None:
+        raise cell.error("is not a list of messages", 'Write [{"role": ..., "content": ...}, ...]')
+    return found
 
 
-def _whole_list(raw: Raw, columns: ColumnsConfig, listed: str) -> Reader[list[Scored]]:
-    def item(cell: Cell) -> Scored:
-        response = columns.response or _first(_ITEM_RESPONSE, cell.value) or "response"
-        reward = columns.rewards or _first(_REWARD, cell.value) or "reward"
-        return Scored(
-            cell.at(response).response(), cell.at(reward).number(), _generator(raw, cell.row, cell.value, cell.field)
-        )
-
-    def read(row: RawRow) -> list[Scored]:
-        items = _cell(raw, row, listed).items()
-        if all(isinstance(cell.value, dict) for cell in items):
-            return [item(cell) for cell in items]
-        rewards = _cell(raw, row, _need(raw, columns.rewards, _REWARDS, "rewards"))
-        numbers = [cell.number() for cell in rewards.items()]
-        if len(numbers) != len(items):
-            raise rewards.error(f"holds {len(numbers)} rewards for {len(items)} responses")
-        return [Scored(cell.response(), number, raw.name) for cell, number in zip(items, numbers, strict=True)]
-
-    return read
-
-
-def _pair(raw: Raw, columns: ColumnsConfig) -> Reader[tuple[Messages, list[Scored]]]:
-    prompt_column = _find(raw, columns.prompt or columns.messages, _PROMPT, "prompt")
-    prompt = prompt_reader(raw, columns) if prompt_column else None
-
-    def read(row: RawRow) -> tuple[Messages, list[Scored]]:
-        chosen, rejected = _cell(raw, row, "chosen"), _cell(raw, row, "rejected")
-        scored = [Scored(chosen.response(), 1.0, raw.name), Scored(rejected.response(), 0.0, raw.name)]
-        if prompt:
-            return prompt(row), scored
-        messages, _ = _exchange(chosen)
-        if _exchange(rejected)[0] != messages:
-            raise rejected.error("answers another prompt than 'chosen'", "Name the prompt's column in columns.prompt")
-        return messages, scored
-
-    return read
-
-
-def _exchange(cell: Cell) -> tuple[Messages, str]:
-    before, response = cell.exchange()
-    return ending_with_user(before, cell), response
-
-
-def _generator(raw: Raw, row: int, values: dict[str, Any], place: str = "") -> str:
-    column = _first(_GENERATOR, values)
-    if column is None or values[column] is None:
-        return raw.name
-    return Cell(raw.origin, row, f"{place}.{column}" if place else column, values[column]).text()
-
-
-def _cell(raw: Raw, row: RawRow, column: str) -> Cell:
-    return Cell(raw.origin, row.number, column, row.values.get(column))
-
-
-def _first(usual: Sequence[str], present: Iterable[str]) -> str | None:
-    present = set(present)
-    return next((name for name in usual if name in present), None)
-
-
-def _find(raw: Raw, named: str | None, usual: Sequence[str], setting: str) -> str | None:
-    """The named column, which must be there, or else the first of the usual ones that is."""
-    if named is not None and named not in raw.columns:
-        raise DataError(f"has no column '{named}'; {_seen(raw)}", path=raw.origin, remedy=f"Change columns.{setting}")
-    return named or _first(usual, raw.columns)
-
-
-def _need(raw: Raw, named: str | None, usual: Sequence[str], setting: str) -> str:
-    column = _find(raw, named, usual, setting)
-    if column is None:
-        raise DataError(
-            f"has none of the columns {', '.join(usual)}; {_seen(raw)}",
-            path=raw.origin,
-            remedy=f"Name one in columns.{setting}",
-        )
-    return column
-
-
-def _seen(raw: Raw) -> str:
-    return f"it has {', '.join(raw.columns)}"
+def _turns(cell: Cell) -> Messages:
+    """Earlier turns: messages, or pairs of what was asked and replied."""
+    items = cell.items()
+    if not all(isinstance(item.value, list) and len(item.value) == 2 for item in items):
+        return _messages(cell)
+    pairs = (zip(("user", "assistant"), item.items(), strict=True) for item in items)
+    return [{"role": role, "content": said.text()} for pair in pairs for role, said in pair]

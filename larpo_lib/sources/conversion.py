@@ -8,88 +8,98 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
-from larpo_lib.config.sections import ColumnsConfig
-from larpo_lib.schemas import STOP, Messages, PromptRow, RankedRow, candidate_id, prompt_id
-from larpo_lib.sources.columns import Scored, demonstration_reader, list_reader, prompt_reader, reference_reader
+from larpo_lib.config.sections import PrepareConfig
+from larpo_lib.schemas import Messages, PromptRow, RankedRow, candidate_id, prompt_id
+from larpo_lib.sources.columns import demonstration_reader, prompt_reader, reference_reader
+from larpo_lib.sources.lists import Scored, list_reader
 from larpo_lib.sources.reading import Raw
+from larpo_lib.sources.table import Table
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a source holds: schema -> rows in the source's order, and the counts of what was read and dropped."""
+    """What a source holds.
+
+    Attributes:
+        tables: schema -> rows in the source's order.
+        counts: of what was read, changed and dropped.
+        record: what each column was taken for, and what was not used.
+    """
 
     tables: dict[str, list[dict[str, Any]]]
     counts: Metrics
+    record: dict[str, Any]
 
 
-def prompts(raw: Raw, columns: ColumnsConfig) -> Converted:
+def prompts(raw: Raw, config: PrepareConfig) -> Converted:
     """Distinct prompts as `prompts`, with the reference answer where there is one.
 
     Of several rows with one prompt the first is kept; `reference_conflicts` counts those whose reference differs from
     the kept one.
 
     Raises:
-        DataError: there is no column for the prompt, or a row holds no usable one.
+        DataError: there is no column for the prompt, or a row holds no usable one and is not to be dropped.
     """
-    prompt, reference = prompt_reader(raw, columns), reference_reader(raw, columns)
+    table = Table(raw, config)
+    prompt, reference = prompt_reader(table), reference_reader(table)
     found = _Prompts(raw.name)
-    for row in raw.rows:
-        found.add(prompt(row), reference(row))
+    total = 0
+    for messages, answer in table.read(lambda row: (prompt(row), reference(row))):
+        found.add(messages, answer)
+        total += 1
     counts: Metrics = {
-        "rows_read": len(raw.rows),
-        "duplicates_dropped": len(raw.rows) - len(found.rows),
+        **table.counts(),
+        "duplicates_dropped": total - len(found.rows),
         "reference_conflicts": found.conflicts,
     }
-    return Converted({"prompts": found.table()}, counts)
+    return Converted({"prompts": found.table()}, counts, table.record())
 
 
-def demonstrations(raw: Raw, columns: ColumnsConfig) -> Converted:
+def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
     """Prompts with a response to imitate as `demonstrations`; a prompt may have several, equal ones are kept once.
 
     Raises:
-        DataError: a column is missing, or a row holds no usable prompt or response.
+        DataError: a column is missing, or a row holds no usable prompt or response and is not to be dropped.
     """
-    read = demonstration_reader(raw, columns)
+    table = Table(raw, config)
     kept: dict[str, dict[str, Any]] = {}
-    for row in raw.rows:
-        messages, response = read(row)
+    total = 0
+    for messages, response in table.read(demonstration_reader(table)):
         identity = prompt_id(messages)
         demonstration = {"prompt_id": identity, "messages": messages, "response": response, "source": raw.name}
         kept.setdefault(candidate_id(identity, response), demonstration)
-    counts: Metrics = {
-        "rows_read": len(raw.rows),
-        "duplicates_dropped": len(raw.rows) - len(kept),
-    }
-    return Converted({"demonstrations": list(kept.values())}, counts)
+        total += 1
+    counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(kept)}
+    return Converted({"demonstrations": list(kept.values())}, counts, table.record())
 
 
-def ranked(raw: Raw, columns: ColumnsConfig) -> Converted:
+def ranked(raw: Raw, config: PrepareConfig) -> Converted:
     """Responses whose rewards are known as `ranked`, and what they answer as `prompts`.
 
     Rows with one prompt make one list. Of equal responses in a list the first is kept; `reward_conflicts` counts those
     whose reward differs from the kept one.
 
     Raises:
-        DataError: a column is missing, or a row holds no usable prompt, response or reward.
+        DataError: a column is missing, or a row holds no usable prompt, response or reward and is not to be dropped.
     """
-    read, reference = list_reader(raw, columns), reference_reader(raw, columns)
+    table = Table(raw, config)
+    read, reference = list_reader(table), reference_reader(table)
     found = _Prompts(raw.name)
     lists: dict[str, dict[str, Scored]] = {}
     total = conflicts = 0
-    for row in raw.rows:
-        messages, candidates = read(row)
-        kept = lists.setdefault(found.add(messages, reference(row)), {})
+    for (messages, candidates), answer in table.read(lambda row: (read(row), reference(row))):
+        kept = lists.setdefault(found.add(messages, answer), {})
         for candidate in candidates:
             conflicts += kept.setdefault(candidate.response, candidate).reward != candidate.reward
         total += len(candidates)
     rows = [dict(row) for identity, kept in lists.items() for row in _ranked_rows(identity, list(kept.values()))]
     counts: Metrics = {
-        "rows_read": len(raw.rows),
+        **table.counts(),
         "duplicates_dropped": total - len(rows),
         "reference_conflicts": found.conflicts,
         "reward_conflicts": conflicts,
     }
-    return Converted({"prompts": found.table(), "ranked": rows}, counts)
+    return Converted({"prompts": found.table(), "ranked": rows}, counts, table.record())
 
 
 @dataclass
@@ -120,9 +130,9 @@ def _ranked_rows(identity: str, candidates: Sequence[Scored]) -> Iterator[Ranked
             sample_index=index,
             temperature=None,
             response=candidate.response,
-            token_ids=None,
-            num_tokens=None,
-            finish_reason=STOP,
+            token_ids=candidate.token_ids,
+            num_tokens=None if candidate.token_ids is None else len(candidate.token_ids),
+            finish_reason=candidate.finish_reason,
             policy=candidate.policy,
             reranker="source",
             list_relative=False,

@@ -7,10 +7,9 @@ import gzip
 import io
 import json
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 
 from larpo_lib.errors import DataError
 
-_DATASET = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _COMPRESSIONS = (".gz", ".xz", ".zst")
 _LONGEST_CSV_FIELD = 2**31 - 1
 
@@ -31,10 +29,12 @@ class RawRow:
     Attributes:
         number: 1-based; the line on which it starts in .jsonl and .csv files, else its position.
         values: column -> value; a column may be absent.
+        file: its name, where the source has several.
     """
 
     number: int
     values: dict[str, Any]
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,41 +44,25 @@ class Raw:
     Attributes:
         origin: the source as the user gave it, for messages.
         name: the source without its place on this machine, for the tables.
+        rows: in the source's order.
+        folder: what the names of the rows' files are below.
+        files_not_read: names of files that belong to other splits.
     """
 
     origin: str
     name: str
     rows: list[RawRow]
+    folder: str = ""
+    files_not_read: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns that any row has, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row.values))
 
-
-def is_dataset(source: str) -> bool:
-    """Whether `source` is to be looked up as a data set: not a local path, and of the form org/name or org/name:config.
-
-    Raises:
-        DataError: it is neither an existing file nor such a name.
-    """
-    path = Path(source)
-    if path.is_dir():
-        raise DataError("is a directory", path=source, remedy=f"Give one file: {_known()}")
-    if path.exists():
-        return False
-    if path.suffix in (*_FORMATS, *_COMPRESSIONS) or not _DATASET.fullmatch(source):
-        raise DataError(
-            "no such file, and not a data set's name (org/name or org/name:config) either",
-            path=source,
-            remedy="Check the path; it is relative to the working directory",
-        )
-    return True
-
-
-def source_name(source: str) -> str:
-    """The source without the local directory it lies in."""
-    return Path(source).name if Path(source).exists() else source
+    def place(self, row: RawRow) -> str:
+        """Where a row stands, for messages."""
+        return f"{self.folder}/{row.file}" if row.file else self.origin
 
 
 def read_file(path: Path, origin: str) -> Raw:
@@ -91,10 +75,10 @@ def read_file(path: Path, origin: str) -> Raw:
     Raises:
         DataError: the file is missing, empty, damaged, not UTF-8, or of an unknown kind.
     """
-    compression = path.suffix if path.suffix in _COMPRESSIONS else ""
+    compression = _compression(path)
     parse = _FORMATS.get(Path(path.name.removesuffix(compression)).suffix)
     if parse is None:
-        raise DataError("is of an unknown kind", path=origin, remedy=f"Known: {_known()}")
+        raise DataError("is of an unknown kind", path=origin, remedy=f"Known: {known()}")
     try:
         with _open(path, compression) as stream:
             rows = list(parse(stream, origin))
@@ -102,7 +86,36 @@ def read_file(path: Path, origin: str) -> Raw:
         raise DataError(
             f"cannot be read: {error}", path=origin, remedy="Check that the file is whole and readable"
         ) from error
-    return _raw(origin, rows)
+    return _raw(origin, path.name, rows)
+
+
+def is_known(path: Path) -> bool:
+    """Whether a file's name says that it is of a kind that `read_file` reads."""
+    return Path(path.name.removesuffix(_compression(path))).suffix in _FORMATS
+
+
+def known() -> str:
+    """The kinds of files, for messages."""
+    return f"{', '.join(_FORMATS)}, each also with {', '.join(_COMPRESSIONS)}"
+
+
+def read_saved(path: Path, origin: str, name: str, split: str) -> Raw:
+    """Read a directory that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; of the latter one split.
+
+    Raises:
+        DataError: it is damaged, or has no such split.
+    """
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"cannot be read: {error}", path=origin, remedy="Save the data set again") from error
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise DataError(f"has the splits {', '.join(found)}, not '{split}'", path=origin, remedy="Set split")
+        found = found[split]
+    return _raw(origin, name, _numbered(found.to_list()))
 
 
 def read_dataset(source: str, split: str) -> Raw:
@@ -122,13 +135,21 @@ def read_dataset(source: str, split: str) -> Raw:
             path=source,
             remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or give a local file",
         ) from error
-    return _raw(source, [RawRow(number, values) for number, values in enumerate(rows, start=1)])
+    return _raw(source, source, _numbered(rows))
 
 
-def _raw(origin: str, rows: list[RawRow]) -> Raw:
+def _raw(origin: str, name: str, rows: list[RawRow]) -> Raw:
     if not rows:
         raise DataError("holds no rows", path=origin, remedy="Give a source with at least one row")
-    return Raw(origin, source_name(origin), rows)
+    return Raw(origin, name, rows)
+
+
+def _numbered(rows: list[dict[str, Any]]) -> list[RawRow]:
+    return [RawRow(number, values) for number, values in enumerate(rows, start=1)]
+
+
+def _compression(path: Path) -> str:
+    return path.suffix if path.suffix in _COMPRESSIONS else ""
 
 
 def _open(path: Path, compression: str) -> io.BufferedIOBase:
@@ -210,8 +231,7 @@ def _csv(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
 
 
 def _parquet(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:  # noqa: ARG001 - the readers share one signature
-    rows = pq.read_table(pa.BufferReader(stream.read())).to_pylist()
-    return (RawRow(number, values) for number, values in enumerate(rows, start=1))
+    return iter(_numbered(pq.read_table(pa.BufferReader(stream.read())).to_pylist()))
 
 
 _FORMATS: dict[str, Callable[[io.BufferedIOBase, str], Iterator[RawRow]]] = {
@@ -220,7 +240,3 @@ _FORMATS: dict[str, Callable[[io.BufferedIOBase, str], Iterator[RawRow]]] = {
     ".csv": _csv,
     ".parquet": _parquet,
 }
-
-
-def _known() -> str:
-    return f"{', '.join(_FORMATS)}, each also with {', '.join(_COMPRESSIONS)}"

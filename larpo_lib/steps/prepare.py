@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import PrepareConfig
-from larpo_lib.config.sections import ColumnsConfig
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.progress import tell
 from larpo_lib.samplers.base import stream_seed
-from larpo_lib.sources import conversion, reading
+from larpo_lib.sources import conversion, locating, reading
 from larpo_lib.sources.conversion import Converted
 from larpo_lib.tables import Row, write_table
+
+RECORD = "columns.json"
+"""In each artifact: what the source's columns were taken for, what was not used, and which rows were dropped."""
 
 
 def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) -> Metrics:
@@ -126,8 +129,8 @@ def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
 class _Source:
     """A source whose content is part of the fingerprint of everything made from it.
 
-    Of a file that is its digest, so it is read only where there is something to make. A data set has no file of its
-    own: its rows are loaded at once, and what they convert to is the identity.
+    Of files that is their digest, so they are read only where there is something to make. A data set's name has no file
+    of its own: its rows are loaded at once, and what they convert to is the identity.
     """
 
     config: PrepareConfig
@@ -136,19 +139,39 @@ class _Source:
     convert: Callable[[], Converted]
 
     @classmethod
-    def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, ColumnsConfig], Converted]) -> _Source:
+    def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, PrepareConfig], Converted]) -> _Source:
         # The place of a local file is no part of its identity.
-        identity = config.model_copy(update={"source": reading.source_name(config.source)})
-        if not storage.is_remote(config.source) and reading.is_dataset(config.source):
-            converted = convert(reading.read_dataset(config.source, config.split), config.columns)
+        identity = config.model_copy(update={"source": locating.source_name(config.source)})
+        if not storage.is_remote(config.source) and locating.is_dataset(config.source):
+            converted = _told(convert(reading.read_dataset(config.source, config.split), config))
             content = json.dumps([converted.tables, converted.counts], sort_keys=True)
             return cls(identity, {}, {"rows": hashlib.sha256(content.encode()).hexdigest()}, lambda: converted)
         path = storage.fetch(config.source, storage.cache_dir())
-        read = functools.cache(lambda: convert(reading.read_file(path, config.source), config.columns))
-        return cls(identity, {"source": path}, {}, read)
+        located = locating.locate(config.source, path, config.split)
+        read = functools.cache(lambda: _told(convert(located.read(), config)))
+        return cls(identity, located.inputs, {}, read)
 
     def produce(self, step: str, output: Path, make: Callable[[Work], Metrics]) -> Metrics:
-        return produce(step, self.config, self.inputs, output, make, arguments=self.arguments)
+        def recorded(work: Work) -> Metrics:
+            metrics = make(work)
+            write_json(work.data / RECORD, self.convert().record)
+            return metrics
+
+        return produce(step, self.config, self.inputs, output, recorded, arguments=self.arguments)
+
+
+def _told(converted: Converted) -> Converted:
+    """Say what each column was taken for, what was not used, and what was dropped."""
+    record, counts = converted.record, converted.counts
+    taken = "; ".join(f"{use} from {', '.join(columns)}" for use, columns in record["taken"].items())
+    unused = f"; not used: {', '.join(record['not_used'])}" if record["not_used"] else ""
+    tell(f"{record['source']}: {taken}{unused}")
+    if record["files_not_read"]:
+        tell(f"{record['source']}: not read, being of other splits: {', '.join(record['files_not_read'])}")
+    if counts["invalid_rows_dropped"]:
+        dropped = f"{counts['invalid_rows_dropped']} of {counts['rows_read']} rows cannot be used and are dropped"
+        tell(f"{record['source']}: {dropped}; the first: {record['rows_dropped'][0]['why']}")
+    return converted
 
 
 def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], list[Row]]:

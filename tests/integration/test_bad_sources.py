@@ -84,7 +84,7 @@ CASES = [
         "directory as a source",
         None,
         [*PREPARE, *sets("prepare.source=policy")],
-        "policy: is a directory ... Give one file",
+        "policy/config.json: is JSON, but not an array of rows",
     ),
     case(
         "unknown kind of file",

@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from larpo_lib.config.sections import ColumnsConfig
+from larpo_lib.config import PrepareConfig
 from larpo_lib.sources.conversion import Converted
 from larpo_lib.sources.reading import Raw, RawRow
 
-USUAL = ColumnsConfig()
 Values = dict[str, Any]
-Convert = Callable[[Raw, ColumnsConfig], Converted]
+Convert = Callable[[Raw, PrepareConfig], Converted]
+
+
+def columns(**named: Any) -> PrepareConfig:
+    return PrepareConfig.model_validate({"source": "data/x.jsonl", "columns": named})
+
+
+USUAL = columns()
+
+
+UNTOUCHED = dict.fromkeys(
+    (
+        "invalid_rows_dropped",
+        "columns_not_used",
+        "replies_dropped",
+        "conversations_cut_at_prompt",
+        "dialogues_split",
+        "json_cells_read",
+        "empty_system_messages_dropped",
+    ),
+    0,
+)
 
 
 def raw(*rows: Values) -> Raw:

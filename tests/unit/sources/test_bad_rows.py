@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from raw_rows import AB, USUAL, Convert, Values, assistant, raw, user
+from raw_rows import AB, USUAL, Convert, Values, assistant, columns, raw, user
 
-from larpo_lib.config.sections import ColumnsConfig
 from larpo_lib.errors import DataError
 from larpo_lib.sources.conversion import demonstrations, prompts, ranked
 
@@ -21,7 +20,8 @@ PROMPT_ERRORS: list[tuple[Values, str]] = [
     ({"prompt": 7}, "field 'prompt': is of type int, not text"),
     ({"prompt": "\ud800"}, "surrogate"),
     ({"prompt": []}, "is an empty list"),
-    ({"messages": {"role": "user"}}, "field 'messages': is of type dict, not text"),
+    ({"messages": {"role": "user"}}, r"field 'messages\.content': is missing or null"),
+    ({"messages": {"text": "a"}}, "field 'messages': is not a list of messages"),
     ({"messages": ["a"]}, r"field 'messages\[0\]': is not a message"),
     (
         {"messages": [{"role": "human?", "content": "a"}]},
@@ -31,10 +31,8 @@ PROMPT_ERRORS: list[tuple[Values, str]] = [
     ({"messages": [{"role": ["user"], "content": "a"}]}, r"\.role': is of type list"),
     ({"messages": [*user("a"), {"role": "user", "content": ""}]}, r"field 'messages\[1\]\.content': is empty"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, "is of type list, not text"),
-    (
-        {"messages": AB},
-        r"ends with a message from 'assistant', not from 'user'\. Name the column",
-    ),
+    ({"prompt": AB}, r"ends with a message from 'assistant', not from 'user'\. Name the column"),
+    ({"messages": [*AB, *assistant("c")]}, r"ends with a message from 'assistant', not from 'user'\. Name the column"),
     ({"prompt": "a", "answer": ["b"]}, "field 'answer': is of type list"),
     ({"prompt": "a", "answer": ""}, "field 'answer': is empty"),
     ({"prompt": "a", "answer": math.nan}, "field 'answer': is nan"),
@@ -98,7 +96,7 @@ def test_bad_value_is_told_with_its_place(convert: Convert, values: Values, mess
 @pytest.mark.parametrize("convert", [prompts, demonstrations, ranked])
 def test_named_column_that_is_missing_is_told(convert: Convert) -> None:
     with pytest.raises(DataError, match=r"has no column 'q'; it has prompt, response, reward\. Change columns\.prompt"):
-        convert(raw({"prompt": "a", "response": "b", "reward": 1}), ColumnsConfig(prompt="q"))
+        convert(raw({"prompt": "a", "response": "b", "reward": 1}), columns(prompt="q"))
 
 
 def test_row_that_lacks_a_column_is_told() -> None:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_rows import AB, AC, CD, USUAL, Convert, Values, assistant, raw, user
+from raw_rows import AB, AC, CD, UNTOUCHED, USUAL, Convert, Values, assistant, columns, raw, user
 from scipy.stats import rankdata
 
-from larpo_lib.config.sections import ColumnsConfig
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.sources.conversion import Converted, demonstrations, prompts, ranked
 from larpo_lib.sources.reading import Raw, read_file
@@ -56,7 +55,7 @@ def test_duplicate_prompts_are_dropped_and_disagreements_counted() -> None:
         (user("a"), "1"),
         (user("b"), "2"),
     ]
-    assert converted.counts == {"rows_read": 5, "duplicates_dropped": 3, "reference_conflicts": 2}
+    assert converted.counts == UNTOUCHED | {"rows_read": 5, "duplicates_dropped": 3, "reference_conflicts": 2}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_equal_demonstrations_are_dropped_and_others_of_a_prompt_kept() -> None:
         ("a", "2"),
         ("b", "1"),
     ]
-    assert converted.counts == {"rows_read": 4, "duplicates_dropped": 1}
+    assert converted.counts == UNTOUCHED | {"rows_read": 4, "duplicates_dropped": 1}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_rows_of_one_prompt_make_one_list() -> None:
     ]
     assert found == [(a, "x", 1.0, 2, 0), (a, "z", 3.0, 1, 1), (a, "w", 1.0, 2, 2), (b, "y", 0.0, 1, 0)]
     assert [(row["prompt_id"], row["reference"]) for row in converted.tables["prompts"]] == [(a, "7"), (b, "7")]
-    assert converted.counts == {
+    assert converted.counts == UNTOUCHED | {
         "rows_read": 6,
         "duplicates_dropped": 2,
         "reference_conflicts": 0,
@@ -142,7 +141,7 @@ def test_rows_of_one_prompt_make_one_list() -> None:
     first = converted.tables["ranked"][0]
     assert first["candidate_id"] == candidate_id(a, "x")
     fixed = ("iteration", "temperature", "token_ids", "num_tokens", "finish_reason", "policy", "reranker")
-    assert [first[name] for name in fixed] == [0, None, None, None, "stop", "x.jsonl", "source"]
+    assert [first[name] for name in fixed] == [0, None, None, None, "unknown", "x.jsonl", "source"]
 
 
 @given(st.lists(st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=12))
@@ -153,7 +152,7 @@ def test_ranks_are_competition_ranks(rewards: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("convert", "columns", "values", "expected"),
+    ("convert", "named", "values", "expected"),
     [
         (prompts, {"prompt": "q"}, {"q": "a", "prompt": "b"}, user("a")),
         (prompts, {"messages": "chat"}, {"chat": user("a"), "prompt": "b"}, user("a")),
@@ -177,8 +176,8 @@ def test_ranks_are_competition_ranks(rewards: list[float]) -> None:
         ),
     ],
 )
-def test_named_columns_win(convert: Convert, columns: Values, values: Values, expected: Any) -> None:
-    converted = convert(raw(values), ColumnsConfig(**columns))
+def test_named_columns_win(convert: Convert, named: Values, values: Values, expected: Any) -> None:
+    converted = convert(raw(values), columns(**named))
     if convert is prompts:
         (row,) = converted.tables["prompts"]
         assert expected in (row["messages"], row["reference"])
@@ -196,7 +195,7 @@ def published(path: Path) -> Raw:
 
 def test_published_prompts(shared_data: Callable[[str], Path]) -> None:
     feedback = prompts(published(shared_data("ultrafeedback/prompts_5000.jsonl.gz")), USUAL)
-    assert feedback.counts == {"rows_read": 5000, "duplicates_dropped": 0, "reference_conflicts": 0}
+    assert feedback.counts == UNTOUCHED | {"rows_read": 5000, "duplicates_dropped": 0, "reference_conflicts": 0}
     assert feedback.tables["prompts"][1]["messages"] == user(
         "What are the ethical implications of using artificial intelligence in decision-making processes?"
     )
@@ -233,5 +232,5 @@ def test_published_solutions_give_the_published_accuracies(shared_data: Callable
             {"question": p["question"], "solution": p[model]["solution"], "ok": p[model]["is_correct"]}
             for p in problems
         )
-        found = ranked(raw(*rows), ColumnsConfig(response="solution", rewards="ok")).tables["ranked"]
+        found = ranked(raw(*rows), columns(response="solution", rewards="ok")).tables["ranked"]
         assert 100 * sum(row["reward"] for row in found) / len(found) == pytest.approx(accuracy, abs=5e-4)

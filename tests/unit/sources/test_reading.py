@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 from larpo_lib.errors import DataError
-from larpo_lib.sources.reading import Raw, is_dataset, read_dataset, read_file
+from larpo_lib.sources.locating import is_dataset
+from larpo_lib.sources.reading import Raw, read_dataset, read_file
 
 ROWS = [
     {"prompt": "Zürich\u2028or\nBern?", "answer": "42"},
@@ -145,10 +146,10 @@ def test_sources_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert is_dataset("openai/gsm8k:main")
     assert is_dataset("org/name-v0.1")
     for source in ("data/absent.jsonl", "data/absent.jsonl.gz", "rows", "a/b/c", "org/name:a:b", "/absent"):
-        with pytest.raises(DataError, match=r"no such file, and not a data set's name \(org/name"):
+        with pytest.raises(DataError, match=r"no such file or directory, and not a data set's name \(org/name"):
             is_dataset(source)
-    with pytest.raises(DataError, match="is a directory"):
-        is_dataset("data")
+    assert not is_dataset("data")
+    assert not is_dataset("data/*.jsonl")
 
 
 def test_data_set_is_read_by_split_and_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

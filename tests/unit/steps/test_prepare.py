@@ -19,6 +19,15 @@ from larpo_lib.steps import prepare
 from larpo_lib.tables import read_table
 
 Shared = Callable[[str], Path]
+UNTOUCHED = (
+    "invalid_rows_dropped",
+    "columns_not_used",
+    "replies_dropped",
+    "conversations_cut_at_prompt",
+    "dialogues_split",
+    "json_cells_read",
+    "empty_system_messages_dropped",
+)
 
 
 def table(artifact: Path, schema: str = "prompts") -> list[dict[str, Any]]:
@@ -54,6 +63,7 @@ def test_heldout_prompts_and_the_rest_are_all_the_prompts(source: Path, tmp_path
     ids = [row["prompt_id"] for row in read_table(tmp_path / "prompts", "prompts")]
     assert ids == sorted(ids)
     assert metrics == {
+        **dict.fromkeys(UNTOUCHED, 0),
         "rows_read": 25,
         "duplicates_dropped": 5,
         "reference_conflicts": 0,
@@ -162,6 +172,7 @@ def test_published_prompts(shared_data: Shared, tmp_path: Path) -> None:
 def test_published_demonstrations(shared_data: Shared, tmp_path: Path) -> None:
     config = PrepareConfig(source=str(shared_data("gsm8k/train.jsonl.gz")), limit=7000)
     assert prepare.demonstrations(config, demonstrations=tmp_path / "d") == {
+        **dict.fromkeys(UNTOUCHED, 0),
         "rows_read": 7473,
         "duplicates_dropped": 0,
         "demonstrations": 7000,
@@ -209,3 +220,53 @@ def test_rows_of_a_data_set_are_part_of_the_fingerprint(tmp_path: Path, monkeypa
     (folder / "train.jsonl").write_text('{"prompt": "a"}\n{"prompt": "changed"}\n')
     with pytest.raises(ArtifactError, match=r"made with arguments\.rows"):
         prepare.run(config, prompts=tmp_path / "p")
+
+
+def test_what_was_taken_is_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"system_prompt": "s", "question": "a", "id": "1"}, {"question": " ", "id": "2"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = PrepareConfig(source=str(tmp_path / "rows.jsonl"), invalid="drop")
+    metrics = prepare.run(config, prompts=tmp_path / "p")
+    assert (metrics["prompts"], metrics["invalid_rows_dropped"], metrics["columns_not_used"]) == (1, 1, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "rows.jsonl: prompt from question; system from system_prompt; not used: id",
+        "rows.jsonl: 1 of 2 rows cannot be used and are dropped; the first: row 2, field 'question': is empty.",
+    ]
+    assert json.loads((tmp_path / "p" / "columns.json").read_text()) == {
+        "source": "rows.jsonl",
+        "taken": {"prompt": ["question"], "system": ["system_prompt"]},
+        "ignored": [],
+        "not_used": {"id": 1},
+        "files_not_read": [],
+        "rows_dropped": [{"file": "", "row": 2, "why": "row 2, field 'question': is empty."}],
+    }
+    artifacts.verify(tmp_path / "p")
+    with pytest.raises(DataError, match="row 2, field 'question': is empty"):
+        prepare.run(config.model_copy(update={"invalid": "refuse"}), prompts=tmp_path / "refused")
+
+
+def test_directory_and_pattern_are_sources_by_their_content(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("b", "a"):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"prompt": name}) + "\n")
+    prepare.run(PrepareConfig(source=str(folder)), prompts=tmp_path / "p")
+    prepare.run(PrepareConfig(source=str(folder / "*.jsonl")), prompts=tmp_path / "q")
+    assert sorted(texts(tmp_path / "p")) == sorted(texts(tmp_path / "q")) == ["a", "b"]
+    assert {row["source"] for row in table(tmp_path / "p")} == {"data"}
+    assert {row["source"] for row in table(tmp_path / "q")} == {"*.jsonl"}
+    moved = shutil.copytree(folder, tmp_path / "moved" / "data")
+    assert prepare.run(PrepareConfig(source=str(moved)), prompts=tmp_path / "p")["prompts"] == 2
+    assert prepare.run(PrepareConfig(source=str(moved / "*.jsonl")), prompts=tmp_path / "q")["prompts"] == 2
+    (folder / "c.jsonl").write_text('{"prompt": "c"}\n')
+    for source, out in ((folder, "p"), (folder / "*.jsonl", "q")):
+        with pytest.raises(ArtifactError, match=r"made with inputs\.source"):
+            prepare.run(PrepareConfig(source=str(source)), prompts=tmp_path / out)
+
+
+def test_remote_prefix_is_a_directory(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    for name in ("a", "b"):
+        s3.put_object(Bucket="larpo-bucket", Key=f"data/part-{name}.jsonl", Body=json.dumps({"prompt": name}).encode())
+    prepare.run(PrepareConfig(source="s3://larpo-bucket/data"), prompts=tmp_path / "p")
+    assert sorted(texts(tmp_path / "p")) == ["a", "b"]

@@ -1,0 +1,223 @@
+"""Reads responses whose rewards are known out of a source's rows: whole lists, pairs, or one response a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from larpo_lib.schemas import UNKNOWN, Messages
+from larpo_lib.sources.cells import Cell, is_message
+from larpo_lib.sources.columns import CHOSEN, RESPONSE, prompts_of
+from larpo_lib.sources.reading import RawRow
+from larpo_lib.sources.table import Reader, Table
+
+_REJECTED = ("rejected", "rejected_response")
+_LIST = ("candidates", "responses", "completions")
+_ITEM_RESPONSE = (*RESPONSE, "text", "content")
+_REWARDS = ("rewards", "scores")
+_REWARD = ("reward", "score", "overall_score", "label", "kto_tag", "helpfulness")
+_GENERATOR = ("generator", "model", "policy")
+_FINISH_REASON = ("finish_reason", "stop_reason")
+_TOKEN_IDS = ("token_ids", "completion_ids")
+
+
+class Scored(NamedTuple):
+    """A response, its reward, the name of what generated it, and what is known of how it was generated."""
+
+    response: str
+    reward: float
+    policy: str
+    finish_reason: str = UNKNOWN
+    token_ids: list[int] | None = None
+
+
+Ranked = tuple[Messages, list[Scored]]
+
+
+def list_reader(table: Table) -> Reader[Ranked]:
+    """Reads a row's prompt and its scored responses: a whole list, a pair, or one.
+
+    A list is a column of objects with a response and a reward each, or of responses with their rewards in another
+    column. Of a pair, the chosen one has reward 1 and the rejected one 0. One response has its reward in another
+    column. How a response ended and its token ids stand beside it, or are unknown.
+    """
+    columns = table.columns
+    listed = table.find("responses", () if columns.response else _LIST, columns.responses)
+    if listed is not None:
+        return _whole_list(table, listed)
+    chosen, rejected = columns.chosen or table.first(CHOSEN), columns.rejected or table.first(_REJECTED)
+    if columns.response is None and chosen is not None and rejected is not None:
+        return _pair(table, table.need("chosen", CHOSEN, chosen), table.need("rejected", _REJECTED, rejected))
+    prompts = prompts_of(table)
+    response = table.need("response", RESPONSE, columns.response)
+    reward = table.need("rewards", (*_REWARD, *_REWARDS), columns.rewards)
+    generator = table.find("generator", _GENERATOR)
+    how = _Beside(table, "")
+
+    def read(row: RawRow) -> Ranked:
+        messages, text = prompts.exchange(row, table.cell(row, response))
+        policy = _generator(table, table.cell(row, generator) if generator else None)
+        return messages, [Scored(text, table.cell(row, reward).number(), policy, *how(row))]
+
+    return read
+
+
+class _Beside:
+    """Reads how a response ended and its token ids, from the columns of its row.
+
+    Args:
+        table: the source.
+        whose: what the names of the columns begin with, such as "chosen_".
+    """
+
+    def __init__(self, table: Table, whose: str) -> None:
+        self._table = table
+        columns = table.columns
+        ends, ids = [[whose + name for name in names] for names in (_FINISH_REASON, _TOKEN_IDS)]
+        self._ends = table.find("finish_reason", ends, None if whose else columns.finish_reason)
+        self._ids = table.find("token_ids", ids, None if whose else columns.token_ids)
+
+    def __call__(self, row: RawRow) -> tuple[str, list[int] | None]:
+        ends, ids = self._ends, self._ids
+        return (
+            self._table.cell(row, ends).finish_reason() if ends else UNKNOWN,
+            self._table.cell(row, ids).token_ids() if ids else None,
+        )
+
+
+def _pair(table: Table, chosen: str, rejected: str) -> Reader[Ranked]:
+    prompts = prompts_of(table, needed=False)
+    how = {column: _Beside(table, f"{column}_") for column in (chosen, rejected)}
+
+    def read(row: RawRow) -> Ranked:
+        better, worse = table.cell(row, chosen), table.cell(row, rejected)
+        messages, winner = prompts.exchange(row, better)
+        other, loser = prompts.exchange(row, worse)
+        _same_prompt(worse, messages, other, better)
+        name = table.raw.name
+        return messages, [
+            Scored(winner, 1.0, name, *how[chosen](row)),
+            Scored(loser, 0.0, name, *how[rejected](row)),
+        ]
+
+    return read
+
+
+def _same_prompt(place: Cell, messages: Messages, others: Messages, first: Cell) -> None:
+    if others != messages:
+        raise place.error(
+            f"answers another prompt than '{first.field}'",
+            "Pair replies to one prompt, or drop such rows: invalid = 'drop'",
+        )
+
+
+def _whole_list(table: Table, listed: str) -> Reader[Ranked]:
+    prompts = prompts_of(table)
+    objects, columns = _Objects(table), _Columns(table)
+
+    def read(row: RawRow) -> Ranked:
+        cells = table.cell(row, listed).items()
+        read_all = objects if all(objects.holds(cell.value) for cell in cells) else columns
+        answers = [(prompts.exchange(row, part.response), part) for part in read_all(row, cells)]
+        (messages, _), first = answers[0]
+        for (other, _), part in answers[1:]:
+            _same_prompt(part.response, messages, other, first.response)
+        return messages, [
+            Scored(
+                text,
+                part.reward.number(),
+                _generator(table, part.generator),
+                part.end.finish_reason() if part.end else UNKNOWN,
+                part.ids.token_ids() if part.ids else None,
+            )
+            for (_, text), part in answers
+        ]
+
+    return read
+
+
+class _Part(NamedTuple):
+    """Where a response of a list stands, and what is known of it."""
+
+    response: Cell
+    reward: Cell
+    generator: Cell | None
+    end: Cell | None
+    ids: Cell | None
+
+
+class _Objects:
+    """Reads lists whose items are objects that hold a response and what is known of it."""
+
+    def __init__(self, table: Table) -> None:
+        columns = table.columns
+        self._table = table
+        self._usual: dict[str, Sequence[str]] = {
+            "response": (columns.response,) if columns.response else _ITEM_RESPONSE,
+            "rewards": (columns.rewards,) if columns.rewards else _REWARD,
+            "generator": _GENERATOR,
+            "finish_reason": (columns.finish_reason,) if columns.finish_reason else _FINISH_REASON,
+            "token_ids": (columns.token_ids,) if columns.token_ids else _TOKEN_IDS,
+        }
+
+    def holds(self, value: Any) -> bool:
+        """Whether an item is such an object, rather than text or messages."""
+        return isinstance(value, dict) and not (is_message(value) and self._name("rewards", value) is None)
+
+    def __call__(self, row: RawRow, cells: Sequence[Cell]) -> list[_Part]:
+        return [self._part(cell) for cell in cells]
+
+    def _part(self, cell: Cell) -> _Part:
+        names = {use: self._name(use, cell.value) for use in self._usual}
+        for use, name in names.items():
+            if name is not None:
+                self._table.take(f"{cell.pattern}.{name}", use)
+        for name in cell.value.keys() - set(names.values()):
+            if not (other := cell.at(name)).blank:
+                cell.notes.not_used[other.pattern] = 1
+        found = {use: cell.at(name) if name is not None else None for use, name in names.items()}
+        return _Part(
+            cell.at(names["response"] or self._usual["response"][0]),
+            cell.at(names["rewards"] or self._usual["rewards"][0]),
+            found["generator"],
+            found["finish_reason"],
+            found["token_ids"],
+        )
+
+    def _name(self, use: str, values: Mapping[str, Any]) -> str | None:
+        return next((name for name in self._usual[use] if name in values), None)
+
+
+class _Columns:
+    """Reads lists whose items are the responses; what is known of them stands in lists of other columns."""
+
+    def __init__(self, table: Table) -> None:
+        columns = table.columns
+        self._table = table
+        self._rewards = columns.rewards or table.first(_REWARDS)
+        self._ends = columns.finish_reason or table.first([*(f"{name}s" for name in _FINISH_REASON), *_FINISH_REASON])
+        self._ids = columns.token_ids or table.first(_TOKEN_IDS)
+
+    def __call__(self, row: RawRow, cells: Sequence[Cell]) -> list[_Part]:
+        rewards = self._table.need("rewards", _REWARDS, self._rewards)
+        count = len(cells)
+        ends = self._beside(row, "finish_reason", self._ends, count)
+        ids = self._beside(row, "token_ids", self._ids, count)
+        numbers = self._beside(row, "rewards", rewards, count)
+        return [
+            _Part(cell, number, None, end, tokens)
+            for cell, number, end, tokens in zip(cells, numbers, ends, ids, strict=True)
+        ]
+
+    def _beside(self, row: RawRow, use: str, column: str | None, count: int) -> list[Any]:
+        if column is None:
+            return [None] * count
+        self._table.take(column, use)
+        items = (cell := self._table.cell(row, column)).items()
+        if len(items) != count:
+            raise cell.error(f"holds {len(items)} {use} for {count} responses")
+        return items
+
+
+def _generator(table: Table, cell: Cell | None) -> str:
+    return table.raw.name if cell is None or cell.value is None else cell.text()
