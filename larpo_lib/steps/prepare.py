@@ -137,30 +137,32 @@ class _Source:
     inputs: dict[str, Path]
     arguments: dict[str, Any]
     convert: Callable[[], Converted]
+    report: Callable[[], None]
 
     @classmethod
     def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, PrepareConfig], Converted]) -> _Source:
         # The place of a local file is no part of its identity.
         identity = config.model_copy(update={"source": locating.source_name(config.source)})
         if not storage.is_remote(config.source) and locating.is_dataset(config.source):
-            converted = _told(convert(reading.read_dataset(config.source, config.split), config))
+            converted = convert(reading.read_dataset(config.source, config.split), config)
             content = json.dumps([converted.tables, converted.counts], sort_keys=True)
-            return cls(identity, {}, {"rows": hashlib.sha256(content.encode()).hexdigest()}, lambda: converted)
-        path = storage.fetch(config.source, storage.cache_dir())
-        located = locating.locate(config.source, path, config.split)
-        read = functools.cache(lambda: _told(convert(located.read(), config)))
-        return cls(identity, located.inputs, {}, read)
+            arguments = {"rows": hashlib.sha256(content.encode()).hexdigest()}
+            return cls(identity, {}, arguments, lambda: converted, functools.cache(lambda: _report(converted)))
+        located = locating.locate(config.source, storage.fetch(config.source, storage.cache_dir()), config.split)
+        read = functools.cache(lambda: convert(located.read(), config))
+        return cls(identity, located.inputs, {}, read, functools.cache(lambda: _report(read())))
 
     def produce(self, step: str, output: Path, make: Callable[[Work], Metrics]) -> Metrics:
         def recorded(work: Work) -> Metrics:
             metrics = make(work)
             write_json(work.data / RECORD, self.convert().record)
+            self.report()
             return metrics
 
         return produce(step, self.config, self.inputs, output, recorded, arguments=self.arguments)
 
 
-def _told(converted: Converted) -> Converted:
+def _report(converted: Converted) -> None:
     """Say what each column was taken for, what was not used, and what was dropped."""
     record, counts = converted.record, converted.counts
     taken = "; ".join(f"{use} from {', '.join(columns)}" for use, columns in record["taken"].items())
@@ -171,7 +173,6 @@ def _told(converted: Converted) -> Converted:
     if counts["invalid_rows_dropped"]:
         dropped = f"{counts['invalid_rows_dropped']} of {counts['rows_read']} rows cannot be used and are dropped"
         tell(f"{record['source']}: {dropped}; the first: {record['rows_dropped'][0]['why']}")
-    return converted
 
 
 def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], list[Row]]:
