@@ -52,15 +52,15 @@ def forbid_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(larpo: Larpo, here: Path, spoil: Spoil, arguments: Sequence[object], told: str) -> None:
-    """Run a command that is to end in one line, and is to leave what is there as it is."""
+    """Run a command that is to end in one line, behind what preparing prompts says, and to leave what is there."""
     kept = spoil(here)  # a lock is held as long as its file is open
     before = files(here)
     outcome = larpo(*arguments)
     assert outcome.code == 2
     assert outcome.out == ""
-    lines = outcome.err.splitlines()
-    assert len(lines) == 1, outcome.err
-    assert tells(lines[0], told), lines[0]
+    *of_steps_before, line = outcome.err.splitlines()
+    assert all(": prompt from " in said or ": reference from " in said for said in of_steps_before), outcome.err
+    assert tells(line, told), line
     after = files(here)
     assert {name: after.get(name) for name in before} == before
     assert "out/artifact.json" not in set(after) - set(before)
