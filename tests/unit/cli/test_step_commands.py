@@ -159,6 +159,6 @@ def test_steps_read_and_write_object_storage(
     kept = {item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix="run/")["Contents"]}
     assert kept == {
         f"run/{name}/{file}" for name in at for file in ("artifact.json", "metrics.json", f"{name}.parquet")
-    }
+    } | {"run/prompts/columns.json"}
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "another"))
     assert succeeded(larpo(*commands[-1], *config)) == printed[-1]
