@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from larpo_lib.checks import check_settings
 from larpo_lib.config import (
     ClassifierConfig,
@@ -24,8 +22,8 @@ from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import check_context, check_weights, load_model_config, load_tokenizer, model_device
-from larpo_lib.rerankers.classifier import check_reward_model
+from larpo_lib.policies.load import check_weights, load_tokenizer, model_device
+from larpo_lib.rerankers.classifier import check_classifier
 from larpo_lib.rerankers.http import check_scoring_server
 from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
@@ -92,11 +90,7 @@ def _check_reranker(reranker: RerankerConfig) -> None:
     if isinstance(reranker, HttpRerankerConfig):
         check_scoring_server(reranker, retries=0)
     if isinstance(reranker, ClassifierConfig):
-        path = Path(reranker.path)
-        tokenizer = _check_readable(path, reranker.model)
-        model_device(reranker.model)
-        check_context(path, reranker.model, reranker.max_tokens, f"max_tokens = {reranker.max_tokens}")
-        check_reward_model(path, load_model_config(path, reranker.model), tokenizer)
+        check_classifier(reranker)
     if isinstance(reranker, PairRmConfig):
         load_pairrm_tokenizer(reranker)
         check_weights(Path(reranker.path))
@@ -112,8 +106,6 @@ def _models(config: LarpoConfig) -> list[ModelConfig]:
     return list(dict.fromkeys(models))
 
 
-def _check_readable(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(path, config)
-    conversation_text(tokenizer, [{"role": "user", "content": "?"}], "!")
+def _check_readable(path: Path, config: ModelConfig) -> None:
+    conversation_text(load_tokenizer(path, config), [{"role": "user", "content": "?"}], "!")
     check_weights(path)
-    return tokenizer

@@ -38,6 +38,15 @@ class ClassifierConfig(Section):
     type: Literal["classifier"] = "classifier"
     path: str
     model: ModelConfig = ModelConfig()
+    input: Literal["auto", "chat", "text", "pair"] = "auto"
+    """What the model reads. `chat`: the chat template's text, whose special tokens are the template's own. `text`: the
+    chat template's text, with the tokenizer's special tokens. `pair`: the prompt and the response as the tokenizer puts
+    a pair together, such as [CLS] prompt [SEP] response [SEP]. `auto`: decoders read `chat`; encoders read `pair`, or
+    where there is a chat template `text`."""
+    last_token: Literal["not_pad", "end"] = "not_pad"  # noqa: S105 - no password
+    """Which token's score a decoder gives. `not_pad`: the last one that is not the model's pad token, as transformers
+    and TRL have it; where that token ends turns too it is the one before. `end`: the last one, whatever it is, as
+    OpenRLHF has it."""
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, scored at one time."""
     max_tokens: PositiveInt = 2048

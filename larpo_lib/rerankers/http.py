@@ -19,6 +19,7 @@ from larpo_lib.answers import Scorable
 from larpo_lib.config import HttpRerankerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.rerankers.base import query_text
 from larpo_lib.schemas import Messages
 
 
@@ -72,13 +73,6 @@ class _Api:
     payload: Callable[[_Batch], dict[str, Any]]
     answer: Any
     scores: Callable[[Any], dict[int, float]]
-
-
-def query_text(messages: Messages) -> str:
-    """A prompt as the query of a pair: its message, or where there are several each one with its role before it."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def _conversation(batch: _Batch) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.load import load_model_config, load_tokenizer
-from larpo_lib.rerankers.classifier import check_reward_model
+from larpo_lib.rerankers.classifier_input import check_head
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
@@ -80,9 +80,20 @@ def _train(
 
 
 def _check_scored_token(path: Path, config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Check that the last token which is no padding will be a conversation's last."""
+    """Check that the token which is scored will be the one that `classifier` scores.
+
+    A reward model to go on with keeps its token, even where its pad token ends turns; a new head gets the end of the
+    turn, by which a response that was cut short can be told from a whole one.
+    """
     if is_reward_model(path, config):
-        check_reward_model(path, load_model_config(path, config.model), tokenizer)
+        settings = load_model_config(path, config.model)
+        check_head(path, settings)
+        pad = settings.get_text_config().pad_token_id
+        if pad != tokenizer.pad_token_id:
+            raise ModelError(
+                f"{path}: pad token ids: model {pad}, tokenizer {tokenizer.pad_token_id}; padding would be scored",
+                remedy="Set reward_model.model.pad_token to the token that the model was trained with",
+            )
     elif tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ModelError(
             f"{path}: the pad token {tokenizer.pad_token!r} is the eos token too; a reward model scores the last token"

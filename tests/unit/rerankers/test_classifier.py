@@ -137,27 +137,42 @@ def test_a_template_that_writes_bos_gets_no_second_one_from_the_tokenizer(seen, 
     assert tokenizer.convert_ids_to_tokens(input_ids[0]) == expected
 
 
-def test_several_labels_are_refused(tiny_policy, tmp_path):
-    make_classifier(tmp_path / "rm", tiny_policy, labels=3)
-    with pytest.raises(ModelError, match="rm: has 3 labels; a reward model has one"):
+@pytest.mark.parametrize(
+    ("labels", "settings", "told"),
+    [
+        (2, {"id2label": {0: "bad", 1: "good"}}, r"rm: has 2 labels \(bad, good\); a reward model has one"),
+        (3, {}, r"rm: has 3 labels \(LABEL_0, LABEL_1, LABEL_2\); a reward model has one, and which of these it is"),
+        (2, {"problem_type": "regression"}, r"rm: predicts 2 numbers \(LABEL_0, LABEL_1\); a reward model has one"),
+    ],
+)
+def test_a_head_that_gives_other_than_one_number_is_refused(tiny_policy, tmp_path, labels, settings, told):
+    make_classifier(tmp_path / "rm", tiny_policy, labels=labels)
+    config = LlamaConfig.from_pretrained(tmp_path / "rm")
+    config.update(settings)
+    config.save_pretrained(tmp_path / "rm")
+    with pytest.raises(ModelError, match=told):
         _reranker(tmp_path / "rm")
 
 
-def test_different_pad_tokens_of_model_and_tokenizer_are_refused(tiny_policy, tmp_path):
-    make_classifier(tmp_path / "rm", tiny_policy, pad=7)
-    with pytest.raises(ModelError, match=r"model 7, tokenizer 0, end of sequence 4; the wrong token would be scored"):
-        _reranker(tmp_path / "rm")
+def test_a_head_that_regresses_one_number_is_a_reward_model(tiny_policy, tmp_path):
+    make_classifier(tmp_path / "rm", tiny_policy)
+    items = _items(3)
+    plain = _reranker(tmp_path / "rm").score(items)
+    config = LlamaConfig.from_pretrained(tmp_path / "rm")
+    config.problem_type = "regression"
+    config.save_pretrained(tmp_path / "rm")
+    assert _reranker(tmp_path / "rm").score(items) == plain
 
 
-def test_a_pad_token_that_is_also_eos_is_refused(tiny_policy, tmp_path):
-    make_classifier(tmp_path / "rm", tiny_policy, pad=END)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path / "rm")
-    tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(tmp_path / "rm")
-    with pytest.raises(ModelError, match="one that is not the eos token"):
-        _reranker(tmp_path / "rm")
-
-
-def test_a_model_without_a_scoring_head_is_refused(tiny_policy):
-    with pytest.raises(ModelError, match=r"the weights lack score.weight"):
+def test_a_policy_is_no_reward_model(tiny_policy):
+    with pytest.raises(ModelError, match=r"is a LlamaForCausalLM, no sequence classifier.*larpo train-reward-model"):
         _reranker(tiny_policy)
+
+
+def test_a_classifier_without_its_head_is_refused(tiny_policy, tmp_path):
+    make_classifier(tmp_path / "rm", tiny_policy)
+    model = LlamaForSequenceClassification.from_pretrained(tmp_path / "rm")
+    weights = {name: value for name, value in model.state_dict().items() if name != "score.weight"}
+    model.save_pretrained(tmp_path / "rm", state_dict=weights)
+    with pytest.raises(ModelError, match=r"the weights lack score.weight"):
+        _reranker(tmp_path / "rm")

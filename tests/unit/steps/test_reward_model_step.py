@@ -241,8 +241,25 @@ def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_polic
     assert _scored_in_training(tmp_path / "trained", ROWS) == pytest.approx(rewards, abs=1e-5)
 
 
+def test_a_reward_model_that_pads_with_eos_goes_on_at_the_token_it_scores(run, tiny_classifier, tmp_path):
+    """As TRL leaves it: the last token that is not eos."""
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)
+    tokenizer = load_tokenizer(tiny_classifier, PLAIN)
+    tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(tmp_path / "eos")
+    tokenizer.save_pretrained(tmp_path / "eos")
+    before = [reward for rewards in _reranked(tmp_path / "eos", ROWS) for reward in rewards]
+    assert _scored_in_training(tmp_path / "eos", ROWS) == pytest.approx(before, abs=1e-5)
+    with_end = [reward for rewards in _reranked(tiny_classifier, ROWS) for reward in rewards]
+    assert max(abs(one - other) for one, other in zip(before, with_end, strict=True)) > 0.1
+    run(policy=tmp_path / "eos", learning_rate=1e-9, max_steps=1)
+    after = [reward for rewards in _reranked(tmp_path / "trained", ROWS) for reward in rewards]
+    assert after == pytest.approx(before, abs=1e-4)
+
+
 def test_a_reward_model_that_scores_the_wrong_token_is_refused(run, tiny_classifier):
-    with pytest.raises(ModelError, match=r"model 0, tokenizer 1, .*the wrong token would be scored"):
+    with pytest.raises(ModelError, match=r"model 0, tokenizer 1; padding would be scored"):
         run(policy=tiny_classifier, model=ModelConfig(device="cpu", pad_token="<unk>"))
 
 

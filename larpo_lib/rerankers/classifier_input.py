@@ -1,0 +1,177 @@
+"""What a classifier reads of a conversation, and which of its tokens it scores: known without its weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedTokenizerBase
+
+from larpo_lib.config import ClassifierConfig
+from larpo_lib.errors import ModelError
+from larpo_lib.policies.chat import conversation_text
+from larpo_lib.policies.load import load_model_config, load_plain_tokenizer, load_tokenizer
+from larpo_lib.rerankers.base import query_text
+from larpo_lib.schemas import Messages
+
+Form = Literal["chat", "text", "pair"]
+Source = tuple[str, ...]
+"""The texts that a conversation is read as: one, or a question and its answer."""
+Encoding = dict[str, list[int]]
+"""By the names of a model's arguments, such as `input_ids`: one number a token."""
+
+_LONELY: Messages = [{"role": "user", "content": "?"}]
+_TRAINED = "Give a sequence classifier that was trained on preferences"
+
+
+class ClassifierInput:
+    """Conversations to the token ids that a classifier was trained on.
+
+    A model of the decoder's kind scores one token. What stands behind that token changes nothing, so it is left out,
+    and the last token of every sequence is the one that is scored.
+
+    Attributes:
+        tokenizer: of the model.
+        form: see `ClassifierConfig.input`; never `auto`.
+        scores_last_token: whether the model scores one token, and not, as an encoder, its first or all of them.
+
+    Raises:
+        ModelError: the directory is no reward model, or cannot be read in this way.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        path = Path(config.path)
+        settings = load_model_config(path, config.model)
+        check_head(path, settings)
+        self.scores_last_token = _scores_last_token(settings, trust=config.model.trust_remote_code)
+        self._path = path
+        self._scores_end = config.last_token == "end"  # noqa: S105 - no password
+        self._pad_id = settings.get_text_config().pad_token_id
+        self.form = self._choose_form(config)
+        self.tokenizer = (load_plain_tokenizer if self.form == "pair" else load_tokenizer)(path, config.model)
+        if self.form == "text" and _doubles(self.tokenizer):
+            raise ModelError(
+                f"{path}: the chat template writes the special tokens itself that the tokenizer puts before a text",
+                remedy="Set the reranker's input to chat, or give it a chat template without them",
+            )
+        if self.scores_last_token:
+            self._tell_of_padding()
+        elif self._scores_end:
+            raise ModelError(f"{path}: is no decoder, so it scores no last token", remedy="Leave last_token out")
+        elif self._pad_id is not None and self._pad_id != self.tokenizer.pad_token_id:
+            raise ModelError(
+                f"{path}: pad token ids: model {self._pad_id}, tokenizer {self.tokenizer.pad_token_id}",
+                remedy="Set model.pad_token to the token that the model was trained with",
+            )
+
+    def source(self, messages: Messages, response: str) -> Source:
+        """The texts that a conversation is read as."""
+        if self.form == "pair":
+            return query_text(messages), response
+        return (conversation_text(self.tokenizer, messages, response),)
+
+    def encode(self, source: Source) -> Encoding:
+        """The model's arguments, with `input_ids`; none at all where there is nothing to read."""
+        if self.form == "chat":
+            encoding = {"input_ids": self.tokenizer(*source, add_special_tokens=False)["input_ids"]}
+        else:
+            # What a question or an answer says is text, even where it spells a special token.
+            read = self.tokenizer(*source, split_special_tokens=self.form == "pair")
+            encoding = {name: list(read[name]) for name in read if name != "attention_mask"}
+        if not self.scores_last_token:
+            return encoding
+        end = self._scored(encoding["input_ids"]) + 1
+        return {"input_ids": encoding["input_ids"][:end]}
+
+    def _scored(self, ids: Sequence[int]) -> int:
+        """Place of the token whose score counts; -1 of no tokens."""
+        if self._scores_end or not ids:
+            return len(ids) - 1
+        return max((place for place, token in enumerate(ids) if token != self._pad_id), default=0)
+
+    def _choose_form(self, config: ClassifierConfig) -> Form:
+        """What is set, or else: a decoder reads the chat template's text as it is, an encoder with its own tokens."""
+        if config.input != "auto":
+            return config.input
+        if self.scores_last_token:
+            return "chat"
+        tokenizer = load_plain_tokenizer(self._path, config.model)
+        if not (config.model.chat_template or tokenizer.chat_template):
+            return "pair"
+        tokenizer = load_tokenizer(self._path, config.model)
+        return "chat" if _doubles(tokenizer) else "text"
+
+    def _tell_of_padding(self) -> None:
+        """Say so where the end of a turn is no token to score, since not everybody trains in this way."""
+        if self._scores_end or self.form == "pair":
+            return
+        ids = self.tokenizer(*self.source(_LONELY, "!"), add_special_tokens=self.form == "text")["input_ids"]
+        if self._pad_id is not None and ids[-1] == self._pad_id:
+            logging.getLogger(__name__).warning(
+                "%s: a conversation ends in %r, which is the model's pad token too, so the token before is scored as in"
+                " transformers and TRL; if another library trained it, such as OpenRLHF, set last_token to end",
+                self._path,
+                self.tokenizer.convert_ids_to_tokens(self._pad_id),
+            )
+
+
+def check_head(path: Path, settings: PretrainedConfig) -> None:
+    """Check, without its weights, that a model is a classifier that gives one score.
+
+    Raises:
+        ModelError: it is none.
+    """
+    architectures = settings.architectures or ()
+    own_code = "AutoModelForSequenceClassification" in (getattr(settings, "auto_map", None) or {})
+    if architectures and not own_code and not any(name.endswith("ForSequenceClassification") for name in architectures):
+        raise ModelError(
+            f"{path}: is a {architectures[0]}, no sequence classifier",
+            remedy="Give a reward model; `larpo train-reward-model` makes one of a policy",
+        )
+    labels = settings.num_labels
+    if labels == 1:
+        return
+    names = ", ".join(str(name) for name in (settings.id2label or {}).values())
+    if settings.problem_type == "regression":
+        raise ModelError(f"{path}: predicts {labels} numbers ({names}); a reward model has one", remedy=_TRAINED)
+    raise ModelError(
+        f"{path}: has {labels} labels ({names}); a reward model has one, and which of these it is, is not known",
+        remedy=_TRAINED,
+    )
+
+
+def _scores_last_token(settings: PretrainedConfig, *, trust: bool) -> bool:
+    """Whether a model's head is on the state of one token, by a model without memory: all such call it `score`."""
+    with torch.device("meta"):
+        model: Any = AutoModelForSequenceClassification.from_config(copy.deepcopy(settings), trust_remote_code=trust)
+    return isinstance(getattr(model, "score", None), torch.nn.Linear)
+
+
+def _doubles(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a chat template itself begins with what the tokenizer puts in front, such as [CLS] or <s>."""
+    text = conversation_text(tokenizer, _LONELY, "!")
+    plain, added = (tokenizer(text, add_special_tokens=add)["input_ids"] for add in (False, True))
+    front = next((k for k in range(len(added) - len(plain) + 1) if added[k : k + len(plain)] == plain), 0)
+    return front > 0 and plain[:front] == added[:front]
+
+
+def padded(encodings: Sequence[Encoding], pad_id: int, pad_type: int, *, right: bool) -> dict[str, Tensor]:
+    """A batch as the model's arguments, (B, S) each, with its attention mask; padded on the right or on the left."""
+    longest = max(len(encoding["input_ids"]) for encoding in encodings)
+    fillers = {"input_ids": pad_id, "token_type_ids": pad_type}
+
+    def fill(values: list[int], filler: int) -> list[int]:
+        missing = [filler] * (longest - len(values))
+        return [*values, *missing] if right else [*missing, *values]
+
+    batch = {
+        name: torch.tensor([fill(encoding[name], fillers.get(name, 0)) for encoding in encodings])
+        for name in encodings[0]
+    }
+    mask = torch.tensor([fill([1] * len(encoding["input_ids"]), 0) for encoding in encodings])
+    return {**batch, "attention_mask": mask}
