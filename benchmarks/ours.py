@@ -22,8 +22,9 @@ from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.fit import Session, fit
 from larpo_lib.training.performance import flops_per_token, mean_context, peak_flops, step_performance
+from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import reference_logps
+from larpo_lib.training.reference import passes, reference_logps
 from larpo_lib.training.trainer import ListwiseTrainer
 
 LayoutName = Literal["chosen", "padded", "packed"]
@@ -76,7 +77,9 @@ def train(
 
     def complete() -> list[TrainingList]:
         reference_clock.start()
-        flat = iter(reference_logps(policy, tokens, lay_out, pass_tokens, session.ranks))
+        epoch = plan_steps(len(tokens), batch_size=lists_per_step, epochs=1, max_steps=None, seed=config.seed)
+        cut = passes(tokens, lay_out, epoch, pass_tokens, session.ranks)
+        flat = iter(reference_logps(policy, tokens, lay_out, cut, session.ranks))
         reference_clock.stop()
         reference.extend([next(flat) for _ in item.responses] for item in encoded)
         return [TrainingList(item, values) for item, values in zip(encoded, reference, strict=True)]

@@ -76,7 +76,7 @@ MEANINGS = {
     "temperatures": "Those to try.",
     "retriever": "What finds related prompts.",
     "members": "The rerankers of the ensemble, at least two.",
-    "schedule": "Of the learning rate, after the warm-up.",
+    "schedule": "Of the learning rate, after the warm-up: as transformers has it, down to 0 one step behind the last.",
     "seed": "Decides everything that is drawn here.",
     "selection": "Which responses of a prompt make up its list.",
     "sft_weight": "Weight of the best response's log-probability (in CPO of its NLL).",
@@ -91,7 +91,8 @@ MEANINGS = {
     "top_p": "Draw from the most probable tokens whose mass reaches this share.",
     "type": "Which kind this is.",
     "undesirable_weight": "Weight of all other responses.",
-    "warmup_ratio": "Share of the steps over which the learning rate rises from 0.",
+    "warmup_ratio": "Share of the steps, rounded up, over which the learning rate rises: of w steps the k-th has k/w of"
+    " it. No step has 0.",
     "weight_decay": "Of AdamW.",
 }
 """Meanings of fields that the classes leave to their names, for every class that has them or for `Class.field`."""

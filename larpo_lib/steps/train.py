@@ -23,10 +23,11 @@ from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
 from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, reference_logps
+from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, passes, reference_logps
 from larpo_lib.training.trainable import check_trainable, load_trainable, whole
-from larpo_lib.training.trainer import ListwiseTrainer
+from larpo_lib.training.trainer import START, ListwiseTrainer
 
 
 def run(
@@ -160,10 +161,11 @@ class _Reference:
         def score() -> Logps:
             model = load()
             layouts = {OWN: layout_of(model), MISMATCHED: padded(self._pad_id)}
-            found = {
-                name: reference_logps(model, lists, layouts[name], config.micro_batch_tokens, ranks)
-                for name, lists in wanted.items()
-            }
+            epoch = plan_steps(
+                len(self._encoded), batch_size=config.batch_size, epochs=1, max_steps=None, seed=config.seed
+            )
+            cut = passes(wanted[OWN], layouts[OWN], epoch, config.micro_batch_tokens, ranks)
+            found = {name: reference_logps(model, lists, layouts[name], cut, ranks) for name, lists in wanted.items()}
             self._check_finite(found)
             return found
 
@@ -200,13 +202,15 @@ class _Reference:
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:
     """The metrics of a training run: what went in, what was dropped, and the last tenth of its steps on average."""
     last = history[-max(1, len(history) // 10) :]
-    names = sorted({name for row in last for name in row} - {"step", "epoch", "learning_rate"})
+    names = sorted({name for row in last for name in row} - {"step", "epoch", "learning_rate", START})
+    start = {START: history[0][START]} if START in history[0] else {}
     return {
         "lists": len(encoded),
         "responses": sum(len(item.responses) for item in encoded),
         "response_tokens": sum(len(response) for item in encoded for response in item.responses),
         "prompt_sharing_ratio": sharing_ratio([item.tokens for item in encoded]),
         "steps": len(history),
+        **start,
         **vars(counts),
         **{f"final_{name}": sum(row[name] for row in last) / len(last) for name in names},
     }

@@ -28,7 +28,7 @@ def training_arguments(config: TrainingConfig) -> Arguments:
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,
         learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule if config.schedule != "constant" else "constant_with_warmup",
+        lr_scheduler_type=config.schedule,  # `PolicyTrainer` makes them, with the warm-up
         warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,

@@ -27,6 +27,7 @@ from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.schedule import check_steps_matter
 from larpo_lib.training.state import training_state
 from larpo_lib.training.trainable import save_model, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
@@ -108,6 +109,9 @@ def fit(
         seed=config.seed,
     )
     session.arguments.max_steps = len(batches)
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    if ranks.leads:
+        check_steps_matter(config, len(batches), trained, model_dtype(config.model))
     lists = [TrainingList(item) for item in encoded]
     steps = Steps(lists, batches[done:], collate, kind.weigh, ranks, config.micro_batch_tokens)
     shown = _StepProgress(show=ranks.leads)

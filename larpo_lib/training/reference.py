@@ -72,26 +72,45 @@ def kept_logps(
     return logps
 
 
-@torch.no_grad()
-def reference_logps(model: Any, lists: Sequence[PackedList], layout: Layout, budget: int, ranks: Ranks) -> list[float]:
-    """Log-probability of each response behind its prompt, in nats, list by list.
+def passes(
+    lists: Sequence[PackedList], layout: Layout, batches: Sequence[Sequence[int]], budget: int, ranks: Ranks
+) -> list[list[int]]:
+    """This process's forward passes over the lists of each optimiser step, cut as training cuts them.
+
+    A log-probability depends on the rows it is computed in, by the rounding of the precision: in bfloat16 that is
+    tenths of a nat a response. In the same rows it is the same number.
 
     Args:
-        model: a policy with a scorer attached (`attach_scorer`), where and as it will be trained.
-        lists: what to score; lists of like length share a forward pass.
+        lists: what is trained on.
         layout: how the training lays them out.
+        batches: indices of the lists of each step, each list once.
         budget: tokens a forward pass, padding included.
-        ranks: the processes that share the work; all get all of the result.
+        ranks: the processes that share the work.
     """
 
     def cost(indices: Sequence[int]) -> int:
         return layout.cost([lists[i] for i in indices])
 
-    passes = split(range(len(lists)), cost, ranks.count, budget)[ranks.rank]
+    return [cut for batch in batches for cut in split(batch, cost, ranks.count, budget)[ranks.rank]]
+
+
+@torch.no_grad()
+def reference_logps(
+    model: Any, lists: Sequence[PackedList], layout: Layout, cut: Sequence[Sequence[int]], ranks: Ranks
+) -> list[float]:
+    """Log-probability of each response behind its prompt, in nats, list by list.
+
+    Args:
+        model: a policy with a scorer attached (`attach_scorer`), where and as it will be trained.
+        lists: what to score.
+        layout: how the training lays them out.
+        cut: this process's forward passes, as many as those of the others (`passes`); together they have every list.
+        ranks: the processes that share the work; all get all of the result.
+    """
     found: dict[int, list[float]] = {}
-    own = sum(len(indices) for indices in passes)
+    own = sum(len(indices) for indices in cut)
     with progress("reference", own) if ranks.leads else nullcontext() as advance:
-        for indices in passes:
+        for indices in cut:
             rows = layout([lists[i] for i in indices or [0]])  # processes that share out the model go together
             logps = model(**{name: value.to(model.device) for name, value in rows.items()}).float().cpu()
             if indices:

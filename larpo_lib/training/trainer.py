@@ -11,22 +11,31 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, SchedulerType, Trainer, TrainingArguments
 
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
+from larpo_lib.objectives.masked import log_ratios
 from larpo_lib.training.collator import Batch, Share, Steps, list_batch
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.metrics import batch_metrics, reference_free_metrics
 from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.schedule import rate_share, warmup_steps
 
 BROKEN_BATCH = "broken-batch.json"
+START = "start_log_ratio_max_abs"
+"""Largest distance in nats of policy and reference over the first step's responses, before any update.
+
+Where the reference is the policy itself it is 0 but for what is left of rounding: the noise of all log-ratios.
+"""
 
 
 class PolicyTrainer(Trainer):
@@ -76,6 +85,21 @@ class PolicyTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Share]:
         """The steps as they come: nothing is left to shuffle, to batch or to deal out."""
         return DataLoader(self._steps, batch_size=None)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
+        """The project's own, whose warm-up has no step with a rate of 0."""
+        if self.lr_scheduler is None:
+            share = partial(
+                rate_share,
+                schedule=SchedulerType(self.args.lr_scheduler_type).value,
+                warmup=warmup_steps(self.args.warmup_steps, num_training_steps),
+                total=num_training_steps,
+            )
+            optimizer = optimizer or self.optimizer
+            assert optimizer is not None, "it is made first"
+            self.lr_scheduler = LambdaLR(optimizer, share)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -192,6 +216,8 @@ class ListwiseTrainer(PolicyTrainer):
         self._metrics = batch_metrics if needs_reference else reference_free_metrics
         self._needs_kl = needs_kl
         self._kl_baseline: Tensor | None = None
+        self._needs_reference = needs_reference
+        self._start = 0.0
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
@@ -205,7 +231,15 @@ class ListwiseTrainer(PolicyTrainer):
     def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Sum of the objective over the pass's lists."""
         lists = list_batch(scores, batch["lists"], self._kl_baseline)
+        if self._needs_reference and self.state.global_step == 0:
+            self._start = max(self._start, float(log_ratios(lists).detach().abs().max()))
         return self._loss(lists).sum(), self._metrics(lists)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add to the first step how far the policy was from its reference."""
+        if self._needs_reference and "loss" in logs and self.state.global_step == 1:
+            logs = {**logs, START: max(self._ranks.gather(self._start))}
+        super().log(logs, start_time)
 
     @torch.no_grad()
     def _estimate_kl(self, share: Share) -> Tensor:

@@ -10,8 +10,11 @@ from larpo_lib.artifacts import Work
 from larpo_lib.errors import ArtifactError
 from larpo_lib.policies.layout import packed, padded
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
+from larpo_lib.training.collator import Collator, Steps, TrainingList
+from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import REFERENCE, identity, kept_logps, reference_logps
+from larpo_lib.training.reference import REFERENCE, identity, kept_logps, passes, reference_logps
 
 LISTS = [([3, 4], [[5, 6, 7]]), ([8], [[9], [21, 22]]), ([10, 11, 12, 13], [[14, 15]]), ([16], [[17, 18, 19, 20]])]
 LOGPS = {"own": [-1.5, -0.1, -123.456], "mismatched": []}
@@ -28,7 +31,28 @@ def test_responses_are_scored_in_their_own_order(model, layout, budget):
     expected = [
         model(**padded_rows([prompt], [response], 0)).item() for prompt, responses in LISTS for response in responses
     ]
-    assert reference_logps(model, LISTS, layout, budget, Ranks()) == pytest.approx(expected, abs=1e-5)
+    cut = passes(LISTS, layout, [[0, 2], [3, 1]], budget, Ranks())
+    assert reference_logps(model, LISTS, layout, cut, Ranks()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_lists_are_scored_in_the_passes_that_train_them():
+    """The rows are the same tensors, so that rounding is the same whatever the precision."""
+    encoded = [EncodedList(str(i), *item, [-1.0] * len(item[1])) for i, item in enumerate(LISTS)]
+    batches = plan_steps(len(LISTS), batch_size=3, epochs=1, max_steps=None, seed=5)
+    collate = Collator(padded(0), 0)
+    for ranks in (Ranks(), _One(0, 2), _One(1, 2)):
+        steps = Steps([TrainingList(item) for item in encoded], batches, collate, lambda _item: 1.0, ranks, 12)
+        trained = [
+            each
+            for share in map(steps.__getitem__, range(len(steps)))
+            for each, ours in zip(share.passes, share.counted, strict=True)
+            if ours
+        ]
+        cut = passes(LISTS, padded(0), batches, 12, ranks)
+        scored = [padded(0)([LISTS[i] for i in indices]) for indices in cut if indices]
+        assert len(scored) == len(trained) > 0
+        for one, other in zip(scored, trained, strict=True):
+            assert all(torch.equal(value, other["rows"][name]) for name, value in one.items())
 
 
 class _Gathering(Exception):  # noqa: N818 - it hands on what a process has to say
@@ -46,12 +70,13 @@ def test_processes_share_the_work(model):
     """Three of them for four lists, none of which is scored twice."""
     scored = []
     for rank in range(3):
+        cut = passes(LISTS, padded(0), [range(4)], 12, _One(rank, 3))
         with pytest.raises(_Gathering) as told:
-            reference_logps(model, LISTS, padded(0), 12, _One(rank, 3))
+            reference_logps(model, LISTS, padded(0), cut, _One(rank, 3))
         scored.append(told.value.args[0])
     assert sorted(i for part in scored for i in part) == [0, 1, 2, 3]
     together = {i: values for part in scored for i, values in part.items()}
-    expected = reference_logps(model, LISTS, padded(0), 12, Ranks())
+    expected = reference_logps(model, LISTS, padded(0), [range(4)], Ranks())
     assert [value for i in range(4) for value in together[i]] == pytest.approx(expected, abs=1e-5)
 
 

@@ -214,9 +214,18 @@ def test_the_learning_rate_warms_up_and_falls(tiny_policy, lists, tmp_path):
     rates = [row["learning_rate"] for row in history]
     assert len(rates) == 12
     assert max(rates) == pytest.approx(SETTINGS["learning_rate"])
-    assert rates.index(max(rates)) == 3
-    assert rates[:4] == sorted(rates[:4])
+    assert rates[:4] == pytest.approx([SETTINGS["learning_rate"] * share for share in (1 / 3, 2 / 3, 1, 1)])
     assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] > 0
+
+
+def test_a_training_of_one_step_trains(tiny_policy, lists, tmp_path):
+    """With the default warm-up. AdamW's first step moves every weight that has a gradient by the rate."""
+    fitted = train(tiny_policy, lists, tmp_path, "listmle", max_steps=1, weight_decay=0.0)
+    assert fitted.history[0]["learning_rate"] == SETTINGS["learning_rate"]
+    before = load_policy(tiny_policy, PLAIN).get_output_embeddings().weight
+    moved = (fitted.model.get_output_embeddings().weight - before).abs()
+    assert moved.max().item() == pytest.approx(SETTINGS["learning_rate"], rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingL
     rng = random.Random(1)
 
     def logps(packed: list[PackedList]) -> list[float]:
-        scored = reference_logps(model, packed, padded(PAD), 100, Ranks())
+        scored = reference_logps(model, packed, padded(PAD), [[i] for i in range(len(packed))], Ranks())
         return [value + rng.uniform(-3, 1) for value in scored]
 
     others = [lists[i - 1].responses[0] for i in range(len(lists))]

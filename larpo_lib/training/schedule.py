@@ -1,0 +1,102 @@
+"""The learning rate of every optimiser step, and whether the steps of a training can change its model.
+
+The warm-up counts steps from 1, as Vaswani et al. 2017 (arXiv 1706.03762, equation 3) do: of w steps the k-th has k/w
+of the rate. `transformers` counts from 0, so that its first step has a rate of 0, and a training of one step does
+nothing. Behind the warm-up the curves are those of `transformers`, which would reach 0 one step after the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from larpo_lib.config import TrainingConfig
+from larpo_lib.errors import ConfigError
+
+_FARTHEST = 3.2
+"""A step of AdamW moves a weight by at most (1 - beta_1) / sqrt(1 - beta_2) of the rate (Kingma and Ba 2015, 2.1)."""
+_SAMPLE = 4096
+"""Weights of each parameter that are looked at."""
+_FEW = 0.1
+
+
+def warmup_steps(ratio: float, total: int) -> int:
+    """Steps of the warm-up: the share of `total`, rounded up."""
+    return math.ceil(total * ratio)
+
+
+def rate_share(done: int, *, schedule: str, warmup: int, total: int) -> float:
+    """The learning rate of a step, as a share of the configured one; never 0 within the training.
+
+    Args:
+        done: steps before this one.
+        schedule: `cosine`, `linear` or `constant`: how it falls behind the warm-up.
+        warmup: steps over which it rises.
+        total: steps of the training.
+    """
+    if done < warmup:
+        return (done + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    progress = (done - warmup) / max(1, total - warmup)
+    share = 0.5 * (1.0 + math.cos(math.pi * progress)) if schedule == "cosine" else 1.0 - progress
+    return max(0.0, share)
+
+
+def reach(config: TrainingConfig, total: int) -> float:
+    """The sum of the learning rates of all steps: how far a weight goes whose gradient keeps its sign."""
+    warmup = warmup_steps(config.warmup_ratio, total)
+    shares = (rate_share(done, schedule=config.schedule, warmup=warmup, total=total) for done in range(total))
+    return config.learning_rate * sum(shares)
+
+
+def check_steps_matter(config: TrainingConfig, total: int, weights: Iterable[Tensor], read_as: torch.dtype) -> None:
+    """Say before the first step if a training cannot change its model, or next to nothing of it.
+
+    Args:
+        config: with the learning rate and its schedule.
+        total: steps.
+        weights: that are trained; of ZeRO-3 this process's parts.
+        read_as: the precision in which the policy will be read.
+
+    Raises:
+        ConfigError: no weight can move as far as to the next number that float32 holds.
+    """
+    far = reach(config, total)
+    found = [_sample(weight) for weight in weights]
+    sampled = torch.cat(found) if found else torch.empty(0)
+    if not len(sampled):
+        return
+    steps = f"{total} step{'s' if total > 1 else ''} with a learning rate of {config.learning_rate:g}"
+    remedy = "Raise the learning rate, or train for more steps: max_steps, epochs, a smaller batch_size or more lists"
+    if not _changeable(sampled, _FARTHEST * far, torch.float32):
+        raise ConfigError(
+            f"{steps} move no weight by more than {_FARTHEST * far:.1g}: nothing would change", remedy=remedy
+        )
+    share = _changeable(sampled, far, read_as)
+    if share < _FEW:
+        logging.getLogger(__name__).warning(
+            "%s move a weight by about %.1g at most. Read as %s, only %.1f %% of the weights can change by that. %s",
+            steps,
+            far,
+            str(read_as).removeprefix("torch."),
+            100 * share,
+            remedy,
+        )
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """Some of a parameter's weights, evenly spread, in float32 on the CPU."""
+    values = getattr(weight, "ds_tensor", weight).detach().flatten()
+    return values[:: max(1, len(values) // _SAMPLE)].float().cpu()
+
+
+def _changeable(values: Tensor, far: float, dtype: torch.dtype) -> float:
+    """Share of values that are another number in `dtype` when they have moved by `far`, up or down."""
+    before = values.to(dtype)
+    moved = ((values + far).to(dtype) != before) | ((values - far).to(dtype) != before)
+    return float(moved.float().mean())
