@@ -85,7 +85,7 @@ def produce(
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = _hash_json(identity)
-    with disk_errors(output), _exclusive(output):
+    with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output):
         if output.exists():
             existing = read_manifest(output)
             if existing["fingerprint"] != fingerprint:
@@ -172,10 +172,14 @@ def make_directory(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the same value gives the same bytes and a crash leaves the old file or the new one."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that a crash leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -280,10 +284,14 @@ def _hash_json(value: Any) -> str:
 
 
 @contextmanager
-def _exclusive(output: Path) -> Iterator[None]:
-    """Hold the output's lock; the kernel gives it back when the process dies, however it dies."""
-    make_directory(output.parent)
-    with (output.parent / f".{output.name}.lock").open("w") as lock:
+def exclusive(path: Path, output: Path) -> Iterator[None]:
+    """Hold the lock `path` of an output; the kernel gives it back when the process dies, however it dies.
+
+    Raises:
+        ArtifactError: another process holds it.
+    """
+    make_directory(path.parent)
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -7,8 +7,6 @@ any instant goes on from the step it was in, and ends with the same bytes. Which
 from __future__ import annotations
 
 import json
-import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,23 +18,44 @@ from larpo_lib.plan import SUMMARY, Call, Input, Plan, best_iteration, summarize
 from larpo_lib.preflight import check_config
 from larpo_lib.recording import take
 from larpo_lib.registry import Registry
+from larpo_lib.run_files import Clock, alone, run_key, write_settings
+from larpo_lib.standing import find_standing
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.tracking import Run, Tracker
 
 
 def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
-    """Run the whole algorithm under `out`, or go on with it.
+    """Run the whole algorithm under `out`, or go on with it. Of a run that is finished nothing is needed but `out`.
 
     Returns:
         What `summary.json` holds: the held-out metrics of every iteration (0 = the policy the loop began with), the
-        seconds it took, and whether the policy was promoted.
+        seconds it took, in all and call by call, and whether the policy was promoted.
+
+    Raises:
+        LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
-    start = time.monotonic()
-    check_config(config)
+    plan = Plan(config, str(out))
+    standing = find_standing(plan)
+    if not standing.left and (out / SUMMARY).is_file():
+        finished: dict[str, Any] = json.loads((out / SUMMARY).read_text("utf-8"))
+        return finished
+    check_config(config, standing.names)
     make_directory(out)
+    clock = Clock(out)
+    with alone(out), clock.running():
+        write_settings(config, out)
+        measured, promoted = _run(plan, out)
+        summary = {**summarize(config, measured, promoted, sum(clock.by_call())), "seconds_by_call": clock.by_call()}
+        write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
+    """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
+    config = plan.config
     tracker = Tracker(config.tracking, out / "mlflow")
-    with tracker.run(config.name, _run_key(out), config) as parent:
-        loop = _Loop(Plan(config, str(out)), tracker, parent)
+    with tracker.run(config.name, run_key(out), config) as parent:
+        loop = _Loop(plan, tracker, parent)
         loop.prepare()
         loop.evaluate(0)
         for s in range(1, config.loop.iterations + 1):
@@ -50,9 +69,7 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
         best = best_iteration(loop.measured, config.loop.early_stop)
         promoted = loop.promote(best, loop.plan.promotion, None)
         loop.report()
-        summary = summarize(config, loop.measured, promoted, time.monotonic() - start)
-    write_json(out / SUMMARY, summary)
-    return summary
+    return loop.measured, promoted
 
 
 @dataclass
@@ -122,11 +139,3 @@ def _path(given: Input) -> Path | list[Path] | None:
     if given is None:
         return None
     return Path(given) if isinstance(given, str) else [Path(each) for each in given]
-
-
-def _run_key(out: Path) -> str:
-    """The identity under which MLflow finds this run again."""
-    path = out / "run.json"
-    if not path.exists():
-        write_json(path, {"run_key": uuid.uuid4().hex})
-    return str(json.loads(path.read_text("utf-8"))["run_key"])

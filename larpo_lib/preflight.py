@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from larpo_lib.checks import check_settings
@@ -32,9 +33,16 @@ from larpo_lib.samplers.openai import check_sampling_server
 from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.training.trainable import check_trainable
 
+STEPS = frozenset({"sft", "sample", "rerank", "build_lists", "train", "evaluate"})
+"""Names of the steps that need models or servers."""
 
-def check_config(config: LarpoConfig) -> None:
-    """Check that settings fit together and that models can be read.
+
+def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
+    """Check that settings fit together, and that the models and servers can be used that are still needed.
+
+    Args:
+        config: of the run.
+        left: names of the steps that are still to be taken.
 
     Raises:
         ConfigError: settings contradict each other.
@@ -42,18 +50,24 @@ def check_config(config: LarpoConfig) -> None:
         EndpointError: a server does not answer.
     """
     check_settings(config)
+    _check_one_machine(config)
+    if not {"sft", "sample", "train", "evaluate"}.isdisjoint(left):
+        _check_policy(config)
+    _check_samplers(config, left)
+    for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
+        if step in left:
+            _check_reranker(reranker)
+    negatives = config.lists.negatives
+    if "build_lists" in left and negatives is not None and isinstance(negatives.retriever, EmbeddingConfig):
+        check_embedding_model(negatives.retriever)
+
+
+def _check_policy(config: LarpoConfig) -> None:
     check_policy(Path(config.policy), config)
     for model in _models(config):
         model_device(model)
     for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
         check_trainable(Path(config.policy), trained)
-    _check_one_machine(config)
-    _check_samplers(config)
-    for reranker in (config.rerank.reranker, config.evaluate.reranker):
-        _check_reranker(reranker)
-    negatives = config.lists.negatives
-    if negatives is not None and isinstance(negatives.retriever, EmbeddingConfig):
-        check_embedding_model(negatives.retriever)
 
 
 def _check_one_machine(config: LarpoConfig) -> None:
@@ -76,10 +90,10 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
         _check_readable(policy, model)
 
 
-def _check_samplers(config: LarpoConfig) -> None:
-    if isinstance(config.sample.sampler, OpenAiSamplerConfig):
+def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
+    if "sample" in left and isinstance(config.sample.sampler, OpenAiSamplerConfig):
         check_sampling_server(config.sample.sampler, sampling_limits(config.sample), retries=0)
-    for step in (config.sample, config.evaluate):
+    for step in [step for name, step in (("sample", config.sample), ("evaluate", config.evaluate)) if name in left]:
         if isinstance(step.sampler, VllmSamplerConfig):
             check_vllm(step.sampler, Path(config.policy), sampling_limits(step))
         if isinstance(step.sampler, HfSamplerConfig):

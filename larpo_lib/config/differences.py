@@ -9,9 +9,9 @@ from typing import Any
 _MOST = 3
 
 
-def differences(old: Any, new: Any) -> str:
-    """The first settings that differ, with both values; empty where none does."""
-    found = list(_differences(old, new, ""))
+def differences(old: Any, new: Any, name: str = "") -> str:
+    """The first settings below `name` that differ, with both values; empty where none does."""
+    found = list(_differences(old, new, name))
     return "; ".join(found[:_MOST]) + ("; ..." if len(found) > _MOST else "")
 
 

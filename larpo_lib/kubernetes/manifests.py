@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from larpo_lib.config import TrainConfig
+from larpo_lib.config.toml import inline
 from larpo_lib.errors import ConfigError
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -118,17 +119,9 @@ def _arguments(config: TrainConfig, uris: Uris) -> list[str]:
 
 def _settings(config: TrainConfig) -> str:
     """The section as an inline table of TOML, which has no null: a setting left out is one that is null by default."""
-    text = _toml(config.model_dump(mode="json"))
+    text = inline(config.model_dump(mode="json"))
     assert TrainConfig.model_validate(tomllib.loads(f"train = {text}")["train"]) == config, "a null is not the default"
     return text
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(part) for part in value) + "]"
-    return json.dumps(value, ensure_ascii=False)  # its escapes of other planes are no TOML
 
 
 def _checked(name: str) -> str:

@@ -4,8 +4,8 @@ import pytest
 from server_double import Reply, serve
 
 from larpo_lib.config import load_config
-from larpo_lib.errors import ConfigError, EndpointError
-from larpo_lib.preflight import check_config
+from larpo_lib.errors import ConfigError, EndpointError, LarpoError
+from larpo_lib.preflight import STEPS, check_config
 
 MODELS = Reply({"data": [{"id": "rm", "max_model_len": 4096}, {"id": "policy", "max_model_len": 4096}]})
 
@@ -14,8 +14,8 @@ MODELS = Reply({"data": [{"id": "rm", "max_model_len": 4096}, {"id": "policy", "
 def checked(tiny_world):
     """Checks the tiny world's configuration with some settings laid over it."""
 
-    def check(*settings):
-        check_config(load_config(tiny_world / "larpo.toml", settings))
+    def check(*settings, left=STEPS):
+        check_config(load_config(tiny_world / "larpo.toml", settings), left)
 
     return check
 
@@ -85,3 +85,35 @@ def test_one_iteration_may_sample_the_first_policy_from_a_server(tiny_world):
         assert server.paths() == ["/v1/models"]
         with pytest.raises(ConfigError, match="serves no model 'other'"):
             check_config(load_config(without, [*settings, "sample.sampler.served_model=other"]))
+
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "told"),
+    [
+        (["policy=nowhere"], "sft", "nowhere: is not a model directory"),
+        (["policy=nowhere"], "sample", "nowhere: is not a model directory"),
+        (["policy=nowhere"], "train", "nowhere: is not a model directory"),
+        (["policy=nowhere"], "evaluate", "nowhere: is not a model directory"),
+        ([*_http(NOWHERE), "evaluate.reranker.type=verifier"], "rerank", "127.0.0.1:9"),
+        (_http(NOWHERE, "evaluate.reranker"), "evaluate", "127.0.0.1:9"),
+        (
+            _table("lists.negatives", kind="related", retriever="{ type = 'embedding', path = 'nowhere' }"),
+            "build_lists",
+            "nowhere",
+        ),
+    ],
+)
+def test_a_model_or_server_is_looked_for_only_while_a_step_that_needs_it_is_left(checked, settings, step, told):
+    needing = {"sft", "sample", "train", "evaluate"} if settings == ["policy=nowhere"] else {step}
+    with pytest.raises(LarpoError, match=told):
+        checked(*settings, left={step})
+    checked(*settings, left=STEPS - needing)
+    checked(*settings, left={"promote", "report"})
+
+
+def test_settings_that_contradict_each_other_are_refused_whatever_is_left(checked):
+    with pytest.raises(ConfigError, match="one place"):
+        checked("prepare.heldout=2", left={"report"})

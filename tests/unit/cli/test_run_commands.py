@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from tiny_world import Larpo, files
 import larpo_lib
 from larpo_lib.artifacts import read_metrics, verify
 from larpo_lib.cli import app
+from larpo_lib.config import load_config
 from larpo_lib.playground import world as playground_world
 from larpo_lib.schemas import candidate_id
+from larpo_lib.steps import report
 from larpo_lib.tables import write_table
 
 
@@ -41,11 +44,45 @@ def test_run_makes_everything_and_goes_on_from_what_is_there(
         steps = database.execute("select distinct step from metrics where key = 'tokens_per_s' order by step")
         assert steps.fetchall() == [(1,), (2,), (3,)]  # of fine-tuning; training has two
 
-    before = files(tmp_path / "run" / "iteration-1")
+    assert summary["seconds_by_call"] == [summary["seconds"]]
+    assert load_config(tmp_path / "run" / "config.toml") == load_config(tiny_world / "larpo.toml")
+
+    before = files(tmp_path / "run")
     second = larpo(*arguments)
-    assert second.code == 0
-    assert second.err == ""
-    assert files(tmp_path / "run" / "iteration-1") == before
+    assert (second.code, second.out, second.err) == (0, first.out, "")
+    assert files(tmp_path / "run") == before
+
+
+def test_a_run_that_was_interrupted_goes_on_and_counts_all_its_seconds(
+    larpo: Larpo, tiny_world: Path, tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted before its report; the settings of the next call come from the run's own directory."""
+    out, world = tmp_path / "run", tmp_path / "world"
+    out.mkdir()
+    mlflow_store.rename(out / "mlflow")
+    shutil.copytree(tiny_world, world)
+    text = (world / "larpo.toml").read_text("utf-8")
+    (world / "larpo.toml").write_text(text.replace(str(tiny_world), str(world)), "utf-8")
+
+    def interrupted(*_arguments: Any, **_more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "run", interrupted)
+        assert larpo("run", "--out", out, "--config", world / "larpo.toml").code == 130
+    assert not (out / "summary.json").exists()
+    refused = larpo("run", "--out", out, "--config", out / "config.toml", "--set", "evaluate.n=3")
+    assert refused.code == 2
+    assert "iteration-0/evaluation: exists already, made with config.n 2 instead of 3" in refused.err
+    assert load_config(out / "config.toml").evaluate.n == 2
+
+    outcome = larpo("run", "--out", out, "--config", out / "config.toml", "--set", "report.title=Again")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    first, last = summary["seconds_by_call"]
+    assert summary["seconds"] == pytest.approx(first + last)
+    assert f"{summary['seconds']} s in 2 calls, {last} s of them in the last one. Report: " in outcome.out
+    assert load_config(out / "config.toml").report.title == "Again"
 
 
 def test_a_run_is_one_machines(larpo: Larpo, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,103 @@
+"""What stands in a run's directory beside artifacts: its settings, its identity, and the seconds it took."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+
+from larpo_lib.artifacts import exclusive, write_json, write_text
+from larpo_lib.config import LarpoConfig
+from larpo_lib.config.load import check
+from larpo_lib.config.toml import document
+from larpo_lib.errors import ArtifactError
+from larpo_lib.tracking import redact
+
+SETTINGS = "config.toml"
+
+_SECONDS = "seconds.json"
+_EVERY_S = 5.0
+_HEAD = f"# The settings of this run, defaults included: `larpo run --config {SETTINGS}` takes them.\n"
+_WITHOUT_URI = "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI.\n"
+
+
+def write_settings(config: LarpoConfig, out: Path) -> None:
+    """Keep a run's settings in its directory, whole and without secrets, as a file that `larpo run` takes."""
+    secret = config.tracking.uri is not None and redact(config.tracking.uri) != config.tracking.uri
+    if secret:
+        config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": None})})
+    text = document(config.model_dump(mode="json"))
+    assert check(LarpoConfig, tomllib.loads(text)) == config, "a null is not the default"
+    write_text(out / SETTINGS, _HEAD + (_WITHOUT_URI if secret else "") + text)
+
+
+def run_key(out: Path) -> str:
+    """The identity under which MLflow finds this run again."""
+    path = out / "run.json"
+    if not path.exists():
+        write_json(path, {"run_key": uuid.uuid4().hex})
+    return str(json.loads(path.read_text("utf-8"))["run_key"])
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold a run's directory. Raises ArtifactError where another process does."""
+    with exclusive(out / ".run.lock", out):
+        yield
+
+
+class Clock:
+    """The seconds that a run took, call by call, kept in its directory as they pass.
+
+    Args:
+        out: the run's directory.
+
+    Raises:
+        ArtifactError: what was kept there cannot be read.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / _SECONDS
+        self._before = _read(self._path)
+        self._start = monotonic()
+
+    def by_call(self) -> list[float]:
+        """Of each call in turn, this one last; of one that was killed, up to a few seconds before."""
+        return [*self._before, round(monotonic() - self._start, 1)]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep the seconds within the block, and what they have come to at its end."""
+        ended = Event()
+
+        def keep() -> None:
+            while not ended.wait(_EVERY_S):
+                with suppress(OSError):  # whatever is wrong with the disk, the steps will tell
+                    write_json(self._path, self.by_call())
+
+        write_json(self._path, self.by_call())
+        thread = Thread(target=keep, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            write_json(self._path, self.by_call())
+
+
+def _read(path: Path) -> Sequence[float]:
+    if not path.exists():
+        return []
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if not isinstance(found, list) or not all(isinstance(value, int | float) for value in found):
+            raise ValueError("it holds no numbers")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}", remedy="Delete it; what it counted is lost") from None
+    return found

@@ -1,0 +1,113 @@
+"""How far a run has come: which of its steps are made, and which are left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
+from larpo_lib.config.differences import differences
+from larpo_lib.errors import ArtifactError
+from larpo_lib.plan import Call, Plan
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The steps of a run on this machine, in the order of the run.
+
+    Attributes:
+        made: what they publish is there.
+        left: the others.
+    """
+
+    made: Sequence[Call]
+    left: Sequence[Call]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the steps that are left."""
+        return frozenset(call.name for call in self.left)
+
+
+def find_standing(plan: Plan) -> Standing:
+    """How far the run of a plan has come.
+
+    Raises:
+        ArtifactError: a step was made with other settings, or an end was made that the run has not come to: told now,
+            not after hours of other steps.
+    """
+    every = list(every_call(plan, _measured(plan)))
+    standing = Standing([call for call in every if _is_made(call)], [call for call in every if not _is_made(call)])
+    for call in standing.made:
+        _check_settings(call)
+    _check_end(plan, standing)
+    return standing
+
+
+def every_call(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[Call]:
+    """The calls of a run in turn. Where it ends the iterations measured tell, as far as they do."""
+    loop, last = plan.config.loop, plan.last(measured)
+    yield from plan.prepare()
+    if plan.config.demonstrations is not None:
+        yield plan.sft()
+    yield plan.evaluate(0)
+    for s in range(1, last + 1):
+        yield from (step(s) for step in (plan.sample, plan.rerank, plan.build_lists, plan.train))
+        if plan.measures(s, loop.iterations):
+            yield plan.evaluate(s)
+            if loop.promote == "every_iteration":
+                yield plan.promote(s, plan.at(s, "promotion"), s)
+    yield plan.promote(last, plan.promotion)
+    yield plan.report(last)
+
+
+def _measured(plan: Plan) -> dict[int, Metrics]:
+    """Of the iterations from the first on that are measured."""
+    found: dict[int, Metrics] = {}
+    for i in range(plan.config.loop.iterations + 1):
+        if plan.measures(i, plan.config.loop.iterations):
+            call = plan.evaluate(i)
+            if not _is_made(call):
+                break
+            found[i] = read_metrics(Path(call.output))
+    return found
+
+
+def _is_made(call: Call) -> bool:
+    return all((Path(path) / MANIFEST).is_file() for path in call.outputs.values())
+
+
+def _check_settings(call: Call) -> None:
+    assert call.config is not None, f"{call.name} has settings"
+    recorded = read_manifest(Path(call.output))["config"]
+    what = differences(recorded, _expected(call.config.identity(), recorded), "config")
+    if what:
+        raise ArtifactError(
+            f"{call.output}: exists already, made with {what}",
+            remedy="Choose another output, or delete this one to make it again",
+        )
+
+
+def _expected(settings: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they are recorded: of a source in a local file its name, not its place."""
+    source = settings.get("source")
+    if source is not None and recorded.get("source") == Path(source).name:
+        return {**settings, "source": recorded["source"]}
+    return settings
+
+
+def _check_end(plan: Plan, standing: Standing) -> None:
+    """With more iterations than before the run would go on for long, and then find its end made already."""
+    ends = [call for call in standing.made if call.output == plan.promotion]
+    left = [call for call in standing.left if call.name == "evaluate"]
+    if not ends or not left:
+        return
+    judged = read_manifest(Path(plan.promotion))["inputs"]["evaluation"]
+    of_others = [call.output for call in standing.made if call.name == "evaluate"]
+    if any(digest(Path(path)) == judged for path in of_others):
+        raise ArtifactError(
+            f"{plan.promotion}: is the end of a shorter run, but {left[0].output} is still to be made",
+            remedy=f"Delete it and {Path(plan.root) / 'report'} to go on, or choose another output",
+        )

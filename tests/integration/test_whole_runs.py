@@ -1,0 +1,109 @@
+"""Whole runs by every reranker, and by a sampler behind a server. Finished, they need nothing they were made from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from server_double import Asked, Reply, ServerDouble, serve
+from tiny_pairrm import make_pairrm
+from tiny_world import Larpo, files, make_reward_model, make_tiny_world
+
+from larpo_lib.artifacts import read_manifest
+from larpo_lib.config import RerankerConfig
+
+HTTP = 'type = "http", base_url = "{url}", served_model = "rm"'
+RERANKERS = {
+    "classifier": '{{ type = "classifier", path = "{root}/reward", model = {{ device = "cpu" }} }}',
+    "pairrm": '{{ type = "pairrm", path = "{root}/pairrm", model = {{ device = "cpu" }} }}',
+    "http": "{{ " + HTTP + ', api = "vllm_pooling" }}',
+    "ensemble": "{{ type = \"ensemble\", members = ["
+    '{{ reranker = {{ type = "verifier" }}, mean = 0.5, std = 0.5 }},'
+    "{{ reranker = {{ " + HTTP + ', api = "tei_rerank" }}, mean = 20.0, std = 10.0 }} ] }}',
+}  # fmt: skip
+SERVED = 'sample.sampler = {{ type = "openai", base_url = "{url}/v1", served_model = "policy" }}'
+
+
+def answer(asked: Asked) -> Reply:
+    """A server of the policy and of a reward model: its responses follow from the seed, its rewards from the length."""
+    if asked.path == "/v1/models":
+        return Reply({"data": [{"id": "policy"}, {"id": "rm"}]})
+    if asked.path == "/v1/chat/completions":
+        number = asked.payload["seed"] % 7
+        text = f"1 + 1 = {number} #### {number}"
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return Reply({"id": "x", "choices": [choice]})
+    if asked.path == "/info":
+        return Reply({"model_id": "rm", "max_client_batch_size": 64})
+    if asked.path == "/rerank":
+        texts = asked.payload["texts"]
+        return Reply([{"index": i, "score": float(len(text))} for i, text in enumerate(texts)])
+    response = asked.payload["messages"][-1]["content"]
+    return Reply({"data": [{"index": 0, "data": [float(len(response))]}]})
+
+
+@pytest.fixture
+def server() -> Iterator[ServerDouble]:
+    with serve(answer) as running:
+        yield running
+
+
+def settings_of(reranker: str, root: Path, url: str) -> list[Any]:
+    chosen = RERANKERS[reranker].format(root=root, url=url)
+    pointwise = chosen if reranker != "pairrm" else RERANKERS["http"].format(url=url)
+    settings = [f"rerank.reranker={chosen}", f"evaluate.reranker={pointwise}"]
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def test_every_reranker_has_a_whole_run() -> None:
+    """That with the verifier is the one of the commands' own tests."""
+    kinds = {kind.model_fields["type"].default for kind in get_args(get_args(RerankerConfig)[0])}
+    assert set(RERANKERS) | {"verifier"} == kinds
+
+
+@pytest.mark.parametrize("reranker", RERANKERS)
+def test_a_finished_run_needs_no_server_model_or_source_again(
+    reranker: str, server: ServerDouble, larpo: Larpo, tmp_path: Path, mlflow_store: Path
+) -> None:
+    world, out = tmp_path / "world", tmp_path / "run"
+    make_tiny_world(world)
+    make_reward_model(world / "reward")
+    make_pairrm(world / "pairrm")
+    out.mkdir()
+    mlflow_store.rename(out / "mlflow")
+    arguments = ["--config", world / "larpo.toml", *settings_of(reranker, world, server.url), "--out", out]
+    first = larpo("run", *arguments)
+    assert first.code == 0, first.err
+    assert read_manifest(out / "iteration-1" / "ranked")["config"]["reranker"]["type"] == reranker
+
+    before, asked = files(out), len(server.asked)
+    shutil.copy(world / "larpo.toml", tmp_path / "larpo.toml")
+    arguments[1] = tmp_path / "larpo.toml"
+    shutil.rmtree(world)
+    for again in (arguments, ["--config", out / "config.toml", "--out", out]):
+        repeated = larpo("run", *again)
+        assert repeated.code == 0, repeated.err
+        assert repeated.out == first.out
+    assert files(out) == before
+    assert len(server.asked) == asked
+
+
+def test_a_run_of_one_iteration_samples_from_a_server(
+    server: ServerDouble, larpo: Larpo, tmp_path: Path, mlflow_store: Path
+) -> None:
+    world, out = tmp_path / "world", tmp_path / "run"
+    make_tiny_world(world)
+    text = (world / "larpo.toml").read_text("utf-8")
+    demonstrations, _, rest = text.partition("[demonstrations]")
+    (world / "larpo.toml").write_text(demonstrations + rest[rest.index("[sample]") :], "utf-8")
+    out.mkdir()
+    mlflow_store.rename(out / "mlflow")
+    served = [SERVED.format(url=server.url), "evaluate.sampler.type=hf"]
+    settings = [part for setting in served for part in ("--set", setting)]
+    outcome = larpo("run", "--config", world / "larpo.toml", *settings, "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert (out / "report" / "report.html").is_file()
+    assert read_manifest(out / "iteration-1" / "candidates")["config"]["sampler"]["served_model"] == "policy"

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from larpo_lib import run_files
+from larpo_lib.artifacts import write_json
+from larpo_lib.config import load_config
+from larpo_lib.errors import ArtifactError
+from larpo_lib.run_files import Clock, alone, write_settings
+
+SETTINGS = ["policy=p", "prepare.source=a.jsonl", "prepare.heldout=2"]
+
+
+def test_the_settings_kept_are_read_back_as_they_were(tmp_path):
+    config = load_config(None, [*SETTINGS, "train.learning_rate=3e-7", "rerank.reranker.type=verifier"])
+    write_settings(config, tmp_path)
+    assert load_config(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:secret@db/mlflow", "postgresql://db/mlflow?user=me&password=secret"])
+def test_no_password_is_kept(tmp_path, uri):
+    config = load_config(None, [*SETTINGS, f"tracking.uri='{uri}'", "tracking.experiment=e"])
+    write_settings(config, tmp_path)
+    text = (tmp_path / "config.toml").read_text("utf-8")
+    assert "secret" not in text
+    assert "db" not in text
+    assert "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI." in text
+    assert load_config(tmp_path / "config.toml").tracking.experiment == "e"
+
+
+def test_an_address_without_a_password_is_kept(tmp_path):
+    write_settings(load_config(None, [*SETTINGS, "tracking.uri='http://mlflow:5000'"]), tmp_path)
+    assert load_config(tmp_path / "config.toml").tracking.uri == "http://mlflow:5000"
+
+
+def test_seconds_are_counted_call_by_call(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_files, "monotonic", lambda: now[0])
+    for seconds in (3.0, 4.5):
+        clock = Clock(tmp_path)
+        with clock.running():
+            now[0] += seconds
+        now[0] += 1000.0
+    assert json.loads((tmp_path / "seconds.json").read_text("utf-8")) == [3.0, 4.5]
+    assert Clock(tmp_path).by_call() == [3.0, 4.5, 0.0]
+
+
+def test_seconds_of_a_killed_call_count(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from larpo_lib import run_files\n"
+        "run_files._EVERY_S = 0.05\n"
+        "with run_files.Clock(Path(sys.argv[1])).running():\n    print('on', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.kill()
+    killed, after = Clock(tmp_path).by_call()
+    assert 0.2 <= killed <= 10
+    assert after == 0.0
+
+
+def test_seconds_that_cannot_be_read_are_told(tmp_path):
+    write_json(tmp_path / "seconds.json", {"a": 1})
+    with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it holds no numbers\. Delete it"):
+        Clock(tmp_path)
+
+
+def test_a_directory_is_one_runs_at_a_time(tmp_path):
+    with (
+        alone(tmp_path),
+        pytest.raises(ArtifactError, match=f"{tmp_path}: another process is making it"),
+        alone(tmp_path),
+    ):
+        pass
+    with alone(tmp_path):
+        pass

@@ -1,0 +1,95 @@
+"""How far a run has come, on artifacts that hold nothing but their settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from larpo_lib.artifacts import Work, produce, write_json
+from larpo_lib.config import LarpoConfig
+from larpo_lib.errors import ArtifactError
+from larpo_lib.plan import Plan
+from larpo_lib.standing import every_call, find_standing
+
+
+def plan_of(root: Path, **settings) -> Plan:
+    tree = {"policy": "models/base", "prepare": {"source": f"{root}/p.jsonl", "heldout": 4}, **settings}
+    return Plan(LarpoConfig.model_validate(tree), str(root))
+
+
+def make(plan: Plan, names, reward=0.0, iteration=None):
+    """Publish what the calls of these names make, a reward of `reward` with every evaluation."""
+    for call in every_call(plan, {}):
+        if call.name in names and (iteration is None or call.iteration in (None, iteration)):
+            for path in call.outputs.values():
+                config = call.config
+                if call.name == "prepare":  # as the step names a local file
+                    config = config.model_copy(update={"source": "p.jsonl"})
+
+                def content(work: Work, path=path):
+                    write_json(work.data / "content.json", path)
+                    return {"mean_reward": reward}
+
+                inputs = {"evaluation": Path(str(call.inputs["evaluation"]))} if call.name == "promote" else {}
+                produce(call.name, config, inputs, Path(path), content)
+
+
+STEPS = ("sample", "rerank", "build_lists", "train")
+
+
+def test_a_new_run_has_everything_left(tmp_path):
+    standing = find_standing(plan_of(tmp_path, demonstrations={"source": "d.jsonl"}, loop={"iterations": 2}))
+    assert not standing.made
+    begin, one = ["prepare", "prepare-demonstrations", "sft", "evaluate"], [*STEPS, "evaluate"]
+    assert [call.name for call in standing.left] == [*begin, *one, *one, "promote", "report"]
+
+
+def test_what_is_made_is_not_left(tmp_path):
+    plan = plan_of(tmp_path, loop={"iterations": 1})
+    make(plan, {"prepare", "evaluate", "sample", "rerank"})
+    standing = find_standing(plan)
+    assert [call.name for call in standing.left] == ["build_lists", "train", "promote", "report"]
+    assert standing.names == {"build_lists", "train", "promote", "report"}
+    make(plan, {"build_lists", "train", "promote", "report"})
+    assert not find_standing(plan).left
+
+
+def test_a_step_of_two_outputs_is_left_until_both_are_there(tmp_path):
+    plan = plan_of(tmp_path)
+    make(plan, {"prepare"})
+    (tmp_path / "heldout" / "artifact.json").unlink()
+    assert find_standing(plan).left[0].name == "prepare"
+
+
+def test_a_run_that_stopped_early_has_no_later_iterations_left(tmp_path):
+    plan = plan_of(tmp_path, loop={"iterations": 3, "early_stop": {"patience": 1}})
+    make(plan, {"prepare"})
+    for i in (0, 1):  # no rise: iteration 1 is the last one
+        make(plan, {*STEPS, "evaluate"}, iteration=i)
+    assert [call.name for call in find_standing(plan).left] == ["promote", "report"]
+
+
+def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
+    make(plan_of(tmp_path), {"prepare", "evaluate", "sample"})
+    for settings, told in (
+        ({"sample": {"k": 3}}, r"iteration-1/candidates: exists already, made with config\.k 10 instead of 3"),
+        ({"prepare": {"source": "/x/other.jsonl", "heldout": 4}}, r'prompts: .* config\.source "p\.jsonl" instead of'),
+        ({"seed": 1}, r"config\.seed 0 instead of 1"),
+    ):
+        with pytest.raises(ArtifactError, match=told):
+            find_standing(plan_of(tmp_path, **settings))
+    moved = plan_of(tmp_path, prepare={"source": "/elsewhere/p.jsonl", "heldout": 4}, sample={"processes": 2})
+    assert len(find_standing(moved).made) == 8
+
+
+def test_more_iterations_than_a_finished_run_had_are_refused_before_they_are_made(tmp_path):
+    plan = plan_of(tmp_path, loop={"iterations": 1})
+    make(plan, {"prepare", *STEPS, "evaluate", "promote", "report"})
+    assert not find_standing(plan).left
+    longer = plan_of(tmp_path, loop={"iterations": 2})
+    with pytest.raises(ArtifactError, match=r"promotion: is the end of a shorter run, but .*iteration-2/evaluation"):
+        find_standing(longer)
+    for name in ("promotion", "report"):
+        (tmp_path / name / "artifact.json").unlink()
+    assert [call.name for call in find_standing(longer).left] == [*STEPS, "evaluate", "promote", "report"]
