@@ -39,6 +39,7 @@ DEMONSTRATIONS = pa.schema(
         _required("prompt_id", pa.string()),
         _required("messages", MESSAGES),
         _required("response", pa.string()),
+        pa.field("finish_reason", pa.string()),
         _required("source", pa.string()),
     ]
 )
@@ -151,7 +152,7 @@ class ListRow(TypedDict):
 
 STOP, LENGTH, UNKNOWN = "stop", "length", "unknown"
 """finish_reason: the end-of-turn token was generated; the response was cut at its longest; nothing was said of it, as
-in most files of responses."""
+in most files of responses, where `unknown_end` of the training decides. In DEMONSTRATIONS null is unknown, too."""
 
 
 def prompt_id(messages: Sequence[dict[str, str]]) -> str:

@@ -95,10 +95,15 @@ class TrainingConfig(Section):
         return self
 
 
+UnknownEnd = Literal["teach", "leave_open"]
+
+
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning on demonstrations."""
 
     learning_rate: PositiveFloat = 2e-5
+    unknown_end: UnknownEnd = "teach"
+    """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token."""
 
 
 class TrainConfig(TrainingConfig):
@@ -106,6 +111,9 @@ class TrainConfig(TrainingConfig):
 
     objective: ObjectiveConfig = ListMleConfig()
     epochs: PositiveInt = 2
+    unknown_end: UnknownEnd = "teach"
+    """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token. Those
+    with token ids are taken as they are."""
 
 
 class RewardModelConfig(TrainingConfig):

@@ -6,7 +6,9 @@ DataError: a column is missing, or a row holds no usable value.
 
 from __future__ import annotations
 
-from larpo_lib.schemas import Messages
+from collections.abc import Sequence
+
+from larpo_lib.schemas import UNKNOWN, Messages
 from larpo_lib.sources.cells import Cell
 from larpo_lib.sources.conversations import ending_with_user, follow, lead, split_reply, up_to, without_reply
 from larpo_lib.sources.reading import RawRow
@@ -23,6 +25,8 @@ _SYSTEM = ("system", "system_prompt")
 _HISTORY = ("history",)
 _ABOUT = ("input", "context")
 """Alpaca's and Dolly's columns for what an instruction is about."""
+
+FINISH_REASON = ("finish_reason", "stop_reason")
 
 Exchange = tuple[Messages, str]
 
@@ -148,6 +152,12 @@ def demonstration_reader(table: Table) -> Reader[Exchange]:
     prompts = prompts_of(table, needed=False)
     response = table.need("response", DEMONSTRATION, columns.response)
     return lambda row: prompts.exchange(row, table.cell(row, response))
+
+
+def end_reader(table: Table, usual: Sequence[str] = FINISH_REASON, named: str | None = None) -> Reader[str]:
+    """Reads how a row's response ended; `unknown` where the source or the row does not say."""
+    column = table.find("finish_reason", usual, named)
+    return lambda row: table.cell(row, column).finish_reason() if column else UNKNOWN
 
 
 def _messages(cell: Cell) -> Messages:

@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
 from larpo_lib.config.sections import PrepareConfig
 from larpo_lib.schemas import Messages, PromptRow, RankedRow, candidate_id, prompt_id
-from larpo_lib.sources.columns import demonstration_reader, prompt_reader, reference_reader
+from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
 from larpo_lib.sources.lists import Scored, list_reader
 from larpo_lib.sources.reading import Raw
 from larpo_lib.sources.table import Table
@@ -64,9 +64,16 @@ def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
     table = Table(raw, config)
     kept: dict[str, dict[str, Any]] = {}
     total = 0
-    for messages, response in table.read(demonstration_reader(table)):
+    read, end = demonstration_reader(table), end_reader(table, named=config.columns.finish_reason)
+    for (messages, response), finish in table.read(lambda row: (read(row), end(row))):
         identity = prompt_id(messages)
-        demonstration = {"prompt_id": identity, "messages": messages, "response": response, "source": raw.name}
+        demonstration = {
+            "prompt_id": identity,
+            "messages": messages,
+            "response": response,
+            "finish_reason": finish,
+            "source": raw.name,
+        }
         kept.setdefault(candidate_id(identity, response), demonstration)
         total += 1
     counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(kept)}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from larpo_lib.schemas import UNKNOWN, Messages
 from larpo_lib.sources.cells import Cell, is_message
-from larpo_lib.sources.columns import CHOSEN, RESPONSE, prompts_of
+from larpo_lib.sources.columns import CHOSEN, FINISH_REASON, RESPONSE, end_reader, prompts_of
 from larpo_lib.sources.reading import RawRow
 from larpo_lib.sources.table import Reader, Table
 
@@ -17,7 +17,6 @@ _ITEM_RESPONSE = (*RESPONSE, "text", "content")
 _REWARDS = ("rewards", "scores")
 _REWARD = ("reward", "score", "overall_score", "label", "kto_tag", "helpfulness")
 _GENERATOR = ("generator", "model", "policy")
-_FINISH_REASON = ("finish_reason", "stop_reason")
 _TOKEN_IDS = ("token_ids", "completion_ids")
 
 
@@ -73,16 +72,12 @@ class _Beside:
     def __init__(self, table: Table, whose: str) -> None:
         self._table = table
         columns = table.columns
-        ends, ids = [[whose + name for name in names] for names in (_FINISH_REASON, _TOKEN_IDS)]
-        self._ends = table.find("finish_reason", ends, None if whose else columns.finish_reason)
+        ends, ids = [[whose + name for name in names] for names in (FINISH_REASON, _TOKEN_IDS)]
+        self._end = end_reader(table, ends, None if whose else columns.finish_reason)
         self._ids = table.find("token_ids", ids, None if whose else columns.token_ids)
 
     def __call__(self, row: RawRow) -> tuple[str, list[int] | None]:
-        ends, ids = self._ends, self._ids
-        return (
-            self._table.cell(row, ends).finish_reason() if ends else UNKNOWN,
-            self._table.cell(row, ids).token_ids() if ids else None,
-        )
+        return self._end(row), self._table.cell(row, self._ids).token_ids() if self._ids else None
 
 
 def _pair(table: Table, chosen: str, rejected: str) -> Reader[Ranked]:
@@ -156,7 +151,7 @@ class _Objects:
             "response": (columns.response,) if columns.response else _ITEM_RESPONSE,
             "rewards": (columns.rewards,) if columns.rewards else _REWARD,
             "generator": _GENERATOR,
-            "finish_reason": (columns.finish_reason,) if columns.finish_reason else _FINISH_REASON,
+            "finish_reason": (columns.finish_reason,) if columns.finish_reason else FINISH_REASON,
             "token_ids": (columns.token_ids,) if columns.token_ids else _TOKEN_IDS,
         }
 
@@ -195,7 +190,7 @@ class _Columns:
         columns = table.columns
         self._table = table
         self._rewards = columns.rewards or table.first(_REWARDS)
-        self._ends = columns.finish_reason or table.first([*(f"{name}s" for name in _FINISH_REASON), *_FINISH_REASON])
+        self._ends = columns.finish_reason or table.first([*(f"{name}s" for name in FINISH_REASON), *FINISH_REASON])
         self._ids = columns.token_ids or table.first(_TOKEN_IDS)
 
     def __call__(self, row: RawRow, cells: Sequence[Cell]) -> list[_Part]:

@@ -14,7 +14,7 @@ from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_tokenizer, stop_token_ids
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.steps.processes import produce_together
-from larpo_lib.steps.train import summarize
+from larpo_lib.steps.train import say_ends, summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
@@ -61,6 +61,8 @@ def _sft(
         raise LarpoError(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
+    if ranks.leads:
+        say_ends(counts)
     session = Session(config, training_arguments(config), ranks, work, log)
     model = load_trainable(AutoModelForCausalLM, policy, config)
     with whole(model):

@@ -17,6 +17,7 @@ from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
 from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, stop_token_ids
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
@@ -75,6 +76,8 @@ def _train(
     encoded, counts = encode_lists(read_table(lists, "lists"), tokenizer, config, end_of_turn)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
+    if ranks.leads:
+        say_ends(counts)
     objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
@@ -197,6 +200,18 @@ class _Reference:
             replace(item, mismatched=other, mismatched_reference_logp=value)
             for item, other, value in zip(lists, self._others, logps[MISMATCHED], strict=True)
         ]
+
+
+def say_ends(counts: EncodeCounts) -> None:
+    """Say what is taught of responses whose end is not known, and of token ids that do not spell their response."""
+    if counts.unknown_ends_taught:
+        tell(f"{counts.unknown_ends_taught} responses do not say how they ended: they are taught to end (unknown_end)")
+    if counts.unknown_ends_left_open:
+        tell(f"{counts.unknown_ends_left_open} responses do not say how they ended: no end is taught (unknown_end)")
+    if counts.responses_spelled_otherwise:
+        tell(
+            f"{counts.responses_spelled_otherwise} responses are not what their token ids spell; the ids are trained on"
+        )
 
 
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:

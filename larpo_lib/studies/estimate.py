@@ -65,7 +65,8 @@ def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
     A forward pass takes 2 operations for each parameter and token, a backward pass 4 (Kaplan et al. 2020, arXiv
     2001.08361, section 2.1); a list is passed forward once more for its reference.
     """
-    available = min(given.prompts, config.prepare.limit or given.prompts) - config.prepare.heldout
+    rest = given.prompts - config.prepare.heldout
+    available = min(rest, config.prepare.limit or rest)
     prompts = config.loop.iterations * min(config.sample.prompts_per_iteration or available, available)
     k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
     responses = prompts * k

@@ -31,6 +31,11 @@ def test_worked_by_hand():
     assert cost.gpu_hours == pytest.approx((sampling + ranking + training) / 3600)
 
 
+@pytest.mark.parametrize(("limit", "prompts"), [(500, 500), (900, 800)])
+def test_held_out_prompts_are_taken_before_the_limit_as_prepare_does(limit: int, prompts: int) -> None:
+    assert estimate(_config(f"prepare.limit={limit}", "prepare.heldout=200"), GIVEN).prompts == 2 * prompts
+
+
 def test_memory_trains_on_prompts_of_earlier_iterations_again():
     shares = ("sample.prompts_per_iteration=100", "loop.iterations=3")
     tokens = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from small_models import user
 
-from larpo_lib.config import TrainingConfig
+from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.training.encode import EncodeCounts, encode_demonstrations, encode_lists
 
@@ -17,8 +17,7 @@ def tokenizer():
     return make_tokenizer(WORDS)
 
 
-def _config(max_prompt_tokens=8, max_tokens=12):
-    return TrainingConfig(max_prompt_tokens=max_prompt_tokens, max_tokens=max_tokens)
+LIMITS = {"max_prompt_tokens": 8, "max_tokens": 12}
 
 
 def _row(prompt="one", responses=("two", "three"), rewards=(1.0, 0.0), token_ids=None, finish=None):
@@ -32,8 +31,8 @@ def _row(prompt="one", responses=("two", "three"), rewards=(1.0, 0.0), token_ids
     }
 
 
-def _encode(tokenizer, *rows, **limits):
-    return encode_lists(rows, tokenizer, _config(**limits), END)
+def _encode(tokenizer, *rows, **changes):
+    return encode_lists(rows, tokenizer, TrainConfig(**LIMITS | changes), END)
 
 
 def test_text_responses_are_tokenized_and_sampled_ones_taken_as_they_are(tokenizer):
@@ -43,7 +42,7 @@ def test_text_responses_are_tokenized_and_sampled_ones_taken_as_they_are(tokeniz
     assert item.prompt == [USER, ONE, ASSISTANT]
     assert item.responses == [[TWO, TWO, END], [TWO, END], [THREE, END]]
     assert item.rewards == [2, 1, 0]
-    assert counts == EncodeCounts()
+    assert counts == EncodeCounts(responses_spelled_otherwise=1)
 
 
 def test_truncated_text_gets_no_end_of_turn_token(tokenizer):
@@ -84,10 +83,40 @@ def test_empty_responses_cannot_be_scored_and_leave_their_list(tokenizer):
 
 def test_demonstrations_become_lists_of_one(tokenizer):
     rows = [
-        {"prompt_id": "a", "messages": user("one"), "response": "two three"},
-        {"prompt_id": "b", "messages": user("one " * 20), "response": "two"},
-        {"prompt_id": "c", "messages": user("one"), "response": "two " * 20},
+        {"prompt_id": "a", "messages": user("one"), "response": "two three", "finish_reason": "stop"},
+        {"prompt_id": "b", "messages": user("one " * 20), "response": "two", "finish_reason": "stop"},
+        {"prompt_id": "c", "messages": user("one"), "response": "two " * 20, "finish_reason": "stop"},
     ]
-    (item,), counts = encode_demonstrations(rows, tokenizer, _config(), END)
+    (item,), counts = encode_demonstrations(rows, tokenizer, SftConfig(**LIMITS), END)
     assert (item.prompt_id, item.prompt, item.responses) == ("a", [USER, ONE, ASSISTANT], [[TWO, THREE, END]])
     assert counts == EncodeCounts(prompts_too_long_dropped=1, responses_too_long_dropped=1)
+
+
+@pytest.mark.parametrize(
+    ("unknown_end", "expected", "counted"),
+    [("teach", [TWO, END], "unknown_ends_taught"), ("leave_open", [TWO], "unknown_ends_left_open")],
+)
+def test_setting_decides_of_an_end_that_nothing_is_said_of(tokenizer, unknown_end, expected, counted):
+    row = _row(
+        responses=("two", "three", "one"),
+        rewards=(2, 1, 0),
+        finish=["unknown", "length", "unknown"],
+        token_ids=[None, None, [ONE]],
+    )
+    (item,), counts = _encode(tokenizer, row, unknown_end=unknown_end)
+    assert item.responses == [expected, [THREE], [ONE]], "token ids are taken as they are"
+    assert counts == EncodeCounts(**{counted: 1})
+    demonstrations = [
+        {"prompt_id": "a", "messages": user("one"), "response": "two", "finish_reason": finish}
+        for finish in (None, "unknown", "length", "stop")
+    ]
+    shown, counts = encode_demonstrations(demonstrations, tokenizer, SftConfig(unknown_end=unknown_end), END)
+    assert [item.responses for item in shown] == [[expected], [expected], [[TWO]], [[TWO, END]]]
+    assert counts == EncodeCounts(**{counted: 2})
+
+
+def test_token_ids_that_do_not_spell_their_response_are_counted(tokenizer):
+    spelled = _row(token_ids=[[TWO, END], [THREE]])
+    other = _row(token_ids=[[THREE, END], None])
+    _, counts = _encode(tokenizer, spelled, other)
+    assert counts == EncodeCounts(responses_spelled_otherwise=1)
