@@ -1,4 +1,4 @@
-"""Builds training lists."""
+"""Puts the shares of ranked candidates together, and builds training lists."""
 
 from kfp import dsl
 
@@ -7,23 +7,27 @@ from components.images import Images
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
 def build_lists(
-    run: str, iteration: int, ranked: str, lists: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]
-) -> str:
-    """Build training lists from the ranked candidates of this round and of those that memory keeps.
+    run: str,
+    iteration: str,
+    ranked: dsl.Output[dsl.Dataset],
+    rewards: dsl.Output[dsl.Metrics],
+    lists: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Put the shares of ranked candidates together; build training lists from them and from those that memory keeps.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round.
-        ranked: URI of the round's ranked candidates.
+        ranked: All ranked candidates of the round.
+        rewards: Of reranking.
         lists: The lists.
         metrics: How many lists there are, and how many were dropped.
-
-    Returns:
-        URI of the lists.
     """
     from larpo_lib.pipeline import rounds, shown
 
-    done = rounds.build_lists(run, iteration, ranked)
-    shown.dataset(lists, done)
-    shown.metrics(metrics, done)
-    return done.uri
+    merged, built = rounds.build_lists(run, iteration)
+    shown.dataset(ranked, merged)
+    shown.metrics(rewards, merged)
+    shown.dataset(lists, built)
+    shown.metrics(metrics, built)

@@ -6,17 +6,16 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def compare(run: str, promotion: str, comparison: dsl.Output[dsl.Markdown], metrics: dsl.Output[dsl.Metrics]):
+def compare(run: str, comparison: dsl.Output[dsl.Markdown], metrics: dsl.Output[dsl.Metrics]):
     """Show the policy beside the one it is compared with, and the gate's decision.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
-        promotion: URI of the promotion.
+        run: Where the run's ticket is, as `start` gave it.
         comparison: Both in one table.
         metrics: The policy's.
     """
     from larpo_lib.pipeline import evaluation, shown
 
-    done = evaluation.compare(run, promotion)
+    done = evaluation.compare(run)
     shown.text(comparison, done)
     shown.metrics(metrics, done)

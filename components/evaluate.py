@@ -7,23 +7,26 @@ from components.images import Images
 
 @dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)
 def evaluate(
-    run: str, iteration: int, policy: str, evaluation: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]
-) -> str:
+    run: str,
+    iteration: str,
+    gpus: str,
+    memory: str,
+    node_selector: dict,
+    tolerations: list,
+    evaluation: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
     """Measure a policy on held-out prompts.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round that made the policy; 0: the run began with it.
-        policy: URI of the policy.
+        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         evaluation: Every response with its reward.
         metrics: Mean reward, accuracy, Pass@N and the others.
-
-    Returns:
-        URI of the evaluation.
     """
     from larpo_lib.pipeline import rounds, shown
 
-    done = rounds.evaluate(run, iteration, policy)
+    done = rounds.evaluate(run, iteration)
     shown.dataset(evaluation, done)
     shown.metrics(metrics, done)
-    return done.uri

@@ -6,11 +6,10 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def final_report(status: dsl.PipelineTaskFinalStatus, job: str, root: str, run_id: str, text: dsl.Output[dsl.Markdown]):
-    """Say how the run ended: its result, or the step that failed and why. Ends its MLflow run, and cleans up.
+def final_report(job: str, root: str, run_id: str, text: dsl.Output[dsl.Markdown]):
+    """Say how the run ended: its result, or the steps that failed and why. Ends its MLflow run, and cleans up.
 
     Args:
-        status: How the tasks before it ended.
         job: Identity of the run in Kubeflow.
         root: As given to the pipeline.
         run_id: As given to the pipeline.
@@ -18,6 +17,5 @@ def final_report(status: dsl.PipelineTaskFinalStatus, job: str, root: str, run_i
     """
     from larpo_lib.pipeline import closing, shown
 
-    message = f"{status.error_message} ({status.error_code})" if status.error_message else ""
-    done = closing.close(state=status.state, message=message, job=job, root=root, run_id=run_id, example=text.uri)
+    done = closing.close(job=job, root=root, run_id=run_id, example=text.uri)
     shown.text(text, done)

@@ -6,17 +6,16 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def gate(run: str, iteration: int, policy: str) -> str:
+def gate(run: str, iteration: str) -> str:
     """Say what a round does: `skip` it, or `train`, or also `evaluate`, or also `promote`.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round, from 1 on.
-        policy: URI of the policy it would begin with; the round waits for it.
 
     Returns:
         skip, train, evaluate or promote.
     """
-    from larpo_lib.pipeline import rounds
+    from larpo_lib.pipeline import gate as gates
 
-    return rounds.gate(run, iteration, policy)
+    return gates.gate(run, iteration)

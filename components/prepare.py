@@ -10,12 +10,13 @@ def prepare(run: str, prompts: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.
     """Read the sources and publish prompts, held-out prompts and, where they are set, demonstrations.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         prompts: The prompts to train on.
         metrics: How many there are, and how many were dropped.
 
     Returns:
-        `sft` where the policy is to be fine-tuned on demonstrations first, else the URI of the policy.
+        `sft` where the policy is to be fine-tuned on demonstrations first, `baseline` where there is a policy to
+        compare with, else `ready`.
     """
     from larpo_lib.pipeline import rounds, shown
 

@@ -6,17 +6,15 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("base"), install_kfp_package=False)
-def rerank(run: str, iteration: int, shard: str) -> str:
+def rerank(run: str, iteration: str, shard: str, gpus: str, memory: str, node_selector: dict, tolerations: list):
     """Score and rank candidates, for one share of their prompts.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round.
         shard: i/n, the i-th of n shares of the prompts, from 0 on.
-
-    Returns:
-        URI of the share's ranked candidates.
+        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
     """
     from larpo_lib.pipeline import rounds
 
-    return rounds.rerank(run, iteration, shard).uri
+    rounds.rerank(run, iteration, shard)

@@ -6,18 +6,15 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)
-def sample(run: str, iteration: int, policy: str, shard: str) -> str:
+def sample(run: str, iteration: str, shard: str, gpus: str, memory: str, node_selector: dict, tolerations: list):
     """Sample candidates from the policy, for one share of the round's prompts.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round.
-        policy: URI of the policy to sample from.
         shard: i/n, the i-th of n shares of the prompts, from 0 on.
-
-    Returns:
-        URI of the share's candidates.
+        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
     """
     from larpo_lib.pipeline import rounds
 
-    return rounds.sample(run, iteration, policy, shard).uri
+    rounds.sample(run, iteration, shard)

@@ -6,20 +6,25 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("trainer"), install_kfp_package=False)
-def sft(run: str, model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]) -> str:
+def sft(
+    run: str,
+    gpus: str,
+    memory: str,
+    node_selector: dict,
+    tolerations: list,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+):
     """Fine-tune the policy on demonstrations.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
+        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         model: The policy the loop starts from.
         metrics: Of the training.
-
-    Returns:
-        URI of the policy.
     """
     from larpo_lib.pipeline import rounds, shown
 
     done = rounds.sft(run)
     shown.model(model, done)
     shown.metrics(metrics, done)
-    return done.uri

@@ -14,12 +14,10 @@ def start_evaluation(
     settings: str,
     policy: str,
     baseline: str,
-    seed: int,
     prompts_source: str,
-    sample_sampler: str,
-    evaluate_n: int,
-    promote_model_name: str,
-    tracking_experiment: str,
+    model_name: str,
+    evaluate_gpus: str,
+    evaluate_memory: str,
     checked: dsl.Output[dsl.Artifact],
 ) -> str:
     """Check the whole request, find or make its MLflow run, and write down what is to be done.
@@ -30,7 +28,7 @@ def start_evaluation(
         checked: All settings, as they hold.
 
     Returns:
-        The run: root, settings and MLflow run as JSON.
+        Where the ticket is.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]

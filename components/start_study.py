@@ -1,5 +1,7 @@
 """Checks what a study is asked to do, every run of it, before anything that costs."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import Images
@@ -8,38 +10,45 @@ from components.images import Images
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
 def start_study(
     job: str,
-    max_rounds: int,
     root: str,
     run_id: str,
     preset: str,
     settings: str,
     grid: list,
     policy: str,
-    seed: int,
     prompts_source: str,
     rounds: int,
-    sample_shards: int,
-    rerank_shards: int,
-    train_launcher: str,
-    train_gpus: int,
-    tracking_experiment: str,
+    shards: int,
+    sample_gpus: str,
+    sample_memory: str,
+    rerank_gpus: str,
+    rerank_memory: str,
+    train_gpus: str,
+    train_memory: str,
+    evaluate_gpus: str,
+    evaluate_memory: str,
     checked: dsl.Output[dsl.Artifact],
-) -> str:
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Started",
+    [("run", str), ("members", list), ("rounds", list), ("shards", list)],
+):
     """Check the whole request, and make an MLflow run for each run of the grid.
 
-    The parameters are those of the pipeline; `job` is the identity of the run in Kubeflow, `max_rounds` what the
-    pipeline was compiled for.
+    The parameters are those of the pipeline; `job` is the identity of the run in Kubeflow.
 
     Args:
         checked: All settings, as they hold for what the runs share.
 
     Returns:
-        What the runs share: root, settings and MLflow run as JSON.
+        Where the ticket is of what the runs share, and where theirs are; the numbers of the rounds; and the shares of a
+        round's prompts.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]
+    import dataclasses
+
     from larpo_lib.pipeline import begin, study
 
-    run = study.begin(given, checked.uri)
-    begin.write(run, checked)
-    return run
+    started = study.begin(given, checked.uri)
+    begin.write(started.run, checked)
+    return dataclasses.astuple(started)

@@ -6,22 +6,16 @@ from components.images import Images
 
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def study_table(
-    run: str,
-    policies: list,
-    table: dsl.Output[dsl.Markdown],
-    metrics: dsl.Output[dsl.Metrics],
-):
+def study_table(run: str, table: dsl.Output[dsl.Markdown], metrics: dsl.Output[dsl.Metrics]):
     """Put all runs of a study in one table.
 
     Args:
-        run: What the runs share, as `start` gave it.
-        policies: URIs of the policies they ended with; the step waits for them.
+        run: Where the ticket is of what the runs share, as `start` gave it.
         table: Settings and metrics of every run.
         metrics: Mean reward of every run.
     """
     from larpo_lib.pipeline import shown, study
 
-    done = study.table(run, policies)
+    done = study.table(run)
     shown.text(table, done)
     shown.metrics(metrics, done)

@@ -7,24 +7,26 @@ from components.images import Images
 
 @dsl.component(base_image=Images().reference("trainer"), install_kfp_package=False)
 def train(
-    run: str, iteration: int, policy: str, lists: str, model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]
-) -> str:
+    run: str,
+    iteration: str,
+    gpus: str,
+    memory: str,
+    node_selector: dict,
+    tolerations: list,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+):
     """Distil the reranker's order into the policy; on several nodes by a TrainJob.
 
     Args:
-        run: What `start` gave: root, settings and MLflow run, as JSON.
+        run: Where the run's ticket is, as `start` gave it.
         iteration: Number of the round.
-        policy: URI of the policy to train.
-        lists: URI of the lists to train on.
+        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         model: The trained policy.
         metrics: Of the training.
-
-    Returns:
-        URI of the trained policy.
     """
     from larpo_lib.pipeline import rounds, shown
 
-    done = rounds.train(run, iteration, policy, lists)
+    done = rounds.train(run, iteration)
     shown.model(model, done)
     shown.metrics(metrics, done)
-    return done.uri

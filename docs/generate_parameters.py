@@ -1,18 +1,13 @@
-"""Writes `parameters.md` from the compiled pipelines: `python docs/generate_parameters.py`."""
+"""Writes `parameters.md` from the forms of the pipelines: `python docs/generate_parameters.py`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import yaml
+from larpo_lib.pipeline.form import FORMS, Form
 
-COMPILED = Path(__file__).parents[1] / "pipelines" / "compiled"
-NAMES = ("larpo", "evaluate", "study")
-TYPES = {
-    "STRING": "text", "NUMBER_INTEGER": "whole number", "NUMBER_DOUBLE": "number", "STRUCT": "object", "LIST": "list",
-}  # fmt: skip
+TYPES = {str: "text", int: "whole number", dict: "object", list: "list"}
 HEAD = """\
 # Parameters of the pipelines
 
@@ -24,24 +19,19 @@ setting means stands in [the configuration](configuration.md); how parameters, s
 
 def render() -> str:
     """The whole document."""
-    return HEAD + "".join(f"\n## `{name}`\n\n{_table(name)}" for name in NAMES)
+    return HEAD + "".join(f"\n## `{name}`\n\n{_table(form)}" for name, form in FORMS.items())
 
 
-def _table(name: str) -> str:
-    spec = next(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text("utf-8")))
-    parameters: dict[str, Any] = spec["root"]["inputDefinitions"]["parameters"]
+def _table(form: Form) -> str:
     rows = [
-        f"| `{parameter}` | {TYPES[found['parameterType']]} | `{_default(found)}` |"
-        f" {' '.join(found['description'].split()).replace('|', chr(92) + '|')} |"
-        for parameter, found in sorted(parameters.items())
+        f"| `{field.name}` | {TYPES[field.kind]} | `{json.dumps(field.default)}` | {_escaped(field.meaning)} |"
+        for field in form
     ]
     return "\n".join(["| parameter | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
-def _default(parameter: dict[str, Any]) -> str:
-    """KFP keeps whole numbers as others."""
-    value = parameter["defaultValue"]
-    return json.dumps(int(value) if parameter["parameterType"] == "NUMBER_INTEGER" else value)
+def _escaped(text: str) -> str:
+    return text.replace("|", chr(92) + "|")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ class LarpoError(Exception):
     Args:
         problem: what is wrong, naming the thing that is wrong.
         remedy: what to do about it; appended as a sentence of its own.
+
+    Attributes:
+        passing: whether the same may succeed at another time with nothing changed, such as where a server is away.
     """
+
+    passing = False
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
         self.problem = problem
@@ -57,11 +62,23 @@ class StorageError(LarpoError):
 
 
 class TrackingError(LarpoError):
-    """The MLflow server or its registry refused a request."""
+    """The MLflow server or its registry refused a request.
+
+    Args:
+        passing: as of every LarpoError.
+    """
+
+    def __init__(self, problem: str, *, remedy: str = "", passing: bool = False) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.passing = passing
 
 
 class ClusterError(LarpoError):
     """The Kubernetes API refused a request, or a TrainJob failed."""
+
+
+_PASSING = frozenset({None, 408, 429, 500, 502, 503, 504})
+"""HTTP statuses, None where there was no answer."""
 
 
 class EndpointError(LarpoError):
@@ -74,6 +91,7 @@ class EndpointError(LarpoError):
     def __init__(self, problem: str, *, remedy: str = "", status: int | None = None) -> None:
         super().__init__(problem, remedy=remedy)
         self.status = status
+        self.passing = status in _PASSING
 
 
 class InputTooLongError(EndpointError):

@@ -5,6 +5,7 @@ The local runners leave out all of it but retries. Names of secrets, configurati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
 OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE",)
 
 _HOUR = 3600
+_WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
 _SHM = "/dev/shm"  # noqa: S108 - of a pod of its own
 
 
@@ -27,11 +29,13 @@ class Limits:
     """What Kubeflow takes as constants only, so that it is set when a pipeline is compiled.
 
     Attributes:
-        retries: further tries of a task that failed.
-        backoff: pause before the first of them; each further pause is twice as long, up to ten minutes.
-        short_hours: longest time of a task that reads and writes tables.
-        long_hours: longest time of a task that samples, scores, trains or evaluates.
+        retries: further tries of a task whose pod failed, where the workflow engine tries again at all.
+        backoff: pause before the first of them; each further pause is twice as long.
+        short_hours: longest time of a try of a task that reads and writes tables.
+        long_hours: longest time of a try of a task that samples, scores, trains or evaluates.
         shm: size of /dev/shm where vLLM or NCCL run.
+        cpus: processors that a task with a model asks for; there is no limit to what it may use.
+        gpu_type: name of the resource that GPUs are in the cluster.
     """
 
     retries: int = 2
@@ -39,18 +43,25 @@ class Limits:
     short_hours: int = 6
     long_hours: int = 72
     shm: str = "16Gi"
+    cpus: str = "2"
+    gpu_type: str = "nvidia.com/gpu"
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What a kind of task is given, each a run-time parameter of the pipeline."""
+_TRIES_FOR = "2592000s"
+"""30 days from the beginning of the first try; a try that ends later is cut off, and none is begun later."""
 
-    gpus: Any
-    cpus: Any
-    memory: Any
-    gpu_type: Any
-    node_selector: Any
-    tolerations: Any
+_PLACES: dict[str, type] = {"node_selector": dict, "tolerations": list}
+_PARTS: dict[str, type] = {"gpus": str, "memory": str}
+
+
+def machine_inputs(*kinds: str) -> dict[str, type]:
+    """What a nested pipeline must be given so that tasks of those kinds in it can be given their machines."""
+    return {f"{kind}_{part}": cls for kind in kinds for part, cls in _PARTS.items()} | _PLACES
+
+
+def machine(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The machine of a kind of tasks, from what a pipeline was given; arguments of their components."""
+    return {part: given[f"{kind}_{part}"] for part in _PARTS} | {name: given[name] for name in _PLACES}
 
 
 @dataclass(frozen=True)
@@ -65,29 +76,34 @@ class Cluster:
     images: Images
     limits: Limits
 
-    def light(self, task: dsl.PipelineTask, *, cache: bool = True, retries: int | None = None) -> dsl.PipelineTask:
+    def light(self, task: dsl.PipelineTask, *, retries: int | None = None) -> dsl.PipelineTask:
         """A task that needs a processor only."""
         self._everywhere(task, "evaluator", self.limits.short_hours, retries)
-        task.set_cpu_request("1").set_memory_request("2Gi")
-        return task if cache else task.set_caching_options(False)
+        return task.set_cpu_request("1").set_memory_request("2Gi")
 
-    def heavy(self, task: dsl.PipelineTask, target: Target, machine: Machine) -> dsl.PipelineTask:
-        """A task that runs a model."""
-        self._everywhere(task, target, self.limits.long_hours, None)
-        task.set_accelerator_type(machine.gpu_type).set_accelerator_limit(machine.gpus)
-        task.set_cpu_request(machine.cpus)
-        task.set_memory_request(machine.memory).set_memory_limit(machine.memory)
-        kubernetes.empty_dir_mount(
-            task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=self.limits.shm
-        )
-        kubernetes.add_node_selector_json(task, node_selector_json=machine.node_selector)
-        kubernetes.add_toleration_json(task, toleration_json=machine.tolerations)
+    def heavy(self, component: Any, target: Target, machine: Mapping[str, Any], **arguments: Any) -> dsl.PipelineTask:
+        """A task that runs a model.
+
+        What its pod is given are arguments of the component as well: Kubeflow hands into a loop or a condition only
+        what a component in it is given.
+        """
+        limits = self.limits
+        task = component(**arguments, **machine)
+        self._everywhere(task, target, limits.long_hours, None)
+        task.set_accelerator_type(limits.gpu_type).set_accelerator_limit(machine["gpus"])
+        task.set_cpu_request(limits.cpus)
+        task.set_memory_request(machine["memory"]).set_memory_limit(machine["memory"])
+        task.set_env_variable("LARPO_GPU_TYPE", limits.gpu_type)
+        kubernetes.empty_dir_mount(task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=limits.shm)
+        kubernetes.add_node_selector_json(task, node_selector_json=machine["node_selector"])
+        kubernetes.add_toleration_json(task, toleration_json=machine["tolerations"])
         return task
 
     def last(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The task that runs whatever became of the others."""
+        """The task that runs whatever became of the others. Its pod's label names the workflow, which it asks."""
         self._reach(task, "evaluator")
-        return task.set_caching_options(False)
+        kubernetes.use_field_path_as_env(task, env_name="LARPO_WORKFLOW", field_path=_WORKFLOW)
+        return task
 
     def _everywhere(self, task: dsl.PipelineTask, target: Target, hours: int, retries: int | None) -> None:
         self._reach(task, target)
@@ -95,13 +111,20 @@ class Cluster:
             num_retries=self.limits.retries if retries is None else retries,
             backoff_duration=self.limits.backoff,
             backoff_factor=2.0,
-            backoff_max_duration="600s",
+            backoff_max_duration=_TRIES_FOR,
         )
         kubernetes.set_timeout(task, hours * _HOUR)
+        task.set_env_variable("LARPO_DEADLINE_S", str(hours * _HOUR))
 
     def _reach(self, task: dsl.PipelineTask, target: Target) -> None:
-        """Image, credentials, addresses and the cache."""
+        """Image, credentials, addresses, the cache volume, and no more rights than it needs.
+
+        Kubeflow's own cache is left off: it knows nothing of what is in the store. A step finds its output there by
+        itself.
+        """
         task.set_container_image(self.images.reference(target))
+        task.set_caching_options(False)
+        kubernetes.set_security_context(task, run_as_non_root=True)
         for secret, keys, optional in (
             ("larpo-s3", S3_KEYS, False),
             ("larpo-mlflow", MLFLOW_KEYS, True),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from components.images import Images
 from pipelines.cluster import Limits
 from pipelines.evaluate import evaluate_pipeline
-from pipelines.larpo import MAX_ROUNDS, larpo_pipeline
+from pipelines.larpo import larpo_pipeline
 from pipelines.study import study_pipeline
 
 Name = Literal["larpo", "evaluate", "study"]
@@ -18,7 +18,6 @@ def compile_pipeline(
     name: Name,
     output: Path,
     *,
-    max_rounds: int = MAX_ROUNDS,
     images: Images = Images(),  # noqa: B008 - both are frozen
     limits: Limits = Limits(),  # noqa: B008
 ) -> None:
@@ -27,17 +26,14 @@ def compile_pipeline(
     Args:
         name: which pipeline.
         output: file to write.
-        max_rounds: how many rounds a run may ask for.
         images: where the images are.
-        limits: retries and timeouts.
+        limits: what Kubeflow takes as constants only.
     """
     from kfp import compiler
 
-    compiler.Compiler().compile(pipeline(name, max_rounds=max_rounds, images=images, limits=limits), str(output))
+    compiler.Compiler().compile(pipeline(name, images, limits), str(output))
 
 
-def pipeline(name: Name, *, max_rounds: int, images: Images, limits: Limits) -> Any:
+def pipeline(name: Name, images: Images, limits: Limits) -> Any:
     """A pipeline by its name, as KFP's compiler and local runners take it."""
-    if name == "larpo":
-        return larpo_pipeline(max_rounds, images, limits)
-    return evaluate_pipeline(images, limits) if name == "evaluate" else study_pipeline(max_rounds, images, limits)
+    return {"larpo": larpo_pipeline, "evaluate": evaluate_pipeline, "study": study_pipeline}[name](images, limits)

@@ -1,4 +1,9 @@
-"""One round of the loop: sample, rerank, build lists, train; evaluate and promote where the gate says so."""
+"""The rounds of the loop: sample, rerank, build lists, train; evaluate and promote where the gate says so.
+
+The rounds are a loop over a list that is known at run time, one after the other. Nothing is handed from task to task
+but where the run's ticket is, and the number of the round: what a step reads it finds in the run's root. A task waits
+for another one, or for a nested pipeline; nothing is read out of a loop or a condition.
+"""
 
 from typing import Any
 
@@ -7,73 +12,55 @@ from kfp import dsl
 from components.build_lists import build_lists
 from components.evaluate import evaluate
 from components.gate import gate
-from components.keep import keep
+from components.images import Target
 from components.merge_candidates import merge_candidates
-from components.merge_ranked import merge_ranked
 from components.promote import promote
 from components.rerank import rerank
 from components.sample import sample
 from components.train import train
-from pipelines.cluster import Cluster, Machine
-from pipelines.names import distinct
+from pipelines.cluster import Cluster, machine, machine_inputs
+from pipelines.functions import Given, nested
+
+ROUND_KINDS = ("sample", "rerank", "train", "evaluate")
+ROUNDS_INPUTS: dict[str, type] = {"run": str, "rounds": list, "shards": list, **machine_inputs(*ROUND_KINDS)}
 
 
-def round_pipeline(cluster: Cluster) -> Any:
-    """The pipeline of one round, to be used as a task."""
+def rounds_pipeline(cluster: Cluster) -> Any:
+    """The pipeline of all rounds, to be used as a task."""
+    sampling = _shares(cluster, "sample", sample, "sampler", "Sample, share by share.")
+    reranking = _shares(cluster, "rerank", rerank, "base", "Score and rank, share by share.")
 
-    @dsl.pipeline(name="round", description="Sample, rerank, build lists, train, and evaluate where it is due.")
-    def round_(
-        run: str,
-        iteration: int,
-        policy: str,
-        sample_shards: list,
-        rerank_shards: list,
-        gpu_type: str,
-        sample_gpus: int,
-        sample_cpus: str,
-        sample_memory: str,
-        rerank_gpus: int,
-        rerank_cpus: str,
-        rerank_memory: str,
-        train_gpus: int,
-        train_cpus: str,
-        train_memory: str,
-        evaluate_gpus: int,
-        evaluate_cpus: str,
-        evaluate_memory: str,
-        node_selector: dict,
-        tolerations: list,
-    ) -> str:
-        where = (gpu_type, node_selector, tolerations)
-        sampler = Machine(sample_gpus, sample_cpus, sample_memory, *where)
-        reranker = Machine(rerank_gpus, rerank_cpus, rerank_memory, *where)
-        trainer = Machine(train_gpus, train_cpus, train_memory, *where)
-        evaluator = Machine(evaluate_gpus, evaluate_cpus, evaluate_memory, *where)
+    def build(given: Given) -> None:
+        run = given["run"]
+        with dsl.ParallelFor(items=given["rounds"], parallelism=1, name="round") as iteration:
+            due = cluster.light(gate(run=run, iteration=iteration))
+            with dsl.If(due.output != "skip", name="active"):
+                at: dict[str, Any] = {"run": run, "iteration": iteration}
+                sampled = sampling(**at, shards=given["shards"], **_only(given, "sample"))
+                candidates = cluster.light(merge_candidates(**at).after(sampled))
+                ranked = reranking(**at, shards=given["shards"], **_only(given, "rerank")).after(candidates)
+                lists = cluster.light(build_lists(**at).after(ranked))
+                trained = cluster.heavy(train, "trainer", machine(given, "train"), **at).after(lists)
+                with dsl.If(due.output != "train", name="measured"):
+                    evaluated = cluster.heavy(evaluate, "sampler", machine(given, "evaluate"), **at).after(trained)
+                    with dsl.If(due.output == "promote", name="promoted"):
+                        cluster.light(promote(**at).after(evaluated))
 
-        due = cluster.light(gate(run=run, iteration=iteration, policy=policy), cache=False)
-        with dsl.If(due.output != "skip", name="active"):
-            with dsl.ParallelFor(items=sample_shards, name="sampling") as shard:
-                part = sample(run=run, iteration=iteration, policy=policy, shard=shard)
-                cluster.heavy(part, "sampler", sampler)
-            candidates = merge_candidates(run=run, iteration=iteration, shards=dsl.Collected(part.output))
-            with dsl.ParallelFor(items=rerank_shards, name="reranking") as shard:
-                # KFP's local runners hand a loop's item over in place of what other tasks gave.
-                scored = rerank(run=run, iteration=iteration, shard=shard).after(candidates)
-                cluster.heavy(scored, "base", reranker)
-            ranked = merge_ranked(run=run, iteration=iteration, shards=dsl.Collected(scored.output))
-            lists = build_lists(run=run, iteration=iteration, ranked=ranked.outputs["Output"])
-            for task in (candidates, ranked, lists):
-                cluster.light(task)
-            trained = train(run=run, iteration=iteration, policy=policy, lists=lists.outputs["Output"])
-            cluster.heavy(trained, "trainer", trainer)
-            with dsl.If(due.output != "train", name="measured"):
-                evaluated = evaluate(run=run, iteration=iteration, policy=trained.outputs["Output"])
-                cluster.heavy(evaluated, "sampler", evaluator)
-                with dsl.If(due.output == "promote", name="promoted"):
-                    promoted = promote(run=run, iteration=iteration, policy=trained.outputs["Output"])
-                    cluster.light(promoted.after(evaluated), cache=False)
-        with dsl.Else(name="skipped"):
-            kept = cluster.light(keep(policy=policy))
-        return dsl.OneOf(trained.outputs["Output"], kept.output)
+    return nested("rounds", "The rounds, one after the other, each behind its gate.", ROUNDS_INPUTS, build)
 
-    return distinct(round_)
+
+def _only(given: Given, kind: str) -> dict[str, Any]:
+    """What a nested pipeline with tasks of one kind is given of the machines."""
+    return {name: given[name] for name in machine_inputs(kind)}
+
+
+def _shares(cluster: Cluster, kind: str, component: Any, target: Target, description: str) -> Any:
+    """A task for each share of a round's prompts. It has no outputs: it is there to be waited for."""
+
+    def build(given: Given) -> None:
+        with dsl.ParallelFor(items=given["shards"], name="share") as shard:
+            at = {"run": given["run"], "iteration": given["iteration"], "shard": shard}
+            cluster.heavy(component, target, machine(given, kind), **at)
+
+    inputs: dict[str, type] = {"run": str, "iteration": str, "shards": list, **machine_inputs(kind)}
+    return nested(f"{kind}-shares", description, inputs, build)

@@ -21,7 +21,6 @@ FINAL = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 _GOOD = frozenset({"SUCCEEDED", "SKIPPED"})
 _PATIENCE_S = 600.0
 """How long a server may be away while a run is followed."""
-_PASSING = frozenset({None, 429, 500, 502, 503, 504})
 _ENGINES_OWN = re.compile(r"(root|executor|.*-driver)(\(\d+\))?")
 """Names of tasks that the engine adds around the pipeline's own, with the number of the try behind them."""
 
@@ -157,7 +156,7 @@ def follow(
             now = api.get_run(run)
             answered, away = clock(), False
         except EndpointError as error:
-            if error.status not in _PASSING or clock() - answered > _PATIENCE_S:
+            if not error.passing or clock() - answered > _PATIENCE_S:
                 raise
             if not away:
                 tell(f"{error.problem}; trying again")

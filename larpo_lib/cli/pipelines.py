@@ -53,14 +53,18 @@ RunId = Annotated[str, typer.Argument(help="The run's id.")]
 def compile_(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
     pipeline: Annotated[PipelineName, typer.Option(help="Which of the pipelines.")] = "larpo",
-    max_rounds: Annotated[int, typer.Option(min=1, help="The most rounds that a run may ask for.")] = 4,
     image_prefix: Annotated[str, typer.Option(help="Registry and folder of the images; empty: local ones.")] = "",
     image_tag: Annotated[str | None, typer.Option(help="Tag of all images; without it, larpo's version.")] = None,
+    gpu_type: Annotated[
+        str, typer.Option(help="Name of the resource that GPUs are in the cluster.")
+    ] = "nvidia.com/gpu",
+    cpus: Annotated[str, typer.Option(help="Processors that a pod with a model asks for, as in 8 or 500m.")] = "2",
 ) -> None:
     """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
     _require_kfp()
     from components.images import Images
     from larpo_lib.artifacts import disk_errors
+    from pipelines.cluster import Limits
     from pipelines.compile import compile_pipeline
 
     images = Images(prefix=image_prefix, **({} if image_tag is None else {"tag": image_tag}))
@@ -74,7 +78,7 @@ def compile_(
             output.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(f"{output}: a file is in the way", remedy="Give --output another folder") from None
-        compile_pipeline(pipeline, output, max_rounds=max_rounds, images=images)
+        compile_pipeline(pipeline, output, images=images, limits=Limits(cpus=cpus, gpu_type=gpu_type))
     typer.echo(str(output))
 
 

@@ -126,6 +126,14 @@ class Cluster:
         finally:
             response.close()
 
+    def workflow(self, name: str) -> dict[str, Any]:
+        """The workflow of the engine of that name, as the API gives it in JSON."""
+        with self._told(f"read workflow {name}"):
+            found: dict[str, Any] = self._ask(
+                self._objects.get_namespaced_custom_object, "argoproj.io", "v1alpha1", self.namespace, "workflows", name
+            )
+        return found
+
     def owner(self) -> dict[str, Any] | None:
         """Reference to the workflow that this pod belongs to; None outside a pipeline's pod of this namespace."""
         from kubernetes.client import ApiException

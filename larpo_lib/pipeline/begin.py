@@ -14,30 +14,35 @@ from typing import Any
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
-from larpo_lib.pipeline import files
-from larpo_lib.pipeline.parameters import QUICKSTART, compose, read_settings
+from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.journal import Journal
+from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
+from larpo_lib.pipeline.room import require_room
+from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.shown import Artifact
 from larpo_lib.pipeline.ticket import Place, Ticket, store
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 from larpo_lib.tracking import Tracker
 
+GPU_TYPE = "LARPO_GPU_TYPE"
+"""Variable of the environment that names the resource that GPUs are."""
+
 
 @dataclass(frozen=True)
 class Started:
-    """What the run's tasks are told.
+    """What the run's tasks are told. Nothing but text: Kubeflow hands on nothing else as it is.
 
     Attributes:
-        run: the ticket.
-        sample_shards: the shares of sampling, i/n each; `rerank_shards` likewise.
-        train_gpus: GPUs of the pod that trains: none where it only follows other machines.
-        train_cpus: processors of that pod; `train_memory` likewise.
+        run: where the ticket is.
+        rounds: numbers of the rounds.
+        shards: the shares of a round's prompts, i/n each.
+        train_gpus: GPUs of the pod that trains: none where it only follows other machines; `train_memory` likewise.
     """
 
     run: str
-    sample_shards: list[str]
-    rerank_shards: list[str]
-    train_gpus: int
-    train_cpus: str
+    rounds: list[str]
+    shards: list[str]
+    train_gpus: str
     train_memory: str
 
 
@@ -45,39 +50,44 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
     """Check the request, find or make its MLflow run, and leave the ticket in the run's root.
 
     Args:
-        given: the parameters of the pipeline by name, `job` and `max_rounds`.
+        given: the parameters of the pipeline by name, and `job`.
         example: URI of one of KFP's artifacts of this run.
 
     Raises:
         LarpoError: something asked for cannot be.
     """
+    settle_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
-    with files.journal(place.root, "start"):
-        config = with_world(given, place.root)
-        check(config, given, place.root)
-        parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
-        follows = config.train.launch.nodes > 1
-        ticket = Ticket(
-            root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
-            resources=_resources(given) if follows else {},
-        )  # fmt: skip
-        run = ticket.model_dump_json()
-        files.keep_ticket(place.root, run)
+    with Journal(place.root, given["job"]).step("start"):
+        return again(lambda: _begin(given, place))
+
+
+def _begin(given: Mapping[str, Any], place: Place) -> Started:
+    config = with_world(given, place.root)
+    check(config, given, place.root)
+    rounds = config.loop.iterations
+    require_room(rounds, given["shards"])
+    follows = config.train.launch.nodes > 1
+    parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
+    ticket = Ticket(
+        job=given["job"], root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
+        resources=_resources(given) if follows else {}, shards=given["shards"],
+    )  # fmt: skip
     return Started(
-        run,
-        shares(given, "sample_shards"),
-        shares(given, "rerank_shards"),
-        train_gpus=0 if follows else given["train_gpus"],
-        train_cpus="1" if follows else given["train_cpus"],
+        ticket.keep(),
+        numbers(rounds),
+        shares(given["shards"]),
+        train_gpus="0" if follows else given["train_gpus"],
         train_memory="2Gi" if follows else given["train_memory"],
     )
 
 
 def write(run: str, artifact: Artifact) -> None:
     """Show a ticket as an artifact of KFP."""
-    ticket = json.loads(run)
-    Path(artifact.path).write_text(json.dumps(ticket, indent=2, sort_keys=True) + "\n", "utf-8")
-    artifact.metadata.update({"root": ticket["root"], "mlflow_run": ticket["parent"]})
+    ticket = Ticket.at(run)
+    text = json.dumps(ticket.model_dump(mode="json"), indent=2, sort_keys=True)
+    Path(artifact.path).write_text(text + "\n", "utf-8")
+    artifact.metadata.update({"root": ticket.root, "mlflow_run": ticket.parent})
 
 
 def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
@@ -86,17 +96,11 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
     Raises:
         LarpoError: something asked for cannot be.
     """
-    rounds, most = config.loop.iterations, given["max_rounds"]
-    if rounds > most:
-        raise ConfigError(
-            f"{rounds} rounds are asked for, but the pipeline was compiled for at most {most}",
-            remedy=f"Lower rounds, or compile it with --max-rounds {rounds}",
-        )
     if config.demonstrations is not None and config.sft.launch.nodes > 1:
         raise ConfigError("sft trains on one machine, but sft.launch.nodes says more", remedy="Set it to 1")
-    for name in ("sample_shards", "rerank_shards"):
-        if given[name] < 1:
-            raise ConfigError(f"{name} is {given[name]}", remedy="Set it to 1 or more")
+    if given.get("shards", 1) < 1:
+        raise ConfigError(f"shards is {given['shards']}", remedy="Set it to 1 or more")
+    check_machines(given)
     if config.tracking.uri is not None and "@" in config.tracking.uri:
         raise ConfigError(
             "tracking.uri holds a password, which would be written down",
@@ -113,26 +117,34 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         check_policy(Path(config.policy), config)
 
 
-def shares(given: Mapping[str, Any], name: str) -> list[str]:
-    """The shares that a step is cut into, i/n each."""
-    return [f"{i}/{given[name]}" for i in range(given[name])]
+def shares(count: int) -> list[str]:
+    """The shares that a round's prompts are cut into, i/n each."""
+    return [f"{i}/{count}" for i in range(count)]
+
+
+def numbers(rounds: int) -> list[str]:
+    """The rounds, as Kubeflow takes them for a loop."""
+    return [str(i) for i in range(1, rounds + 1)]
 
 
 def _resources(given: Mapping[str, Any]) -> dict[str, str]:
-    wanted = {"cpu": given["train_cpus"], "memory": given["train_memory"]}
-    return {**wanted, given["gpu_type"]: str(given["train_gpus"])} if given["train_gpus"] else wanted
+    """Of each machine that trains, where there are several."""
+    gpus = gpu_count(given, "train_gpus")
+    memory = {"memory": given["train_memory"]}
+    return {**memory, os.environ.get(GPU_TYPE, "nvidia.com/gpu"): str(gpus)} if gpus else memory
 
 
-def with_world(given: Mapping[str, Any], root: str) -> LarpoConfig:
+def with_world(given: Mapping[str, Any], root: str, pipeline: str = "larpo") -> LarpoConfig:
     """The settings; the quickstart brings its world along, into the run's root, where no other policy is named."""
-    if given["preset"] != QUICKSTART or given.get("policy"):
-        return compose(given)
+    settings = read_settings(given["settings"])
+    if given["preset"] != QUICKSTART or given["policy"] or "policy" in settings:
+        return compose(given, pipeline=pipeline)
     from larpo_lib.playground.world import world_settings
 
     world = f"{root}/world"
-    _make_world(world, max(0, given["seed"]))
-    tree = parse_settings(world_settings(world, given.get("train_objective") or "listmle"))
-    return compose({**given, "settings": json.dumps(apply_settings(tree, read_settings(given["settings"])))})
+    _make_world(world, settings.get("seed", 0))
+    tree = parse_settings(world_settings(world, given.get("objective") or "listmle"))
+    return compose({**given, "settings": json.dumps(apply_settings(tree, settings))}, pipeline=pipeline)
 
 
 def _make_world(place: str, seed: int) -> None:

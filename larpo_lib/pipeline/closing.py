@@ -8,41 +8,55 @@ from typing import Literal
 
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
+from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.execute import Done, promotion_text
+from larpo_lib.pipeline.journal import SUMMARY, WITHOUT_A_WORD, Journal, Trouble
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.ticket import Place, Ticket
-from larpo_lib.plan import SUMMARY
+from larpo_lib.pipeline.scratch import settle_cache
+from larpo_lib.pipeline.ticket import Place, Ticket, member_root
+from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
 
-_SUCCEEDED = "SUCCEEDED"
+_SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
+_WORKFLOW = "LARPO_WORKFLOW"
 
 
-def close(*, state: str, message: str, job: str, root: str, run_id: str, example: str) -> Done:
-    """Report how a run ended.
+def close(*, job: str, root: str, run_id: str, example: str) -> Done:
+    """Report how a run ended: well only if its last step is noted as done.
+
+    Kubeflow's own word is not asked for: what it calls the state of a run's tasks is neither final nor certain here,
+    and a task that asks for it may not be run at all.
 
     Args:
-        state: of the tasks before, in KFP's words: SUCCEEDED, FAILED, CANCELLED.
-        message: what KFP says of a failure.
         job: identity of the run in Kubeflow.
         root: parameter of the pipeline; `run_id` likewise.
         example: URI of one of KFP's artifacts of this run.
     """
+    settle_cache()
+    return again(lambda: _close(job, root, run_id, example))
+
+
+def _close(job: str, root: str, run_id: str, example: str) -> Done:
     troubles: list[str] = []
     try:
         place = Place.find(root, run_id, job, example)
-        kept = files.kept_ticket(place.root)
-        ticket = None if kept is None else Ticket.model_validate_json(kept)
-        causes = [] if state == _SUCCEEDED else _causes(place.root)
+        ticket = Ticket.find(place.root, job)
+        done = SUMMARY in Journal(place.root, job).done()
+        causes = [] if done else _noted(place.root, job, ticket)
     except LarpoError as error:
-        place, ticket, causes = Place(root, run_id or job, None), None, [str(error)]
-    if state != _SUCCEEDED and message and not causes:
-        causes = [f"KFP says: {message}"]
+        if error.passing:
+            raise
+        place, ticket, done, causes = Place(root, run_id or job, None), None, False, [str(error)]
+    state = _SUCCEEDED if done else _FAILED
+    if not done:
+        state, more = _of_the_workflow(troubles)
+        causes += more
     text = f"# Run {place.name}: {state}\n\nRoot: `{place.root}`\n"
     if causes:
         text += "\n## What failed\n\n" + "".join(f"- {cause}\n" for cause in causes)
     if ticket is not None:
-        text += _results(ticket, troubles) if state == _SUCCEEDED else ""
+        text += _results(ticket, troubles) if done else ""
         _clean_up(ticket, troubles)
         text += "".join(f"\nThis, too: {trouble}\n" for trouble in troubles)
         text += _end(ticket, state, text, "; ".join(causes))
@@ -53,20 +67,43 @@ def close(*, state: str, message: str, job: str, root: str, run_id: str, example
     return Done(place.root, {}, metadata, None, {"markdown": text})
 
 
-def _causes(root: str) -> list[str]:
-    told = []
-    for entry in files.unfinished(root):
-        if entry["state"] == "failed":
-            told.append(f"**{entry['step']}**: {entry['cause']}")
-        else:
-            told.append(f"**{entry['step']}** was stopped, or ended without a word, as when memory runs out")
+def _noted(root: str, job: str, ticket: Ticket | None) -> list[str]:
+    """What the journals say, that of the run and those of a study's runs."""
+    members = () if ticket is None else range(1, len(ticket.members) + 1)
+    told = [_told("", trouble) for trouble in Journal(root, job).troubles()]
+    for number in members:
+        place = member_root(root, number)
+        told += [_told(f"{place.removeprefix(root + '/')}/", trouble) for trouble in Journal(place, job).troubles()]
     return told
+
+
+def _told(place: str, trouble: Trouble) -> str:
+    cause = trouble.cause and f": {trouble.cause}"
+    return f"**{place}{trouble.step}**{cause or f' {WITHOUT_A_WORD}'}"
+
+
+def _of_the_workflow(troubles: list[str]) -> tuple[str, list[str]]:
+    """How the run ended in the workflow engine's words, and what failed there: images, volumes, lost pods.
+
+    The pod is told the workflow's name by its label; where nothing runs in a cluster, nobody can be asked.
+    """
+    name = os.environ.get(_WORKFLOW)
+    if not name or "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return _FAILED, []
+    from larpo_lib.kubernetes.workflow import read_workflow
+
+    try:
+        found = read_workflow(name)
+    except LarpoError as error:
+        troubles.append(str(error))
+        return _FAILED, []
+    return _TERMINATED if found.terminated else _FAILED, [f"in the cluster, {line}" for line in found.failures]
 
 
 def _results(ticket: Ticket, troubles: list[str]) -> str:
     """The table of evaluations and the gate's decision; of a study, where its own table is."""
     if ticket.members:
-        return f"\nSummary: `{ticket.root}/{SUMMARY}`\n"
+        return f"\nSummary: `{ticket.root}/{SUMMARY_FILE}`\n"
     try:
         measured = results(ticket)
         decision = files.read(ticket.plan.promotion, "promotion.json")
@@ -74,7 +111,9 @@ def _results(ticket: Ticket, troubles: list[str]) -> str:
         troubles.append(str(error))
         return ""
     table = summary_table([measured[i] for i in sorted(measured)], sorted(measured))
-    return f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{ticket.root}/{SUMMARY}`\n"
+    return (
+        f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{ticket.root}/{SUMMARY_FILE}`\n"
+    )
 
 
 def _clean_up(ticket: Ticket, troubles: list[str]) -> None:
@@ -94,10 +133,10 @@ def _end(ticket: Ticket, state: str, text: str, cause: str) -> str:
     """End the MLflow run, with the report in it, and those of a study; what stands in the way is told."""
     status: Literal["FINISHED", "FAILED"] = "FINISHED" if state == _SUCCEEDED else "FAILED"
     try:
-        for i in range(1, len(ticket.members) + 1):
-            kept = files.kept_ticket(f"{ticket.root}/members/{i}")
-            if kept is not None:
-                Ticket.model_validate_json(kept).tracker().end(status, text, cause[:500])
+        for number in range(1, len(ticket.members) + 1):
+            member = Ticket.find(member_root(ticket.root, number), ticket.job)
+            if member is not None:
+                member.tracker().end(status, text, cause[:500])
         tracker = ticket.tracker()
         tracker.end(status, text, cause[:500])
         return f"\nMLflow: {tracker.address(ticket.parent)}\n"

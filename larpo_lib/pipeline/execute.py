@@ -12,6 +12,8 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
+from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.ticket import Ticket
 from larpo_lib.plan import Call, Input
 from larpo_lib.recording import take
@@ -21,6 +23,9 @@ from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.tracking import Run
 from larpo_lib.training.history import HISTORY, read_history
+
+DEADLINE_S = "LARPO_DEADLINE_S"
+"""Variable of the environment with the seconds that a task may take; the cluster ends TrainJobs after them, too."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,30 @@ class Done:
     next: str = ""
 
 
+def open_ticket(run: str) -> Ticket:
+    """The ticket of the run that a task belongs to: the first thing that a task does.
+
+    Args:
+        run: where the ticket is.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    settle_cache()
+    return again(lambda: Ticket.at(run))
+
+
 def execute(ticket: Ticket, call: Call) -> Done:
-    """Take a step.
+    """Take a step, again and again where it fails of what may pass.
 
     A share of a step is not logged: what the step did is known when the shares are put together.
     """
-    with files.journal(ticket.root, _name(call)), at_edge(call.config, _flat(call.inputs), call.outputs) as local:
+    with ticket.journal.step(_name(call)):
+        return again(lambda: _once(ticket, call))
+
+
+def _once(ticket: Ticket, call: Call) -> Done:
+    with at_edge(call.config, _flat(call.inputs), call.outputs) as local:
         paths = _nested(call, local)
         if call.arguments.get("shard", WHOLE) != WHOLE:
             metrics, address = take(call, paths, None), ""
@@ -72,19 +95,24 @@ def describe(ticket: Ticket, call: Call) -> Done:
 
 def train_on_nodes(ticket: Ticket, call: Call) -> Done:
     """Take a step that trains on several machines: a TrainJob trains and publishes, and is followed from here."""
-    from larpo_lib.kubernetes import job_name, train_on_nodes
-
-    name = ticket.name
     image = os.environ.get("LARPO_IMAGE")
     if image is None:
         raise ConfigError("LARPO_IMAGE names no image for the nodes", remedy="Set it to the trainer's image")
+    with ticket.journal.step(_name(call)):
+        return again(lambda: _once_on_nodes(ticket, call, image))
+
+
+def _once_on_nodes(ticket: Ticket, call: Call, image: str) -> Done:
+    from larpo_lib.kubernetes import job_name, train_on_nodes
+
+    name, deadline = ticket.name, os.environ.get(DEADLINE_S)
     uris: dict[str, Any] = {key: call.inputs[key] for key in ("policy", "lists", "reference")}
     tracker = ticket.tracker()
-    with files.journal(ticket.root, _name(call)), tracker.step(call.name, call.iteration) as run:
+    with tracker.step(call.name, call.iteration) as run:
         config: Any = call.config
         train_on_nodes(
             config, **uris, trained=call.output, job_name=job_name(name, f"train-{call.iteration}"), image=image,
-            run=name, resources=ticket.resources or None,
+            run=name, resources=ticket.resources or None, deadline_s=None if deadline is None else int(deadline),
         )  # fmt: skip
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))

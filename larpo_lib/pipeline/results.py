@@ -9,45 +9,53 @@ from collections.abc import Mapping
 from larpo_lib.artifacts import Metrics
 from larpo_lib.errors import ArtifactError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.execute import Done, execute
+from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.execute import Done, execute, open_ticket
+from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.ticket import Ticket
-from larpo_lib.plan import SUMMARY, Call, best_iteration, summarize
+from larpo_lib.plan import SUMMARY as SUMMARY_FILE
+from larpo_lib.plan import Call, best_iteration, summarize
 from larpo_lib.reporting.content import drops
 
+END = "end"
+"""In place of a round's number: the result of the run."""
 
-def promote(run: str, iteration: int, policy: str) -> Done:
+
+def promote(run: str, iteration: str) -> Done:
     """The gate.
 
     Args:
-        run: the ticket.
-        iteration: whose policy it is about; 0: the run's result.
-        policy: the last policy that was made.
+        run: where the ticket is.
+        iteration: whose policy it is about; `end`: the run's result.
     """
-    ticket = Ticket.model_validate_json(run)
+    ticket = open_ticket(run)
     plan = ticket.plan
-    if iteration:
-        return execute(ticket, plan.promote(iteration, plan.at(iteration, "promotion"), iteration))
-    measured = results(ticket)
-    assert policy == plan.policy(max(measured)), (policy, measured)
+    if iteration != END:
+        number = int(iteration)
+        return execute(ticket, plan.promote(number, plan.at(number, "promotion"), number))
+    measured = again(lambda: results(ticket))
     best = best_iteration(measured, ticket.config.loop.early_stop)
     return execute(ticket, plan.promote(best, plan.promotion, None))
 
 
-def report(run: str, promotion: str) -> Done:
+def report(run: str) -> Done:
     """The report, and `summary.json` in the run's root.
 
     Args:
-        run: the ticket.
-        promotion: where the gate's decision about the run's result is.
+        run: where the ticket is.
     """
-    ticket = Ticket.model_validate_json(run)
-    measured = results(ticket)
+    ticket = open_ticket(run)
+    measured = again(lambda: results(ticket))
     call = ticket.plan.report(max(measured))
-    assert promotion == ticket.plan.promotion, (promotion, call)
     done = execute(ticket, call)
+    with ticket.journal.step(SUMMARY):
+        return again(lambda: _summary(ticket, call, done, measured))
+
+
+def _summary(ticket: Ticket, call: Call, done: Done, measured: Mapping[int, Metrics]) -> Done:
     seconds = time.time() - ticket.tracker().opened().started / 1000
-    summary = summarize(ticket.config, measured, files.read(promotion, "metrics.json"), seconds)
-    files.write(ticket.root, SUMMARY, summary)
+    promoted = files.read(ticket.plan.promotion, "metrics.json")
+    files.write(ticket.root, SUMMARY_FILE, summarize(ticket.config, measured, promoted, seconds))
     return dataclasses.replace(done, texts={**done.texts, "markdown": drops_text(call)})
 
 

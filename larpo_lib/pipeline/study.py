@@ -10,99 +10,96 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.begin import check, shares, with_world
-from larpo_lib.pipeline.execute import Done
+from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.begin import check, numbers, shares, with_world
+from larpo_lib.pipeline.execute import Done, open_ticket
 from larpo_lib.pipeline.grid import COMMON
+from larpo_lib.pipeline.journal import SUMMARY, Journal
 from larpo_lib.pipeline.parameters import compose, read_settings
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.ticket import Place, Ticket, store
-from larpo_lib.plan import SUMMARY
+from larpo_lib.pipeline.room import require_room
+from larpo_lib.pipeline.scratch import settle_cache
+from larpo_lib.pipeline.ticket import Place, Ticket, member_root, store
+from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.reporting.table import number
 from larpo_lib.tracking import Tracker
 
-_STUDY = "study.json"
 _EXAMPLE = 'Write it as in ["{\\"train\\": {\\"epochs\\": 1}}", "{}"]'
 _NO_GATE = {"loop": {"promote": "last_iteration"}}
 
 
 @dataclass(frozen=True)
-class Opened:
-    """One run of a study.
+class Started:
+    """What the tasks of a study are told.
 
     Attributes:
-        run: its ticket.
-        policy: what it begins with.
-        sample_shards: the shares of sampling, i/n each; `rerank_shards` likewise.
+        run: where the ticket is of what the runs share.
+        members: where the tickets of the runs are.
+        rounds: numbers of the rounds of the longest run.
+        shards: the shares of a round's prompts, i/n each.
     """
 
     run: str
-    policy: str
-    sample_shards: list[str]
-    rerank_shards: list[str]
+    members: list[str]
+    rounds: list[str]
+    shards: list[str]
 
 
-def begin(given: Mapping[str, Any], example: str) -> str:
+def begin(given: Mapping[str, Any], example: str) -> Started:
     """Check the request and every run of it, before anything that costs, and make their MLflow runs.
 
     Args:
-        given: the parameters of the pipeline by name, `job` and `max_rounds`.
+        given: the parameters of the pipeline by name, and `job`.
         example: URI of one of KFP's artifacts of this run.
-
-    Returns:
-        The ticket of what the runs share.
 
     Raises:
         LarpoError: something asked for cannot be.
     """
+    settle_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
-    with files.journal(place.root, "start"):
-        changes = _grid(given["grid"])
-        base = with_world(given, place.root)
-        check(base, given, place.root)
-        config = {i: compose(_settled(given, base), change, _NO_GATE) for i, change in enumerate(changes, start=1)}
-        for i, member in config.items():
-            check(member, given, place.root)
-            _comparable(i, base, member)
-            if member.train.launch.nodes > 1:
-                raise ConfigError("a study trains on one machine", remedy="Leave train.launch.nodes out")
-        names = tuple(f"{place.name}-{i}" for i in config)
-        run = _ticket(place, base, place.root, place.name, members=names)
-        for (i, member), name in zip(config.items(), names, strict=True):
-            _ticket(place, member, _root(place.root, i), name, shared=place.root)
-        shares_of = {name: shares(given, name) for name in ("sample_shards", "rerank_shards")}
-        files.write(f"{place.root}/study", _STUDY, {"grid": given["grid"], **shares_of})
-    return run
+    with Journal(place.root, given["job"]).step("start"):
+        return again(lambda: _begin(given, place))
 
 
-def member(*, job: str, root: str, run_id: str, change: str, example: str) -> Opened:
-    """One run of a study.
+def _begin(given: Mapping[str, Any], place: Place) -> Started:
+    changes = _grid(given["grid"])
+    base = with_world(given, place.root, "study")
+    check(base, given, place.root)
+    configs = [compose(_settled(given, base), change, _NO_GATE) for change in changes]
+    for place_in_grid, config in enumerate(configs, start=1):
+        check(config, given, place.root)
+        _comparable(place_in_grid, base, config)
+        if config.train.launch.nodes > 1:
+            raise ConfigError("a study trains on one machine", remedy="Leave train.launch.nodes out")
+    rounds = [config.loop.iterations for config in configs]
+    require_room(max(rounds) * len(rounds), given["shards"])
+    names = tuple(f"{place.name}-{i}" for i in range(1, len(configs) + 1))
+    common = {"job": given["job"], "shown": place.shown, "shards": given["shards"]}
+    shared = {"root": place.root, "name": place.name, "config": base, "members": names, "grid": tuple(given["grid"])}
+    run = _ticket({**common, **shared})
+    members = [
+        _ticket({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
+        for i, (name, config) in enumerate(zip(names, configs, strict=True), start=1)
+    ]
+    return Started(run, members, numbers(max(rounds)), shares(given["shards"]))
 
-    Args:
-        job: identity of the study's run in Kubeflow.
-        root: parameter of the pipeline; `run_id` likewise.
-        change: the settings that the run changes, as they stand in the grid.
-        example: URI of one of KFP's artifacts of the study's run.
-    """
-    place = Place.find(root, run_id, job, example)
-    study = files.read(f"{place.root}/study", _STUDY)
-    run = _kept(_root(place.root, study["grid"].index(change) + 1))
-    policy = Ticket.model_validate_json(run).plan.policy(0)
-    return Opened(run, policy, study["sample_shards"], study["rerank_shards"])
 
-
-def table(run: str, policies: Sequence[str]) -> Done:
+def table(run: str) -> Done:
     """All runs in one table, the best one named.
 
     Args:
-        run: the ticket of what the runs share.
-        policies: what the runs ended with.
+        run: where the ticket is of what the runs share.
     """
-    shared = Ticket.model_validate_json(run)
-    grid: list[str] = files.read(f"{shared.root}/study", _STUDY)["grid"]
-    assert len(policies) == len(grid), (policies, grid)
+    shared = open_ticket(run)
+    with shared.journal.step(SUMMARY):
+        return again(lambda: _table(shared))
+
+
+def _table(shared: Ticket) -> Done:
+    grid = shared.grid
     reached: dict[int, Metrics] = {}
     for i in range(1, len(grid) + 1):
-        measured = results(Ticket.model_validate_json(_kept(_root(shared.root, i))))
+        measured = results(Ticket.at(shared.member(i)))
         reached[i] = measured[max(measured)]
     start = files.measured({0: shared.plan.at(0, "evaluation")})[0]
     columns = ("mean_reward", "accuracy", "greedy_reward", "greedy_accuracy")
@@ -113,33 +110,20 @@ def table(run: str, policies: Sequence[str]) -> Done:
     head = ["run", "settings", *(name.replace("_", " ") for name in columns)]
     lines = "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
     best = max(reached, key=lambda i: reached[i]["mean_reward"] or float("-inf"))
-    text = f"{lines}\nHighest mean reward: run {best}, `{_root(shared.root, best)}`.\n"
-    files.write(shared.root, SUMMARY, {"grid": grid, "runs": {str(i): metrics for i, metrics in reached.items()}})
+    text = f"{lines}\nHighest mean reward: run {best}, `{member_root(shared.root, best)}`.\n"
+    runs = {str(i): metrics for i, metrics in reached.items()}
+    files.write(shared.root, SUMMARY_FILE, {"grid": [*grid], "runs": runs})
     metrics: Metrics = {f"run_{i}_mean_reward": found["mean_reward"] for i, found in reached.items()}
     shared.tracker().opened().log_metrics({**metrics, "best_run": best})
-    return Done(f"{shared.root}/{SUMMARY}", metrics, {"best_run": best}, None, {"markdown": text})
+    return Done(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
 
 
-def _ticket(
-    place: Place, config: LarpoConfig, root: str, name: str, *, shared: str = "", members: tuple[str, ...] = ()
-) -> str:
-    key = Place(root, name, None).key
-    parent = Tracker(config.tracking, store(place.root)).begin(name, key, config)
-    ticket = Ticket(
-        root=root, name=name, shown=place.shown, parent=parent, config=config, shared=shared, members=members
-    )
-    files.keep_ticket(root, ticket.model_dump_json())
-    return ticket.model_dump_json()
-
-
-def _root(study: str, number: int) -> str:
-    return f"{study}/members/{number}"
-
-
-def _kept(root: str) -> str:
-    kept = files.kept_ticket(root)
-    assert kept is not None, root
-    return kept
+def _ticket(told: Mapping[str, Any]) -> str:
+    """Make the MLflow run of a run, and keep its ticket; gives where."""
+    config, root = told["config"], told["root"]
+    key = Place(root, told["name"], None).key
+    parent = Tracker(config.tracking, store(told.get("shared") or root)).begin(told["name"], key, config)
+    return Ticket(parent=parent, **told).keep()
 
 
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:

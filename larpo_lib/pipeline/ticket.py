@@ -1,4 +1,4 @@
-"""What every component of a run is told: where the run lives, its settings, its MLflow run."""
+"""What every component of a run can know: where the run lives, its settings, its MLflow run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from pydantic import Field
 
 from larpo_lib.config import LarpoConfig, Section
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline import files
+from larpo_lib.pipeline.journal import Journal
 from larpo_lib.plan import Plan
 from larpo_lib.storage import is_remote
 from larpo_lib.tracking import Tracker
 
+_TICKET = "ticket.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Ticket(Section):
-    """Crosses from component to component as JSON. Holds no secret."""
+    """What is kept of a request in the run's root; a component is told where. Holds no secret."""
 
+    job: str
+    """Identity of the Kubeflow run. A request of an earlier one for the same root has a ticket of its own."""
     root: str
     """The run's own directory or s3:// URI."""
     name: str
@@ -36,8 +41,42 @@ class Ticket(Section):
     """Root of what it shares with other runs of a study."""
     policies: tuple[str, ...] = ()
     """Those that the run was given rather than made; the first one, which may be empty, is the one to compare with."""
+    shards: int = 1
+    """Pods that share a round's sampling, and its reranking."""
     members: tuple[str, ...] = ()
     """Names of the runs that make up a study."""
+    grid: tuple[str, ...] = ()
+    """What each of them changes, as JSON."""
+
+    @classmethod
+    def at(cls, run: str) -> Ticket:
+        """The ticket that `keep` left at `run`.
+
+        Raises:
+            StorageError: there is none, or it cannot be read.
+        """
+        return cls.model_validate(files.read(run, _TICKET))
+
+    @classmethod
+    def find(cls, root: str, job: str) -> Ticket | None:
+        """The ticket of a Kubeflow run in a root, if that run came so far."""
+        place = _place(root, job)
+        return cls.at(place) if place in files.directories(place, _TICKET) else None
+
+    def keep(self) -> str:
+        """Leave the ticket in the run's root; returns where, which is all that the run's tasks are told."""
+        place = _place(self.root, self.job)
+        files.write(place, _TICKET, self.model_dump(mode="json"))
+        return place
+
+    def member(self, number: int) -> str:
+        """Where the ticket is of one run of a study, from 1 on."""
+        return _place(member_root(self.root, number), self.job)
+
+    @property
+    def journal(self) -> Journal:
+        """Notes of what its tasks do."""
+        return Journal(self.root, self.job)
 
     @property
     def plan(self) -> Plan:
@@ -106,3 +145,12 @@ class Place:
 def store(root: str) -> Path:
     """Where MLflow's own database goes where there is no server; only a run on a disk can have one."""
     return Path("mlflow") if is_remote(root) else Path(root) / "mlflow"
+
+
+def member_root(root: str, number: int) -> str:
+    """Root of one run of a study, from 1 on."""
+    return f"{root}/members/{number}"
+
+
+def _place(root: str, job: str) -> str:
+    return f"{root}/tickets/{job}"

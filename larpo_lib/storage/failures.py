@@ -25,6 +25,8 @@ _LONGEST_PAUSE_S = 5.0
 class AwayError(StorageError):
     """The store cannot be reached, broke off, or says that it is busy: another try may succeed."""
 
+    passing = True
+
 
 class MissingError(StorageError):
     """There is no such object."""

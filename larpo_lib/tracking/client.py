@@ -15,6 +15,7 @@ _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
 _SQLITE = "sqlite:///"
 _SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
+_BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -71,7 +72,8 @@ def told(uri: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _refusals()):
             raise
-        raise TrackingError(f"MLflow at {redact(uri)}: {one_line(error)}", remedy=_remedy(error)) from None
+        problem = f"MLflow at {redact(uri)}: {one_line(error)}"
+        raise TrackingError(problem, remedy=_remedy(error), passing=_may_pass(error)) from None
 
 
 def _probe(uri: str) -> None:
@@ -118,6 +120,16 @@ def _refusals() -> tuple[type[Exception], ...]:
 
     # ValueError: a port that is no number
     return (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError, Boto3Error, BotoCoreError, ClientError)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the server or what is behind it was away or busy."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() in _BUSY
+    return isinstance(error, OperationalError | OSError)
 
 
 def _remedy(error: Exception) -> str:

@@ -97,14 +97,14 @@ class Outcome:
     log: str
     folder: Path
 
-    def outputs(self, task: str) -> dict[str, Any]:
-        """What a task gave, parameters and artifacts, as KFP's executor wrote it.
+    def outputs(self, task: str) -> list[dict[str, Any]]:
+        """What a task gave each time it ran, parameters and artifacts, as KFP's executor wrote it.
 
         Args:
-            task: its name; of several rounds' tasks, the last one run.
+            task: its name.
         """
         found = sorted(self.folder.rglob(f"{task}/executor_output.json"), key=lambda path: path.stat().st_mtime)
-        return dict(json.loads(found[-1].read_text("utf-8")))
+        return [dict(json.loads(path.read_text("utf-8"))) for path in found]
 
     def tasks(self) -> list[str]:
         """The names of all tasks that ran to an end, in their order."""

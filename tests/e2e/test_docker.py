@@ -79,13 +79,13 @@ def test_two_rounds_in_containers_make_the_policies_of_one_machine(
         shm_size="1g",
     )
     outcome = run_locally(
-        larpo_pipeline(max_rounds=ROUNDS, images=images, limits=QUICK),
+        larpo_pipeline(images=images, limits=QUICK),
         {
             "root": "s3://larpo/runs",
             "run_id": "docker",
             "preset": "quickstart",
             "settings": json.dumps(SETTINGS),
-            "sample_shards": 2,
+            "shards": 2,
         },
         folder,
         runner,

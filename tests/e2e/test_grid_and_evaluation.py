@@ -84,8 +84,8 @@ def study(tmp_path: Path) -> Study:
 
 
 def test_a_grid_ends_with_the_policies_of_larpo_reproduce(study: Study, tmp_path: Path) -> None:
-    given = {**study.arguments, "root": str(tmp_path / "pipeline"), "sample_shards": 2}
-    outcome = run_locally(study_pipeline(1, limits=QUICK), given, tmp_path / "kfp", RUNNER)
+    given = {**study.arguments, "root": str(tmp_path / "pipeline"), "shards": 2}
+    outcome = run_locally(study_pipeline(limits=QUICK), given, tmp_path / "kfp", RUNNER)
     assert outcome.error == "", outcome.log[-3000:]
     made = tmp_path / "pipeline" / given["run_id"]
     assert files(made / "sft") == files(study.runs / "pairwise-seed0" / "sft")

@@ -25,7 +25,7 @@ from pipelines.larpo import larpo_pipeline
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("environment")]
 
 ROOT = Path(__file__).parents[2]
-ROUNDS, MOST = 2, 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def quickstart(out: Path, *options: str) -> Path:
 
 def run(folder: Path, **arguments: Any) -> Outcome:
     given = {"preset": "quickstart", "settings": json.dumps(SMALL), **arguments}
-    return run_locally(larpo_pipeline(MOST, limits=QUICK), given, folder, local.SubprocessRunner(use_venv=False))
+    return run_locally(larpo_pipeline(limits=QUICK), given, folder, local.SubprocessRunner(use_venv=False))
 
 
 def kill_in_the_middle(gateway: Gateway, bucket: str, key: str, told: list[str]) -> threading.Thread:
@@ -89,9 +89,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
             patch.setenv(name, value)
         killed: list[str] = []
         watch = kill_in_the_middle(gateway, "larpo", "runs/two/iteration-1/lists/artifact.json", killed)
-        outcome = run(
-            folder / "kfp", root="s3://larpo/runs", run_id="two", rounds=ROUNDS, sample_shards=2, rerank_shards=1
-        )
+        outcome = run(folder / "kfp", root="s3://larpo/runs", run_id="two", rounds=ROUNDS, shards=2)
         (folder / "log").write_text(outcome.log, "utf-8")
         watch.join(timeout=300)
         from larpo_lib.storage import fetch
@@ -145,17 +143,19 @@ def test_the_model_is_promoted_and_all_steps_are_under_one_run_of_mlflow(whole: 
 
 
 def test_artifacts_in_kfp_carry_rows_fingerprint_and_the_run_of_mlflow(whole: Whole) -> None:
-    metadata = whole.outcome.outputs("train-of-round-2")["artifacts"]["model"]["artifacts"][0]
+    trained = whole.outcome.outputs("train-of-rounds-of-loop")
+    assert len(trained) == ROUNDS
+    metadata = trained[-1]["artifacts"]["model"]["artifacts"][0]
     manifest = json.loads((whole.expected / "iteration-2" / "policy" / "artifact.json").read_text("utf-8"))
     assert metadata["uri"] == "s3://larpo/runs/two/iteration-2/policy"
     assert metadata["metadata"]["fingerprint"] == manifest["fingerprint"]
     assert metadata["metadata"]["mlflow"].startswith(f"{whole.mlflow}/#/experiments/")
-    candidates = whole.outcome.outputs("merge-candidates-of-round")["artifacts"]["candidates"]["artifacts"][0][
-        "metadata"
-    ]
+    merged = whole.outcome.outputs("merge-candidates-of-rounds-of-loop")[0]["artifacts"]
+    candidates = merged["candidates"]["artifacts"][0]["metadata"]
     expected = json.loads((whole.expected / "iteration-1" / "candidates" / "metrics.json").read_text("utf-8"))
     assert candidates["rows"] == expected["candidates"] > 0
-    metrics = whole.outcome.outputs("evaluate")["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    evaluated = whole.outcome.outputs("evaluate-of-loop")[0]["artifacts"]
+    metrics = evaluated["metrics"]["artifacts"][0]["metadata"]
     assert 0 <= metrics["accuracy"] <= 1
 
 
@@ -174,8 +174,8 @@ def test_no_credential_is_written_or_logged(whole: Whole) -> None:
 
 
 def test_early_stop_skips_the_rounds_behind_it(tmp_path: Path) -> None:
-    stop = {"early_stop_metric": "mean_reward", "early_stop_min_delta": 100.0}
-    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="early", rounds=3, **stop)
+    settings = {**SMALL, "loop": {"early_stop": {"metric": "mean_reward", "min_delta": 100.0}}}
+    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="early", rounds=3, settings=json.dumps(settings))
     assert outcome.error == "", outcome.log[-3000:]
     expected = quickstart(
         tmp_path / "expected", "--set", "loop.early_stop.metric=mean_reward", "--set", "loop.early_stop.min_delta=100.0"
@@ -185,10 +185,7 @@ def test_early_stop_skips_the_rounds_behind_it(tmp_path: Path) -> None:
     assert files(made / "iteration-1" / "policy") == files(expected / "iteration-1" / "policy")
     judged = [json.loads((path / "promotion" / "promotion.json").read_text("utf-8")) for path in (made, expected)]
     assert judged[0] == judged[1]
-    gates = [
-        outcome.outputs(name)["parameterValues"]["Output"]
-        for name in ("gate-of-round", "gate-of-round-2", "gate-of-round-3")
-    ]
+    gates = [given["parameterValues"]["Output"] for given in outcome.outputs("gate-of-rounds-of-loop")]
     assert gates == ["evaluate", "skip", "skip"]
 
 
@@ -204,7 +201,7 @@ def test_a_run_that_failed_says_which_step_and_why_and_goes_on_when_it_is_submit
     end = failed.text("text")
     assert end.startswith("# Run one: FAILED")
     assert "- **build_lists-1**: no list is left, says the test." in end
-    assert "train-of-round" not in failed.tasks()
+    assert "train-of-rounds-of-loop" not in failed.tasks()
     before = files(tmp_path / "one" / "sft")
     stamp = (tmp_path / "one" / "sft" / "artifact.json").stat().st_mtime_ns
 
@@ -219,10 +216,11 @@ def test_a_run_that_failed_says_which_step_and_why_and_goes_on_when_it_is_submit
     assert {**summaries[0], "seconds": 0} == {**summaries[1], "seconds": 0}
 
 
-def test_more_rounds_than_compiled_for_are_refused_before_anything_else(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="many", rounds=MOST + 1)
+def test_a_run_that_the_cluster_cannot_keep_is_refused_before_anything_else(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "kfp", root=str(tmp_path), run_id="many", rounds=100)
     assert "start" in outcome.error
     assert outcome.tasks() == ["final-report"]
     end = outcome.text("text")
-    assert f"{MOST + 1} rounds are asked for, but the pipeline was compiled for at most {MOST}" in end
-    assert not (tmp_path / "many" / "prompts").exists()
+    assert end.startswith("# Run many: FAILED")
+    assert "- **start**: 100 rounds of 1 shards make a workflow of about 3460 KB" in end
+    assert [path.name for path in (tmp_path / "many").iterdir()] == ["journal"]

@@ -19,7 +19,7 @@ README = (ROOT / "k8s" / "README.md").read_text("utf-8").replace("\\\n", " ")
 def executors(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the pipeline says of its pods to Kubernetes."""
     path = tmp_path_factory.mktemp("pipeline") / "larpo.yaml"
-    compile_pipeline("larpo", Path(path), max_rounds=1)
+    compile_pipeline("larpo", Path(path))
     _, platforms = yaml.safe_load_all(path.read_text("utf-8"))
     found = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert len(found) > 10

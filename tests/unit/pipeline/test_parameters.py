@@ -3,53 +3,56 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline.form import FORMS, asked
 from larpo_lib.pipeline.parameters import compose
 
-BASE = {"policy": "models/base", "prompts_source": "s3://b/p.jsonl", "prompts_heldout": 8}
+BASE = {"policy": "models/base", "prompts_source": "s3://b/p.jsonl"}
+HELDOUT: dict[str, Any] = {"prepare": {"heldout": 8}}
 
 
-def test_unset_parameters_leave_the_preset_as_it_is():
-    config = compose({"preset": "mistral-7b-instruct-fsfairx"})
-    assert (config.sample.k, config.sample.temperature, config.loop.iterations) == (10, 0.8, 3)
-    assert config.prepare.heldout == 512
+def composed(settings: dict[str, Any] | None = None, **given: Any) -> Any:
+    return compose({**BASE, "settings": json.dumps({**HELDOUT, **(settings or {})}), **given})
 
 
-def test_a_parameter_wins_over_settings_and_settings_over_the_preset():
+def test_unset_parameters_leave_the_preset_as_it_is() -> None:
+    defaults = {field.name: field.default for field in FORMS["larpo"]}
+    for given in ({}, defaults):
+        config = compose({**given, "preset": "mistral-7b-instruct-fsfairx"})
+        assert (config.sample.k, config.sample.temperature, config.loop.iterations) == (10, 0.8, 3)
+        assert config.prepare.heldout == 512
+
+
+def test_a_parameter_wins_over_settings_and_settings_over_the_preset() -> None:
     settings = json.dumps({"sample": {"k": 4, "top_p": 0.9}})
-    config = compose({"preset": "mistral-7b-instruct-fsfairx", "settings": settings, "sample_k": 6, "rounds": 2})
+    config = compose({"preset": "mistral-7b-instruct-fsfairx", "settings": settings, "k": 6, "rounds": 2})
     assert (config.sample.k, config.sample.top_p, config.loop.iterations) == (6, 0.9, 2)
 
 
-def test_parameters_of_every_kind():
-    config = compose(
-        {
-            **BASE, "seed": 7, "sample_temperature": "1.0,0.9", "early_stop_metric": "mean_reward",
-            "early_stop_patience": 2, "early_stop_min_delta": 0.5, "train_objective": "dpo", "train_beta": 0.3,
-            "train_learning_rate": 1e-6, "train_launcher": "deepspeed", "train_gpus": 8, "train_nodes": 2,
-            "evaluate_when": "every_round", "promote_when": "every_round", "lists_selection": "best_worst",
-            "demonstrations_source": "d.jsonl",
-        }
+def test_parameters_of_every_kind() -> None:
+    launch = {"launcher": "deepspeed", "nodes": 2}
+    config = composed(
+        {"train": {"launch": launch}, "sft": {"launch": {"launcher": "deepspeed"}}},
+        temperature="1.0,0.9", objective="dpo", train_gpus="8", k=3, model_name="mine", rounds=5,
+        rewards="classifier:/cache/models/rm:v2",
     )  # fmt: skip
     assert config.sample.temperature == (1.0, 0.9)
-    assert (config.sample.seed, config.train.seed, config.prepare.seed) == (7, 7, 7)
-    assert config.loop.early_stop is not None
-    assert (config.loop.early_stop.patience, config.loop.early_stop.min_delta) == (2, 0.5)
-    assert config.train.objective.model_dump() == {"type": "dpo", "beta": 0.3, "label_smoothing": 0.0}
+    assert config.train.objective.type == "dpo"
     assert (config.train.launch.nproc, config.train.launch.nodes, config.sft.launch.nproc) == (8, 2, 8)
-    assert config.sft.launch.nodes == 1
-    assert config.loop.promote == "every_iteration"
-    assert config.lists.selection.type == "best_worst"
+    assert (config.sample.k, config.promote.model_name, config.loop.iterations) == (3, "mine", 5)
+    assert (config.rerank.reranker.type, config.rerank.reranker.path) == ("classifier", "/cache/models/rm:v2")
+    assert composed(rewards="verifier").rerank.reranker.type == "verifier"
+    assert composed(temperature="0.7").sample.temperature == 0.7
 
 
-def test_a_seed_of_nought_and_no_early_stop_can_be_asked_for():
-    settings = json.dumps({"seed": 3, "loop": {"early_stop": {"patience": 2}}})
-    config = compose({**BASE, "settings": settings, "seed": 0, "early_stop_metric": "off"})
-    assert config.sample.seed == 0
-    assert config.loop.early_stop is None
+def test_held_out_prompts_are_all_that_an_evaluation_needs() -> None:
+    config = compose({"policy": "p", "prompts_source": "s3://b/h.jsonl", "settings": "{}"}, pipeline="evaluate")
+    assert config.evaluation_prompts is not None
+    assert (config.prepare.source, config.evaluation_prompts.source) == ("s3://b/h.jsonl", "s3://b/h.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -59,13 +62,28 @@ def test_a_seed_of_nought_and_no_early_stop_can_be_asked_for():
         ({"settings": "{"}, "settings is no JSON"),
         ({"settings": "[1]"}, "settings is no JSON object"),
         ({"settings": '{"smaple": {}}'}, "unknown setting 'smaple'"),
-        ({"sample_temperature": "warm"}, "sample_temperature is 'warm'"),
-        ({"evaluate_when": "never"}, "evaluate_when is 'never'"),
-        ({"train_objective": "simpo", "train_beta": -1.0}, "train.objective.beta"),
-        ({"train_gpus": 4}, "train_gpus is 4, but one process trains"),
-        ({"evaluate_when": "last_round", "early_stop_metric": "accuracy"}, "early_stop needs the metrics"),
+        ({"temperature": "warm"}, "temperature is 'warm'"),
+        ({"rewards": "oracle"}, "rerank.reranker"),
+        ({"train_gpus": "4"}, "train_gpus is 4, but one process trains"),
+        ({"train_gpus": "4.0"}, "train_gpus is '4.0'. Give a whole number"),
     ],
 )
-def test_mistakes_are_told(given, message):
+def test_mistakes_are_told(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose({**BASE, **given})
+        compose({**BASE, "settings": json.dumps(HELDOUT), **given})
+
+
+@pytest.mark.parametrize(("pipeline", "most"), [("larpo", 23), ("evaluate", 12), ("study", 20)])
+def test_a_form_is_short_enough_for_a_person(pipeline: str, most: int) -> None:
+    names = [field.name for field in FORMS[pipeline]]
+    assert len(names) == len(set(names)) <= most
+    assert names[:4] == ["root", "run_id", "preset", "settings"]
+    assert set(names) - set(asked(pipeline)) == {"node_selector", "tolerations"}
+
+
+def test_what_pods_are_given_is_text_and_everything_has_a_meaning() -> None:
+    """Kubeflow's driver reads a number for a pod as nothing."""
+    for form in FORMS.values():
+        for field in form:
+            assert field.meaning.endswith("."), field
+            assert field.kind is str or not field.name.endswith(("_gpus", "_memory")), field

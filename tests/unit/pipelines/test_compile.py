@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from compiled_ir import Compiled, given, is_exit, load, tasks
+from compiled_pipelines import origin, pods
+from ir_rules import everything, size
 
 from components.images import Images
-from larpo_lib.pipeline.parameters import UNSET
+from components.start import start
+from components.start_evaluation import start_evaluation
+from components.start_study import start_study
+from larpo_lib.pipeline.form import FORMS, asked
 from pipelines.cluster import Limits
 from pipelines.compile import compile_pipeline
 
 NAMES = ("larpo", "evaluate", "study")
-LIGHT = {"start", "prepare", "gate", "keep", "merge-candidates", "merge-ranked", "build-lists", "promote", "report"}
+LIGHT = {"start", "prepare", "gate", "merge-candidates", "build-lists", "promote", "report", "final-report"}
 HEAVY = {"sft", "sample", "rerank", "train", "evaluate"}
-
-
-class Compiled:
-    """The two documents of a compiled pipeline, and its tasks with what belongs to each."""
-
-    def __init__(self, path: Path) -> None:
-        self.text = path.read_text("utf-8")
-        self.spec, platform = yaml.safe_load_all(self.text)
-        self.kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-
-    def tasks(self) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
-        """Name of the component, the task, its container, its settings in Kubernetes."""
-        graphs = [self.spec["root"]["dag"], *(c["dag"] for c in self.spec["components"].values() if "dag" in c)]
-        found = []
-        for task in (task for graph in graphs for task in graph["tasks"].values()):
-            component = self.spec["components"][task["componentRef"]["name"]]
-            if "executorLabel" in component:
-                label = component["executorLabel"]
-                name = label.removeprefix("exec-").partition("-of-")[0].rstrip("0123456789").rstrip("-")
-                container = self.spec["deploymentSpec"]["executors"][label]["container"]
-                found.append((name, task, container, self.kubernetes[label]))
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -49,42 +30,32 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compiled]:
     found = {}
     for name in NAMES:
         path = folder / f"{name}.yaml"
-        compile_pipeline(name, path, max_rounds=2, images=Images("registry.example.com/team", "0a1b2c3"))
-        found[name] = Compiled(path)
+        compile_pipeline(name, path, images=Images("registry.example.com/team", "0a1b2c3"))
+        found[name] = load(path)
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_arguments_give_the_same_bytes_in_another_process(name, compiled, tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from pipelines.compile import compile_pipeline;"
-        "from components.images import Images;"
-        "images = Images('registry.example.com/team', '0a1b2c3');"
-        f"compile_pipeline({name!r}, Path(sys.argv[1]), max_rounds=2, images=images);"
-        "print(sorted(set(sys.modules) & {'torch', 'vllm', 'transformers', 'mlflow', 'deepspeed', 'pyarrow'}))"
-    )
-    made = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "again.yaml"], capture_output=True, text=True, check=True
-    )
-    assert (tmp_path / "again.yaml").read_text("utf-8") == compiled[name].text
-    assert made.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_is_typed_described_and_has_a_default(name, compiled):
+def test_parameters_are_those_of_the_form(name, compiled):
+    kinds = {str: "STRING", int: "NUMBER_INTEGER", dict: "STRUCT", list: "LIST"}
     parameters = compiled[name].spec["root"]["inputDefinitions"]["parameters"]
-    assert len(parameters) > 15
-    for parameter, definition in parameters.items():
-        assert definition["parameterType"] in ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "STRUCT", "LIST"), parameter
-        assert len(definition["description"]) > 10, parameter
-        assert definition["description"].endswith("."), parameter
-        assert "defaultValue" in definition, parameter
+    assert {parameter: found["parameterType"] for parameter, found in parameters.items()} == {
+        field.name: kinds[field.kind] for field in FORMS[name]
+    }
+    for field in FORMS[name]:
+        assert parameters[field.name]["defaultValue"] == field.default, field.name
+        assert " ".join(parameters[field.name]["description"].split()) == field.meaning, field.name
 
 
-def test_parameters_that_are_settings_leave_them_alone_by_default(compiled):
-    parameters = compiled["larpo"].spec["root"]["inputDefinitions"]["parameters"]
-    for name, unset in UNSET.items():
-        assert parameters[name]["defaultValue"] == unset, name
+@pytest.mark.parametrize(
+    ("name", "component"), [("larpo", start), ("evaluate", start_evaluation), ("study", start_study)]
+)
+def test_the_first_component_takes_what_the_form_asks_for(name, component):
+    """KFP copies a component's source, so that its arguments are written out."""
+    fields = {field.name: field.kind.__name__ for field in FORMS[name]}
+    arguments = {key: value for key, value in inspect.get_annotations(component.python_func).items() if key in fields}
+    assert {key: kind.__name__ for key, kind in arguments.items()} == {key: fields[key] for key in asked(name)}
+    assert [*arguments] == asked(name)
 
 
 def test_every_component_is_an_import_and_a_call():
@@ -98,7 +69,8 @@ def test_every_component_is_an_import_and_a_call():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, compiled):
-    for component, task, container, kubernetes in compiled[name].tasks():
+    for component, at, container in pods(compiled[name]):
+        kubernetes = at.settings()
         image = container["image"]
         assert image.startswith("registry.example.com/team/larpo-"), component
         assert image.endswith(":0a1b2c3"), component
@@ -123,78 +95,89 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
         if component == "final-report":
             continue
         retries = 1 if component.startswith("start") else 2
-        assert task["retryPolicy"] == {
-            "maxRetryCount": retries, "backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "600s",
+        assert at.task["retryPolicy"] == {
+            "maxRetryCount": retries, "backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "2592000s",
         }  # fmt: skip
-        assert int(kubernetes["activeDeadlineSeconds"]) == (72 if component in HEAVY else 6) * 3600, component
+        deadline = (72 if component in HEAVY else 6) * 3600
+        assert int(kubernetes["activeDeadlineSeconds"]) == deadline, component
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert (environment["LARPO_IMAGE"], environment["LARPO_DEADLINE_S"]) == (image, str(deadline))
 
 
-def test_models_run_on_machines_that_parameters_choose(compiled):
-    seen = set()
-    for component, task, container, kubernetes in compiled["larpo"].tasks():
-        accelerator = container.get("resources", {}).get("accelerator")
-        assert (accelerator is not None) == (component in HEAVY), component
-        if accelerator is None:
+@pytest.mark.parametrize("name", NAMES)
+def test_models_run_on_machines_that_parameters_choose(name, compiled):
+    for function, at, container in pods(compiled[name]):
+        resources, told = container.get("resources", {}), given(at.task)
+        assert ("accelerator" in resources) == (function in HEAVY), at.name
+        if function not in HEAVY:
             continue
-        seen.add(component)
-        assert accelerator["resourceType"].startswith("{{$.inputs.parameters['pipelinechannel--"), component
-        assert accelerator["resourceCount"].endswith("gpus']}}"), component
-        (shm,) = kubernetes["emptyDirMounts"]
+        asked_for = resources["accelerator"]["resourceCount"], resources["resourceMemoryLimit"]
+        assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
+        assert resources["resourceCpuRequest"] == "2"
+        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"]
+        for text, argument in zip(asked_for, ("gpus", "memory"), strict=True):
+            (channel,) = re.findall(r"'(.+)'", text)
+            assert told[channel] == told[argument], at.name  # the same value, and handed into groups
+        (shm,) = at.settings()["emptyDirMounts"]
         assert (shm["mountPath"], shm["medium"]) == ("/dev/shm", "Memory")  # noqa: S108
-        assert "nodeSelectorJson" in kubernetes["nodeSelector"]
-        assert "tolerationJson" in kubernetes["tolerations"][0]
-        assert task["cachingOptions"]["enableCache"]
-    assert seen == HEAVY
+        assert at.settings()["nodeSelector"]["nodeSelectorJson"] == told["node_selector"], at.name
+        assert at.settings()["tolerations"][0]["tolerationJson"] == told["tolerations"], at.name
 
 
-def test_what_decides_or_judges_is_never_taken_from_kfps_cache(compiled):
-    uncached = {name for name, task, *_ in compiled["larpo"].tasks() if not task["cachingOptions"].get("enableCache")}
-    assert uncached == {"start", "gate", "promote", "final-report"}
+def test_each_kind_of_task_has_its_own_machine(compiled):
+    """From the component's arguments outwards to the form."""
+    found = {}
+    for function, at, _ in pods(compiled["larpo"]):
+        if function in HEAVY:
+            found.setdefault(function, set()).add(origin(at, "memory"))
+    assert found == {
+        "sft": {"start.train_memory"}, "train": {"start.train_memory"}, "sample": {"sample_memory"},
+        "rerank": {"rerank_memory"}, "evaluate": {"evaluate_memory"},
+    }  # fmt: skip
 
 
 def test_targets_of_the_images(compiled):
     images = {
-        name: container["image"].split("larpo-")[1].split(":")[0] for name, _, container, _ in compiled["larpo"].tasks()
+        name: container["image"].split("larpo-")[1].split(":")[0] for name, _, container in pods(compiled["larpo"])
     }
-    assert images.pop("final-report") == "evaluator"
     assert {name for name, target in images.items() if target == "evaluator"} == LIGHT
     assert {name: images[name] for name in HEAVY} == {
         "sft": "trainer", "train": "trainer", "sample": "sampler", "evaluate": "sampler", "rerank": "base",
     }  # fmt: skip
 
 
-def test_the_exit_handler_comes_whatever_became_of_the_rest(compiled):
-    for name in NAMES:
-        task = compiled[name].spec["root"]["dag"]["tasks"]["final-report"]
-        assert task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
-        assert "taskFinalStatus" in task["inputs"]["parameters"]["status"]
+def test_the_last_task_comes_whatever_became_of_the_rest_and_knows_its_workflow(compiled):
+    for pipeline in compiled.values():
+        ((function, at),) = [(function, at) for function, at, _ in pods(pipeline) if is_exit(at.task)]
+        assert function == "final-report"
+        assert {*given(at.task)} == {"job", "root", "run_id"}
+        fields = {field["name"]: field["fieldPath"] for field in at.settings()["fieldPathAsEnv"]}
+        assert fields["LARPO_WORKFLOW"] == "metadata.labels['workflows.argoproj.io/workflow']"
 
 
 def test_no_round_is_run_without_its_gate(compiled):
-    rounds = [
-        c["dag"]["tasks"] for name, c in compiled["larpo"].spec["components"].items() if name.startswith("comp-round")
-    ]
-    assert len(rounds) == 2
-    for tasks in rounds:
-        assert {name for name, task in tasks.items() if "triggerPolicy" not in task} == {"gate", "condition-branches-1"}
+    (around,) = [at.around for function, at, _ in pods(compiled["larpo"]) if function == "gate"]
+    assert {name for name, task in tasks(around).items() if "triggerPolicy" not in task} == {"gate"}
 
 
-def test_size_grows_by_less_than_80_kb_a_round(tmp_path):
-    sizes = []
-    for rounds in (1, 3):
-        compile_pipeline("larpo", tmp_path / "larpo.yaml", max_rounds=rounds)
-        sizes.append((tmp_path / "larpo.yaml").stat().st_size)
-    assert (sizes[1] - sizes[0]) / 2 < 80_000
+def test_a_package_is_small_enough_for_the_cluster(compiled):
+    """The specification is kept beside the state of every task; rounds and shares add nothing to it."""
+    for pipeline in compiled.values():
+        assert size(pipeline) < 110_000
+        assert not [at.name for at in everything(pipeline) if re.search(r"-\d+-of-\d", at.name)]
 
 
 def test_limits_are_set_when_a_pipeline_is_compiled(tmp_path):
     path = tmp_path / "larpo.yaml"
-    compile_pipeline("larpo", path, max_rounds=1, limits=Limits(retries=5, backoff="5s", long_hours=1))
-    tasks = {name: (task, kubernetes) for name, task, _, kubernetes in Compiled(path).tasks()}
-    task, kubernetes = tasks["train"]
-    assert task["retryPolicy"]["maxRetryCount"] == 5
-    assert task["retryPolicy"]["backoffDuration"] == "5s"
-    assert int(kubernetes["activeDeadlineSeconds"]) == 3600
+    limits = Limits(retries=5, backoff="5s", long_hours=1, cpus="8", gpu_type="amd.com/gpu")
+    compile_pipeline("larpo", path, limits=limits)
+    ((at, container),) = [(at, container) for name, at, container in pods(load(path)) if name == "train"]
+    assert at.task["retryPolicy"]["maxRetryCount"] == 5
+    assert at.task["retryPolicy"]["backoffDuration"] == "5s"
+    assert int(at.settings()["activeDeadlineSeconds"]) == 3600
+    resources = container["resources"]
+    assert (resources["accelerator"]["resourceType"], resources["resourceCpuRequest"]) == ("amd.com/gpu", "8")
+    assert {"name": "LARPO_GPU_TYPE", "value": "amd.com/gpu"} in container["env"]
 
 
 def test_an_image_on_the_machine_has_no_slash():

@@ -9,7 +9,6 @@ import pytest
 from small_models import CHATML, GEMMA, make_classifier, make_model, make_tokenizer
 from tiny_pairrm import make_pairrm
 
-from components.images import Images
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
@@ -86,7 +85,7 @@ def test_presets_differ_in_what_their_names_say_alone(path):
 def declared(tmp_path_factory):
     """The parameters of the compiled pipeline."""
     package = tmp_path_factory.mktemp("compiled") / "larpo.yaml"
-    compile_pipeline("larpo", package, max_rounds=3, images=Images())
+    compile_pipeline("larpo", package)
     return read_package(package).parameters
 
 

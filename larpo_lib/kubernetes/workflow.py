@@ -1,0 +1,67 @@
+"""What the workflow engine knows of a run: tasks that failed before or beside their own code."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from larpo_lib.kubernetes.cluster import Cluster
+
+_PATIENCE_S = 60.0
+_FAILED = ("Failed", "Error")
+_MOST = 20
+_ENGINES_OWN = re.compile(r"(root|executor|exit-handler-\d+|for-loop-\d+|condition-[\w-]+|iteration-item)")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """How a run went, as the engine has it.
+
+    Attributes:
+        terminated: somebody ended it.
+        failures: a line for each pod that failed, with what the engine says of it.
+    """
+
+    terminated: bool
+    failures: list[str]
+
+
+def read_workflow(name: str, namespace: str | None = None) -> Workflow:
+    """The workflow of that name.
+
+    Args:
+        name: as in the label `workflows.argoproj.io/workflow` of its pods.
+        namespace: the pod's own, else the kubeconfig's, if not given.
+
+    Raises:
+        ClusterError: the Kubernetes API refuses, or there is no such workflow.
+    """
+    return parse(Cluster(namespace, patience_s=_PATIENCE_S).workflow(name))
+
+
+def parse(workflow: Mapping[str, Any]) -> Workflow:
+    """From the API's JSON. The engine compresses the states of a large workflow."""
+    status = workflow.get("status", {})
+    nodes = status.get("nodes") or {}
+    if not nodes and status.get("compressedNodes"):
+        nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+    failed = [node for node in nodes.values() if node.get("type") == "Pod" and node.get("phase") in _FAILED]
+    lines = [f"{_place(node)}: {_said(node)}" for node in sorted(failed, key=lambda node: str(node.get("name", "")))]
+    further = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
+    return Workflow(workflow.get("spec", {}).get("activeDeadlineSeconds") == 0, [*lines[:_MOST], *further])
+
+
+def _place(node: Mapping[str, Any]) -> str:
+    """The task that a pod belongs to, without the names that the engine adds around it."""
+    parts = [re.sub(r"\(.*\)$", "", part) for part in str(node.get("name", "")).split(".")[1:]]
+    own = [part for part in parts if part and not _ENGINES_OWN.fullmatch(part)]
+    return " / ".join(own) or str(node.get("displayName", "a pod"))
+
+
+def _said(node: Mapping[str, Any]) -> str:
+    return " ".join(str(node.get("message") or f"{node['phase']}, without a message").split())[:300]

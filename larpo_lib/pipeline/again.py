@@ -1,0 +1,49 @@
+"""Tries a step again that failed of what may pass.
+
+Kubeflow cannot be relied on for it: whether a pod that ended with an error is started again depends on the version and
+on the administrator of the workflow engine.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from larpo_lib.errors import LarpoError
+from larpo_lib.tracking.client import one_line
+
+ResultT = TypeVar("ResultT")
+
+PAUSES_S = (30.0, 120.0, 600.0)
+"""Before the second, third and fourth try. Each request waits by itself before that, for minutes."""
+
+
+def again(
+    work: Callable[[], ResultT], pauses_s: Sequence[float] = PAUSES_S, sleep: Callable[[float], None] = time.sleep
+) -> ResultT:
+    """Do `work`; where it fails of what may pass, do it again after a pause. It goes on from what it has kept.
+
+    Args:
+        work: what to do.
+        pauses_s: a pause before each further try.
+        sleep: waits.
+
+    Raises:
+        Exception: what `work` raised, if no other try can mend it, or none is left.
+    """
+    for pause_s in pauses_s:
+        try:
+            return work()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            sys.stderr.write(f"{one_line(error)} Trying again in {pause_s:.0f} s.\n")
+        sleep(pause_s)
+    return work()
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same may succeed at another time with nothing changed."""
+    return error.passing if isinstance(error, LarpoError) else isinstance(error, ConnectionError | TimeoutError)

@@ -1,0 +1,194 @@
+"""The parameters of the pipelines: names, defaults, what they mean, and which settings they stand for.
+
+This is the one place. The pipelines' signatures and descriptions, the arguments of their first task, `compose` and the
+document of parameters are made from it or checked against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from larpo_lib.errors import ConfigError
+
+Form = tuple["Field", ...]
+Settings = Mapping[str, Any]
+"""Settings by their dotted names."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One parameter of a pipeline.
+
+    Attributes:
+        name: of the parameter.
+        default: the value that leaves the settings as they are, or what a pod is given.
+        meaning: what a person reads beside it.
+        settings: what a value other than the default sets.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    settings: Callable[[Any], Settings] | None = None
+
+    @property
+    def kind(self) -> type:
+        """The type of its values."""
+        return type(self.default)
+
+
+def _sets(*names: str) -> Callable[[Any], Settings]:
+    return lambda value: dict.fromkeys(names, value)
+
+
+def _temperatures(text: str) -> Settings:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"temperature is '{text}'", remedy="Give a number, or one a round, as in 1.0,0.9,0.8"
+        ) from None
+    return {"sample.temperature": values if len(values) > 1 else values[0]}
+
+
+def _rewards(text: str) -> Settings:
+    kind, _, model = text.partition(":")
+    named = {"rerank.reranker.type": kind}
+    return {**named, "rerank.reranker.path": model} if model else named
+
+
+_WHERE: Form = (
+    Field(
+        "root",
+        "",
+        "Where runs live: an s3:// URI or an absolute path. Empty: the run's own folder in the pipeline root.",
+    ),
+    Field(
+        "run_id",
+        "",
+        "Name of the run below root. A run of the same name goes on from what it has published. Empty: the identity"
+        " Kubeflow gives the run.",
+    ),
+    Field(
+        "preset",
+        "",
+        "Settings to begin with: quickstart, the name of a file of pipelines/configs such as mistral-7b-base-fsfairx,"
+        " or the s3:// URI of a TOML file. Empty: the defaults.",
+    ),
+    Field(
+        "settings",
+        "{}",
+        'JSON of any setting of larpo run, over the preset, as in {"sample": {"top_p": 0.9}}. The parameters below win'
+        " over it where they are not left at their defaults.",
+    ),
+)
+_POLICY = Field(
+    "policy",
+    "",
+    "Policy to start from: an s3:// URI, or a directory of the cache volume. Empty: as the settings say.",
+    _sets("policy"),
+)
+_PROMPTS = Field(
+    "prompts_source",
+    "",
+    "Prompts to train on: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: as the"
+    " settings say.",
+    _sets("prepare.source"),
+)
+_ROUNDS = Field("rounds", 0, "Iterations of the loop. 0: as the settings say.", _sets("loop.iterations"))
+_ALGORITHM: Form = (
+    Field(
+        "objective",
+        "",
+        "What the policy is trained with, such as listmle, lambdarank, contrastive or dpo. Empty: as the settings say.",
+        _sets("train.objective.type"),
+    ),
+    Field("k", 0, "Responses sampled for a prompt. 0: as the settings say.", _sets("sample.k")),
+    Field(
+        "temperature",
+        "",
+        "Of sampling: one, or one a round with commas between them. Empty: as the settings say.",
+        _temperatures,
+    ),
+    Field(
+        "rewards",
+        "",
+        "What ranks responses: the type of a reranker, and behind a colon the directory of its model on the cache"
+        " volume, as in verifier or classifier:/cache/models/FsfairX-LLaMA3-RM-v0.1. Empty: as the settings say.",
+        _rewards,
+    ),
+)
+_MODEL_NAME = Field(
+    "model_name", "", "Model of the registry that the policy becomes a version of. Empty: as the settings say.",
+    _sets("promote.model_name"),
+)  # fmt: skip
+_SHARDS = Field("shards", 1, "Pods that share the sampling of a round, and after it the reranking.")
+
+KINDS = {
+    "sample": "of each pod that samples",
+    "rerank": "of each pod that reranks",
+    "train": "of each machine that trains; with a launcher there is a process for each GPU",
+    "evaluate": "of each pod that evaluates",
+}
+"""The kinds of tasks that run models, each with a machine of its own."""
+
+
+def _machine(kind: str) -> Form:
+    return (
+        Field(f"{kind}_gpus", "0", f"GPUs {KINDS[kind]}."),
+        Field(f"{kind}_memory", "8Gi", f"Memory {KINDS[kind].partition(';')[0]}: what it asks for and may use."),
+    )
+
+
+_NODES: Form = (
+    Field("node_selector", {}, "Labels of the nodes that models run on."),
+    Field("tolerations", [], "Tolerations of the pods that run models."),
+)
+
+_MACHINES: Form = tuple(field for kind in KINDS for field in _machine(kind))
+_EVALUATED: Form = (
+    replace(_POLICY, meaning="Policy to evaluate: an s3:// URI, or a directory of the cache volume."),
+    Field("baseline", "", "Policy to compare it with, and to beat where the registry has no champion. Empty: none."),
+    Field(
+        "prompts_source",
+        "",
+        "Held-out prompts: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: as the"
+        " settings say.",
+        _sets("prepare.source", "evaluation_prompts.source"),
+    ),  # where nothing is trained, prompts to train on need no source of their own
+)
+_GRID = Field(
+    "grid",
+    ["{}"],
+    'What each run changes, a list of JSON texts, as in ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"]. No run may'
+    " change how policies are measured, or what they begin with.",
+)
+
+FORMS: dict[str, Form] = {
+    "larpo": (*_WHERE, _POLICY, _PROMPTS, _ROUNDS, *_ALGORITHM, _MODEL_NAME, _SHARDS, *_MACHINES, *_NODES),
+    "evaluate": (*_WHERE, *_EVALUATED, _MODEL_NAME, *_machine("evaluate"), *_NODES),
+    "study": (*_WHERE, _GRID, _POLICY, _PROMPTS, _ROUNDS, _SHARDS, *_MACHINES, *_NODES),
+}
+"""The parameters of each pipeline, in the order in which a person meets them."""
+
+
+def asked(pipeline: str) -> list[str]:
+    """Names of the parameters that a pipeline's first task is given: all but where in the cluster pods go."""
+    places = {field.name for field in _NODES}
+    return [field.name for field in FORMS[pipeline] if field.name not in places]
+
+
+def given_settings(pipeline: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, by their dotted names, of those parameters that are not left at their defaults.
+
+    Raises:
+        ConfigError: a value cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for field in FORMS[pipeline]:
+        value = given.get(field.name, field.default)
+        if field.settings is not None and value != field.default:
+            found.update(field.settings(value))
+    return found

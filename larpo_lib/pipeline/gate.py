@@ -1,0 +1,62 @@
+"""Before each round: whether it is run, and how far it goes.
+
+The workflow engine begins the next item of a loop whatever became of the one before, so somebody has to look.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from larpo_lib.pipeline import files
+from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.execute import open_ticket
+from larpo_lib.pipeline.ticket import Ticket
+
+SKIP, TRAIN, EVALUATE, PROMOTE = "skip", "train", "evaluate", "promote"
+_PROMOTES = "every_iteration"
+
+
+def gate(run: str, iteration: str) -> str:
+    """What a round does: `skip`, `train`, also `evaluate`, also `promote`.
+
+    Args:
+        run: where the ticket is.
+        iteration: number of the round.
+    """
+    ticket, number = open_ticket(run), int(iteration)
+    name = f"gate-{number}"
+    with ticket.journal.step(name):
+        return again(lambda: _decide(ticket, number, name))
+
+
+def _decide(ticket: Ticket, iteration: int, own: str) -> str:
+    plan, loop = ticket.plan, ticket.config.loop
+    measured = files.measured({i: plan.at(i, "evaluation") for i in range(iteration)})
+    last = plan.last(measured)
+    if iteration > last:
+        early = "" if last == loop.iterations else f": the loop stopped early by {loop.early_stop}"
+        return _skip(iteration, f"round {last} was the last one{early}")
+    troubles = [str(trouble) for trouble in ticket.journal.troubles() if trouble.step != own]
+    if troubles:
+        return _skip(iteration, "; ".join(troubles))
+    missing = sorted(_steps(ticket, iteration - 1) - ticket.journal.done())
+    if missing:
+        return _skip(iteration, f"the round before did not come to its end: no {', no '.join(missing)}")
+    if not plan.measures(iteration, loop.iterations):
+        return TRAIN
+    return PROMOTE if loop.promote == _PROMOTES else EVALUATE
+
+
+def _skip(iteration: int, why: str) -> str:
+    sys.stderr.write(f"round {iteration} is skipped: {why}\n")
+    return SKIP
+
+
+def _steps(ticket: Ticket, iteration: int) -> set[str]:
+    """What must be done of a round before the next one begins; of the time before the first, Kubeflow sees to it."""
+    if iteration == 0:
+        return set()
+    loop = ticket.config.loop
+    measured = ticket.plan.measures(iteration, loop.iterations)
+    steps = {"train": True, "evaluate": measured, "promote": measured and loop.promote == _PROMOTES}
+    return {f"{name}-{iteration}" for name, due in steps.items() if due}

@@ -1,0 +1,86 @@
+"""What became of the steps of a run: noted beside its artifacts, where a kill leaves it.
+
+Kubeflow does not know: a step that is killed tells nobody, and what the exit task is told of the others is not certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from larpo_lib.errors import LarpoError
+from larpo_lib.pipeline import files
+from larpo_lib.tracking.client import one_line
+
+_STATE, _DONE = "state.json", "done.json"
+
+SUMMARY = "summary"
+"""The step that every pipeline ends with: with it done, the run has done what it was asked."""
+WITHOUT_A_WORD = "was stopped, or ended without a word, as when memory runs out"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A step that was begun and not ended well.
+
+    Attributes:
+        step: its name, with its iteration and its share.
+        cause: what it failed of; "": it is at work still, or was killed.
+    """
+
+    step: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.cause}" if self.cause else f"{self.step} {WITHOUT_A_WORD}"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Notes of the steps that one Kubeflow run took.
+
+    A step is known as done by the presence of a file, so that a look at many steps is one listing of the store.
+
+    Attributes:
+        root: of the run; a local directory or an s3:// URI.
+        job: identity of the Kubeflow run. A run that is submitted again begins a journal of its own.
+    """
+
+    root: str
+    job: str
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Note that a step is at work, before it does anything, and how it ended.
+
+        Args:
+            name: of the step, its iteration and its share.
+        """
+        place = f"{self._place}/{name}"
+        files.write(place, _STATE, {"step": name, "state": "began", "cause": ""})
+        try:
+            yield
+        except BaseException as error:
+            try:
+                files.write(place, _STATE, {"step": name, "state": "failed", "cause": one_line(error)})
+            except LarpoError as second:  # the first error is the one to mend
+                error.add_note(str(second))
+            raise
+        files.write(place, _DONE, {"step": name, "state": "done", "cause": ""})
+
+    def done(self) -> set[str]:
+        """Names of the steps that ended well."""
+        return self._noted(_DONE)
+
+    def troubles(self) -> list[Trouble]:
+        """The steps that were begun and did not end well, by name: they failed, were killed, or are at work."""
+        names = sorted(self._noted(_STATE) - self.done())
+        return [Trouble(name, files.read(f"{self._place}/{name}", _STATE)["cause"]) for name in names]
+
+    @property
+    def _place(self) -> str:
+        return f"{self.root}/journal/{self.job}"
+
+    def _noted(self, file: str) -> set[str]:
+        return {place.rpartition("/")[2] for place in files.directories(self._place, file)}

@@ -1,0 +1,42 @@
+"""Whether a run fits in what the cluster can keep of it.
+
+Kubeflow keeps a run as one object of Argo, specification and state together, and that may have 1 MiB. The state grows
+with every task. The sizes are upper estimates, worked out with KFP's own compiler and driver.
+"""
+
+from __future__ import annotations
+
+from larpo_lib.errors import ConfigError
+
+LIMIT_KB = 1000
+BASE_KB = 260
+"""The specification, and the tasks outside the rounds; the same for any number of rounds."""
+ROUND_KB = 32
+"""The tasks of a round where one pod samples and one reranks."""
+SHARE_KB = 8
+"""A further pair of pods, one that samples and one that reranks."""
+
+
+def size_kb(rounds: int, shards: int) -> int:
+    """What the cluster keeps of a run.
+
+    Args:
+        rounds: of all its loops together.
+        shards: pods that share a round's sampling, and its reranking.
+    """
+    return BASE_KB + rounds * (ROUND_KB + SHARE_KB * (shards - 1))
+
+
+def require_room(rounds: int, shards: int) -> None:
+    """Raise ConfigError if the cluster cannot keep a run of so many rounds, with what would fit."""
+    size = size_kb(rounds, shards)
+    if size <= LIMIT_KB:
+        return
+    most_rounds = (LIMIT_KB - BASE_KB) // (ROUND_KB + SHARE_KB * (shards - 1))
+    most_shards = 1 + ((LIMIT_KB - BASE_KB) // rounds - ROUND_KB) // SHARE_KB
+    fewer = [f"rounds to {most_rounds}"] if most_rounds else []
+    fewer += [f"shards to {most_shards}"] if most_shards >= 1 else []
+    raise ConfigError(
+        f"{rounds} rounds of {shards} shards make a workflow of about {size} KB, and the cluster keeps {LIMIT_KB} KB",
+        remedy=f"Lower {' or '.join(fewer)}, or run the rest as a second run that begins with the policy of the first",
+    )

@@ -1,0 +1,41 @@
+"""Where a pod keeps what it fetches: the cache volume, or a directory of its own where the volume cannot be written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from larpo_lib.storage import cache_dir
+
+
+def settle_cache() -> Path:
+    """Have LARPO_CACHE name a directory that this process can write.
+
+    Volumes differ in whose they are: those of some storage classes belong to root, and a pod of a pipeline can neither
+    change that nor ask the cluster to. Models on such a volume can still be read.
+
+    Returns:
+        The directory.
+    """
+    wanted = cache_dir()
+    if _writable(wanted):
+        return wanted
+    own = Path(tempfile.gettempdir()) / "larpo-cache"
+    own.mkdir(exist_ok=True)
+    os.environ["LARPO_CACHE"] = str(own)
+    sys.stderr.write(
+        f"{wanted} cannot be written by user {os.getuid()}: what is fetched goes to {own} and is lost with the pod."
+        " Make the volume writable for group 1000, see docs/kubernetes.md.\n"
+    )
+    return own
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

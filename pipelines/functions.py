@@ -1,0 +1,64 @@
+"""Makes pipelines whose inputs are known as data: from a form, or from lists of what tasks need."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kfp import dsl
+
+from larpo_lib.pipeline.form import FORMS
+from pipelines.names import distinct
+
+Given = Mapping[str, Any]
+"""Inputs by name, as KFP's channels."""
+
+_NONE = inspect.Parameter.empty
+
+
+def nested(
+    name: str, description: str, inputs: Mapping[str, type], build: Callable[[Given], None]
+) -> Callable[..., dsl.PipelineTask]:
+    """A pipeline to be used as a task, with names of components of its own; never taken from Kubeflow's cache.
+
+    Args:
+        name: of the pipeline; no other one that is nested has it.
+        description: what it does.
+        inputs: their types by their names.
+        build: adds the tasks.
+    """
+    parameters = [_parameter(input_, kind, _NONE) for input_, kind in inputs.items()]
+    pipeline = distinct(_pipeline(name, description, parameters, description, build))
+    return lambda **given: pipeline(**given).set_caching_options(False)
+
+
+def whole(name: str, form: str, description: str, build: Callable[[Given], None]) -> Any:
+    """A pipeline to be submitted, whose parameters are those of a form.
+
+    Args:
+        name: of the pipeline.
+        form: name of the form.
+        description: what it does.
+        build: adds the tasks.
+    """
+    fields = FORMS[form]
+    parameters = [_parameter(field.name, field.kind, field.default) for field in fields]
+    meanings = "".join(f"    {field.name}: {field.meaning}\n" for field in fields)
+    return _pipeline(name, description, parameters, f"{description}\n\nArgs:\n{meanings}", build)
+
+
+def _parameter(name: str, kind: type, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+
+
+def _pipeline(
+    name: str, description: str, parameters: list[inspect.Parameter], document: str, build: Callable[[Given], None]
+) -> Any:
+    def function(*channels: Any) -> None:
+        build({parameter.name: channel for parameter, channel in zip(parameters, channels, strict=True)})
+
+    function.__name__ = name.replace("-", "_")
+    function.__doc__ = document
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return dsl.pipeline(name=name, description=description)(function)

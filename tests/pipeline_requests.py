@@ -1,0 +1,13 @@
+"""Requests of a pipeline for tests: what its first component is given."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Given = dict[str, Any]
+
+
+def changed(given: Given, **settings: Any) -> Given:
+    """The request with other settings beside it."""
+    return {**given, "settings": json.dumps({**json.loads(given["settings"]), **settings})}

@@ -1,0 +1,88 @@
+"""A step is tried again where time may mend it, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from mlflow.exceptions import MlflowException, RestException
+
+from larpo_lib.errors import ClusterError, ConfigError, EndpointError, InputTooLongError, LarpoError, TrackingError
+from larpo_lib.pipeline.again import PAUSES_S, again, may_pass
+from larpo_lib.storage.failures import AwayError, MissingError
+from larpo_lib.tracking.client import told
+
+
+def failing(*errors: Exception) -> Iterator[str]:
+    """Raises one after the other, then gives a word."""
+    left = list(errors)
+
+    def work() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return work  # type: ignore[return-value]
+
+
+def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    slept: list[float] = []
+    away = [AwayError("s3://b/x: store cannot be reached"), EndpointError("answered 503", status=503), TimeoutError()]
+    assert again(failing(*away), sleep=slept.append) == "done"  # type: ignore[arg-type]
+    assert slept == [*PAUSES_S]
+    assert "s3://b/x: store cannot be reached. Trying again in 30 s." in capsys.readouterr().err
+
+
+def test_at_the_end_the_error_is_the_works_own() -> None:
+    slept: list[float] = []
+    errors = [AwayError(f"try {i}") for i in range(4)]
+    with pytest.raises(AwayError, match="try 3"):
+        again(failing(*errors), sleep=slept.append)  # type: ignore[arg-type]
+    assert len(slept) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (AwayError("x"), True),
+        (MissingError("x"), False),
+        (EndpointError("no answer"), True),
+        (EndpointError("x", status=429), True),
+        (EndpointError("x", status=401), False),
+        (InputTooLongError("x", status=400), False),
+        (TrackingError("x"), False),
+        (ClusterError("x"), False),
+        (ConfigError("x"), False),
+        (ConnectionResetError("x"), True),
+        (RuntimeError("CUDA out of memory"), False),
+        (FileNotFoundError("x"), False),
+    ],
+)
+def test_what_may_pass(error: Exception, passing: bool) -> None:
+    assert may_pass(error) is passing
+    slept: list[float] = []
+    if not passing:
+        with pytest.raises(type(error)):
+            again(failing(error), sleep=slept.append)  # type: ignore[arg-type]
+        assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (MlflowException("API request failed with HTTPConnectionPool"), True),  # an internal error to MLflow
+        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "busy"}), True),
+        (RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such run"}), False),
+        (RestException({"error_code": "PERMISSION_DENIED", "message": "no"}), False),
+        (ConnectionRefusedError("refused"), True),
+        (ValueError("port"), False),
+    ],
+)
+def test_what_may_pass_of_mlflow(error: Exception, passing: bool) -> None:
+    with pytest.raises(TrackingError) as raised, told("http://mlflow"):
+        raise error
+    assert raised.value.passing is passing
+
+
+def test_errors_do_not_pass_unless_they_say_so() -> None:
+    assert LarpoError("x").passing is False

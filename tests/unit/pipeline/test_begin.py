@@ -1,0 +1,72 @@
+"""The first component: what it checks, and what it leaves for the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pipeline_requests import Given, changed
+
+from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.pipeline.begin import begin
+from larpo_lib.pipeline.journal import Journal, Trouble
+from larpo_lib.pipeline.ticket import Ticket
+
+
+def test_begin_leaves_a_ticket_that_finds_the_run_again(given: Given, tmp_path: Path) -> None:
+    started = begin(given, "/kfp/checked")
+    assert (started.rounds, started.shards) == (["1", "2", "3"], ["0/2", "1/2"])
+    assert started.run == f"{tmp_path}/one/tickets/job"
+    ticket = Ticket.at(started.run)
+    assert (ticket.root, ticket.shards, ticket.job) == (str(tmp_path / "one"), 2, "job")
+    assert Ticket.find(ticket.root, "job") == ticket
+    assert Ticket.find(ticket.root, "another") is None
+    again = begin({**given, "job": "another"}, "/kfp/checked")
+    assert again.run != started.run
+    assert Ticket.at(again.run).parent == ticket.parent
+
+
+def test_an_earlier_run_of_the_same_root_keeps_its_settings(given: Given) -> None:
+    first = begin(given, "/kfp/checked")
+    begin({**given, "job": "later", "k": 5}, "/kfp/checked")
+    assert Ticket.at(first.run).config.sample.k != 5
+
+
+def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = changed(given, train={"launch": {"nodes": 2, "launcher": "deepspeed"}})
+    several |= {"train_gpus": "8", "train_memory": "64Gi"}
+    started = begin(several, "/kfp/checked")
+    assert (started.train_gpus, started.train_memory) == ("0", "2Gi")
+    assert Ticket.at(started.run).resources == {"memory": "64Gi", "nvidia.com/gpu": "8"}
+    monkeypatch.setenv("LARPO_GPU_TYPE", "amd.com/gpu")
+    assert Ticket.at(begin(several, "/kfp/checked").run).resources == {"memory": "64Gi", "amd.com/gpu": "8"}
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        ({"rounds": 30}, {}, "30 rounds of 2 shards make a workflow of about 1460 KB, and the cluster keeps 1000 KB"),
+        ({"shards": 0}, {}, "shards is 0"),
+        ({"sample_gpus": "two"}, {}, "sample_gpus is 'two'"),
+        ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Give an amount as in 8Gi"),
+        ({}, {"prepare": {"heldout": 3}}, "must come from exactly one place"),
+        ({}, {"tracking": {"uri": "http://me:hunter2@mlflow"}}, "tracking.uri holds a password"),
+        ({"policy": "/no/such/policy"}, {}, "/no/such/policy"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_made(
+    given: Given, tmp_path: Path, change: Given, settings: Given, message: str
+) -> None:
+    with pytest.raises(LarpoError, match=message) as raised:
+        begin({**changed(given, **settings), **change}, "/kfp/checked")
+    assert "hunter2" not in str(raised.value)
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["journal"]
+    (trouble,) = Journal(str(tmp_path / "one"), "job").troubles()
+    assert trouble == Trouble("start", str(raised.value))
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_run_in_s3_needs_a_server_of_mlflow(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(ConfigError, match="no MLflow server"):
+        begin({**given, "root": "s3://larpo-bucket/runs"}, "/kfp/checked")
