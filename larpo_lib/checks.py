@@ -7,16 +7,20 @@ from pathlib import Path
 from larpo_lib.answers import final_number
 from larpo_lib.config import (
     EnsembleConfig,
+    HttpRerankerConfig,
     LarpoConfig,
     OpenAiSamplerConfig,
     RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
 )
+from larpo_lib.config.objectives import LipoLambdaConfig
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.rerankers import require_pointwise
 from larpo_lib.steps.promote import EVALUATE_METRICS
 from larpo_lib.tables import read_table
+
+_ROUNDING = 1e-9
 
 
 def check_settings(config: LarpoConfig) -> None:
@@ -31,6 +35,7 @@ def check_settings(config: LarpoConfig) -> None:
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
+    _check_gains(config)
     if config.promote.metric not in EVALUATE_METRICS:
         raise ConfigError(
             f"promote.metric is '{config.promote.metric}', which a run does not measure",
@@ -66,6 +71,31 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         _check_references(prompts)
     if _verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
         _check_references(heldout)
+
+
+def _check_gains(config: LarpoConfig) -> None:
+    """Refuse LiPO-lambda where its weights would be powers of rewards that are known to leave 0 to 1.
+
+    What a server gives is not known; the step `train` looks at the lists.
+    """
+    objective, rerank, negatives = config.train.objective, config.rerank, config.lists.negatives
+    if not isinstance(objective, LipoLambdaConfig) or objective.rewards != "raw":
+        return
+    reason = None
+    if rerank.length_penalty > 0:
+        reason = "rerank.length_penalty makes rewards negative"
+    elif negatives is not None and negatives.kind in ("random", "related"):
+        reason = f"'{negatives.kind}' negatives are scored below the worst response, so below 0"
+    elif isinstance(rerank.reranker, VerifierConfig):
+        if rerank.reranker.highest > 1 + _ROUNDING:
+            reason = f"the verifier's weights add up to {rerank.reranker.highest:g}"
+    elif not isinstance(rerank.reranker, HttpRerankerConfig):
+        reason = f"the scores of '{rerank.reranker.type}' have no bounds"
+    if reason is not None:
+        raise ConfigError(
+            f"train.objective: lipo_lambda needs rewards from 0 to 1, but {reason}",
+            remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as lambdarank",
+        )
 
 
 def _metrics_used(config: LarpoConfig) -> dict[str, str]:

@@ -40,6 +40,12 @@ class LipoLambdaConfig(Section):
     type: Literal["lipo_lambda"] = "lipo_lambda"
     beta: PositiveFloat = 0.1
     reduction: Literal["sum", "mean"] = "sum"
+    rewards: Literal["raw", "minmax", "win_rate"] = Field(
+        "raw",
+        description="what the weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a reward"
+        " lies between the lowest (0) and the highest (1) of its list; win_rate: the share of the list's other responses"
+        " with a lower reward",
+    )
 
 
 class IpoConfig(Section):

@@ -28,6 +28,11 @@ class VerifierConfig(Section):
     steps_weight: NonNegativeFloat = 0.3
     format_weight: NonNegativeFloat = 0.1
 
+    @property
+    def highest(self) -> float:
+        """The highest reward there is; the lowest is 0."""
+        return 1.0 if self.mode == "exact" else self.answer_weight + self.steps_weight + self.format_weight
+
 
 class ClassifierConfig(Section):
     """Any AutoModelForSequenceClassification with one label as a reward model."""

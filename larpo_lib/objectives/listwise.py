@@ -60,18 +60,28 @@ def lambdarank(
     return _reduce(_pair_losses(beta * log_ratios(batch)), pairs, reduction)
 
 
-def lipo_lambda(batch: ListBatch, *, beta: float = 0.1, reduction: Literal["sum", "mean"] = "sum") -> Tensor:
+def lipo_lambda(
+    batch: ListBatch,
+    *,
+    beta: float = 0.1,
+    reduction: Literal["sum", "mean"] = "sum",
+    rewards: Literal["raw", "minmax", "win_rate"] = "raw",
+) -> Tensor:
     """LiPO-lambda: LambdaRank's pairs weighted by |2^psi_i - 2^psi_j| * |1 / ln(1 + tau_i) - 1 / ln(1 + tau_j)|.
 
-    psi are the rewards, which should therefore be of order one (the paper's are win probabilities). tau is a response's
-    rank, from 1, by its current g. Equal g rank by reward: were they given one rank, all weights would be 0 when the
-    policy is still the reference, and training could not start. Ranks are counts: no gradient passes through weights.
+    psi are numbers from 0 to 1, the paper's are win probabilities: the weights of rewards without bounds have none
+    either. `raw`: the rewards themselves. `minmax`: where they lie between the list's lowest and highest one.
+    `win_rate`: the share of the list's other responses with a lower reward, equal ones counting one half. tau is a
+    response's rank, from 1, by its current g. Equal g rank by reward: were they given one rank, all weights would be 0
+    when the policy is still the reference, and training could not start. Ranks are counts: no gradient passes through
+    weights.
 
     Source: Liu et al. 2024 (arXiv 2402.01878).
     """
     scores = beta * log_ratios(batch)
     pairs = ordered_pairs(batch)
-    return _reduce(_lambda_weights(scores, pairs, batch) * _pair_losses(scores), pairs, reduction)
+    weights = _lambda_weights(scores, pairs, batch, _gains(batch, rewards).to(scores.dtype))
+    return _reduce(weights * _pair_losses(scores), pairs, reduction)
 
 
 def rrhf(batch: ListBatch, *, sft_weight: float = 1.0) -> Tensor:
@@ -98,13 +108,30 @@ def _pair_losses(scores: Tensor) -> Tensor:
     return -logsigmoid(differences(scores))
 
 
-def _lambda_weights(scores: Tensor, pairs: Tensor, batch: ListBatch) -> Tensor:
-    """(B, L, L): by how much swapping i and j would change the DCG of the list sorted by `scores`."""
+def _gains(batch: ListBatch, rewards: Literal["raw", "minmax", "win_rate"]) -> Tensor:
+    """(B, L) psi of `lipo_lambda`, in the precision of the rewards; 0 where no response is present."""
+    if rewards == "win_rate":
+        pairs = present_pairs(batch)
+        beaten = (pairs & (differences(batch.rewards) > 0)).sum(2) + (pairs & (differences(batch.rewards) == 0)).sum(
+            2
+        ) / 2
+        others = (batch.mask.sum(1, keepdim=True) - 1).clamp(min=1)
+        return ((beaten - 0.5) / others).masked_fill(~batch.mask, 0.0)  # nobody is another response to itself
+    plain = batch.rewards.masked_fill(~batch.mask, 0.0)
+    if rewards == "raw":
+        return plain
+    highest = batch.rewards.masked_fill(~batch.mask, -torch.inf).amax(1, keepdim=True)
+    lowest = batch.rewards.masked_fill(~batch.mask, torch.inf).amin(1, keepdim=True)
+    spread = highest - lowest
+    return ((batch.rewards - lowest) / spread.where(spread > 0, 1.0)).masked_fill(~batch.mask, 0.0)
+
+
+def _lambda_weights(scores: Tensor, pairs: Tensor, batch: ListBatch, gains: Tensor) -> Tensor:
+    """(B, L, L): by how much swapping i and j would change the DCG of the list sorted by `scores`, with gains 2^psi."""
     margin = differences(scores)
     ahead = (present_pairs(batch) & (margin > 0)) | (pairs & (margin == 0))
     discounts = 1 / torch.log(2.0 + ahead.sum(dim=1).to(scores.dtype))
-    gains = torch.exp2(batch.rewards.to(scores.dtype).masked_fill(~batch.mask, 0.0))
-    return differences(gains).abs() * differences(discounts).abs()
+    return differences(torch.exp2(gains)).abs() * differences(discounts).abs()
 
 
 def _reduce(terms: Tensor, counted: Tensor, reduction: Literal["sum", "mean"]) -> Tensor:

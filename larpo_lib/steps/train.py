@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
-from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.config.objectives import LipoLambdaConfig
+from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import OBJECTIVES, bind
 from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
@@ -19,7 +20,7 @@ from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, st
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_together
-from larpo_lib.tables import read_table
+from larpo_lib.tables import Row, read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
@@ -29,6 +30,9 @@ from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, passes, reference_logps
 from larpo_lib.training.trainable import check_trainable, load_trainable, whole
 from larpo_lib.training.trainer import START, ListwiseTrainer
+
+_ROUNDING = 1e-9
+"""What weighted sums may lie beyond 1."""
 
 
 def run(
@@ -73,7 +77,9 @@ def _train(
     policy, lists = inputs["policy"], inputs["lists"]
     tokenizer = load_tokenizer(policy, config.model)
     end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(policy, config.model, tokenizer))
-    encoded, counts = encode_lists(read_table(lists, "lists"), tokenizer, config, end_of_turn)
+    rows = read_table(lists, "lists")
+    _check_rewards(config, rows, lists)
+    encoded, counts = encode_lists(rows, tokenizer, config, end_of_turn)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
     if ranks.leads:
@@ -101,6 +107,25 @@ def _train(
     )
     save_trained(fitted, session, tokenizer)
     return summarize(encoded, counts, fitted.history)
+
+
+def _check_rewards(config: TrainConfig, rows: Sequence[Row], lists: Path) -> None:
+    """Refuse rewards that LiPO-lambda would take for exponents without bounds."""
+    objective = config.objective
+    if not isinstance(objective, LipoLambdaConfig) or objective.rewards != "raw":
+        return
+    for number, row in enumerate(rows):
+        outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
+        if outside:
+            raise DataError(
+                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but lipo_lambda weighs pairs"
+                " by 2^reward and needs rewards from 0 to 1",
+                path=lists,
+                row=number,
+                field="rewards",
+                remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as"
+                " lambdarank",
+            )
 
 
 class _Reference:

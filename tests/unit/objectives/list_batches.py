@@ -25,6 +25,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lambdarank", {"top": 2, "reduction": "mean"}),
     ("listmle", {"reduction": "mean"}),
     ("lipo_lambda", {"reduction": "mean"}),
+    ("lipo_lambda", {"rewards": "minmax"}),
+    ("lipo_lambda", {"rewards": "win_rate"}),
     ("ipo", {"length_normalized": True}),
     ("cpo", {"nll": "sum"}),
     ("kto", {"desirable_weight": 1.5, "undesirable_weight": 0.5}),

@@ -119,6 +119,28 @@ def test_lipo_lambda_is_the_plain_formula_with_ties(responses: list[Response]) -
     assert loss.item() == pytest.approx(expected, abs=1e-10)
 
 
+RAW, WIN_RATES, MINMAX = (3.0, -1.0, -2.0, -6.0), (1.0, 2 / 3, 1 / 3, 0.0), (1.0, 5 / 9, 4 / 9, 0.0)
+
+
+@pytest.mark.parametrize(("rewards", "psi"), [("minmax", MINMAX), ("win_rate", WIN_RATES)])
+def test_lipo_lambda_weighs_by_places_between_0_and_1(rewards: str, psi: tuple[float, ...]) -> None:
+    """Scores of reward models have no bounds; by hand, 3, -1, -2, -6 lie at 1, 5/9, 4/9, 0, and beat 3, 2, 1, 0."""
+    batch = fixture(1, 2, 3, 4)
+    raw, by_hand = (replace(batch, rewards=torch.tensor([values], dtype=torch.float64)) for values in (RAW, psi))
+    loss = OBJECTIVES["lipo_lambda"].loss
+    torch.testing.assert_close(loss(raw, rewards=rewards), loss(by_hand))
+    assert abs(loss(raw) - loss(by_hand)).item() > 1
+
+
+def test_lipo_lambdas_win_rates_count_equal_rewards_half() -> None:
+    """Of 5, 5, 1 the first two beat one of two others and are even with one: 3/4; padding is no response."""
+    responses = [(-4.0, -2.0, 1, 5.0), (-3.0, -2.0, 1, 5.0), (-2.0, -2.0, 1, 1.0)]
+    by_hand = [(a, b, n, psi) for (a, b, n, _), psi in zip(responses, (0.75, 0.75, 0.0), strict=True)]
+    batch = batch_of([responses, [(0.0, 0.0, 1, 0.0)] * 5])
+    loss = OBJECTIVES["lipo_lambda"].loss
+    torch.testing.assert_close(loss(batch, rewards="win_rate")[:1], loss(batch_of([by_hand])))
+
+
 def test_lipo_lambda_can_leave_the_reference() -> None:
     """All g are equal before the first step; the weights must not vanish there."""
     batch = fixture(1, 2, 3, 4)

@@ -10,8 +10,8 @@ from small_models import break_token, user
 
 from larpo_lib import artifacts
 from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
-from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, ListMleConfig, SimPoConfig
-from larpo_lib.errors import ArtifactError, ConfigError, LarpoError, ModelError
+from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, LipoLambdaConfig, ListMleConfig, SimPoConfig
+from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.policies.layout import padded
@@ -398,3 +398,14 @@ def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_a
             trained=tmp_path / "trained",
         )
     assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("reward", [1.25, -0.5, 1250.0])
+def test_rewards_that_lipo_lambda_would_raise_two_to_are_refused_by_row(run, rows, reward, tmp_path):
+    raw = [*rows[:2], {**rows[2], "rewards": [max(reward, 1.0), 0.4, min(reward, 0.1)]}, *rows[3:]]
+    told = rf"row 2, field 'rewards': prompt \w+ has a response with the reward {reward:g}, .*minmax or win_rate"
+    with pytest.raises(DataError, match=told):
+        run(rows=raw, objective=LipoLambdaConfig())
+    assert not (tmp_path / "trained").exists()
+    run("other", rows=raw, objective=LipoLambdaConfig(rewards="win_rate"), max_steps=1)
+    run("raw", objective=LipoLambdaConfig(), max_steps=1)

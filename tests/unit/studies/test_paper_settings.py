@@ -139,7 +139,12 @@ TABLE2 = {
     "KTO": ({"type": "kto", "beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}, "best worst", 1, 1),
     "R-DPO": ({"type": "r_dpo", "beta": 0.1, "alpha": 0.05}, "best worst", 1, 1),
     "SimPO": ({"type": "simpo", "beta": 2.0, "gamma": 1.6}, "best worst", 1, 1),
-    "LiPO-lambda": ({"type": "lipo_lambda", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 1, 1),
+    "LiPO-lambda": (
+        {"type": "lipo_lambda", "beta": 0.1, "reduction": "sum", "rewards": "win_rate"},
+        "top 2, bottom 2",
+        1,
+        1,
+    ),
     "iterative DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}, "best worst", 3, 2),
     "contrastive": ({"type": "contrastive", "beta": 0.1}, "top 1, bottom 3", 3, 2),
     "LambdaRank": ({"type": "lambdarank", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 3, 2),
