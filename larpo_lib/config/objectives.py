@@ -43,7 +43,7 @@ class LipoLambdaConfig(Section):
     rewards: Literal["raw", "minmax", "win_rate"] = Field(
         "raw",
         description="what the weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a reward"
-        " lies between the lowest (0) and the highest (1) of its list; win_rate: the share of the list's other responses"
+        " lies between the lowest (0) and the highest (1) of its list; win_rate: the share of its other responses"
         " with a lower reward",
     )
 
