@@ -1,32 +1,13 @@
-"""A response with what it answers, and whether it is right where the answer is a number.
-
-Compares numbers, never substrings: 44 is not in 544.
-"""
+"""Which share of the equations that a response states holds."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from larpo_lib.errors import LarpoError
-from larpo_lib.schemas import Messages
-
-
-@dataclass(frozen=True)
-class Scorable:
-    """One response to score or to judge, with what it answers."""
-
-    prompt_id: str
-    messages: Messages
-    response: str
-    reference: str | None = None
-
-
 _UNSIGNED = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
-_FINAL = re.compile(rf"(?:####|\bA:|\\boxed\{{)\s*({_NUMBER})")
 _ANY = re.compile(_NUMBER)
 _OPERATOR = r"[ \t]*(?:[-+*/×÷]|(?<![A-Za-z])x(?![ \t]*-))[ \t]*"  # noqa: RUF001
 
@@ -40,33 +21,6 @@ _EQUATIONS = re.compile(rf"((?<=[\w)%]){_OPERATOR})?(?<![\w.,)%])({_SIDE}(?:[ \t
 """Sides joined by `=`, a lone side included so that none is read twice; the first group is there where the left side
 goes on to the left with what is no number."""
 _TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+|[-+*/x×÷()]")  # noqa: RUF001
-
-
-def is_right(item: Scorable) -> bool:
-    """Whether the response's final number equals the reference's.
-
-    Raises:
-        LarpoError: there is no reference, or one without a number.
-    """
-    wanted = final_number(item.reference) if item.reference is not None else None
-    if wanted is None:
-        raise LarpoError(
-            f"prompt {item.prompt_id}: the verifier needs a reference with a number, not {item.reference!r}",
-            remedy="Give prepare a reference column, or rerank with a reward model and leave evaluate.judge out",
-        )
-    return final_number(item.response) == wanted
-
-
-def final_number(text: str) -> Fraction | None:
-    """The number a text ends on: behind its last `####`, `A:` or `\\boxed{`, else its last number; None without any."""
-    marked = _FINAL.findall(text)
-    found = marked or _ANY.findall(text)
-    return _number(found[-1]) if found else None
-
-
-def states_answer(text: str) -> bool:
-    """Whether a text marks its final number, by `####`, `A:` or `\\boxed{`."""
-    return _FINAL.search(text) is not None
 
 
 def equations_share(text: str) -> float:
@@ -128,10 +82,3 @@ def _operand(tokens: list[str]) -> Fraction:
         tokens.pop()
         return value
     return Fraction(token.replace(",", ""))
-
-
-def _number(text: str) -> Fraction | None:
-    try:
-        return Fraction(text.replace(",", "").replace("$", ""))
-    except ValueError:  # a babbling policy writes numbers with more digits than Python reads
-        return None
