@@ -9,7 +9,7 @@ from typing import Literal
 
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
-from larpo_lib.candidates.ranking import best_first
+from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
 from larpo_lib.candidates.related import Embed
 from larpo_lib.candidates.selection import select
 from larpo_lib.config import ListsConfig
@@ -78,6 +78,7 @@ class Lists:
             lists_short_of_negatives=int(len(chosen) < wanted),
             pairs=len(chosen) * (len(chosen) - 1) // 2,
             tied_pairs=sum(better == worse for better, worse in combinations(rewards, 2)),
+            pairs_tied_in_float32=pairs_tied_in_float32(rewards),
         )
         self._gaps += rewards[0] - rewards[-1]
 
@@ -90,6 +91,7 @@ class Lists:
           + candidates_not_selected + responses - responses_borrowed
         - lists_short_of_negatives: lists with fewer negatives than asked for
         - tied_pairs: pairs of responses in the lists with equal rewards, and tied_pair_share of all pairs
+        - pairs_tied_in_float32: those whose rewards differ, but in less than float32 tells apart
         - duplicate_share of the remembered candidates, mean_list_size, mean_reward_gap between best and worst; None
           where there is nothing to take the mean of
         """
@@ -119,6 +121,7 @@ _COUNTED = (
     "responses_borrowed",
     "lists_short_of_negatives",
     "tied_pairs",
+    "pairs_tied_in_float32",
 )
 
 

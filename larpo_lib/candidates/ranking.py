@@ -1,9 +1,12 @@
-"""Orders the candidates of a prompt by reward. Rewards are finite numbers; higher is better."""
+"""Orders the candidates of a prompt by reward. Rewards are finite float64 numbers; higher is better."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
+
+import numpy as np
 
 from larpo_lib.schemas import CandidateRow, RankedRow
 
@@ -16,6 +19,17 @@ def ranks(rewards: Sequence[float]) -> list[int]:
     for place, reward in enumerate(sorted(rewards, reverse=True), start=1):
         first.setdefault(reward, place)
     return [first[reward] for reward in rewards]
+
+
+def pairs_tied_in_float32(rewards: Sequence[float]) -> int:
+    """Pairs of rewards that differ as they are, in float64, and are equal in float32."""
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(rewards, dtype=np.float64).astype(np.float32).tolist()
+    return _tied_pairs(rounded) - _tied_pairs(rewards)
+
+
+def _tied_pairs(rewards: Sequence[float]) -> int:
+    return sum(count * (count - 1) // 2 for count in Counter(rewards).values())
 
 
 def best_first(candidates: Iterable[RankedRow]) -> list[RankedRow]:

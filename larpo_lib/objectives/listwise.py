@@ -80,7 +80,7 @@ def lipo_lambda(
     """
     scores = beta * log_ratios(batch)
     pairs = ordered_pairs(batch)
-    weights = _lambda_weights(scores, pairs, batch, _gains(batch, rewards).to(scores.dtype))
+    weights = _lambda_weights(scores, pairs, batch, _gains(batch, rewards).to(torch.float64))
     return _reduce(weights * _pair_losses(scores), pairs, reduction)
 
 
@@ -131,7 +131,7 @@ def _lambda_weights(scores: Tensor, pairs: Tensor, batch: ListBatch, gains: Tens
     margin = differences(scores)
     ahead = (present_pairs(batch) & (margin > 0)) | (pairs & (margin == 0))
     discounts = 1 / torch.log(2.0 + ahead.sum(dim=1).to(scores.dtype))
-    return differences(torch.exp2(gains)).abs() * differences(discounts).abs()
+    return differences(torch.exp2(gains)).abs().to(scores.dtype) * differences(discounts).abs()
 
 
 def _reduce(terms: Tensor, counted: Tensor, reduction: Literal["sum", "mean"]) -> Tensor:

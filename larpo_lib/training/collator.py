@@ -158,6 +158,7 @@ def _list_fields(lists: Sequence[TrainingList]) -> dict[str, Tensor]:
     return {
         "reference_logps": torch.tensor([padded(item.reference_logps) for item in lists]),
         "lengths": torch.tensor([padded([len(r) for r in item.encoded.responses]) for item in lists]),
-        "rewards": torch.tensor([padded(item.encoded.rewards) for item in lists]),
+        # Rewards are ranked as float64: rounded to float32, some that differ would tie.
+        "rewards": torch.tensor([padded(item.encoded.rewards) for item in lists], dtype=torch.float64),
         "mask": torch.tensor([[i < count for i in range(longest)] for count in counts]),
     }

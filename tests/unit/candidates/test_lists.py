@@ -63,6 +63,7 @@ def test_every_drop_is_counted_by_hand():
         "mean_list_size": 4.0,
         "mean_reward_gap": 2.0,
         "tied_pairs": 1,
+        "pairs_tied_in_float32": 0,
         "tied_pair_share": pytest.approx(1 / 6),
     }
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates, ranks
+from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates, pairs_tied_in_float32, ranks
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -68,3 +68,11 @@ def test_by_prompt_sorts_prompts_and_keeps_the_order_within():
         ("p0", ["b"]),
         ("p1", ["a", "c"]),
     ]
+
+
+def test_pairs_that_float32_cannot_tell_apart_are_counted():
+    assert pairs_tied_in_float32([1 + 2**-40, 1.0, 1.0, 0.5]) == 2
+    assert pairs_tied_in_float32([1 + 2**-23, 1.0]) == 0
+    assert pairs_tied_in_float32([1e301, 1e300, -1e300]) == 1
+    assert ranks([1.0, 1 + 2**-40]) == [2, 1]
+    assert [row["response"] for row in best_first(candidates("p0", {"a": 1.0, "b": 1 + 2**-40}))] == ["b", "a"]

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.policies.layout import padded
 from larpo_lib.training.collator import Collator, Steps, TrainingList, list_batch
 from larpo_lib.training.encode import EncodedList
@@ -19,6 +24,23 @@ def test_list_fields_stand_in_their_places():
     assert fields["reference_logps"].tolist() == [[-1.5, -2.5, 0.0], [-4.0, -5.0, -6.0]]
     assert fields["lengths"].tolist() == [[1, 3, 0], [2, 1, 1]]
     assert fields["rewards"].tolist() == [[1.0, -2.0, 0.0], [3.0, 2.0, 2.0]]
+
+
+def _loss(objective, rewards):
+    item = TrainingList(replace(PAIR.encoded, rewards=rewards), PAIR.reference_logps)
+    fields = Collator(padded(0), 0)([item])["lists"]
+    return OBJECTIVES[objective].loss(list_batch(torch.tensor([-1.0, -2.0]), fields, torch.tensor(0.25))).item()
+
+
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+def test_rewards_that_float32_cannot_tell_apart_keep_their_order(objective):
+    close = [1 + 2**-40, 1.0]
+    loss = _loss(objective, close)
+    assert loss != _loss(objective, [1.0, 1.0])
+    if objective == "lipo_lambda":  # weighs by the difference of gains, 2^(1 + d) - 2 = 2 (e^(d ln 2) - 1)
+        assert loss == pytest.approx(_loss(objective, [2.0, 1.0]) * math.expm1(2**-40 * math.log(2)), rel=1e-5)
+    else:
+        assert loss == _loss(objective, [2.0, 1.0])
 
 
 def test_rows_hold_every_response_behind_its_prompt():
