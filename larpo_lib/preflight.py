@@ -29,7 +29,7 @@ from larpo_lib.rerankers.http import check_scoring_server
 from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.limits import check_limits
-from larpo_lib.samplers.openai import check_sampling_server
+from larpo_lib.samplers.openai import check_sampling_server, check_served_template
 from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.training.trainable import check_trainable
 
@@ -93,6 +93,7 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
 def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
     if "sample" in left and isinstance(config.sample.sampler, OpenAiSamplerConfig):
         check_sampling_server(config.sample.sampler, sampling_limits(config.sample), retries=0)
+        check_served_template(load_tokenizer(Path(config.policy), config.sample.sampler.model))
     for step in [step for name, step in (("sample", config.sample), ("evaluate", config.evaluate)) if name in left]:
         if isinstance(step.sampler, VllmSamplerConfig):
             check_vllm(step.sampler, Path(config.policy), sampling_limits(step))

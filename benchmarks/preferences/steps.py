@@ -8,9 +8,11 @@ from typing import Any, cast
 from benchmarks.preferences.policy import PolicyConfig, make_policy
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import ModelConfig, Section
-from larpo_lib.policies.chat import end_of_turn_id, prompt_ids, response_ids
-from larpo_lib.policies.load import load_tokenizer, stop_token_ids
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.own_logps import own_logps
+from larpo_lib.policies.replies import encode_reply
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.tables import Row, read_table, write_table
@@ -87,16 +89,19 @@ def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Met
 
 def _fitting(config: ScoreConfig, policy: Path, part: Path) -> tuple[list[tuple[PromptRow, CandidateRow]], Metrics]:
     tokenizer = load_tokenizer(policy, ModelConfig())
-    end = end_of_turn_id(tokenizer, stop_token_ids(policy, ModelConfig(), tokenizer))
+    end = turn_end(tokenizer, stop_token_ids(policy, ModelConfig(), tokenizer))
     prompts = {row["prompt_id"]: row for row in read_table(part, "prompts")}
-    lengths = {name: len(prompt_ids(tokenizer, row["messages"])) for name, row in prompts.items()}
+    asked_as = {name: prompt_ids(tokenizer, row["messages"]) for name, row in prompts.items()}
+    lengths = {name: len(ids) for name, ids in asked_as.items()}
     answers = read_table(part, "ranked")
     asked = [row for row in answers if lengths[row["prompt_id"]] <= config.max_prompt_tokens]
     kept: list[Any] = []
     for row in asked:
-        ids = response_ids(tokenizer, row["response"], row["finish_reason"], end)
-        if lengths[row["prompt_id"]] + len(ids) <= config.max_tokens:
-            kept.append((prompts[row["prompt_id"]], {**row, "token_ids": ids}))
+        name = row["prompt_id"]
+        messages = prompts[name]["messages"]
+        ids = encode_reply(tokenizer, messages, asked_as[name], row["response"], row["finish_reason"], end).ids
+        if lengths[name] + len(ids) <= config.max_tokens:
+            kept.append((prompts[name], {**row, "token_ids": ids}))
     counts: Metrics = {
         "prompts": len(prompts),
         "prompts_too_long_dropped": sum(length > config.max_prompt_tokens for length in lengths.values()),

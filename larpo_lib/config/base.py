@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValueError("Input should be a day, such as 2024-07-26") from None
+    return value.isoformat() if type(value) is date else value  # as TOML has it
+
+
+Day = Annotated[str, BeforeValidator(_day)]
+"""A day as `2024-07-26`."""
 
 
 class Section(BaseModel):
@@ -41,11 +55,25 @@ class ModelConfig(Section):
     """Padding token, which must be in the vocabulary; null: the tokenizer's own, and of a policy without one its eos
     token, which is never more than a filler behind a mask. Reward models need the one that they were trained with."""
     chat_template: str | None = None
-    """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none."""
+    """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none; or the name of one
+    of the tokenizer's templates, where it has several."""
+    date: Day = "2024-07-26"
+    """What a chat template is told when it asks for today's date (`strftime_now`): the same on every day, in every
+    process and for every model of a run. The default is the day that Llama 3's template falls back to."""
+    stop_tokens: tuple[str, ...] = ()
+    """Further tokens that end a response, beside those of the model's generation settings, the tokenizer's eos and what
+    the chat template ends a turn with."""
+    special_text: Literal["text", "control"] = "text"
+    """What the name of a special token is that stands in a prompt or a response, such as `<|im_end|>` in a question
+    about chat templates. `text`: these characters. `control`: the token itself, as most other programs read it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
 
     def identity(self) -> dict[str, Any]:
-        """Without a template that is not set, so that what was made before there was this setting is found again."""
-        found = super().identity()
-        return found if self.chat_template is not None else {k: v for k, v in found.items() if k != "chat_template"}
+        """Without younger settings that are not set, so that what was made before there were these is found again."""
+        fields = type(self).model_fields
+        unset = {name for name in _YOUNGER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in super().identity().items() if name not in unset}
+
+
+_YOUNGER = ("chat_template", "date", "stop_tokens", "special_text")

@@ -137,9 +137,27 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     for name in ("sample", *_SAMPLE_AND_SCORE):
         if isinstance(tree.get(name), dict):
             _default_in(tree, name, "sampler", {"type": "hf"})
+    _one_day(tree)
     _sample_and_score_alike(tree)
     _answer_alike(tree)
     return tree
+
+
+def _one_day(tree: dict[str, Any]) -> None:
+    """Tell all chat templates of a run the same day, also those of reward models and of sections' own `model`."""
+    day = tree["model"].get("date") if isinstance(tree.get("model"), dict) else None
+    for name in tree.keys() - {"lists"} if day is not None else ():  # lists compare texts, without a template
+        tree[name] = _on_day(tree[name], day)
+
+
+def _on_day(node: Any, day: Any) -> Any:
+    if isinstance(node, list):
+        return [_on_day(part, day) for part in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _on_day(value, day) for key, value in node.items()}
+    own = found.get("model", {} if found.get("type") == "classifier" else None)
+    return {**found, "model": {"date": day, **own}} if isinstance(own, dict) else found
 
 
 def _sample_and_score_alike(tree: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<user>", "<assistant>", "<end>")
@@ -22,6 +22,7 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     vocabulary = {word: i for i, word in enumerate((*SPECIAL_TOKENS, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(cleanup=True)  # words with spaces between them, but none before a full stop
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106
@@ -29,7 +30,6 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
         eos_token="<end>",  # noqa: S106
         additional_special_tokens=["<user>", "<assistant>"],
         chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=True,
         padding_side="left",
         model_max_length=8192,
     )

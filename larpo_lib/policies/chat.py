@@ -1,58 +1,162 @@
-"""Conversations to token ids, by the tokenizer's own chat template."""
+"""Conversations to text and to token ids, by the tokenizer's own chat template."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.schemas import LENGTH, Messages
+from larpo_lib.policies.special_text import SpecialText
+from larpo_lib.schemas import Messages
+
+_RENDERING = "larpo_rendering"
+_TEMPLATE_FAILS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a template raises on a conversation that it was not written for."""
+
+
+@dataclass(frozen=True)
+class _Rendering:
+    """What a tokenizer is used with: the day that templates are told, and how to read names of special tokens."""
+
+    date: str
+    keeps_text: bool
+    special: SpecialText
+
+
+def use_settings(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    """Render with a tokenizer's template as `config` says; without this, as its defaults say."""
+    rendering = _Rendering(config.date, config.special_text == "text", SpecialText(tokenizer))
+    setattr(tokenizer, _RENDERING, rendering)
+
+
+def choose_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    """Give a tokenizer the chat template that is used: the configured one, the only one, or the one named `default`.
+
+    Of several that it keeps, the configured one becomes the `default`, for whoever reads the policy later.
+
+    Raises:
+        ModelError: it has none, or several of which none is chosen.
+    """
+    wanted, own = config.chat_template, tokenizer.chat_template
+    named = own if isinstance(own, dict) else {}
+    if wanted in named:
+        tokenizer.chat_template = {**named, "default": named[wanted]}
+    elif wanted is not None and "{" in wanted:
+        tokenizer.chat_template = wanted
+    elif wanted:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: model.chat_template = '{wanted}' is no Jinja, and the tokenizer has no template"
+            " of that name",
+            remedy=f"Set it to one of {', '.join(sorted(named))}, or to Jinja" if named else "Set it to Jinja",
+        )
+    elif named and "default" not in named:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: the tokenizer has several chat templates ({', '.join(sorted(named))}), and none"
+            " is the default",
+            remedy=f"Choose one, such as --set model.chat_template={min(named)}",
+        )
+    elif wanted is not None or not own:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: the tokenizer has no chat template",
+            remedy="Add chat_template.jinja to the directory, or set model.chat_template; base models need the one they"
+            " are fine-tuned with",
+        )
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
-    """A prompt as the policy sees it, up to where its response begins."""
-    return _render(tokenizer, messages, add_generation_prompt=True)
+    """A prompt as the policy sees it, up to where its response begins.
+
+    Raises:
+        ModelError: the chat template refuses the conversation.
+    """
+    return template_text(tokenizer, messages, add_generation_prompt=True)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
     """A prompt's token ids. The template writes the special tokens, so the tokenizer adds none."""
-    ids: list[int] = tokenizer(prompt_text(tokenizer, messages), add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def response_ids(tokenizer: PreTrainedTokenizerBase, response: str, finish_reason: str, end_of_turn: int) -> list[int]:
-    """Token ids of a response that is known as text only.
-
-    A whole response gets the end-of-turn token it must have ended with; one cut at its longest gets none.
-    """
-    ids: list[int] = tokenizer(response, add_special_tokens=False)["input_ids"]
-    return ids if finish_reason == LENGTH else [*ids, end_of_turn]
+    messages, mark = hide_special_text(tokenizer, messages)
+    return text_ids(tokenizer, prompt_text(tokenizer, messages), mark)
 
 
 def conversation_text(tokenizer: PreTrainedTokenizerBase, messages: Messages, response: str) -> str:
     """A prompt with its response, as a reward model sees it."""
-    return _render(tokenizer, [*messages, {"role": "assistant", "content": response}], add_generation_prompt=False)
+    return template_text(tokenizer, with_reply(messages, response), add_generation_prompt=False)
 
 
-def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, stops: Collection[int]) -> int:
-    """The token that ends an assistant's turn: the first stop token the template writes after a response, else eos."""
-    question = [{"role": "user", "content": "?"}]
-    prompt = prompt_text(tokenizer, question)
-    whole = conversation_text(tokenizer, question, "!")
-    if whole.startswith(prompt):
-        tail = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
-        written = [token for token in tail if token in stops]
-        if written:
-            return int(written[0])
-    return int(tokenizer.eos_token_id)
+def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, response: str) -> list[int]:
+    """Token ids of a prompt with its response, as a reward model reads them. The tokenizer adds none."""
+    conversation, mark = hide_special_text(tokenizer, with_reply(messages, response))
+    return text_ids(tokenizer, template_text(tokenizer, conversation, add_generation_prompt=False), mark)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
+def tells_the_day(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
+    """Whether a prompt is another one on another day, by its chat template."""
+    days = (datetime(2001, 2, 3), datetime(2014, 11, 26))
+    return len({_apply(tokenizer, messages, day, add_generation_prompt=True) for day in days}) > 1
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """The text of a response without special tokens, and with the spaces that the policy wrote."""
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def special_text(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> str | None:
+    """The first name of one of the tokenizer's special tokens that stands in `texts`; None if there is none."""
+    return _rendering(tokenizer).special.find(texts)
+
+
+def contents(messages: Messages) -> list[str]:
+    """What the messages say."""
+    return [message["content"] for message in messages]
+
+
+def with_reply(messages: Messages, response: str) -> Messages:
+    """A prompt's messages, and its response as the assistant's."""
+    return [*messages, {"role": "assistant", "content": response}]
+
+
+def hide_special_text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> tuple[Messages, str | None]:
+    """Messages for a template whose text goes to `text_ids`, and the mark around hidden names of special tokens.
+
+    None, and the messages as they are, where they hold no such name, or where it is to be read as the token.
+    """
+    rendering = _rendering(tokenizer)
+    if rendering.keeps_text and special_text(tokenizer, contents(messages)) is not None:
+        return rendering.special.hide(messages)
+    return messages, None
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | None) -> list[int]:
+    """Token ids of what a template wrote; what is hidden behind `mark` is read as text."""
+    if mark is not None:
+        return _rendering(tokenizer).special.ids(text, mark)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def template_text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
+    """A conversation as the chat template writes it, on the day that is set.
+
+    Raises:
+        ModelError: the template refuses it.
+    """
+    day = datetime.fromisoformat(_rendering(tokenizer).date)
+    return _apply(tokenizer, messages, day, add_generation_prompt=add_generation_prompt)
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, day: datetime, *, add_generation_prompt: bool
+) -> str:
+    options: dict[str, Any] = {"strftime_now": day.strftime, "add_generation_prompt": add_generation_prompt}
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    except _TEMPLATE_FAILS as error:
         roles = ", ".join(message["role"] for message in messages)
         raise ModelError(
             f"{tokenizer.name_or_path}: the chat template refuses a conversation with the roles {roles}: {error}",
@@ -60,3 +164,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_gener
         ) from error
     assert isinstance(text, str)
     return text
+
+
+def _rendering(tokenizer: PreTrainedTokenizerBase) -> _Rendering:
+    if not hasattr(tokenizer, _RENDERING):
+        use_settings(tokenizer, ModelConfig())
+    return cast(_Rendering, getattr(tokenizer, _RENDERING))

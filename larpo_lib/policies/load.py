@@ -12,7 +12,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,6 +19,7 @@ from transformers import (
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.policies.chat import choose_template, use_settings
 from larpo_lib.policies.layout import SHARING_FAMILIES
 
 _EAGER = {"gemma2", "deberta-v2"}
@@ -60,12 +60,12 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"{path}: the model cannot be loaded: {_first_line(error)}",
+            f"{path}: the model cannot be loaded: {first_line(error)}",
             remedy=_SAVED,
         ) from error
     except ImportError as error:  # a library that this attention needs
         raise ModelError(
-            f"{path}: {_first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
+            f"{path}: {first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
         ) from error
     missing = sorted(found["missing_keys"])
     if missing:  # transformers would go on with random numbers in their place
@@ -91,7 +91,7 @@ def check_weights(path: Path) -> None:
             with safe_open(path / name, framework="pt"):
                 continue
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{path}: the weights cannot be read: {_first_line(error)}", remedy=_SAVED) from error
+        raise ModelError(f"{path}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
 
 
 def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
@@ -104,7 +104,7 @@ def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: config.json cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
 
 
 def context_length(path: Path, config: ModelConfig) -> int | None:
@@ -151,21 +151,16 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
     In a causal language model padding is a filler behind a mask, so that any token will do; TRL takes the eos, too.
 
     Raises:
-        ModelError: there is none, or it lacks a chat template or an end-of-sequence token.
+        ModelError: there is none, it lacks a chat template or an end-of-sequence token, or it has several templates of
+            which none is chosen.
     """
     tokenizer = _load_tokenizer(path, config)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if config.chat_template is not None:
-        tokenizer.chat_template = config.chat_template
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{path}: the tokenizer has no chat template",
-            remedy="Add chat_template.jinja to the directory, or set model.chat_template; base models need the one they"
-            " are fine-tuned with",
-        )
+    choose_template(tokenizer, config)
+    use_settings(tokenizer, config)
     return tokenizer
 
 
@@ -190,7 +185,7 @@ def _load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{path}: the tokenizer cannot be loaded: {_first_line(error)}",
+            f"{path}: the tokenizer cannot be loaded: {first_line(error)}",
             remedy="The model directory must hold its tokenizer too",
         ) from error
     _check_ids(path, config, tokenizer)
@@ -268,23 +263,6 @@ def training_attention(config: ModelConfig, model_type: str) -> str:
     return attention(config, model_type)
 
 
-def stop_token_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end a response: the model's own generation settings, and the tokenizer's eos.
-
-    Raises:
-        ModelError: the generation settings cannot be read.
-    """
-    if (path / "generation_config.json").is_file():
-        try:
-            generation = GenerationConfig.from_pretrained(path)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: generation_config.json cannot be read: {_first_line(error)}") from error
-    else:
-        generation = GenerationConfig.from_model_config(load_model_config(path, config))
-    stated = generation.eos_token_id
-    ids = stated if isinstance(stated, list) else [stated] if stated is not None else []
-    return sorted({*ids, int(tokenizer.eos_token_id)})
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first, for a message of one line."""
     return str(error).strip().split("\n", 1)[0][:300]

@@ -11,9 +11,11 @@ import torch
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.chat import end_of_turn_id, prompt_ids, response_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.scoring import attach_scorer, on_device, padded_rows
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.schemas import CandidateRow, PromptRow
 
 OwnLogps = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]
@@ -26,8 +28,8 @@ None where a response has no token.
 def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
     """Load a policy that gives log-probabilities.
 
-    The sampled token ids are scored where they are known, end-of-turn token included; a text is tokenized, and gets its
-    end-of-turn token if it did not end at its longest.
+    The sampled token ids are scored where they are known, end-of-turn token included; a text is tokenized as it
+    stands in its conversation, and gets its end-of-turn token if it did not end at its longest.
 
     Args:
         policy: its directory.
@@ -38,7 +40,7 @@ def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
         ModelError: it cannot be loaded or scored, or a log-probability is not finite.
     """
     tokenizer = load_tokenizer(policy, config)
-    end = end_of_turn_id(tokenizer, stop_token_ids(policy, config, tokenizer))
+    end = turn_end(tokenizer, stop_token_ids(policy, config, tokenizer))
     model = attach_scorer(load_policy(policy, config), None)
     pad_id = int(tokenizer.pad_token_id)
 
@@ -48,8 +50,8 @@ def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
         responses = [
             row["token_ids"]
             if row["token_ids"] is not None
-            else response_ids(tokenizer, row["response"], row["finish_reason"], end)
-            for _, row in pairs
+            else encode_reply(tokenizer, asked["messages"], ids, row["response"], row["finish_reason"], end).ids
+            for ids, (asked, row) in zip(prompts, pairs, strict=True)
         ]
         found: list[tuple[float, int] | None] = [None] * len(pairs)
         present = [i for i, response in enumerate(responses) if response]

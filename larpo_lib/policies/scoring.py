@@ -152,12 +152,32 @@ def on_device(device: torch.device, rows: TokenRows) -> TokenRows:
     return {name: value.to(device) for name, value in rows.items()}
 
 
+def decoder(model: PreTrainedModel) -> torch.nn.Module:
+    """The part of a causal language model that gives hidden states.
+
+    `get_decoder` gives the model itself where it does not know: of Llama 4, which keeps its decoder where most keep it.
+
+    Raises:
+        ModelError: there is none that is known.
+    """
+    found: Any = model.get_decoder()
+    if found is model:
+        found = getattr(model, "model", None)
+    if not isinstance(found, torch.nn.Module):
+        raise ModelError(
+            f"models of type '{model.config.model_type}' are not supported: it is not known where they keep their"
+            " decoder",
+            remedy="Use a model of another family",
+        )
+    return found
+
+
 def hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
     """(R, S, H) last hidden states of a model's decoder for rows, packed or padded."""
     packed = "groups" in rows
     mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
     in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS and worth_parting(rows)
-    outputs: Any = model.get_decoder()(
+    outputs: Any = decoder(model)(
         input_ids=rows["input_ids"],
         attention_mask=mask,
         position_ids=rows["position_ids"],

@@ -47,7 +47,7 @@ class Response:
     """One drawn response.
 
     Attributes:
-        text: without special tokens.
+        text: without special tokens, and without the token that ended it.
         token_ids: as sampled, with the end-of-turn token if it was generated; None if the sampler gives text only.
         num_tokens: their number; None if unknown.
         finish_reason: `stop` or `length`.
@@ -64,6 +64,10 @@ class Sampler(Protocol):
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens, with the chat template's own."""
+        ...
+
+    def has_special_text(self, messages: Messages) -> bool:
+        """Whether a prompt's text holds the name of one of the tokenizer's special tokens."""
         ...
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:

@@ -16,8 +16,9 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.config import HfSamplerConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
 from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
@@ -49,6 +50,10 @@ class HfSampler:
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens."""
         return len(prompt_ids(self._tokenizer, messages))
+
+    def has_special_text(self, messages: Messages) -> bool:
+        """Whether a prompt's text holds the name of a special token."""
+        return special_text(self._tokenizer, contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request; requests of like length share a batch.
@@ -111,7 +116,7 @@ class HfSampler:
         end = next((i for i, token in enumerate(tokens) if token in self._stops), None)
         finish_reason = LENGTH if end is None else STOP
         ids = tokens if end is None else tokens[: end + 1]
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        text = decode(self._tokenizer, ids[:end])
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=finish_reason)
 
 

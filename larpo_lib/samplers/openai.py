@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text, tells_the_day
 from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.turns import named_stops, stop_token_ids, turn_end
 from larpo_lib.samplers.base import Limits, Request, Response
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
@@ -22,6 +24,8 @@ _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_pena
 """vLLM would else take them from the model's generation_config.json, and the samples would not be the policy's."""
 _SEEDS = 2**31
 """Some servers take seeds of 32 bits only."""
+_STOPS = 4
+"""Texts to stop at that OpenAI's API and TGI take."""
 
 
 class _Model(BaseModel):
@@ -90,6 +94,20 @@ def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: 
     return served.owned_by
 
 
+def check_served_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that a server, which renders prompts on the day they are asked, writes what is rendered here.
+
+    Raises:
+        ConfigError: the policy's chat template writes the day's date.
+    """
+    if tells_the_day(tokenizer, [{"role": "user", "content": "?"}]):
+        raise ConfigError(
+            f"{tokenizer.name_or_path}: the chat template writes today's date, and a server's today is not model.date",
+            remedy="Serve the policy with a template that holds a fixed date, and set it as model.chat_template too; or"
+            " sample with hf or vllm",
+        )
+
+
 class OpenAiSampler:
     """Draws responses from a policy that a server has loaded.
 
@@ -99,19 +117,27 @@ class OpenAiSampler:
         limits: of prompts and responses.
 
     Raises:
-        ConfigError, EndpointError: as `check_sampling_server`.
+        ConfigError, EndpointError: as `check_sampling_server`; there are more stop tokens than a server takes.
+        ModelError: the policy's tokenizer or generation settings cannot be used.
     """
 
     def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: Limits) -> None:
         self._tokenizer = load_tokenizer(policy, config.model)
+        check_served_template(self._tokenizer)
+        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
         self._config = config
         self._limits = limits
         self._completions = Endpoint(config, "chat/completions", _Completion)
         self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
+        self._stop_texts = self._texts_to_stop_at()
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens, by the policy's own tokenizer."""
         return len(prompt_ids(self._tokenizer, messages))
+
+    def has_special_text(self, messages: Messages) -> bool:
+        """Whether a prompt's text holds the name of a special token."""
+        return special_text(self._tokenizer, contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request.
@@ -120,11 +146,36 @@ class OpenAiSampler:
             EndpointError: a request failed for good, a response ended otherwise than by its end or its length, or the
                 server reads prompts otherwise than the policy's tokenizer.
         """
+        self._check_text(requests)
         answers = self._completions.ask([self._payload(request) for request in requests])
         return [self._response(request, answer) for request, answer in zip(requests, answers, strict=True)]
 
     def close(self) -> None:
         """Nothing is held: connections live as long as a call of `sample`."""
+
+    def _check_text(self, requests: Sequence[Request]) -> None:
+        """Refuse prompts in which the server would take text for a special token."""
+        if self._config.model.special_text == "control":
+            return
+        for request in requests:
+            name = special_text(self._tokenizer, contents(request.messages))
+            if name is not None:
+                raise self._refuse(
+                    request.prompt_id,
+                    f"holds the text {name}, which a server takes for the token of this name",
+                    "Set model.special_text to control, so that it is the token everywhere; or sample with hf or vllm",
+                )
+
+    def _texts_to_stop_at(self) -> list[str]:
+        """The end of a turn and `stop_tokens`. A server knows those in the model's own settings, eos among them."""
+        ends = {turn_end(self._tokenizer, self._stops).token, *named_stops(self._tokenizer, self._config.model)}
+        texts = sorted(str(self._tokenizer.convert_ids_to_tokens(token)) for token in ends)
+        if not self._is_vllm and len(texts) > _STOPS:
+            raise ConfigError(
+                f"{len(texts)} texts to stop at ({', '.join(texts)}), but servers take {_STOPS}",
+                remedy="Name fewer model.stop_tokens, or put them into the policy's generation_config.json",
+            )
+        return texts
 
     def _payload(self, request: Request) -> dict[str, Any]:
         payload: dict[str, Any] = {
@@ -137,20 +188,21 @@ class OpenAiSampler:
         }
         if self._is_vllm:
             payload |= {**_NEUTRAL, "top_p": self._limits.top_p, "return_token_ids": self._config.token_ids}
-        elif self._limits.top_p < 1.0:  # TGI refuses 1
+            return payload | {"stop_token_ids": self._stops}
+        if self._limits.top_p < 1.0:  # TGI refuses 1
             payload["top_p"] = self._limits.top_p
-        return payload
+        return payload | {"stop": self._stop_texts}
 
     def _response(self, request: Request, answer: _Completion | InputTooLongError) -> Response:
         if isinstance(answer, InputTooLongError):
             raise answer
         if len(answer.choices) != 1:
-            raise self._refuse(request, f"{len(answer.choices)} choices instead of one", "Use another server")
+            raise self._refuse(request.prompt_id, f"{len(answer.choices)} choices instead of one", "Use another server")
         (choice,) = answer.choices
         finish_reason = _FINISHED.get(choice.finish_reason or "")
         if finish_reason is None:
             raise self._refuse(
-                request,
+                request.prompt_id,
                 f"a response ended by '{choice.finish_reason}' instead of 'stop' or 'length'",
                 "Serve the policy without filters and tools",
             )
@@ -164,16 +216,18 @@ class OpenAiSampler:
     ) -> Response:
         if ids is None or answer.prompt_token_ids is None:
             raise self._refuse(
-                request, "no token ids", "Set token_ids to false, or serve the policy with vLLM 0.10.2 or newer"
+                request.prompt_id,
+                "no token ids",
+                "Set token_ids to false, or serve the policy with vLLM 0.10.2 or newer",
             )
         if answer.prompt_token_ids != prompt_ids(self._tokenizer, request.messages):
             raise self._refuse(
-                request,
+                request.prompt_id,
                 "the prompt as other tokens than the policy's tokenizer and chat template make of it",
                 "Serve the very policy that is given here, with its own chat template",
             )
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._stops else ids)
         return Response(text, ids, len(ids), finish_reason)
 
-    def _refuse(self, request: Request, problem: str, remedy: str) -> EndpointError:
-        return self._completions.refuse(f"prompt {request.prompt_id}: {problem}", remedy)
+    def _refuse(self, prompt_id: str, problem: str, remedy: str) -> EndpointError:
+        return self._completions.refuse(f"prompt {prompt_id}: {problem}", remedy)

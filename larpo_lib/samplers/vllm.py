@@ -15,8 +15,9 @@ from typing import Any
 
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
+from larpo_lib.policies.load import load_tokenizer, model_dtype
+from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
 from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
@@ -50,6 +51,10 @@ class VllmSampler:
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens."""
         return len(prompt_ids(self._tokenizer, messages))
+
+    def has_special_text(self, messages: Messages) -> bool:
+        """Whether a prompt's text holds the name of a special token."""
+        return special_text(self._tokenizer, contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request, in their order.
@@ -131,8 +136,9 @@ class VllmSampler:
 
     def _response(self, completion: Any) -> Response:
         ids = list(completion.token_ids)
-        assert completion.finish_reason == (STOP if ids[-1] in self._stops else LENGTH)
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        stopped = ids[-1] in self._stops
+        assert completion.finish_reason == (STOP if stopped else LENGTH)
+        text = decode(self._tokenizer, ids[:-1] if stopped else ids)
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
 
 

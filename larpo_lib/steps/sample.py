@@ -99,7 +99,7 @@ def drawing(
     origin: Origin,
     draws: Draws,
 ) -> Iterator[Make]:
-    """Work for `in_parts`: prompts to candidates, empty ones too. Its counts are `prompts` and those too long."""
+    """Work for `in_parts`: prompts to candidates, empty ones too. Its counts are of prompts."""
     table = PromptTable(prompts, "prompts")
     with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
 
@@ -107,7 +107,11 @@ def drawing(
             rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
             fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
             drawn = [dict(row) for row in draw_candidates(sampler, fitting, draws, origin)]
-            return drawn, {"prompts": len(fitting), "prompts_too_long_dropped": len(rows) - len(fitting)}
+            return drawn, {
+                "prompts": len(fitting),
+                "prompts_too_long_dropped": len(rows) - len(fitting),
+                "prompts_with_special_text": sum(sampler.has_special_text(row["messages"]) for row in fitting),
+            }
 
         yield make
 

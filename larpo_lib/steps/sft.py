@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import padded
-from larpo_lib.policies.load import load_tokenizer, stop_token_ids
+from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import say_ends, summarize
 from larpo_lib.tables import read_table
@@ -54,9 +54,9 @@ def _sft(
     config: SftConfig, policy: Path, demonstrations: Path, ranks: Ranks, work: Work | None, log: MetricLogger
 ) -> Metrics:
     tokenizer = load_tokenizer(policy, config.model)
-    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(policy, config.model, tokenizer))
+    end = turn_end(tokenizer, stop_token_ids(policy, config.model, tokenizer))
     rows = read_table(demonstrations, "demonstrations")
-    encoded, counts = encode_demonstrations(rows, tokenizer, config, end_of_turn)
+    encoded, counts = encode_demonstrations(rows, tokenizer, config, end)
     if not encoded:
         raise LarpoError(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"

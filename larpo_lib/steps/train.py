@@ -14,10 +14,10 @@ from larpo_lib.config import TrainConfig
 from larpo_lib.config.objectives import LipoLambdaConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import OBJECTIVES, bind
-from larpo_lib.policies.chat import end_of_turn_id
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
-from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype, stop_token_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.tables import Row, read_table
@@ -76,10 +76,10 @@ def _train(
 ) -> Metrics:
     policy, lists = inputs["policy"], inputs["lists"]
     tokenizer = load_tokenizer(policy, config.model)
-    end_of_turn = end_of_turn_id(tokenizer, stop_token_ids(policy, config.model, tokenizer))
+    end = turn_end(tokenizer, stop_token_ids(policy, config.model, tokenizer))
     rows = read_table(lists, "lists")
     _check_rewards(config, rows, lists)
-    encoded, counts = encode_lists(rows, tokenizer, config, end_of_turn)
+    encoded, counts = encode_lists(rows, tokenizer, config, end)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
     if ranks.leads:

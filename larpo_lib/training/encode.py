@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
-from larpo_lib.policies.chat import prompt_ids, response_ids
+from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
 from larpo_lib.policies.packing import PackedList
-from larpo_lib.schemas import LENGTH, STOP, UNKNOWN
+from larpo_lib.policies.replies import encode_reply
+from larpo_lib.policies.turns import TurnEnd
+from larpo_lib.schemas import LENGTH, STOP, UNKNOWN, Messages
 from larpo_lib.tables import Row
 
 
@@ -35,7 +38,8 @@ class EncodeCounts:
     """What became of the rows.
 
     `unknown_ends_*`: responses known as text alone of which nothing says how they ended. `responses_spelled_otherwise`:
-    those whose token ids do not spell their text, as where another tokenizer made them.
+    those whose token ids do not spell their text, as where another tokenizer made them. Of responses known as text
+    alone, `replies_merged` and `replies_rewritten` are those of `policies.replies.Reply`.
     """
 
     prompts_too_long_dropped: int = 0
@@ -44,15 +48,36 @@ class EncodeCounts:
     unknown_ends_taught: int = 0
     unknown_ends_left_open: int = 0
     responses_spelled_otherwise: int = 0
+    replies_merged: int = 0
+    replies_rewritten: int = 0
+    prompts_with_special_text: int = 0
+    responses_with_special_text: int = 0
+
+    def warn(self) -> None:
+        """Say what was read otherwise than it may have been meant."""
+        for count, problem in (
+            (
+                self.replies_merged,
+                "would share a token with the end of their prompt; they were tokenized apart from it",
+            ),
+            (
+                self.replies_rewritten,
+                "are not written as they are by the chat template, such as with their thoughts left out; they stand"
+                " behind their prompt as they are",
+            ),
+        ):
+            if count:
+                logging.getLogger(__name__).warning("%d responses %s", count, problem)
 
 
 def encode_lists(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig, end_of_turn: int
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig, end: TurnEnd
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode training lists.
 
-    Responses keep the token ids they were sampled as; text-only ones are tokenized here. A response too long for
-    `max_tokens` leaves its list, and a list left with no two different rewards has nothing to teach.
+    Responses keep the token ids they were sampled as; text-only ones are tokenized here, as they stand in their
+    conversation. A response too long for `max_tokens` leaves its list, and a list left with no two different rewards
+    has nothing to teach.
     """
     counts = EncodeCounts()
     encoded = []
@@ -61,15 +86,17 @@ def encode_lists(
         if len(prompt) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
+        texts = _Texts(tokenizer, row["messages"], prompt, end, counts)
         ends = _ends(row, config, counts)
         responses = [
-            sampled if sampled is not None else response_ids(tokenizer, text, finish, end_of_turn)
+            sampled if sampled is not None else texts.ids(text, finish)
             for text, sampled, finish in zip(row["responses"], row["token_ids"], ends, strict=True)
         ]
         counts.responses_spelled_otherwise += _spelled_otherwise(row, tokenizer)
         kept, rewards = keep_fitting(responses, row["rewards"], config.max_tokens - len(prompt), counts)
         if kept:
             encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
+    counts.warn()
     return encoded, counts
 
 
@@ -94,13 +121,39 @@ def known_end(finish_reason: str, unknown_end: UnknownEnd, counts: EncodeCounts)
 
 def _spelled_otherwise(row: Row, tokenizer: PreTrainedTokenizerBase) -> int:
     known = [pair for pair in zip(row["responses"], row["token_ids"], strict=True) if pair[1] is not None]
-    spelled = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=False) for _, i in known]
-    return sum(_squeezed(text) != _squeezed(said) for (text, _), said in zip(known, spelled, strict=True))
+    return sum(not _spells(tokenizer, ids, text) for text, ids in known)
 
 
-def _squeezed(text: str | list[str]) -> str:
-    assert isinstance(text, str)
+def _spells(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> bool:
+    """Whether token ids spell a text, with their last one or, where it is an ordinary token that ended it, without."""
+    return _squeezed(text) in {_squeezed(decode(tokenizer, ids)), _squeezed(decode(tokenizer, ids[:-1]))}
+
+
+def _squeezed(text: str) -> str:
     return "".join(text.split())
+
+
+class _Texts:
+    """Encodes the responses to one prompt that are known as text alone, and counts what became of them."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        messages: Messages,
+        prompt: list[int],
+        end: TurnEnd,
+        counts: EncodeCounts,
+    ) -> None:
+        self._tokenizer, self._messages, self._prompt = tokenizer, messages, prompt
+        self._end, self._counts = end, counts
+        counts.prompts_with_special_text += special_text(tokenizer, contents(messages)) is not None
+
+    def ids(self, response: str, finish_reason: str) -> list[int]:
+        reply = encode_reply(self._tokenizer, self._messages, self._prompt, response, finish_reason, self._end)
+        self._counts.replies_merged += reply.merged
+        self._counts.replies_rewritten += reply.rewritten
+        self._counts.responses_with_special_text += special_text(self._tokenizer, [response]) is not None
+        return reply.ids
 
 
 def keep_fitting(
@@ -119,7 +172,7 @@ def keep_fitting(
 
 
 def encode_demonstrations(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: SftConfig, end_of_turn: int
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: SftConfig, end: TurnEnd
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode demonstrations, each as a list of one response."""
     counts = EncodeCounts()
@@ -130,9 +183,10 @@ def encode_demonstrations(
             counts.prompts_too_long_dropped += 1
             continue
         finish = known_end(row.get("finish_reason") or UNKNOWN, config.unknown_end, counts)
-        response = response_ids(tokenizer, row["response"], finish, end_of_turn)
+        response = _Texts(tokenizer, row["messages"], prompt, end, counts).ids(row["response"], finish)
         if len(prompt) + len(response) > config.max_tokens:
             counts.responses_too_long_dropped += 1
             continue
         encoded.append(EncodedList(row["prompt_id"], prompt, [response], [0.0]))
+    counts.warn()
     return encoded, counts

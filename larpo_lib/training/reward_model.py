@@ -22,7 +22,7 @@ from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
-from larpo_lib.policies.chat import conversation_text, prompt_ids
+from larpo_lib.policies.chat import contents, conversation_ids, prompt_ids, special_text
 from larpo_lib.policies.layout import Layout, choose
 from larpo_lib.policies.load import load_model_config
 from larpo_lib.policies.packing import PackedList, attention_masks
@@ -65,6 +65,10 @@ def encode_conversations(
         if len(prompt_ids(tokenizer, row["messages"])) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
+        counts.prompts_with_special_text += special_text(tokenizer, contents(row["messages"])) is not None
+        counts.responses_with_special_text += sum(
+            special_text(tokenizer, [text]) is not None for text in row["responses"]
+        )
         found = [_conversation_ids(tokenizer, row["messages"], response) for response in row["responses"]]
         conversations, rewards = keep_fitting(found, row["rewards"], config.max_tokens, counts)
         if not conversations:
@@ -76,7 +80,7 @@ def encode_conversations(
 
 
 def _conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, response: str) -> list[int]:
-    ids: list[int] = tokenizer(conversation_text(tokenizer, messages, response), add_special_tokens=False)["input_ids"]
+    ids = conversation_ids(tokenizer, messages, response)
     while ids and ids[-1] == tokenizer.pad_token_id:
         ids = ids[:-1]
     return ids

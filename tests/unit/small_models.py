@@ -17,6 +17,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForSequenceClassification,
     MistralConfig,
@@ -59,11 +60,17 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "granite": lambda: GraniteConfig(**_SIZES, logits_scaling=3.0),
 }
 """Families that differ in what they do to attention or logits; numbers are such that leaving it out would show."""
+UNSHARED: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama4_text": lambda: Llama4TextConfig(
+        **_SIZES, head_dim=8, intermediate_size_mlp=48, num_local_experts=2, attention_chunk_size=4
+    ),
+}
+"""Families that are trained with every response in a row of its own."""
 
 
 def make_model(family: str, **changes: Any) -> PreTrainedModel:
     """A model of `family` with random weights, large enough that its logits differ by whole numbers."""
-    config = FAMILIES[family]()
+    config = (FAMILIES | UNSHARED)[family]()
     for name, value in changes.items():
         setattr(config, name, value)
     torch.manual_seed(0)

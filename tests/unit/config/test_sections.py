@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -149,3 +150,49 @@ def test_a_retriever_is_for_related_prompts_only() -> None:
     assert negatives.retriever.type == "embedding"
     told = refused(lists={"negatives": {"kind": "random", "retriever": retriever}})
     assert "the retriever finds related prompts, but kind is 'random'" in told
+
+
+def test_one_day_holds_for_every_chat_template_of_a_run() -> None:
+    """Else a run that lasts over midnight, or a reward model, would be told another one."""
+    member = {"reranker": {"type": "classifier", "path": "models/reward", "model": {"device": "cpu"}}}
+    config = whole(
+        model={"date": date(2025, 3, 1)},  # as TOML has it
+        train={"model": {"device": "cpu"}},
+        rerank={"reranker": {"type": "classifier", "path": "models/reward"}},
+        evaluate={
+            "reranker": {"type": "ensemble", "members": [member, member]},
+            "sampler": {"type": "hf", "model": {}},
+        },
+    )
+    told = [
+        config.sft.model,
+        config.train.model,
+        config.sample.sampler.model,
+        config.evaluate.sampler.model,
+        config.rerank.reranker.model,
+        config.evaluate.reranker.members[0].reranker.model,
+        config.gsm8k.answers.sampler.model,
+    ]
+    assert {model.date for model in told} == {"2025-03-01"}
+    assert config.train.model.device == "cpu"
+
+
+def test_a_model_keeps_a_day_of_its_own() -> None:
+    reranker = {"type": "classifier", "path": "models/reward", "model": {"date": "2024-01-02"}}
+    config = whole(model={"date": "2025-03-01"}, rerank={"reranker": reranker})
+    assert config.rerank.reranker.model.date == "2024-01-02"
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2025-02-30", 20250301, "01.03.2025"])
+def test_a_day_that_is_none_is_refused(day: Any) -> None:
+    assert "model.date" in refused(model={"date": day})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"date": "2025-03-01"}, {"stop_tokens": ["<x>"]}, {"special_text": "control"}, {"chat_template": "{{}}"}],
+)
+def test_what_decides_how_prompts_are_read_is_part_of_the_identity(changed: dict[str, Any]) -> None:
+    """And what is left at its default is not, so that what was made before there was the setting is found again."""
+    assert {**ModelConfig(**changed).identity(), **changed} == ModelConfig(**changed).identity()
+    assert ModelConfig().identity().keys() == {"dtype", "device", "attention", "pad_token", "trust_remote_code"}

@@ -5,8 +5,9 @@ from small_models import user
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_policy, make_tokenizer
-from larpo_lib.policies.chat import conversation_text, end_of_turn_id, prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer, stop_token_ids
+from larpo_lib.policies.chat import conversation_text, prompt_ids
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.turns import end_of_turn_id, stop_token_ids
 
 PLAIN = ModelConfig(device="cpu")
 

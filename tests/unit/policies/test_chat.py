@@ -1,10 +1,23 @@
 from __future__ import annotations
 
 import pytest
-from small_models import CHATML, GEMMA, LLAMA3, THINKING, make_tokenizer, user
+from real_tokenizers import KINDS, Kind, published, real_tokenizer
+from small_models import CHATML, GEMMA, LLAMA3, make_tokenizer, user
 
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import conversation_text, end_of_turn_id, prompt_ids, prompt_text, response_ids
+from larpo_lib.policies.chat import (
+    choose_template,
+    conversation_ids,
+    conversation_text,
+    decode,
+    prompt_ids,
+    prompt_text,
+    tells_the_day,
+    use_settings,
+)
+from larpo_lib.policies.replies import encode_reply
+from larpo_lib.policies.turns import turn_end
 
 FORMATS = {
     "chatml": (CHATML, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), "<|im_end|>"),
@@ -43,45 +56,14 @@ def test_a_prompt_has_the_templates_tokens_and_no_second_bos(name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_turn_ends_with_the_stop_token_the_template_writes(name):
-    tokenizer = _tokenizer(name)
-    ending = tokenizer.convert_tokens_to_ids(FORMATS[name][3])
-    assert ending != tokenizer.eos_token_id
-    assert end_of_turn_id(tokenizer, [tokenizer.eos_token_id, ending]) == ending
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_turn_ends_with_eos_where_sampling_would_not_stop_at_the_templates_token(name):
-    tokenizer = _tokenizer(name)
-    assert end_of_turn_id(tokenizer, [tokenizer.eos_token_id]) == tokenizer.eos_token_id
-
-
-def test_the_turn_ends_with_eos_where_the_template_rewrites_the_prompt():
-    tokenizer = make_tokenizer(THINKING, "<|endoftext|>", ("<|im_start|>", "<|im_end|>", "<think>", "</think>"))
-    im_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert end_of_turn_id(tokenizer, [im_end, tokenizer.eos_token_id]) == tokenizer.eos_token_id
-
-
-@pytest.mark.parametrize("name", FORMATS)
 def test_prompt_and_response_together_are_the_conversation(name):
     tokenizer = _tokenizer(name)
-    ending = tokenizer.convert_tokens_to_ids(FORMATS[name][3])
-    apart = prompt_ids(tokenizer, user("hello")) + response_ids(tokenizer, "1 2 3", "stop", ending)
+    prompt = prompt_ids(tokenizer, user("hello"))
+    reply = encode_reply(tokenizer, user("hello"), prompt, "1 2 3", "stop", turn_end(tokenizer))
     text = conversation_text(tokenizer, user("hello"), "1 2 3")
     assert text.startswith(prompt_text(tokenizer, user("hello")))
-    assert apart == tokenizer(text, add_special_tokens=False).input_ids
-
-
-def test_a_truncated_response_gets_no_end_of_turn_token():
-    tokenizer = _tokenizer("chatml")
-    whole = response_ids(tokenizer, "1 2 3", "stop", 7)
-    assert tokenizer.convert_ids_to_tokens(whole[:-1]) == ["1", "2", "3"]
-    assert whole[-1] == 7
-    assert response_ids(tokenizer, "1 2 3", "length", 7) == whole[:-1]
-
-
-def test_an_empty_response_is_its_end_of_turn_token():
-    assert response_ids(_tokenizer("chatml"), "", "stop", 7) == [7]
+    assert prompt + reply.ids == tokenizer(text, add_special_tokens=False).input_ids
+    assert conversation_ids(tokenizer, user("hello"), "1 2 3") == prompt + reply.ids
 
 
 def test_a_role_that_the_template_refuses_is_named():
@@ -89,3 +71,84 @@ def test_a_role_that_the_template_refuses_is_named():
     messages = [{"role": "system", "content": "hello"}, *user("world")]
     with pytest.raises(ModelError, match=r"roles system, user: System role not supported"):
         prompt_ids(tokenizer, messages)
+
+
+def test_a_template_that_breaks_on_a_conversation_is_named_too():
+    tokenizer = make_tokenizer("{{ messages[0]['content'] + 1 }}", "<eos>", ())
+    with pytest.raises(ModelError, match=r"refuses a conversation with the roles user: can only concatenate str"):
+        prompt_ids(tokenizer, user("hello"))
+
+
+NAMED = {"rag": "{{ 'rag ' + messages[0]['content'] }}", "chat": CHATML}
+
+
+def _named(templates):
+    tokenizer = make_tokenizer(CHATML, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"))
+    tokenizer.chat_template = dict(templates)
+    return tokenizer
+
+
+def test_one_of_several_templates_must_be_chosen_where_none_is_the_default():
+    remedy = r"several chat templates \(chat, rag\), and none is the default.*--set model.chat_template=chat"
+    with pytest.raises(ModelError, match=remedy):
+        choose_template(_named(NAMED), ModelConfig())
+
+
+def test_a_template_is_chosen_by_its_name_and_saved_as_the_default(tmp_path):
+    tokenizer = _named(NAMED)
+    choose_template(tokenizer, ModelConfig(chat_template="rag"))
+    assert prompt_text(tokenizer, user("hello")) == "rag hello"
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    assert prompt_text(again, user("hello")) == "rag hello"
+    choose_template(again, ModelConfig(chat_template="chat"))
+    assert prompt_text(again, user("hello")).startswith("<|im_start|>user")
+
+
+def test_a_name_wins_over_the_default():
+    tokenizer = _named({**NAMED, "default": "{{ 'plain' }}"})
+    choose_template(tokenizer, ModelConfig())
+    assert prompt_text(tokenizer, user("hello")) == "plain"
+    choose_template(tokenizer, ModelConfig(chat_template="chat"))
+    assert prompt_text(tokenizer, user("hello")).startswith("<|im_start|>user")
+
+
+@pytest.mark.parametrize(
+    ("templates", "remedy"), [(NAMED, "Set it to one of chat, rag, or to Jinja"), ({}, "to Jinja")]
+)
+def test_a_name_that_no_template_has_is_not_taken_for_a_template(templates, remedy):
+    tokenizer = _named(templates)
+    with pytest.raises(ModelError, match=f"'tool_use' is no Jinja.*{remedy}"):
+        choose_template(tokenizer, ModelConfig(chat_template="tool_use"))
+
+
+@pytest.mark.parametrize("name", ["llama3_2", "gptoss"])
+def test_published_templates_are_told_the_same_day_on_every_day(name):
+    tokenizer = real_tokenizer(Kind("bytes", published(name), "<|endoftext|>", (), ""))
+    assert tells_the_day(tokenizer, user("hello"))
+    assert any(day in prompt_text(tokenizer, user("hello")) for day in ("2024-07-26", "26 Jul 2024"))
+    now = tokenizer.apply_chat_template(user("hello"), tokenize=False, add_generation_prompt=True)
+    assert prompt_text(tokenizer, user("hello")) != now
+    use_settings(tokenizer, ModelConfig(date="2025-03-01"))
+    assert any(day in prompt_text(tokenizer, user("hello")) for day in ("2025-03-01", "01 Mar 2025"))
+
+
+def test_the_day_is_in_prompts_and_in_conversations():
+    tokenizer = make_tokenizer(
+        "{{ strftime_now('%d %b %Y') }}{% for message in messages %}{{ message['content'] }}{% endfor %}", "<eos>", ()
+    )
+    assert prompt_text(tokenizer, user("?")) == "26 Jul 2024?"
+    assert conversation_text(tokenizer, user("?"), "!") == "26 Jul 2024?!"
+    assert tells_the_day(tokenizer, user("?"))
+    use_settings(tokenizer, ModelConfig(date="2031-12-05"))
+    assert prompt_text(tokenizer, user("?")) == "05 Dec 2031?"
+    assert not tells_the_day(real_tokenizer(KINDS["chatml"]), user("?"))
+
+
+def test_decoding_keeps_the_spaces_that_the_policy_wrote():
+    """Of tokenizers that were saved with clean_up_tokenization_spaces, as many older ones were."""
+    tokenizer = make_tokenizer(CHATML, "<|im_end|>", ("<|im_start|>",))
+    tokenizer.clean_up_tokenization_spaces = True
+    ids = tokenizer.convert_tokens_to_ids(["hello", "!", "1", "?", "<|im_end|>"])
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "hello! 1?"
+    assert decode(tokenizer, ids) == "hello ! 1 ?"

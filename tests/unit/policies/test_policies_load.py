@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from small_models import make_classifier
-from transformers import GenerationConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
@@ -16,7 +15,6 @@ from larpo_lib.policies.load import (
     load_policy,
     load_tokenizer,
     model_dtype,
-    stop_token_ids,
     training_attention,
 )
 
@@ -157,18 +155,3 @@ def test_flex_attention_is_refused_where_it_cannot_train(monkeypatch):
 def test_on_a_cpu_the_precision_is_float32():
     assert model_dtype(ModelConfig(device="cpu")) == torch.float32
     assert model_dtype(ModelConfig(device="cpu", dtype="float16")) == torch.float16
-
-
-@pytest.mark.parametrize(("stated", "expected"), [(None, [4]), (7, [4, 7]), ([9, 4, 7], [4, 7, 9])])
-def test_a_response_stops_at_the_models_own_tokens_and_at_eos(tiny_policy, tmp_path, stated, expected):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
-    assert tokenizer.eos_token_id == 4
-    shutil.copy(tiny_policy / "config.json", tmp_path)
-    GenerationConfig(eos_token_id=stated).save_pretrained(tmp_path)
-    assert stop_token_ids(tmp_path, PLAIN, tokenizer) == expected
-
-
-def test_without_generation_settings_the_models_own_eos_stops_a_response(tiny_policy, tmp_path):
-    settings = json.loads((tiny_policy / "config.json").read_text("utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps({**settings, "eos_token_id": [6, 5]}), "utf-8")
-    assert stop_token_ids(tmp_path, PLAIN, load_tokenizer(tiny_policy, PLAIN)) == [4, 5, 6]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import FAMILIES, VOCABULARY, make_model
+from small_models import FAMILIES, UNSHARED, VOCABULARY, make_model
 
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
@@ -54,7 +54,7 @@ def _assert_equal(model, chunk_tokens):
         torch.testing.assert_close(chunked[name] / scale, gradient / scale, atol=1e-5, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *UNSHARED])
 def test_scores_and_gradients_are_those_of_the_models_own_logits(family):
     _assert_equal(make_model(family), chunk_tokens=7)
 

@@ -142,6 +142,32 @@ def test_every_stop_token_of_the_model_ends_a_response(tiny_policy, tmp_path, to
     assert not any(token in (END, dot) for response in responses for token in response.token_ids[:-1])
 
 
+def test_a_response_ends_where_the_template_ends_a_turn(tiny_policy, tmp_path, tokenizer):
+    """Neither the model's settings nor eos name the token; the response ran on before, and its end was hidden."""
+    policy = shutil.copytree(tiny_policy, tmp_path / "policy")
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((policy / name).read_text()) | {"eos_token_id": 0}
+        (policy / name).write_text(json.dumps(settings))
+    settings = json.loads((policy / "tokenizer_config.json").read_text())
+    others = {"eos_token": "<unk>", "additional_special_tokens": ["<user>", "<assistant>", "<end>"]}
+    (policy / "tokenizer_config.json").write_text(json.dumps({**settings, **others}))
+    assert load_tokenizer(policy, PLAIN).eos_token_id == 1
+    sampled = [response.token_ids for response in _sampler(policy).sample(_requests(60))]
+    ended = [ids for ids in sampled if END in ids]
+    assert len(ended) > 5
+    assert all(ids.index(END) == len(ids) - 1 for ids in ended)
+
+
+def test_the_token_that_ends_a_response_is_no_part_of_its_text(tiny_policy, tokenizer):
+    """As with vLLM's own texts. Of a special token nothing is seen anyway."""
+    config = HfSamplerConfig(model=ModelConfig(device="cpu", stop_tokens=(".",)))
+    responses = make_sampler(config, tiny_policy, Limits(1024, LONGEST, 1.0)).sample(_requests(60))
+    dot = tokenizer.convert_tokens_to_ids(".")
+    stopped = [response for response in responses if response.token_ids[-1] == dot]
+    assert stopped
+    assert not any(response.text.endswith(".") for response in stopped)
+
+
 def test_prompt_tokens_counts_the_templates_tokens(tiny_policy):
     assert _sampler(tiny_policy).prompt_tokens(user("How many ?")) == len(["<user>", "How", "many", "?", "<assistant>"])
 

@@ -77,6 +77,7 @@ def test_a_response_is_drawn_as_the_step_says(sampler_of):
         "top_p": 0.9,
         "max_tokens": 24,
         "seed": 5,  # of 31 bits
+        "stop": ["<end>"],
     }
 
 
@@ -187,3 +188,37 @@ def test_limits_beyond_the_servers_are_refused_before_anything_is_sampled(sample
 def test_a_server_that_does_not_list_its_models_may_sample(sampler_of, models):
     with _server(_says("Ann"), models) as server:
         assert sampler_of(server).sample([_request()])[0].text == "Ann"
+
+
+def test_servers_are_told_where_to_stop(sampler_of, tiny_policy, tokenizer):
+    """vLLM by ids, with those of the model's own settings; others by text, up to the four that they take."""
+    model = ModelConfig(device="cpu", stop_tokens=(".", "?"))
+    with _server(_says("Ann"), _models(("tiny", 256), owned_by="vllm")) as server:
+        sampler_of(server, model=model).sample([_request()])
+    assert _payload(server)["stop_token_ids"] == sorted(tokenizer.convert_tokens_to_ids(["<end>", ".", "?"]))
+    assert "stop" not in _payload(server)
+    with _server(_says("Ann")) as server:
+        sampler_of(server, model=model).sample([_request()])
+    assert _payload(server)["stop"] == [".", "<end>", "?"]
+    many = ModelConfig(device="cpu", stop_tokens=(".", "?", "Ann", "has"))
+    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"5 texts to stop at .* servers take 4"):
+        sampler_of(server, model=many)
+
+
+def test_a_prompt_that_a_server_would_read_otherwise_is_refused(sampler_of):
+    with _server(_says("Ann")) as server:
+        sampler = sampler_of(server)
+        assert not sampler.has_special_text(user("How many ?"))
+        assert sampler.has_special_text(user("What is <end> ?"))
+        with pytest.raises(EndpointError, match=r"prompt p: holds the text <end>.*model.special_text to control"):
+            sampler.sample([_request(), _request("What is <end> ?")])
+        assert not server.payloads("/v1/chat/completions")
+        sampler_of(server, model=ModelConfig(device="cpu", special_text="control")).sample(
+            [_request("What is <end> ?")]
+        )
+
+
+def test_a_template_that_tells_the_day_is_refused(sampler_of):
+    dated = ModelConfig(device="cpu", chat_template="{{ strftime_now('%d %b') + messages[0]['content'] }}")
+    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"a server's today is not model\.date"):
+        sampler_of(server, model=dated)

@@ -27,6 +27,9 @@ class Recorder:
     def __init__(self):
         self.requests = []
 
+    def has_special_text(self, messages):
+        return False
+
     def prompt_tokens(self, messages):
         return len(messages[0]["content"].split())
 

@@ -47,6 +47,9 @@ class Scripted:
     def __init__(self):
         self.requests = []
 
+    def has_special_text(self, messages):
+        return False
+
     def prompt_tokens(self, messages):
         return len(messages[0]["content"].split())
 

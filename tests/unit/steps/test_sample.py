@@ -117,6 +117,9 @@ class Scripted:
     def __init__(self, texts):
         self._texts = texts
 
+    def has_special_text(self, messages):
+        return False
+
     def prompt_tokens(self, messages):
         return 1
 
@@ -135,6 +138,7 @@ def test_empty_responses_are_dropped_and_counted(run, tmp_path, monkeypatch):
     assert metrics == {
         "prompts": 1,
         "prompts_too_long_dropped": 0,
+        "prompts_with_special_text": 0,
         "candidates": 2,
         "empty_responses_dropped": 2,
         "distinct_share": 0.5,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from real_tokenizers import CHATML, SPACED, Kind, real_tokenizer
 from small_models import user
 
 from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.playground.policy import make_tokenizer
+from larpo_lib.policies.turns import turn_end
 from larpo_lib.training.encode import EncodeCounts, encode_demonstrations, encode_lists
 
 WORDS = ("one", "two", "three")
@@ -32,7 +34,7 @@ def _row(prompt="one", responses=("two", "three"), rewards=(1.0, 0.0), token_ids
 
 
 def _encode(tokenizer, *rows, **changes):
-    return encode_lists(rows, tokenizer, TrainConfig(**LIMITS | changes), END)
+    return encode_lists(rows, tokenizer, TrainConfig(**LIMITS | changes), turn_end(tokenizer))
 
 
 def test_text_responses_are_tokenized_and_sampled_ones_taken_as_they_are(tokenizer):
@@ -87,7 +89,7 @@ def test_demonstrations_become_lists_of_one(tokenizer):
         {"prompt_id": "b", "messages": user("one " * 20), "response": "two", "finish_reason": "stop"},
         {"prompt_id": "c", "messages": user("one"), "response": "two " * 20, "finish_reason": "stop"},
     ]
-    (item,), counts = encode_demonstrations(rows, tokenizer, SftConfig(**LIMITS), END)
+    (item,), counts = encode_demonstrations(rows, tokenizer, SftConfig(**LIMITS), turn_end(tokenizer))
     assert (item.prompt_id, item.prompt, item.responses) == ("a", [USER, ONE, ASSISTANT], [[TWO, THREE, END]])
     assert counts == EncodeCounts(prompts_too_long_dropped=1, responses_too_long_dropped=1)
 
@@ -110,7 +112,9 @@ def test_setting_decides_of_an_end_that_nothing_is_said_of(tokenizer, unknown_en
         {"prompt_id": "a", "messages": user("one"), "response": "two", "finish_reason": finish}
         for finish in (None, "unknown", "length", "stop")
     ]
-    shown, counts = encode_demonstrations(demonstrations, tokenizer, SftConfig(unknown_end=unknown_end), END)
+    shown, counts = encode_demonstrations(
+        demonstrations, tokenizer, SftConfig(unknown_end=unknown_end), turn_end(tokenizer)
+    )
     assert [item.responses for item in shown] == [[expected], [expected], [[TWO]], [[TWO, END]]]
     assert counts == EncodeCounts(**{counted: 2})
 
@@ -120,3 +124,34 @@ def test_token_ids_that_do_not_spell_their_response_are_counted(tokenizer):
     other = _row(token_ids=[[THREE, END], None])
     _, counts = _encode(tokenizer, spelled, other)
     assert counts == EncodeCounts(responses_spelled_otherwise=1)
+
+
+SHORT = {"max_prompt_tokens": 64, "max_tokens": 128}
+
+
+def test_replies_that_are_not_read_as_they_may_be_meant_are_counted_and_told(caplog):
+    tokenizer = real_tokenizer(Kind("first", SPACED.replace("'\n'", "''"), "</s>", (), "</s>"))
+    rows = [
+        _row("see </s>?", ("hello", "The answer"), (1.0, 0.0)),
+        _row("hello", ("it ends </s>", "hello there"), (1.0, 0.0), finish=["stop", "length"]),
+    ]
+    lists, counts = encode_lists(rows, tokenizer, TrainConfig(**SHORT), turn_end(tokenizer))
+    assert len(lists) == 2
+    assert counts == EncodeCounts(replies_merged=3, prompts_with_special_text=1, responses_with_special_text=1)
+    assert "3 responses would share a token with the end of their prompt" in caplog.text
+
+
+def test_thoughts_that_a_template_leaves_out_are_counted(caplog):
+    forgetful = CHATML.replace("+ message['content'] +", "+ message['content'].split('</think>')[-1] +")
+    tokenizer = real_tokenizer(Kind("bytes", forgetful, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), "<|im_end|>"))
+    rows = [{"prompt_id": "a", "messages": user("hello"), "response": "count</think>42", "finish_reason": "stop"}]
+    (item,), counts = encode_demonstrations(rows, tokenizer, SftConfig(**SHORT), turn_end(tokenizer))
+    assert counts == EncodeCounts(replies_rewritten=1)
+    assert tokenizer.decode(item.responses[0]) == "count</think>42<|im_end|>"
+    assert "1 responses are not written as they are by the chat template" in caplog.text
+
+
+def test_sampled_tokens_are_not_counted(tokenizer):
+    row = _row(responses=("two", "three"), token_ids=[[TWO, END], [THREE, END]])
+    _, counts = _encode(tokenizer, row)
+    assert counts == EncodeCounts()

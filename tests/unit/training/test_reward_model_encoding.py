@@ -4,6 +4,7 @@ from small_models import user
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.training.encode import EncodeCounts
 from larpo_lib.training.reward_model import encode_conversations
 
 PLAIN = ModelConfig(device="cpu")
@@ -37,7 +38,7 @@ def test_conversations_share_what_they_begin_with(tiny_policy):
 
 
 def test_padding_at_a_conversations_end_is_not_its_last_token(tiny_policy):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer = load_tokenizer(tiny_policy, ModelConfig(device="cpu", special_text="control"))
     tokenizer.chat_template = tokenizer.chat_template.replace("<end>", "")
     (item,), _ = encode_conversations([_row(["7 <pad> <pad>", "<pad> 3"], [1.0, 0.0])], tokenizer, CONFIG)
     assert [tokenizer.convert_ids_to_tokens(ids) for ids in item.responses] == [["7"], ["<pad>", "3"]]
@@ -52,8 +53,17 @@ def test_what_does_not_fit_or_has_no_preference_is_counted(tiny_policy):
     ]
     lists, counts = _encode(rows, tiny_policy, max_prompt_tokens=10, max_tokens=12)
     assert [len(responses) for _, responses in lists] == [2]
-    assert vars(counts) == {
-        "prompts_too_long_dropped": 1,
-        "responses_too_long_dropped": 2,
-        "lists_without_preference_dropped": 2,
-    }
+    assert counts == EncodeCounts(
+        prompts_too_long_dropped=1, responses_too_long_dropped=2, lists_without_preference_dropped=2
+    )
+
+
+def test_names_of_special_tokens_are_counted_and_read_as_text(tiny_policy):
+    rows = [_row(["7 <end>", "7"], [1.0, 0.0]), _row(["7", "3"], [1.0, 0.0], "What is <user> ?")]
+    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    lists, counts = encode_conversations(rows, tokenizer, CONFIG)
+    assert counts == EncodeCounts(prompts_with_special_text=1, responses_with_special_text=1)
+    for item in lists:
+        for response in item.responses:
+            assert (item.prompt + response).count(tokenizer.eos_token_id) == 1
+            assert (item.prompt + response).count(tokenizer.convert_tokens_to_ids("<user>")) == 1
