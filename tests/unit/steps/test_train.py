@@ -20,6 +20,7 @@ from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
+from larpo_lib.policies.turns import turn_end
 from larpo_lib.training.encode import encode_lists
 from larpo_lib.training.history import read_history
 from larpo_lib.training.ranks import Ranks
@@ -234,7 +235,7 @@ def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_po
     """One step of all ten lists: kl is the mean over lists of what their responses' log(reference / policy) are."""
     run(max_steps=1, batch_size=10, reference=other_policy)
     tokenizer = load_tokenizer(tiny_policy, PLAIN)
-    encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), tokenizer.eos_token_id)
+    encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), turn_end(tokenizer))
     lists = [item.tokens for item in encoded]
     policy, reference = (
         reference_logps(attach_scorer(load_policy(path, PLAIN), 64), lists, padded(0), [range(len(lists))], Ranks())
