@@ -14,7 +14,7 @@ from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.steps.processes import produce_together
-from larpo_lib.steps.train import say_ends, summarize
+from larpo_lib.steps.train import say_readings, summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
@@ -62,7 +62,7 @@ def _sft(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
     if ranks.leads:
-        say_ends(counts)
+        say_readings(counts)
     session = Session(config, training_arguments(config), ranks, work, log)
     model = load_trainable(AutoModelForCausalLM, policy, config)
     with whole(model):

@@ -83,7 +83,7 @@ def _train(
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
     if ranks.leads:
-        say_ends(counts)
+        say_readings(counts)
     objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
@@ -227,8 +227,8 @@ class _Reference:
         ]
 
 
-def say_ends(counts: EncodeCounts) -> None:
-    """Say what is taught of responses whose end is not known, and of token ids that do not spell their response."""
+def say_readings(counts: EncodeCounts) -> None:
+    """Say what is taught of responses that may be read otherwise than they are meant."""
     if counts.unknown_ends_taught:
         tell(f"{counts.unknown_ends_taught} responses do not say how they ended: they are taught to end (unknown_end)")
     if counts.unknown_ends_left_open:
@@ -236,6 +236,18 @@ def say_ends(counts: EncodeCounts) -> None:
     if counts.responses_spelled_otherwise:
         tell(
             f"{counts.responses_spelled_otherwise} responses are not what their token ids spell; the ids are trained on"
+        )
+    if counts.replies_merged:
+        tell(f"{counts.replies_merged} responses would share a token with the end of their prompt: it is made two of")
+    if counts.replies_rewritten:
+        tell(
+            f"{counts.replies_rewritten} responses are not written as they are by the chat template, such as with their"
+            " thoughts left out: they are taught as they are"
+        )
+    if counts.prompts_with_special_text or counts.responses_with_special_text:
+        tell(
+            f"{counts.prompts_with_special_text} prompts and {counts.responses_with_special_text} responses hold names"
+            " of special tokens, which are read as model.special_text says"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,22 +52,6 @@ class EncodeCounts:
     prompts_with_special_text: int = 0
     responses_with_special_text: int = 0
 
-    def warn(self) -> None:
-        """Say what was read otherwise than it may have been meant."""
-        for count, problem in (
-            (
-                self.replies_merged,
-                "would share a token with the end of their prompt; they were tokenized apart from it",
-            ),
-            (
-                self.replies_rewritten,
-                "are not written as they are by the chat template, such as with their thoughts left out; they stand"
-                " behind their prompt as they are",
-            ),
-        ):
-            if count:
-                logging.getLogger(__name__).warning("%d responses %s", count, problem)
-
 
 def encode_lists(
     rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig, end: TurnEnd
@@ -96,7 +79,6 @@ def encode_lists(
         kept, rewards = keep_fitting(responses, row["rewards"], config.max_tokens - len(prompt), counts)
         if kept:
             encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
-    counts.warn()
     return encoded, counts
 
 
@@ -188,5 +170,4 @@ def encode_demonstrations(
             counts.responses_too_long_dropped += 1
             continue
         encoded.append(EncodedList(row["prompt_id"], prompt, [response], [0.0]))
-    counts.warn()
     return encoded, counts

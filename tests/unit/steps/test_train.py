@@ -17,10 +17,10 @@ from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_fin
 from larpo_lib.policies.layout import padded
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.policies.turns import turn_end
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table
-from larpo_lib.policies.turns import turn_end
 from larpo_lib.training.encode import encode_lists
 from larpo_lib.training.history import read_history
 from larpo_lib.training.ranks import Ranks

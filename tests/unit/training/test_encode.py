@@ -129,7 +129,7 @@ def test_token_ids_that_do_not_spell_their_response_are_counted(tokenizer):
 SHORT = {"max_prompt_tokens": 64, "max_tokens": 128}
 
 
-def test_replies_that_are_not_read_as_they_may_be_meant_are_counted_and_told(caplog):
+def test_replies_that_are_not_read_as_they_may_be_meant_are_counted():
     tokenizer = real_tokenizer(Kind("first", SPACED.replace("'\n'", "''"), "</s>", (), "</s>"))
     rows = [
         _row("see </s>?", ("hello", "The answer"), (1.0, 0.0)),
@@ -138,17 +138,15 @@ def test_replies_that_are_not_read_as_they_may_be_meant_are_counted_and_told(cap
     lists, counts = encode_lists(rows, tokenizer, TrainConfig(**SHORT), turn_end(tokenizer))
     assert len(lists) == 2
     assert counts == EncodeCounts(replies_merged=3, prompts_with_special_text=1, responses_with_special_text=1)
-    assert "3 responses would share a token with the end of their prompt" in caplog.text
 
 
-def test_thoughts_that_a_template_leaves_out_are_counted(caplog):
+def test_thoughts_that_a_template_leaves_out_are_counted():
     forgetful = CHATML.replace("+ message['content'] +", "+ message['content'].split('</think>')[-1] +")
     tokenizer = real_tokenizer(Kind("bytes", forgetful, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), "<|im_end|>"))
     rows = [{"prompt_id": "a", "messages": user("hello"), "response": "count</think>42", "finish_reason": "stop"}]
     (item,), counts = encode_demonstrations(rows, tokenizer, SftConfig(**SHORT), turn_end(tokenizer))
     assert counts == EncodeCounts(replies_rewritten=1)
     assert tokenizer.decode(item.responses[0]) == "count</think>42<|im_end|>"
-    assert "1 responses are not written as they are by the chat template" in caplog.text
 
 
 def test_sampled_tokens_are_not_counted(tokenizer):
