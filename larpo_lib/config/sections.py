@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import Fraction, Section, Seed
-from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
+from larpo_lib.config.base import Fraction, ModelConfig, Section, Seed
+from larpo_lib.config.rerankers import ClassifierConfig, RerankerConfig, VerifierConfig
 from larpo_lib.config.samplers import HfSamplerConfig, SamplerConfig
 
 
@@ -37,8 +37,17 @@ class ColumnsConfig(Section):
     """Columns that are not looked at."""
 
 
+class TemplateConfig(Section):
+    """A policy whose chat template must be able to render every prompt."""
+
+    path: str
+    model: ModelConfig = ModelConfig()
+
+
 class PrepareConfig(Section):
     """Where prompts, demonstrations or already ranked responses come from."""
+
+    execution: ClassVar[frozenset[str]] = frozenset({"templates", "reward_models"})  # their content counts instead
 
     source: str
     """A .jsonl, .json, .csv or .parquet file (compressed or not), a directory or pattern (`data/*.jsonl`) of them, a
@@ -49,6 +58,11 @@ class PrepareConfig(Section):
     invalid: Literal["refuse", "drop"] = "refuse"
     """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
     counted."""
+    templates: tuple[TemplateConfig, ...] = ()
+    """Policies that every prompt is rendered for before anything is sampled; unless set, that of the run. What a
+    template refuses, leaves out or renders to nothing is treated as `invalid` says."""
+    reward_models: tuple[ClassifierConfig, ...] = ()
+    """The same for reward models that read a chat template's text."""
     limit: PositiveInt | None = None
     """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of
     demonstrations: so many demonstrations); null: all."""

@@ -140,6 +140,9 @@ def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     _one_day(tree)
     _sample_and_score_alike(tree)
     _answer_alike(tree)
+    for name in sources:
+        _default(tree, name, "templates", _policies(tree))
+        _default(tree, name, "reward_models", _classifiers(tree))
     return tree
 
 
@@ -169,6 +172,32 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
     for name in (*_SAMPLE_AND_SCORE, "reward_eval"):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
+
+
+def _policies(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The policy in each of the ways in which steps load it."""
+    if not isinstance(tree.get("policy"), str):
+        return []
+    holders = [tree.get(name) for name in ("sft", "train")]
+    steps = [tree.get(name) for name in ("sample", "evaluate")]
+    holders += [step.get("sampler") for step in steps if isinstance(step, dict)]
+    models = [holder.get("model", {}) for holder in holders if isinstance(holder, dict)]
+    distinct = [model for i, model in enumerate(models) if model not in models[:i]]
+    return [{"path": tree["policy"], "model": model} for model in distinct or [tree.get("model", {})]]
+
+
+def _classifiers(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The reward models of the run that read conversations here, those in ensembles included."""
+    steps = [tree.get(name) for name in ("rerank", "evaluate")]
+    rerankers = [step.get("reranker") for step in steps if isinstance(step, dict)]
+    members = [each.get("members") for each in rerankers if isinstance(each, dict)]
+    rerankers += [
+        each.get("reranker") for some in members if isinstance(some, list) for each in some if isinstance(each, dict)
+    ]
+    found = [
+        each for each in rerankers if isinstance(each, dict) and each.get("type") == "classifier" and "path" in each
+    ]
+    return [each for i, each in enumerate(found) if each not in found[:i]]
 
 
 def _answer_alike(tree: dict[str, Any]) -> None:

@@ -18,10 +18,14 @@ from larpo_lib.progress import tell
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.sources import conversion, locating, reading
 from larpo_lib.sources.conversion import Converted
+from larpo_lib.steps import rendering
 from larpo_lib.tables import Row, write_table
 
 RECORD = "columns.json"
 """In each artifact: what the source's columns were taken for, what was not used, and which rows were dropped."""
+
+_TOLD = 20
+"""Dropped prompts that the record names."""
 
 
 def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) -> Metrics:
@@ -143,14 +147,16 @@ class _Source:
     def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, PrepareConfig], Converted]) -> _Source:
         # The place of a local file is no part of its identity.
         identity = config.model_copy(update={"source": locating.source_name(config.source)})
+        rendered = rendering.identities(config)
+        arguments: dict[str, Any] = {"templates": rendered} if rendered else {}
         if not storage.is_remote(config.source) and locating.is_dataset(config.source):
-            converted = convert(reading.read_dataset(config.source, config.split), config)
+            converted = _usable(convert(reading.read_dataset(config.source, config.split), config), config)
             content = json.dumps([converted.tables, converted.counts], sort_keys=True)
-            arguments = {"rows": hashlib.sha256(content.encode()).hexdigest()}
+            arguments["rows"] = hashlib.sha256(content.encode()).hexdigest()
             return cls(identity, {}, arguments, lambda: converted, functools.cache(lambda: _report(converted)))
         located = locating.locate(config.source, storage.fetch(config.source, storage.cache_dir()), config.split)
-        read = functools.cache(lambda: convert(located.read(), config))
-        return cls(identity, located.inputs, {}, read, functools.cache(lambda: _report(read())))
+        read = functools.cache(lambda: _usable(convert(located.read(), config), config))
+        return cls(identity, located.inputs, arguments, read, functools.cache(lambda: _report(read())))
 
     def produce(self, step: str, output: Path, make: Callable[[Work], Metrics]) -> Metrics:
         def recorded(work: Work) -> Metrics:
@@ -162,6 +168,30 @@ class _Source:
         return produce(step, self.config, self.inputs, output, recorded, arguments=self.arguments)
 
 
+def _usable(converted: Converted, config: PrepareConfig) -> Converted:
+    """What is left without the prompts that a model of the run cannot be given.
+
+    Raises:
+        DataError: there are such prompts, and they are not to be dropped.
+    """
+    rows = next(iter(converted.tables.values()))
+    prompts = {str(row["prompt_id"]): row["messages"] for row in rows}
+    refused = rendering.refusals(config, list(prompts.items()))
+    if refused and config.invalid == "refuse":
+        identity, why = next(iter(refused.items()))
+        raise DataError(
+            f"{len(refused)} of {len(prompts)} prompts cannot be given to the models of the run; the first,"
+            f" {identity} ({prompts[identity][-1]['content'][:60]!r}): {why}",
+            path=config.source,
+            remedy="Change them, give the model another template (model.chat_template), or drop them: invalid = 'drop'",
+        )
+    tables = {
+        name: [row for row in table if row["prompt_id"] not in refused] for name, table in converted.tables.items()
+    }
+    counts = {**converted.counts, "unrenderable_prompts_dropped": len(refused)}
+    return Converted(tables, counts, {**converted.record, "prompts_dropped": dict(list(refused.items())[:_TOLD])})
+
+
 def _report(converted: Converted) -> None:
     """Say what each column was taken for, what was not used, and what was dropped."""
     record, counts = converted.record, converted.counts
@@ -170,6 +200,9 @@ def _report(converted: Converted) -> None:
     tell(f"{record['source']}: {taken}{unused}")
     if record["files_not_read"]:
         tell(f"{record['source']}: not read, being of other splits: {', '.join(record['files_not_read'])}")
+    if counts["unrenderable_prompts_dropped"]:
+        dropped = f"{counts['unrenderable_prompts_dropped']} prompts cannot be given to the models and are dropped"
+        tell(f"{record['source']}: {dropped}; the first: {next(iter(record['prompts_dropped'].values()))}")
     if counts["invalid_rows_dropped"]:
         dropped = f"{counts['invalid_rows_dropped']} of {counts['rows_read']} rows cannot be used and are dropped"
         tell(f"{record['source']}: {dropped}; the first: {record['rows_dropped'][0]['why']}")

@@ -30,6 +30,7 @@ DECIDING: dict[str, Any] = {
     "max_prompt_tokens": 7,
     "max_tokens": 2049,
     "lora": LoraConfig(),
+    "unknown_end": "leave_open",
     "seed": 7,
     "objective": DpoConfig(),
 }

@@ -21,6 +21,7 @@ from larpo_lib.tables import read_table
 Shared = Callable[[str], Path]
 UNTOUCHED = (
     "invalid_rows_dropped",
+    "unrenderable_prompts_dropped",
     "columns_not_used",
     "replies_dropped",
     "conversations_cut_at_prompt",
@@ -238,6 +239,7 @@ def test_what_was_taken_is_printed_and_kept(tmp_path: Path, capsys: pytest.Captu
         "ignored": [],
         "not_used": {"id": 1},
         "files_not_read": [],
+        "prompts_dropped": {},
         "rows_dropped": [{"file": "", "row": 2, "why": "row 2, field 'question': is empty."}],
     }
     artifacts.verify(tmp_path / "p")

@@ -1,0 +1,114 @@
+"""Prompts that a model of the run cannot be given are found before anything is sampled for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from larpo_lib import storage
+from larpo_lib.config import ClassifierConfig, PrepareConfig, TemplateConfig
+from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.schemas import Messages
+
+_REPLY = "!"
+_FILES = ("config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+"""Files of a model directory that decide what its template writes."""
+_WITHOUT = "Give the model's directory, or set templates and reward_models of the source to [] to do without"
+
+Refusal = Callable[[Messages], str | None]
+"""Why a model cannot be given a prompt; None where it can."""
+
+
+def identities(config: PrepareConfig) -> list[str]:
+    """Identities of what decides how prompts are rendered: hashes of templates and settings, not of weights.
+
+    Raises:
+        ConfigError: there is no such model directory.
+    """
+    return [*map(_identity, config.templates), *map(_identity, config.reward_models)]
+
+
+def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> dict[str, str]:
+    """The prompts that at least one model of the run cannot be given.
+
+    Args:
+        config: names the models.
+        prompts: identity and messages of each prompt.
+
+    Returns:
+        prompt_id -> the model and its reason, in the order of `prompts`.
+
+    Raises:
+        ModelError: a model has no tokenizer, or no chat template where it needs one.
+    """
+    models = [_of_template(each) for each in config.templates] + [_of_classifier(each) for each in config.reward_models]
+    found: dict[str, str] = {}
+    for identity, messages in prompts:
+        reason = next(filter(None, (refusal(messages) for refusal in models)), None)
+        if reason is not None:
+            found[identity] = reason
+    return found
+
+
+def _of_template(config: TemplateConfig) -> Refusal:
+    from larpo_lib.policies.chat import conversation_text, prompt_text
+    from larpo_lib.policies.load import load_tokenizer
+
+    tokenizer = load_tokenizer(_local(config), config.model)
+
+    def refusal(messages: Messages) -> str | None:
+        try:
+            prompt = prompt_text(tokenizer, messages)
+            conversation = conversation_text(tokenizer, messages, _REPLY)
+        except ModelError as error:
+            return error.problem
+        if not prompt.strip():
+            return f"{config.path}: the chat template renders it to nothing"
+        return _left_out(config.path, conversation, messages)
+
+    return refusal
+
+
+def _of_classifier(config: ClassifierConfig) -> Refusal:
+    from larpo_lib.rerankers.classifier_input import ClassifierInput
+
+    read = ClassifierInput(config.model_copy(update={"path": str(_local(config))}))
+
+    def refusal(messages: Messages) -> str | None:
+        try:
+            texts = read.source(messages, _REPLY)
+        except ModelError as error:
+            return error.problem
+        return _left_out(config.path, "\n".join(texts), messages)
+
+    return refusal
+
+
+def _left_out(model: str, text: str, messages: Messages) -> str | None:
+    if _REPLY not in text:
+        return f"{model}: the chat template leaves out the reply"
+    # Of earlier replies a thinking model's template leaves out the thoughts, rightly.
+    said = (message for message in messages if message["role"] in ("system", "user"))
+    missing = next((message["role"] for message in said if message["content"].strip() not in text), None)
+    return None if missing is None else f"{model}: the chat template leaves out a message of the role {missing}"
+
+
+def _identity(config: TemplateConfig | ClassifierConfig) -> str:
+    settings = {name: value for name, value in config.identity().items() if name != "path"}
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name in _FILES:
+        file = _local(config) / name
+        found.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b"") + b"\0")
+    return found.hexdigest()
+
+
+def _local(config: TemplateConfig | ClassifierConfig) -> Path:
+    path = storage.fetch(config.path, storage.cache_dir())
+    if not (path / "config.json").is_file():
+        raise ConfigError(
+            f"{config.path}: is not a model directory (no config.json), so prompts cannot be rendered for it",
+            remedy=_WITHOUT,
+        )
+    return path

@@ -1,0 +1,116 @@
+"""Prompts that a model of the run cannot be given are told, or dropped and counted, before anything is sampled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from small_models import GEMMA, make_classifier
+from transformers import AutoTokenizer
+
+from larpo_lib.config import ClassifierConfig, ModelConfig, PrepareConfig, TemplateConfig, load_config
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.steps import prepare
+from larpo_lib.steps.prepare import RECORD
+from larpo_lib.tables import read_table
+
+PLAIN = ModelConfig(device="cpu")
+IGNORES_SYSTEM = (
+    "{% for message in messages if message['role'] != 'system' %}<user> {{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %} <assistant> {% endif %}"
+)
+ALTERNATES = (
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}<{{ message['role'] }}> {{ message['content'] }}"
+    "{% endfor %}{% if add_generation_prompt %} <assistant> {% endif %}"
+)
+CONVERSATIONS = {
+    "plain": [{"role": "user", "content": "How many ?"}],
+    "system": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "How many ?"}],
+    "twice": [{"role": "user", "content": "How many ?"}, {"role": "user", "content": "How much ?"}],
+}
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in CONVERSATIONS.values()))
+    return str(path)
+
+
+def _with(policy, template):
+    return TemplateConfig(path=str(policy), model=PLAIN.model_copy(update={"chat_template": template}))
+
+
+@pytest.mark.parametrize(
+    ("template", "refused", "why"),
+    [
+        (GEMMA, ["system"], "System role not supported"),
+        (ALTERNATES, ["system", "twice"], "roles must alternate"),
+        (IGNORES_SYSTEM, ["system"], "the chat template leaves out a message of the role system"),
+        ("{% if not add_generation_prompt %}{{ messages }}{% endif %}", [*CONVERSATIONS], "renders it to nothing"),
+    ],
+)
+def test_what_a_template_cannot_render_is_refused_or_dropped(tiny_policy, source, tmp_path, template, refused, why):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_policy)
+    if "raise_exception" in template:  # transformers itself refuses the same ones
+        for name, messages in CONVERSATIONS.items():
+            if name in refused:
+                with pytest.raises(Exception, match=why):
+                    tokenizer.apply_chat_template(messages, chat_template=template, add_generation_prompt=True)
+    config = PrepareConfig(source=source, templates=(_with(tiny_policy, template),))
+    with pytest.raises(DataError, match=rf"{len(refused)} of 3 prompts cannot be given .*{why}"):
+        prepare.run(config, prompts=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+    dropping = config.model_copy(update={"invalid": "drop"})
+    if len(refused) == len(CONVERSATIONS):
+        return
+    metrics = prepare.run(dropping, prompts=tmp_path / "dropped")
+    kept = [row["messages"] for row in read_table(tmp_path / "dropped", "prompts")]
+    expected = [messages for name, messages in CONVERSATIONS.items() if name not in refused]
+    assert sorted(map(str, kept)) == sorted(map(str, expected))
+    assert (metrics["prompts"], metrics["unrenderable_prompts_dropped"]) == (3 - len(refused), len(refused))
+    told = json.loads((tmp_path / "dropped" / RECORD).read_text())["prompts_dropped"]
+    assert len(told) == len(refused)
+    assert all(why in reason for reason in told.values())
+
+
+def test_a_reward_models_template_is_asked_too(tiny_policy, source, tmp_path):
+    make_classifier(tmp_path / "reward-model", tiny_policy)
+    strict = PLAIN.model_copy(update={"chat_template": GEMMA})
+    reward_model = ClassifierConfig(path=str(tmp_path / "reward-model"), model=strict)
+    with pytest.raises(DataError, match=r"1 of 3 prompts .*reward-model: the chat template refuses"):
+        prepare.run(PrepareConfig(source=source, reward_models=(reward_model,)), prompts=tmp_path / "prompts")
+
+
+def test_another_template_makes_other_prompts_but_other_weights_do_not(tiny_policy, source, tmp_path):
+    moved = shutil.copytree(tiny_policy, tmp_path / "moved")
+    (moved / "model.safetensors").write_bytes(b"other weights")
+    output = tmp_path / "prompts"
+    plain = PrepareConfig(source=source, templates=(TemplateConfig(path=str(tiny_policy), model=PLAIN),))
+    prepare.run(plain, prompts=output)
+    prepare.run(plain.model_copy(update={"templates": (TemplateConfig(path=str(moved), model=PLAIN),)}), prompts=output)
+    with pytest.raises(Exception, match="exists already, made with arguments"):
+        prepare.run(plain.model_copy(update={"templates": (_with(tiny_policy, ALTERNATES),)}), prompts=output)
+
+
+def test_a_run_renders_its_prompts_with_all_the_models_that_it_will_use(tiny_world):
+    settings = [
+        'rerank.reranker={type = "ensemble", members = [{reranker = {type = "classifier", path = "rm-1"}},'
+        ' {reranker = {type = "verifier"}}]}',
+        'evaluate.reranker={type = "classifier", path = "rm-2"}',
+        "sample.sampler.model.chat_template=other",
+    ]
+    config = load_config(tiny_world / "larpo.toml", settings)
+    for section in (config.prepare, config.evaluation_prompts, config.demonstrations):
+        assert {each.path for each in section.templates} == {config.policy}
+        assert {each.model.chat_template for each in section.templates} == {None, "other"}
+        assert sorted(each.path for each in section.reward_models) == ["rm-1", "rm-2"]
+
+
+def test_a_missing_model_is_named_with_the_way_around(source, tmp_path):
+    config = PrepareConfig(source=source, templates=(TemplateConfig(path=str(tmp_path / "nowhere")),))
+    with pytest.raises(ConfigError, match=r"nowhere: is not a model directory .* templates and reward_models"):
+        prepare.run(config, prompts=tmp_path / "prompts")
