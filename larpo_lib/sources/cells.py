@@ -79,6 +79,8 @@ class Cell:
         """Whether there is nothing: null, white space, or an empty list or mapping, also written as JSON."""
         if isinstance(self.value, str):
             return self.value.strip() in ("", "[]", "{}", "null")
+        if isinstance(self.value, float):
+            return math.isnan(self.value)  # what pandas makes of nothing
         return self.value is None or (isinstance(self.value, list | dict) and not self.value)
 
     def text(self) -> str:

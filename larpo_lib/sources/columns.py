@@ -15,7 +15,7 @@ from larpo_lib.sources.reading import RawRow
 from larpo_lib.sources.table import Reader, Table
 
 # The usual names, the likeliest first. `prompt` stands before conversations, which often end with the reply.
-CONVERSATION = ("context_messages", "messages", "conversations")
+CONVERSATION = ("context_messages", "messages", "conversations", "conversation")
 PROMPT = ("prompt", *CONVERSATION, "question", "instruction", "problem", "query", "input", "context")
 REFERENCE = ("answer", "reference", "target", "ground_truth", "solution")
 RESPONSE = ("response", "completion", "output")
@@ -68,21 +68,30 @@ class Prompts:
                 raise cell.error("is not a list of messages", "Name the prompt's column in columns.prompt")
             whole = found
         else:
-            own = self._own(row)
+            # A conversation that begins with the prompt needs no other one beside it.
+            own = self._own(row, beside=not found or found[0]["role"] not in ("system", "user"))
             whole = [*own, {"role": "assistant", "content": cell.text()}] if found is None else follow(own, found, cell)
         return split_reply(self._led(row, whole, cell), cell)
 
-    def _own(self, row: RawRow) -> Messages:
+    def _own(self, row: RawRow, *, beside: bool = True) -> Messages:
         """The prompt as its own columns have it, which ends with the user's message."""
-        beside = self._table.cell(row, self._conversation) if self._conversation is not None else None
         if self._column is None:
-            assert beside is not None, "there is a column for the prompt"
-            return without_reply(_messages(beside), beside)
+            return self._of_conversation(row, None)
         cell = self._table.cell(row, self._column)
         own = ending_with_user(cell.conversation() or [{"role": "user", "content": cell.text()}], cell)
         if self._about is not None and not (about := self._table.cell(row, self._about)).blank:
             own[-1]["content"] += "\n\n" + about.text()
-        return own if beside is None or beside.blank else up_to(own, _messages(beside), beside)
+        return self._of_conversation(row, own) if beside and self._conversation is not None else own
+
+    def _of_conversation(self, row: RawRow, prompt: Messages | None) -> Messages:
+        """The conversation up to `prompt`, or to its last reply; `prompt` itself where there is no conversation."""
+        assert self._conversation is not None, "there is a column for the prompt"
+        cell = self._table.cell(row, self._conversation)
+        if prompt is not None and cell.blank:
+            return prompt
+        self._table.take(self._conversation, "prompt")
+        found = _messages(cell)
+        return without_reply(found, cell) if prompt is None else up_to(prompt, found, cell)
 
     def _led(self, row: RawRow, conversation: Messages, place: Cell) -> Messages:
         system, history = None, []
@@ -109,8 +118,7 @@ def prompts_of(table: Table, *, needed: bool = True) -> Prompts:
     column = table.need("prompt", PROMPT) if needed else table.find("prompt", PROMPT)
     if column in CONVERSATION:
         return Prompts(table, None, column)
-    beside = table.find("prompt", CONVERSATION) if column == PROMPT[0] else None
-    return Prompts(table, column, beside)
+    return Prompts(table, column, table.first(CONVERSATION) if column == PROMPT[0] else None)
 
 
 def prompt_reader(table: Table) -> Reader[Messages]:

@@ -1,4 +1,4 @@
-"""Conversations that are written as text: JSON in a cell of a CSV file, and turns after `Human:` and `Assistant:`."""
+"""Conversations that are written as text: JSON in a cell of a CSV file, and turns behind the names of who speaks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _LIKE_MESSAGES = re.compile(r"""\s*\[?\s*\{\s*["'](role|from|content|value)["']\
 _LIKE_LIST = re.compile(r"\s*\[")
 _DIALOGUE = re.compile(r"\s*Human:")
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_HELPSTEER_TURN = re.compile(r"\n<extra_id_1>(User|Assistant)\n")
 
 
 def like_messages(text: str) -> bool:
@@ -36,13 +37,18 @@ def written_value(text: str) -> Any:
 
 
 def turns(text: str) -> list[dict[str, str]] | None:
-    """The turns of a text in the form of hh-rlhf (Bai et al. 2022, arXiv 2204.05862); None where it is another text.
+    """The turns of a text in the form of hh-rlhf or of HelpSteer; None where it is another text.
 
-    That is `Human: ...`, blank line, `Assistant: ...`, and so on, from the text's start. White space around a turn is
-    left out; so is a last turn of the assistant that is empty, which asks for a reply.
+    hh-rlhf (Bai et al. 2022, arXiv 2204.05862) writes `Human: ...`, an empty line, `Assistant: ...`, and so on, from
+    the text's start; HelpSteer2 (Wang et al. 2024, arXiv 2406.08673) `<extra_id_1>Assistant` or `<extra_id_1>User` in a
+    line before every turn but the first. White space around a turn is left out; so is a last turn of the assistant that
+    is empty, which asks for a reply.
     """
-    if not _DIALOGUE.match(text) or "\n\nAssistant:" not in text:
+    if _DIALOGUE.match(text) and "\n\nAssistant:" in text:
+        _, *parts = _TURN.split(text)
+    elif "\n<extra_id_1>Assistant\n" in text:
+        parts = ["User", *_HELPSTEER_TURN.split(text)]
+    else:
         return None
-    _, *parts = _TURN.split(text)
     found = [{"from": who.lower(), "value": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
     return found[:-1] if found[-1] == {"from": "assistant", "value": ""} else found

@@ -51,11 +51,12 @@ class Table:
         self.taken: dict[str, set[str]] = {}
         self.notes = Notes()
         self.dropped: list[Dropped] = []
+        self._names = raw.columns
         self._drops = config.invalid == "drop"
         self._row = Notes()
         for name in config.columns.ignore:
             self._require(name, "ignore")
-        self._present = [name for name in raw.columns if name not in config.columns.ignore]
+        self._present = [name for name in self._names if name not in config.columns.ignore]
 
     def first(self, usual: Sequence[str]) -> str | None:
         """The first of the usual names that is there and not taken for anything yet."""
@@ -162,13 +163,13 @@ class Table:
             self._row.not_used[name] = 1
 
     def _require(self, named: str, setting: str) -> None:
-        if named not in self.raw.columns:
+        if named not in self._names:
             raise DataError(
                 f"has no column '{named}'; {self._seen()}", path=self.raw.origin, remedy=f"Change columns.{setting}"
             )
 
     def _seen(self) -> str:
-        return f"it has {', '.join(self.raw.columns)}"
+        return f"it has {', '.join(self._names)}"
 
 
 _COUNTED = (

@@ -55,7 +55,12 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
         found = source.convert()
         apart, rest = _hold_out(found.tables["prompts"], config)
         kept = rest[: config.limit]
-        counts = {**_count(kept), "heldout": len(apart), "over_limit_dropped": len(rest) - len(kept)}
+        counts = {
+            **_count(kept),
+            "heldout": len(apart),
+            "over_limit_dropped": len(rest) - len(kept),
+            "prompts_that_ask_as_heldout": _asked_alike(kept, apart),
+        }
         return kept, apart, found.counts | counts
 
     def make_heldout(work: Work) -> Metrics:
@@ -220,6 +225,12 @@ def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], lis
     chosen = {row["prompt_id"] for row in by_chance[: config.heldout]}
     apart = [row for row in prompts if row["prompt_id"] in chosen]
     return apart, [row for row in prompts if row["prompt_id"] not in chosen]
+
+
+def _asked_alike(kept: list[Row], apart: list[Row]) -> int:
+    """Prompts that end with the message of a held-out one, behind another system prompt or other turns."""
+    held = {row["messages"][-1]["content"] for row in apart}
+    return sum(row["messages"][-1]["content"] in held for row in kept)
 
 
 def _in_order(rows: list[Row]) -> list[Row]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from raw_rows import AB, AC, CD, USUAL, Convert, Values, assistant, columns, raw, user
-from trl import extract_prompt, maybe_convert_to_chatml, maybe_extract_prompt
+from trl import extract_prompt, maybe_convert_to_chatml, maybe_extract_prompt, unpair_preference_dataset
 
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import DataError
@@ -59,6 +62,15 @@ PROMPTS: dict[str, tuple[Values, Any]] = {
     "prompt beside earlier turns": ({"prompt": "c", "messages": AB + CD}, TURNS),
     "hh-rlhf's prompt": ({"prompt": DIALOGUE}, TURNS),
     "hh-rlhf's pair": ({"chosen": DIALOGUE + " d", "rejected": DIALOGUE + " e"}, TURNS),
+    "HelpSteer": (
+        {"prompt": "a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc", "response": "d", "helpfulness": 3},
+        TURNS,
+    ),
+    "WildChat": (
+        {"conversation": [{"content": "a", "country": "x", "role": "user"}, AB[1]], "model": "m", "turn": 1},
+        user("a"),
+    ),
+    "system prompt that pandas has not": ({"prompt": "a", "system": float("nan")}, user("a")),
     "pair of conversations": ({"chosen": AB, "rejected": AC}, user("a")),
     "prompt beside a pair of conversations": (
         {"prompt": "c", "chosen": SYSTEM + AB + CD, "rejected": SYSTEM + TURNS + assistant("e")},
@@ -226,6 +238,27 @@ def test_single_scored_response_of_a_published_form(values: Values, expected: tu
 def test_demonstration_of_a_published_form(values: Values, expected: Any) -> None:
     (row,) = demonstrations(raw(values), USUAL).tables["demonstrations"]
     assert (row["messages"], row["response"]) == expected
+
+
+@pytest.mark.parametrize("values", [values for values, _ in (*PROMPTS.values(), *PAIRS.values())])
+def test_every_column_is_taken_or_recorded_as_not_used(values: Values) -> None:
+    """And of a pair nothing that was taken is missing in what comes out."""
+    pairwise = {"chosen", "chosen_response"} & {*values}
+    converted = (ranked if pairwise else prompts)(raw(values), USUAL)
+    taken = {name for names in converted.record["taken"].values() for name in names}
+    blank = {name for name, value in values.items() if value in (None, "", []) or str(value) == "nan"}
+    assert {*values} - blank <= taken | converted.record["not_used"].keys()
+    if pairwise:
+        out = json.dumps([converted.tables["prompts"], converted.tables["ranked"]])
+        plain = json.dumps({name: values[name] for name in taken & {*values}}).replace(DIALOGUE, "")
+        for text in re.findall(r'"(?:value|content)": "(\w)"', plain):
+            assert f'"{text}"' in out
+
+
+def test_trl_unpairs_a_pair_into_the_same_responses() -> None:
+    values = {"prompt": user("a"), "chosen": AB[1:], "rejected": AC[1:]}
+    rows = unpair_preference_dataset(Dataset.from_list([values])).to_list()
+    assert ranked(raw(*rows), USUAL).tables == ranked(raw(values), USUAL).tables
 
 
 REFUSED: list[tuple[Convert, Values, str]] = [

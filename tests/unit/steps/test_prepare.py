@@ -72,8 +72,27 @@ def test_heldout_prompts_and_the_rest_are_all_the_prompts(source: Path, tmp_path
         "references": 12,
         "heldout": 5,
         "over_limit_dropped": 3,
+        "prompts_that_ask_as_heldout": 0,
     }
     assert artifacts.read_metrics(tmp_path / "heldout") == {"prompts": 5, "references": 5}
+
+
+def test_questions_that_are_held_out_and_asked_behind_another_system_prompt_are_counted(tmp_path: Path) -> None:
+    rows = [{"system": system, "question": f"q{index}"} for index in range(4) for system in ("s", "t", "u")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = PrepareConfig(source=str(tmp_path / "rows.jsonl"), heldout=1)
+    metrics = prepare.run(config, prompts=tmp_path / "p", heldout=tmp_path / "h")
+    assert (metrics["prompts"], metrics["prompts_that_ask_as_heldout"]) == (11, 2)
+
+
+@pytest.mark.parametrize("limit", [None, 4, 12])
+def test_limit_does_not_change_what_is_held_out(source: Path, tmp_path: Path, limit: int | None) -> None:
+    config = PrepareConfig(source=str(source), heldout=5, limit=limit)
+    metrics = prepare.run(config, prompts=tmp_path / "p", heldout=tmp_path / "h")
+    assert (metrics["prompts"], metrics["heldout"]) == (limit or 15, 5)
+    whole = PrepareConfig(source=str(source), heldout=5)
+    prepare.run(whole, prompts=tmp_path / "whole", heldout=tmp_path / "held")
+    assert texts(tmp_path / "h") == texts(tmp_path / "held")
 
 
 def test_heldout_prompts_depend_on_seed_and_content_alone(source: Path, tmp_path: Path) -> None:
