@@ -87,6 +87,9 @@ MEANINGS = {
     "Draw.temperature": "0 is greedy.",
     "EvaluateConfig.temperature": "Of the sampled responses; a greedy one is drawn besides.",
     "title": "Heading of the page.",
+    "thinking": "What is read of a response that begins with thoughts. `strip`: the reply behind `</think>`, as"
+    " chat templates write a history; nothing where the thoughts are unfinished. `keep`: all of it, with the `<think>`"
+    " that a template opened in the prompt put back.",
     "top": "How many of the best responses.",
     "top_p": "Draw from the most probable tokens whose mass reaches this share.",
     "type": "Which kind this is.",

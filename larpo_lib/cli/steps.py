@@ -180,7 +180,8 @@ def evaluate(policy: In, prompts: In, evaluation: Out, config: Config = None, se
     pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over
     best_of_n_prompts prompts. greedy_reward, greedy_accuracy: of one greedy response a prompt.
     responses_without_judgement: what the judge could not decide, left out of accuracy and Pass@N.
-    too_long_to_score_dropped: responses without a reward. distinct_share, truncated_share, mean_tokens,
+    too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: with a <think>
+    block, and without its end, so that nothing was there to score. distinct_share, truncated_share, mean_tokens,
     duplicate_share, distinct_2: of the responses as they were drawn.
 
     Must not be compared: rewards of different rerankers, which have no unit; accuracies and Pass@N at another

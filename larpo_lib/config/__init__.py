@@ -15,6 +15,8 @@ from larpo_lib.config.rerankers import (
     HttpRerankerConfig,
     PairRmConfig,
     RerankerConfig,
+    SingleRerankerConfig,
+    Thinking,
     VerifierConfig,
 )
 from larpo_lib.config.retrieval import RetrievalConfig
@@ -118,7 +120,9 @@ __all__ = [
     "Section",
     "SelectionConfig",
     "SftConfig",
+    "SingleRerankerConfig",
     "TemplateConfig",
+    "Thinking",
     "TopBottomConfig",
     "TrackingConfig",
     "TrainConfig",

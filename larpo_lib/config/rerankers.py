@@ -34,6 +34,14 @@ class VerifierConfig(Section):
         return 1.0 if self.mode == "exact" else self.answer_weight + self.steps_weight + self.format_weight
 
 
+Thinking = Literal["strip", "keep"]
+"""What a reward model gets of a response that begins with thoughts, `<think>...</think>`.
+
+`strip`: the reply behind them, as chat templates of thinking models write a history. `keep`: all of it, with the
+`<think>` that a template opened in the prompt put back. Without a reply, which is counted, `strip` gives an empty one.
+"""
+
+
 class ClassifierConfig(Section):
     """Any AutoModelForSequenceClassification with one label as a reward model."""
 
@@ -52,6 +60,7 @@ class ClassifierConfig(Section):
     """Which token's score a decoder gives. `not_pad`: the last one that is not the model's pad token, as transformers
     and TRL have it; where that token ends turns too it is the one before. `end`: the last one, whatever it is, as
     OpenRLHF has it."""
+    thinking: Thinking = "strip"
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, scored at one time."""
     max_tokens: PositiveInt = 2048
@@ -68,6 +77,7 @@ class PairRmConfig(Section):
     path: str
     """Directory of a PairRM model in Hugging Face's layout."""
     model: ModelConfig = ModelConfig()
+    thinking: Thinking = "strip"
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, compared at one time."""
     max_source_tokens: int = Field(1224, ge=8)
@@ -93,6 +103,7 @@ class HttpRerankerConfig(EndpointConfig):
     and response."""
     served_model: str | None = None
     """The model's name at the server, where it asks for one; also tells the rewards of one model from another's."""
+    thinking: Thinking = "strip"
     texts_per_request: PositiveInt = 32
     """Responses to one prompt that a request of pairs may hold; TEI's own limit is 32."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from larpo_lib.answers import Scorable, is_right
 from larpo_lib.config import JudgeConfig
+from larpo_lib.thinking import without_thoughts
 
 
 class Judge(Protocol):
@@ -29,12 +31,12 @@ class VerifierJudge:
     name = "verifier"
 
     def judge(self, items: Sequence[Scorable]) -> list[bool | None]:
-        """Compare each response's final number with its reference's; a response without a number is wrong.
+        """Compare the final number of each reply with its reference's; one without a number is wrong.
 
         Raises:
             LarpoError: a prompt has no reference, or one without a number.
         """
-        return [is_right(item) for item in items]
+        return [is_right(replace(item, response=without_thoughts(item.response))) for item in items]
 
 
 def make_judge(config: JudgeConfig | None) -> Judge | None:

@@ -11,6 +11,7 @@ from larpo_lib.answers import final_number
 from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
 from larpo_lib.evaluation.report import Curve, Score
 from larpo_lib.metrics import best_of_n, kendall_tau, majority_vote, ndcg, pass_at_n, recall_at_n
+from larpo_lib.thinking import without_thoughts
 
 TITLE, BEST, HITS = "Pass@N and Recall@N", "Best of N", "At least one of N"
 X_LABEL = "N, responses or documents"
@@ -59,7 +60,7 @@ def draws(prompts: Prompts, references: Mapping[str, str | None]) -> dict[str, d
     wanted = {item: number for item in judged if (number := _number(references.get(item))) is not None}
     if wanted:
         values["majority_accuracy"] = {
-            item: majority_vote([final_number(one.text) for one in prompts[item]], right)
+            item: majority_vote([final_number(without_thoughts(one.text)) for one in prompts[item]], right)
             for item, right in wanted.items()
         }
     return values

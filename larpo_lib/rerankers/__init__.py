@@ -11,14 +11,27 @@ from larpo_lib.config import (
     HttpRerankerConfig,
     PairRmConfig,
     RerankerConfig,
+    SingleRerankerConfig,
     VerifierConfig,
 )
 from larpo_lib.errors import ConfigError
 from larpo_lib.rerankers.base import Reranker, counts_of_cut
+from larpo_lib.rerankers.replies import OfReplies
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
-    """The reranker that `config.type` names; an ensemble's members are loaded one after another."""
+    """The reranker that `config.type` names; an ensemble's members are loaded one after another.
+
+    A verifier judges the reply behind a response's thoughts, a reward model what its `thinking` says.
+    """
+    if isinstance(config, EnsembleConfig):
+        from larpo_lib.rerankers.ensemble import EnsembleReranker
+
+        return EnsembleReranker(config, [make_reranker(member.reranker) for member in config.members])
+    return OfReplies(_of_texts(config), "strip" if isinstance(config, VerifierConfig) else config.thinking)
+
+
+def _of_texts(config: SingleRerankerConfig) -> Reranker:
     if isinstance(config, ClassifierConfig):
         from larpo_lib.rerankers.classifier import ClassifierReranker
 
@@ -35,10 +48,6 @@ def make_reranker(config: RerankerConfig) -> Reranker:
         from larpo_lib.rerankers.pairrm import PairRmReranker
 
         return PairRmReranker(config)
-    if isinstance(config, EnsembleConfig):
-        from larpo_lib.rerankers.ensemble import EnsembleReranker
-
-        return EnsembleReranker(config, [make_reranker(member.reranker) for member in config.members])
     raise AssertionError(config.type)
 
 

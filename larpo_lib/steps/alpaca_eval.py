@@ -28,6 +28,7 @@ from larpo_lib.sources.alpaca_eval import (
 )
 from larpo_lib.steps.answers import answer
 from larpo_lib.tables import Counts
+from larpo_lib.thinking import thought_counts, without_thoughts
 
 
 def run(
@@ -120,8 +121,13 @@ def _of_the_set(given: Outputs, asked: Outputs) -> tuple[dict[str, str], Counts]
 def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work) -> tuple[dict[str, str], Counts]:
     prompts = {instruction: _prompt(instruction) for instruction in asked.by_instruction}
     rows, counts = answer("alpaca_eval", config.answers, policy, list(prompts.values()), work)
-    kept = {key: rows[row["prompt_id"]]["response"] for key, row in prompts.items() if row["prompt_id"] in rows}
-    return kept, {"prompts_too_long_dropped": counts["prompts_too_long_dropped"]}
+    kept = {
+        key: without_thoughts(rows[row["prompt_id"]]["response"])
+        for key, row in prompts.items()
+        if row["prompt_id"] in rows
+    }
+    thoughts = thought_counts(row["response"] for row in rows.values())
+    return kept, {"prompts_too_long_dropped": counts["prompts_too_long_dropped"], **thoughts}
 
 
 def _prompt(instruction: str) -> PromptRow:

@@ -21,6 +21,7 @@ from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
 from larpo_lib.steps.sample import draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, Row, read_table
+from larpo_lib.thinking import thought_counts
 
 
 def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path) -> Metrics:
@@ -80,7 +81,11 @@ def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterato
         known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         scored = _judged(judge, known, score_rows(reranker, known, rows))
-        return ranked_rows(scored), {"responses": len(scored), "too_long_to_score_dropped": len(rows) - len(scored)}
+        return ranked_rows(scored), {
+            "responses": len(scored),
+            "too_long_to_score_dropped": len(rows) - len(scored),
+            **thought_counts(row["response"] for row in rows),
+        }
 
     yield make
 

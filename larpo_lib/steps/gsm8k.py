@@ -18,6 +18,7 @@ from larpo_lib.samplers.candidates import greedy_and_sampled
 from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
 from larpo_lib.sources.gsm8k import Problem, Solved, read_problems, read_solutions
 from larpo_lib.steps.answers import answers as answer
+from larpo_lib.thinking import thought_counts, without_thoughts
 
 SOLUTIONS = "solutions.jsonl"
 _GREEDY, _SAMPLED = "greedy", "sampled_"
@@ -88,7 +89,7 @@ def _asked(
     found, counts = answer("gsm8k", config.answers, policy, list(prompts.values()), draws, work)
     responses = []
     for problem in chosen:
-        texts = [row["response"] for row in found.get(prompts[problem.item_id]["prompt_id"], ())]
+        texts = [without_thoughts(row["response"]) for row in found.get(prompts[problem.item_id]["prompt_id"], ())]
         responses.append(_Responses(problem, texts[0] if texts else None, texts[1:] or [""] * config.n))
     cut = sum(row["finish_reason"] == LENGTH for rows in found.values() for row in rows)
     return responses, {
@@ -98,6 +99,7 @@ def _asked(
         "prompts_too_long_counted_wrong": counts.get("prompts_too_long_dropped", 0),
         "responses": sum(map(len, found.values())),
         "truncated_responses": cut,
+        **thought_counts(row["response"] for rows in found.values() for row in rows),
     }
 
 

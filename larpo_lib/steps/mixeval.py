@@ -30,6 +30,7 @@ from larpo_lib.reporting.benchmark import write
 from larpo_lib.schemas import Messages, PromptRow, prompt_id
 from larpo_lib.steps.answers import answer
 from larpo_lib.tables import Counts
+from larpo_lib.thinking import thought_counts, without_thoughts
 
 JUDGED = "judged.jsonl"
 
@@ -109,9 +110,12 @@ def _responses(
     prompts = {question.key: _prompt(config, question) for question in questions}
     rows, counts = answer("mixeval", config.answers, policy, list(prompts.values()), work)
     responses = {
-        key: rows[prompt["prompt_id"]]["response"] for key, prompt in prompts.items() if prompt["prompt_id"] in rows
+        key: without_thoughts(rows[prompt["prompt_id"]]["response"])
+        for key, prompt in prompts.items()
+        if prompt["prompt_id"] in rows
     }
     return responses, {
+        **thought_counts(row["response"] for row in rows.values()),
         "distinct_questions": counts["prompts"],
         "prompts_too_long_dropped": len(questions) - len(responses),
     }

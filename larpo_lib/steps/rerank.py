@@ -21,6 +21,7 @@ from larpo_lib.rerankers.length import penalise_length
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
+from larpo_lib.thinking import thought_counts
 
 
 def run(
@@ -99,6 +100,7 @@ def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) 
             "candidates": len(rows),
             "ranked": len(scored),
             "too_long_to_score_dropped": len(rows) - len(scored),
+            **thought_counts(row["response"] for row in rows),
             **counts_of_cut(reranker, scorables(asked, rows)),
         }
 

@@ -70,6 +70,14 @@ def run(prompts, tmp_path):
     return run
 
 
+def test_thoughts_are_no_part_of_what_is_scored_and_are_counted(run):
+    responses = ["<think>#### 4</think>\n#### 3", "#### 4\n</think>\n#### 3", "<think>\n#### 3", "#### 3"]
+    rows, metrics = run(rows=[_candidate(ANN, i, text) for i, text in enumerate(responses)])
+    assert [row["reward"] for row in rows] == pytest.approx([0.7, 0.7, 0.0, 0.7])
+    assert [row["response"] for row in rows] == responses  # a policy that thinks is trained to think
+    assert (metrics["responses_with_thoughts"], metrics["thoughts_unfinished"]) == (3, 1)
+
+
 def test_candidates_are_ranked_within_their_prompt(run):
     rows, metrics = run()
     ann, ben = ([row for row in rows if row["prompt_id"] == prompt] for prompt in (ANN, BEN))
@@ -84,6 +92,8 @@ def test_candidates_are_ranked_within_their_prompt(run):
         "candidates": 6,
         "ranked": 6,
         "too_long_to_score_dropped": 0,
+        "responses_with_thoughts": 0,
+        "thoughts_unfinished": 0,
         "mean_reward": pytest.approx(mean),
         "reward_std": pytest.approx(math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / 6)),
         # Ranks less their mean: of the rewards -1 and 1 twice each, 2.5, -2.5; of the lengths 4 of -1, 2.5, 1.5.
