@@ -29,8 +29,14 @@ docker:
 images:
 	$(PYTHON) docker/build.py $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
 
+# The transformers that older programs read a published policy with: three packages, which take all else from .venv.
+.transformers4/installed: requirements/transformers4.txt .venv/installed
+	rm -rf .transformers4
+	$(BIN)/python -m pip install --quiet --no-deps --target .transformers4 --requirement requirements/transformers4.txt
+	touch $@
+
 # One thread a process: two threads on a busy machine cost far more than they bring.
-test: install
+test: install .transformers4/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 # vLLM's build for CPUs stands in an environment of its own, whose every package is pinned.
@@ -73,4 +79,4 @@ fuzz: install
 	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/test_metrics.py tests/unit/answers
 
 clean:
-	rm -rf .venv .venv-vllm runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm .transformers4 runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

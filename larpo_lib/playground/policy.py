@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from larpo_lib.policies.published import make_readable
+
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<user>", "<assistant>", "<end>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] }}"
@@ -58,3 +60,4 @@ def make_policy(
         policy = LlamaForCausalLM(config)
     policy.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    make_readable(directory)

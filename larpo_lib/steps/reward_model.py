@@ -75,7 +75,7 @@ def _train(
         encoded,
         Collator(choose_layout(model, encoded, pad_id), pad_id),
     )
-    save_trained(fitted, session, tokenizer)
+    save_trained(fitted, session, policy, tokenizer)
     return summarize(encoded, counts, fitted.history)
 
 

@@ -76,5 +76,5 @@ def _sft(
         encoded,
         Collator(padded(pad_id), pad_id),
     )
-    save_trained(fitted, session, tokenizer)
+    save_trained(fitted, session, policy, tokenizer)
     return summarize(encoded, counts, fitted.history)

@@ -105,7 +105,7 @@ def _train(
         Collator(layout, pad_id),
         lambda: known or reference.by_the_policy_itself(model, layout),
     )
-    save_trained(fitted, session, tokenizer)
+    save_trained(fitted, session, policy, tokenizer)
     return summarize(encoded, counts, fitted.history)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -20,16 +21,18 @@ from larpo_lib.artifacts import Work
 from larpo_lib.config import TrainingConfig
 from larpo_lib.policies.load import model_dtype
 from larpo_lib.policies.packing import PackedList
+from larpo_lib.policies.published import save_policy
 from larpo_lib.progress import progress
 from larpo_lib.training.checkpoints import Checkpoint, Checkpoints
 from larpo_lib.training.collator import Collator, Steps, TrainingList
 from larpo_lib.training.encode import EncodedList
+from larpo_lib.training.history import write_history
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.schedule import check_steps_matter
 from larpo_lib.training.state import training_state
-from larpo_lib.training.trainable import save_model, trained_weights
+from larpo_lib.training.trainable import check_finite, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
 
 MetricLogger = Callable[[Mapping[str, float], int], None]
@@ -135,11 +138,23 @@ def fit(
     return Fitted(trainer, model, _history(trainer.state))
 
 
-def save_trained(fitted: Fitted, session: Session, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the trained model as a plain Hugging Face directory; all processes together."""
+def save_trained(fitted: Fitted, session: Session, policy: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the trained model as a plain Hugging Face directory, with its history beside it; all processes together.
+
+    Args:
+        fitted: the training.
+        session: its settings and processes.
+        policy: the directory that was trained; what training does not change is copied from there.
+        tokenizer: the policy's.
+
+    Raises:
+        ModelError: a weight is not a finite number.
+    """
     weights = trained_weights(fitted.trainer, session.config.lora)
     if session.work is not None:
-        save_model(fitted.model, weights, tokenizer, fitted.history, session.work.data)
+        check_finite(weights)
+        save_policy(fitted.model, weights, tokenizer, policy, session.config.model, session.work.data)
+        write_history(session.work.data, fitted.history)
 
 
 def _history(state: TrainerState) -> list[dict[str, float]]:

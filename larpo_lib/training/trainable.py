@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import check_context, load_model, load_model_config, model_dtype, training_attention
-from larpo_lib.training.history import write_history
 
 _ADAPTER = "default"
 _TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
@@ -154,14 +153,8 @@ def merged(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     return plain
 
 
-def save_model(
-    model: PreTrainedModel,
-    weights: dict[str, Tensor],
-    tokenizer: PreTrainedTokenizerBase,
-    history: Sequence[dict[str, float]],
-    directory: Path,
-) -> None:
-    """Write a plain Hugging Face directory in safetensors, with the training history beside it.
+def check_finite(weights: dict[str, Tensor]) -> None:
+    """Check that training has left numbers.
 
     Raises:
         ModelError: a weight is not a finite number.
@@ -169,6 +162,3 @@ def save_model(
     for name, value in weights.items():
         if not value.isfinite().all():
             raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Lower the learning rate")
-    model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
-    tokenizer.save_pretrained(directory)
-    write_history(directory, history)

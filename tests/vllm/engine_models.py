@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config
 
+from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.playground.problems import vocabulary
+from larpo_lib.policies.published import save_policy
 
 CONTEXT = 512
 HEAD = 32
@@ -28,6 +30,13 @@ _SIZES: dict[str, Any] = {
     "eos_token_id": _TOKENIZER.eos_token_id,
     "pad_token_id": _TOKENIZER.pad_token_id,
 }
+_LLAMA3: dict[str, Any] = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 _SOFT_CAPS: dict[str, Any] = {
     "query_pre_attn_scalar": HEAD,
     "sliding_window": 16,
@@ -36,14 +45,15 @@ _SOFT_CAPS: dict[str, Any] = {
 }
 FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=False),
+    "llama-3.1": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=False, rope_theta=5e5, rope_scaling=dict(_LLAMA3)),
     "qwen2": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=False),
     "gemma2": lambda: Gemma2Config(**_SIZES, **_SOFT_CAPS),
 }
-"""Families that differ in biases, soft caps and sliding windows."""
+"""Families that differ in biases, soft caps, sliding windows and the frequencies of their rotary embeddings."""
 
 
 def write_model(directory: Path, family: str) -> None:
-    """Write a model whose logits differ by whole numbers, and which ends its turn now and then."""
+    """Publish a model whose logits differ by whole numbers, and which ends its turn now and then."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(FAMILIES[family](), attn_implementation="eager")
     with torch.no_grad():
@@ -54,5 +64,7 @@ def write_model(directory: Path, family: str) -> None:
                 parameter.fill_(4.0)
     model.generation_config.eos_token_id = _TOKENIZER.eos_token_id
     model.generation_config.repetition_penalty = 5.0  # which no sampler may apply
-    model.save_pretrained(directory)
-    _TOKENIZER.save_pretrained(directory)
+    source = directory.with_name(f"{directory.name}-source")
+    model.save_pretrained(source)
+    _TOKENIZER.save_pretrained(source)
+    save_policy(model, model.state_dict(), _TOKENIZER, source, ModelConfig(device="cpu"), directory)

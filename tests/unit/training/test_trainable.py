@@ -11,19 +11,18 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.layout import padded
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.load import load_policy
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
-from larpo_lib.training.history import read_history
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import (
     add_adapters,
+    check_finite,
     check_trainable,
     load_trainable,
     merged,
-    save_model,
 )
 
 LORA = LoraConfig(r=4, alpha=12)
@@ -236,21 +235,10 @@ def test_weights_that_are_trained_are_float32(tiny_policy, dtype, lora, expected
     assert model.get_input_embeddings().weight.dtype is expected
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tiny_policy, tmp_path):
-    model = load_policy(tiny_policy, PLAIN)
-    weights = {**model.state_dict()}
+def test_weights_that_are_no_numbers_are_not_saved(tiny_policy):
+    weights = {**load_policy(tiny_policy, PLAIN).state_dict()}
+    check_finite(weights)
     weights["model.norm.weight"] = weights["model.norm.weight"].clone()
     weights["model.norm.weight"][3] = float("inf")
     with pytest.raises(ModelError, match=r"weights of model.norm.weight infinite or NaN"):
-        save_model(model, weights, load_tokenizer(tiny_policy, PLAIN), [], tmp_path / "saved")
-    assert not (tmp_path / "saved").exists()
-
-
-def test_a_model_is_saved_with_the_weights_that_are_given_and_its_history(tiny_policy, tmp_path):
-    model = load_policy(tiny_policy, PLAIN)
-    weights = {name: value + 1 for name, value in model.state_dict().items()}
-    history = [{"step": 1, "loss": 0.1 + 0.2}, {"loss": 1e-9, "step": 2}]
-    save_model(model, weights, load_tokenizer(tiny_policy, PLAIN), history, tmp_path / "saved")
-    assert read_history(tmp_path / "saved") == history
-    for name, value in load_policy(tmp_path / "saved", PLAIN).state_dict().items():
-        assert torch.equal(value, weights[name])
+        check_finite(weights)

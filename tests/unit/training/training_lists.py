@@ -125,7 +125,7 @@ def publish(fitted: Fitted, policy: Path, scratch: Path, **changes: Any) -> Path
     """Save a model as the steps do that trained it in `scratch`; returns its directory."""
     config = TrainConfig(**SETTINGS | changes)
     session = Session(config, fitted.trainer.args, Ranks(), _work(scratch), lambda _row, _step: None)
-    save_trained(fitted, session, load_tokenizer(policy, PLAIN))
+    save_trained(fitted, session, policy, load_tokenizer(policy, PLAIN))
     return scratch / "data"
 
 

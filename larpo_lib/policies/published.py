@@ -1,0 +1,189 @@
+"""Model directories that other programs read as they read the one they were made from.
+
+What training does not change is copied from that directory as it is: the tokenizer, the generation settings, and of
+config.json all but the class and the precision of the weights. `transformers` 5 would write all of them anew, in names
+that readers of version 4 do not know: they would take rope_theta's default without a word, and fail on the tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from larpo_lib.config import ModelConfig
+from larpo_lib.policies.load import load_model_config
+
+CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
+SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"
+
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    SPECIAL_TOKENS,
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",  # SentencePiece
+    "*.model.v*",
+    "*.tiktoken",
+    "tekken.json",
+    "chat_template*",
+    "*processor_config.json",
+    "*.py",  # code that comes with a model, to which its config.json points
+)
+_TRAINED = ("id2label", "label2id", "pad_token_id")
+"""Of config.json, what a new score head changes."""
+_TWO_KEYS = {"olmo", "olmo2", "olmo3"}
+"""Families whose readers of version 4 want a scaling to be of `type` and `factor` and nothing else."""
+
+
+def save_policy(
+    model: PreTrainedModel,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    source: Path,
+    config: ModelConfig,
+    directory: Path,
+) -> None:
+    """Write a model that was made from the one in `source`, with its tokenizer, in safetensors.
+
+    Args:
+        model: the model; its weights may lie elsewhere.
+        weights: what is written.
+        tokenizer: of `source`; it says what its files are called.
+        source: model directory.
+        config: how `source` was loaded. A chat template or pad token that is set there is written into the tokenizer.
+        directory: where to write.
+    """
+    model.generation_config = GenerationConfig()  # settings that transformers 5 would refuse to write are kept below
+    model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
+    (directory / GENERATION).unlink(missing_ok=True)
+    if (source / GENERATION).is_file():
+        shutil.copyfile(source / GENERATION, directory / GENERATION)
+    _write_json(directory / CONFIG, _model_config(source, config, _read_json(directory / CONFIG)))
+    copy_tokenizer(source, directory, tokenizer, config)
+    make_readable(directory)
+
+
+def make_readable(directory: Path) -> None:
+    """Say what transformers 5 wrote in its own words also in those of version 4, in place."""
+    settings = directory / CONFIG
+    _write_json(settings, with_older_keys(_read_json(settings)))
+    tokenizer = directory / TOKENIZER
+    if tokenizer.is_file():
+        found = _read_json(tokenizer)
+        told = _older_tokenizer(found)
+        if told != found:
+            _write_json(tokenizer, told)
+
+
+def copy_tokenizer(source: Path, directory: Path, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    """Copy a tokenizer's files as they are, but for a chat template and a pad token that settings put in place."""
+    names = {path.name for pattern in _TOKENIZER_FILES for path in source.glob(pattern)}
+    for name in sorted(names | set(tokenizer.vocab_files_names.values())):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, directory / name)
+    if config.chat_template is None:
+        if (source / TEMPLATES).is_dir():
+            shutil.copytree(source / TEMPLATES, directory / TEMPLATES, copy_function=shutil.copyfile)
+    else:
+        (directory / TEMPLATE).write_text(config.chat_template, "utf-8")
+        _change(directory / TOKENIZER, {"chat_template": config.chat_template})
+    if config.pad_token is not None:
+        _change(directory / TOKENIZER, {"pad_token": config.pad_token})
+        if (directory / SPECIAL_TOKENS).is_file():
+            _change(directory / SPECIAL_TOKENS, {"pad_token": config.pad_token})
+
+
+def with_older_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json with what `transformers` 4 reads beside what version 5 has written; what is there stays.
+
+    The frequencies of rotary embeddings are in `rope_parameters` in version 5. In version 4 they are `rope_theta`,
+    `rope_scaling` and `partial_rotary_factor`, and of Gemma 3's sliding layers `rope_local_base_freq`.
+    """
+    told: dict[str, Any] = {k: with_older_keys(v) if k.endswith("_config") else v for k, v in settings.items()}
+    if told.get("dtype") is not None:
+        told.setdefault("torch_dtype", told["dtype"])
+    if "_sliding_window_pattern" in told:
+        told.setdefault("sliding_window_pattern", told["_sliding_window_pattern"])
+    rope = told.get("rope_parameters")
+    if rope:
+        for key, value in _older_rope(told.get("model_type", ""), rope).items():
+            told.setdefault(key, value)
+    return told
+
+
+def _older_rope(family: str, rope: Mapping[str, Any]) -> dict[str, Any]:
+    if "rope_theta" not in rope:  # by kinds of layers
+        of_all, of_sliding = rope.get("full_attention"), rope.get("sliding_attention")
+        if not of_all or not of_sliding:
+            return {}
+        return {**_older_rope(family, of_all), "rope_local_base_freq": of_sliding["rope_theta"]}
+    told = {"rope_theta": rope["rope_theta"]}
+    if rope.get("partial_rotary_factor") is not None:
+        told["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    if family == "gpt_neox":
+        told = {"rotary_emb_base": rope["rope_theta"], "rotary_pct": rope.get("partial_rotary_factor", 1.0)}
+    kind = rope.get("rope_type", "default")
+    if kind != "default":
+        told["rope_scaling"] = _older_scaling(family, kind, rope)
+    return told
+
+
+def _older_scaling(family: str, kind: str, rope: Mapping[str, Any]) -> dict[str, Any]:
+    if family == "phi3":
+        return {"type": kind, "short_factor": rope["short_factor"], "long_factor": rope["long_factor"]}
+    if family in _TWO_KEYS:
+        return {"type": kind, "factor": rope["factor"]}
+    kept = {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor", "type")}
+    return {**kept, "rope_type": kind}
+
+
+def _older_tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    told = dict(settings)
+    if told.get("tokenizer_class") == "TokenizersBackend":
+        told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(told.get("extra_special_tokens"), list):  # a mapping in version 4
+        told["additional_special_tokens"] = told.pop("extra_special_tokens")
+    return told
+
+
+def _model_config(source: Path, config: ModelConfig, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The source's config.json, with what is true of the weights that were `written`."""
+    told = _read_json(source / CONFIG)
+    if told.get("model_type") != written.get("model_type"):  # a part of the source's model
+        return {**written, "use_cache": True}  # `transformers` switches it off for training
+    before = load_model_config(source, config).to_dict()
+    told["architectures"] = written["architectures"]
+    for key in _TRAINED:
+        if key in written and written[key] != _as_json(before.get(key)):
+            told[key] = written[key]
+    return _with_dtype(told, written["dtype"])
+
+
+def _with_dtype(settings: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    told = {key: _with_dtype(value, dtype) if key.endswith("_config") else value for key, value in settings.items()}
+    return {**told, "dtype": dtype, "torch_dtype": dtype}
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _change(path: Path, changes: Mapping[str, Any]) -> None:
+    found = _read_json(path) if path.is_file() else {}
+    _write_json(path, {**found, **changes})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

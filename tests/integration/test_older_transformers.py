@@ -1,0 +1,162 @@
+"""Published policies as the newest transformers of version 4 reads them, in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reader4
+from families4 import FAMILIES
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from larpo_lib.config import ModelConfig, RewardModelConfig, SftConfig, TrainConfig
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.published import save_policy
+from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.steps import reward_model, sft, train
+from larpo_lib.tables import write_table
+
+ROOT = Path(__file__).parents[2]
+PLAIN = ModelConfig(device="cpu")
+SPECIAL = ["<pad>", "<bos>", "<unk>", "<|im_end|>", "<|im_start|>"]
+WORDS = ("hello", "world", "1", "2", "3")
+SETTINGS: dict[str, Any] = {"model": PLAIN, "max_steps": 1, "max_prompt_tokens": 40, "max_tokens": 60}
+OTHER_TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+
+Reader = Callable[[str, Path], Any]
+
+
+@pytest.fixture(scope="module")
+def version4() -> Reader:
+    """Runs `tests/reader4.py` with transformers 4; skips the test where that is absent."""
+    packages = Path(os.environ.get("LARPO_TRANSFORMERS4", ROOT / ".transformers4"))
+    if not (packages / "transformers").is_dir():
+        pytest.skip("transformers 4 is absent; `make .transformers4/installed` installs it")
+
+    def run(task: str, root: Path) -> Any:
+        script = [sys.executable, str(ROOT / "tests" / "reader4.py"), task, str(root)]
+        environment = {**os.environ, "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads((root / "read.json").read_text("utf-8")) if task == "read" else None
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def sources(version4: Reader, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Policies of all families as version 4 wrote them, and as version 5 did."""
+    found = {}
+    for version, write in (("4", lambda root: version4("write", root)), ("5", _write)):
+        root = tmp_path_factory.mktemp(f"written-by-{version}")
+        _tokenizer().save(str(root / "tokenizer.json"))
+        write(root)
+        found[version] = root
+    return found
+
+
+def _tokenizer() -> Tokenizer:
+    """Byte-level as Qwen 2's: whatever stands in tokenizer_config.json, transformers 5 reads a qwen2's in that way."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
+    bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytewise])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, special_tokens=SPECIAL)
+    tokenizer.train_from_iterator([reader4.CHAT[0]["content"]] * 9, trainer)
+    return tokenizer
+
+
+def _write(root: Path) -> None:
+    reader4.write(root, list(FAMILIES))
+
+
+def _publish(source: Path, directory: Path, config: ModelConfig = PLAIN) -> None:
+    model = load_policy(source, config)
+    save_policy(model, model.state_dict(), load_tokenizer(source, config), source, config, directory)
+
+
+def _assert_same(one: dict[str, Any], other: dict[str, Any], tolerance: float = 0.0) -> None:
+    assert {k: v for k, v in one.items() if k != "logits"} == {k: v for k, v in other.items() if k != "logits"}
+    assert one["logits"] == pytest.approx(other["logits"], abs=tolerance)
+
+
+def test_every_family_is_read_as_its_source_and_as_we_read_it(
+    version4: Reader, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    """By version 4 the very same logits as from the source it wrote, and those of version 5 but for rounding."""
+    for version, root in sources.items():
+        for family in FAMILIES:
+            _publish(root / family, tmp_path / f"{family}-{version}")
+    theirs = version4("read", tmp_path)
+    expected = version4("read", sources["4"])
+    assert len(theirs) == 2 * len(FAMILIES)
+    for family in FAMILIES:
+        assert len(set(expected[family]["logits"])) > 10
+        _assert_same(theirs[f"{family}-4"], expected[family])
+        for version in sources:
+            _assert_same(theirs[f"{family}-{version}"], reader4.read(tmp_path / f"{family}-{version}"), 1e-5)
+
+
+def test_a_chat_template_of_the_settings_is_read(version4: Reader, sources: dict[str, Path], tmp_path: Path) -> None:
+    config = ModelConfig(device="cpu", chat_template=OTHER_TEMPLATE)
+    for version, root in sources.items():
+        _publish(root / "llama", tmp_path / version, config)
+    found = version4("read", tmp_path)
+    assert [found[version]["text"] for version in sources] == ["".join(f"{m['content']} " for m in reader4.CHAT)] * 2
+
+
+def _lists(directory: Path) -> Path:
+    rows = []
+    for number in range(4):
+        messages = [{"role": "user", "content": f"hello {number}"}]
+        key = prompt_id(messages)
+        responses = ["1 2 !", "world 3"]
+        rows.append(
+            {
+                "prompt_id": key,
+                "messages": messages,
+                "candidate_ids": [candidate_id(key, response) for response in responses],
+                "responses": responses,
+                "token_ids": [None, None],
+                "rewards": [1.0, 0.0],
+                "finish_reasons": ["stop", "stop"],
+                "negative_kinds": ["positive", "sampled"],
+            }
+        )
+    directory.mkdir()
+    write_table(directory / "lists.parquet", "lists", rows)
+    demonstrations = [
+        {"prompt_id": row["prompt_id"], "messages": row["messages"], "response": "1 2 !", "source": "test"}
+        for row in rows
+    ]
+    write_table(directory / "demonstrations.parquet", "demonstrations", demonstrations)
+    return directory
+
+
+def test_what_the_steps_publish_is_read(version4: Reader, sources: dict[str, Path], tmp_path: Path) -> None:
+    """Policies that `sft` and `train` made, a reward model, and a policy of the embedded world."""
+    data, root = _lists(tmp_path / "data"), tmp_path / "published"
+    for version, written in sources.items():
+        policy = written / "llama-3.1"
+        sft.run(SftConfig(**SETTINGS), policy=policy, demonstrations=data, trained=root / f"sft-{version}")
+        train.run(TrainConfig(**SETTINGS), policy=policy, lists=data, trained=root / f"train-{version}")
+        reward_model.run(
+            RewardModelConfig(**SETTINGS), policy=policy, lists=data, trained=root / f"reward-model-{version}"
+        )
+    make_policy(root / "playground", WORDS, 0, hidden=32, layers=2, heads=2)
+    found = version4("read", root)
+    assert len(found) == 7
+    for name, theirs in found.items():
+        _assert_same(theirs, reader4.read(root / name), 1e-5)
+        assert theirs["use_cache"] is True
