@@ -22,6 +22,9 @@ app.add_typer(pipeline_app, name="pipeline")
 
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.\-]*(:\d+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 """A reference of an image, as the registries' specification has it, with a tag."""
+_RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+"""The name of a resource that a device plugin brings."""
+_CPUS = re.compile(r"[1-9][0-9]*m?|[0-9]+\.[0-9]+")
 
 PipelineName = Literal["larpo", "evaluate", "study"]
 Server = Annotated[
@@ -73,6 +76,12 @@ def compile_(
     if not _IMAGE.fullmatch(images.reference("base")):
         problem = f"'{images.reference('base')}' is no name of an image"
         raise ConfigError(problem, remedy="Give --image-prefix as in registry.example.com/team, --image-tag as in 1.0")
+    for text, allowed, remedy in (
+        (gpu_type, _RESOURCE, "Give --gpu-type as in nvidia.com/gpu"),
+        (cpus, _CPUS, "Give --cpus as in 8 or 500m"),
+    ):
+        if not allowed.fullmatch(text):
+            raise ConfigError(f"'{text}' is nothing that Kubernetes knows", remedy=remedy)
     with disk_errors(output):
         try:
             output.parent.mkdir(parents=True, exist_ok=True)

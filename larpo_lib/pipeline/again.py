@@ -7,8 +7,8 @@ on the administrator of the workflow engine.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from time import sleep
 from typing import TypeVar
 
 from larpo_lib.errors import LarpoError
@@ -20,20 +20,13 @@ PAUSES_S = (30.0, 120.0, 600.0)
 """Before the second, third and fourth try. Each request waits by itself before that, for minutes."""
 
 
-def again(
-    work: Callable[[], ResultT], pauses_s: Sequence[float] = PAUSES_S, sleep: Callable[[float], None] = time.sleep
-) -> ResultT:
+def again(work: Callable[[], ResultT]) -> ResultT:
     """Do `work`; where it fails of what may pass, do it again after a pause. It goes on from what it has kept.
-
-    Args:
-        work: what to do.
-        pauses_s: a pause before each further try.
-        sleep: waits.
 
     Raises:
         Exception: what `work` raised, if no other try can mend it, or none is left.
     """
-    for pause_s in pauses_s:
+    for pause_s in PAUSES_S:
         try:
             return work()
         except Exception as error:

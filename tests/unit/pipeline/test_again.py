@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from mlflow.exceptions import MlflowException, RestException
@@ -13,7 +13,7 @@ from larpo_lib.storage.failures import AwayError, MissingError
 from larpo_lib.tracking.client import told
 
 
-def failing(*errors: Exception) -> Iterator[str]:
+def failing(*errors: Exception) -> Callable[[], str]:
     """Raises one after the other, then gives a word."""
     left = list(errors)
 
@@ -22,22 +22,30 @@ def failing(*errors: Exception) -> Iterator[str]:
             raise left.pop(0)
         return "done"
 
-    return work  # type: ignore[return-value]
+    return work
 
 
-def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(capsys: pytest.CaptureFixture[str]) -> None:
-    slept: list[float] = []
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses, which take no time."""
+    pauses: list[float] = []
+    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", pauses.append)
+    return pauses
+
+
+def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(
+    slept: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     away = [AwayError("s3://b/x: store cannot be reached"), EndpointError("answered 503", status=503), TimeoutError()]
-    assert again(failing(*away), sleep=slept.append) == "done"  # type: ignore[arg-type]
+    assert again(failing(*away)) == "done"
     assert slept == [*PAUSES_S]
     assert "s3://b/x: store cannot be reached. Trying again in 30 s." in capsys.readouterr().err
 
 
-def test_at_the_end_the_error_is_the_works_own() -> None:
-    slept: list[float] = []
+def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
     errors = [AwayError(f"try {i}") for i in range(4)]
     with pytest.raises(AwayError, match="try 3"):
-        again(failing(*errors), sleep=slept.append)  # type: ignore[arg-type]
+        again(failing(*errors))
     assert len(slept) == 3
 
 
@@ -58,12 +66,11 @@ def test_at_the_end_the_error_is_the_works_own() -> None:
         (FileNotFoundError("x"), False),
     ],
 )
-def test_what_may_pass(error: Exception, passing: bool) -> None:
+def test_what_may_pass(error: Exception, passing: bool, slept: list[float]) -> None:
     assert may_pass(error) is passing
-    slept: list[float] = []
     if not passing:
         with pytest.raises(type(error)):
-            again(failing(error), sleep=slept.append)  # type: ignore[arg-type]
+            again(failing(error))
         assert slept == []
 
 

@@ -1,0 +1,90 @@
+"""A step in a pod: noted, tried again where time may mend it, found where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_requests import Given, changed
+
+from larpo_lib.errors import LarpoError
+from larpo_lib.pipeline import evaluation, execute, rounds
+from larpo_lib.pipeline.again import PAUSES_S
+from larpo_lib.pipeline.begin import begin
+from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.storage.failures import AwayError
+
+
+@pytest.fixture
+def run(given: Given) -> str:
+    return begin(changed(given, demonstrations=None, loop={}), "/kfp/checked").run
+
+
+def test_prepare_says_what_comes_next(given: Given, run: str) -> None:
+    done = rounds.prepare(run)
+    assert done.next == "ready"
+    assert Ticket.at(run).journal.done() >= {"prepare", "prepare-evaluation", "check-references"}
+    fine_tuned = begin({**changed(given, loop={}), "run_id": "two"}, "/kfp/checked").run
+    assert rounds.prepare(fine_tuned).next == "sft"
+
+
+@pytest.mark.parametrize(("failures", "calls"), [(2, 3), (99, 4)])
+def test_a_step_that_fails_of_what_may_pass_is_tried_again(
+    run: str, monkeypatch: pytest.MonkeyPatch, failures: int, calls: int
+) -> None:
+    tries: list[str] = []
+    taken = execute.take
+
+    def take(call: Any, *arguments: Any, **more: Any) -> Any:
+        if call.name != "prepare":
+            return taken(call, *arguments, **more)
+        tries.append(call.name)
+        if len(tries) <= failures:
+            raise AwayError("s3://b/x: store cannot be reached, or broke off")
+        return taken(call, *arguments, **more)
+
+    slept: list[float] = []
+    monkeypatch.setattr(execute, "take", take)
+    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", slept.append)
+    if failures > len(PAUSES_S):
+        with pytest.raises(AwayError):
+            rounds.prepare(run)
+        (trouble,) = Ticket.at(run).journal.troubles()
+        assert (trouble.step, trouble.cause) == ("prepare", "s3://b/x: store cannot be reached, or broke off.")
+    else:
+        rounds.prepare(run)
+        assert Ticket.at(run).journal.troubles() == []
+    assert len(tries) == calls
+    assert slept == [*PAUSES_S[: calls - 1]]
+
+
+def test_what_will_not_pass_is_told_at_once(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(*_: Any, **__: Any) -> Any:
+        raise LarpoError("no prompt is left")
+
+    monkeypatch.setattr(execute, "take", take)
+    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", lambda _: pytest.fail("it waited"))
+    with pytest.raises(LarpoError, match="no prompt is left"):
+        rounds.prepare(run)
+
+
+def test_a_step_that_was_taken_is_found(run: str, tmp_path: Path) -> None:
+    rounds.prepare(run)
+    manifest = tmp_path / "one" / "prompts" / "artifact.json"
+    before = manifest.stat().st_mtime_ns
+    assert rounds.prepare(run).metadata["rows"] > 0
+    assert manifest.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("baseline", "following"), [("", "ready"), ("policy", "baseline")])
+def test_an_evaluation_compares_where_there_is_something_to_compare(
+    given: Given, tiny_world: Path, baseline: str, following: str
+) -> None:
+    request = {
+        **changed(given, demonstrations=None), "baseline": baseline and str(tiny_world / baseline),
+        "prompts_source": str(tiny_world / "heldout.jsonl"),
+    }  # fmt: skip
+    run = evaluation.begin(request, "/kfp/checked")
+    assert rounds.prepare(run).next == following
+    assert Ticket.at(run).plan.policy(1) == request["policy"]
