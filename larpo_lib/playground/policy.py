@@ -24,7 +24,8 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     vocabulary = {word: i for i, word in enumerate((*SPECIAL_TOKENS, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.WordPiece(cleanup=True)  # words with spaces between them, but none before a full stop
+    # Words with spaces between them, but none before a full stop. No word goes on from the one before (prefix).
+    tokenizer.decoder = decoders.WordPiece(prefix=" ", cleanup=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106

@@ -5,7 +5,7 @@ from small_models import user
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_policy, make_tokenizer
-from larpo_lib.policies.chat import conversation_text, prompt_ids
+from larpo_lib.policies.chat import conversation_text, decode, prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.turns import end_of_turn_id, stop_token_ids
 
@@ -46,3 +46,10 @@ def test_conversations_of_several_turns_mark_every_turn():
     messages = [*user("one"), {"role": "assistant", "content": "two"}, *user("one")]
     text = conversation_text(make_tokenizer(["one", "two"]), messages, "two")
     assert text == "<user>one<assistant>two<end><user>one<assistant>two<end>"
+
+
+def test_words_are_put_together_as_they_are_written() -> None:
+    tokenizer = make_tokenizer(("####", "7", "is", ".", "?"))
+    text = "7 is 7. #### 7"
+    ids = tokenizer(text).input_ids
+    assert decode(tokenizer, [*ids, tokenizer.eos_token_id]) == text
