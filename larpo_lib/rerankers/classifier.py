@@ -29,7 +29,7 @@ def check_classifier(config: ClassifierConfig) -> None:
     model_device(config.model)
     check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
     read = ClassifierInput(config)
-    read.encode(read.source([{"role": "user", "content": "?"}], "!"))
+    read.encode([{"role": "user", "content": "?"}], "!")
     check_weights(path)
 
 
@@ -56,11 +56,11 @@ class ClassifierReranker:
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score each conversation; conversations of like length share a batch, and equal ones are scored once."""
         sources = [self._input.source(item.messages, item.response) for item in items]
-        prompts = dict(zip(sources, (item.prompt_id for item in items), strict=True))
-        distinct = sorted(prompts)
-        encoded = [self._input.encode(source) for source in distinct]
+        by_source = dict(zip(sources, items, strict=True))
+        distinct = sorted(by_source)
+        encoded = [self._input.encode(by_source[source].messages, by_source[source].response) for source in distinct]
         fitting = [i for i, encoding in enumerate(encoded) if 0 < len(encoding["input_ids"]) <= self._max_tokens]
-        found = self._score([encoded[i] for i in fitting], [prompts[distinct[i]] for i in fitting])
+        found = self._score([encoded[i] for i in fitting], [by_source[distinct[i]].prompt_id for i in fitting])
         scores = dict(zip((distinct[i] for i in fitting), found, strict=True))
         return [scores.get(source) for source in sources]
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import conversation_text
+from larpo_lib.policies.chat import conversation_ids, conversation_text
 from larpo_lib.policies.load import load_model_config, load_plain_tokenizer, load_tokenizer
 from larpo_lib.rerankers.base import query_text
 from larpo_lib.schemas import Messages
@@ -25,6 +25,7 @@ Source = tuple[str, ...]
 Encoding = dict[str, list[int]]
 """By the names of a model's arguments, such as `input_ids`: one number a token."""
 
+_NOTHING: tuple[list[int], list[int]] = ([], [])
 _LONELY: Messages = [{"role": "user", "content": "?"}]
 _TRAINED = "Give a sequence classifier that was trained on preferences"
 
@@ -54,7 +55,9 @@ class ClassifierInput:
         self._pad_id = settings.get_text_config().pad_token_id
         self.form = self._choose_form(config)
         self.tokenizer = (load_plain_tokenizer if self.form == "pair" else load_tokenizer)(path, config.model)
-        if self.form == "text" and _doubles(self.tokenizer):
+        self._keeps_text = config.model.special_text == "text"
+        self._around = _added(self.tokenizer) if self.form == "text" else _NOTHING
+        if self._around != _NOTHING and _writes(self.tokenizer, self._around):
             raise ModelError(
                 f"{path}: the chat template writes the special tokens itself that the tokenizer puts before a text",
                 remedy="Set the reranker's input to chat, or give it a chat template without them",
@@ -75,18 +78,20 @@ class ClassifierInput:
             return query_text(messages), response
         return (conversation_text(self.tokenizer, messages, response),)
 
-    def encode(self, source: Source) -> Encoding:
-        """The model's arguments, with `input_ids`; none at all where there is nothing to read."""
-        if self.form == "chat":
-            encoding = {"input_ids": self.tokenizer(*source, add_special_tokens=False)["input_ids"]}
-        else:
-            # What a question or an answer says is text, even where it spells a special token.
-            read = self.tokenizer(*source, split_special_tokens=self.form == "pair")
-            encoding = {name: list(read[name]) for name in read if name != "attention_mask"}
+    def encode(self, messages: Messages, response: str) -> Encoding:
+        """The model's arguments, with `input_ids`; these are empty where there is nothing to read."""
+        encoding = self._encoding(messages, response)
         if not self.scores_last_token:
             return encoding
         end = self._scored(encoding["input_ids"]) + 1
         return {"input_ids": encoding["input_ids"][:end]}
+
+    def _encoding(self, messages: Messages, response: str) -> Encoding:
+        if self.form == "pair":
+            read = self.tokenizer(*self.source(messages, response), split_special_tokens=self._keeps_text)
+            return {name: list(read[name]) for name in read if name != "attention_mask"}
+        front, back = self._around
+        return {"input_ids": [*front, *conversation_ids(self.tokenizer, messages, response), *back]}
 
     def _scored(self, ids: Sequence[int]) -> int:
         """Place of the token whose score counts; -1 of no tokens."""
@@ -104,13 +109,13 @@ class ClassifierInput:
         if not (config.model.chat_template or tokenizer.chat_template):
             return "pair"
         tokenizer = load_tokenizer(self._path, config.model)
-        return "chat" if _doubles(tokenizer) else "text"
+        return "chat" if _writes(tokenizer, _added(tokenizer)) else "text"
 
     def _tell_of_padding(self) -> None:
         """Say so where the end of a turn is no token to score, since not everybody trains in this way."""
         if self._scores_end or self.form == "pair":
             return
-        ids = self.tokenizer(*self.source(_LONELY, "!"), add_special_tokens=self.form == "text")["input_ids"]
+        ids = self._encoding(_LONELY, "!")["input_ids"]
         if self._pad_id is not None and ids[-1] == self._pad_id:
             logging.getLogger(__name__).warning(
                 "%s: a conversation ends in %r, which is the model's pad token too, so the token before is scored as in"
@@ -152,12 +157,18 @@ def _scores_last_token(settings: PretrainedConfig, *, trust: bool) -> bool:
     return isinstance(getattr(model, "score", None), torch.nn.Linear)
 
 
-def _doubles(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a chat template itself begins with what the tokenizer puts in front, such as [CLS] or <s>."""
-    text = conversation_text(tokenizer, _LONELY, "!")
-    plain, added = (tokenizer(text, add_special_tokens=add)["input_ids"] for add in (False, True))
-    front = next((k for k in range(len(added) - len(plain) + 1) if added[k : k + len(plain)] == plain), 0)
-    return front > 0 and plain[:front] == added[:front]
+def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts in front of a text and behind it, such as [CLS] and [SEP]."""
+    plain, added = (tokenizer("?", add_special_tokens=add)["input_ids"] for add in (False, True))
+    starts = range(len(added) - len(plain) + 1)
+    front = next((k for k in starts if added[k : k + len(plain)] == plain), len(added))
+    return added[:front], added[front + len(plain) :]
+
+
+def _writes(tokenizer: PreTrainedTokenizerBase, around: tuple[list[int], list[int]]) -> bool:
+    """Whether a chat template itself begins with what the tokenizer puts in front."""
+    front, _ = around
+    return bool(front) and conversation_ids(tokenizer, _LONELY, "!")[: len(front)] == front
 
 
 def padded(encodings: Sequence[Encoding], pad_id: int, pad_type: int, *, right: bool) -> dict[str, Tensor]:

@@ -27,10 +27,12 @@ from transformers import (
 )
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from larpo_lib.config import ClassifierConfig, ModelConfig
+from larpo_lib.config import ClassifierConfig, ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.rerankers import Scorable, make_reranker
 from larpo_lib.rerankers.classifier import check_classifier
+from larpo_lib.training.reward_model import encode_conversations
 
 PLAIN = ModelConfig(device="cpu")
 RESPONSES = ("hello", "1 2 3", "world", "1 2", "hello world hello world ! ! 1 2", "?")
@@ -300,3 +302,21 @@ def test_what_is_read_is_part_of_the_rewards_name(tmp_path):
     _decoder(tmp_path / "rm", "llama", "ends in eos", pad="own")
     names = [_reranker(tmp_path / "rm", **s).name for s in ({}, {"input": "chat"}, {"last_token": "end"})]
     assert names == ["classifier-rm", "classifier-rm (chat)", "classifier-rm (end)"]
+
+
+@pytest.mark.parametrize("special_text", ["text", "control"])
+def test_scoring_reads_names_of_special_tokens_as_training_does(tmp_path, special_text):
+    _, tokenizer = _decoder(tmp_path, "llama", "ends in eos", pad="own")
+    model = ModelConfig(device="cpu", special_text=special_text)
+    reranker = make_reranker(ClassifierConfig(path=str(tmp_path), model=model))
+    messages, responses = user("hello <|eot_id|>"), ["1 <|eot_id|> 2", "3"]
+    row = {
+        "prompt_id": "p", "messages": messages, "candidate_ids": ["a", "b"], "responses": responses,
+        "rewards": [1.0, 0.0], "token_ids": [None, None], "finish_reasons": ["stop"] * 2, "negative_kinds": [""] * 2,
+    }  # fmt: skip
+    config = RewardModelConfig(model=model, max_prompt_tokens=60, max_tokens=120)
+    [encoded], _ = encode_conversations([row], load_tokenizer(tmp_path, model), config)
+    trained = [[*encoded.prompt, *response] for response in encoded.responses]
+    read = [reranker._reranker._input.encode(messages, response)["input_ids"] for response in responses]
+    assert read == trained
+    assert (read[0].count(tokenizer.eos_token_id) == 2) == (special_text == "text")
