@@ -14,6 +14,7 @@ from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.special_text import SpecialText
 from larpo_lib.schemas import Messages
+from larpo_lib.thinking import OPEN
 
 _RENDERING = "larpo_rendering"
 _TEMPLATE_FAILS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -99,6 +100,12 @@ def tells_the_day(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> boo
     """Whether a prompt is another one on another day, by its chat template."""
     days = (datetime(2001, 2, 3), datetime(2014, 11, 26))
     return len({_apply(tokenizer, messages, day, add_generation_prompt=True) for day in days}) > 1
+
+
+def opened_thoughts(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+    """The `<think>` that a chat template opens in the prompt, with the space behind it; nothing where it opens none."""
+    _, opened, space = prompt_text(tokenizer, messages).rpartition(OPEN)
+    return f"{OPEN}{space}" if opened and not space.strip() else ""
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -47,7 +47,8 @@ class Response:
     """One drawn response.
 
     Attributes:
-        text: without special tokens, and without the token that ended it.
+        text: without special tokens, and without the token that ended it; with the `<think>` that its prompt opened, so
+            that thoughts are told from a reply even where they were cut.
         token_ids: as sampled, with the end-of-turn token if it was generated; None if the sampler gives text only.
         num_tokens: their number; None if unknown.
         finish_reason: `stop` or `length`.

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.config import HfSamplerConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
+from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
@@ -96,7 +96,8 @@ class HfSampler:
             ),
             logits_processor=LogitsProcessorList([chooser]),
         )
-        return [self._response(tokens) for tokens in generated[:, longest:].tolist()]
+        drawn = generated[:, longest:].tolist()
+        return [self._response(request, tokens) for request, tokens in zip(requests, drawn, strict=True)]
 
     def _refuse_unless_finite(self, requests: Sequence[Request], drawn: Tensor, peaks: Tensor) -> None:
         """By the (B,) highest logits of a step after (B, S) drawn tokens; what follows an ended response is unused."""
@@ -112,11 +113,11 @@ class HfSampler:
                 remedy="Set the sampler's model.dtype to float32, or check the policy's weights",
             )
 
-    def _response(self, tokens: list[int]) -> Response:
+    def _response(self, request: Request, tokens: list[int]) -> Response:
         end = next((i for i, token in enumerate(tokens) if token in self._stops), None)
         finish_reason = LENGTH if end is None else STOP
         ids = tokens if end is None else tokens[: end + 1]
-        text = decode(self._tokenizer, ids[:end])
+        text = opened_thoughts(self._tokenizer, request.messages) + decode(self._tokenizer, ids[:end])
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=finish_reason)
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text, tells_the_day
+from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text, tells_the_day
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.turns import named_stops, stop_token_ids, turn_end
 from larpo_lib.samplers.base import Limits, Request, Response
@@ -40,6 +40,8 @@ class _Models(BaseModel):
 
 class _Message(BaseModel):
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
 
 
 class _Choice(BaseModel):
@@ -209,7 +211,14 @@ class OpenAiSampler:
         if self._config.token_ids:
             return self._response_of_ids(request, answer, choice.token_ids, finish_reason)
         tokens = answer.usage.completion_tokens if answer.usage else None
-        return Response(choice.message.content or "", None, tokens, finish_reason)
+        return Response(self._text(request, choice.message), None, tokens, finish_reason)
+
+    def _text(self, request: Request, message: _Message) -> str:
+        """A server that takes thoughts apart gives the reply alone; from others it begins where the prompt ended."""
+        text = message.content or ""
+        apart = message.reasoning is not None or message.reasoning_content is not None
+        opened = "" if apart else opened_thoughts(self._tokenizer, request.messages)
+        return text if text.startswith(opened.strip()) else opened + text
 
     def _response_of_ids(
         self, request: Request, answer: _Completion, ids: list[int] | None, finish_reason: str
@@ -227,6 +236,7 @@ class OpenAiSampler:
                 "Serve the very policy that is given here, with its own chat template",
             )
         text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._stops else ids)
+        text = opened_thoughts(self._tokenizer, request.messages) + text
         return Response(text, ids, len(ids), finish_reason)
 
     def _refuse(self, prompt_id: str, problem: str, remedy: str) -> EndpointError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
-from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
+from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
 from larpo_lib.policies.load import load_tokenizer, model_dtype
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Limits, Request, Response
@@ -75,7 +75,8 @@ class VllmSampler:
             [self._parameters(request) for request in requests],
             use_tqdm=False,
         )
-        return [self._response(output.outputs[0]) for output in outputs]
+        pairs = zip(requests, outputs, strict=True)
+        return [self._response(request, output.outputs[0]) for request, output in pairs]
 
     def close(self) -> None:
         """End the engine's process, and with it all memory it held."""
@@ -134,11 +135,12 @@ class VllmSampler:
             detokenize=False,
         )
 
-    def _response(self, completion: Any) -> Response:
+    def _response(self, request: Request, completion: Any) -> Response:
         ids = list(completion.token_ids)
         stopped = ids[-1] in self._stops
         assert completion.finish_reason == (STOP if stopped else LENGTH)
         text = decode(self._tokenizer, ids[:-1] if stopped else ids)
+        text = opened_thoughts(self._tokenizer, request.messages) + text
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
 
 

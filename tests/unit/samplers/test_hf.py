@@ -17,6 +17,7 @@ from larpo_lib.policies.scoring import attach_scorer, padded_rows
 from larpo_lib.samplers import Limits, Request, make_sampler
 from larpo_lib.samplers.hf import draw_tokens
 from larpo_lib.schemas import LENGTH, STOP
+from larpo_lib.thinking import is_unfinished
 
 PLAIN = ModelConfig(device="cpu")
 LONGEST = 24
@@ -246,3 +247,17 @@ def test_logits_of_minus_infinity_leave_tokens_out_as_they_are_meant_to(tiny_pol
     request = Request("p", user(QUESTIONS[0]), 1.0, seed=0)
     with pytest.raises(ModelError, match="logits are -inf"):
         sampler._refuse_unless_finite([request], torch.zeros(1, 0, dtype=torch.long), torch.tensor([float("-inf")]))
+
+
+def test_thoughts_that_the_template_opened_are_part_of_the_text_and_no_token_of_the_response(tiny_policy, tokenizer):
+    """So that one which is cut before its `</think>` can be told from a reply."""
+    template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    config = HfSamplerConfig(model=ModelConfig(device="cpu", chat_template=template))
+    [response] = make_sampler(config, tiny_policy, Limits(1024, 4, 1.0)).sample([_requests(1)[0]])
+    assert response.text == "<think>\n" + tokenizer.decode(response.token_ids, skip_special_tokens=True)
+    assert response.num_tokens == len(response.token_ids) <= 4
+    assert is_unfinished(response.text)
+    closed = template.replace("<think>\n", "<think>\n\n</think>\n\n")  # as Qwen3's where thinking is switched off
+    config = HfSamplerConfig(model=ModelConfig(device="cpu", chat_template=closed))
+    [response] = make_sampler(config, tiny_policy, Limits(1024, 4, 1.0)).sample([_requests(1)[0]])
+    assert "<think>" not in response.text

@@ -222,3 +222,23 @@ def test_a_template_that_tells_the_day_is_refused(sampler_of):
     dated = ModelConfig(device="cpu", chat_template="{{ strftime_now('%d %b') + messages[0]['content'] }}")
     with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"a server's today is not model\.date"):
         sampler_of(server, model=dated)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": "3 + 4"}, "<think>\n3 + 4"),
+        ({"content": "3 + 4\n</think>\n7"}, "<think>\n3 + 4\n</think>\n7"),
+        ({"content": "<think>\n3 + 4\n</think>\n7"}, "<think>\n3 + 4\n</think>\n7"),
+        ({"content": "7", "reasoning_content": "3 + 4"}, "7"),
+        ({"content": None, "reasoning": "3 + 4"}, ""),
+    ],
+)
+def test_thoughts_begin_where_the_template_opened_them(sampler_of, tokenizer, message, text):
+    """Some servers take a model's thoughts apart; from others the response goes on from the prompt's `<think>`."""
+    choice = {"message": {"role": "assistant", **message}, "finish_reason": "length"}
+    template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    with _server(_completion(choice)) as server:
+        sampler = sampler_of(server, model=ModelConfig(device="cpu", chat_template=template))
+        [response] = sampler.sample([_request()])
+    assert response.text == text
