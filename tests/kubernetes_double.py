@@ -32,6 +32,7 @@ class Pod:
         self.status: dict[str, Any] = {"phase": "Pending"}
         self.lines: list[tuple[str, str]] = []
         self.gone = False
+        self.attempt = 0
 
     @property
     def ended(self) -> bool:
@@ -63,6 +64,7 @@ class Pod:
         labels = {
             "jobset.sigs.k8s.io/jobset-name": self._job,
             "batch.kubernetes.io/job-completion-index": str(self._rank),
+            "jobset.sigs.k8s.io/restart-attempt": str(self.attempt),
         }
         metadata = {"name": self.name, "namespace": "larpo", "uid": self.uid, "labels": labels}
         if self._owner:
@@ -90,6 +92,7 @@ class Api:
         refused: (verb, resource) that are forbidden.
         has_trainer: whether TrainJobs are known.
         cut_after: log streams break after so many lines, once each number.
+        events: what is told about objects.
         on_create: called with the name of a TrainJob that was created.
     """
 
@@ -103,6 +106,7 @@ class Api:
         self.refused: set[tuple[str, str]] = set()
         self.has_trainer = True
         self.cut_after: list[int] = []
+        self.events: list[dict[str, Any]] = []
         self.on_create: Callable[[str], None] = lambda _name: None
         self.before_create: Callable[[], None] = lambda: None
         self.url = ""
@@ -138,6 +142,14 @@ class Api:
             self.jobs.pop(name, None)
             for pod in [pod for pod in self.pods if pod.name.startswith(f"{name}-node-")]:
                 self.remove_pod(pod)
+
+    def warns(self, kind: str, name: str, reason: str, message: str) -> None:
+        """Tell a warning about an object, as its controller does."""
+        about = {"kind": kind, "name": name, "namespace": "larpo"}
+        metadata = {"name": f"{name}.{uuid.uuid4().hex[:8]}", "namespace": "larpo"}
+        said = {"type": "Warning", "reason": reason, "message": message}
+        with self.changed:
+            self.events.append({"metadata": metadata, "involvedObject": about, **said})
 
     def wait_for(self, fact: Callable[[], Any], seconds: float = 20.0) -> None:
         until = time.monotonic() + seconds
@@ -274,6 +286,12 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self.state.remove_job(name)
         self._json(200, {"kind": "Status", "status": "Success"})
+
+    def _list_events(self, query: dict[str, str], body: bytes) -> None:
+        name = query["fieldSelector"].removeprefix("involvedObject.name=")
+        with self.state.changed:
+            found = [event for event in self.state.events if event["involvedObject"]["name"] == name]
+        self._json(200, {"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": found})
 
     def _list_pods(self, query: dict[str, str], body: bytes) -> None:
         wanted = dict(part.split("=") for part in query["labelSelector"].split(","))

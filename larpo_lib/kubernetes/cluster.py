@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from larpo_lib.errors import ClusterError
-from larpo_lib.kubernetes.manifests import GROUP, MANAGED_BY, MANAGER, PLURAL, RUN, VERSION, run_label
+from larpo_lib.kubernetes.manifests import GROUP, MANAGED_BY, MANAGER, NODE, PLURAL, RUN, VERSION, run_label
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATIENCE_S = 300.0
 _CONNECT_S, _READ_S, _SILENCE_S = 5.0, 30.0, 60.0
 _PASSING = {408, 429, 500, 502, 503, 504}
+_DENIED = {401, 403}
 _NODES = "jobset.sigs.k8s.io/jobset-name"
-_CONTAINER = "node"
 
 
 class Cluster:
@@ -41,6 +41,7 @@ class Cluster:
         own = _load(configuration)
         self.namespace = namespace or own
         self.patience_s = patience_s
+        self._granted: set[str] = set()
         self._api = client.ApiClient(configuration)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
@@ -104,6 +105,21 @@ class Cluster:
         pods: list[dict[str, Any]] = self._api.sanitize_for_serialization(found)["items"]
         return pods
 
+    def events(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """The events about the objects of these names, as the API gives them in JSON.
+
+        Raises:
+            ClusterError: they may not be read, or the API cannot be reached.
+        """
+        found: list[dict[str, Any]] = []
+        with self._told("list events"):
+            for name in names:
+                listed = self._ask(
+                    self._core.list_namespaced_event, self.namespace, field_selector=f"involvedObject.name={name}"
+                )
+                found += self._api.sanitize_for_serialization(listed)["items"]
+        return found
+
     def log(self, pod: str, *, follow: bool, since_s: int | None) -> Iterator[bytes]:
         """What a node writes, in pieces, each line behind its time; ends when the node ends, or is silent for long.
 
@@ -114,7 +130,7 @@ class Cluster:
         response = self._core.read_namespaced_pod_log(
             pod,
             self.namespace,
-            container=_CONTAINER,
+            container=NODE,
             follow=follow,
             timestamps=True,
             **({} if since_s is None else {"since_seconds": since_s}),
@@ -158,14 +174,24 @@ class Cluster:
         return GROUP, VERSION, self.namespace, PLURAL
 
     def _ask(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call `method`, again and again where it fails by what may pass."""
+        """Call `method`, again and again where it fails by what may pass.
+
+        An API server that starts refuses for a moment what it allows; what was never allowed is told at once.
+        """
+        name = method.__name__
+
+        def passes(error: BaseException) -> bool:
+            return _may_pass(error) or (name in self._granted and getattr(error, "status", None) in _DENIED)
+
         again = Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(passes),
             stop=stop_after_delay(self.patience_s),
             wait=wait_exponential(multiplier=0.5, max=30),
             reraise=True,
         )
-        return again(method, *arguments, _request_timeout=(_CONNECT_S, _READ_S), **options)
+        answer = again(method, *arguments, _request_timeout=(_CONNECT_S, _READ_S), **options)
+        self._granted.add(name)
+        return answer
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -15,6 +15,7 @@ from larpo_lib.kubernetes.status import Node
 _AGAIN_S, _BROKEN_S = 1.0, 0.2
 _OVERLAP_S = 60  # clocks of two machines may differ by so much
 _LAST_LINES = 10
+_STARTS_S, _UNREADABLE_S = 2.0, 30.0  # before another try where reading is forbidden
 _FAREWELL_S = 30.0
 
 
@@ -60,6 +61,7 @@ class _Follower:
         self.ended, self.given_up = Event(), Event()
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
         self._lines = NewLines()
+        self._denials = 0
         self.thread = Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -77,12 +79,24 @@ class _Follower:
             except ApiException as error:
                 if error.status == 404:  # the pod is gone, and its log with it
                     return
+                if error.status in (401, 403):
+                    self._denied(error.status)
             except HTTPError:  # silent for long, or cut off: go on from where it was
                 self.given_up.wait(_BROKEN_S)
                 continue
             if final:
                 return
             self.ended.wait(_AGAIN_S)
+
+    def _denied(self, status: int) -> None:
+        """Wait, and say it once if it was more than an API server that starts; the training goes on unread."""
+        self._denials += 1
+        if self._denials == 2:
+            self._tell(
+                f"node {self._node.rank}: its log cannot be read ({status}): the service account needs the right to get"
+                " pods/log"
+            )
+        self.ended.wait(_STARTS_S if self._denials == 1 else _UNREADABLE_S)
 
 
 class NewLines:

@@ -20,6 +20,9 @@ RUNTIME = "larpo-deepspeed"
 MANAGED_BY, RUN, SPEC = "app.kubernetes.io/managed-by", "larpo.dev/run", "larpo.dev/spec"
 MANAGER = "larpo"
 
+NODE = "node"
+"""The runtime's replicated job, and the container in its pods."""
+
 _LONGEST_NAME = 45  # a pod's is that and "-node-0-99-abcde", in 63 characters
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -63,6 +66,8 @@ def train_job(
     runtime: str = RUNTIME,
     resources: Mapping[str, str] | None = None,
     deadline_s: int | None = None,
+    queue: str | None = None,
+    priority_class: str | None = None,
 ) -> dict[str, Any]:
     """The TrainJob that trains with `config` on `config.launch.nodes` machines.
 
@@ -73,8 +78,11 @@ def train_job(
         run: what `cleanup` finds it by.
         image: with larpo and what the launcher needs.
         runtime: the TrainingRuntime that says how a node looks.
-        resources: limits of a node, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}, in place of the runtime's.
+        resources: what a node asks for and may use, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}; the runtime's
+            holds for all else.
         deadline_s: seconds after which the cluster ends it.
+        queue: of Kueue, which then says when it starts.
+        priority_class: Kueue's, in that queue.
 
     Raises:
         ConfigError: a URI is none of s3://, or `name` cannot be one.
@@ -95,7 +103,8 @@ def train_job(
         },
     }
     if resources:
-        spec["trainer"]["resourcesPerNode"] = {"limits": dict(resources)}
+        # Trainer lays both over the runtime's: beside limits alone its higher requests would stay, and no pod could be.
+        spec["trainer"]["resourcesPerNode"] = {"limits": dict(resources), "requests": dict(resources)}
     if deadline_s is not None:
         spec["activeDeadlineSeconds"] = deadline_s
     return {
@@ -103,11 +112,16 @@ def train_job(
         "kind": "TrainJob",
         "metadata": {
             "name": _checked(name),
-            "labels": {MANAGED_BY: MANAGER, RUN: run_label(run)},
+            "labels": {MANAGED_BY: MANAGER, RUN: run_label(run), **_queued(queue, priority_class)},
             "annotations": {SPEC: hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]},
         },
         "spec": spec,
     }
+
+
+def _queued(queue: str | None, priority_class: str | None) -> dict[str, str]:
+    named = {"kueue.x-k8s.io/queue-name": queue, "kueue.x-k8s.io/priority-class": priority_class}
+    return {label: value for label, value in named.items() if value}
 
 
 def _arguments(config: TrainConfig, uris: Uris) -> list[str]:

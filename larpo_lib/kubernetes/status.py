@@ -10,6 +10,7 @@ State = Literal["running", "complete", "failed", "leaving"]
 
 _SIGTERM = 128 + 15
 _INDEX = "batch.kubernetes.io/job-completion-index"
+_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Node:
         failure: how it ended, where not well, such as "exit code 1 (OOMKilled)".
         stopped: whether it ended because it was told to, by SIGTERM.
         ended_at: when, as ISO 8601 in UTC; "" where the cluster does not say.
+        attempt: how often all nodes had been started anew before.
     """
 
     rank: int
@@ -37,6 +39,7 @@ class Node:
     failure: str
     stopped: bool
     ended_at: str
+    attempt: int = 0
 
 
 def state(job: Mapping[str, Any]) -> tuple[State, str]:
@@ -69,6 +72,7 @@ def node(pod: Mapping[str, Any]) -> Node:
         failure=_failure(status, terminated) if phase == "Failed" else "",
         stopped=terminated.get("exitCode") == _SIGTERM,
         ended_at=str(terminated.get("finishedAt") or ""),
+        attempt=int(named.get(_ATTEMPT, 0)),
     )
 
 
@@ -79,6 +83,15 @@ def first_failure(nodes: Sequence[Node]) -> Node | None:
     """
     failed = [node for node in nodes if node.failure]
     return min(failed, key=lambda node: (node.stopped, node.ended_at, node.rank), default=None)
+
+
+def warning(event: Mapping[str, Any]) -> str | None:
+    """What an event of Kubernetes warns of, such as "Job larpo-x-node-0: FailedCreate: exceeded quota"; else None."""
+    if event.get("type") != "Warning":
+        return None
+    about = event.get("involvedObject", {})
+    said = [str(event[key]) for key in ("reason", "message") if event.get(key)]
+    return ": ".join([f"{about.get('kind')} {about.get('name')}", *said])
 
 
 def _waiting(status: Mapping[str, Any], container: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from larpo_lib.errors import ClusterError
 from larpo_lib.kubernetes.cluster import Cluster
 from larpo_lib.kubernetes.logs import Logs
 from larpo_lib.kubernetes.manifests import RUNTIME, SPEC, Uris, train_job
+from larpo_lib.kubernetes.notices import Notices
 from larpo_lib.kubernetes.status import Node, first_failure, node, state
 
 _POLL_S = 5.0
@@ -35,6 +36,8 @@ def train_on_nodes(
     runtime: str = RUNTIME,
     resources: Mapping[str, str] | None = None,
     deadline_s: int | None = None,
+    queue: str | None = None,
+    priority_class: str | None = None,
     poll_s: float = _POLL_S,
 ) -> None:
     """Train on `config.launch.nodes` machines as a TrainJob, and return when the policy is published at `trained`.
@@ -54,8 +57,9 @@ def train_on_nodes(
         namespace: the pod's own, else the kubeconfig's, if not given.
         run: what `cleanup` finds the TrainJob by; `job_name` if not given.
         runtime: name of the TrainingRuntime.
-        resources: limits of a node in place of the runtime's.
+        resources: what a node asks for and may use in place of the runtime's.
         deadline_s: seconds after which the cluster ends the TrainJob, whether anybody follows it or not.
+        queue: of Kueue; `priority_class`: Kueue's, in that queue.
         poll_s: seconds between two looks at the TrainJob.
 
     Raises:
@@ -73,6 +77,8 @@ def train_on_nodes(
         runtime=runtime,
         resources=resources,
         deadline_s=deadline_s,
+        queue=queue,
+        priority_class=priority_class,
     )
     cluster = Cluster(namespace)
     owner = cluster.owner()
@@ -139,12 +145,12 @@ def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
 
 def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
     """Hand on what the nodes write until the TrainJob has ended."""
-    logs, told = Logs(cluster, _tell), dict[int, str]()
+    logs, notices = Logs(cluster, _tell), Notices(cluster, name, _tell)
     while True:
         job = cluster.get(name)  # before the pods, so that those of a TrainJob that has ended have ended
         doing, why = ("leaving", "") if job is None else state(job)
         nodes = [node(pod) for pod in cluster.nodes(name)]
-        _tell_waiting(nodes, told)
+        notices.look(nodes)
         logs.follow(nodes)
         if doing != "running":
             logs.close()
@@ -155,15 +161,6 @@ def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
         if doing == "leaving":
             raise ClusterError(f"TrainJob {name} was deleted by another", remedy="Run the same step again")
         time.sleep(poll_s)
-
-
-def _tell_waiting(nodes: list[Node], told: dict[int, str]) -> None:
-    """Say once what a node waits for: an image that cannot be pulled would be waited for in silence."""
-    for one in nodes:
-        if one.waiting != told.get(one.rank, ""):
-            told[one.rank] = one.waiting
-            if one.waiting:
-                _tell(f"node {one.rank}: waits: {one.waiting}")
 
 
 def _raise_failure(name: str, why: str, nodes: list[Node], logs: Logs) -> NoReturn:

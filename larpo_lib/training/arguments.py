@@ -12,6 +12,9 @@ from larpo_lib.config import LaunchConfig, TrainingConfig
 from larpo_lib.launcher import launched
 from larpo_lib.policies.load import model_device, model_dtype
 
+_SERVER = "KUBEFLOW_TRAINER_SERVER_URL"
+"""Set in the nodes of a TrainJob where Kubeflow Trainer takes their progress."""
+
 
 def training_arguments(config: TrainingConfig) -> Arguments:
     """The settings of `transformers.Trainer`, for one batch an optimiser step: this process's share of it.
@@ -44,7 +47,7 @@ def training_arguments(config: TrainingConfig) -> Arguments:
         data_seed=config.seed,
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and launched() else None,
-        report_to=[],
+        report_to=["kubeflow"] if _SERVER in os.environ else [],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,

@@ -70,7 +70,7 @@ def test_a_place_for_checkpoints_that_was_chosen_is_kept() -> None:
 def test_nodes_processes_image_and_resources() -> None:
     trainer = build(resources={"nvidia.com/gpu": "8", "memory": "900Gi"})["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (4, 8, "larpo-trainer:1")
-    assert trainer["resourcesPerNode"] == {"limits": {"nvidia.com/gpu": "8", "memory": "900Gi"}}
+    assert trainer["resourcesPerNode"]["limits"] == {"nvidia.com/gpu": "8", "memory": "900Gi"}
     assert build(deadline_s=3600)["spec"]["activeDeadlineSeconds"] == 3600
     assert "resourcesPerNode" not in build()["spec"]["trainer"]  # the runtime's hold
 
