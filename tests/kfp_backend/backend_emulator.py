@@ -31,12 +31,16 @@ class Backend:
         folder: pipeline root.
         version: of the backend.
         seed: decides which of those pods that can go on goes on; None: they take turns.
+
+    Attributes:
+        last: what has become so far of the run that was submitted last.
     """
 
     def __init__(self, folder: Path, version: Version = V2_17, seed: int | None = None) -> None:
         self.folder, self.version = folder, version
         self.metadata = Metadata(carries_up=version.carries_up)
         self.random = None if seed is None else random.Random(seed)
+        self.last: Outcome | None = None
         self._runs = 0
 
     def run(
@@ -52,7 +56,7 @@ class Backend:
         """
         self._runs += 1
         before = len(self.metadata.since(0))
-        outcome = Outcome(f"job-{self._runs}")
+        outcome = self.last = Outcome(f"job-{self._runs}")
         process = _Workflow(self, compiled, outcome, faults or {}).run(arguments)
         while not outcome.phase:
             next(process, None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from backend_pods import Pod
+
+_ITERATION = re.compile(r"(.+)\.(\d+)(-driver)?")
 
 Phase = str
 
@@ -60,6 +63,28 @@ class Outcome:
         """The nodes that ended so."""
         return [path for path, found in self.nodes if found == phase]
 
+    def workflow(self) -> dict[str, Any]:
+        """The workflow as the Kubernetes API gives it, with the pods that failed so far."""
+        ended = dict(self.nodes)
+        nodes = {
+            path: {
+                "name": f"workflow.{argo_name(path)}", "type": "Pod", "message": message,
+                "phase": ended.get(path, "Failed"),
+            }
+            for path, message in self.messages.items()
+        }  # fmt: skip
+        return {"spec": {}, "status": {"nodes": nodes}}
+
     def tasks(self) -> list[str]:
         """The names of the containers that ran."""
         return [path.rpartition("/")[2] for path in self.ran]
+
+
+def argo_name(path: str) -> str:
+    """The name that Argo gives a pod's node, below the workflow's (argocompiler/dag.go:400-480, container.go)."""
+    name = "root"
+    for part in path.split("/"):
+        found = _ITERATION.fullmatch(part)
+        inside = f".iteration-iterations({found[2]}:{found[2]}).iteration-item{found[3] or ''}" if found else ""
+        name += f".{found[1] if found else part}{inside}"
+    return name if path.endswith("-driver") else f"{name}.executor"

@@ -24,7 +24,7 @@ from backend_values import BackendError, quantity
 from compiled_ir import Compiled, Tree
 
 FAULT = "EMULATED_FAULT"
-"""Tells code in an emulated pod what is to happen to it: `killed` in the middle, or `held` there for a while."""
+"""Tells code in an emulated pod what is to happen to it: `killed` or `gone` in the middle, or `held` there."""
 
 Values = dict[str, Any]
 
@@ -187,7 +187,7 @@ def _environment(env: Mapping[str, str]) -> Iterator[None]:
 def midway() -> None:
     """To be called by code in a pod, in the middle of its work: dies or waits there, if that is to happen to it."""
     fault = os.environ.get(FAULT)
-    if fault == "killed":
+    if fault in ("killed", "gone"):
         os._exit(137)
     if fault == "held":
         _HELD.set()

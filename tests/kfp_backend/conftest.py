@@ -11,6 +11,8 @@ import pytest
 from backend_emulator import Backend
 from backend_outcome import V2_17, Outcome, Version
 from compiled_ir import Compiled
+from larpo_runs import Pipeline
+from quick_steps import install
 from small_components import Run, compiled
 
 
@@ -26,3 +28,14 @@ def run(tmp_path: Path) -> Run:
         return Backend(tmp_path / str(next(number)), version, seed).run(made, arguments, faults)
 
     return on_a_backend_of_its_own
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "config.json").write_text("{}")
+    made = Pipeline("larpo", install(monkeypatch), tmp_path, {})
+    made.set({})
+    return made

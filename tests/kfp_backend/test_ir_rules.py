@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import compiled_ir as ir
 import pytest
-from compiled_ir import Compiled
-from ir_rules import MOST_BYTES, RULES, findings
+from compiled_ir import Compiled, load
+from ir_rules import MOST_BYTES, RULES, everything, findings
 from journal_loop import journal_loop
 from kfp import dsl, kubernetes
+from larpo_runs import COMPILED
 from small_components import compiled
 from small_tasks import count, gate, hold, last, promote, say, sized, told, words, words_of
 
@@ -255,3 +257,16 @@ def test_a_pipeline_that_leaves_a_workflow_no_room() -> None:
 def test_every_rule_has_its_example() -> None:
     text = Path(__file__).read_text("utf-8")
     assert [rule for rule in (*RULES, "R15") if f'"{rule} ' not in text] == []
+
+
+@pytest.mark.parametrize("name", ["larpo", "evaluate", "study"])
+def test_nothing_is_found_in_the_projects_pipelines(name: str) -> None:
+    assert findings(load(COMPILED / f"{name}.yaml")) == []
+
+
+def test_no_pipeline_was_compiled_for_a_number_of_rounds() -> None:
+    assert sorted(path.name for path in COMPILED.iterdir()) == ["evaluate.yaml", "larpo.yaml", "study.yaml"]
+    assert "rounds" in ir.parameters(load(COMPILED / "larpo.yaml").component("root"))
+    loops = [at for at in everything(load(COMPILED / "larpo.yaml")) if "parameterIterator" in at.task]
+    assert all("inputParameter" in at.task["parameterIterator"]["items"] for at in loops)
+    assert [at.task.get("iteratorPolicy", {}).get("parallelismLimit", 0) for at in loops].count(1) == 1

@@ -1,0 +1,44 @@
+"""The pipeline `larpo` on the emulated backend with its real steps: what it makes is what `larpo run` makes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from backend_emulator import Backend
+from compiled_ir import load
+from larpo_runs import COMPILED
+from tiny_world import SETTINGS, files
+
+from larpo_lib.config import load_config
+from larpo_lib.loop import run_loop
+
+OVER = {"loop": {"iterations": 2, "promote": "every_iteration"}, "evaluate": {"n": 2, "resamples": 50}}
+
+
+def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
+    tiny_world: Path, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    settings = tomllib.loads(SETTINGS.format(root=tiny_world))
+    given = {"root": str(tmp_path / "runs"), "run_id": "one", "shards": 2, "rounds": 2}
+    given["settings"] = json.dumps({**settings, **{k: {**settings[k], **v} for k, v in OVER.items()}})
+    lost = {"*/sample-driver": ["lost"], "*/train-driver": ["lost"]}
+    outcome = Backend(tmp_path / "kfp", seed=5).run(load(COMPILED / "larpo.yaml"), given, lost)
+    assert (outcome.phase, outcome.messages) == ("Succeeded", {})
+    (text,) = outcome.outputs["final-report"]["artifacts"]["text"]["artifacts"]
+    assert Path(text["uri"]).read_text("utf-8").startswith("# Run one: SUCCEEDED")
+
+    config = load_config(
+        tiny_world / "larpo.toml", ["loop.iterations=2", 'loop.promote="every_iteration"', 'promote.model_name="other"']
+    )
+    run_loop(config, tmp_path / "expected")
+    made = tmp_path / "runs" / "one"
+    for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):
+        assert files(made / name) == files(tmp_path / "expected" / name), name
+    for i in (0, 1, 2):
+        name = f"iteration-{i}/evaluation/metrics.json"
+        assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
