@@ -56,7 +56,7 @@ class Backend:
         """
         self._runs += 1
         before = len(self.metadata.since(0))
-        outcome = self.last = Outcome(f"job-{self._runs}")
+        outcome = self.last = Outcome(f"{self.folder.name}-job-{self._runs}")
         process = _Workflow(self, compiled, outcome, faults or {}).run(arguments)
         while not outcome.phase:
             next(process, None)

@@ -32,9 +32,11 @@ class Resolver:
         """The input parameters of a task or group in a DAG (resolve.go:104-386)."""
         declared = parameters(component)
         found = _defaults(task, component) if "dag" in component else {}
+        if task.get("inputs", {}).get("artifacts"):
+            raise NotImplementedError("the emulator knows no artifacts as inputs")
         for name, source in given(task).items():
             if "parameterExpressionSelector" in source:
-                raise BackendError("the emulator knows no parameterExpressionSelector")
+                raise NotImplementedError("the emulator knows no parameterExpressionSelector")
             try:
                 found[name] = self.value(source, dag, task)
             except NullError:
