@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from backend_emulator import Backend
 from backend_pods import midway
-from larpo_lib.pipeline.journal import Journal
 
 from larpo_lib import artifacts
 from larpo_lib.artifacts import Metrics, Work, produce
@@ -24,6 +23,7 @@ from larpo_lib.config import SampleConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.kubernetes import workflow
 from larpo_lib.pipeline import begin, evaluation, execute, rounds, study, ticket
+from larpo_lib.pipeline.journal import Journal
 from larpo_lib.plan import Call
 
 DECISION = {
