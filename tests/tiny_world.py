@@ -39,6 +39,7 @@ max_prompt_tokens = 64
 max_tokens = 96
 
 [sample]
+seed = 3 # some of the noise that an untrained policy says is rewarded, so that lists can be made of it
 k = 4
 max_new_tokens = 16
 max_prompt_tokens = 64

@@ -33,7 +33,7 @@ def answer(asked: Asked) -> Reply:
         return Reply({"data": [{"id": "policy"}, {"id": "rm"}]})
     if asked.path == "/v1/chat/completions":
         number = asked.payload["seed"] % 7
-        text = f"1 + 1 = {number} #### {number}"
+        text = f"1 + 1 = {number} {'so ' * number}#### {number}"
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return Reply({"id": "x", "choices": [choice]})
     if asked.path == "/info":

@@ -56,8 +56,8 @@ def test_steps_follow_one_another_from_raw_files_to_a_report(larpo: Larpo, tiny_
         assert read_metrics(tmp_path / name) == metrics
     metrics = dict(zip(outputs, printed, strict=False))
     assert metrics["prompts"]["prompts"] == 10
-    assert metrics["candidates"]["candidates"] == 40
-    assert metrics["ranked"]["ranked"] == 40
+    assert metrics["candidates"]["candidates"] + metrics["candidates"]["empty_responses_dropped"] == 40
+    assert metrics["ranked"]["ranked"] == metrics["candidates"]["candidates"]
     assert metrics["lists"]["lists"] == metrics["policy"]["lists"] > 0
     assert (metrics["sft"]["steps"], metrics["policy"]["steps"]) == (3, 2)
     assert metrics["after"]["responses"] == 6 * (2 + 1)
