@@ -6,17 +6,15 @@ from pathlib import Path
 
 from larpo_lib.answers import final_number
 from larpo_lib.config import (
-    EnsembleConfig,
     HttpRerankerConfig,
     LarpoConfig,
     OpenAiSamplerConfig,
-    RerankerConfig,
     VerifierConfig,
     VerifierJudgeConfig,
 )
 from larpo_lib.config.objectives import LipoLambdaConfig
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.rerankers import require_pointwise
+from larpo_lib.rerankers import require_pointwise, verifies
 from larpo_lib.steps.promote import EVALUATE_METRICS
 from larpo_lib.tables import read_table
 
@@ -67,9 +65,9 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     Raises:
         DataError: names the first prompt without one.
     """
-    if _verifies(config.rerank.reranker):
+    if verifies(config.rerank.reranker):
         _check_references(prompts)
-    if _verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
+    if verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
         _check_references(heldout)
 
 
@@ -103,12 +101,6 @@ def _metrics_used(config: LarpoConfig) -> dict[str, str]:
     if config.loop.early_stop is not None:
         used["loop.early_stop.metric"] = config.loop.early_stop.metric
     return used
-
-
-def _verifies(reranker: RerankerConfig) -> bool:
-    if isinstance(reranker, EnsembleConfig):
-        return any(_verifies(member.reranker) for member in reranker.members)
-    return isinstance(reranker, VerifierConfig)
 
 
 def _check_references(prompts: Path) -> None:

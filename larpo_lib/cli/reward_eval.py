@@ -1,4 +1,4 @@
-"""Win rates by a reward model on the command line."""
+"""Benchmarks with a reward model on the command line."""
 
 from __future__ import annotations
 
@@ -35,3 +35,19 @@ def reward_eval(
     """
     inputs = {"policy": policy, "baseline": baseline, "prompts": prompts}
     run_benchmark("reward_eval", inputs, evaluation, config, settings)
+
+
+@app.command("score-reward-model")
+def score_reward_model(lists: In, evaluation: Out, config: Config = None, settings: Settings = None) -> None:
+    """Say how [score_reward_model].reranker orders lists that are ranked already, such as lists held back.
+
+    pair_accuracy: share of a list's pairs with different rewards that the scores put in the same order, equal scores
+    one half. best_first: how often the response with the highest score is a best one. kendall_tau: tau-b of scores and
+    rewards. ndcg: of the list in the order of the scores, with gains above the list's lowest reward. All are means
+    over lists; *_low, *_high: bootstrap interval over lists; *_standard_error. too_long_to_score_dropped: responses
+    without a score. lists_without_preference_dropped: lists of which no two responses with different rewards are left.
+    lists_of_equal_scores: without a tau.
+
+    Must not be compared over other lists, nor with the numbers of lists that the reward model was trained on.
+    """
+    run_benchmark("score_reward_model", {"lists": lists}, evaluation, config, settings)

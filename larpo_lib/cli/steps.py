@@ -97,7 +97,9 @@ def search_temperature(policy: In, prompts: In, search: Out, config: Config = No
 @app.command()
 def rerank(
     prompts: In,
-    candidates: Annotated[list[str], typer.Option(help="Candidates; those of several iterations rank as one list.")],
+    candidates: Annotated[
+        list[str], typer.Option(help="Candidates, ranked already or not; those of several iterations rank as one list.")
+    ],
     ranked: Out,
     shard: OfShards = None,
     config: Config = None,

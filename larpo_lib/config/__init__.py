@@ -22,6 +22,7 @@ from larpo_lib.config.rerankers import (
 from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
+from larpo_lib.config.score_reward_model import ScoreRewardModelConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
     Bm25Config,
@@ -70,6 +71,7 @@ SECTIONS: dict[str, type[Section]] = {
     "mixeval": MixEvalConfig,
     "retrieval": RetrievalConfig,
     "reward_eval": RewardEvalConfig,
+    "score_reward_model": ScoreRewardModelConfig,
     "report": ReportConfig,
 }
 """Settings of the step commands by their name in the file."""
@@ -116,6 +118,7 @@ __all__ = [
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",
+    "ScoreRewardModelConfig",
     "SearchTemperatureConfig",
     "Section",
     "SelectionConfig",

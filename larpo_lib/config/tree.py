@@ -12,6 +12,7 @@ from larpo_lib.config.gsm8k import Gsm8kConfig
 from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.config.retrieval import RetrievalConfig
 from larpo_lib.config.reward_eval import RewardEvalConfig
+from larpo_lib.config.score_reward_model import ScoreRewardModelConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -99,6 +100,8 @@ class LarpoConfig(Section):
     """The benchmark of `larpo retrieval`, which is no part of a run."""
     reward_eval: RewardEvalConfig = RewardEvalConfig()
     """The benchmark of `larpo reward-eval`, which is no part of a run."""
+    score_reward_model: ScoreRewardModelConfig = ScoreRewardModelConfig()
+    """The benchmark of `larpo score-reward-model`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +111,7 @@ class LarpoConfig(Section):
 
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retrieval", "promote")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retrieval", "promote", "score_reward_model")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
 _BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
@@ -169,7 +172,7 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
             if isinstance(sample, dict) and key in sample:
                 _default(tree, name, key, sample[key])
-    for name in (*_SAMPLE_AND_SCORE, "reward_eval"):
+    for name in (*_SAMPLE_AND_SCORE, "reward_eval", "score_reward_model"):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
 

@@ -13,7 +13,8 @@ COMMON = ("policy", "prepare", "demonstrations", "evaluation_prompts", "sft", "e
 """What the runs of one pipeline share. Runs that were not measured alike cannot be compared."""
 
 _NO_PART = {
-    "alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "reward_model", "search_temperature",
+    "alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "reward_model", "score_reward_model",
+    "search_temperature",
 }  # fmt: skip
 """Sections that a run does not read."""
 

@@ -59,6 +59,13 @@ def model_paths(config: RerankerConfig) -> dict[str, Path]:
     return {"reranker": Path(config.path)} if isinstance(config, ClassifierConfig | PairRmConfig) else {}
 
 
+def verifies(reranker: RerankerConfig) -> bool:
+    """Whether it is a verifier, or an ensemble with one: it needs references."""
+    if isinstance(reranker, EnsembleConfig):
+        return any(verifies(member.reranker) for member in reranker.members)
+    return isinstance(reranker, VerifierConfig)
+
+
 def require_pointwise(config: RerankerConfig, setting: str) -> None:
     """Refuse a list-relative reranker where rewards of different lists are compared.
 
@@ -76,4 +83,4 @@ def require_pointwise(config: RerankerConfig, setting: str) -> None:
         )
 
 
-__all__ = ["Reranker", "Scorable", "counts_of_cut", "make_reranker", "model_paths", "require_pointwise"]
+__all__ = ["Reranker", "Scorable", "counts_of_cut", "make_reranker", "model_paths", "require_pointwise", "verifies"]

@@ -18,7 +18,7 @@ from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.metrics import spearman
 from larpo_lib.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
 from larpo_lib.rerankers.length import penalise_length
-from larpo_lib.schemas import CandidateRow, PromptRow
+from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
 from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
 from larpo_lib.thinking import thought_counts
@@ -32,8 +32,9 @@ def run(
     Args:
         config: the reranker.
         prompts: artifact with `prompts.parquet`: what the candidates answer.
-        candidates: artifacts with `candidates.parquet`, one an iteration, current last. A prompt's candidates in all of
-            them are ranked as one list; a list-relative reranker is to be given every iteration that memory keeps.
+        candidates: artifacts with `candidates.parquet`, or with `ranked.parquet` to rank anew, one an iteration,
+            current last. A prompt's candidates in all of them are ranked as one list; a list-relative reranker is to be
+            given every iteration that memory keeps.
         ranked: artifact to publish, with `ranked.parquet`.
         shard: this machine's share of the prompts that have candidates; `merge_shards` puts the shards together.
 
@@ -58,7 +59,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
         "rerank",
         shard.of(_answered(prompts, candidates)),
         config.part_prompts,
-        partial(_reranking, config, prompts, candidates),
+        partial(reranking, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,
         output=output,
@@ -67,12 +68,19 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
     return summarize(output, counts, shard, candidates[-1])
 
 
+def _candidates(path: Path) -> PromptTable:
+    """An artifact's candidates, also those that another reranker has ranked; without its rewards then."""
+    if (path / "ranked.parquet").is_file() and not (path / "candidates.parquet").is_file():
+        return PromptTable(path, "ranked", CANDIDATES.names)
+    return PromptTable(path, "candidates")
+
+
 def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
     """The prompts that have candidates, by rising prompt_id."""
     known = PromptTable(prompts, "prompts")
     found: set[str] = set()
     for path in candidates:
-        table = PromptTable(path, "candidates")
+        table = _candidates(path)
         for prompt_id in table:
             if prompt_id not in known:
                 raise DataError(
@@ -87,10 +95,11 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
 
 
 @contextmanager
-def _reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[Make]:
+def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[Make]:
+    """What makes the rows of `ranked` for some prompts, and counts what became of their candidates."""
     reranker = penalise_length(make_reranker(config.reranker), config.length_penalty)
     known = PromptTable(prompts, "prompts")
-    tables = [PromptTable(path, "candidates") for path in candidates]
+    tables = [_candidates(path) for path in candidates]
 
     def make(prompt_ids: Sequence[str]) -> Made:
         asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}

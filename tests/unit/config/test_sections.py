@@ -28,7 +28,7 @@ def test_seed_reaches_every_section_that_draws() -> None:
         name: section.seed for name in LarpoConfig.model_fields if hasattr(section := getattr(config, name), "seed")
     }
     drawing = {"prepare", "demonstrations", "evaluation_prompts", "sft", "sample", "lists", "train", "evaluate"}
-    drawing |= {"reward_model", "search_temperature", "gsm8k", "reward_eval", "retrieval"}
+    drawing |= {"reward_model", "search_temperature", "gsm8k", "reward_eval", "retrieval", "score_reward_model"}
     assert seeds == dict.fromkeys([*drawing, "promote"], 7)
 
 

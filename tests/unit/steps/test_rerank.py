@@ -278,3 +278,19 @@ def test_a_stopped_step_asks_a_server_only_for_what_is_missing(run, prompts, tmp
         )
     assert {payload["messages"][0]["content"] for payload in server.payloads("/pooling")} == {first[-1]}
     assert len(read_table(tmp_path / "ranked", "ranked")) == 5
+
+
+def test_ranked_candidates_are_ranked_anew(run, prompts, tmp_path):
+    """By another reranker, with the same result as the candidates that they were."""
+    first, _ = run("first")
+    exact = RerankConfig(reranker=VerifierConfig(mode="exact"))
+    expected, expected_metrics = run("plain", config=exact)
+    metrics = rerank.run(exact, prompts=prompts, candidates=[tmp_path / "first"], ranked=tmp_path / "again")
+    again = read_table(tmp_path / "again", "ranked")
+    assert sorted(again, key=repr) == sorted(expected, key=repr)
+    assert metrics == pytest.approx(expected_metrics)
+    assert {row["reranker"] for row in again} == {"verifier-exact"} != {row["reranker"] for row in first}
+    both = rerank.run(
+        exact, prompts=prompts, candidates=[tmp_path / "first", tmp_path / "plain-candidates"], ranked=tmp_path / "both"
+    )
+    assert both["candidates"] == 12

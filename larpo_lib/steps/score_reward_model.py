@@ -1,0 +1,112 @@
+"""The benchmark `score_reward_model`: how a reward model orders lists that are ranked already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.config import RerankConfig, ScoreRewardModelConfig
+from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.evaluation.estimates import Bootstrap
+from larpo_lib.evaluation.reward_model import ScoredList, report
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.rerankers import model_paths, verifies
+from larpo_lib.shards import in_parts
+from larpo_lib.steps.rerank import reranking
+from larpo_lib.tables import Row, read_table, write_table
+
+
+def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Metrics:
+    """Publish how a reward model orders `lists`, with its scores of all responses in `ranked.parquet`.
+
+    Args:
+        config: the reward model.
+        lists: artifact of `build_lists`, such as of prompts that were held back from training.
+        evaluation: artifact to publish.
+
+    Raises:
+        ConfigError: the reranker is a verifier.
+        LarpoError: no list is left with two different rewards.
+    """
+    if verifies(config.reranker):
+        raise ConfigError(
+            "score_reward_model.reranker: the verifier needs references, which lists do not hold",
+            remedy="Set its type to classifier, pairrm or http",
+        )
+
+    def make(work: Work) -> Metrics:
+        return _evaluate(config, lists, work)
+
+    return produce("score_reward_model", config, {"lists": lists, **model_paths(config.reranker)}, evaluation, make)
+
+
+def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metrics:
+    rows = read_table(lists, "lists")
+    prompts, candidates, ranked = (
+        work.scratch / "prompts.parquet",
+        work.scratch / "candidates.parquet",
+        work.data / "ranked.parquet",
+    )
+    write_table(prompts, "prompts", map(_prompt, rows))
+    write_table(candidates, "candidates", [candidate for row in rows for candidate in _candidates(row)])
+    scratch = work.scratch / "scored"
+    scratch.mkdir(exist_ok=True)
+    counts = in_parts(
+        "score_reward_model",
+        sorted(row["prompt_id"] for row in rows),
+        config.part_prompts,
+        partial(reranking, RerankConfig(reranker=config.reranker), prompts, [candidates]),
+        schema="ranked",
+        scratch=scratch,
+        output=ranked,
+        processes=config.processes,
+    )
+    scored = read_table(ranked, "ranked", ["prompt_id", "sample_index", "reward", "reranker"])
+    found = {(row["prompt_id"], row["sample_index"]): row["reward"] for row in scored}
+    of_lists = {row["prompt_id"]: _scored(row, found) for row in rows}
+    kept = {prompt_id: one for prompt_id, one in of_lists.items() if len(set(one.rewards)) > 1}
+    if not kept:
+        raise LarpoError(
+            f"{lists}: no list is left that has two different rewards and could be scored",
+            remedy="Raise the reranker's max_tokens, or give lists with a preference",
+        )
+    identities = ", ".join(digest(path)[:8] for path in model_paths(config.reranker).values())
+    told = report(
+        kept,
+        reward_model=scored[0]["reranker"] + (f" ({identities})" if identities else ""),
+        version=digest(lists)[:16],
+        counts={**counts, "lists": len(rows), "lists_without_preference_dropped": len(rows) - len(kept)},
+        bootstrap=Bootstrap(config.confidence, config.resamples, config.seed),
+    )
+    return write(told, work.data)
+
+
+def _prompt(row: Row) -> Row:
+    return {"prompt_id": row["prompt_id"], "messages": row["messages"], "reference": None, "source": "lists"}
+
+
+def _candidates(row: Row) -> Sequence[Row]:
+    """A list's responses as candidates; `sample_index` is the place in the list."""
+    columns = zip(row["candidate_ids"], row["responses"], row["finish_reasons"], strict=True)
+    return [
+        {
+            "prompt_id": row["prompt_id"],
+            "candidate_id": candidate_id,
+            "iteration": 0,
+            "sample_index": place,
+            "temperature": None,
+            "response": response,
+            "token_ids": None,
+            "num_tokens": None,
+            "finish_reason": finish_reason,
+            "policy": "lists",
+        }
+        for place, (candidate_id, response, finish_reason) in enumerate(columns)
+    ]
+
+
+def _scored(row: Row, found: dict[tuple[str, int], float]) -> ScoredList:
+    places = [place for place in range(len(row["rewards"])) if (row["prompt_id"], place) in found]
+    return ScoredList([found[row["prompt_id"], place] for place in places], [row["rewards"][place] for place in places])
