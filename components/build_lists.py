@@ -17,8 +17,6 @@ def build_lists(
     """Put the shares of ranked candidates together; build training lists from them and from those that memory keeps.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round.
         ranked: All ranked candidates of the round.
         rewards: Of reranking.
         lists: The lists.

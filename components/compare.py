@@ -10,7 +10,6 @@ def compare(run: str, comparison: dsl.Output[dsl.Markdown], metrics: dsl.Output[
     """Show the policy beside the one it is compared with, and the gate's decision.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
         comparison: Both in one table.
         metrics: The policy's.
     """

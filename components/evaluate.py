@@ -19,9 +19,6 @@ def evaluate(
     """Measure a policy on held-out prompts.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round that made the policy; 0: the run began with it.
-        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         evaluation: Every response with its reward.
         metrics: Mean reward, accuracy, Pass@N and the others.
     """

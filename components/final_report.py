@@ -10,9 +10,6 @@ def final_report(job: str, root: str, run_id: str, text: dsl.Output[dsl.Markdown
     """Say how the run ended: its result, or the steps that failed and why. Ends its MLflow run, and cleans up.
 
     Args:
-        job: Identity of the run in Kubeflow.
-        root: As given to the pipeline.
-        run_id: As given to the pipeline.
         text: What it says.
     """
     from larpo_lib.pipeline import closing, shown

@@ -9,10 +9,6 @@ from components.images import Images
 def gate(run: str, iteration: str) -> str:
     """Say what a round does: `skip` it, or `train`, or also `evaluate`, or also `promote`.
 
-    Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round, from 1 on.
-
     Returns:
         skip, train, evaluate or promote.
     """

@@ -10,8 +10,6 @@ def merge_candidates(run: str, iteration: str, candidates: dsl.Output[dsl.Datase
     """Put the shares of sampled candidates together.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round.
         candidates: All candidates of the round.
         metrics: Of sampling.
     """

@@ -10,7 +10,6 @@ def prepare(run: str, prompts: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.
     """Read the sources and publish prompts, held-out prompts and, where they are set, demonstrations.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
         prompts: The prompts to train on.
         metrics: How many there are, and how many were dropped.
 

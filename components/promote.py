@@ -10,8 +10,6 @@ def promote(run: str, iteration: str, promotion: dsl.Output[dsl.Markdown], metri
     """Register a policy, and make it the champion if it beats the one before it.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round whose policy it is; `end`: the policy that is the result of the run.
         promotion: The decision and the reason.
         metrics: Probability and size of the gain.
     """

@@ -10,7 +10,6 @@ def report(run: str, page: dsl.Output[dsl.HTML], drops: dsl.Output[dsl.Markdown]
     """Write the report of the run.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
         page: The report with its figures, in one HTML page.
         drops: What every step dropped.
         metrics: How many prompts got better and worse.

@@ -18,8 +18,6 @@ def sft(
     """Fine-tune the policy on demonstrations.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         model: The policy the loop starts from.
         metrics: Of the training.
     """

@@ -10,7 +10,6 @@ def study_table(run: str, table: dsl.Output[dsl.Markdown], metrics: dsl.Output[d
     """Put all runs of a study in one table.
 
     Args:
-        run: Where the ticket is of what the runs share, as `start` gave it.
         table: Settings and metrics of every run.
         metrics: Mean reward of every run.
     """

@@ -19,9 +19,6 @@ def train(
     """Distil the reranker's order into the policy; on several nodes by a TrainJob.
 
     Args:
-        run: Where the run's ticket is, as `start` gave it.
-        iteration: Number of the round.
-        gpus: Of its pod; `memory`, `node_selector` and `tolerations` likewise. The task itself does not read them.
         model: The trained policy.
         metrics: Of the training.
     """

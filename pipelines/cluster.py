@@ -141,6 +141,4 @@ class Cluster:
                 optional=optional,
             )
         kubernetes.mount_pvc(task, pvc_name="larpo-cache", mount_path="/cache")
-        kubernetes.use_field_path_as_env(task, env_name="POD_NAMESPACE", field_path="metadata.namespace")
-        kubernetes.use_field_path_as_env(task, env_name="POD_NAME", field_path="metadata.name")
         task.set_env_variable("LARPO_IMAGE", self.images.reference(target))
