@@ -4,6 +4,7 @@ import math
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
 from tiny_pairrm import make_pairrm
@@ -294,3 +295,37 @@ def test_ranked_candidates_are_ranked_anew(run, prompts, tmp_path):
         exact, prompts=prompts, candidates=[tmp_path / "first", tmp_path / "plain-candidates"], ranked=tmp_path / "both"
     )
     assert both["candidates"] == 12
+
+
+def _nan_classifier(directory, tiny_policy):
+    make_classifier(directory, tiny_policy)
+    weights = load_file(directory / "model.safetensors")
+    save_file({**weights, "score.weight": weights["score.weight"] * math.nan}, directory / "model.safetensors")
+    return ClassifierConfig(path=str(directory), model=ModelConfig(device="cpu"))
+
+
+def _nan_pairrm(directory, _tiny_policy):
+    make_pairrm(directory)
+    weights = load_file(directory / "model.safetensors")
+    name = "head_layer.4.weight"
+    save_file({**weights, name: weights[name] * math.nan}, directory / "model.safetensors", metadata={"format": "pt"})
+    return PairRmConfig(path=str(directory), model=ModelConfig(device="cpu"))
+
+
+@pytest.mark.parametrize("make", [_nan_classifier, _nan_pairrm])
+def test_scores_of_a_broken_model_are_refused_by_candidate_and_model(run, tiny_policy, tmp_path, make):
+    config = RerankConfig(reranker=make(tmp_path / "broken", tiny_policy))
+    with pytest.raises(LarpoError, match=rf"-broken scored candidate \w+ of prompt ({ANN}|{BEN}) as nan.*float32"):
+        run(config=config)
+
+
+def test_a_servers_score_that_is_not_finite_is_refused(run):
+    def answer(asked):
+        if asked.path == "/info":
+            return Reply({})
+        return Reply([{"index": i, "score": math.nan} for i in range(len(asked.payload["texts"]))])
+
+    with serve(answer) as server:
+        config = RerankConfig(reranker=HttpRerankerConfig(base_url=server.url, api="tei_rerank", retries=0))
+        with pytest.raises(LarpoError, match=rf"http-127.* scored candidate \w+ of prompt ({ANN}|{BEN}) as nan"):
+            run(config=config)
