@@ -28,6 +28,9 @@ from larpo_lib.training.reward_model import (
 )
 from larpo_lib.training.trainable import check_trainable
 
+_SPARE = ("pad", "reserved", "unused", "unk")
+"""What the names of special tokens say that can stand for padding, the best one first."""
+
 
 def run(
     config: RewardModelConfig,
@@ -98,5 +101,16 @@ def _check_scored_token(path: Path, config: RewardModelConfig, tokenizer: PreTra
         raise ModelError(
             f"{path}: the pad token {tokenizer.pad_token!r} is the eos token too; a reward model scores the last token"
             " that is not padding, so the end of a response would never be the one",
-            remedy="Name another token that never appears in text, such as --set reward_model.model.pad_token='<unk>'",
+            remedy=f"Name another token of its vocabulary that never appears in text, {_naming(tokenizer)}",
         )
+
+
+def _naming(tokenizer: PreTrainedTokenizerBase) -> str:
+    """How to name one: with a special token of the tokenizer's own that is there for this or for nothing."""
+    taken = (tokenizer.eos_token, tokenizer.bos_token)
+    names = sorted(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    free = [name for name in names if name not in taken]
+    found = next((name for hint in _SPARE for name in free if hint in name.lower()), None)
+    return (
+        "by reward_model.model.pad_token" if found is None else f"such as --set reward_model.model.pad_token='{found}'"
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 import torch
@@ -231,12 +232,14 @@ def _with_eos_for_padding(policy, directory):
 
 def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_policy, tmp_path):
     policy = _with_eos_for_padding(tiny_policy, tmp_path / "policy")
-    told = r"'<end>' is the eos token too; .* --set reward_model\.model\.pad_token='<unk>'"
-    with pytest.raises(ModelError, match=told):
+    told = r"'<end>' is the eos token too; .* --set reward_model\.model\.pad_token='(.*)'"
+    with pytest.raises(ModelError, match=told) as refused:
         run(policy=policy)
-    run(policy=policy, max_steps=1, model=ModelConfig(device="cpu", pad_token="<unk>"))
+    named = re.findall(told, str(refused.value))[0]  # what is named is there
+    assert named == "<pad>"
+    run(policy=policy, max_steps=1, model=ModelConfig(device="cpu", pad_token=named))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "trained")
-    assert model.config.pad_token_id == load_tokenizer(tmp_path / "trained", PLAIN).pad_token_id == 1
+    assert model.config.pad_token_id == load_tokenizer(tmp_path / "trained", PLAIN).pad_token_id == 0
     rewards = [reward for rewards in _reranked(tmp_path / "trained", ROWS) for reward in rewards]
     assert _scored_in_training(tmp_path / "trained", ROWS) == pytest.approx(rewards, abs=1e-5)
 
