@@ -45,7 +45,8 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
     with alone(out), clock.running():
         write_settings(config, out)
         measured, promoted = _run(plan, out)
-        summary = {**summarize(config, measured, promoted, sum(clock.by_call())), "seconds_by_call": clock.by_call()}
+        seconds = clock.by_call()
+        summary = {**summarize(config, measured, promoted, sum(seconds)), "seconds_by_call": seconds}
         write_json(out / SUMMARY, summary)
     return summary
 

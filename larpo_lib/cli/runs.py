@@ -131,6 +131,6 @@ def _show(out: Path) -> None:
     typer.echo((out / "report" / "summary.txt").read_text("utf-8"))
     outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
     typer.echo(f"{outcome}: {decision['reason']}")
-    calls = summary["seconds_by_call"]
+    calls = summary.get("seconds_by_call", [])  # runs of earlier versions kept none
     resumed = f" in {len(calls)} calls, {calls[-1]} s of them in the last one" if len(calls) > 1 else ""
     typer.echo(f"{summary['seconds']} s{resumed}. Report: {out / 'report' / 'report.html'}")

@@ -107,3 +107,35 @@ def test_a_run_of_one_iteration_samples_from_a_server(
     assert outcome.code == 0, outcome.err
     assert (out / "report" / "report.html").is_file()
     assert read_manifest(out / "iteration-1" / "candidates")["config"]["sampler"]["served_model"] == "policy"
+
+
+def test_every_command_takes_what_servers_made(server: ServerDouble, larpo: Larpo, here: Path) -> None:
+    """Here servers sample for evaluations, too, which the loop does not allow, and shards are put together."""
+    served = [SERVED.format(url=server.url), f"rerank.reranker={RERANKERS['http'].format(url=server.url)}"]
+    config = ["--config", "larpo.toml", *(part for setting in served for part in ("--set", setting))]
+
+    def done(*arguments: object) -> None:
+        outcome = larpo(*arguments)
+        assert outcome.code == 0, (arguments, outcome.err)
+
+    for i in range(2):
+        share = ["--shard", f"{i}/2"]
+        done("sample", *config, "--policy", "policy", "--prompts", "prompts", "--candidates", f"c{i}", *share)
+    done("merge-shards", "--shards", "c0", "--shards", "c1", "--merged", "c")
+    for i in range(2):
+        share = ["--shard", f"{i}/2"]
+        done("rerank", *config, "--prompts", "prompts", "--candidates", "c", "--ranked", f"r{i}", *share)
+    done("merge-shards", "--shards", "r0", "--shards", "r1", "--merged", "r")
+    done("build-lists", *config, "--prompts", "prompts", "--ranked", "r", "--lists", "l")
+    done("train", *config, "--policy", "policy", "--lists", "l", "--trained", "p")
+    for policy, evaluation in (("policy", "e0"), ("p", "e1")):
+        done("evaluate", *config, "--policy", policy, "--prompts", "heldout", "--evaluation", evaluation)
+    done("promote", *config, "--policy", "p", "--evaluation", "e1", "--baseline", "e0", "--promotion", "promotion")
+    evaluations = ["--evaluations", "e0", "--evaluations", "e1", "--promotion", "promotion"]
+    made = ["--candidates", "c", "--ranked", "r", "--lists", "l", "--policies", "p"]
+    done("report", *config, "--prompts", "heldout", *evaluations, *made, "--report", "report")
+    done(
+        "retrieval", *config, "--policy", "p", "--prompts", "heldout", "--evaluated", "e1", "--evaluation", "retrieval"
+    )
+    done("search-temperature", *config, "--policy", "policy", "--prompts", "heldout", "--search", "search")
+    assert (here / "report" / "report.html").is_file()
