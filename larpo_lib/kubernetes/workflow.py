@@ -16,6 +16,7 @@ _PATIENCE_S = 60.0
 _FAILED = ("Failed", "Error")
 _MOST = 20
 _ENGINES_OWN = re.compile(r"(root|executor|exit-handler-\d+|for-loop-\d+|condition-[\w-]+|iteration-item)")
+_ITEM = re.compile(r"iteration-iterations\((\d+):.*\)")
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,15 @@ def parse(workflow: Mapping[str, Any]) -> Workflow:
 
 
 def _place(node: Mapping[str, Any]) -> str:
-    """The task that a pod belongs to, without the names that the engine adds around it."""
-    parts = [re.sub(r"\(.*\)$", "", part) for part in str(node.get("name", "")).split(".")[1:]]
+    """The task that a pod belongs to, without the names that the engine adds around it; items of loops from 1 on."""
+    parts = [_part(part) for part in str(node.get("name", "")).split(".")[1:]]
     own = [part for part in parts if part and not _ENGINES_OWN.fullmatch(part)]
     return " / ".join(own) or str(node.get("displayName", "a pod"))
+
+
+def _part(name: str) -> str:
+    item = _ITEM.fullmatch(name)
+    return f"item {int(item[1]) + 1}" if item else re.sub(r"\(.*\)$", "", name)
 
 
 def _said(node: Mapping[str, Any]) -> str:

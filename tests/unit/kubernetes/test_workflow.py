@@ -14,22 +14,23 @@ from server_double import Asked, Reply, serve
 from larpo_lib.errors import ClusterError
 from larpo_lib.kubernetes.workflow import parse, read_workflow
 
-ROUNDS = "larpo-x7z2k.root.exit-handler-1.loop.rounds.for-loop-1.iteration-item(1:2)"
+ROUNDS = "larpo-x7z2k.root.exit-handler-1.loop.rounds.for-loop-1.iteration-iterations(1:1).iteration-item"
 NODES: dict[str, Any] = {
     "larpo-x7z2k": {"type": "DAG", "name": "larpo-x7z2k", "phase": "Failed", "message": "child failed"},
     "a": {
         "type": "Pod",
-        "name": f"{ROUNDS}.condition-2.sample-shares.for-loop-1.iteration-item(0:0/2).sample.executor",
+        "name": f"{ROUNDS}.condition-2.sample-shares.for-loop-1.iteration-iterations(0:0).iteration-item.sample"
+        ".executor(2)",
         "displayName": "executor",
         "phase": "Error",
-        "message": "Back-off pulling image\n 'r/larpo-sampler:1': ErrImagePull",
+        "message": "Back-off pulling image\n 'r/sampler:1': ErrImagePull",
     },
     "b": {"type": "Pod", "name": f"{ROUNDS}.gate-driver", "displayName": "gate-driver", "phase": "Failed"},
     "c": {"type": "Pod", "name": "larpo-x7z2k.root.exit-handler-1.start.executor", "phase": "Succeeded"},
 }
 LINES = [
-    "loop / rounds / sample-shares / sample: Back-off pulling image 'r/larpo-sampler:1': ErrImagePull",
-    "loop / rounds / gate-driver: Failed, without a message",
+    "loop / rounds / item 2 / sample-shares / item 1 / sample: Back-off pulling image 'r/sampler:1': ErrImagePull",
+    "loop / rounds / item 2 / gate-driver: Failed, without a message",
 ]
 """Written by hand: the pods that failed, without the names that the engine adds around the pipeline's own."""
 
