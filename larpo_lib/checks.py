@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.answers import final_number
 from larpo_lib.config import (
     HttpRerankerConfig,
     LarpoConfig,
     OpenAiSamplerConfig,
     VerifierConfig,
-    VerifierJudgeConfig,
 )
 from larpo_lib.config.objectives import LipoLambdaConfig
-from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.rerankers import require_pointwise, verifies
+from larpo_lib.errors import ConfigError
+from larpo_lib.rerankers import require_pointwise
+from larpo_lib.rerankers.references import require_references
 from larpo_lib.steps.promote import EVALUATE_METRICS
-from larpo_lib.tables import read_table
 
 _ROUNDING = 1e-9
 
@@ -60,15 +58,13 @@ def check_settings(config: LarpoConfig) -> None:
 
 
 def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
-    """Check that every prompt a verifier will judge has a number to judge by.
+    """Check that the verifier can read every reference it will judge by.
 
     Raises:
-        DataError: names the first prompt without one.
+        DataError: names each row whose reference it cannot read.
     """
-    if verifies(config.rerank.reranker):
-        _check_references(prompts)
-    if verifies(config.evaluate.reranker) or isinstance(config.evaluate.judge, VerifierJudgeConfig):
-        _check_references(heldout)
+    require_references(prompts, config.rerank.reranker)
+    require_references(heldout, config.evaluate.reranker, config.evaluate.judge)
 
 
 def _check_gains(config: LarpoConfig) -> None:
@@ -101,15 +97,3 @@ def _metrics_used(config: LarpoConfig) -> dict[str, str]:
     if config.loop.early_stop is not None:
         used["loop.early_stop.metric"] = config.loop.early_stop.metric
     return used
-
-
-def _check_references(prompts: Path) -> None:
-    for number, row in enumerate(read_table(prompts, "prompts", ["prompt_id", "reference"])):
-        if row["reference"] is None or final_number(row["reference"]) is None:
-            raise DataError(
-                f"prompt {row['prompt_id']} has the reference {row['reference']!r}, but the verifier needs a number",
-                path=prompts,
-                row=number,
-                field="reference",
-                remedy="Name the column of answers in prepare.columns.reference, or rerank with a reward model",
-            )

@@ -32,6 +32,23 @@ class RecordedType(Recorded):
     type: str
 
 
+class RecordedJudge(RecordedType):
+    """Who said right or wrong."""
+
+    mode: str = "exact"
+
+    @property
+    def name(self) -> str:
+        """What tells its accuracies from another's."""
+        return self.type if self.mode == "exact" else f"{self.type}-{self.mode}"
+
+
+class RecordedJudging(Recorded):
+    """Of a step that may have had responses judged."""
+
+    judge: RecordedJudge | None = None
+
+
 class RecordedSampling(Recorded):
     """Of the step `sample`."""
 
@@ -50,7 +67,7 @@ class RecordedEvaluation(RecordedIntervals):
     """Of the step `evaluate`."""
 
     temperature: float
-    judge: RecordedType | None = None
+    judge: RecordedJudge | None = None
 
 
 def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from larpo_lib.answers.equations import equations_share
-from larpo_lib.answers.reading import is_prose, last, leading, readings
+from larpo_lib.answers.reading import has_words, is_prose, last, leading, readings
 from larpo_lib.answers.statements import Statement, statement
 from larpo_lib.answers.values import Quantity, Value, same
 from larpo_lib.errors import LarpoError
@@ -62,7 +62,8 @@ def final_values(text: str) -> tuple[Value, ...]:
 def values_of(stated: Statement) -> tuple[Value, ...]:
     """The ways to read a statement as numbers."""
     text = stated.text if stated.place == "box" else stated.text.rstrip("! ")
-    found = readings(text) or (leading(text) if stated.place != "text" else ())
+    begins = stated.place in ("mark", "sentence") or (stated.place == "box" and has_words(text))
+    found = readings(text) or (leading(text) if begins else ())
     if found or stated.place == "mark" or not is_prose(text) or (stated.place == "box" and _FORMULA.search(text)):
         return found
     return last(text)

@@ -48,7 +48,8 @@ _LEADING = re.compile(
     r"(?: ?(?:%|(?:percent|hundred|thousand|million|billion|trillion)\b))?"
 )
 _WORDS_FOLLOW = re.compile(
-    r"$|[,;.:] ?[A-Za-z(\"']| [(\"']|(?P<spaced> )[A-Za-z]|(?![eE][-+]?\d)(?P<tight>[A-Za-z\u00a2])|-[A-Za-z]"
+    r"$|[,;.:] ?[A-Za-z(\"']|#| (?:\d|[^\w\\+*/^=<>{}-])|(?P<spaced> )[A-Za-z]"
+    r"|(?![eE][-+]?\d)(?P<tight>[A-Za-z\u00a2])|-[A-Za-z]"
 )
 _SEPARATOR = re.compile(r" ?(?:[,;] ?(?:and|or) |[,;] |;| (?:and|or) ) ?")
 _COMMA = re.compile(",")
@@ -57,6 +58,7 @@ _SENTENCE_GOES_ON = re.compile(
     r"\b(?:is|are|was|were|will|has|have|because|since|so|which|not)\b|=.*=| \S+ \S+ [A-Za-z]"
 )
 _IN_A_FORMULA = re.compile(r" ?[\\^_{}]")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-z]*\}")
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _FREE = re.compile(
     rf"(?<![\w.])(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
@@ -101,11 +103,14 @@ def leading(text: str) -> tuple[Value, ...]:
     return readings(found[0])
 
 
+def has_words(text: str) -> bool:
+    """Whether words stand in a text, beyond LaTeX's commands and the names of functions."""
+    return any(word.lower() not in _FUNCTIONS for word in _WORD.findall(_ENVIRONMENT.sub("", text)))
+
+
 def is_prose(text: str) -> bool:
-    """Whether words stand in a text, beyond the names of functions, or nothing but numbers."""
-    if any(word.lower() not in _FUNCTIONS for word in _WORD.findall(text)):
-        return True
-    return re.search(r"[A-Za-z\\^_{}]", text) is None
+    """Whether words stand in a text, or nothing but numbers."""
+    return has_words(text) or re.search(r"[A-Za-z\\^_{}]", text) is None
 
 
 def last(text: str) -> tuple[Value, ...]:
@@ -157,18 +162,25 @@ def _one(text: str) -> Value | None:
 
 
 def _bracketed(text: str) -> Value | None:
+    group = brackets(text)
+    if group is None or (len(group[1]) < 2 and group[0] != "{}"):
+        return None
+    kind, parts = group
+    quantities = tuple(quantity for part in parts if (quantity := _quantity(part)) is not None)
+    return Several(kind, quantities) if len(quantities) == len(parts) else None
+
+
+def brackets(text: str) -> tuple[Kind, list[str]] | None:
+    """The kind of the brackets around a whole text, and its parts; None where there are none or they do not match."""
     opened, closed = _OPENED.match(text), _CLOSED.search(text)
     if opened is None or closed is None or closed.start() < opened.end():
         return None
     kind = opened[0][-1] + closed[0][-1]
-    pieces = _pieces(text[opened.end() : closed.start()])
-    if kind not in get_args(Kind) or (len(pieces) < 2 and kind != "{}"):
-        return None
-    quantities = tuple(part for piece in pieces if (part := _quantity(piece)) is not None)
-    return Several(cast("Kind", kind), quantities) if len(quantities) == len(pieces) else None
+    parts = pieces(text[opened.end() : closed.start()])
+    return (cast("Kind", kind), parts) if kind in get_args(Kind) and parts else None
 
 
-def _pieces(text: str) -> list[str]:
+def pieces(text: str) -> list[str]:
     """What stands between commas or semicolons outside brackets; nothing where brackets do not match."""
     found, depth, start = [], 0, 0
     for place, character in enumerate(text):

@@ -95,17 +95,28 @@ def _behind_marks(text: str) -> tuple[int, str] | None:
         for place in reversed(places[-_TRIED:]):
             line = _LINE.match(text, place)
             content = plain(line[1]).strip("*_'\" ") if line else ""
-            if _MATHEMATICAL.match(content) and not _HEADING.match(content):
+            if _MATHEMATICAL.match(content) and not (here == "####" and _is_heading(content, text, line)):
                 found.append((place, content))
                 break
     return max(found, default=None)
 
 
-def _behind_phrase(text: str) -> str | None:
-    """The rest of the sentence behind the last "answer is", if it says anything."""
+def _is_heading(content: str, text: str, line: re.Match[str] | None) -> bool:
+    """Whether a line is a heading of Markdown, such as `2. Compute`: more has to stand under it."""
+    return _HEADING.match(content) is not None and line is not None and bool(text[line.end() :].strip())
+
+
+def answer_phrase_end(text: str) -> int:
+    """Where the last "answer is" ends that something is said behind; 0 where there is none."""
     for found in reversed([*_PHRASE.finditer(text)][-_TRIED:]):
         end = _SENTENCE.search(text, found.end())
-        content = text[found.end() : end.start() if end else None].strip()
-        if content:
-            return content
-    return None
+        if text[found.end() : end.start() if end else None].strip():
+            return found.end()
+    return 0
+
+
+def _behind_phrase(text: str) -> str | None:
+    """The rest of the sentence behind the last "answer is", if it says anything."""
+    start = answer_phrase_end(text)
+    end = _SENTENCE.search(text, start)
+    return text[start : end.start() if end else None].strip() if start else None

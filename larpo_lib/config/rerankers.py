@@ -14,16 +14,17 @@ from larpo_lib.config.endpoint import EndpointConfig
 
 
 class VerifierConfig(Section):
-    """Checks the final number of a response against the reference answer.
+    """Checks the final answer of a response against the reference's.
 
-    `exact`: 1 if the final number is right, else 0. `graded`: a weighted sum of the right final number, of the share of
-    stated equations that hold, and of stating a final answer at all.
+    `exact`: 1 if it is right, else 0; answers are numbers, or tuples, lists, times and ranges of them. `math`: the same
+    of expressions, intervals, sets, units and words. `graded`: a weighted sum of the right final answer, as in `exact`,
+    of the share of stated equations that hold, and of stating a final answer at all.
     """
 
     list_relative: ClassVar[bool] = False
 
     type: Literal["verifier"] = "verifier"
-    mode: Literal["exact", "graded"] = "graded"
+    mode: Literal["exact", "math", "graded"] = "graded"
     answer_weight: NonNegativeFloat = 0.6
     steps_weight: NonNegativeFloat = 0.3
     format_weight: NonNegativeFloat = 0.1
@@ -31,7 +32,7 @@ class VerifierConfig(Section):
     @property
     def highest(self) -> float:
         """The highest reward there is; the lowest is 0."""
-        return 1.0 if self.mode == "exact" else self.answer_weight + self.steps_weight + self.format_weight
+        return 1.0 if self.mode != "graded" else self.answer_weight + self.steps_weight + self.format_weight
 
 
 Thinking = Literal["strip", "keep"]

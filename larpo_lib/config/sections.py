@@ -209,9 +209,11 @@ class ListsConfig(Section):
 
 
 class VerifierJudgeConfig(Section):
-    """Right if the final number of a response is that of the reference answer."""
+    """Right if the final answer of a response is that of the reference."""
 
     type: Literal["verifier"] = "verifier"
+    mode: Literal["exact", "math"] = "exact"
+    """`exact`: answers are numbers. `math`: they are expressions, intervals, sets, units or words as well."""
 
 
 JudgeConfig = VerifierJudgeConfig

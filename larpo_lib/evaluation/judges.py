@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from larpo_lib.answers import Scorable, is_right
-from larpo_lib.config import JudgeConfig
+from larpo_lib.answers import Scorable
+from larpo_lib.answers.mathematics import right_answers
+from larpo_lib.config import JudgeConfig, VerifierJudgeConfig
 from larpo_lib.thinking import without_thoughts
 
 
@@ -26,19 +27,21 @@ class Judge(Protocol):
 
 
 class VerifierJudge:
-    """A response is right if its final number is the reference's. Decides every response."""
+    """A response is right if its final answer is the reference's. Decides every response."""
 
-    name = "verifier"
+    def __init__(self, config: VerifierJudgeConfig) -> None:
+        self.name = "verifier" if config.mode == "exact" else f"verifier-{config.mode}"
+        self._is_right = right_answers(mathematics=config.mode == "math")
 
     def judge(self, items: Sequence[Scorable]) -> list[bool | None]:
-        """Compare the final number of each reply with its reference's; one without a number is wrong.
+        """Compare the final answer of each reply with its reference's; one whose answer cannot be read is wrong.
 
         Raises:
-            LarpoError: a prompt has no reference, or one without a number.
+            LarpoError: a prompt has no reference, or one that cannot be read.
         """
-        return [is_right(replace(item, response=without_thoughts(item.response))) for item in items]
+        return [self._is_right(replace(item, response=without_thoughts(item.response))) for item in items]
 
 
 def make_judge(config: JudgeConfig | None) -> Judge | None:
     """The judge that `config.type` names; None where none is asked for."""
-    return None if config is None else VerifierJudge()
+    return None if config is None else VerifierJudge(config)

@@ -15,11 +15,12 @@ from larpo_lib.errors import LarpoError
 from larpo_lib.evaluation.judges import Judge, make_judge
 from larpo_lib.evaluation.retrieval import summarize
 from larpo_lib.rerankers import make_reranker, model_paths, require_pointwise
+from larpo_lib.rerankers.references import require_references
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
-from larpo_lib.steps.sample import draw_heldout, response_statistics
+from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, Row, read_table
 from larpo_lib.thinking import thought_counts
 
@@ -46,6 +47,7 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
 
 
 def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
+    require_references(prompts, config.reranker, config.judge, among=set(chosen_prompts(prompts, config.limit)))
     candidates, drawn = draw_heldout("evaluate", config, policy, prompts, evaluation_draws(config), work)
     if not drawn.get("prompts"):
         raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Raise evaluate.max_prompt_tokens")

@@ -14,10 +14,13 @@ from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.metrics import paired_bootstrap
+from larpo_lib.recorded import RecordedJudging, read_settings
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES
 from larpo_lib.tables import Row, read_table
 
+VERIFIER = "verifier"
+"""The judge of answers that are numbers."""
 EVALUATE_METRICS = ("reward", "accuracy", "greedy_accuracy")
 """What an artifact of the step `evaluate` can be compared by."""
 
@@ -30,11 +33,13 @@ class Judgement:
         reranker: what gave the rewards; of a benchmark, what judged.
         values: metric, then prompt_id or item, to the value. A metric that the evaluation does not hold is absent.
         benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
+        judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
     """
 
     reranker: str
     values: Mapping[str, Mapping[str, float]]
     benchmark: str | None = None
+    judge: str = VERIFIER
 
 
 @dataclass(frozen=True)
@@ -134,10 +139,12 @@ def read_judgement(evaluation: Path) -> Judgement:
     if not sampled:
         raise DataError("holds no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
     found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
+    judge = read_settings(evaluation, RecordedJudging).judge
     values = dict(zip(EVALUATE_METRICS, found, strict=True))
     return Judgement(
         reranker=" + ".join(sorted({row["reranker"] for row in rows})),
         values={metric: means for metric, means in values.items() if means},
+        judge=VERIFIER if judge is None else judge.name,
     )
 
 
@@ -226,11 +233,14 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
     """What is different in how the two were judged; None where it is the same."""
     if policy.benchmark != opponent.benchmark:
         return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
-    if policy.reranker == opponent.reranker:
+    rewards = policy.benchmark is None and metric == "reward"
+    if policy.benchmark is None and not rewards:
+        new, old = policy.judge, opponent.judge
+    else:
+        new, old = policy.reranker, opponent.reranker
+    if new == old:
         return None
-    if policy.benchmark is not None:
-        return f"it was judged by {opponent.reranker}, not by {policy.reranker}"
-    return f"its rewards come from {opponent.reranker}, not from {policy.reranker}" if metric == "reward" else None
+    return f"its rewards come from {old}, not from {new}" if rewards else f"it was judged by {old}, not by {new}"
 
 
 def _name(benchmark: str | None) -> str:

@@ -18,6 +18,7 @@ from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.metrics import spearman
 from larpo_lib.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
 from larpo_lib.rerankers.length import penalise_length
+from larpo_lib.rerankers.references import require_references
 from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
 from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
@@ -55,9 +56,11 @@ def run(
 
 def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], shard: Shard, work: Work) -> Metrics:
     output = work.data / "ranked.parquet"
+    answered = shard.of(_answered(prompts, candidates))
+    require_references(prompts, config.reranker, among=set(answered))
     counts = in_parts(
         "rerank",
-        shard.of(_answered(prompts, candidates)),
+        answered,
         config.part_prompts,
         partial(reranking, config, prompts, candidates),
         schema="ranked",

@@ -116,6 +116,11 @@ def drawing(
         yield make
 
 
+def chosen_prompts(prompts: Path, limit: int | None) -> list[str]:
+    """The held-out prompts that a step samples for: all, or the first `limit`."""
+    return [*PromptTable(prompts, "prompts")][:limit]
+
+
 def draw_heldout(
     label: str, config: EvaluateConfig | SearchTemperatureConfig, policy: Path, prompts: Path, draws: Draws, work: Work
 ) -> tuple[Path, Counts]:
@@ -123,7 +128,7 @@ def draw_heldout(
 
     All are drawn before any is scored: the sampler has given back its GPUs when the reranker takes them.
     """
-    chosen = [*PromptTable(prompts, "prompts")][: config.limit]
+    chosen = chosen_prompts(prompts, config.limit)
     scratch, output = work.scratch / "drawn", work.scratch / "candidates.parquet"
     scratch.mkdir(exist_ok=True)
     origin = Origin(digest(policy)[:16], 0, config.seed)

@@ -14,10 +14,11 @@ from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rerankers import make_reranker, model_paths
+from larpo_lib.rerankers.references import require_references
 from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
-from larpo_lib.steps.sample import draw_heldout
+from larpo_lib.steps.sample import chosen_prompts, draw_heldout
 from larpo_lib.tables import PromptTable, Row, read_table
 
 _COUNTED = ("prompt_id", "temperature", "response", "num_tokens", "finish_reason", "reward")
@@ -48,6 +49,7 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
 
 
 def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
+    require_references(prompts, config.reranker, among=set(chosen_prompts(prompts, config.limit)))
     candidates, drawn = draw_heldout("search temperature", config, policy, prompts, search_draws(config), work)
     if not drawn.get("prompts"):
         raise LarpoError(

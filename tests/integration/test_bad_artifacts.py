@@ -133,7 +133,7 @@ CASES = [
         "no reference at rerank",
         column("prompts", "reference", None),
         RERANK,
-        "the verifier needs a reference with a number, not None ... a reference column",
+        "reference None, but the verifier needs a number ... prepare.columns.reference",
     ),
     case(
         "numbers of artifacts do not fit",

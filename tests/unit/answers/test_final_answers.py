@@ -211,6 +211,10 @@ def test_notations(text, value):
         ("Put your answer in \\boxed{}. So 5 + 13 = 18", 18),
         ("Q: how many? A: 18", 18),
         ("A: 18\nB: 20", 18),
+        ("A: 18. That is 3 * 6.", 18),
+        ("3 * 6 = 18\n#### 18. That is 3 * 6.", 18),
+        ("#### 18 4 14 buys 3", 18),
+        ("#### 18 ####", 18),
         ("He made an 18-mile trip", 18),
         ("18 dollars, as before COVID-19", 18),
         ("In section A1 it says 18 and in B2 too", 18),
@@ -244,7 +248,7 @@ def test_what_is_no_number_is_not_replaced_by_another(text):
 
 @pytest.mark.parametrize(
     ("text", "stated"),
-    [(r"\boxed{x}", False), (r"\boxed{(2,3)}", True), ("The answer is 5", False), ("#### 2. Compute 5", False)],
+    [(r"\boxed{x}", False), (r"\boxed{(2,3)}", True), ("The answer is 5", False), ("#### 2. Compute 5\nSo 5.", False)],
 )
 def test_an_answer_is_stated_where_it_can_be_read(text, stated):
     assert states_answer(text) is stated

@@ -46,3 +46,12 @@ def test_a_reference_without_number_is_refused():
 
 def test_nobody_judges_unless_asked_to():
     assert make_judge(None) is None
+
+
+def test_answers_may_be_mathematics():
+    judge = make_judge(VerifierJudgeConfig(mode="math"))
+    items = [_item(r"\boxed{\sqrt{18}}", r"3\sqrt{2}"), _item(r"\boxed{2\sqrt{3}}", r"3\sqrt{2}"), _item("", "x+1")]
+    assert judge.judge(items) == [True, False, False]
+    assert judge.name == "verifier-math"
+    with pytest.raises(LarpoError, match="the verifier needs a reference with an answer that it can read, not None"):
+        judge.judge([_item("5", None)])

@@ -43,6 +43,14 @@ def test_weights_are_the_settings():
     assert make_reranker(config).score([_item("1 + 1 = 3. #### 5")]) == [10.0]
 
 
+def test_answers_may_be_mathematics():
+    config = VerifierConfig(mode="math")
+    items = [_item(r"1 + 1 = 3, \boxed{\sqrt{18}}", r"3\sqrt{2}"), _item(r"\boxed{2\sqrt{3}}", r"3\sqrt{2}")]
+    assert make_reranker(config).score(items) == [1.0, 0.0]
+    assert make_reranker(config).name == "verifier-math"
+    assert config.highest == 1.0
+
+
 def test_the_mode_is_part_of_the_name():
     assert make_reranker(VerifierConfig(mode="exact")).name == "verifier-exact"
     assert make_reranker(VerifierConfig(mode="graded")).name == "verifier-graded"

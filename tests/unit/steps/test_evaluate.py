@@ -211,8 +211,9 @@ def test_an_ensemble_with_a_fixed_scale_can_compare_policies(run, scripted):
     assert {row["reward"] for row in rows} == {-4.0, 4.0}
 
 
-def test_a_reference_without_number_is_refused(run, scripted):
-    with pytest.raises(LarpoError, match="the verifier needs a reference with a number"):
+def test_a_reference_without_number_is_refused_before_anything_is_sampled(run, monkeypatch):
+    monkeypatch.setattr(sample, "make_sampler", None)
+    with pytest.raises(LarpoError, match="reference None, but the verifier needs a number"):
         run(questions=[("Ann has 3", None)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
 
-from larpo_lib.config import PromoteConfig
+from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.config import EvaluateConfig, PromoteConfig, VerifierJudgeConfig
 from larpo_lib.errors import DataError
 from larpo_lib.steps.promote import Judgement, Opponent, decide, read_judgement
+from larpo_lib.tables import write_table
 
 
 def test_values_are_means_over_sampled_responses_and_the_greedy_ones_correctness(tmp_path: Path) -> None:
@@ -104,6 +107,27 @@ def test_what_cannot_be_compared_is_not_promoted_and_says_why(known: Judgement |
     assert (decision.promoted, decision.probability, decision.difference) == (False, None, None)
     assert decision.reason.startswith("cannot be compared with version 3: ")
     assert reason in decision.reason
+
+
+def test_accuracies_of_other_judges_cannot_be_compared() -> None:
+    new = judgement({"a": 1.0}, "accuracy")
+    old = dataclasses.replace(judgement({"a": 0.0}, "accuracy"), judge="verifier-math")
+    decision = decide(PromoteConfig(metric="accuracy"), new, Opponent("version 3", old))
+    assert not decision.promoted
+    assert "it was judged by verifier-math, not by verifier" in decision.reason
+
+
+def test_an_evaluation_tells_who_judged(tmp_path: Path) -> None:
+    def made(name: str, judge: VerifierJudgeConfig | None) -> Path:
+        def make(work: Work) -> Metrics:
+            write_table(work.data / "evaluated.parquet", "evaluated", [row("a", 0.5, correct=True)])
+            return {}
+
+        produce("evaluate", EvaluateConfig(judge=judge), {}, tmp_path / name, make)
+        return tmp_path / name
+
+    assert read_judgement(made("numbers", VerifierJudgeConfig())).judge == "verifier"
+    assert read_judgement(made("mathematics", VerifierJudgeConfig(mode="math"))).judge == "verifier-math"
 
 
 def test_accuracies_of_other_rerankers_can_be_compared() -> None:

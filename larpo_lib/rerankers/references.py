@@ -1,0 +1,78 @@
+"""Whether the verifier can read the references it is to judge by; asked before anything expensive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from larpo_lib.answers import final_values
+from larpo_lib.answers.expressions import Expressions
+from larpo_lib.answers.mathematics import readable
+from larpo_lib.config import EnsembleConfig, JudgeConfig, RerankerConfig, VerifierConfig
+from larpo_lib.errors import DataError
+from larpo_lib.tables import read_table
+
+_TOLD = 20
+
+
+def require_references(
+    prompts: Path,
+    reranker: RerankerConfig,
+    judge: JudgeConfig | None = None,
+    *,
+    among: Collection[str] | None = None,
+) -> None:
+    """Check that the verifier can read every reference it will judge by; others than the verifier need none.
+
+    Args:
+        prompts: artifact with `prompts.parquet`.
+        reranker: gives rewards.
+        judge: says right or wrong, if anybody does.
+        among: the prompts that matter; None: all.
+
+    Raises:
+        DataError: names each row whose reference cannot be read.
+    """
+    modes = _modes(reranker) | ({judge.mode} if judge is not None else set())
+    for mathematics in sorted({mode == "math" for mode in modes}):
+        _check(prompts, mathematics, among)
+
+
+def _modes(reranker: RerankerConfig) -> set[str]:
+    if isinstance(reranker, EnsembleConfig):
+        return {mode for member in reranker.members for mode in _modes(member.reranker)}
+    return {reranker.mode} if isinstance(reranker, VerifierConfig) else set()
+
+
+def _check(prompts: Path, mathematics: bool, among: Collection[str] | None) -> None:
+    can_read = _reader(mathematics)
+    unread = [
+        (number, row)
+        for number, row in enumerate(read_table(prompts, "prompts", ["prompt_id", "reference"]))
+        if (among is None or row["prompt_id"] in among) and (row["reference"] is None or not can_read(row["reference"]))
+    ]
+    if not unread:
+        return
+    (first, row), others = unread[0], unread[1:]
+    needed = "an answer that it can read" if mathematics else "a number"
+    problem = f"prompt {row['prompt_id']} has the reference {row['reference']!r}, but the verifier needs {needed}"
+    if others:
+        told = ", ".join(f"{number} ({other['reference']!r:.60})" for number, other in others[:_TOLD])
+        more = f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
+        problem += f"; the same holds for {'rows' if len(others) > 1 else 'row'} {told}{more}"
+    raise DataError(
+        problem,
+        path=prompts,
+        row=first,
+        field="reference",
+        remedy="Name the column of answers in prepare.columns.reference, "
+        + ("" if mathematics else "set the verifier's mode to math where answers are expressions or words, ")
+        + "or rerank with a reward model",
+    )
+
+
+def _reader(mathematics: bool) -> Callable[[str], bool]:
+    if not mathematics:
+        return lambda reference: bool(final_values(reference))
+    expressions = Expressions()
+    return lambda reference: readable(reference, expressions)
