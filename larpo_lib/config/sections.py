@@ -42,6 +42,8 @@ class TemplateConfig(Section):
 
     path: str
     model: ModelConfig = ModelConfig()
+    served: bool = False
+    """A server renders its prompts, which takes names of special tokens in messages for the tokens."""
 
 
 class PrepareConfig(Section):

@@ -184,9 +184,13 @@ def _policies(tree: dict[str, Any]) -> list[dict[str, Any]]:
     holders = [tree.get(name) for name in ("sft", "train")]
     steps = [tree.get(name) for name in ("sample", "evaluate")]
     holders += [step.get("sampler") for step in steps if isinstance(step, dict)]
-    models = [holder.get("model", {}) for holder in holders if isinstance(holder, dict)]
-    distinct = [model for i, model in enumerate(models) if model not in models[:i]]
-    return [{"path": tree["policy"], "model": model} for model in distinct or [tree.get("model", {})]]
+    ways = [
+        {"model": holder.get("model", {}), **({"served": True} if holder.get("type") == "openai" else {})}
+        for holder in holders
+        if isinstance(holder, dict)
+    ]
+    distinct = [way for i, way in enumerate(ways) if way not in ways[:i]]
+    return [{"path": tree["policy"], **way} for way in distinct or [{"model": tree.get("model", {})}]]
 
 
 def _classifiers(tree: dict[str, Any]) -> list[dict[str, Any]]:

@@ -91,6 +91,8 @@ def copy_tokenizer(source: Path, directory: Path, tokenizer: PreTrainedTokenizer
     if config.chat_template is None:
         if (source / TEMPLATES).is_dir():
             shutil.copytree(source / TEMPLATES, directory / TEMPLATES, copy_function=shutil.copyfile)
+    elif isinstance(tokenizer.chat_template, dict):
+        _write_templates(tokenizer.chat_template, directory)
     else:
         (directory / TEMPLATE).write_text(config.chat_template, "utf-8")
         _change(directory / TOKENIZER, {"chat_template": config.chat_template})
@@ -98,6 +100,16 @@ def copy_tokenizer(source: Path, directory: Path, tokenizer: PreTrainedTokenizer
         _change(directory / TOKENIZER, {"pad_token": config.pad_token})
         if (directory / SPECIAL_TOKENS).is_file():
             _change(directory / SPECIAL_TOKENS, {"pad_token": config.pad_token})
+
+
+def _write_templates(templates: Mapping[str, str], directory: Path) -> None:
+    """Write named chat templates as transformers 5 keeps them, and as version 4 did; the chosen one is the default."""
+    (directory / TEMPLATES).mkdir(exist_ok=True)
+    for name, text in templates.items():
+        place = directory / TEMPLATE if name == "default" else directory / TEMPLATES / f"{name}.jinja"
+        place.write_text(text, "utf-8")
+    told = [{"name": name, "template": text} for name, text in templates.items()]
+    _change(directory / TOKENIZER, {"chat_template": told})
 
 
 def with_older_keys(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
 
 
 def _of_template(config: TemplateConfig) -> Refusal:
-    from larpo_lib.policies.chat import conversation_text, prompt_text
+    from larpo_lib.policies.chat import contents, conversation_text, prompt_text, special_text
     from larpo_lib.policies.load import load_tokenizer
 
     tokenizer = load_tokenizer(_local(config), config.model)
@@ -66,6 +66,9 @@ def _of_template(config: TemplateConfig) -> Refusal:
             return error.problem
         if not prompt.strip():
             return f"{config.path}: the chat template renders it to nothing"
+        name = special_text(tokenizer, contents(messages))
+        if config.served and name is not None and config.model.special_text == "text":
+            return f"{config.path}: it holds the text {name}, which a server takes for the token (model.special_text)"
         return _left_out(config.path, conversation, messages)
 
     return refusal
@@ -98,8 +101,9 @@ def _left_out(model: str, text: str, messages: Messages) -> str | None:
 def _identity(config: TemplateConfig | ClassifierConfig) -> str:
     settings = {name: value for name, value in config.identity().items() if name != "path"}
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name in _FILES:
-        file = _local(config) / name
+    more = sorted((_local(config) / "additional_chat_templates").glob("*.jinja"))
+    for file in (*(_local(config) / name for name in _FILES), *more):
+        name = file.name
         found.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b"") + b"\0")
     return found.hexdigest()
 

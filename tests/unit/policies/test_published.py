@@ -9,7 +9,7 @@ from small_models import CHATML, FAMILIES, make_model, make_tokenizer, user
 from transformers import AutoConfig, GenerationConfig
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.chat import prompt_ids
+from larpo_lib.policies.chat import prompt_ids, prompt_text
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.published import make_readable, save_policy, with_older_keys
 
@@ -96,6 +96,16 @@ def test_generation_settings_are_kept_even_if_transformers_would_not_write_them(
 def test_a_source_without_generation_settings_gets_none(source):
     (source / "generation_config.json").unlink()
     assert not (_publish(source) / "generation_config.json").exists()
+
+
+def test_a_chat_template_that_was_chosen_by_its_name_is_published_as_the_default(source):
+    chosen = ModelConfig(device="cpu", chat_template="tool_use")
+    published = _publish(source, chosen)
+    assert prompt_text(load_tokenizer(published, PLAIN), user("hello")) == "tools"
+    assert prompt_text(load_tokenizer(published, chosen), user("hello")) == "tools"  # in the next iteration
+    assert (published / "chat_template.jinja").read_text("utf-8") == "tools"
+    told = {each["name"]: each["template"] for each in _read(published / "tokenizer_config.json")["chat_template"]}
+    assert told == {"default": "tools", "tool_use": "tools"}  # older readers look there
 
 
 def test_a_chat_template_of_the_settings_is_published(source):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from real_tokenizers import KINDS, real_tokenizer
 from small_models import CHATML, make_tokenizer, user
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig
@@ -29,12 +29,10 @@ def test_a_name_in_a_question_is_text(name):
     assert tokenizer.decode(ids) == tokenizer.decode(prompt_ids(tokenizer, plain)).replace("?", kind.end, 1)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name].end != "</s>"])  # a part of vocabularies
 def test_its_tokens_are_those_of_a_tokenizer_that_has_no_such_token(name):
     """The independent way: the same tokenizer, in which the token that the question names was never added."""
     kind = KINDS[name]
-    if kind.end == "</s>":
-        pytest.skip("a part of the vocabulary")
     tokenizer, without = real_tokenizer(kind), real_tokenizer(kind)
     text = f"What does {kind.end} mean?"
     backend = Tokenizer.from_str(without.backend_tokenizer.to_str())
@@ -101,3 +99,18 @@ def test_private_use_characters_in_a_prompt_are_left_alone():
     tokenizer = real_tokenizer(KINDS["chatml"])
     text = f"{chr(0x10FFFD)}0{chr(0x10FFFD)} <|im_end|> {chr(0x10FFFC)}"
     assert text in tokenizer.decode(prompt_ids(tokenizer, user(text)))
+
+
+def test_a_wordpiece_tokenizer_with_published_special_tokens():
+    """BERT's own vocabulary, whose [SEP] and [CLS] are pieces of it."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[", "]", "sep", "what", "is", "?"]
+    backend = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.add_special_tokens(pieces[:4])
+    template = "{{ '[CLS]' + messages[0]['content'] + '[SEP]' }}"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="[SEP]", unk_token="[UNK]", chat_template=template
+    )
+    found = tokenizer.convert_ids_to_tokens(prompt_ids(tokenizer, user("What is [SEP]?")))
+    assert found == ["[CLS]", "what", "is", "[", "sep", "]", "?", "[SEP]"]

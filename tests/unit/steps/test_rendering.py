@@ -114,3 +114,22 @@ def test_a_missing_model_is_named_with_the_way_around(source, tmp_path):
     config = PrepareConfig(source=source, templates=(TemplateConfig(path=str(tmp_path / "nowhere")),))
     with pytest.raises(ConfigError, match=r"nowhere: is not a model directory .* templates and reward_models"):
         prepare.run(config, prompts=tmp_path / "prompts")
+
+
+def test_a_prompt_that_a_server_would_read_otherwise_is_found_before_it_is_asked(tiny_policy, tmp_path):
+    source = tmp_path / "prompts.jsonl"
+    source.write_text('{"prompt": "How many ?"}\n{"prompt": "What is <end> ?"}\n')
+    served = TemplateConfig(path=str(tiny_policy), model=PLAIN, served=True)
+    why = r"1 of 2 prompts .*holds the text <end>, which a server takes for the token \(model.special_text\)"
+    with pytest.raises(DataError, match=why):
+        prepare.run(PrepareConfig(source=str(source), templates=(served,)), prompts=tmp_path / "refused")
+    control = served.model_copy(update={"model": PLAIN.model_copy(update={"special_text": "control"})})
+    for name, template in (("here", served.model_copy(update={"served": False})), ("control", control)):
+        metrics = prepare.run(PrepareConfig(source=str(source), templates=(template,)), prompts=tmp_path / name)
+        assert metrics["prompts"] == 2
+
+
+def test_a_run_that_samples_from_a_server_says_so(tiny_world):
+    sampler = 'sample.sampler={type = "openai", base_url = "http://localhost:1/v1", served_model = "x"}'
+    config = load_config(tiny_world / "larpo.toml", [sampler, "evaluate.sampler.type=hf"])
+    assert [each.served for each in config.prepare.templates if each.served] == [True]
