@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
-from larpo_lib.policies.chat import contents, decode, prompt_ids, special_text
+from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import TurnEnd
@@ -103,12 +103,13 @@ def known_end(finish_reason: str, unknown_end: UnknownEnd, counts: EncodeCounts)
 
 def _spelled_otherwise(row: Row, tokenizer: PreTrainedTokenizerBase) -> int:
     known = [pair for pair in zip(row["responses"], row["token_ids"], strict=True) if pair[1] is not None]
-    return sum(not _spells(tokenizer, ids, text) for text, ids in known)
+    opened = _squeezed(opened_thoughts(tokenizer, row["messages"])) if known else ""
+    return sum(not _spells(tokenizer, ids, _squeezed(text).removeprefix(opened)) for text, ids in known)
 
 
 def _spells(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> bool:
     """Whether token ids spell a text, with their last one or, where it is an ordinary token that ended it, without."""
-    return _squeezed(text) in {_squeezed(decode(tokenizer, ids)), _squeezed(decode(tokenizer, ids[:-1]))}
+    return text in {_squeezed(decode(tokenizer, ids)), _squeezed(decode(tokenizer, ids[:-1]))}
 
 
 def _squeezed(text: str) -> str:

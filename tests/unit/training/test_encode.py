@@ -153,3 +153,16 @@ def test_sampled_tokens_are_not_counted(tokenizer):
     row = _row(responses=("two", "three"), token_ids=[[TWO, END], [THREE, END]])
     _, counts = _encode(tokenizer, row)
     assert counts == EncodeCounts()
+
+
+def test_the_thought_that_a_prompt_opens_is_no_part_of_the_tokens_of_a_response():
+    """Samplers put it in front of the text, so that thoughts that were cut are told from a reply."""
+    opening = CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif")
+    tokenizer = real_tokenizer(Kind("bytes", opening, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), "<|im_end|>"))
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    said = "count\n</think>\n\n42"
+    ids = [*tokenizer(said, add_special_tokens=False).input_ids, end]
+    row = _row("hello", (f"<think>\n{said}", f"<think>\n{said}"), (1.0, 0.0), token_ids=[ids, None])
+    (item,), counts = encode_lists([row], tokenizer, TrainConfig(**SHORT), turn_end(tokenizer))
+    assert item.responses == [ids, ids]
+    assert counts.responses_spelled_otherwise == 0
