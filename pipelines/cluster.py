@@ -17,7 +17,9 @@ S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 JUDGE_KEYS = ("OPENAI_API_KEY",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
-OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE",)
+OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", "LARPO_QUEUE", "LARPO_PRIORITY_CLASS")
+PART_OF = ("app.kubernetes.io/part-of", "larpo")
+"""Label of every pod; the network policies are about those that have it."""
 
 _HOUR = 3600
 _WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
@@ -124,14 +126,12 @@ class Cluster:
         """
         task.set_container_image(self.images.reference(target))
         task.set_caching_options(False)
+        kubernetes.add_pod_label(task, *PART_OF)
         kubernetes.set_security_context(task, run_as_non_root=True)
-        for secret, keys, optional in (
-            ("larpo-s3", S3_KEYS, False),
-            ("larpo-mlflow", MLFLOW_KEYS, True),
-            ("larpo-judge", JUDGE_KEYS, True),
-        ):
+        # Optional, all of them: with workload identity there is no larpo-s3.
+        for secret, keys in (("larpo-s3", S3_KEYS), ("larpo-mlflow", MLFLOW_KEYS), ("larpo-judge", JUDGE_KEYS)):
             kubernetes.use_secret_as_env(
-                task, secret_name=secret, secret_key_to_env={key: key for key in keys}, optional=optional
+                task, secret_name=secret, secret_key_to_env={key: key for key in keys}, optional=True
             )
         for names, optional in ((ENVIRONMENT, False), (OPTIONAL_ENVIRONMENT, True)):
             kubernetes.use_config_map_as_env(

@@ -113,6 +113,7 @@ def _once_on_nodes(ticket: Ticket, call: Call, image: str) -> Done:
         train_on_nodes(
             config, **uris, trained=call.output, job_name=job_name(name, f"train-{call.iteration}"), image=image,
             run=name, resources=ticket.resources or None, deadline_s=None if deadline is None else int(deadline),
+            queue=os.environ.get("LARPO_QUEUE"), priority_class=os.environ.get("LARPO_PRIORITY_CLASS"),
         )  # fmt: skip
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))

@@ -29,7 +29,7 @@ from larpo_lib.steps import train
 from larpo_lib.training.history import read_history
 
 BUCKET = "s3://larpo-bucket"
-RUNTIME = Path(__file__).parents[2] / "k8s" / "base" / "training-runtime.yaml"
+RUNTIME = Path(__file__).parents[2] / "k8s" / "training" / "runtime.yaml"
 SETTINGS: dict[str, Any] = {
     "model": ModelConfig(device="cpu"),
     "learning_rate": 1e-3,

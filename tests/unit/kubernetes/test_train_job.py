@@ -160,6 +160,6 @@ def test_what_a_trainjob_does(conditions: list[dict[str, str]], expected: tuple[
 
 
 def test_the_runtime_that_is_named_is_the_one_of_the_manifests() -> None:
-    text = (Path(__file__).parents[3] / "k8s" / "base" / "training-runtime.yaml").read_text()
+    text = (Path(__file__).parents[3] / "k8s" / "training" / "runtime.yaml").read_text()
     reference = build()["spec"]["runtimeRef"]
     assert f"kind: {reference['kind']}\nmetadata:\n  name: {reference['name']}\n" in text

@@ -76,7 +76,11 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
         assert image.endswith(":0a1b2c3"), component
         secrets = {secret["secretName"]: secret for secret in kubernetes["secretAsEnv"]}
         assert set(secrets) == {"larpo-s3", "larpo-mlflow", "larpo-judge"}
-        assert [secrets[name].get("optional", False) for name in sorted(secrets)] == [True, True, False]
+        assert [secrets[name].get("optional", False) for name in sorted(secrets)] == [
+            True,
+            True,
+            True,
+        ]  # none with workload identity
         assert [key["secretKey"] for key in secrets["larpo-s3"]["keyToEnv"]] == [
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
@@ -89,7 +93,12 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
             "MLFLOW_TRACKING_URI",
         }
         assert (needed.get("optional", False), optional["optional"]) == (False, True)
-        assert [key["envVar"] for key in optional["keyToEnv"]] == ["AWS_CA_BUNDLE"]
+        assert [key["envVar"] for key in optional["keyToEnv"]] == [
+            "AWS_CA_BUNDLE",
+            "LARPO_QUEUE",
+            "LARPO_PRIORITY_CLASS",
+        ]
+        assert kubernetes["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "larpo"}
         (cache,) = kubernetes["pvcMount"]
         assert (cache["constant"], cache["mountPath"]) == ("larpo-cache", "/cache")
         if component == "final-report":
