@@ -15,7 +15,7 @@ from larpo_lib.config.objectives import LipoLambdaConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import OBJECTIVES, bind
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
-from larpo_lib.policies.load import load_policy, load_tokenizer, model_dtype
+from larpo_lib.policies.load import load_model_config, load_policy, load_tokenizer, model_dtype
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.progress import tell
@@ -82,6 +82,7 @@ def _train(
     encoded, counts = encode_lists(rows, tokenizer, config, end)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
+    _check_ids(config, encoded, policy, lists)
     if ranks.leads:
         say_readings(counts)
     objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
@@ -225,6 +226,20 @@ class _Reference:
             replace(item, mismatched=other, mismatched_reference_logp=value)
             for item, other, value in zip(lists, self._others, logps[MISMATCHED], strict=True)
         ]
+
+
+def _check_ids(config: TrainConfig, encoded: Sequence[EncodedList], policy: Path, lists: Path) -> None:
+    """Refuse token ids, such as a file's from another tokenizer, that the policy has no embedding for."""
+    size = getattr(load_model_config(policy, config.model).get_text_config(), "vocab_size", None)
+    for item in encoded:
+        highest = max(max(response) for response in item.responses)
+        if size is not None and highest >= size:
+            raise DataError(
+                f"a response to prompt {item.prompt_id} has the token id {highest}, but {policy} has embeddings for ids"
+                f" below {size}",
+                path=lists,
+                remedy="Give the ids of the policy's own tokenizer, or none: the text is then tokenized",
+            )
 
 
 def say_readings(counts: EncodeCounts) -> None:

@@ -294,6 +294,13 @@ def test_adapters_are_merged_into_the_policy_that_is_published(run, tmp_path, ti
     assert history[-1]["margin"] > history[0]["margin"]
 
 
+def test_token_ids_without_an_embedding_are_refused_before_weights_are_loaded(run, rows, monkeypatch):
+    monkeypatch.setattr(train, "load_trainable", _fail)
+    other = [{**rows[0], "token_ids": [[7, 8], [9, 10**6], [4]]}, *rows[1:]]
+    with pytest.raises(DataError, match=rf"prompt {rows[0]['prompt_id']} has the token id 1000000, but .* below \d+"):
+        run(rows=other)
+
+
 def test_ktos_mismatched_responses_answer_another_prompt(run, rows, monkeypatch):
     seen = {}
 
