@@ -213,7 +213,10 @@ def test_a_run_that_failed_says_which_step_and_why_and_goes_on_when_it_is_submit
     expected = quickstart(tmp_path / "expected", "--set", "loop.iterations=1")
     assert files(tmp_path / "one" / "iteration-1" / "policy") == files(expected / "iteration-1" / "policy")
     summaries = [json.loads((path / "summary.json").read_text("utf-8")) for path in (tmp_path / "one", expected)]
-    assert {**summaries[0], "seconds": 0} == {**summaries[1], "seconds": 0}
+    for summary in summaries:
+        for name in ("seconds", "seconds_by_call"):  # how long it took, and calls, which a pipeline has none of
+            summary.pop(name, None)
+    assert summaries[0] == summaries[1]
 
 
 def test_a_run_that_the_cluster_cannot_keep_is_refused_before_anything_else(tmp_path: Path) -> None:
@@ -223,4 +226,4 @@ def test_a_run_that_the_cluster_cannot_keep_is_refused_before_anything_else(tmp_
     end = outcome.text("text")
     assert end.startswith("# Run many: FAILED")
     assert "- **start**: 100 rounds of 1 shards make a workflow of about 3460 KB" in end
-    assert [path.name for path in (tmp_path / "many").iterdir()] == ["journal"]
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == ["journal", "world"]
