@@ -253,8 +253,13 @@ def _opponent(registry: Registry, model_name: str, version: int, baseline: Path 
         champion = registry.replaced(model_name, version)
     if champion is not None:
         stored = registry.evaluation(model_name, champion)
-        return Opponent(f"version {champion}", None if stored is None else Judgement(**stored))
+        return Opponent(f"version {champion}", None if stored is None else _kept(stored))
     return None if baseline is None else Opponent("baseline", read_judgement(baseline))
+
+
+def _kept(stored: Mapping[str, Any]) -> Judgement:
+    """What the registry keeps of an evaluation, perhaps of another version; what else stands there is passed over."""
+    return Judgement(stored["reranker"], stored["values"], stored.get("benchmark"))
 
 
 def _record(config: PromoteConfig, version: int, opponent: Opponent | None, decision: Decision) -> dict[str, Any]:

@@ -89,6 +89,15 @@ def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:
     assert registry.rollback("larpo-policy") == (3, 1)
 
 
+def test_a_champion_that_another_version_registered_is_compared_by_what_is_known_of_it(world: World) -> None:
+    world.promote("first", 1.0)
+    registry = Registry(world.uri, world.run_id)
+    evaluation = {**registry.evaluation(CONFIG.model_name, 1), "added_later": 1}
+    registry.register(world.folder / "first", model_name=CONFIG.model_name, evaluation=evaluation)
+    decision = world.promote("second", 2.0)
+    assert (decision["alias"], decision["opponent"], decision["difference"]) == ("champion", "version 1", 1.0)
+
+
 def test_the_first_policy_has_to_beat_the_baseline(world: World, tmp_path: Path) -> None:
     baseline = rewards(tmp_path / "baseline", 0.5)
     assert world.promote("worse", 0.25, baseline)["alias"] == "challenger"
