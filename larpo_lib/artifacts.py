@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import __version__
+from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError, StorageError
@@ -144,13 +145,17 @@ def verify(artifact: Path) -> None:
 def digest(path: Path) -> str:
     """Identity of an input's content: of an artifact by its manifest, of any other file or directory by its bytes.
 
+    Adapters are what their base makes of them, so its content counts too.
+
     Raises:
         ArtifactError: there is nothing at `path`.
+        ModelError: adapters whose base is not to be found.
     """
     if (path / MANIFEST).is_file():
         return _hash_json(read_manifest(path)["files"])
     if path.is_dir():
-        return _hash_json(_checksums(path))
+        files = _checksums(path)
+        return _hash_json({"adapters": files, "base": digest(base_of(path))} if is_adapter(path) else files)
     if path.is_file():
         return file_digest(path)
     raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")

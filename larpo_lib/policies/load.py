@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.chat import choose_template, use_settings
 from larpo_lib.policies.layout import SHARING_FAMILIES
+from larpo_lib.policies.merging import merge_adapters
 
 _EAGER = {"gemma2", "deberta-v2"}
 """Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""
@@ -47,17 +51,23 @@ def load_policy(path: Path, config: ModelConfig) -> PreTrainedModel:
 
 
 def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
-    """Load a model with one of the `AutoModelFor...` classes, in evaluation mode, on its device."""
+    """Load a model with one of the `AutoModelFor...` classes, in evaluation mode, on its device.
+
+    Adapters are merged into their base.
+    """
     settings, device = load_model_config(path, config), model_device(config)
     try:
         model, found = kind.from_pretrained(
-            path,
+            model_directory(path),
             dtype=model_dtype(config),
             attn_implementation=attention(config, settings.model_type),
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
         )
+        missing = sorted(found["missing_keys"])
+        if is_adapter(path) and not missing:
+            model = merge_adapters(model, path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{path}: the model cannot be loaded: {first_line(error)}",
@@ -67,7 +77,6 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
         raise ModelError(
             f"{path}: {first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
         ) from error
-    missing = sorted(found["missing_keys"])
     if missing:  # transformers would go on with random numbers in their place
         raise ModelError(
             f"{path}: the weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
@@ -76,26 +85,52 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
     return model.to(device).eval()
 
 
+def model_directory(path: Path) -> Path:
+    """Where a model's configuration and weights are: its own directory, or that of the base of adapters.
+
+    Raises:
+        ModelError: the base is not to be found.
+    """
+    return base_of(path) if is_adapter(path) else path
+
+
+def tokenizer_directory(path: Path) -> Path:
+    """Where a model's tokenizer is: its own directory, or that of the base of adapters that come without one."""
+    return path if (path / "tokenizer_config.json").is_file() else model_directory(path)
+
+
 def check_weights(path: Path) -> None:
     """Check that a model's weights are there and whole, by the headers of their files alone.
 
     Raises:
         ModelError: a file is missing, torn, or no safetensors.
     """
+    if is_adapter(path):
+        base = base_of(path)
+        _check_files(path, {ADAPTER_WEIGHTS})
+        path = base
     index = path / "model.safetensors.index.json"
     names = {"model.safetensors"}
     try:
         if index.is_file():
             names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
+    _check_files(path, names)
+
+
+def _check_files(path: Path, names: Iterable[str]) -> None:
+    try:
         for name in sorted(names):
             with safe_open(path / name, framework="pt"):
                 continue
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
 
 
 def load_model_config(path: Path, config: ModelConfig) -> PretrainedConfig:
     """Read a model's config.json without its weights: enough to refuse a wrong directory early."""
+    path = model_directory(path)
     if not (path / "config.json").is_file():
         raise ModelError(
             f"{path}: is not a model directory (no config.json)",
@@ -154,7 +189,7 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
         ModelError: there is none, it lacks a chat template or an end-of-sequence token, or it has several templates of
             which none is chosen.
     """
-    tokenizer = _load_tokenizer(path, config)
+    tokenizer = read_tokenizer(path, config)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
@@ -170,7 +205,7 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
     Raises:
         ModelError: there is none, or it lacks a padding token.
     """
-    tokenizer = _load_tokenizer(path, config)
+    tokenizer = read_tokenizer(path, config)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"{path}: the tokenizer has no pad token",
@@ -179,10 +214,17 @@ def load_plain_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizer
     return tokenizer
 
 
-def _load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
-    load_model_config(path, config)
+def read_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load a tokenizer whatever it lacks.
+
+    Raises:
+        ModelError: there is none, or it does not belong to its model.
+    """
+    settings = load_model_config(path, config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer_directory(path), config=settings, trust_remote_code=config.trust_remote_code
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{path}: the tokenizer cannot be loaded: {first_line(error)}",

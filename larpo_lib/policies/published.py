@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.load import load_model_config
+from larpo_lib.policies.load import (
+    load_model_config,
+    load_policy,
+    model_directory,
+    read_tokenizer,
+    tokenizer_directory,
+)
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"
@@ -63,11 +72,31 @@ def save_policy(
     model.generation_config = GenerationConfig()  # settings that transformers 5 would refuse to write are kept below
     model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     (directory / GENERATION).unlink(missing_ok=True)
-    if (source / GENERATION).is_file():
-        shutil.copyfile(source / GENERATION, directory / GENERATION)
-    _write_json(directory / CONFIG, _model_config(source, config, _read_json(directory / CONFIG)))
-    copy_tokenizer(source, directory, tokenizer, config)
+    made_from = model_directory(source)
+    if (made_from / GENERATION).is_file():
+        shutil.copyfile(made_from / GENERATION, directory / GENERATION)
+    _write_json(directory / CONFIG, _model_config(made_from, config, _read_json(directory / CONFIG)))
+    copy_tokenizer(tokenizer_directory(source), directory, tokenizer, config)
     make_readable(directory)
+
+
+@contextmanager
+def whole_policy(policy: Path) -> Iterator[Path]:
+    """A directory with a policy that needs no other: its own, or for a while one with adapters merged into their base.
+
+    Raises:
+        ModelError: the policy cannot be loaded.
+    """
+    if not is_adapter(policy):
+        yield policy
+        return
+    plain = ModelConfig(device="cpu")
+    dtype = str(load_model_config(policy, plain).dtype).removeprefix("torch.")  # to be as large as its base
+    config = plain if dtype == "None" else ModelConfig.model_validate({"device": "cpu", "dtype": dtype})
+    with tempfile.TemporaryDirectory(prefix="larpo-") as folder:
+        directory, model = Path(folder) / "policy", load_policy(policy, config)
+        save_policy(model, model.state_dict(), read_tokenizer(policy, config), policy, config, directory)
+        yield directory
 
 
 def make_readable(directory: Path) -> None:

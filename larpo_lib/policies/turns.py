@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import first_line, load_model_config
+from larpo_lib.policies.load import first_line, load_model_config, model_directory
 
 _QUESTION = [{"role": "user", "content": "?"}]
 _REPLY = "larporeply"
@@ -90,6 +90,7 @@ def named_stops(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> list
 
 
 def _generation_stops(path: Path, config: ModelConfig) -> list[int]:
+    path = model_directory(path)
     if (path / "generation_config.json").is_file():
         try:
             generation = GenerationConfig.from_pretrained(path)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
@@ -149,8 +150,13 @@ def check_vllm(config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
 
     Raises:
         LarpoError: vLLM is not installed.
-        ConfigError: the limits do not fit into the policy's context.
+        ConfigError: the limits do not fit into the policy's context, or the policy is an adapter.
     """
+    if is_adapter(policy):
+        raise ConfigError(
+            f"{policy}: holds adapters, and vLLM is given whole models here",
+            remedy="Set the sampler's type to hf, or give the policy that peft's merge_and_unload makes of it",
+        )
     if find_spec("vllm") is None:
         raise LarpoError(
             "sampling with vLLM needs the package vllm, which is not installed",

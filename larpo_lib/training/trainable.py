@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
+from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import check_context, load_model, load_model_config, model_dtype, training_attention
@@ -33,6 +34,11 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
     training_attention(config.model, settings.model_type)
     if model_dtype(config.model) is torch.float16:
         raise ConfigError("float16 is not for training", remedy="Set model.dtype to bfloat16 or float32")
+    if is_adapter(path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:
+        raise ConfigError(
+            f"{path}: holds adapters, which cannot be merged into a base that zero_stage = 3 shares out",
+            remedy="Set zero_stage to 2, or give the policy that peft's merge_and_unload makes of it",
+        )
     if config.launch.launcher == "deepspeed" and find_spec("deepspeed") is None:
         raise ConfigError(
             "launcher = deepspeed, but DeepSpeed is not installed",

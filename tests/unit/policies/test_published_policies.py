@@ -216,3 +216,18 @@ def test_a_tokenizer_that_transformers_5_wrote_is_told_in_older_names(tmp_path):
     read = load_tokenizer(tmp_path / "older", PLAIN)
     assert read.extra_special_tokens == tokenizer.extra_special_tokens
     assert prompt_ids(read, user("hello 1")) == prompt_ids(tokenizer, user("hello 1"))
+
+
+@pytest.mark.parametrize("kept", ["in files", "in tokenizer_config.json"])
+def test_a_template_that_is_chosen_by_its_name_is_the_default_of_what_is_published(source, kept):
+    if kept == "in tokenizer_config.json":
+        named = {"default": CHATML, "plain": OTHER_TEMPLATE}
+        _change(source / "tokenizer_config.json", chat_template=[{"name": n, "template": t} for n, t in named.items()])
+        (source / "chat_template.jinja").unlink()
+        shutil.rmtree(source / "additional_chat_templates")
+    else:
+        (source / "additional_chat_templates" / "plain.jinja").write_text(OTHER_TEMPLATE, "utf-8")
+    published = _publish(source, ModelConfig(device="cpu", chat_template="plain"))
+    tokenizer = load_tokenizer(published, PLAIN)
+    assert tokenizer.chat_template["default"] == tokenizer.chat_template["plain"] == OTHER_TEMPLATE
+    assert prompt_ids(tokenizer, user("hello world")) == tokenizer.convert_tokens_to_ids(["hello", "world"])

@@ -1,0 +1,69 @@
+"""Policies that are low-rank adapters beside a base: directories with `adapter_config.json`, as peft writes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.errors import ModelError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+_MERGE = "Merge it into its base, by peft's merge_and_unload and save_pretrained, and give that directory"
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a directory holds adapters in place of a whole model."""
+    return (path / CONFIG).is_file()
+
+
+def base_of(path: Path) -> Path:
+    """The directory of the model that adapters belong to: a local one, or one in this machine's Hugging Face cache.
+
+    Raises:
+        ModelError: it is not there, or the adapters are none that can be merged into a policy.
+    """
+    settings = _settings(path)
+    named = settings.get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        remedy = "Set base_model_name_or_path to the base's directory"
+        raise ModelError(f"{path / CONFIG}: names no base", remedy=remedy)
+    for candidate in (Path(named), path / named):
+        if candidate.is_dir():
+            if is_adapter(candidate):
+                raise ModelError(f"{path}: its base {candidate} is an adapter itself", remedy=_MERGE)
+            return candidate
+    return _cached(path, named, settings.get("revision"))
+
+
+def _cached(path: Path, name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (OSError, ValueError) as error:  # no such name, or not in the cache
+        raise ModelError(
+            f"{path}: its base '{name}' is no directory here, and not in this machine's Hugging Face cache",
+            remedy=f"Set base_model_name_or_path in its {CONFIG} to the base's directory",
+        ) from error
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((path / CONFIG).read_text("utf-8"))
+        kind, task = settings.get("peft_type"), settings.get("task_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path / CONFIG}: cannot be read: {error}") from None
+    if kind != "LORA":
+        raise ModelError(f"{path}: adapters of type {kind} cannot be merged; LORA can", remedy="Give a whole model")
+    if task not in (None, "CAUSAL_LM"):
+        raise ModelError(f"{path}: adapters of a model for {task}, where one for CAUSAL_LM is read", remedy=_MERGE)
+    whole = next(iter([*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin")]), None)
+    if whole is not None:
+        raise ModelError(
+            f"{path}: holds adapters ({CONFIG}) and a whole model ({whole.name})", remedy="Remove one of them"
+        )
+    if not (path / WEIGHTS).is_file():
+        raise ModelError(f"{path}: the adapters' weights are not there ({WEIGHTS})", remedy="Save them as safetensors")
+    return dict(settings)
