@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, Trainer
 
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
@@ -32,6 +32,7 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
     check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
     settings = load_model_config(path, config.model)
     training_attention(config.model, settings.model_type)
+    _check_unquantized(path, settings)
     if model_dtype(config.model) is torch.float16:
         raise ConfigError("float16 is not for training", remedy="Set model.dtype to bfloat16 or float32")
     if is_adapter(path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:
@@ -53,6 +54,16 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
     with torch.device("meta"):  # the modules without their weights
         model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.model.trust_remote_code)
     add_adapters(model, config.lora)
+
+
+def _check_unquantized(path: Path, settings: PretrainedConfig) -> None:
+    quantized = getattr(settings, "quantization_config", None)
+    if quantized is not None:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
+        raise ModelError(
+            f"{path}: its weights are quantized ({method}), and training is of whole ones",
+            remedy="Give the model in bfloat16 or float32",
+        )
 
 
 def load_trainable(kind: Any, path: Path, config: TrainingConfig) -> PreTrainedModel:

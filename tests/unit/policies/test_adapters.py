@@ -22,8 +22,10 @@ from larpo_lib.config import (
     TrackingConfig,
     TrainConfig,
     VllmSamplerConfig,
+    load_config,
 )
 from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.loop import run_loop
 from larpo_lib.policies.load import check_weights, load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.registry import Registry
@@ -254,3 +256,15 @@ def test_adapters_are_registered_as_a_policy_that_needs_no_base(adapter, base, t
     for name, value in load_policy(found, PLAIN).state_dict().items():
         assert torch.equal(value, expected[name])
     assert load_tokenizer(found, PLAIN).chat_template
+
+
+def test_a_whole_run_begins_with_adapters(tiny_world, tmp_path, mlflow_uri):
+    """Its prompts are rendered for them; it samples from them, trains them, and holds every iteration against them."""
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    shutil.copytree(tiny_world / "policy", tmp_path / "base")
+    _write(tmp_path / "adapter", tmp_path / "base", **KINDS["plain"])
+    settings = [f"policy={tmp_path / 'adapter'}", f"tracking.uri={mlflow_uri}", "loop.reference=initial"]
+    config = load_config(world / "larpo.toml", settings)
+    summary = run_loop(config, tmp_path / "out")
+    assert [row["iteration"] for row in summary["iterations"]] == [0, 1]
+    assert not list((tmp_path / "out").rglob("adapter_config.json"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
@@ -242,3 +244,12 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny_policy):
     weights["model.norm.weight"][3] = float("inf")
     with pytest.raises(ModelError, match=r"weights of model.norm.weight infinite or NaN"):
         check_finite(weights)
+
+
+def test_quantized_weights_are_not_trained(tiny_policy, tmp_path):
+    """What would be published were whole weights under a config.json that says otherwise."""
+    settings = json.loads((tiny_policy / "config.json").read_text("utf-8"))
+    quantized = {**settings, "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(quantized), "utf-8")
+    with pytest.raises(ModelError, match=r"its weights are quantized \(gptq\)"):
+        check_trainable(tmp_path, TrainConfig(model=PLAIN))
