@@ -37,6 +37,20 @@ def base_of(path: Path) -> Path:
     return _cached(path, named, settings.get("revision"))
 
 
+def model_directory(path: Path) -> Path:
+    """Where a model's configuration and weights are: its own directory, or that of the base of adapters.
+
+    Raises:
+        ModelError: the base is not to be found.
+    """
+    return base_of(path) if is_adapter(path) else path
+
+
+def tokenizer_directory(path: Path) -> Path:
+    """Where a model's tokenizer is: its own directory, or that of the base of adapters that come without one."""
+    return path if (path / "tokenizer_config.json").is_file() else model_directory(path)
+
+
 def _cached(path: Path, name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 

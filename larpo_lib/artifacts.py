@@ -143,19 +143,15 @@ def verify(artifact: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """Identity of an input's content: of an artifact by its manifest, of any other file or directory by its bytes.
+    """Identity of an input's content: of an artifact by its manifest, of others by their bytes, with adapters' base.
 
-    Adapters are what their base makes of them, so its content counts too.
-
-    Raises:
-        ArtifactError: there is nothing at `path`.
-        ModelError: adapters whose base is not to be found.
+    Raises ArtifactError where there is nothing at `path`, and ModelError where there is no base.
     """
     if (path / MANIFEST).is_file():
         return _hash_json(read_manifest(path)["files"])
     if path.is_dir():
-        files = _checksums(path)
-        return _hash_json({"adapters": files, "base": digest(base_of(path))} if is_adapter(path) else files)
+        found = _checksums(path)
+        return _hash_json({"adapters": found, "base": digest(base_of(path))} if is_adapter(path) else found)
     if path.is_file():
         return file_digest(path)
     raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
-from larpo_lib.adapters import base_of, is_adapter
+from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.chat import choose_template, use_settings
@@ -85,20 +85,6 @@ def load_model(kind: Any, path: Path, config: ModelConfig) -> PreTrainedModel:
     return model.to(device).eval()
 
 
-def model_directory(path: Path) -> Path:
-    """Where a model's configuration and weights are: its own directory, or that of the base of adapters.
-
-    Raises:
-        ModelError: the base is not to be found.
-    """
-    return base_of(path) if is_adapter(path) else path
-
-
-def tokenizer_directory(path: Path) -> Path:
-    """Where a model's tokenizer is: its own directory, or that of the base of adapters that come without one."""
-    return path if (path / "tokenizer_config.json").is_file() else model_directory(path)
-
-
 def check_weights(path: Path) -> None:
     """Check that a model's weights are there and whole, by the headers of their files alone.
 
@@ -106,7 +92,7 @@ def check_weights(path: Path) -> None:
         ModelError: a file is missing, torn, or no safetensors.
     """
     if is_adapter(path):
-        base = base_of(path)
+        base = model_directory(path)
         _check_files(path, {ADAPTER_WEIGHTS})
         path = base
     index = path / "model.safetensors.index.json"

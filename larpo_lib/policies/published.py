@@ -18,15 +18,9 @@ from typing import Any
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from larpo_lib.adapters import is_adapter
+from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.load import (
-    load_model_config,
-    load_policy,
-    model_directory,
-    read_tokenizer,
-    tokenizer_directory,
-)
+from larpo_lib.policies.load import load_model_config, load_policy, read_tokenizer
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from larpo_lib.adapters import model_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import first_line, load_model_config, model_directory
+from larpo_lib.policies.load import first_line, load_model_config
 
 _QUESTION = [{"role": "user", "content": "?"}]
 _REPLY = "larporeply"
