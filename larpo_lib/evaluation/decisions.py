@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +52,13 @@ class Decisions:
         return self._answers.get(_key(request, attempt))
 
     def ask(
-        self, endpoint: Endpoint[Answer], requests: Sequence[Request], *, label: str, attempt: int = 0
+        self,
+        endpoint: Endpoint[Answer],
+        requests: Sequence[Request],
+        *,
+        label: str,
+        attempt: int = 0,
+        look: Callable[[Answer], None] | None = None,
     ) -> list[Answer | None]:
         """The answer to each request, in their order: from the file, else from the judge.
 
@@ -61,6 +67,8 @@ class Decisions:
             requests: bodies to post. Equal ones are asked once.
             label: for the progress, such as "alpaca_eval, judging".
             attempt: 1, 2, ... asks again what was asked before, such as after an answer that could not be read.
+            look: is shown each answer, those of the file first; what it raises ends the asking, and nothing more is
+                bought.
 
         Returns:
             For each request the answer; None where the judge says that it is too long.
@@ -73,10 +81,15 @@ class Decisions:
         self._asked.update({key: (request, attempt) for key, request in by_key.items()})
         missing = [(key, request) for key, request in by_key.items() if key not in self._answers]
         self._announce(missing, label)
+        if look is not None:
+            for key in [key for key in by_key if key in self._answers]:
+                look(self._answers[key])
         with progress(label, len(by_key), len(by_key) - len(missing)) as advance:
             for place, answer in endpoint.arrivals([dict(request) for _, request in missing]):
                 if not isinstance(answer, InputTooLongError):
                     self._store(*missing[place], attempt, answer)
+                    if look is not None:
+                        look(answer)
                 advance(1)
         return [self.get(request, attempt) for request in requests]
 

@@ -20,6 +20,8 @@ from larpo_lib.evaluation.mixeval.parsing import (
 from larpo_lib.evaluation.mixeval.prompts import judging
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Question
 
+MOST_UNREAD = 50
+"""Judgements that are bought while none at all can be read."""
 JUDGE_TOKENS = 999
 """Longest judgement, as officially."""
 NO_OPTION = "-"
@@ -50,11 +52,13 @@ def judge_responses(
         `too_long_for_judge`.
 
     Raises:
-        LarpoError: a judgement cannot be read, and the settings say that this is an error.
+        LarpoError: no judgement of a kind of questions can be read; or one cannot, and the settings say that this is an
+            error.
     """
     by_judge = [question for question in questions if question.key in responses and _needs_judge(config, question)]
     texts, counts = _ask(config, by_judge, responses, store, endpoint)
     rows = [_row(config, question, responses, texts) for question in questions]
+    _require_some(rows)
     unread = [question for question, row in zip(questions, rows, strict=True) if not row["parsed"]]
     if config.unparsed == "fail" and unread:
         first = unread[0]
@@ -64,6 +68,43 @@ def judge_responses(
             remedy="Set mixeval.unparsed to wrong, leave_out or official; what was bought is kept",
         )
     return rows, counts
+
+
+class _Unreadable:
+    """Ends the asking of a judge none of whose first judgements can be read."""
+
+    def __init__(self) -> None:
+        self._unread = 0
+        self._read = False
+
+    def look(self, answer: Mapping[str, Any]) -> None:
+        """Take note of a judgement.
+
+        Raises:
+            LarpoError: so many could not be read, and none could.
+        """
+        text = completions.text(answer)
+        self._read = self._read or judged_score(text) is not None or judged_option(text) is not None
+        self._unread += not self._read
+        if not self._read and self._unread >= MOST_UNREAD:
+            raise _none_read(f"none of the first {self._unread} judgements can be read", text)
+
+
+def _require_some(rows: Sequence[Judged]) -> None:
+    """Refuse judgements of a kind of which the judge wrote some and none can be read."""
+    for kind, name in KIND_NAMES.items():
+        judged = [row for row in rows if row["kind"] == kind and row["judge"] is not None]
+        if judged and not any(row["parsed"] for row in judged):
+            raise _none_read(
+                f"none of the {len(judged)} judgements of {name} questions can be read", judged[-1]["judge"]
+            )
+
+
+def _none_read(problem: str, text: str) -> LarpoError:
+    return LarpoError(
+        f"{problem}, such as {text[:80]!r}; what was bought is kept",
+        remedy="Give mixeval.judge a model that ends its judgement with a score as [[0.5]], or an option as [[B]]",
+    )
 
 
 def judge_request(config: MixEvalConfig, question: Question, response: str) -> dict[str, Any]:
@@ -92,13 +133,13 @@ def _ask(
     """The last text of the judge on each question, none where it was too long for it."""
     texts: dict[str, str] = {}
     counts = {"judged_again": 0, "too_long_for_judge": 0}
-    left = list(questions)
+    left, guard = list(questions), _Unreadable()
     for attempt in range(config.attempts):
         if not left:
             break
         requests = [judge_request(config, question, responses[question.key]) for question in left]
         label = "mixeval, judging" + (f" again, attempt {attempt + 1}" if attempt else "")
-        answers = store.ask(endpoint, requests, label=label, attempt=attempt)
+        answers = store.ask(endpoint, requests, label=label, attempt=attempt, look=guard.look)
         counts["judged_again"] += len(left) if attempt else 0
         counts["too_long_for_judge"] += answers.count(None)
         texts |= {
@@ -111,6 +152,8 @@ def _ask(
             for question, answer in zip(left, answers, strict=True)
             if answer is not None and _read(question, texts[question.key]) is None
         ]
+        if attempt and len(left) >= max(MOST_UNREAD, len(requests)):
+            break  # another try of so many read not one: the judge answers them as it did before
     return texts, counts
 
 

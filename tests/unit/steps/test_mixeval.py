@@ -170,6 +170,37 @@ def test_unreadable_judgements_can_be_an_error_and_stay_paid_for(run, tmp_path):
         assert len(server.asked) == bought
 
 
+@pytest.mark.parametrize(
+    ("responses", "kind"),
+    [(["Hm."] * 4 + ["[[B]]"] * 2, "4 judgements of free-form"), (RESPONSES[:4] + ["Hm."] * 2, "2 judgements of mult")],
+)
+@pytest.mark.parametrize("unparsed", ["wrong", "leave_out", "official"])
+def test_where_no_judgement_of_a_kind_can_be_read_there_is_no_score(run, tmp_path, unparsed, responses, kind):
+    with (
+        serve(verdict) as server,
+        pytest.raises(LarpoError, match=f"none of the {kind}.* questions can be read.*'Hm.'"),
+    ):
+        run(server, responses, unparsed=unparsed, attempts=2)
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_judge_that_cannot_be_read_costs_a_bounded_number_of_calls(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("larpo_lib.evaluation.mixeval.judging.MOST_UNREAD", 3)
+    with serve(verdict) as server:
+        for _ in range(2):  # the second time finds what the first one bought
+            with pytest.raises(LarpoError, match=r"none of the first 3 judgements can be read, such as 'Hm.'"):
+                run(server, ["Hm."] * 6, judge={"concurrency": 1})
+            assert 3 <= len(server.asked) <= 4  # one may be under way
+    assert len(_lines(tmp_path / "evaluation.decisions.jsonl")) == 3
+
+
+def test_further_attempts_end_where_one_of_many_reads_none(run, monkeypatch):
+    monkeypatch.setattr("larpo_lib.evaluation.mixeval.judging.MOST_UNREAD", 2)
+    with serve(verdict) as server:
+        metrics = run(server, UNREADABLE, attempts=10)
+    assert (metrics["unparsed"], metrics["judged_again"]) == (2, 2)
+
+
 def test_options_read_by_rule_cost_nothing(run, tmp_path):
     responses = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "It is B.", "no idea"]
     with serve(verdict) as server:
