@@ -69,7 +69,7 @@ class _Workflow:
         self.backend, self.compiled, self.outcome, self.faults = backend, compiled, outcome, faults
         self.drivers = Drivers(compiled, backend.metadata, outcome.job)
         self.tried: dict[str, int] = {}
-        self.default = (backend.version.tries, (ERROR,))
+        self.default = (backend.version.tries, backend.version.again)
 
     def run(self, arguments: Mapping[str, Any]) -> Process:
         """The root's driver and its DAG; what is not given has its default (argocompiler/argo.go:90-101)."""
@@ -150,7 +150,8 @@ class _Workflow:
             return self._note(path, SKIPPED)
         count = loop.count or 0
         most = task.get("iteratorPolicy", {}).get("parallelismLimit", 0) or count
-        waiting = [(f"{i:06d}", self._iteration(i, task, loop, f"{path}.{i}")) for i in range(count)]
+        each = (lambda i=i: self._iteration(i, task, loop, f"{path}.{i}") for i in range(count))
+        waiting = [(f"{i:06d}", self._retried(iteration, self.default)) for i, iteration in enumerate(each)]
         running: dict[str, Process] = {}
         phases: dict[str, Phase] = {}
         while waiting or running:
@@ -168,17 +169,20 @@ class _Workflow:
     def _driver(self, path: str, drive: Callable[[], Execution]) -> Generator[None, None, Execution | None]:
         """A driver's pod. One that is lost after it wrote is run again, and writes again. None: it failed."""
         place = f"{path}-driver"
+        phase = ""
         for _ in range(self.backend.version.tries):
             yield
             try:
                 driven = drive()
+                phase = ERROR if self._fault(place) == "lost" else SUCCEEDED
             except BackendError as error:
                 self.outcome.messages[place] = str(error)
-                self._note(place, FAILED)
-                return None
-            if self._fault(place) != "lost":
+                phase = FAILED
+            if phase == SUCCEEDED:
                 return driven
-        self._note(place, ERROR)
+            if phase not in self.backend.version.again:
+                break
+        self._note(place, phase)
         return None
 
     def _ended(self, path: str) -> Phase:

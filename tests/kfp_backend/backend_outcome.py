@@ -20,17 +20,21 @@ class Version:
     """What differs between releases.
 
     Attributes:
-        tries: of every template of the workflow where it ended in Error: the manifests' templateDefaults.
+        tries: of every template of the workflow, groups and drivers among them: the manifests' templateDefaults.
+        again: phases after which a template is tried again.
         retried: phases after which a task with retries is tried again: Argo's retryPolicy, which KFP does not set.
         carries_up: whether final states of DAGs are carried upward.
     """
 
     tries: int = 3
+    again: tuple[Phase, ...] = (ERROR,)
     retried: tuple[Phase, ...] = (ERROR,)
     carries_up: bool = True
 
 
 V2_17 = Version()
+ALWAYS = Version(again=(FAILED, ERROR), retried=(FAILED, ERROR))
+"""2.17 where an administrator set `retryPolicy: Always`."""
 V2_16 = Version(tries=1, retried=(FAILED,), carries_up=False)
 """Up to 2.16.1: no defaults for templates, so Argo's OnFailure."""
 

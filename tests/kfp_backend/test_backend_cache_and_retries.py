@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from backend_emulator import Backend
-from backend_outcome import V2_16, V2_17, Outcome, Version
+from backend_outcome import ALWAYS, V2_16, V2_17, Outcome, Version
 from kfp import dsl
 from small_components import Run, compiled
 from small_tasks import hold, said_last, say, sized, told
@@ -74,6 +74,9 @@ SAY = "exit-handler-1/inner/say"
         (V2_16, "error", 2),  # Argo's own policy is OnFailure
         (V2_16, "killed", 2),
         (V2_16, "gone", 1),
+        (ALWAYS, "error", 2),
+        (ALWAYS, "killed", 2),
+        (ALWAYS, "gone", 2),
     ],
 )
 def test_which_endings_are_tried_again(version: Version, fault: str, tries: int, run: Run) -> None:

@@ -73,9 +73,15 @@ def test_a_run_of_a_study_that_fails_stops_itself_alone_and_is_named(how: str, s
     if how == "error":
         (study.root / "members" / "2" / "iteration-1" / "policy").mkdir(parents=True)  # what is there is no artifact
         faults = {}
-    outcome, text = study.run(study.backend(seed=2), faults)
+    backend = study.backend(seed=2)
+    outcome, text = study.run(backend, faults)
     assert outcome.phase == "Failed"
     assert text.startswith("# Run one: FAILED")
     assert "- **members/2/train-1**" in text
     trained = Counter(path for path in study.quick.made if path.endswith("/policy"))
     assert trained == Counter(f"{study.root}/members/{i}/iteration-{j}/policy" for i in (1, 3) for j in (1, 2))
+    if how == "killed":
+        again, text = study.run(backend)
+        assert again.phase == "Succeeded"
+        assert text.startswith("# Run one: SUCCEEDED")
+        assert len(study.quick.made) == len(set(study.quick.made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from backend_outcome import V2_16, V2_17
+from backend_outcome import ALWAYS, V2_16, V2_17
 from larpo_runs import Pipeline
 
 STEPS = {
@@ -116,3 +116,20 @@ def test_an_exit_task_that_cannot_ask_the_cluster_tells_what_the_journal_has(
     assert text.startswith("# Run one: FAILED")
     assert "- **train-1**: injected" in text
     assert "in the cluster" not in text
+
+
+def test_where_an_administrator_retries_everything_a_run_ends_all_the_same(whole: Pipeline) -> None:
+    """Three tries of the pod, three of its task, three of the group around it; the gate before it lets none by then."""
+    whole.quick.broken = "train-1"
+    outcome, text = whole.run(whole.backend(ALWAYS))
+    assert outcome.phase == "Failed"
+    assert outcome.tasks().count("train") == 27
+    assert text.startswith("# Run one: FAILED")
+    assert "- **train-1**: injected" in text
+
+
+def test_where_an_administrator_retries_everything_a_step_that_recovers_is_enough(whole: Pipeline) -> None:
+    whole.quick.struck = "train-1"
+    outcome, text = whole.run(whole.backend(ALWAYS), {STEPS["train-1"]: ["killed"] * 10})
+    assert outcome.phase == "Succeeded"
+    assert text.startswith("# Run one: SUCCEEDED")
