@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from spoiling import (
     CLASSIFIER,
     CONFIG,
@@ -39,9 +40,10 @@ def two_labels(here: Path) -> None:
     make_reward_model(here / "reward", labels=2)
 
 
-def pad_is_eos(here: Path) -> None:
-    changed("reward/config.json", pad_token_id=4)(here)
-    changed("reward/tokenizer_config.json", pad_token="<end>")(here)
+def without_head(here: Path) -> None:
+    weights = load_file(here / "reward" / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, here / "reward" / "model.safetensors", metadata={"format": "pt"})
 
 
 def sharded(here: Path) -> None:
@@ -142,19 +144,19 @@ CASES = [
         "reward model with two labels",
         two_labels,
         [*RUN, *CLASSIFIER],
-        "reward: has 2 labels; a reward model has one ... trained on preferences",
+        "reward: has 2 labels (LABEL_0, LABEL_1); a reward model has one ... trained on preferences",
     ),
     case(
-        "reward model pads with eos",
-        pad_is_eos,
+        "policy for a reward model",
+        changed("reward/config.json", architectures=["LlamaForCausalLM"]),
         [*RUN, *CLASSIFIER],
-        "reward: pad token ids: model 4, tokenizer 4, end of sequence 4 ... one that is not the eos token",
+        "reward: is a LlamaForCausalLM, no sequence classifier ... `larpo train-reward-model` makes one",
     ),
     case(
-        "reward model pads otherwise than its tokenizer",
-        changed("reward/config.json", pad_token_id=1),
+        "reward model without a chat template",
+        together(changed("reward/tokenizer_config.json", chat_template=None), removed("reward/chat_template.jinja")),
         [*RUN, *CLASSIFIER],
-        "reward: pad token ids: model 1, tokenizer 0 ... the same pad token",
+        "reward: the tokenizer has no chat template ... model.chat_template",
     ),
     case(
         "torn reward model", cut("reward/model.safetensors"), [*RUN, *CLASSIFIER], "reward: the weights cannot be read"
@@ -203,9 +205,9 @@ NEEDS_WEIGHTS = [
     ),
     case(
         "classifier without a head",
-        None,
-        [*RERANK, *sets("rerank.reranker={ type = 'classifier', path = 'policy' }")],
-        "policy: the weights lack score.weight",
+        without_head,
+        [*RERANK, *sets("rerank.reranker={ type = 'classifier', path = 'reward' }")],
+        "reward: the weights lack score.weight",
     ),
     case(
         "attention that is not installed",
