@@ -19,6 +19,7 @@ from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, rew
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
+from larpo_lib.pipeline.form import FORMS
 from larpo_lib.playground.world import preset
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,13 @@ def test_commands_parse_and_their_settings_exist(command: str, monkeypatch: pyte
     elif config is not None:
         config = ROOT / config if (ROOT / config).exists() else None
     load_config(config, [*REQUIRED, *(context.params.get("settings") or ())])
+
+
+def test_parameters_of_pipelines_exist() -> None:
+    known = {field.name for form in FORMS.values() for field in form}
+    named = [name for command in commands() for name in re.findall(r" (?:--parameter|-p) (\w+)=", command)]
+    assert len(named) > 5
+    assert set(named) <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+
+from larpo_lib.cli import pipelines
+from larpo_lib.cli.app import app
+from larpo_lib.pipeline.form import FORMS
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 WORKFLOW = ROOT / ".github" / "workflows" / "pipeline.yml"
+REGISTERED = pipelines
+"""Importing it registered its commands."""
 SCRIPTS = sorted(path for folder in ("pipelines", "tests") for path in (ROOT / folder).rglob("*.sh"))
 
 
@@ -52,6 +60,7 @@ def test_secrets_and_inputs_reach_commands_by_the_environment_only() -> None:
 def test_nothing_of_a_pull_request_is_pushed_or_run() -> None:
     guards = {name: job.get("if", "") for name, job in jobs().items()}
     assert "github.event_name != 'pull_request'" in guards["images"]
+    assert "github.event_name != 'pull_request'" in guards["kind"]
     assert "github.event_name != 'pull_request' && github.ref == 'refs/heads/main'" in guards["run"]
     assert set(jobs()["run"]["needs"]) == {"check", "compile", "images"}
 
@@ -64,14 +73,37 @@ def test_the_workflow_submits_with_the_script() -> None:
     documented = set(
         re.findall(r"^#     ([A-Z_]+) ", (ROOT / "pipelines" / "submit.sh").read_text("utf-8"), re.MULTILINE)
     )
-    assert given - documented == {"TARGET", "REGISTRY_TOKEN", "RUN_PARAMETERS"}
+    assert given - documented == {"TARGET", "REGISTRY_TOKEN", "RUN_PARAMETERS"}  # KFP_ENDPOINT is larpo's as well
 
 
 def test_the_targets_of_make_exist() -> None:
     made = {target for command in commands() for target in re.findall(r"^make (\w+)$", command, re.MULTILINE)}
-    assert made == {"lint", "services", "test", "compile"}
+    assert made == {"lint", "services", "test", "compile", "install"}
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert made <= set(targets)
+
+
+def test_what_larpo_is_told_in_a_cluster_of_the_runners_own_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_ENDPOINT", "http://localhost:8888")
+    lines = [line for job in ("kind", "compile") for step in jobs()[job]["steps"] for line in joined(step)]
+    told = [shlex.split(line)[1:] for line in lines if line.startswith(".venv/bin/larpo ")]
+    assert [words[0] for words in told] == ["compile", "submit", "compile"]
+    command = typer.main.get_command(app)
+    for words in told:
+        found = command.commands[words[0]]  # type: ignore[attr-defined]
+        given = found.make_context(words[0], words[1:]).params.get("parameter") or ()
+        assert {text.partition("=")[0] for text in given} <= {field.name for field in FORMS["larpo"]}
+
+
+def joined(step: dict[str, Any]) -> list[str]:
+    """The lines of a step's commands, those that go on joined."""
+    return str(step.get("run", "")).replace("\\\n", " ").splitlines()
+
+
+def test_images_of_the_cluster_are_those_that_are_built() -> None:
+    (loop,) = [line for step in jobs()["kind"]["steps"] for line in joined(step) if line.startswith("for image in ")]
+    targets = re.findall(r"^TARGETS = \((.*)\)$", (ROOT / "docker" / "build.py").read_text("utf-8"), re.MULTILINE)
+    assert re.findall(r"\w+", loop.removeprefix("for image in").removesuffix("; do")) == re.findall(r"\w+", targets[0])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
