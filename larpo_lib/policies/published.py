@@ -21,6 +21,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.policies.load import load_model_config, load_policy, read_tokenizer
+from larpo_lib.policies.turns import generation_stops, stop_token_ids
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"
@@ -69,9 +70,19 @@ def save_policy(
     made_from = model_directory(source)
     if (made_from / GENERATION).is_file():
         shutil.copyfile(made_from / GENERATION, directory / GENERATION)
+    if model.can_generate() and tokenizer.chat_template:
+        _tell_stops(source, config, tokenizer, directory / GENERATION)
     _write_json(directory / CONFIG, _model_config(made_from, config, _read_json(directory / CONFIG)))
     copy_tokenizer(tokenizer_directory(source), directory, tokenizer, config)
     make_readable(directory)
+
+
+def _tell_stops(source: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, generation: Path) -> None:
+    """Name the ends of a turn that the policy was trained with, where its source does not: others would run on."""
+    stops = stop_token_ids(source, config, tokenizer)
+    if not set(stops) <= set(generation_stops(source, config)):
+        settings = _read_json(generation) if generation.is_file() else {}
+        _write_json(generation, {**settings, "eos_token_id": stops})
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def stop_token_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokeniz
     Raises:
         ModelError: the generation settings cannot be read, or `stop_tokens` names what is no token.
     """
-    stops = {*_generation_stops(path, config), int(tokenizer.eos_token_id), *named_stops(tokenizer, config)}
+    stops = {*generation_stops(path, config), int(tokenizer.eos_token_id), *named_stops(tokenizer, config)}
     return sorted({*stops, turn_end(tokenizer, stops).token})
 
 
@@ -90,7 +90,12 @@ def named_stops(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> list
     return [int(vocabulary[name]) for name in config.stop_tokens]
 
 
-def _generation_stops(path: Path, config: ModelConfig) -> list[int]:
+def generation_stops(path: Path, config: ModelConfig) -> list[int]:
+    """Tokens that end a response by a model's generation settings, or where it has none by its config.json.
+
+    Raises:
+        ModelError: they cannot be read.
+    """
     path = model_directory(path)
     if (path / "generation_config.json").is_file():
         try:

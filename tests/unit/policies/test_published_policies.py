@@ -95,7 +95,18 @@ def test_generation_settings_are_kept_even_if_transformers_would_not_write_them(
 
 def test_a_source_without_generation_settings_gets_none(source):
     (source / "generation_config.json").unlink()
+    _change(source / "config.json", eos_token_id=load_tokenizer(source, PLAIN).eos_token_id)
     assert not (_publish(source) / "generation_config.json").exists()
+
+
+def test_the_end_of_a_turn_that_the_source_does_not_name_is_told(source):
+    """Else what reads the policy, which was trained to end its turns so, would go on behind them."""
+    tokenizer = make_tokenizer(CHATML, "<|endoftext|>", ["<|im_start|>", "<|im_end|>"])
+    tokenizer.save_pretrained(source)
+    GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=True, top_k=7).save_pretrained(source)
+    found = GenerationConfig.from_pretrained(_publish(source))
+    assert set(found.eos_token_id) == set(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"]))
+    assert found.top_k == 7
 
 
 def test_a_chat_template_that_was_chosen_by_its_name_is_published_as_the_default(source):
