@@ -1,3 +1,3 @@
 """larpo: LLM alignment as retriever preference optimisation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
