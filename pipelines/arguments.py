@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.config.load import check_given, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline.parameters import read_settings
+from larpo_lib.tracking import redact
 from pipelines.package import Parameter, parse_arguments, require_complete
 
 SETTINGS = "settings"
 """The parameter that takes the configuration as JSON."""
+
+_TRACKING = "tracking.uri"
+_WITH_USER = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
 
 def run_arguments(
@@ -32,7 +38,7 @@ def run_arguments(
         file: JSON of parameters, as `larpo reproduce --pipeline` writes it, or None.
 
     Raises:
-        ConfigError: something is unknown, of the wrong type, or missing; before anything is sent.
+        ConfigError: something is unknown, of the wrong type, or missing, or holds a password; before anything is sent.
     """
     arguments = parse_arguments([*_texts(file), *texts], parameters)
     tree = load_tree(config, settings)
@@ -44,8 +50,42 @@ def run_arguments(
             raise ConfigError(f"{given} and --config or --set are one thing", remedy="Give one of them")
         check_given(tree, config)
         arguments[SETTINGS] = json.dumps(tree, sort_keys=True)
+    elif SETTINGS in arguments:
+        check_given(read_settings(arguments[SETTINGS]))
     require_complete(arguments, parameters)
+    _require_no_password(arguments)
     return arguments
+
+
+def _require_no_password(arguments: Mapping[str, Any]) -> None:
+    """Kubeflow keeps what a run is given, and shows it to all that see the run."""
+    for place, text in _texts_in("", arguments):
+        told = place.endswith(_TRACKING) and redact(text) != text
+        if told or _WITH_USER.match(text) or (text[:1] in ("{", "[") and redact(text) != text):
+            raise ConfigError(
+                f"{place} holds a user or a password, and Kubeflow would keep it",
+                remedy="Put it into a secret of the cluster; of MLflow: MLFLOW_TRACKING_USERNAME and _PASSWORD"
+                " in Secret larpo-mlflow",
+            )
+
+
+def _texts_in(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text and where it stands; of JSON in a text, those in it."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _texts_in(f"{place}.{name}".lstrip("."), below)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _texts_in(f"{place}.{number}", below)
+    elif isinstance(value, str):
+        try:
+            inside = json.loads(value) if value[:1] in ("{", "[") else None
+        except ValueError:
+            inside = None
+        if inside is None:
+            yield place, value
+        else:
+            yield from _texts_in(place, inside)
 
 
 def _texts(file: Path | None) -> list[str]:

@@ -138,3 +138,48 @@ def test_a_mistake_in_a_file_of_arguments_is_named(tmp_path: Path, text: str, me
         run_arguments(study, None, [], [], tmp_path / "arguments.json")
     with pytest.raises(ConfigError, match=r"missing.json: no such file"):
         run_arguments(study, None, [], [], tmp_path / "missing.json")
+
+
+SECRET = "http://user:hunter2@mlflow:5000"
+STUDY = {**PARAMETERS, "text": Parameter("STRING", required=False), "grid": Parameter("LIST", required=False)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts", "place"),
+    [
+        ([f"tracking.uri={SECRET}"], [], "settings.tracking.uri"),
+        (["tracking.uri=postgresql://larpo:a/b@db/mlflow"], [], "settings.tracking.uri"),
+        (["tracking.uri=http://mlflow?password=hunter2"], [], "settings.tracking.uri"),
+        ([], [f'settings={{"tracking": {{"uri": "{SECRET}"}}}}'], "settings.tracking.uri"),
+        ([], ["grid=" + json.dumps(["{}", json.dumps({"tracking": {"uri": SECRET}})])], "grid.1.tracking.uri"),
+        ([], ["grid=" + json.dumps([f'{{"tracking": "{SECRET}"'])], "grid.0"),
+        ([], [f"text={SECRET}"], "text"),
+    ],
+)
+def test_a_password_is_never_sent(settings: list[str], texts: list[str], place: str) -> None:
+    """Kubeflow keeps the parameters of a run, and shows them."""
+    with pytest.raises(ConfigError, match=f"^{re.escape(place)} holds a user or a password") as told:
+        run_arguments(STUDY, None, settings, texts)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_password_of_a_file_is_never_sent(tmp_path: Path) -> None:
+    (tmp_path / "larpo.toml").write_text(f'[tracking]\nuri = "{SECRET}"\n', "utf-8")
+    (tmp_path / "arguments.json").write_text(json.dumps({"settings": {"tracking": {"uri": SECRET}}}), "utf-8")
+    for config, file in ((tmp_path / "larpo.toml", None), (None, tmp_path / "arguments.json")):
+        with pytest.raises(ConfigError, match="holds a user or a password"):
+            run_arguments(STUDY, config, [], [], file)
+
+
+def test_texts_that_look_a_little_like_passwords_are_sent() -> None:
+    texts = ["text=s3://bucket/run@1/policy", 'settings={"prepare":{"source":"s3://b/a.jsonl"},"name":"a@b"}']
+    assert run_arguments(STUDY, None, [], texts).keys() == {"text", "settings"}
+    assert run_arguments(STUDY, None, ["tracking.uri=http://mlflow:5000"], []).keys() == {"settings"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("{nope", "settings is no JSON"), ('{"sampel": {}}', "unknown setting 'sampel'")]
+)
+def test_settings_as_a_parameter_are_looked_at_as_well(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        run_arguments(STUDY, None, [], [f"settings={text}"])
