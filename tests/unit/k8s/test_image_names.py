@@ -30,3 +30,13 @@ def test_pipelines_and_overlays_take_these_names_where_they_are_told_no_other() 
         path = ROOT / "k8s" / "overlays" / f"local{name}" / "kustomization.yaml"
         (named,) = yaml.safe_load(path.read_text("utf-8"))["images"]
         assert (named["newName"], named["newTag"]) == (f"larpo-{image}", larpo_lib.__version__)
+
+
+def test_what_is_pushed_is_what_overlays_for_registries_and_pipelines_pull() -> None:
+    (prefix,) = set(re.findall(r"--(?:image-)?prefix (\S+)", PAGE))
+    for overlay in ("gpu", "profile"):
+        for folder, image in (("", "mlflow"), ("/training", "trainer")):
+            path = ROOT / "k8s" / "overlays" / f"{overlay}{folder}" / "kustomization.yaml"
+            (named,) = yaml.safe_load(path.read_text("utf-8"))["images"]
+            assert named["name"] == f"registry.example.com/larpo-{image}"  # as base and training have it
+            assert (named["newName"], named["newTag"]) == (f"{prefix}/larpo-{image}", larpo_lib.__version__)

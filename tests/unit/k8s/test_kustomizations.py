@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -249,3 +251,28 @@ def test_what_can_never_be_changed_is_alike_in_all_overlays(kustomization: str) 
     assert fixed(kustomization) == fixed("k8s/overlays/local")
     for document in build(kustomization):  # a template of claims cannot even be made larger
         assert "volumeClaimTemplates" not in document.get("spec", {})
+
+
+def test_a_copy_beside_the_overlays_builds_the_same(kustomization: str, tmp_path: Path) -> None:
+    """As docs/kubernetes.md makes it: k8s/mine holds copies of k8s/overlays."""
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    shutil.copytree(ROOT / "k8s" / "overlays", tmp_path / "k8s" / "mine")
+    for folder in ("", "/training"):
+        mine = str(tmp_path / kustomization.replace("overlays", "mine")) + folder
+        assert build_one(mine) == build_one(kustomization + folder)
+
+
+def test_all_accounts_pull_with_the_secret_of_the_component(kustomization: str, tmp_path: Path) -> None:
+    (there,) = re.findall(r"create secret docker-registry (\S+)", README)
+    for folder in ("", "/training"):
+        own = tmp_path / f"own{folder.replace('/', '-')}"
+        own.mkdir()
+        resources, components = (
+            os.path.relpath(ROOT / path, own.resolve())
+            for path in (kustomization + folder, "k8s/components/pull-secret")
+        )
+        lines = ["kind: Kustomization", f"resources: [{resources}]", f"components: [{components}]"]
+        (own / "kustomization.yaml").write_text("\n".join(lines), "utf-8")
+        accounts = [document for document in build_one(str(own)) if document["kind"] == "ServiceAccount"]
+        assert accounts
+        assert all(account["imagePullSecrets"] == [{"name": there}] for account in accounts)

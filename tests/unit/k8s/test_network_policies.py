@@ -19,6 +19,10 @@ DNS = {"labels": {"k8s-app": "kube-dns"}, "namespace": SYSTEM}
 DNS_OF_OPENSHIFT = {"labels": {"dns.operator.openshift.io/daemonset-dns": "default"}, "namespace": OPENSHIFT}
 KFP_SERVER_ELSEWHERE = {"labels": KFP | {"app": "ml-pipeline"}, "namespace": ELSEWHERE}
 STRANGER_ELSEWHERE = {"labels": WORKFLOW | {"app.kubernetes.io/part-of": "larpo"}, "namespace": ELSEWHERE}
+TRAINER = {
+    "labels": {"app.kubernetes.io/name": "trainer", "app.kubernetes.io/component": "manager"},
+    "namespace": {"kubernetes.io/metadata.name": "kubeflow-system"},
+}
 INTERNET = {"address": "192.0.2.1"}
 
 pytestmark = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
@@ -106,6 +110,8 @@ def test_training_nodes_reach_one_another_and_nobody_reaches_them(kustomization:
         assert not allowed(rules, STRANGER_ELSEWHERE, node, port)
     assert allowed(rules, node, DNS, 53, "UDP")
     assert not allowed(rules, node, pod(kustomization, "postgres"), 5432)
+    assert allowed(rules, node, TRAINER, 10443)  # statusServer.port of the manager's configuration, Trainer 2.3
+    assert not allowed(rules, node, TRAINER, 8081)
 
 
 def test_mlflow_and_its_database_are_closed_to_others(kustomization: str) -> None:
