@@ -26,6 +26,8 @@ OBJECTIVES: dict[str, tuple[str, Own]] = {
     "lambdarank": ("top2_bottom2", "implicit_reward"),
     "listmle": ("top2_bottom2", "implicit_reward"),
     "lipo_lambda": ("top2_bottom2", "implicit_reward"),
+    "target": ("top2_bottom2", "implicit_reward"),
+    "nca": ("top2_bottom2", "implicit_reward"),
     "rrhf": ("top2_bottom2", "logp_per_token"),
     "dpo": ("best_worst", "implicit_reward"),
     "ipo": ("best_worst", "implicit_reward"),
@@ -35,7 +37,7 @@ OBJECTIVES: dict[str, tuple[str, Own]] = {
     "cpo": ("best_worst", "logp"),
     "slic_hf": ("best_worst", "logp"),
 }
-"""The lists that each objective trains on, which are those of LarPO's main results, and its own score."""
+"""The lists that each objective trains on, LarPO's main results' where it has the objective, and its own score."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from larpo_lib.config.base import Section
 
+_TAU = "temperature of the target, the softmax of rewards / tau; the smaller, the more the best response is to get"
+_SCALE = (
+    "what the target is made of; raw: the rewards; zscore: rewards less their list's mean, by its standard deviation"
+)
+
 
 class DpoConfig(Section):
     type: Literal["dpo"] = "dpo"
@@ -46,6 +51,25 @@ class LipoLambdaConfig(Section):
         " lies between the lowest (0) and the highest (1) of its list; win_rate: the share of its other responses"
         " with a lower reward",
     )
+
+
+class TargetConfig(Section):
+    type: Literal["target"] = "target"
+    beta: PositiveFloat = 0.1
+    tau: PositiveFloat = Field(1.0, description=_TAU)
+    direction: Literal["forward", "reverse"] = Field(
+        "forward",
+        description="forward: cross-entropy from the target to the policy (InfoNCA, ListNet, TPO); reverse: KL from the"
+        " policy to the target",
+    )
+    rewards: Literal["raw", "zscore"] = Field("raw", description=_SCALE)
+
+
+class NcaConfig(Section):
+    type: Literal["nca"] = "nca"
+    beta: PositiveFloat = 0.1
+    tau: PositiveFloat = Field(1.0, description=_TAU)
+    rewards: Literal["raw", "zscore"] = Field("raw", description=_SCALE)
 
 
 class IpoConfig(Section):
@@ -97,6 +121,8 @@ ObjectiveConfig = Annotated[
     | LambdaRankConfig
     | ListMleConfig
     | LipoLambdaConfig
+    | TargetConfig
+    | NcaConfig
     | IpoConfig
     | SlicHfConfig
     | RrhfConfig

@@ -19,10 +19,20 @@ DEMONSTRATIONS, PROMPTS, HELDOUT = 16_000, 3_000, 500
 _SELECTIONS: dict[str, dict[str, Any]] = {
     "contrastive": {"type": "top_bottom", "top": 1, "bottom": 3},
     **{
-        name: {"type": "top_bottom", "top": 2, "bottom": 2} for name in ("lambdarank", "listmle", "lipo_lambda", "rrhf")
+        name: {"type": "top_bottom", "top": 2, "bottom": 2}
+        for name in (
+            "lambdarank",
+            "listmle",
+            "lipo_lambda",
+            "rrhf",
+            "target",
+            "nca",
+        )
     },
 }
-"""Lists of the paper's main results; every other objective compares the best with the worst response."""
+"""Lists of the paper's main results, and four responses for every loss of whole lists that it does not have.
+
+Every other objective compares the best with the worst response."""
 
 
 def make_world(directory: Path, seed: int) -> None:

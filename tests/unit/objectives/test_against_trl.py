@@ -107,6 +107,13 @@ def test_robust_dpo_is_another_estimator_built_from_the_same_terms() -> None:
     torch.testing.assert_close(smoothed, 2 * (1 - e) * plain - (1 - 2 * e) * robust)
 
 
+@pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
+def test_nca(beta: float) -> None:
+    """TRL's `nca_pair` gives all of the target to the chosen response."""
+    torch.testing.assert_close(_ours("nca", PAIRS, beta=beta, tau=1e-3), _trl_dpo("nca_pair", PAIRS, beta))
+    assert _ours("nca", PAIRS[:1], tau=1e-3)[0].item() == pytest.approx(1.126154, abs=6e-7)
+
+
 @pytest.mark.parametrize("tau", [0.01, 0.1, 1.0])
 def test_ipo(tau: float) -> None:
     torch.testing.assert_close(_ours("ipo", PAIRS, tau=tau, length_normalized=True), _trl_dpo("ipo", PAIRS, tau))

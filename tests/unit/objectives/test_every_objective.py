@@ -28,7 +28,7 @@ from larpo_lib.config.objectives import DpoConfig, LambdaRankConfig
 from larpo_lib.objectives import OBJECTIVES, bind
 
 CONFIGS: tuple[type[Section], ...] = get_args(get_args(ObjectiveConfig)[0])
-SHIFT_INVARIANT = ["dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda"]
+SHIFT_INVARIANT = ["dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "target"]
 
 
 def cases_but(excluded: Callable[[str, dict[str, Any]], bool]) -> pytest.MarkDecorator:
@@ -42,8 +42,8 @@ def cases_but(excluded: Callable[[str, dict[str, Any]], bool]) -> pytest.MarkDec
 every_case = cases_but(lambda *_: False)
 
 
-def test_there_are_twelve_and_each_has_its_config() -> None:
-    assert len(OBJECTIVES) == 12
+def test_each_has_its_config() -> None:
+    assert len(OBJECTIVES) == 14
     assert sorted(OBJECTIVES) == sorted(config.model_fields["type"].default for config in CONFIGS)
 
 
@@ -138,7 +138,15 @@ def test_the_order_of_tied_responses_changes_nothing(
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("lambdarank", {}), ("listmle", {}), ("lipo_lambda", {}), ("rrhf", {"sft_weight": 0.0}), ("kto", {})],
+    [
+        ("lambdarank", {}),
+        ("listmle", {}),
+        ("lipo_lambda", {}),
+        ("rrhf", {"sft_weight": 0.0}),
+        ("kto", {}),
+        ("target", {}),
+        ("nca", {}),
+    ],
 )
 @settings(max_examples=25, deadline=None)
 @given(responses=ranked_lists(min_size=2), seed=st.randoms(use_true_random=False))

@@ -1,0 +1,80 @@
+"""Objectives that match a target distribution over the responses of a list: how far rewards lie apart counts.
+
+All functions map a batch of B lists to a (B,) loss. The target is q = softmax(u / tau) of a list's rewards u, raw or as
+z-scores, so responses with equal rewards are to become equally likely. A list without two different rewards has
+loss 0 and a zero gradient. `g` is a response's beta * (log pi_theta - log pi_ref).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives.masked import log_ratios, ordered_pairs
+
+_SAME = 1e-6
+"""A standard deviation that z-scores do not divide by, as in TPO."""
+
+
+def target(
+    batch: ListBatch,
+    *,
+    beta: float = 0.1,
+    tau: float = 1.0,
+    direction: Literal["forward", "reverse"] = "forward",
+    rewards: Literal["raw", "zscore"] = "raw",
+) -> Tensor:
+    """Cross-entropy -sum q log P (`forward`), or KL(P || q) (`reverse`), of P = softmax(g) and the target q.
+
+    `forward` on raw rewards is InfoNCA and ListNet, on z-scores TPO; with two responses it is DPO with label smoothing
+    sigmoid(-(r_1 - r_2) / tau), and for tau towards 0 `contrastive`.
+
+    Source: InfoNCA (arXiv 2402.05369); ListNet (Cao et al. 2007); LPO (arXiv 2605.06139); TPO (arXiv 2604.06159).
+    """
+    log_policy = _log_softmax(beta * log_ratios(batch), batch)
+    log_target = _log_target(batch, rewards, tau).to(log_policy.dtype)
+    terms = -log_target.exp() * log_policy if direction == "forward" else log_policy.exp() * (log_policy - log_target)
+    return _where_decided(terms, batch)
+
+
+def nca(batch: ListBatch, *, beta: float = 0.1, tau: float = 1.0, rewards: Literal["raw", "zscore"] = "raw") -> Tensor:
+    """NCA: over the m responses, -sum q log sigmoid(g) - (1 / m) sum log sigmoid(-g), with the target q.
+
+    It fixes each response's likelihood and not only their differences, so the best one's does not fall along.
+
+    Source: Chen et al. 2024 (arXiv 2402.05369); with two responses and tau towards 0 TRL's `nca_pair`.
+    """
+    scores = beta * log_ratios(batch)
+    shares = _log_target(batch, rewards, tau).to(scores.dtype).exp()
+    present = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return _where_decided(-shares * logsigmoid(scores) - logsigmoid(-scores) / present, batch)
+
+
+def _log_target(batch: ListBatch, rewards: Literal["raw", "zscore"], tau: float) -> Tensor:
+    """(B, L) log q in float64, in which close rewards are still apart; 0 where no response is present."""
+    values = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
+    if rewards == "zscore":
+        values = _zscores(values, batch)
+    return _log_softmax(values / tau, batch)
+
+
+def _zscores(values: Tensor, batch: ListBatch) -> Tensor:
+    present = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    centred = (values - values.sum(dim=1, keepdim=True) / present).masked_fill(~batch.mask, 0.0)
+    deviation = (centred.square().sum(dim=1, keepdim=True) / present).sqrt()
+    return centred / deviation.where(deviation > _SAME, 1.0)
+
+
+def _log_softmax(values: Tensor, batch: ListBatch) -> Tensor:
+    """(B, L) log of the share of each present response among them; 0 where none is present."""
+    return values.masked_fill(~batch.mask, -torch.inf).log_softmax(dim=1).masked_fill(~batch.mask, 0.0)
+
+
+def _where_decided(terms: Tensor, batch: ListBatch) -> Tensor:
+    """(B,) sums of a list's terms; 0 where no response is better than another."""
+    decided = ordered_pairs(batch).flatten(1).any(dim=1)
+    return torch.where(decided, terms.masked_fill(~batch.mask, 0.0).sum(dim=1), 0.0)

@@ -1,0 +1,92 @@
+"""Objectives with a target distribution, against published worked values and their limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from list_batches import Response, batch_of, distinct_lists, fixture, loss_and_gradient
+
+from larpo_lib.objectives import OBJECTIVES
+
+BETA = 0.1
+REVERSE = {"direction": "reverse", "tau": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "loss", "gradient"),
+    [
+        ("target", {}, 1.332017, (0.017994, 0.013331, 0.009875, -0.041200)),
+        ("target", {"tau": 0.5}, 1.200067, (-0.109405, 0.015663, 0.064680, 0.029063)),
+        ("target", {"tau": 0.1}, 0.946345, (-0.556003, 0.244783, 0.214033, 0.097187)),
+        ("target", REVERSE, 0.030913, (-0.108744, 0.007069, 0.070153, 0.031522)),
+        ("target", {"rewards": "zscore"}, 1.132945, (-0.190844, 0.032025, 0.100797, 0.058022)),
+        ("nca", {}, 1.361503, (-0.001339, -0.001174, -0.001007, -0.033965)),
+        ("nca", {"tau": 0.01}, 1.155218, (-0.251640, 0.131245, 0.112542, 0.067235)),
+    ],
+)
+def test_fixture(name: str, options: dict[str, Any], loss: float, gradient: tuple[float, ...]) -> None:
+    """g = (.4, .1, -.2, -1), rewards (1, .7, .4, 0); gradients are those with respect to g."""
+    found, slopes = loss_and_gradient(name, fixture(1, 2, 3, 4), **options)
+    assert found.item() == pytest.approx(loss, abs=6e-7)
+    assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=6e-7)
+
+
+def test_the_gradient_at_the_reference_is_uniform_less_the_target() -> None:
+    batch = fixture(1, 2, 3, 4)
+    _, gradient = loss_and_gradient("target", replace(batch, reference_logps=batch.policy_logps), tau=0.5)
+    assert (gradient[0] / BETA).tolist() == pytest.approx((-0.253692, -0.026432, 0.098291, 0.181833), abs=6e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists())
+def test_forward_is_contrastive_when_the_target_is_all_on_the_best(responses: list[Response]) -> None:
+    expected = loss_and_gradient("contrastive", batch_of([responses]))
+    torch.testing.assert_close(loss_and_gradient("target", batch_of([responses]), tau=1e-3), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(max_size=2), st.floats(0.2, 3))
+def test_two_responses_are_dpo_with_label_smoothing(pair: list[Response], tau: float) -> None:
+    smoothing = 1 / (1 + math.exp((pair[0][3] - pair[1][3]) / tau))
+    expected = loss_and_gradient("dpo", batch_of([pair]), label_smoothing=smoothing)
+    torch.testing.assert_close(loss_and_gradient("target", batch_of([pair]), tau=tau), expected)
+
+
+def test_two_responses_of_the_fixture() -> None:
+    assert OBJECTIVES["target"].loss(fixture(1, 4), tau=0.5).item() == pytest.approx(0.387302, abs=6e-7)
+
+
+@pytest.mark.parametrize("options", [{}, REVERSE, {"rewards": "zscore"}])
+def test_a_constant_added_to_all_rewards_changes_nothing(options: dict[str, Any]) -> None:
+    for name in ("target", "nca"):
+        chosen = {key: value for key, value in options.items() if name == "target" or key != "direction"}
+        batch = fixture(1, 2, 3, 4)
+        expected = loss_and_gradient(name, batch, **chosen)
+        torch.testing.assert_close(
+            loss_and_gradient(name, replace(batch, rewards=batch.rewards + 37), **chosen), expected
+        )
+
+
+def test_z_scores_have_no_scale_and_raw_rewards_have_one() -> None:
+    high, low = fixture(1, 2, 3, 4, rewards=(90, 60, 50, 10)), fixture(1, 2, 3, 4, rewards=(9, 6, 5, 1))
+    for name in ("target", "nca"):
+        loss = OBJECTIVES[name].loss
+        torch.testing.assert_close(loss(high, rewards="zscore"), loss(low, rewards="zscore"))
+        assert abs(loss(high) - loss(low)).item() > 0.01
+
+
+def test_reverse_is_zero_where_the_policy_is_the_target() -> None:
+    """And forward is the target's entropy: log-ratios of ten times the rewards, so that g is the rewards."""
+    responses = [(10.0 * reward, 0.0, 5, reward) for reward in (1.0, 0.5, 0.0)]
+    shares = [math.exp(reward) / sum(math.exp(other) for *_, other in responses) for *_, reward in responses]
+    entropy = -sum(share * math.log(share) for share in shares)
+    for direction, expected in (("forward", entropy), ("reverse", 0.0)):
+        loss, gradient = loss_and_gradient("target", batch_of([responses]), direction=direction)
+        assert loss.item() == pytest.approx(expected, abs=1e-12)
+        assert gradient.abs().max().item() < 1e-12
