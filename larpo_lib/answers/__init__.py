@@ -61,7 +61,8 @@ def final_values(text: str) -> tuple[Value, ...]:
 
 def values_of(stated: Statement) -> tuple[Value, ...]:
     """The ways to read a statement as numbers."""
-    text = stated.text if stated.place == "box" else stated.text.rstrip("! ")
+    lone = stated.place == "text" and not has_words(stated.text)  # so that `5!` is 120
+    text = stated.text if stated.place == "box" or lone else stated.text.rstrip("! ")
     begins = stated.place in ("mark", "sentence") or (stated.place == "box" and has_words(text))
     found = readings(text) or (leading(text) if begins else ())
     if found or stated.place == "mark" or not is_prose(text) or (stated.place == "box" and _FORMULA.search(text)):

@@ -105,7 +105,7 @@ def _readable(answer: Answer, expressions: Expressions, depth: int = 0) -> bool:
 
 def _same(wanted: Answer, given: Answer, expressions: Expressions, depth: int = 0) -> bool:
     decided = _same_text(wanted.text, given.text)
-    if decided is None:
+    if decided is None and not _relates(wanted.text):
         decided = _same_values(wanted.values, given.values)
     if decided is None and depth < _DEEPEST:
         decided = _by_parts(wanted.text, given.text, expressions, depth)
@@ -120,6 +120,22 @@ def _same_text(wanted: str, given: str) -> bool | None:
         return words == _words(given)
     names = _NAME.match(wanted), _NAME.match(given)
     return False if names[0] and names[1] and names[0][1] != names[1][1] else None
+
+
+def _relates(text: str) -> bool:
+    """Whether an answer relates unknowns, such as `2x+3y=6` or `x=1, y=2`, so that its numbers alone are not it."""
+    parts = _parts(text)
+    if len(parts) > 1:
+        return any(_NAME.match(part.strip()) or _relates(part) for part in parts)
+    return _is_equation(text)
+
+
+def _is_equation(text: str) -> bool:
+    """Whether an expression with unknowns is said to equal another; `Area = 12` only names what is 12."""
+    left, equals, _ = text.rpartition("=")
+    left = re.sub(r"_ ?(?:\{[^{}]*\}|\w)", "", left)
+    unknown = re.search(r"(?<![A-Za-z\\])[A-Za-z]", left) is not None
+    return bool(equals) and unknown and _NAME.match(text) is None and re.search(r"[-+*/^\d]|\\frac", left) is not None
 
 
 def _same_values(wanted: tuple[Value, ...], given: tuple[Value, ...]) -> bool | None:
@@ -175,6 +191,8 @@ def _parts(text: str) -> list[str]:
 def _same_expression(wanted: str, given: str, expressions: Expressions) -> bool:
     (one, size), (other, beside) = _measured(wanted), _measured(given)
     if size is not None and beside is not None and size != beside:
+        return False
+    if _is_equation(wanted) and "=" not in given:
         return False
     if (_NAME.match(one) is None) != (_NAME.match(other) is None):
         one, other = _NAME.sub("", one, count=1), _NAME.sub("", other, count=1)
@@ -235,7 +253,7 @@ def _rounded(value: Value) -> bool:
 
 def _latex(text: str) -> str:
     """As latex2sympy reads it: written fractions, and functions and constants that plain text names without `\\`."""
-    text = re.sub(rf"(\d+){FRACTION}(\d+)", r"\\frac{\1}{\2}", text).replace("\n", " ")
+    text = re.sub(rf"(?<!\d)(\d++){FRACTION}(\d++)", r"\\frac{\1}{\2}", text).replace("\n", " ")
     return re.sub(r"(?<![\\A-Za-z])(pi|sqrt|sin|cos|tan|log|ln|infinity|theta)(?![A-Za-z])", _command, text)
 
 

@@ -41,13 +41,19 @@ UNITS: dict[str, tuple[str, Fraction]] = {
 }
 """Dimension, and how many of the dimension's own unit it is: metres, grams, litres, seconds, degrees, cents."""
 
+_RATE = re.compile(r"([a-z. ]+?)(?: ?/ ?| per )([a-z]+)")
+_RATES = {"mph": "miles per hour", "kph": "km per hour", "kmh": "km per hour"}
 _POWERS = (("square ", 2), ("sq ", 2), ("sq. ", 2), ("cubic ", 3), ("cu ", 3), ("cu. ", 3))
 _POWER = re.compile(r"([a-z]+) ?\^ ?\{? ?([23]) ?\}?")
 
 
 def unit(words: str) -> tuple[str, Fraction] | None:
-    """Dimension and size of a unit such as `cm`, `hours`, `cm^2` or `square feet`; None where the words are another."""
+    """Dimension and size of a unit such as `cm`, `cm^2`, `square feet` or `km/h`; None where the words are another."""
     words = words.strip(" .").lower()
+    rate = _RATE.fullmatch(_RATES.get(words, words))
+    if rate:
+        counted, each = unit(rate[1]), unit(rate[2])
+        return (f"{counted[0]}/{each[0]}", counted[1] / each[1]) if counted and each else None
     power = 1
     for prefix, of in _POWERS:
         if words.startswith(prefix):
