@@ -10,7 +10,7 @@ from larpo_lib.config import (
     OpenAiSamplerConfig,
     VerifierConfig,
 )
-from larpo_lib.config.objectives import LipoLambdaConfig
+from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError
 from larpo_lib.rerankers import require_pointwise
 from larpo_lib.rerankers.references import require_references
@@ -68,12 +68,12 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
 
 
 def _check_gains(config: LarpoConfig) -> None:
-    """Refuse LiPO-lambda where its weights would be powers of rewards that are known to leave 0 to 1.
+    """Refuse objectives that raise 2 to the rewards where these are known to leave 0 to 1.
 
     What a server gives is not known; the step `train` looks at the lists.
     """
     objective, rerank, negatives = config.train.objective, config.rerank, config.lists.negatives
-    if not isinstance(objective, LipoLambdaConfig) or objective.rewards != "raw":
+    if not isinstance(objective, USES_GAINS) or objective.rewards != "raw":
         return
     reason = None
     if rerank.length_penalty > 0:
@@ -87,7 +87,7 @@ def _check_gains(config: LarpoConfig) -> None:
         reason = f"the scores of '{rerank.reranker.type}' have no bounds"
     if reason is not None:
         raise ConfigError(
-            f"train.objective: lipo_lambda needs rewards from 0 to 1, but {reason}",
+            f"train.objective: {objective.type} needs rewards from 0 to 1, but {reason}",
             remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as lambdarank",
         )
 

@@ -26,6 +26,8 @@ OBJECTIVES: dict[str, tuple[str, Own]] = {
     "lambdarank": ("top2_bottom2", "implicit_reward"),
     "listmle": ("top2_bottom2", "implicit_reward"),
     "lipo_lambda": ("top2_bottom2", "implicit_reward"),
+    "robust_listmle": ("top2_bottom2", "implicit_reward"),
+    "lambdaloss": ("top2_bottom2", "implicit_reward"),
     "target": ("top2_bottom2", "implicit_reward"),
     "nca": ("top2_bottom2", "implicit_reward"),
     "rrhf": ("top2_bottom2", "logp_per_token"),

@@ -12,6 +12,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from larpo_lib.config.base import Section
 
 _TAU = "temperature of the target, the softmax of rewards / tau; the smaller, the more the best response is to get"
+_GAINS = (
+    "what gains and weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a reward lies"
+    " between the lowest (0) and the highest (1) of its list; win_rate: the share of its other responses with a lower"
+    " reward"
+)
 _SCALE = (
     "what the target is made of; raw: the rewards; zscore: rewards less their list's mean, by its standard deviation"
 )
@@ -38,19 +43,39 @@ class LambdaRankConfig(Section):
 class ListMleConfig(Section):
     type: Literal["listmle"] = "listmle"
     beta: PositiveFloat = 0.1
+    top: PositiveInt | None = Field(
+        None,
+        description="pick only the first `top` responses of a list, each among itself and the worse ones; 1 is"
+        " `contrastive`",
+    )
     reduction: Literal["sum", "mean"] = "sum"
+
+
+class RobustListMleConfig(Section):
+    type: Literal["robust_listmle"] = "robust_listmle"
+    beta: PositiveFloat = 0.1
+    rho: float = Field(
+        0.1, ge=0.0, lt=0.5, description="weight of the worst order for the policy as it is; 0 is `listmle`"
+    )
 
 
 class LipoLambdaConfig(Section):
     type: Literal["lipo_lambda"] = "lipo_lambda"
     beta: PositiveFloat = 0.1
     reduction: Literal["sum", "mean"] = "sum"
-    rewards: Literal["raw", "minmax", "win_rate"] = Field(
-        "raw",
-        description="what the weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a reward"
-        " lies between the lowest (0) and the highest (1) of its list; win_rate: the share of its other responses"
-        " with a lower reward",
+    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+
+
+class LambdaLossConfig(Section):
+    type: Literal["lambdaloss"] = "lambdaloss"
+    beta: PositiveFloat = 0.1
+    weights: Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"] = Field(
+        "ndcg2", description="what a pair weighs; the method has the formulas"
     )
+    top: PositiveInt | None = Field(
+        None, description="only pairs that the policy ranks among its first `top` responses; the NDCG is that at `top`"
+    )
+    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
 
 
 class TargetConfig(Section):
@@ -120,7 +145,9 @@ ObjectiveConfig = Annotated[
     | ContrastiveConfig
     | LambdaRankConfig
     | ListMleConfig
+    | RobustListMleConfig
     | LipoLambdaConfig
+    | LambdaLossConfig
     | TargetConfig
     | NcaConfig
     | IpoConfig
@@ -132,3 +159,6 @@ ObjectiveConfig = Annotated[
     | SimPoConfig,
     Field(discriminator="type"),
 ]
+
+USES_GAINS = (LipoLambdaConfig, LambdaLossConfig)
+"""Those that raise 2 to the rewards, which must be from 0 to 1 where `rewards` is raw."""

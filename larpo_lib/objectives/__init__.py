@@ -11,7 +11,8 @@ from torch import Tensor
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.objectives.batch import ListBatch
 from larpo_lib.objectives.distribution import nca, target
-from larpo_lib.objectives.listwise import contrastive, lambdarank, lipo_lambda, listmle, rrhf
+from larpo_lib.objectives.listwise import contrastive, lambdarank, listmle, robust_listmle, rrhf
+from larpo_lib.objectives.ndcg import lambdaloss, lipo_lambda
 from larpo_lib.objectives.pairwise import cpo, dpo, ipo, r_dpo, simpo, slic_hf
 from larpo_lib.objectives.pointwise import kto
 
@@ -37,6 +38,8 @@ OBJECTIVES: dict[str, Objective] = {
     "lambdarank": Objective(lambdarank, needs_reference=True),
     "listmle": Objective(listmle, needs_reference=True),
     "lipo_lambda": Objective(lipo_lambda, needs_reference=True),
+    "robust_listmle": Objective(robust_listmle, needs_reference=True),
+    "lambdaloss": Objective(lambdaloss, needs_reference=True),
     "target": Objective(target, needs_reference=True),
     "nca": Objective(nca, needs_reference=True),
     "ipo": Objective(ipo, needs_reference=True),

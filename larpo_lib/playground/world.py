@@ -25,6 +25,8 @@ _SELECTIONS: dict[str, dict[str, Any]] = {
             "listmle",
             "lipo_lambda",
             "rrhf",
+            "robust_listmle",
+            "lambdaloss",
             "target",
             "nca",
         )

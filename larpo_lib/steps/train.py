@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
-from larpo_lib.config.objectives import LipoLambdaConfig
+from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import OBJECTIVES, bind
 from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
@@ -111,16 +111,16 @@ def _train(
 
 
 def _check_rewards(config: TrainConfig, rows: Sequence[Row], lists: Path) -> None:
-    """Refuse rewards that LiPO-lambda would take for exponents without bounds."""
+    """Refuse rewards that an objective would take for exponents without bounds."""
     objective = config.objective
-    if not isinstance(objective, LipoLambdaConfig) or objective.rewards != "raw":
+    if not isinstance(objective, USES_GAINS) or objective.rewards != "raw":
         return
     for number, row in enumerate(rows):
         outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
         if outside:
             raise DataError(
-                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but lipo_lambda weighs pairs"
-                " by 2^reward and needs rewards from 0 to 1",
+                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.type}"
+                " raises 2 to the rewards and needs them from 0 to 1",
                 path=lists,
                 row=number,
                 field="rewards",

@@ -6,6 +6,7 @@ import pytest
 
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig
+from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError
 
 CLASSIFIER = {"type": "classifier", "path": "rm"}
@@ -37,11 +38,13 @@ def _config(objective: dict[str, Any] | None = None, **tables: Any) -> LarpoConf
         ({"lists": {"negatives": {"kind": "random"}}}, "'random' negatives are scored below the worst response"),
     ],
 )
-def test_lipo_lambda_with_rewards_that_leave_0_to_1_is_refused(tables: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{told}.*train\.objective\.rewards to minmax or win_rate.*lambdarank"):
-        check_settings(_config(**tables))
+@pytest.mark.parametrize("kind", [config.model_fields["type"].default for config in USES_GAINS])
+def test_rewards_that_leave_0_to_1_are_refused_as_gains(kind: str, tables: dict[str, Any], told: str) -> None:
+    remedy = r"train\.objective\.rewards to minmax or win_rate.*lambdarank"
+    with pytest.raises(ConfigError, match=rf"{kind} needs rewards from 0 to 1, but .*{told}.*{remedy}"):
+        check_settings(_config({"type": kind}, **tables))
     for rewards in ("minmax", "win_rate"):
-        check_settings(_config({"rewards": rewards}, **tables))
+        check_settings(_config({"type": kind, "rewards": rewards}, **tables))
     check_settings(_config({"type": "lambdarank"}, **tables))
 
 

@@ -28,7 +28,16 @@ from larpo_lib.config.objectives import DpoConfig, LambdaRankConfig
 from larpo_lib.objectives import OBJECTIVES, bind
 
 CONFIGS: tuple[type[Section], ...] = get_args(get_args(ObjectiveConfig)[0])
-SHIFT_INVARIANT = ["dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "target"]
+SHIFT_INVARIANT = [
+    "dpo",
+    "contrastive",
+    "lambdarank",
+    "listmle",
+    "lipo_lambda",
+    "robust_listmle",
+    "lambdaloss",
+    "target",
+]
 
 
 def cases_but(excluded: Callable[[str, dict[str, Any]], bool]) -> pytest.MarkDecorator:
@@ -43,7 +52,7 @@ every_case = cases_but(lambda *_: False)
 
 
 def test_each_has_its_config() -> None:
-    assert len(OBJECTIVES) == 14
+    assert len(OBJECTIVES) == 16
     assert sorted(OBJECTIVES) == sorted(config.model_fields["type"].default for config in CONFIGS)
 
 
@@ -146,6 +155,9 @@ def test_the_order_of_tied_responses_changes_nothing(
         ("kto", {}),
         ("target", {}),
         ("nca", {}),
+        ("robust_listmle", {}),
+        ("lambdaloss", {}),
+        ("lambdaloss", {"top": 3}),
     ],
 )
 @settings(max_examples=25, deadline=None)

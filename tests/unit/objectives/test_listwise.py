@@ -188,6 +188,61 @@ def test_two_responses_are_dpo(responses: list[Response]) -> None:
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "loss", "gradient"),
+    [
+        ("listmle", {"top": 1}, 0.930677, (-0.605713, 0.292095, 0.216389, 0.097230)),
+        ("listmle", {"top": 2}, 1.660007, (-0.605713, -0.225673, 0.573636, 0.257751)),
+        ("listmle", {"top": 3}, 2.031107, None),
+        ("listmle", {"top": 9}, 2.031107, None),
+        ("listmle", {"top": 2, "reduction": "mean"}, 1.660007 / 2, None),
+        ("robust_listmle", {"rho": 0.0}, 2.031107, None),
+        ("robust_listmle", {"rho": 0.05}, 2.160223, None),
+        ("robust_listmle", {"rho": 0.1}, 2.289339, (-0.404594, -0.198985, 0.182857, 0.420722)),
+    ],
+)
+def test_top_and_robust_listmle_on_the_fixture(
+    name: str, options: dict[str, Any], loss: float, gradient: tuple[float, ...] | None
+) -> None:
+    found, slopes = loss_and_gradient(name, fixture(1, 2, 3, 4), **options)
+    assert found.item() == pytest.approx(loss, abs=6e-7)
+    if gradient is not None:
+        assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=6e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ranked_lists())
+def test_listmle_of_the_top_one_is_contrastive(responses: list[Response]) -> None:
+    expected = loss_and_gradient("contrastive", batch_of([responses]))
+    torch.testing.assert_close(loss_and_gradient("listmle", batch_of([responses]), top=1), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(min_size=2, max_size=2))
+def test_robust_listmle_of_two_responses_smooths_labels_while_they_are_ordered_rightly(pair: list[Response]) -> None:
+    (best, _), (worst, _) = _scores(pair)
+    smoothing = 0.2 if best >= worst else 0.0
+    expected = loss_and_gradient("dpo", batch_of([pair]), label_smoothing=smoothing)
+    torch.testing.assert_close(loss_and_gradient("robust_listmle", batch_of([pair]), rho=0.2), expected)
+
+
+def test_robust_listmle_of_two_responses_of_the_fixture() -> None:
+    """The first and the fourth: (1 - rho) softplus(-1.4) + rho softplus(1.4)."""
+    assert OBJECTIVES["robust_listmle"].loss(fixture(1, 4), rho=0.1).item() == pytest.approx(0.360417, abs=6e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(max_size=4))
+def test_the_worst_order_of_robust_listmle_is_the_worst_of_all(responses: list[Response]) -> None:
+    orders = [
+        [(a, b, n, -float(place)) for place, (a, b, n, _) in enumerate(order)] for order in permutations(responses)
+    ]
+    worst = OBJECTIVES["listmle"].loss(batch_of(orders)).max().item()
+    given_order = OBJECTIVES["listmle"].loss(batch_of([responses])).item()
+    loss = OBJECTIVES["robust_listmle"].loss(batch_of([responses]), rho=0.25).item()
+    assert loss == pytest.approx(0.75 * given_order + 0.25 * worst, abs=1e-10)
+
+
 def test_rrhf_does_not_train_on_a_list_without_a_preference() -> None:
     loss, gradient = loss_and_gradient("rrhf", fixture(1, 2, rewards=(1, 1, 0, 0)))
     assert loss.item() == 0

@@ -10,7 +10,14 @@ from small_models import break_token, user
 
 from larpo_lib import artifacts
 from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
-from larpo_lib.config.objectives import ContrastiveConfig, KtoConfig, LipoLambdaConfig, ListMleConfig, SimPoConfig
+from larpo_lib.config.objectives import (
+    USES_GAINS,
+    ContrastiveConfig,
+    KtoConfig,
+    LipoLambdaConfig,
+    ListMleConfig,
+    SimPoConfig,
+)
 from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
@@ -406,6 +413,14 @@ def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_a
             trained=tmp_path / "trained",
         )
     assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("config", USES_GAINS)
+def test_rewards_that_any_objective_would_take_for_gains_are_refused_by_row(run, rows, config, tmp_path):
+    raw = [*rows[:2], {**rows[2], "rewards": [1.25, 0.4, 0.1]}, *rows[3:]]
+    kind = config.model_fields["type"].default
+    with pytest.raises(DataError, match=rf"row 2, .*the reward 1.25, but {kind} .*minmax or win_rate"):
+        run(rows=raw, objective=config())
 
 
 @pytest.mark.parametrize("reward", [1.25, -0.5, 1250.0])

@@ -39,6 +39,8 @@ def test_rewards_that_float32_cannot_tell_apart_keep_their_order(objective):
     assert loss != _loss(objective, [1.0, 1.0])
     if objective in ("target", "nca"):  # match gaps: as with another gap of next to nothing, but not none
         assert loss == pytest.approx(_loss(objective, [1 + 2**-20, 1.0]), rel=1e-5)
+    elif objective == "lambdaloss":  # weighs by the difference of gains
+        assert loss == pytest.approx(_loss(objective, [1 + 2**-20, 1.0]) / 2**20, rel=1e-5)
     elif objective == "lipo_lambda":  # weighs by the difference of gains, 2^(1 + d) - 2 = 2 (e^(d ln 2) - 1)
         assert loss == pytest.approx(_loss(objective, [2.0, 1.0]) * math.expm1(2**-40 * math.log(2)), rel=1e-5)
     else:

@@ -1,0 +1,129 @@
+"""Objectives of whole ranked lists that aim at NDCG: what a response is worth grows as 2^psi, psi from 0 to 1.
+
+All functions map a batch of B lists, ordered best first, to a (B,) loss. A list without two different rewards has
+loss 0 and a zero gradient. `g` is a response's beta * (log pi_theta - log pi_ref).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs, present_pairs
+from larpo_lib.objectives.terms import pair_losses, reduce_terms
+
+Rewards = Literal["raw", "minmax", "win_rate"]
+Weights = Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"]
+
+_MU = 10.0
+"""What ndcg2 counts in ndcg2++, as in Wang et al. 2018."""
+
+
+def lipo_lambda(
+    batch: ListBatch,
+    *,
+    beta: float = 0.1,
+    reduction: Literal["sum", "mean"] = "sum",
+    rewards: Rewards = "raw",
+) -> Tensor:
+    """LiPO-lambda: LambdaRank's pairs weighted by |2^psi_i - 2^psi_j| * |1 / ln(1 + tau_i) - 1 / ln(1 + tau_j)|.
+
+    psi are numbers from 0 to 1, the paper's are win probabilities: the weights of rewards without bounds have none
+    either. `raw`: the rewards themselves. `minmax`: where they lie between the list's lowest and highest one.
+    `win_rate`: the share of the list's other responses with a lower reward, equal ones counting one half. tau is a
+    response's rank, from 1, by its current g. Equal g rank by reward: were they given one rank, all weights would be 0
+    when the policy is still the reference, and training could not start. Ranks are counts: no gradient passes through
+    weights.
+
+    Source: Liu et al. 2024 (arXiv 2402.01878).
+    """
+    scores = beta * log_ratios(batch)
+    pairs = ordered_pairs(batch)
+    weights = _lambda_weights(scores, pairs, batch, _gains(batch, rewards).to(torch.float64))
+    return reduce_terms(weights * pair_losses(scores), pairs, reduction)
+
+
+def lambdaloss(
+    batch: ListBatch,
+    *,
+    beta: float = 0.1,
+    weights: Weights = "ndcg2",
+    top: int | None = None,
+    rewards: Rewards = "raw",
+) -> Tensor:
+    """LambdaLoss: LambdaRank's pairs, weighted by what they mean for the NDCG of the list sorted by g.
+
+    With gains G = (2^psi - 1) / IDCG, discounts D = 1 / log2(1 + rank by g) and l = |rank_i - rank_j|, the weight is
+    |D_i - D_j| |G_i - G_j| (`lambdarank`), G_i D_i of the better i (`ndcg1`), |1 / log2(1 + l) - 1 / log2(2 + l)|
+    |G_i - G_j| (`ndcg2`), 10 times that plus `lambdarank` (`ndcg2pp`), or |psi_i - psi_j| (`label_diff`). psi and ties
+    are as in `lipo_lambda`. With `top` the IDCG is that of the first `top` places, and only pairs count that g ranks
+    among them. No gradient passes through weights.
+
+    Source: Wang et al. 2018 (The LambdaLoss Framework, CIKM); here with natural logarithms of the sigmoid.
+    """
+    scores = beta * log_ratios(batch)
+    pairs = ordered_pairs(batch)
+    ranks = _ranks(scores, pairs, batch)
+    psi = _gains(batch, rewards).to(torch.float64)
+    weighed = _pair_weights(weights, psi, _ndcg_gains(psi, batch, top), ranks)
+    if top is not None:
+        within = ranks <= top
+        pairs = pairs & within.unsqueeze(2) & within.unsqueeze(1)
+    return reduce_terms(weighed * pair_losses(scores), pairs, "sum")
+
+
+def _gains(batch: ListBatch, rewards: Rewards) -> Tensor:
+    """(B, L) psi, in the precision of the rewards; 0 where no response is present."""
+    if rewards == "win_rate":
+        pairs = present_pairs(batch)
+        beaten = (pairs & (differences(batch.rewards) > 0)).sum(2) + (pairs & (differences(batch.rewards) == 0)).sum(
+            2
+        ) / 2
+        others = (batch.mask.sum(1, keepdim=True) - 1).clamp(min=1)
+        return ((beaten - 0.5) / others).masked_fill(~batch.mask, 0.0)  # nobody is another response to itself
+    plain = batch.rewards.masked_fill(~batch.mask, 0.0)
+    if rewards == "raw":
+        return plain
+    highest = batch.rewards.masked_fill(~batch.mask, -torch.inf).amax(1, keepdim=True)
+    lowest = batch.rewards.masked_fill(~batch.mask, torch.inf).amin(1, keepdim=True)
+    spread = highest - lowest
+    return ((batch.rewards - lowest) / spread.where(spread > 0, 1.0)).masked_fill(~batch.mask, 0.0)
+
+
+def _lambda_weights(scores: Tensor, pairs: Tensor, batch: ListBatch, gains: Tensor) -> Tensor:
+    """(B, L, L): by how much swapping i and j would change the DCG of the list sorted by `scores`, with gains 2^psi."""
+    discounts = 1 / torch.log(1 + _ranks(scores, pairs, batch))
+    return differences(torch.exp2(gains)).abs().to(scores.dtype) * differences(discounts).abs()
+
+
+def _ranks(scores: Tensor, pairs: Tensor, batch: ListBatch) -> Tensor:
+    """(B, L) ranks by `scores`, from 1 and as floats; of equal scores the better response comes first."""
+    margin = differences(scores.detach())
+    ahead = (present_pairs(batch) & (margin > 0)) | (pairs & (margin == 0))
+    return 1 + ahead.sum(dim=1).to(scores.dtype)
+
+
+def _pair_weights(weights: Weights, psi: Tensor, gains: Tensor, ranks: Tensor) -> Tensor:
+    """(B, L, L) weights of `lambdaloss`, in the precision of the ranks; those of pairs of equal rank mean nothing."""
+    discounts = 1 / torch.log2(1 + ranks)
+    if weights == "label_diff":
+        return differences(psi).abs().to(ranks.dtype)
+    if weights == "ndcg1":
+        return (gains.to(ranks.dtype) * discounts).unsqueeze(2)
+    gaps = differences(gains).abs().to(ranks.dtype)
+    swapped = differences(discounts).abs()
+    distance = differences(ranks).abs().clamp(min=1)  # of counted pairs it is
+    moved = 1 / torch.log2(1 + distance) - 1 / torch.log2(2 + distance)
+    return gaps * {"lambdarank": swapped, "ndcg2": moved, "ndcg2pp": _MU * moved + swapped}[weights]
+
+
+def _ndcg_gains(psi: Tensor, batch: ListBatch, top: int | None = None) -> Tensor:
+    """(B, L) of (2^psi - 1) / IDCG, the latter of the first `top` places; 0 where no response is present."""
+    gains = (torch.exp2(psi) - 1).masked_fill(~batch.mask, 0.0)
+    places = torch.arange(1, batch.mask.shape[1] + 1, device=psi.device)
+    counted = gains if top is None else gains.masked_fill(places > top, 0.0)
+    ideal = (counted / torch.log2(1.0 + places.to(psi.dtype))).sum(dim=1, keepdim=True)  # lists are best first
+    return gains / ideal.where(ideal != 0, 1.0)

@@ -1,0 +1,94 @@
+"""Objectives that aim at NDCG, against worked values and plain-Python formulas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from list_batches import Response, batch_of, fixture, loss_and_gradient, ranked_lists
+
+from larpo_lib.objectives import OBJECTIVES
+
+BETA = 0.1
+IDCG_AT_2 = 1 + (2**0.7 - 1) / math.log2(3)
+SOFTPLUS = math.log1p(math.exp(-0.3))
+"""Of a margin of .3, that of the first and the second response."""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"weights": "lambdarank"}, 0.268674),
+        ({"weights": "ndcg2"}, 0.167811),
+        ({"weights": "ndcg2pp"}, 1.946780),
+        ({"weights": "label_diff"}, 1.165098),
+        ({"weights": "lambdarank", "top": 2}, (1 - 1 / math.log2(3)) * (1 - (2**0.7 - 1)) / IDCG_AT_2 * SOFTPLUS),
+        ({"weights": "label_diff", "top": 2}, 0.3 * SOFTPLUS),
+        ({"top": 1}, 0.0),
+        ({"top": 4}, 0.167811),
+    ],
+)
+def test_lambdaloss_on_the_fixture(options: dict[str, Any], expected: float) -> None:
+    """The cut-off at 2 leaves the first two responses, whose ranks by g are 1 and 2."""
+    assert OBJECTIVES["lambdaloss"].loss(fixture(1, 2, 3, 4), **options).item() == pytest.approx(expected, abs=6e-7)
+
+
+def test_lambdaloss_gradient_on_the_fixture() -> None:
+    _, gradient = loss_and_gradient("lambdaloss", fixture(1, 2, 3, 4), weights="lambdarank")
+    assert (gradient[0] / BETA).tolist() == pytest.approx((-0.188033, 0.006918, 0.084112, 0.097003), abs=6e-7)
+
+
+def _weight(kind: str, gains: list[float], ranks: list[int], psi: list[float], i: int, j: int) -> float:
+    discounts = [1 / math.log2(1 + rank) for rank in ranks]
+    gap, moved = abs(gains[i] - gains[j]), abs(ranks[i] - ranks[j])
+    swapped = abs(discounts[i] - discounts[j]) * gap
+    ndcg2 = abs(1 / math.log2(1 + moved) - 1 / math.log2(2 + moved)) * gap
+    return {
+        "lambdarank": swapped,
+        "ndcg1": gains[i] * discounts[i],
+        "ndcg2": ndcg2,
+        "ndcg2pp": 10 * ndcg2 + swapped,
+        "label_diff": abs(psi[i] - psi[j]),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"])
+@settings(max_examples=30, deadline=None)
+@given(responses=ranked_lists(), top=st.sampled_from([1, 2, 3, None]))
+def test_lambdaloss_is_the_plain_formula_with_ties(kind: str, responses: list[Response], top: int | None) -> None:
+    responses = [(a, b, n, reward / 4) for a, b, n, reward in responses]
+    psi = [response[3] for response in responses]
+    scores = [(BETA * (a - b), reward) for a, b, _, reward in responses]
+    order = sorted(scores, key=lambda pair: (-pair[0], -pair[1]))
+    ranks = [1 + order.index(pair) for pair in scores]
+    ideal = sum((2**p - 1) / math.log2(1 + place) for place, p in enumerate(psi[:top], 1)) or 1.0
+    gains = [(2**p - 1) / ideal for p in psi]
+    last = len(responses) if top is None else top
+    expected = sum(
+        _weight(kind, gains, ranks, psi, i, j) * math.log1p(math.exp(scores[j][0] - scores[i][0]))
+        for i in range(len(responses))
+        for j in range(len(responses))
+        if psi[i] > psi[j] and max(ranks[i], ranks[j]) <= last
+    )
+    loss = OBJECTIVES["lambdaloss"].loss(batch_of([responses]), weights=kind, top=top)
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"])
+def test_lambdaloss_can_leave_the_reference(kind: str) -> None:
+    """All g are equal before the first step; the weights must not vanish there."""
+    batch = fixture(1, 2, 3, 4)
+    _, gradient = loss_and_gradient("lambdaloss", replace(batch, reference_logps=batch.policy_logps), weights=kind)
+    assert gradient[0, 0].item() < 0 < gradient[0, 3].item()
+
+
+def test_minmax_takes_the_scale_of_a_reranker_away() -> None:
+    for name in ("lambdaloss", "lipo_lambda"):
+        loss = OBJECTIVES[name].loss
+        low, high = (fixture(1, 2, 3, 4, rewards=rewards) for rewards in ((9, 6, 5, 1), (90, 60, 50, 10)))
+        torch.testing.assert_close(loss(low, rewards="minmax"), loss(high, rewards="minmax"))
