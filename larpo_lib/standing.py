@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,48 @@ class Standing:
         return frozenset(call.name for call in self.left)
 
 
-def find_standing(plan: Plan) -> Standing:
+@dataclass(frozen=True)
+class Artifacts:
+    """How to know what a run has published.
+
+    Attributes:
+        made: whether an artifact is there.
+        folder: a local directory that holds its manifest.
+        metrics: its metrics.
+    """
+
+    made: Callable[[str], bool]
+    folder: Callable[[str], Path]
+    metrics: Callable[[str], Metrics]
+
+
+HERE = Artifacts(
+    lambda path: (Path(path) / MANIFEST).is_file(),
+    lambda path: Path(path),
+    lambda path: read_metrics(Path(path)),
+)
+"""On this machine."""
+
+
+def find_standing(plan: Plan, artifacts: Artifacts = HERE) -> Standing:
     """How far the run of a plan has come.
+
+    Args:
+        plan: of the run.
+        artifacts: how to know what it has published.
 
     Raises:
         ArtifactError: a step was made with other settings, or an end was made that the run has not come to: told now,
             not after hours of other steps.
     """
-    every = list(every_call(plan, _measured(plan)))
-    standing = Standing([call for call in every if _is_made(call)], [call for call in every if not _is_made(call)])
-    for call in standing.made:
-        _check_settings(call)
-    _check_end(plan, standing)
+    made: list[Call] = []
+    left: list[Call] = []
+    for call in every_call(plan, _measured(plan, artifacts)):
+        (made if _is_made(call, artifacts) else left).append(call)
+    standing = Standing(made, left)
+    for call in made:
+        _check_settings(call, artifacts)
+    _check_end(plan, standing, artifacts)
     return standing
 
 
@@ -63,25 +93,25 @@ def every_call(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[Call]:
     yield plan.report(last)
 
 
-def _measured(plan: Plan) -> dict[int, Metrics]:
+def _measured(plan: Plan, artifacts: Artifacts) -> dict[int, Metrics]:
     """Of the iterations from the first on that are measured."""
     found: dict[int, Metrics] = {}
     for i in range(plan.config.loop.iterations + 1):
         if plan.measures(i, plan.config.loop.iterations):
             call = plan.evaluate(i)
-            if not _is_made(call):
+            if not _is_made(call, artifacts):
                 break
-            found[i] = read_metrics(Path(call.output))
+            found[i] = artifacts.metrics(call.output)
     return found
 
 
-def _is_made(call: Call) -> bool:
-    return all((Path(path) / MANIFEST).is_file() for path in call.outputs.values())
+def _is_made(call: Call, artifacts: Artifacts) -> bool:
+    return all(artifacts.made(path) for path in call.outputs.values())
 
 
-def _check_settings(call: Call) -> None:
+def _check_settings(call: Call, artifacts: Artifacts) -> None:
     assert call.config is not None, f"{call.name} has settings"
-    recorded = read_manifest(Path(call.output))["config"]
+    recorded = read_manifest(artifacts.folder(call.output))["config"]
     what = differences(recorded, _expected(call.config.identity(), recorded), "config")
     if what:
         raise ArtifactError(
@@ -98,16 +128,16 @@ def _expected(settings: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str
     return settings
 
 
-def _check_end(plan: Plan, standing: Standing) -> None:
+def _check_end(plan: Plan, standing: Standing, artifacts: Artifacts) -> None:
     """With more iterations than before the run would go on for long, and then find its end made already."""
     ends = [call for call in standing.made if call.output == plan.promotion]
     left = [call for call in standing.left if call.name == "evaluate"]
     if not ends or not left:
         return
-    judged = read_manifest(Path(plan.promotion))["inputs"]["evaluation"]
+    judged = read_manifest(artifacts.folder(plan.promotion))["inputs"]["evaluation"]
     of_others = [call.output for call in standing.made if call.name == "evaluate"]
-    if any(digest(Path(path)) == judged for path in of_others):
+    if any(digest(artifacts.folder(path)) == judged for path in of_others):
         raise ArtifactError(
             f"{plan.promotion}: is the end of a shorter run, but {left[0].output} is still to be made",
-            remedy=f"Delete it and {Path(plan.root) / 'report'} to go on, or choose another output",
+            remedy=f"Delete it and {plan.root}/report to go on, or choose another output",
         )

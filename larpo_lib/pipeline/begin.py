@@ -15,12 +15,14 @@ from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.again import again
+from larpo_lib.pipeline.earlier import require_fitting
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
 from larpo_lib.pipeline.room import require_room
 from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.shown import Artifact
 from larpo_lib.pipeline.ticket import Place, Ticket, store
+from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 from larpo_lib.tracking import Tracker
 
@@ -67,6 +69,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
     check(config, given, place.root)
     rounds = config.loop.iterations
     require_room(rounds, given["shards"])
+    require_fitting(Plan(config, place.root), given["shards"])
     follows = config.train.launch.nodes > 1
     parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
     ticket = Ticket(

@@ -9,12 +9,14 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.begin import check
+from larpo_lib.pipeline.earlier import require_fitting
 from larpo_lib.pipeline.execute import Done, open_ticket, promotion_text
 from larpo_lib.pipeline.journal import SUMMARY, Journal
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.ticket import Place, Ticket, store
+from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking import Tracker
 
@@ -42,6 +44,8 @@ def _begin(given: Mapping[str, Any], place: Place) -> str:
         raise ConfigError("there is no policy to evaluate", remedy="Set policy")
     config = compose(given, _ONE_ROUND, pipeline="evaluate")
     check(config, given, place.root)
+    policies = (given["baseline"], given["policy"])
+    require_fitting(Plan(config, place.root, policies=policies), 1)
     parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
     ticket = Ticket(
         job=given["job"],
@@ -50,7 +54,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> str:
         shown=place.shown,
         parent=parent,
         config=config,
-        policies=(given["baseline"], given["policy"]),
+        policies=policies,
     )
     return ticket.keep()
 

@@ -12,6 +12,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.begin import check, numbers, shares, with_world
+from larpo_lib.pipeline.earlier import require_fitting
 from larpo_lib.pipeline.execute import Done, open_ticket
 from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.journal import SUMMARY, Journal
@@ -21,6 +22,7 @@ from larpo_lib.pipeline.room import require_room
 from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.ticket import Place, Ticket, member_root, store
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
+from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import number
 from larpo_lib.tracking import Tracker
 
@@ -73,6 +75,8 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
             raise ConfigError("a study trains on one machine", remedy="Leave train.launch.nodes out")
     rounds = [config.loop.iterations for config in configs]
     require_room(max(rounds) * len(rounds), given["shards"])
+    for i, config in enumerate(configs, start=1):
+        require_fitting(Plan(config, member_root(place.root, i), place.root), given["shards"])
     names = tuple(f"{place.name}-{i}" for i in range(1, len(configs) + 1))
     common = {"job": given["job"], "shown": place.shown, "shards": given["shards"]}
     shared = {"root": place.root, "name": place.name, "config": base, "members": names, "grid": tuple(given["grid"])}

@@ -60,7 +60,7 @@ class Quick:
     def take(self, call: Call, paths: Mapping[str, Any], run: Any, **more: Any) -> Metrics:
         """A step in name: it needs its inputs, and makes artifacts of the right kind with next to nothing in them."""
         flat = {
-            f"{name}.{i}": Path(path)
+            (f"{name}.{i}" if isinstance(call.inputs[name], list) else name): Path(path)
             for name in call.inputs
             for i, path in enumerate(paths[name] if isinstance(paths[name], Sequence) else [paths[name]])
             if path is not None

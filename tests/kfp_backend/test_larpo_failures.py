@@ -133,3 +133,41 @@ def test_where_an_administrator_retries_everything_a_step_that_recovers_is_enoug
     outcome, text = whole.run(whole.backend(ALWAYS), {STEPS["train-1"]: ["killed"] * 10})
     assert outcome.phase == "Succeeded"
     assert text.startswith("# Run one: SUCCEEDED")
+
+
+FINISHED = {"loop": {"evaluate": "every_iteration"}}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(
+    ("settings", "changed", "told"),
+    [
+        ({"sample": {"top_p": 0.5}}, {}, r"iteration-1/candidates: exists already, made with config\.top_p 1\.0 instead"),
+        ({}, {"rounds": 3}, r"promotion: is the end of a shorter run, but .*iteration-3/evaluation is still to be made"),
+        ({}, {"shards": 2}, r"iteration-1/candidates: exists already, made in \d shares instead of 2\. Set shards to"),
+    ],
+)
+def test_what_does_not_fit_what_is_there_is_refused_by_the_first_task(
+    shards: int, settings: dict[str, object], changed: dict[str, int], told: str, pipeline: Pipeline
+) -> None:
+    pipeline.set(FINISHED, rounds=2, shards=shards)
+    backend = pipeline.backend()
+    assert pipeline.run(backend)[0].phase == "Succeeded"
+    made = [*pipeline.quick.made]
+    pipeline.set({**FINISHED, **settings}, **{"rounds": 2, "shards": shards, **changed})
+    outcome, text = pipeline.run(backend)
+    assert (outcome.phase, outcome.tasks()) == ("Failed", ["start", "final-report"])
+    assert re.search(told, text), text
+    assert pipeline.quick.made == made
+
+
+def test_settings_of_steps_that_are_still_to_be_made_may_change(pipeline: Pipeline) -> None:
+    """As after a training that ran out of memory."""
+    pipeline.set(FINISHED, rounds=1, shards=3)
+    pipeline.quick.broken = "train-1"
+    backend = pipeline.backend()
+    assert pipeline.run(backend)[0].phase == "Failed"
+    pipeline.quick.broken = ""
+    pipeline.set({**FINISHED, "train": {"learning_rate": 1e-7}}, rounds=1, shards=3)
+    outcome, text = pipeline.run(backend)
+    assert outcome.phase == "Succeeded", text

@@ -1,0 +1,60 @@
+"""Whether a request fits what earlier runs of the same root have published: told by the first task, not after hours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from larpo_lib.artifacts import MANIFEST, METRICS, read_manifest
+from larpo_lib.errors import ArtifactError
+from larpo_lib.pipeline import files
+from larpo_lib.plan import Plan
+from larpo_lib.shards import Shard
+from larpo_lib.standing import Artifacts, find_standing
+from larpo_lib.storage import cache_dir, fetch
+
+
+def require_fitting(plan: Plan, shards: int) -> None:
+    """Look at what is there of a run before anything more is made.
+
+    Args:
+        plan: of the run.
+        shards: the shares of a round's prompts.
+
+    Raises:
+        ArtifactError: a step was made with other settings or in other shares, or an end that the run has not come to.
+    """
+    there = {uri for root in {plan.root, plan.shared} - {""} for uri in files.directories(root, MANIFEST)}
+    first_shares = _require_same_shares(plan, shards, there)
+
+    def made(uri: str) -> bool:
+        return uri in there and first_shares.get(uri, uri) in there
+
+    def folder(uri: str) -> Path:
+        return _folder(first_shares.get(uri, uri))  # what is put together of shares has no settings of its own
+
+    find_standing(plan, Artifacts(made, folder, lambda uri: files.read(uri, METRICS)))
+
+
+def _require_same_shares(plan: Plan, shards: int, there: set[str]) -> dict[str, str]:
+    """The first share of everything that is made in shares, by where the whole is."""
+    found = {}
+    for iteration in range(1, plan.config.loop.iterations + 1):
+        for step in (plan.sample, plan.rerank):
+            whole = step(iteration).output
+            if shards > 1:
+                found[whole] = step(iteration, Shard(0, shards)).output
+            if whole in there and (count := _shares(whole)) != shards:
+                raise ArtifactError(
+                    f"{whole}: exists already, made in {count} shares instead of {shards}",
+                    remedy=f"Set shards to {count}, or choose another run_id",
+                )
+    return found
+
+
+def _shares(uri: str) -> int:
+    manifest = read_manifest(_folder(uri))
+    return len(manifest["inputs"]) if manifest["step"].startswith("merge_shards") else 1
+
+
+def _folder(uri: str) -> Path:
+    return fetch(f"{uri}/{MANIFEST}", cache_dir()).parent
