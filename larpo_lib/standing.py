@@ -48,7 +48,7 @@ class Artifacts:
 
 HERE = Artifacts(
     lambda path: (Path(path) / MANIFEST).is_file(),
-    lambda path: Path(path),
+    Path,
     lambda path: read_metrics(Path(path)),
 )
 """On this machine."""

@@ -142,8 +142,16 @@ FINISHED = {"loop": {"evaluate": "every_iteration"}}
 @pytest.mark.parametrize(
     ("settings", "changed", "told"),
     [
-        ({"sample": {"top_p": 0.5}}, {}, r"iteration-1/candidates: exists already, made with config\.top_p 1\.0 instead"),
-        ({}, {"rounds": 3}, r"promotion: is the end of a shorter run, but .*iteration-3/evaluation is still to be made"),
+        (
+            {"sample": {"top_p": 0.5}},
+            {},
+            r"iteration-1/candidates: exists already, made with config\.top_p 1\.0 instead",
+        ),
+        (
+            {},
+            {"rounds": 3},
+            r"promotion: is the end of a shorter run, but .*iteration-3/evaluation is still to be made",
+        ),
         ({}, {"shards": 2}, r"iteration-1/candidates: exists already, made in \d shares instead of 2\. Set shards to"),
     ],
 )

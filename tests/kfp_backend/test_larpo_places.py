@@ -88,3 +88,7 @@ def test_a_run_on_s3_fails_says_so_and_goes_on(
     assert text.startswith("# Run one: SUCCEEDED")
     names = [Path(path).name for path in pipeline.quick.made]
     assert (names.count("lists"), names.count("policy")) == (1, 1)
+    pipeline.set({"sample": {"k": 3}}, root="s3://emulated/runs", rounds=1, shards=2)
+    other, text = pipeline.run(pipeline.backend())
+    assert (other.phase, other.tasks()) == ("Failed", ["start", "final-report"])
+    assert "iteration-1/candidates: exists already, made with config.k 10 instead of 3" in text
