@@ -78,6 +78,37 @@ class LambdaLossConfig(Section):
     rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
 
 
+class ApproxNdcgConfig(Section):
+    type: Literal["approx_ndcg"] = "approx_ndcg"
+    beta: PositiveFloat = 0.1
+    alpha: PositiveFloat = Field(
+        1.0, description="steepness of the smooth ranks; at 25 orders that are wrong have next to no gradient"
+    )
+    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+
+
+class NeuralNdcgConfig(Section):
+    type: Literal["neural_ndcg"] = "neural_ndcg"
+    beta: PositiveFloat = 0.1
+    tau: PositiveFloat = Field(
+        1.0, description="temperature of the smooth sorting; a small one sorts exactly and has next to no gradient"
+    )
+    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+
+
+class GvpoConfig(Section):
+    type: Literal["gvpo"] = "gvpo"
+    beta: PositiveFloat = 0.1
+
+
+class GroupContrastConfig(Section):
+    type: Literal["group_contrast"] = "group_contrast"
+    beta: PositiveFloat = 0.1
+    alpha: NonNegativeFloat = Field(
+        1.0, description="how much a reward's distance from its list's mean adds to a response's score; 0: nothing"
+    )
+
+
 class TargetConfig(Section):
     type: Literal["target"] = "target"
     beta: PositiveFloat = 0.1
@@ -148,6 +179,10 @@ ObjectiveConfig = Annotated[
     | RobustListMleConfig
     | LipoLambdaConfig
     | LambdaLossConfig
+    | ApproxNdcgConfig
+    | NeuralNdcgConfig
+    | GvpoConfig
+    | GroupContrastConfig
     | TargetConfig
     | NcaConfig
     | IpoConfig
@@ -160,5 +195,5 @@ ObjectiveConfig = Annotated[
     Field(discriminator="type"),
 ]
 
-USES_GAINS = (LipoLambdaConfig, LambdaLossConfig)
+USES_GAINS = (LipoLambdaConfig, LambdaLossConfig, ApproxNdcgConfig, NeuralNdcgConfig)
 """Those that raise 2 to the rewards, which must be from 0 to 1 where `rewards` is raw."""

@@ -11,8 +11,16 @@ from torch import Tensor
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.objectives.batch import ListBatch
 from larpo_lib.objectives.distribution import nca, target
-from larpo_lib.objectives.listwise import contrastive, lambdarank, listmle, robust_listmle, rrhf
-from larpo_lib.objectives.ndcg import lambdaloss, lipo_lambda
+from larpo_lib.objectives.listwise import (
+    contrastive,
+    group_contrast,
+    gvpo,
+    lambdarank,
+    listmle,
+    robust_listmle,
+    rrhf,
+)
+from larpo_lib.objectives.ndcg import approx_ndcg, lambdaloss, lipo_lambda, neural_ndcg
 from larpo_lib.objectives.pairwise import cpo, dpo, ipo, r_dpo, simpo, slic_hf
 from larpo_lib.objectives.pointwise import kto
 
@@ -40,6 +48,10 @@ OBJECTIVES: dict[str, Objective] = {
     "lipo_lambda": Objective(lipo_lambda, needs_reference=True),
     "robust_listmle": Objective(robust_listmle, needs_reference=True),
     "lambdaloss": Objective(lambdaloss, needs_reference=True),
+    "approx_ndcg": Objective(approx_ndcg, needs_reference=True),
+    "neural_ndcg": Objective(neural_ndcg, needs_reference=True),
+    "gvpo": Objective(gvpo, needs_reference=True),
+    "group_contrast": Objective(group_contrast, needs_reference=True),
     "target": Objective(target, needs_reference=True),
     "nca": Objective(nca, needs_reference=True),
     "ipo": Objective(ipo, needs_reference=True),

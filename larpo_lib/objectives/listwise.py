@@ -82,6 +82,44 @@ def lambdarank(
     return reduce_terms(pair_losses(beta * log_ratios(batch)), pairs, reduction)
 
 
+def gvpo(batch: ListBatch, *, beta: float = 0.1) -> Tensor:
+    """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
+
+    Gaps of g are to be gaps of rewards: over all pairs i, j it is the sum of ((g_i - g_j) - (r_i - r_j))^2, divided by
+    4 m (m - 1). With two responses that is IPO's square, with a margin of their own.
+
+    Source: Zhang et al. 2025 (arXiv 2504.19599).
+    """
+    scores = beta * log_ratios(batch)
+    rewards = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
+    errors = differences(scores) - differences(rewards).to(scores.dtype)
+    size = batch.mask.sum(dim=1)
+    total = reduce_terms(errors.square(), present_pairs(batch), "sum") / (4 * size * (size - 1)).clamp(min=1)
+    return torch.where(ordered_pairs(batch).flatten(1).any(dim=1), total, 0.0)
+
+
+def group_contrast(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0) -> Tensor:
+    """AMPO's contrast of groups: logsumexp(s) - logsumexp(s of the positives), s = g + alpha (r - mean r).
+
+    Positives are the responses whose reward is above the list's mean.
+
+    Source: AMPO (arXiv 2502.18293), after SWEPO (arXiv 2412.04628).
+    """
+    rewards = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
+    # As the mean of differences: rewards that are all equal then have deviations of exactly 0.
+    deviations = differences(rewards).masked_fill(~present_pairs(batch), 0.0).sum(dim=2)
+    deviations = deviations / batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    scores = beta * log_ratios(batch)
+    scores = scores + alpha * deviations.to(scores.dtype)
+    positive = batch.mask & (deviations > 0)
+    decided = positive.any(dim=1)
+    # A list without positives gets one nonetheless: the logarithm of nothing would have no gradient.
+    some = positive | ~decided.unsqueeze(1)
+    present = batch.mask | ~decided.unsqueeze(1)
+    loss = scores.masked_fill(~present, -torch.inf).logsumexp(1) - scores.masked_fill(~some, -torch.inf).logsumexp(1)
+    return torch.where(decided, loss, 0.0)
+
+
 def rrhf(batch: ListBatch, *, sft_weight: float = 1.0) -> Tensor:
     """RRHF: over pairs of a better i and a worse j, max(0, a_j / n_j - a_i / n_i); minus sft_weight * a_1.
 

@@ -18,6 +18,8 @@ from larpo_lib.objectives.terms import pair_losses, reduce_terms
 Rewards = Literal["raw", "minmax", "win_rate"]
 Weights = Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"]
 
+_SINKHORN_STEPS = 50
+
 _MU = 10.0
 """What ndcg2 counts in ndcg2++, as in Wang et al. 2018."""
 
@@ -73,6 +75,62 @@ def lambdaloss(
         within = ranks <= top
         pairs = pairs & within.unsqueeze(2) & within.unsqueeze(1)
     return reduce_terms(weighed * pair_losses(scores), pairs, "sum")
+
+
+def approx_ndcg(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0, rewards: Rewards = "raw") -> Tensor:
+    """ApproxNDCG: minus the NDCG of the list sorted by g, with smooth ranks.
+
+    A response's rank is .5 + sum over all j, itself included, of sigmoid(alpha (g_j - g_i)). A large `alpha` has
+    nearly exact ranks and nearly no gradient: wrong orders then stay. psi is as in `lipo_lambda`.
+
+    Source: Qin et al. 2010 (A general approximation framework, Information Retrieval 13).
+    """
+    scores = beta * log_ratios(batch)
+    behind = torch.sigmoid(-alpha * differences(scores)).masked_fill(~present_pairs(batch), 0.0)
+    ranks = 0.5 + behind.sum(dim=2)
+    gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
+    return _minus_ndcg(gains / torch.log2(1 + ranks), batch)
+
+
+def neural_ndcg(batch: ListBatch, *, beta: float = 0.1, tau: float = 1.0, rewards: Rewards = "raw") -> Tensor:
+    """NeuralNDCG: minus the NDCG of the list sorted by g, by a smooth permutation (NeuralSort, then Sinkhorn).
+
+    Of m responses, place i has the share softmax over j of ((m + 1 - 2 i) g_j - sum over k of |g_j - g_k|) / tau of
+    response j; rows and columns are then scaled to sum to one, without which the loss would push the best response
+    down. A small `tau` sorts nearly exactly and has nearly no gradient. psi is as in `lipo_lambda`.
+
+    Source: Pobrotyn and Bialobrzeski 2021 (arXiv 2102.07831); for preferences OPO (arXiv 2410.04346).
+    """
+    scores = beta * log_ratios(batch)
+    gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
+    sorted_gains = (_log_permutation(scores / tau, batch).exp() @ gains.unsqueeze(2)).squeeze(2)
+    places = torch.arange(1, batch.mask.shape[1] + 1, device=scores.device, dtype=scores.dtype)
+    return _minus_ndcg(sorted_gains / torch.log2(1 + places), batch)
+
+
+def _minus_ndcg(terms: Tensor, batch: ListBatch) -> Tensor:
+    """(B,) minus the sum of a list's terms; 0 where no response is better than another."""
+    decided = ordered_pairs(batch).flatten(1).any(dim=1)
+    return torch.where(decided, -terms.masked_fill(~batch.mask, 0.0).sum(dim=1), 0.0)
+
+
+def _log_permutation(scores: Tensor, batch: ListBatch) -> Tensor:
+    """(B, L, L) log of the share of place i that response j has; rows and columns sum to one.
+
+    Absent responses have the places behind the present ones to themselves. The number of Sinkhorn's steps is fixed, so
+    that a list's loss does not depend on the lists beside it.
+    """
+    pairs = present_pairs(batch)
+    size = batch.mask.sum(dim=1, keepdim=True)
+    place = torch.arange(1, batch.mask.shape[1] + 1, device=scores.device)
+    slopes = (size + 1 - 2 * place).to(scores.dtype).unsqueeze(2)
+    spread = differences(scores).abs().masked_fill(~pairs, 0.0).sum(dim=2)
+    logits = (slopes * scores.unsqueeze(1) - spread.unsqueeze(1)).masked_fill(~pairs, -torch.inf)
+    logits = logits.masked_fill(torch.eye(len(place), dtype=torch.bool, device=scores.device) & ~pairs, 0.0)
+    shares = logits.log_softmax(dim=2)
+    for _ in range(_SINKHORN_STEPS):
+        shares = shares.log_softmax(dim=1).log_softmax(dim=2)
+    return shares
 
 
 def _gains(batch: ListBatch, rewards: Rewards) -> Tensor:

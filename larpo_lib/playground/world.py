@@ -27,6 +27,10 @@ _SELECTIONS: dict[str, dict[str, Any]] = {
             "rrhf",
             "robust_listmle",
             "lambdaloss",
+            "approx_ndcg",
+            "neural_ndcg",
+            "gvpo",
+            "group_contrast",
             "target",
             "nca",
         )

@@ -29,14 +29,8 @@ from larpo_lib.objectives import OBJECTIVES, bind
 
 CONFIGS: tuple[type[Section], ...] = get_args(get_args(ObjectiveConfig)[0])
 SHIFT_INVARIANT = [
-    "dpo",
-    "contrastive",
-    "lambdarank",
-    "listmle",
-    "lipo_lambda",
-    "robust_listmle",
-    "lambdaloss",
-    "target",
+    *("dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "robust_listmle", "lambdaloss", "target"),
+    *("approx_ndcg", "neural_ndcg", "gvpo", "group_contrast"),
 ]
 
 
@@ -52,7 +46,7 @@ every_case = cases_but(lambda *_: False)
 
 
 def test_each_has_its_config() -> None:
-    assert len(OBJECTIVES) == 16
+    assert len(OBJECTIVES) == 20
     assert sorted(OBJECTIVES) == sorted(config.model_fields["type"].default for config in CONFIGS)
 
 
@@ -153,6 +147,10 @@ def test_the_order_of_tied_responses_changes_nothing(
         ("lipo_lambda", {}),
         ("rrhf", {"sft_weight": 0.0}),
         ("kto", {}),
+        ("approx_ndcg", {}),
+        ("neural_ndcg", {}),
+        ("gvpo", {}),
+        ("group_contrast", {}),
         ("target", {}),
         ("nca", {}),
         ("robust_listmle", {}),

@@ -88,7 +88,56 @@ def test_lambdaloss_can_leave_the_reference(kind: str) -> None:
 
 
 def test_minmax_takes_the_scale_of_a_reranker_away() -> None:
-    for name in ("lambdaloss", "lipo_lambda"):
+    for name in ("lambdaloss", "lipo_lambda", "approx_ndcg", "neural_ndcg"):
         loss = OBJECTIVES[name].loss
         low, high = (fixture(1, 2, 3, 4, rewards=rewards) for rewards in ((9, 6, 5, 1), (90, 60, 50, 10)))
         torch.testing.assert_close(loss(low, rewards="minmax"), loss(high, rewards="minmax"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "loss", "gradient"),
+    [
+        ("approx_ndcg", {"alpha": 1.0}, -0.758224, (-0.058621, -0.004775, 0.026436, 0.036960)),
+        ("approx_ndcg", {"alpha": 25.0}, -0.999754, None),
+        ("neural_ndcg", {}, -0.923527, (-0.063987, 0.002861, 0.050396, 0.010730)),
+        ("neural_ndcg", {"tau": 0.01}, -1.0, (0.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_smooth_ndcg_on_the_fixture(
+    name: str, options: dict[str, float], loss: float, gradient: tuple[float, ...] | None
+) -> None:
+    """Sinkhorn's worked values end where rows and columns sum to one within 1e-6, which is 3e-6 off in the gradient."""
+    found, slopes = loss_and_gradient(name, fixture(1, 2, 3, 4), **options)
+    assert found.item() == pytest.approx(loss, abs=6e-7)
+    if gradient is not None:
+        tolerance = 3e-6 if name == "neural_ndcg" else 6e-7
+        assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=tolerance)
+
+
+def test_steep_ranks_cannot_repair_a_wrong_order() -> None:
+    """g reversed: at alpha 25 the loss is far from -1 and has next to no gradient, at 1 it has one."""
+    batch = fixture(1, 2, 3, 4)
+    wrong = replace(batch, policy_logps=batch.policy_logps.flip(1), reference_logps=batch.reference_logps.flip(1))
+    loss, steep = loss_and_gradient("approx_ndcg", wrong, alpha=25.0)
+    _, smooth = loss_and_gradient("approx_ndcg", wrong, alpha=1.0)
+    assert loss.item() == pytest.approx(-0.607906, abs=6e-7)
+    assert steep.abs().max().item() / BETA == pytest.approx(0.00059, abs=6e-6)
+    assert smooth.abs().max().item() / BETA == pytest.approx(0.027, abs=6e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(responses=ranked_lists(min_size=2))
+@pytest.mark.parametrize(("name", "options"), [("approx_ndcg", {"alpha": 1e4}), ("neural_ndcg", {"tau": 1e-4})])
+def test_sharp_smooth_ndcg_is_minus_the_ndcg(name: str, options: dict[str, float], responses: list[Response]) -> None:
+    """Against scikit-learn, on scores that are all different."""
+    from sklearn.metrics import ndcg_score
+
+    distinct = [(-float(n + 41 * i % 7) - 50 * i, 0.0, n, r / 4) for i, (_, _, n, r) in enumerate(responses)]
+    shuffled = [(distinct[(i * 2 + 1) % len(distinct)][0] - i, b, n, r) for i, (_, b, n, r) in enumerate(distinct)]
+    rewards = [response[3] for response in shuffled]
+    loss = OBJECTIVES[name].loss(batch_of([shuffled]), **options).item()
+    if len(set(rewards)) == 1:
+        assert loss == 0
+    else:
+        scores = [[response[0] for response in shuffled]]
+        assert loss == pytest.approx(-ndcg_score([[2**reward - 1 for reward in rewards]], scores), abs=1e-6)

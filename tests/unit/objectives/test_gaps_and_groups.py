@@ -1,0 +1,82 @@
+"""GVPO and the contrast of groups, against worked values, plain-Python formulas and their limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from list_batches import Response, batch_of, distinct_lists, fixture, loss_and_gradient, ranked_lists
+
+from larpo_lib.objectives import OBJECTIVES
+
+BETA = 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "loss", "gradient"),
+    [
+        ("gvpo", {}, 0.020000, (0.033333, 0.033333, 0.033333, -0.1)),
+        ("group_contrast", {"alpha": 1.0}, 0.225573, (-0.130385, -0.071557, 0.155197, 0.046744)),
+        ("group_contrast", {"alpha": 0.0}, 0.376322, None),
+    ],
+)
+def test_fixture(name: str, options: dict[str, float], loss: float, gradient: tuple[float, ...] | None) -> None:
+    found, slopes = loss_and_gradient(name, fixture(1, 2, 3, 4), **options)
+    assert found.item() == pytest.approx(loss, abs=6e-7)
+    if gradient is not None:
+        assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=6e-7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists(min_size=2))
+def test_gvpo_is_the_regression_on_centred_rewards(responses: list[Response]) -> None:
+    scores, rewards = [BETA * (a - b) for a, b, _, _ in responses], [reward for *_, reward in responses]
+    size = len(responses)
+    middle, mean = sum(scores) / size, sum(rewards) / size
+    squares = [((g - middle) - (r - mean)) ** 2 for g, r in zip(scores, rewards, strict=True)]
+    expected = sum(squares) / (2 * (size - 1)) if len(set(rewards)) > 1 else 0.0
+    assert OBJECTIVES["gvpo"].loss(batch_of([responses])).item() == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+def test_gvpo_is_zero_where_the_gaps_are_those_of_the_rewards() -> None:
+    batch = batch_of([[(10.0 * reward - 7, 0.0, 5, reward) for reward in (1.5, 0.5, -2.0)]])
+    loss, gradient = loss_and_gradient("gvpo", batch)
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert gradient.abs().max().item() < 1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(max_size=2))
+def test_gvpo_of_two_responses_is_ipo_with_the_gap_of_the_rewards(pair: list[Response]) -> None:
+    """Rewards 0 and -1: (g_w - g_l - 1)^2 / 4, and IPO is (d_w - d_l - 1 / (2 tau))^2 with 1 / (2 tau) = 1 / beta."""
+    expected = OBJECTIVES["ipo"].loss(batch_of([pair]), tau=BETA / 2) * BETA**2 / 4
+    torch.testing.assert_close(OBJECTIVES["gvpo"].loss(batch_of([pair])), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists(min_size=2))
+def test_group_contrast_is_the_plain_formula_with_ties(responses: list[Response]) -> None:
+    mean = sum(reward for *_, reward in responses) / len(responses)
+    weights = [math.exp(BETA * (a - b) + 0.5 * (reward - mean)) for a, b, _, reward in responses]
+    best = sum(weight for weight, (*_, reward) in zip(weights, responses, strict=True) if reward > mean + 1e-9)
+    expected = math.log(sum(weights) / best) if best else 0.0
+    loss = OBJECTIVES["group_contrast"].loss(batch_of([responses]), alpha=0.5)
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_group_contrast_with_one_positive_is_contrastive() -> None:
+    batch = fixture(1, 2, 3, 4, rewards=(3, 0, -1, -2))
+    expected = loss_and_gradient("contrastive", batch)
+    torch.testing.assert_close(loss_and_gradient("group_contrast", batch, alpha=0.0), expected)
+
+
+@pytest.mark.parametrize("reward", [0.1, 1e9 + 0.1])
+def test_equal_rewards_have_no_positives_by_rounding(reward: float) -> None:
+    batch = fixture(1, 2, 3, rewards=(reward,) * 3)
+    for name in ("gvpo", "group_contrast"):
+        assert OBJECTIVES[name].loss(batch).item() == 0
+        shifted = replace(batch, rewards=torch.tensor([[reward, reward, reward - 0.1]], dtype=torch.float64))
+        assert OBJECTIVES[name].loss(shifted).item() > 0
