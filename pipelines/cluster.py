@@ -12,6 +12,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from components.images import Images, Target
+from larpo_lib.kubernetes.manifests import queued
 
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -38,6 +39,8 @@ class Limits:
         shm: size of /dev/shm where vLLM or NCCL run.
         cpus: processors that a task with a model asks for; there is no limit to what it may use.
         gpu_type: name of the resource that GPUs are in the cluster.
+        queue: of Kueue, in which pods with a model wait for their machine; empty: none.
+        priority_class: Kueue's, in that queue.
     """
 
     retries: int = 2
@@ -47,6 +50,8 @@ class Limits:
     shm: str = "16Gi"
     cpus: str = "2"
     gpu_type: str = "nvidia.com/gpu"
+    queue: str = ""
+    priority_class: str = ""
 
 
 _TRIES_FOR = "2592000s"
@@ -96,6 +101,8 @@ class Cluster:
         task.set_cpu_request(limits.cpus)
         task.set_memory_request(machine["memory"]).set_memory_limit(machine["memory"])
         task.set_env_variable("LARPO_GPU_TYPE", limits.gpu_type)
+        for label, value in queued(limits.queue, limits.priority_class).items():
+            kubernetes.add_pod_label(task, label, value)
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=limits.shm)
         kubernetes.add_node_selector_json(task, node_selector_json=machine["node_selector"])
         kubernetes.add_toleration_json(task, toleration_json=machine["tolerations"])

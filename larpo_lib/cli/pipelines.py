@@ -24,6 +24,7 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9.\-]*(:\d+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)
 """A reference of an image, as the registries' specification has it, with a tag."""
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 """The name of a resource that a device plugin brings."""
+_QUEUE = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?")
 _CPUS = re.compile(r"[1-9][0-9]*m?|[0-9]+\.[0-9]+")
 
 PipelineName = Literal["larpo", "evaluate", "study"]
@@ -62,6 +63,8 @@ def compile_(
         str, typer.Option(help="Name of the resource that GPUs are in the cluster.")
     ] = "nvidia.com/gpu",
     cpus: Annotated[str, typer.Option(help="Processors that a pod with a model asks for, as in 8 or 500m.")] = "2",
+    queue: Annotated[str, typer.Option(help="Queue of Kueue for pods with a model; empty: none.")] = "",
+    priority_class: Annotated[str, typer.Option(help="Kueue's priority class for them; empty: none.")] = "",
 ) -> None:
     """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
     _require_kfp()
@@ -79,6 +82,8 @@ def compile_(
     for text, allowed, remedy in (
         (gpu_type, _RESOURCE, "Give --gpu-type as in nvidia.com/gpu"),
         (cpus, _CPUS, "Give --cpus as in 8 or 500m"),
+        (queue, _QUEUE, "Give --queue the name of a LocalQueue"),
+        (priority_class, _QUEUE, "Give --priority-class the name of a WorkloadPriorityClass"),
     ):
         if not allowed.fullmatch(text):
             raise ConfigError(f"'{text}' is nothing that Kubernetes knows", remedy=remedy)
@@ -87,7 +92,8 @@ def compile_(
             output.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(f"{output}: a file is in the way", remedy="Give --output another folder") from None
-        compile_pipeline(pipeline, output, images=images, limits=Limits(cpus=cpus, gpu_type=gpu_type))
+        limits = Limits(cpus=cpus, gpu_type=gpu_type, queue=queue, priority_class=priority_class)
+        compile_pipeline(pipeline, output, images=images, limits=limits)
     typer.echo(str(output))
 
 

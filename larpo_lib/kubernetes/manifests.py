@@ -112,14 +112,15 @@ def train_job(
         "kind": "TrainJob",
         "metadata": {
             "name": _checked(name),
-            "labels": {MANAGED_BY: MANAGER, RUN: run_label(run), **_queued(queue, priority_class)},
+            "labels": {MANAGED_BY: MANAGER, RUN: run_label(run), **queued(queue, priority_class)},
             "annotations": {SPEC: hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]},
         },
         "spec": spec,
     }
 
 
-def _queued(queue: str | None, priority_class: str | None) -> dict[str, str]:
+def queued(queue: str | None, priority_class: str | None) -> dict[str, str]:
+    """Labels that put a TrainJob or a pod into a queue of Kueue, as far as they are given."""
     named = {"kueue.x-k8s.io/queue-name": queue, "kueue.x-k8s.io/priority-class": priority_class}
     return {label: value for label, value in named.items() if value}
 

@@ -189,6 +189,27 @@ def test_limits_are_set_when_a_pipeline_is_compiled(tmp_path):
     assert {"name": "LARPO_GPU_TYPE", "value": "amd.com/gpu"} in container["env"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_pods_with_a_model_and_no_others_wait_in_a_queue(name, tmp_path):
+    """Labels of Kueue on plain pods, as those of Argo's workflows are."""
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(name, path, limits=Limits(queue="gpus", priority_class="high"))
+    labels = {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "high"}
+    seen = set()
+    for function, at, _ in pods(load(path)):
+        found = at.settings()["podMetadata"]["labels"]
+        assert {key: value for key, value in found.items() if "kueue" in key} == (labels if function in HEAVY else {})
+        seen.add(function)
+    assert seen & HEAVY
+    assert seen - HEAVY
+
+
+def test_without_a_queue_no_pod_has_a_label_of_one(compiled):
+    for pipeline in compiled.values():
+        for _, at, _ in pods(pipeline):
+            assert [*at.settings()["podMetadata"]["labels"]] == ["app.kubernetes.io/part-of"]
+
+
 def test_an_image_on_the_machine_has_no_slash():
     assert Images(tag="x").reference("trainer") == "larpo-trainer:x"
     assert Images("host:5000/team/", "x").reference("base") == "host:5000/team/larpo-base:x"

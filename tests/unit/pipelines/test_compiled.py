@@ -84,6 +84,8 @@ def test_compiling_loads_no_model_library(tmp_path: Path) -> None:
         (["--image-prefix", "Team"], "larpo: 'Team/larpo-base:"),
         (["--gpu-type", "8"], "larpo: '8' is nothing that Kubernetes knows. Give --gpu-type as in nvidia.com/gpu.\n"),
         (["--cpus", "two"], "larpo: 'two' is nothing that Kubernetes knows. Give --cpus as in 8 or 500m.\n"),
+        (["--queue", "My Queue"], "larpo: 'My Queue' is nothing that Kubernetes knows. Give --queue the name of a"),
+        (["--priority-class", "-"], "larpo: '-' is nothing that Kubernetes knows. Give --priority-class the name of a"),
         (["--output", "file/x.yaml"], "larpo: file/x.yaml: a file is in the way. Give --output another folder.\n"),
         (["--output", "file/a/x.yaml"], "larpo: file/a/x.yaml: a file is in the way. Give --output another folder.\n"),
     ],
