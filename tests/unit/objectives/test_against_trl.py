@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -105,6 +106,22 @@ def test_robust_dpo_is_another_estimator_built_from_the_same_terms() -> None:
     plain, _ = _trl_dpo("sigmoid", PAIRS, 0.1)
     smoothed, _ = _ours("dpo", PAIRS, beta=0.1, label_smoothing=e)
     torch.testing.assert_close(smoothed, 2 * (1 - e) * plain - (1 - 2 * e) * robust)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_robust_listmle(pair: list[Response]) -> None:
+    """Of two responses: conservative DPO where the policy orders them rightly, as in all but the last, and else DPO."""
+    rho = 0.0 if pair is PAIRS[-1] else 0.2
+    expected = _trl_dpo("aot", [pair], 0.1, label_smoothing=rho)
+    torch.testing.assert_close(_ours("robust_listmle", [pair], beta=0.1, rho=0.2), expected)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_target(pair: list[Response]) -> None:
+    """Of two responses: conservative DPO, whose label smoothing is the worse one's share of the target."""
+    smoothing = 1 / (1 + math.exp(1 / 0.7))
+    expected = _trl_dpo("aot", [pair], 0.1, label_smoothing=smoothing)
+    torch.testing.assert_close(_ours("target", [pair], beta=0.1, tau=0.7), expected)
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
