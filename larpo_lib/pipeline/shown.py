@@ -28,10 +28,10 @@ class MetricsArtifact(Artifact, Protocol):
 def dataset(artifact: Artifact, done: Done) -> None:
     """Point to what was published.
 
-    KFP stores artifacts below its pipeline root only. What lies elsewhere is pointed to by a small file.
+    KFP stores artifacts below the folder of the run only. What lies elsewhere is pointed to by a small file.
     """
     artifact.metadata.update(done.metadata)
-    if done.shown is not None and done.uri.startswith(done.shown):
+    if done.shown == "" or (done.shown is not None and done.uri.startswith(f"{done.shown}/")):
         artifact.uri = done.uri
         return
     Path(artifact.path).write_text(json.dumps(done.metadata, indent=2, sort_keys=True) + "\n", "utf-8")

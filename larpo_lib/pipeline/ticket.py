@@ -31,7 +31,7 @@ class Ticket(Section):
     name: str
     """What the run's objects in the cluster are found by."""
     shown: str | None
-    """Artifacts below this prefix can be shown as KFP's own; empty: any; null: none."""
+    """Artifacts below this folder, KFP's own of the run, can be shown as KFP's; empty: any; null: none."""
     parent: str
     """The MLflow run that the steps are nested under."""
     config: LarpoConfig
@@ -119,7 +119,7 @@ class Place:
         if not is_remote(example):
             shown: str | None = ""
         else:
-            shown = folder.rpartition("/")[0] if found else None  # without the pipeline's name
+            shown = f"{folder}/{job}" if found else None  # KFP's launcher ends a task with an artifact elsewhere
         if root:
             if not (root.startswith("s3://") or Path(root).is_absolute()):
                 raise ConfigError(f"root is '{root}'", remedy="Give an s3:// URI or an absolute path")

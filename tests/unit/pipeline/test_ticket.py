@@ -23,8 +23,9 @@ def test_without_a_root_it_is_in_the_folder_that_kfp_gave_it():
     assert place.root.startswith(str(place.shown))
 
 
-def test_kfp_can_show_what_is_below_its_pipeline_root():
-    assert Place.find("s3://b/runs", "first", JOB, CLUSTER).shown == "s3://bucket/v2/artifacts"
+def test_kfp_can_show_what_is_below_its_own_folder_of_the_run():
+    """KFP 2.17's launcher: a URI has to begin with pipeline root, name of the pipeline and identity of the run."""
+    assert Place.find("s3://b/runs", "first", JOB, CLUSTER).shown == f"s3://bucket/v2/artifacts/larpo/{JOB}"
     assert Place.find("/runs", "first", JOB, "/kfp/larpo-1/start/checked").shown == ""
     assert Place.find("s3://b/runs", "first", JOB, "minio://elsewhere/checked").shown is None
 
