@@ -56,11 +56,6 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Collection[int] = ()) ->
     return TurnEnd(int(tokens[name]), tail[: place + len(name)], tail)
 
 
-def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, stops: Collection[int] = ()) -> int:
-    """The token that ends an assistant's turn, as `turn_end` finds it."""
-    return turn_end(tokenizer, stops).token
-
-
 def stop_token_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Tokens that end a response.
 

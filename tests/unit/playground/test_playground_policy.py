@@ -7,7 +7,7 @@ from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_policy, make_tokenizer
 from larpo_lib.policies.chat import conversation_text, decode, prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.policies.turns import end_of_turn_id, stop_token_ids
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -39,7 +39,7 @@ def test_a_policy_loads_with_one_token_a_word(tmp_path):
     ids = prompt_ids(tokenizer, user("one two unheard"))
     assert tokenizer.convert_ids_to_tokens(ids) == ["<user>", "one", "two", "<unk>", "<assistant>"]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    assert end_of_turn_id(tokenizer, stop_token_ids(tmp_path, PLAIN, tokenizer)) == tokenizer.eos_token_id
+    assert turn_end(tokenizer, stop_token_ids(tmp_path, PLAIN, tokenizer)).token == tokenizer.eos_token_id
 
 
 def test_conversations_of_several_turns_mark_every_turn():

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.load import load_tokenizer
-from larpo_lib.policies.turns import end_of_turn_id, stop_token_ids, turn_end
+from larpo_lib.policies.turns import stop_token_ids, turn_end
 
 PLAIN = ModelConfig(device="cpu")
 IM = ("<|im_start|>", "<|im_end|>")
@@ -22,32 +22,32 @@ def test_a_turn_ends_with_what_the_template_writes_behind_a_reply(name):
     """Whether or not the model's settings name it."""
     tokenizer = real_tokenizer(KINDS[name])
     end = tokenizer.convert_tokens_to_ids(KINDS[name].end)
-    assert end_of_turn_id(tokenizer) == end
-    assert end_of_turn_id(tokenizer, [tokenizer.eos_token_id, end]) == end
+    assert turn_end(tokenizer).token == end
+    assert turn_end(tokenizer, [tokenizer.eos_token_id, end]).token == end
 
 
 def test_it_ends_so_too_where_the_prompt_opens_a_thought():
     tokenizer = make_tokenizer(THINKING, "<|endoftext|>", (*IM, "<think>", "</think>"))
-    assert end_of_turn_id(tokenizer, [tokenizer.eos_token_id]) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert turn_end(tokenizer, [tokenizer.eos_token_id]).token == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
 def test_gpt_oss_ends_a_run_with_return():
     special = ("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>")
     tokenizer = real_tokenizer(Kind("bytes", published("gptoss"), "<|return|>", special, "<|return|>"))
-    assert end_of_turn_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|return|>")
+    assert turn_end(tokenizer).token == tokenizer.convert_tokens_to_ids("<|return|>")
 
 
 def test_a_template_that_writes_no_end_ends_with_eos():
     assert turn_end(real_tokenizer(Kind("legacy", ALPACA, "</s>", (), ""))).text == ""
     tokenizer = make_tokenizer(LLAMA3.replace("<|eot_id|>", ""), "<|end_of_text|>", ("<|start|>", "<|end|>"))
-    assert end_of_turn_id(tokenizer) == tokenizer.eos_token_id
+    assert turn_end(tokenizer).token == tokenizer.eos_token_id
 
 
 def test_an_end_that_is_an_ordinary_token_is_found_by_the_models_settings():
     tokenizer = make_tokenizer(CHATML.replace("<|im_end|>", " ! "), "<|endoftext|>", ("<|im_start|>",))
     shout = tokenizer.convert_tokens_to_ids("!")
-    assert end_of_turn_id(tokenizer) == tokenizer.eos_token_id
-    assert end_of_turn_id(tokenizer, [shout]) == shout
+    assert turn_end(tokenizer).token == tokenizer.eos_token_id
+    assert turn_end(tokenizer, [shout]).token == shout
 
 
 def test_a_response_stops_where_the_template_ends_a_turn(tmp_path, tiny_policy):
