@@ -11,6 +11,7 @@ from larpo_lib.kubernetes.manifests import NODE
 from larpo_lib.kubernetes.status import Node, warning
 
 _EVENTS_S = 20.0  # between two looks
+_PODS = 3  # whose events are asked for: what keeps one from starting mostly keeps all
 
 
 class Notices:
@@ -41,7 +42,7 @@ class Notices:
         if attempt > self._attempt:
             self._attempt = attempt
             self._tell(f"TrainJob {self._name}: all nodes are started anew, for the {_ordinal(attempt)} time")
-        self._look_at_events()
+        self._look_at_events([node.pod for node in nodes if not node.started][:_PODS])
 
     def _say_waiting(self, node: Node) -> None:
         """An image that cannot be pulled, or a machine that is not there, would be waited for in silence."""
@@ -50,13 +51,17 @@ class Notices:
             if node.waiting:
                 self._tell(f"node {node.rank}: waits: {node.waiting}")
 
-    def _look_at_events(self) -> None:
-        """Say what the cluster warns of: without pods, as under a quota, nothing else would ever be heard."""
+    def _look_at_events(self, pods: Sequence[str]) -> None:
+        """Say what the cluster warns of: without pods, as under a quota, nothing else would ever be heard.
+
+        Args:
+            pods: some that have not started; a volume that cannot be mounted is told of in their events only.
+        """
         if self._next_events is None or time.monotonic() < self._next_events:
             return
         self._next_events = time.monotonic() + _EVENTS_S
         try:
-            events = self._cluster.events((self._name, f"{self._name}-{NODE}-0"))
+            events = self._cluster.events((self._name, f"{self._name}-{NODE}-0", *pods))
         except ClusterError as error:
             self._next_events = None
             self._tell(f"TrainJob {self._name}: what the cluster warns of will not be told: {error}")

@@ -37,6 +37,26 @@ def test_warnings_of_the_jobset_and_its_job_are_told_once(api: Api, capsys: pyte
     assert not any("another training" in line for line in told)
 
 
+@pytest.mark.usefixtures("often")
+def test_a_volume_that_cannot_be_mounted_is_told_from_the_events_of_a_pod(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pod itself says ContainerCreating for as long as that lasts."""
+
+    def scene(job: str) -> None:
+        nodes = api.add_pod(job, 0), api.add_pod(job, 1)
+        api.warns("Pod", nodes[0].name, "FailedMount", 'MountVolume.SetUp failed for volume "cache"')
+        api.wait_for(lambda: api.asked.count(("list", "", "events")) > 12)
+        for pod in nodes:
+            pod.starts()
+        complete(api, job, *nodes)
+
+    play(api, scene)
+    train()
+    told = capsys.readouterr().err
+    assert told.count('FailedMount: MountVolume.SetUp failed for volume "cache"') == 1
+
+
 def test_events_that_may_not_be_read_are_told_and_the_training_goes_on(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
