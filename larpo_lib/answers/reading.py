@@ -25,6 +25,9 @@ _AND_A_FRACTION = re.compile(rf"(?<![\d.])(\d+) and (?=\d+[{FRACTION}/]\d+\b)")
 _FUNCTIONS = frozenset(("pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "mod", "choose", "infinity", "nan"))
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
 _PLAIN_NUMBER = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?")
+_FIRST_WORD = re.compile(r"[^\W\d_'-]?[^\W\d_]*(?:[.'-][^\W\d_]+)*")
+_GOES_ON = re.compile(r" ?[+*=_\\{<>]|\(|-?\d|\^(?! ?\{? ?[23])")
+"""What makes a product or a sum of letters behind a number, such as `x+2`."""
 _NAME = re.compile(r"(?:\\?[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\( ?[A-Za-z] ?\))?) ?= ?(?!=)")
 _HEDGE = re.compile(
     r"\([A-E]\) ?(?=.*\d)|(?:\\approx|~|=|:|is|approximately|about|exactly|only|equals|roughly|around|a total of)[ :]+",
@@ -240,7 +243,9 @@ def _quantity(text: str) -> Quantity | None:
 
 def _names_what_is_counted(words: str, *, spaced: bool) -> bool:
     """Whether words behind a number leave it as it is: units, things, scales, and no unknowns or functions."""
-    first = words.split(" ", maxsplit=1)[0].rstrip(".,")
+    first = _FIRST_WORD.match(words)[0].rstrip("-'")  # type: ignore[index] # it may be empty, but matches
+    if _GOES_ON.match(words, len(first)):
+        return False
     if first in _FUNCTIONS:
         return False
     if unit(words) is not None or first in _ORDINALS or words.startswith(("/", "\u00a2")):
