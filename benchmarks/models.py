@@ -85,13 +85,13 @@ def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
 
 
 def save_classifier(size: Size, seed: int, directory: Path) -> None:
-    """Write a Llama with one random score a sequence, and a tokenizer whose chat is its messages one after another."""
+    """Write a Llama with one random score a sequence, and a tokenizer whose chat is its messages, and an end."""
     config = copy.deepcopy(random_policy(size, seed, "meta").config)
     config.num_labels = 1
     torch.manual_seed(seed)
     LlamaForSequenceClassification(config).to(size.gpu_weights).save_pretrained(directory)
     tokenizer = word_tokenizer(size.vocabulary)
-    tokenizer.chat_template = "{{ messages | map(attribute='content') | join(' ') }}"
+    tokenizer.chat_template = "{{ messages | map(attribute='content') | join(' ') }} " + END
     tokenizer.save_pretrained(directory)
 
 

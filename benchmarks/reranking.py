@@ -39,7 +39,9 @@ def scorables(lists: Sequence[TokenList], seed: int) -> list[Scorable]:
     items = []
     for number, item in enumerate(lists):
         prompt = [{"role": "user", "content": words(item.prompt)}]
-        items += [Scorable(str(number), prompt, words(response)) for response in item.responses]
+        items += [
+            Scorable(str(number), prompt, words(response[:-1])) for response in item.responses
+        ]  # the template ends them
     size = len(lists[0].responses)
     for place in draw.sample([i for i in range(len(items)) if i % size], round(REPEATED * len(items))):
         items[place] = items[place - place % size]  # the first of its list, which is never replaced

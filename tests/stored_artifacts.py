@@ -7,6 +7,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import Section
+from larpo_lib.tables import write_table
 
 BUCKET = "larpo-bucket"
 
@@ -27,6 +28,17 @@ def make_artifact(path: Path, value: int = 1, large: int = 0) -> Path:
         return {"rows": value}
 
     produce("test", Settings(value=value), {}, path, make)
+    return path
+
+
+def make_evaluation(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """What the step `evaluate` publishes of responses with rewards."""
+
+    def make(work: Work) -> Metrics:
+        write_table(work.data / "evaluated.parquet", "evaluated", rows)
+        return {}
+
+    produce("evaluate", Section(), {}, path, make, arguments={"rows": rows})
     return path
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from services.mlflow_server import database, mlflow_server
+from stored_artifacts import make_evaluation
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import LarpoConfig, PromoteConfig, TrackingConfig
 from larpo_lib.errors import TrackingError
 from larpo_lib.registry import Registry
 from larpo_lib.steps import promote
-from larpo_lib.tables import write_table
 from larpo_lib.tracking import Tracker
 
 MODEL = "served-policy"
@@ -60,7 +60,6 @@ def reader(uri: str) -> Any:
 
 
 def evaluation(folder: Path, reward: float) -> Path:
-    folder.mkdir()
     rows = [
         {
             "prompt_id": f"p{number}",
@@ -78,8 +77,7 @@ def evaluation(folder: Path, reward: float) -> Path:
         }
         for number in range(10)
     ]
-    write_table(folder / "evaluated.parquet", "evaluated", rows)
-    return folder
+    return make_evaluation(folder, rows)
 
 
 def policy(folder: Path, weights: bytes) -> Path:

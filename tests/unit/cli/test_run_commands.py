@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_artifacts import make_evaluation
 from tiny_world import Larpo, files
 
 import larpo_lib
@@ -21,7 +22,6 @@ from larpo_lib.config import load_config
 from larpo_lib.playground import world as playground_world
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import report
-from larpo_lib.tables import write_table
 
 
 def test_run_makes_everything_and_goes_on_from_what_is_there(
@@ -135,7 +135,6 @@ def test_playground_writes_a_world_to_try_the_steps_on(
 
 def evaluation(path: Path, reward: float) -> Path:
     """What an evaluation holds that gave every response the same reward."""
-    path.mkdir()
     rows: list[dict[str, Any]] = [
         {
             "prompt_id": prompt, "candidate_id": candidate_id(prompt, "a"), "iteration": 0, "sample_index": 0,
@@ -145,8 +144,7 @@ def evaluation(path: Path, reward: float) -> Path:
         }
         for prompt in ("p1", "p2", "p3")
     ]  # fmt: skip
-    write_table(path / "evaluated.parquet", "evaluated", rows)
-    return path
+    return make_evaluation(path, rows)
 
 
 def test_champion_is_beaten_and_made_champion_again(

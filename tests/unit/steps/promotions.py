@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stored_artifacts import make_evaluation as evaluation
+
 from larpo_lib.artifacts import produce
 from larpo_lib.config import PromoteConfig, Section, TrackingConfig
 from larpo_lib.evaluation.report import EvaluationReport
@@ -14,7 +16,6 @@ from larpo_lib.registry import Registry
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.steps import promote
 from larpo_lib.steps.promote import Judgement
-from larpo_lib.tables import write_table
 from larpo_lib.tracking import Tracker
 
 PROMPTS = [f"p{number:02d}" for number in range(20)]
@@ -38,15 +39,6 @@ def row(prompt: str, reward: float, *, temperature: float = 1.0, correct: bool |
         "rank": 1,
         "correct": correct,
     }
-
-
-def evaluation(folder: Path, rows: list[Row]) -> Path:
-    def make(work: Any) -> dict[str, Any]:
-        write_table(work.data / "evaluated.parquet", "evaluated", rows)
-        return {}
-
-    produce("evaluate", Section(), {}, folder, make, arguments={"rows": rows})
-    return folder
 
 
 def rewards(folder: Path, reward: float, prompts: list[str] = PROMPTS) -> Path:
