@@ -12,8 +12,8 @@ from larpo_lib.config import (
 )
 from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError
-from larpo_lib.rerankers import require_pointwise
-from larpo_lib.rerankers.references import require_references
+from larpo_lib.rewards.references import require_references
+from larpo_lib.rewards.rerankers import require_pointwise
 from larpo_lib.steps.promote import EVALUATE_METRICS
 
 _ROUNDING = 1e-9

@@ -24,9 +24,9 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import follows
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_tokenizer, model_device
-from larpo_lib.rerankers.classifier import check_classifier
-from larpo_lib.rerankers.http import check_scoring_server
-from larpo_lib.rerankers.pairrm_model import load_pairrm_tokenizer
+from larpo_lib.rewards.models.pairrm_model import load_pairrm_tokenizer
+from larpo_lib.rewards.rerankers.classifier import check_classifier
+from larpo_lib.rewards.rerankers.http import check_scoring_server
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.limits import check_limits
 from larpo_lib.samplers.openai import check_sampling_server, check_served_template

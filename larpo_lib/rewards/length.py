@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from larpo_lib.answers import Scorable
-from larpo_lib.rerankers.base import Reranker, counts_of_cut
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker, counts_of_cut
 
 
 class LengthPenalised:

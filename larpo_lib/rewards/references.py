@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from larpo_lib.answers import final_values
-from larpo_lib.answers.expressions import Expressions
-from larpo_lib.answers.mathematics import readable
 from larpo_lib.config import EnsembleConfig, JudgeConfig, RerankerConfig, VerifierConfig
 from larpo_lib.errors import DataError
+from larpo_lib.rewards.answers import final_values
+from larpo_lib.rewards.answers.expressions import Expressions
+from larpo_lib.rewards.answers.mathematics import readable
 from larpo_lib.tables import read_table
 
 _TOLD = 20

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.answers import final_number
 from larpo_lib.errors import DataError
+from larpo_lib.rewards.answers import final_number
 from larpo_lib.schemas import prompt_id
 from larpo_lib.sources.reading import RawRow, read_file
 

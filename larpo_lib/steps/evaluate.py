@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.answers import Scorable
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.evaluation.judges import Judge, make_judge
 from larpo_lib.evaluation.retrieval import summarize
-from larpo_lib.rerankers import make_reranker, model_paths, require_pointwise
-from larpo_lib.rerankers.references import require_references
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.judges import Judge, make_judge
+from larpo_lib.rewards.references import require_references
+from larpo_lib.rewards.rerankers import make_reranker, model_paths, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import Made, Make, in_parts

@@ -77,7 +77,7 @@ def _of_template(config: TemplateConfig) -> Refusal:
 
 
 def _of_classifier(config: ClassifierConfig) -> Refusal:
-    from larpo_lib.rerankers.classifier_input import ClassifierInput
+    from larpo_lib.rewards.models.classifier_input import ClassifierInput
 
     read = ClassifierInput(config.model_copy(update={"path": str(_local(config))}))
 

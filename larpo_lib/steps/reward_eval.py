@@ -14,7 +14,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.reward_eval import Duel, duel, report
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rerankers import counts_of_cut, make_reranker, model_paths
+from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.answers import answer

@@ -12,7 +12,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.reward_model import ScoredList, report
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rerankers import model_paths, verifies
+from larpo_lib.rewards.rerankers import model_paths, verifies
 from larpo_lib.shards import in_parts
 from larpo_lib.steps.rerank import reranking
 from larpo_lib.tables import Row, read_table, write_table

@@ -13,8 +13,8 @@ from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting import drawing, temperatures
-from larpo_lib.rerankers import make_reranker, model_paths
-from larpo_lib.rerankers.references import require_references
+from larpo_lib.rewards.references import require_references
+from larpo_lib.rewards.rerankers import make_reranker, model_paths
 from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import Made, Make, in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows

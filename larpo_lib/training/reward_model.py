@@ -1,7 +1,8 @@
 """Reward models from ranked responses: sequence classifiers with one label, as `rerank` reads them.
 
 A score is of a conversation's last token. What a conversation is, and which token is its last, is what
-`larpo_lib.rerankers.classifier` says: the text that the reward model's own chat template writes, tokenized as a whole.
+`larpo_lib.rewards.rerankers.classifier` says: the text that the reward model's own chat template writes, tokenized as
+a whole.
 """
 
 from __future__ import annotations

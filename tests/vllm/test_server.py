@@ -20,7 +20,7 @@ from larpo_lib.config import (
 from larpo_lib.errors import InputTooLongError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.samplers import Limits, Request, make_sampler
 
 PLAIN = ModelConfig(device="cpu")

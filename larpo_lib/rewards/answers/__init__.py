@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from larpo_lib.answers.equations import equations_share
-from larpo_lib.answers.reading import has_words, is_prose, last, leading, readings
-from larpo_lib.answers.statements import Statement, statement
-from larpo_lib.answers.values import Quantity, Value, same
 from larpo_lib.errors import LarpoError
+from larpo_lib.rewards.answers.equations import equations_share
+from larpo_lib.rewards.answers.reading import has_words, is_prose, last, leading, readings
+from larpo_lib.rewards.answers.statements import Statement, statement
+from larpo_lib.rewards.answers.values import Quantity, Value, same
 from larpo_lib.schemas import Messages
 
 _FORMULA = re.compile(r"[\\^_{}]")

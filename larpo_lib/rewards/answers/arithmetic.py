@@ -6,7 +6,7 @@ import math
 import re
 from fractions import Fraction
 
-from larpo_lib.answers.plain import FRACTION
+from larpo_lib.rewards.answers.plain import FRACTION
 
 _GROUPED = "|".join(
     (

@@ -69,7 +69,7 @@ class _Process:
         if self.child is None or self._owner != os.getpid() or self.child.poll() is not None:
             self._owner = os.getpid()
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "larpo_lib.answers.expressions_process"],
+                [sys.executable, "-m", "larpo_lib.rewards.answers.expressions_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from larpo_lib.answers import Scorable, same_answer, values_of
-from larpo_lib.answers import is_right as is_right_number
-from larpo_lib.answers.expressions import Expressions
-from larpo_lib.answers.plain import FRACTION, plain
-from larpo_lib.answers.reading import brackets, has_words, is_prose, leading, pieces, readings
-from larpo_lib.answers.statements import answer_phrase_end, statement
-from larpo_lib.answers.units import unit
-from larpo_lib.answers.values import Quantity, Several, Value
 from larpo_lib.errors import LarpoError
+from larpo_lib.rewards.answers import Scorable, same_answer, values_of
+from larpo_lib.rewards.answers import is_right as is_right_number
+from larpo_lib.rewards.answers.expressions import Expressions
+from larpo_lib.rewards.answers.plain import FRACTION, plain
+from larpo_lib.rewards.answers.reading import brackets, has_words, is_prose, leading, pieces, readings
+from larpo_lib.rewards.answers.statements import answer_phrase_end, statement
+from larpo_lib.rewards.answers.units import unit
+from larpo_lib.rewards.answers.values import Quantity, Several, Value
 
 _SEGMENT = re.compile(r"(?<!\\)\$([^$\n]{1,500}+)\$|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.DOTALL)
 _WORDS = re.compile(r"\(?([A-Za-z][A-Za-z'-]*(?: [A-Za-z'-]+){0,3})\)?")

@@ -9,10 +9,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import cast, get_args
 
-from larpo_lib.answers.arithmetic import NUMBER, Unreadable, evaluate
-from larpo_lib.answers.plain import FRACTION
-from larpo_lib.answers.units import unit
-from larpo_lib.answers.values import Kind, Quantity, Several, Value
+from larpo_lib.rewards.answers.arithmetic import NUMBER, Unreadable, evaluate
+from larpo_lib.rewards.answers.plain import FRACTION
+from larpo_lib.rewards.answers.units import unit
+from larpo_lib.rewards.answers.values import Kind, Quantity, Several, Value
 
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _STARTS = " ,;:?\"'"

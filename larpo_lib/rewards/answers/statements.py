@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from larpo_lib.answers.plain import plain
+from larpo_lib.rewards.answers.plain import plain
 
 Place = Literal["box", "mark", "sentence", "text"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.answers import Scorable
 from larpo_lib.config import (
     ClassifierConfig,
     EnsembleConfig,
@@ -15,8 +14,9 @@ from larpo_lib.config import (
     VerifierConfig,
 )
 from larpo_lib.errors import ConfigError
-from larpo_lib.rerankers.base import Reranker, counts_of_cut
-from larpo_lib.rerankers.replies import OfReplies
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
+from larpo_lib.rewards.rerankers._replies import OfReplies
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
@@ -25,7 +25,7 @@ def make_reranker(config: RerankerConfig) -> Reranker:
     A verifier judges the reply behind a response's thoughts, a reward model what its `thinking` says.
     """
     if isinstance(config, EnsembleConfig):
-        from larpo_lib.rerankers.ensemble import EnsembleReranker
+        from larpo_lib.rewards.rerankers.ensemble import EnsembleReranker
 
         return EnsembleReranker(config, [make_reranker(member.reranker) for member in config.members])
     return OfReplies(_of_texts(config), "strip" if isinstance(config, VerifierConfig) else config.thinking)
@@ -33,19 +33,19 @@ def make_reranker(config: RerankerConfig) -> Reranker:
 
 def _of_texts(config: SingleRerankerConfig) -> Reranker:
     if isinstance(config, ClassifierConfig):
-        from larpo_lib.rerankers.classifier import ClassifierReranker
+        from larpo_lib.rewards.rerankers.classifier import ClassifierReranker
 
         return ClassifierReranker(config)
     if isinstance(config, VerifierConfig):
-        from larpo_lib.rerankers.verifier import VerifierReranker
+        from larpo_lib.rewards.rerankers.verifier import VerifierReranker
 
         return VerifierReranker(config)
     if isinstance(config, HttpRerankerConfig):
-        from larpo_lib.rerankers.http import HttpReranker
+        from larpo_lib.rewards.rerankers.http import HttpReranker
 
         return HttpReranker(config)
     if isinstance(config, PairRmConfig):
-        from larpo_lib.rerankers.pairrm import PairRmReranker
+        from larpo_lib.rewards.rerankers.pairrm import PairRmReranker
 
         return PairRmReranker(config)
     raise AssertionError(config.type)

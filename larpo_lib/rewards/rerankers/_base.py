@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from larpo_lib.answers import Scorable
-from larpo_lib.schemas import Messages
+from larpo_lib.rewards.answers import Scorable
 
 
 class Reranker(Protocol):
@@ -43,10 +42,3 @@ class Cutting(Protocol):
 def counts_of_cut(reranker: Reranker, items: Sequence[Scorable]) -> dict[str, int]:
     """What `reranker` cuts of `items`; no counts from one that never cuts."""
     return reranker.cut(items) if isinstance(reranker, Cutting) else {}
-
-
-def query_text(messages: Messages) -> str:
-    """A prompt as the question of a pair: its message, or where there are several each one with its role before it."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)

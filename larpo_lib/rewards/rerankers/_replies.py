@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from larpo_lib.answers import Scorable
 from larpo_lib.config import Thinking
-from larpo_lib.rerankers.base import Reranker, counts_of_cut
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
 from larpo_lib.thinking import with_whole_thoughts, without_thoughts
 
 

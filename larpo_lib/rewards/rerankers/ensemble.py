@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from larpo_lib.answers import Scorable
 from larpo_lib.config import EnsembleConfig, EnsembleMember
 from larpo_lib.errors import LarpoError
-from larpo_lib.rerankers.base import Reranker, counts_of_cut
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
 
 
 class EnsembleReranker:

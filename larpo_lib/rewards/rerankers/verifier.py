@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from larpo_lib.answers import Scorable, equations_share, states_answer
-from larpo_lib.answers.mathematics import right_answers
 from larpo_lib.config import VerifierConfig
+from larpo_lib.rewards.answers import Scorable, equations_share, states_answer
+from larpo_lib.rewards.answers.mathematics import right_answers
 
 
 class VerifierReranker:

@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 from small_models import user
 
-from larpo_lib.answers import equations_share, final_number, is_right
 from larpo_lib.config import VerifierConfig
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.playground.problems import (
@@ -21,7 +20,8 @@ from larpo_lib.playground.problems import (
     wrong_final_number,
     wrong_operator,
 )
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.answers import equations_share, final_number, is_right
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 
 
 @pytest.fixture(scope="module")

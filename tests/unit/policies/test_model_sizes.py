@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, RobertaCo
 from larpo_lib.config import ClassifierConfig, HfSamplerConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import check_context, context_length, load_policy, load_tokenizer
-from larpo_lib.rerankers import make_reranker
+from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.samplers import Limits, make_sampler
 from larpo_lib.training.trainable import check_trainable
 

@@ -13,7 +13,7 @@ from larpo_lib.config import (
     VerifierJudgeConfig,
 )
 from larpo_lib.errors import DataError
-from larpo_lib.rerankers.references import require_references
+from larpo_lib.rewards.references import require_references
 
 NUMBERS, MATHEMATICS = VerifierConfig(), VerifierConfig(mode="math")
 

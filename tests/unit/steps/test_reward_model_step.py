@@ -13,7 +13,7 @@ from larpo_lib.config import ClassifierConfig, LaunchConfig, LoraConfig, ModelCo
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.layout import packed
 from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import rerank, reward_model
 from larpo_lib.tables import read_table, write_table

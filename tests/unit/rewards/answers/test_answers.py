@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import user
 
-from larpo_lib.answers import Scorable, equations_share, final_number, is_right, states_answer
 from larpo_lib.errors import LarpoError
+from larpo_lib.rewards.answers import Scorable, equations_share, final_number, is_right, states_answer
 
 
 def _item(response, reference="#### 5"):

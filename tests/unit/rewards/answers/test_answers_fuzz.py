@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import user
 
-from larpo_lib.answers import (
+from larpo_lib.rewards.answers import (
     Scorable,
     equations_share,
     final_number,

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from small_models import user
 
-from larpo_lib.answers import Scorable, final_number, is_right, states_answer
+from larpo_lib.rewards.answers import Scorable, final_number, is_right, states_answer
 
 
 def _right(response, reference):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import user
 
-from larpo_lib.answers import Scorable, final_values, same_answer
-from larpo_lib.answers.expressions import Expressions
-from larpo_lib.answers.mathematics import is_right, readable
 from larpo_lib.errors import LarpoError
+from larpo_lib.rewards.answers import Scorable, final_values, same_answer
+from larpo_lib.rewards.answers.expressions import Expressions
+from larpo_lib.rewards.answers.mathematics import is_right, readable
 
 
 @pytest.fixture(scope="module")

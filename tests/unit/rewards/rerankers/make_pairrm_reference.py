@@ -1,7 +1,7 @@
 """Writes `pairrm_reference.json`: what the published implementation makes of a tiny PairRM.
 
     pip download --no-deps llm-blender==0.0.2 && unzip llm_blender-0.0.2-py3-none-any.whl -d llm_blender
-    PYTHONPATH=.:tests python tests/unit/rerankers/make_pairrm_reference.py llm_blender
+    PYTHONPATH=.:tests python tests/unit/rewards/rerankers/make_pairrm_reference.py llm_blender
 
 The package itself no longer imports with today's transformers. Its model is a file of its own, and the functions that
 tokenize a pair and that turn comparisons into scores need nothing of the package, so each is run as it stands there.

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 from larpo_lib.config import ClassifierConfig, ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.playground.problems import demonstrate, make_problems
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 
 PLAIN = ModelConfig(device="cpu")
 END = 4

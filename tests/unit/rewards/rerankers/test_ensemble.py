@@ -7,9 +7,9 @@ from small_models import user
 
 from larpo_lib.config import EnsembleConfig, EnsembleMember, VerifierConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.rerankers import Scorable, make_reranker
-from larpo_lib.rerankers.ensemble import EnsembleReranker
-from larpo_lib.rerankers.length import penalise_length
+from larpo_lib.rewards.length import penalise_length
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.ensemble import EnsembleReranker
 
 QUESTION = user("How many?")
 

@@ -6,7 +6,7 @@ from small_models import user
 
 from larpo_lib.config import HttpRerankerConfig
 from larpo_lib.errors import ConfigError, EndpointError
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 
 TURNS = [
     {"role": "system", "content": "Be brief."},

@@ -19,8 +19,8 @@ from larpo_lib.config import (
     VerifierConfig,
     VerifierJudgeConfig,
 )
-from larpo_lib.evaluation.judges import make_judge
-from larpo_lib.rerankers import Scorable, counts_of_cut, make_reranker
+from larpo_lib.rewards.judges import make_judge
+from larpo_lib.rewards.rerankers import Scorable, counts_of_cut, make_reranker
 
 PLAIN = ModelConfig(device="cpu")
 THOUGHT = "<think>\n3 + 4 = 7\n</think>\n\nBen has 7 ."

@@ -5,7 +5,7 @@ from small_models import user
 
 from larpo_lib.config import VerifierConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 
 
 def _item(response, reference="#### 5"):

@@ -1,0 +1,1 @@
+"""What rerankers run: how a reward model reads a conversation, PairRM itself, and rows that share a prompt."""
