@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import Images
+from larpo_kubeflow.components.images import Images
 
 
 @dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.images import Images
+from larpo_kubeflow.components.images import Images
 
 
 @dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from larpo_kubeflow.pipelines.package import Parameter, parse_arguments, require_complete
 from larpo_lib.config.load import check_given, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.parameters import read_settings
 from larpo_lib.tracking import redact
-from pipelines.package import Parameter, parse_arguments, require_complete
 
 SETTINGS = "settings"
 """The parameter that takes the configuration as JSON."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from components.images import Images, Target
+from larpo_kubeflow.components.images import Images, Target
 from larpo_lib.kubernetes.manifests import queued
 
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

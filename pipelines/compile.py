@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from components.images import Images
-from pipelines.cluster import Limits
-from pipelines.evaluate import evaluate_pipeline
-from pipelines.larpo import larpo_pipeline
-from pipelines.study import study_pipeline
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.pipelines.cluster import Limits
+from larpo_kubeflow.pipelines.evaluate import evaluate_pipeline
+from larpo_kubeflow.pipelines.larpo import larpo_pipeline
+from larpo_kubeflow.pipelines.study import study_pipeline
 
 Name = Literal["larpo", "evaluate", "study"]
 

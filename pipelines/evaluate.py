@@ -4,16 +4,16 @@ from typing import Any
 
 from kfp import dsl
 
-from components.compare import compare
-from components.evaluate import evaluate
-from components.images import Images
-from components.prepare import prepare
-from components.promote import promote
-from components.start_evaluation import start_evaluation
+from larpo_kubeflow.components.compare import compare
+from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.prepare import prepare
+from larpo_kubeflow.components.promote import promote
+from larpo_kubeflow.components.start_evaluation import start_evaluation
+from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.functions import Given, nested, whole
+from larpo_kubeflow.pipelines.larpo import JOB, closing_task
 from larpo_lib.pipeline.form import asked
-from pipelines.cluster import Cluster, Limits, machine, machine_inputs
-from pipelines.functions import Given, nested, whole
-from pipelines.larpo import JOB, closing_task
 
 
 def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:  # noqa: B008 - both are frozen

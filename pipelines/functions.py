@@ -8,8 +8,8 @@ from typing import Any
 
 from kfp import dsl
 
+from larpo_kubeflow.pipelines.names import distinct
 from larpo_lib.pipeline.form import FORMS
-from pipelines.names import distinct
 
 Given = Mapping[str, Any]
 """Inputs by name, as KFP's channels."""

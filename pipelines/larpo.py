@@ -4,18 +4,18 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate
-from components.final_report import final_report
-from components.images import Images
-from components.prepare import prepare
-from components.promote import promote
-from components.report import report
-from components.sft import sft
-from components.start import start
+from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.final_report import final_report
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.prepare import prepare
+from larpo_kubeflow.components.promote import promote
+from larpo_kubeflow.components.report import report
+from larpo_kubeflow.components.sft import sft
+from larpo_kubeflow.components.start import start
+from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.functions import Given, nested, whole
+from larpo_kubeflow.pipelines.round import ROUNDS_INPUTS, rounds_pipeline
 from larpo_lib.pipeline.form import asked
-from pipelines.cluster import Cluster, Limits, machine, machine_inputs
-from pipelines.functions import Given, nested, whole
-from pipelines.round import ROUNDS_INPUTS, rounds_pipeline
 
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from kfp import dsl
 
-from components.build_lists import build_lists
-from components.evaluate import evaluate
-from components.gate import gate
-from components.images import Target
-from components.merge_candidates import merge_candidates
-from components.promote import promote
-from components.rerank import rerank
-from components.sample import sample
-from components.train import train
-from pipelines.cluster import Cluster, machine, machine_inputs
-from pipelines.functions import Given, nested
+from larpo_kubeflow.components.build_lists import build_lists
+from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.gate import gate
+from larpo_kubeflow.components.images import Target
+from larpo_kubeflow.components.merge_candidates import merge_candidates
+from larpo_kubeflow.components.promote import promote
+from larpo_kubeflow.components.rerank import rerank
+from larpo_kubeflow.components.sample import sample
+from larpo_kubeflow.components.train import train
+from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
+from larpo_kubeflow.pipelines.functions import Given, nested
 
 ROUND_KINDS = ("sample", "rerank", "train", "evaluate")
 ROUNDS_INPUTS: dict[str, type] = {"run": str, "rounds": list, "shards": list, **machine_inputs(*ROUND_KINDS)}

@@ -8,15 +8,15 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate
-from components.images import Images
-from components.start_study import start_study
-from components.study_table import study_table
+from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.start_study import start_study
+from larpo_kubeflow.components.study_table import study_table
+from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.functions import Given, nested, whole
+from larpo_kubeflow.pipelines.larpo import JOB, beginning_pipeline, closing_task
+from larpo_kubeflow.pipelines.round import ROUND_KINDS, ROUNDS_INPUTS, rounds_pipeline
 from larpo_lib.pipeline.form import asked
-from pipelines.cluster import Cluster, Limits, machine, machine_inputs
-from pipelines.functions import Given, nested, whole
-from pipelines.larpo import JOB, beginning_pipeline, closing_task
-from pipelines.round import ROUND_KINDS, ROUNDS_INPUTS, rounds_pipeline
 
 _INPUTS: dict[str, type] = {**ROUNDS_INPUTS, "members": list}
 

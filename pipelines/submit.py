@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from larpo_kubeflow.pipelines.api import PipelinesApi
+from larpo_kubeflow.pipelines.package import Parameter, declared, read_package
 from larpo_lib.errors import ConfigError, EndpointError, LarpoError
-from pipelines.api import PipelinesApi
-from pipelines.package import Parameter, declared, read_package
 
 Json = dict[str, Any]
 Tell = Callable[[str], None]

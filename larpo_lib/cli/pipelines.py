@@ -13,7 +13,7 @@ from larpo_lib.cli.app import Config, Settings, app
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.api import PipelinesApi
+    from larpo_kubeflow.pipelines.api import PipelinesApi
 
 pipeline_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server."
@@ -68,10 +68,10 @@ def compile_(
 ) -> None:
     """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
     _require_kfp()
-    from components.images import Images
+    from larpo_kubeflow.components.images import Images
+    from larpo_kubeflow.pipelines.cluster import Limits
+    from larpo_kubeflow.pipelines.compile import compile_pipeline
     from larpo_lib.artifacts import disk_errors
-    from pipelines.cluster import Limits
-    from pipelines.compile import compile_pipeline
 
     images = Images(prefix=image_prefix, **({} if image_tag is None else {"tag": image_tag}))
     if output.suffix not in (".yaml", ".yml") or output.is_dir():
@@ -108,7 +108,7 @@ def upload(
     ca_certificate: CaCertificate = None,
 ) -> None:
     """Make a compiled pipeline a new version, and create the pipeline where it is missing."""
-    from pipelines import submit as client
+    from larpo_kubeflow.pipelines import submit as client
 
     chosen = version or client.git_version()
     with _connect(endpoint, namespace, token_file, ca_certificate) as api:
@@ -145,8 +145,8 @@ def submit(
     """Start a run of a compiled or of an uploaded pipeline; --wait follows it."""
     if package is not None and from_version != "latest":
         raise ConfigError("--package and --from-version name two pipelines", remedy="Give one of them")
-    from pipelines import submit as client
-    from pipelines.arguments import run_arguments
+    from larpo_kubeflow.pipelines import submit as client
+    from larpo_kubeflow.pipelines.arguments import run_arguments
 
     with _connect(endpoint, namespace, token_file, ca_certificate) as api:
         if package is not None:
@@ -201,13 +201,13 @@ def terminate(
 
 
 def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
-    from pipelines.api import PipelinesApi, read_token
+    from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
 
     return PipelinesApi(endpoint, token=read_token(token_file), namespace=namespace, ca_certificate=ca)
 
 
 def _follow(api: PipelinesApi, run: str, timeout_s: float | None, interval_s: float) -> None:
-    from pipelines import submit as client
+    from larpo_kubeflow.pipelines import submit as client
 
     try:
         ending = client.follow(api, run, typer.echo, timeout_s=timeout_s, interval_s=interval_s)

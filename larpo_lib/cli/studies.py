@@ -58,7 +58,7 @@ def reproduce(
     from larpo_lib.config import parse_settings
     from larpo_lib.studies.study import cells, load_study
 
-    presets = Path(str(resources.files("pipelines"))) / "configs"
+    presets = Path(str(resources.files("larpo_kubeflow.pipelines"))) / "configs"
     loaded = load_study(_file(study, presets / "studies"))
     over = parse_settings(settings or ())
     if dry_run or pipeline is not None:

@@ -94,7 +94,7 @@ def _preset(name: str) -> dict[str, Any]:
     if name == QUICKSTART:
         return load_tree(Path(str(resources.files("larpo_lib.playground") / "quickstart.toml")))
     if name in PRESETS:
-        return load_tree(Path(str(resources.files("pipelines") / "configs" / f"{name}.toml")))
+        return load_tree(Path(str(resources.files("larpo_kubeflow.pipelines") / "configs" / f"{name}.toml")))
     if is_remote(name) or Path(name).is_absolute():
         return load_tree(fetch(name, cache_dir()))
     raise ConfigError(

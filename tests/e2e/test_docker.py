@@ -18,8 +18,8 @@ from services.docker_engine import ROOT, Engine, build_images, docker_engine
 from services.mlflow_server import mlflow_server, postgres
 from services.radosgw import Gateway, radosgw
 
-from components.images import Images
-from pipelines.larpo import larpo_pipeline
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.pipelines.larpo import larpo_pipeline
 
 pytestmark = pytest.mark.timeout(3600)
 

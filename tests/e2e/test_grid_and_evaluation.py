@@ -14,9 +14,9 @@ from harness import QUICK, as_options, run_locally
 from kfp import local
 from tiny_world import files
 
+from larpo_kubeflow.pipelines.evaluate import evaluate_pipeline
+from larpo_kubeflow.pipelines.study import study_pipeline
 from larpo_lib.playground.world import make_world, world_sources
-from pipelines.evaluate import evaluate_pipeline
-from pipelines.study import study_pipeline
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("environment")]
 

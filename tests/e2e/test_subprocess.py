@@ -20,7 +20,7 @@ from services.mlflow_server import mlflow_server, postgres
 from services.radosgw import Gateway, radosgw
 from tiny_world import files
 
-from pipelines.larpo import larpo_pipeline
+from larpo_kubeflow.pipelines.larpo import larpo_pipeline
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("environment")]
 

@@ -15,8 +15,8 @@ from services.kfp_api import kfp_api
 from services.kfp_state import KfpApi, Plan
 from small_pipeline import write_small_pipeline
 
-from pipelines import submit
-from pipelines.api import PipelinesApi
+from larpo_kubeflow.pipelines import submit
+from larpo_kubeflow.pipelines.api import PipelinesApi
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "pipelines" / "submit.sh"

@@ -12,7 +12,7 @@ from backend_outcome import V2_17, Outcome, Version
 from compiled_ir import load
 from quick_steps import Quick
 
-import pipelines
+from larpo_kubeflow import pipelines
 
 COMPILED = Path(pipelines.__file__).parent / "compiled"
 

@@ -9,7 +9,7 @@ import yaml
 from built import ROOT
 
 import larpo_lib
-from components.images import Images
+from larpo_kubeflow.components.images import Images
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
 TARGETS = runpy.run_path(str(ROOT / "docker" / "build.py"))["TARGETS"]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from built import KUSTOMIZATIONS, ROOT, build, one
 
-from pipelines.compile import compile_pipeline
+from larpo_kubeflow.pipelines.compile import compile_pipeline
 
 README = (ROOT / "k8s" / "README.md").read_text("utf-8").replace("\\\n", " ")
 

@@ -11,13 +11,13 @@ from compiled_ir import Compiled, given, is_exit, load, tasks
 from compiled_pipelines import origin, pods
 from ir_rules import everything, size
 
-from components.images import Images
-from components.start import start
-from components.start_evaluation import start_evaluation
-from components.start_study import start_study
+from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.start import start
+from larpo_kubeflow.components.start_evaluation import start_evaluation
+from larpo_kubeflow.components.start_study import start_study
+from larpo_kubeflow.pipelines.cluster import Limits
+from larpo_kubeflow.pipelines.compile import compile_pipeline
 from larpo_lib.pipeline.form import FORMS, asked
-from pipelines.cluster import Limits
-from pipelines.compile import compile_pipeline
 
 NAMES = ("larpo", "evaluate", "study")
 LIGHT = {"start", "prepare", "gate", "merge-candidates", "build-lists", "promote", "report", "final-report"}

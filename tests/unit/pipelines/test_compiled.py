@@ -13,8 +13,8 @@ import yaml
 from small_pipeline import nested_twice
 from tiny_world import Larpo
 
+from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.cli.pipelines import PipelineName
-from pipelines.package import read_package
 
 ROOT = Path(__file__).parents[3]
 COMPILED = ROOT / "pipelines" / "compiled"
@@ -67,7 +67,7 @@ def test_the_options_reach_the_package(larpo: Larpo, tmp_path: Path) -> None:
 
 def test_compiling_loads_no_model_library(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import pipelines.compile as c;"
+        "import sys; from pathlib import Path; import larpo_kubeflow.pipelines.compile as c;"
         "c.compile_pipeline('larpo', Path(sys.argv[1]));"
         "print([name for name in ('torch', 'vllm', 'transformers', 'deepspeed', 'mlflow') if name in sys.modules])"
     )

@@ -9,6 +9,9 @@ import pytest
 from small_models import CHATML, GEMMA, make_classifier, make_model, make_tokenizer
 from tiny_pairrm import make_pairrm
 
+from larpo_kubeflow.pipelines.arguments import run_arguments
+from larpo_kubeflow.pipelines.compile import compile_pipeline
+from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
@@ -16,9 +19,6 @@ from larpo_lib.pipeline.parameters import PRESETS, QUICKSTART, compose
 from larpo_lib.policies.chat import conversation_text, prompt_text
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.preflight import check_config
-from pipelines.arguments import run_arguments
-from pipelines.compile import compile_pipeline
-from pipelines.package import read_package
 
 FOLDER = Path(__file__).parents[3] / "pipelines" / "configs"
 FILES = sorted(FOLDER.glob("*.toml"))

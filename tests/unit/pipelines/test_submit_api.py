@@ -14,8 +14,8 @@ from server_double import Asked, Reply, serve
 from services.kfp_api import kfp_api
 from services.kfp_state import KfpApi
 
+from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
 from larpo_lib.errors import ConfigError, EndpointError
-from pipelines.api import PipelinesApi, read_token
 
 SECRET = "very-secret-token"
 

@@ -16,7 +16,7 @@ from services.kfp_state import KfpApi, Plan
 from small_pipeline import write_small_pipeline
 from tiny_world import Larpo
 
-from pipelines import submit
+from larpo_kubeflow.pipelines import submit
 
 FAST = ("--interval", "0.01")
 GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from services.kfp_state import KfpApi, Plan
 
+from larpo_kubeflow.pipelines.api import PipelinesApi
+from larpo_kubeflow.pipelines.submit import StillRunningError, failures, follow
 from larpo_lib.errors import EndpointError
-from pipelines.api import PipelinesApi
-from pipelines.submit import StillRunningError, failures, follow
 
 Json = dict[str, Any]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from small_pipeline import write_small_pipeline
 
+from larpo_kubeflow.pipelines.arguments import run_arguments
+from larpo_kubeflow.pipelines.package import Parameter, declared, parse_arguments, read_package, require_complete
 from larpo_lib.errors import ConfigError
-from pipelines.arguments import run_arguments
-from pipelines.package import Parameter, declared, parse_arguments, read_package, require_complete
 
 PARAMETERS = {
     "text": Parameter("STRING", required=True),
