@@ -75,8 +75,8 @@ def score_alpaca_eval(
     without a preference, left out of win_rate as the official client does. Rows may stand in any order, and files may
     be compressed (.gz, .xz, .zst). Scores of different judges, or of a part of the instructions, must not be compared.
     """
-    from larpo_lib.evaluation.alpaca_eval import SIZE, score
-    from larpo_lib.sources.alpaca_eval import read_length_control, read_preferences, require_whole
+    from larpo_lib.evaluation.alpaca_eval.files import read_length_control, read_preferences, require_whole
+    from larpo_lib.evaluation.alpaca_eval.scoring import SIZE, score
 
     control = read_length_control(gamed, difficulty)
     models = read_preferences(preferences)

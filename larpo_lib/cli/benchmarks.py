@@ -44,7 +44,7 @@ def run_benchmark(
     the same evaluation finds again.
 
     Args:
-        name: of its section in the settings and of its module in `larpo_lib.steps`.
+        name: of its section in the settings and of its folder in `larpo_lib.evaluation`.
         inputs: keyword of the step -> path or s3:// URI, or several; None is handed on as it is.
         evaluation: artifact to write.
         config: TOML file.
@@ -61,7 +61,7 @@ def run_benchmark(
         chosen.append(f"{name}.judge.max_calls={max_judge_calls}")
     loaded = load_section(name, SECTIONS[name], config, chosen)
     tracker = _tracker(load_section("tracking", TrackingConfig, config, chosen))
-    module = importlib.import_module(f"larpo_lib.steps.{name}")
+    module = importlib.import_module(f"larpo_lib.evaluation.{name}.step")
     with localize(flat(inputs), {"evaluation": evaluation}) as paths:
         metrics = module.run(loaded, **nested(inputs, paths), evaluation=paths["evaluation"], **arguments)
         if tracker is not None:

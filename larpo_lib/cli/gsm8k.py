@@ -54,8 +54,8 @@ def score_gsm8k(
 
     A solution is right if its final number is that of the ground truth; the stored is_correct is not read.
     """
-    from larpo_lib.evaluation.gsm8k import accuracy
-    from larpo_lib.sources.gsm8k import read_solutions
+    from larpo_lib.evaluation.gsm8k.files import read_solutions
+    from larpo_lib.evaluation.gsm8k.scoring import accuracy
 
     solved = read_solutions(solutions, str(solutions))
     found = {

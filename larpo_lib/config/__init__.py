@@ -1,12 +1,11 @@
 """The configuration: one frozen pydantic tree, read from TOML, with `--set a.b=value` on top. Imports no torch."""
 
-from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
-from larpo_lib.config.gsm8k import Gsm8kConfig
-from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
-from larpo_lib.config.mixeval import MixEvalAnswersConfig, MixEvalConfig
 from larpo_lib.config.objectives import ObjectiveConfig
 from larpo_lib.config.rerankers import (
     ClassifierConfig,
@@ -19,10 +18,7 @@ from larpo_lib.config.rerankers import (
     Thinking,
     VerifierConfig,
 )
-from larpo_lib.config.retrieval import RetrievalConfig
-from larpo_lib.config.reward_eval import RewardEvalConfig
 from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
-from larpo_lib.config.score_reward_model import ScoreRewardModelConfig
 from larpo_lib.config.sections import (
     BestWorstConfig,
     Bm25Config,
@@ -53,32 +49,23 @@ from larpo_lib.config.training import (
     TrainConfig,
     TrainingConfig,
 )
-from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
 
-SECTIONS: dict[str, type[Section]] = {
-    "prepare": PrepareConfig,
-    "demonstrations": PrepareConfig,
-    "sft": SftConfig,
-    "sample": SampleConfig,
-    "search_temperature": SearchTemperatureConfig,
-    "rerank": RerankConfig,
-    "lists": ListsConfig,
-    "train": TrainConfig,
-    "reward_model": RewardModelConfig,
-    "evaluate": EvaluateConfig,
-    "alpaca_eval": AlpacaEvalConfig,
-    "gsm8k": Gsm8kConfig,
-    "mixeval": MixEvalConfig,
-    "retrieval": RetrievalConfig,
-    "reward_eval": RewardEvalConfig,
-    "score_reward_model": ScoreRewardModelConfig,
-    "report": ReportConfig,
-}
-"""Settings of the step commands by their name in the file."""
+if TYPE_CHECKING:
+    from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
+    from larpo_lib.config.tree import SECTIONS, EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import the tree where it is asked for: it holds the benchmarks' sections, which are made of what is here."""
+        for module in ("tree", "load") if name in __all__ else ():
+            found = import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 __all__ = [
     "SECTIONS",
-    "AlpacaEvalConfig",
     "AnswersConfig",
     "BestWorstConfig",
     "Bm25Config",
@@ -89,7 +76,6 @@ __all__ = [
     "EnsembleConfig",
     "EnsembleMember",
     "EvaluateConfig",
-    "Gsm8kConfig",
     "HfSamplerConfig",
     "HttpRerankerConfig",
     "JudgeConfig",
@@ -99,8 +85,6 @@ __all__ = [
     "LlmJudgeConfig",
     "LoopConfig",
     "LoraConfig",
-    "MixEvalAnswersConfig",
-    "MixEvalConfig",
     "ModelConfig",
     "NegativesConfig",
     "ObjectiveConfig",
@@ -112,13 +96,10 @@ __all__ = [
     "ReportConfig",
     "RerankConfig",
     "RerankerConfig",
-    "RetrievalConfig",
     "RetrieverConfig",
-    "RewardEvalConfig",
     "RewardModelConfig",
     "SampleConfig",
     "SamplerConfig",
-    "ScoreRewardModelConfig",
     "SearchTemperatureConfig",
     "Section",
     "SelectionConfig",

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_validator
 
-from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.config.base import ModelConfig, Section, Seed
-from larpo_lib.config.gsm8k import Gsm8kConfig
-from larpo_lib.config.mixeval import MixEvalConfig
-from larpo_lib.config.retrieval import RetrievalConfig
-from larpo_lib.config.reward_eval import RewardEvalConfig
-from larpo_lib.config.score_reward_model import ScoreRewardModelConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
@@ -63,7 +58,7 @@ class TrackingConfig(Section):
     experiment: str = "larpo"
 
 
-class LarpoConfig(Section):
+class _Run(Section):
     """The whole of a run. `seed`, `model`, `launch` and the sampler's limits are the defaults of sections below."""
 
     name: str = "larpo"
@@ -90,18 +85,6 @@ class LarpoConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
-    alpaca_eval: AlpacaEvalConfig | None = None
-    """The benchmark of `larpo alpaca-eval`, which is no part of a run."""
-    gsm8k: Gsm8kConfig = Gsm8kConfig()
-    """The benchmark of `larpo gsm8k`, which is no part of a run."""
-    mixeval: MixEvalConfig | None = None
-    """The benchmark of `larpo mixeval`, which is no part of a run."""
-    retrieval: RetrievalConfig = RetrievalConfig()
-    """The benchmark of `larpo retrieval`, which is no part of a run."""
-    reward_eval: RewardEvalConfig = RewardEvalConfig()
-    """The benchmark of `larpo reward-eval`, which is no part of a run."""
-    score_reward_model: ScoreRewardModelConfig = ScoreRewardModelConfig()
-    """The benchmark of `larpo score-reward-model`, which is no part of a run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -109,24 +92,67 @@ class LarpoConfig(Section):
         return inherit(tree) if isinstance(tree, dict) else tree
 
 
+BENCHMARKS: dict[str, type[Section]] = {
+    name: one.settings() for name, one in import_module("larpo_lib.evaluation").benchmarks().items()
+}
+"""Settings of the benchmarks by name. Looked up, not imported: they are of a room above this one."""
+
+
+def _benchmark(name: str, kind: type[Section]) -> tuple[Any, Any]:
+    """The field of a benchmark's section, which there need not be where it has a required setting."""
+    told = f"The benchmark of `larpo {name.replace('_', '-')}`, which is no part of a run."
+    if _needs_settings(kind):
+        return kind | None, Field(None, description=told)
+    return kind, Field(kind(), description=told)
+
+
+def _needs_settings(kind: type[Section]) -> bool:
+    return any(field.is_required() for field in kind.model_fields.values())
+
+
+if TYPE_CHECKING:
+
+    class LarpoConfig(_Run):
+        """The settings of a run, and a section for each benchmark."""
+
+else:
+    LarpoConfig = create_model(
+        "LarpoConfig",
+        __base__=_Run,
+        __doc__=_Run.__doc__,
+        __module__=__name__,
+        **{name: _benchmark(name, kind) for name, kind in BENCHMARKS.items()},
+    )
+
+SECTIONS: dict[str, type[Section]] = {
+    "prepare": PrepareConfig,
+    "demonstrations": PrepareConfig,
+    "sft": SftConfig,
+    "sample": SampleConfig,
+    "search_temperature": SearchTemperatureConfig,
+    "rerank": RerankConfig,
+    "lists": ListsConfig,
+    "train": TrainConfig,
+    "reward_model": RewardModelConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+    **BENCHMARKS,
+}
+"""Settings of the step commands by their name in the file."""
+
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
-_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "retrieval", "promote", "score_reward_model")
+_SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")
 _SAMPLE_AND_SCORE = ("evaluate", "search_temperature")
 """Sections that sample and score as `sample` and `rerank` do."""
-_BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval", "reward_eval")
-"""Sections whose `answers` are made with the sampler of `sample`, and with limits of their own."""
-_JUDGED = ("alpaca_eval", "mixeval")
-"""Those of them that need a judge: without one there is no such section."""
-_WITHOUT_SEED = ("alpaca_eval",)
-"""Those of them that draw nothing but answers."""
 
 
 def inherit(tree: dict[str, Any]) -> dict[str, Any]:
     """Fill in what sections take over from above them, where they do not say otherwise."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     sources = [name for name in _SOURCES if tree.get(name) is not None]  # without a source there is no such section
-    for key, sections in (("seed", (*sources, *_SEEDED)), ("model", (*_TRAINED, "retrieval"))):
+    seeded, loading = (*sources, *_SEEDED, *_benchmarks(tree, "seed")), (*_TRAINED, *_benchmarks(tree, "model"))
+    for key, sections in (("seed", seeded), ("model", loading)):
         if key in tree:
             for name in sections:
                 _default(tree, name, key, tree[key])
@@ -172,7 +198,7 @@ def _sample_and_score_alike(tree: dict[str, Any]) -> None:
         for key in ("sampler", "max_new_tokens", "max_prompt_tokens"):
             if isinstance(sample, dict) and key in sample:
                 _default(tree, name, key, sample[key])
-    for name in (*_SAMPLE_AND_SCORE, "reward_eval", "score_reward_model"):
+    for name in (*_SAMPLE_AND_SCORE, *_benchmarks(tree, "reranker")):
         if isinstance(rerank, dict) and "reranker" in rerank:
             _default(tree, name, "reranker", rerank["reranker"])
 
@@ -208,22 +234,28 @@ def _classifiers(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _answer_alike(tree: dict[str, Any]) -> None:
+    """Make the answers that benchmarks ask for with the sampler of `sample`, and with limits of their own."""
     sample = tree.get("sample")
-    for name in _BENCHMARKS:
-        if name in _JUDGED and tree.get(name) is None:
-            continue
+    for name in _benchmarks(tree, "answers"):
         _default(tree, name, "answers", {})
         if not isinstance(tree[name], dict) or not isinstance(tree[name]["answers"], dict):
             continue
         if "seed" in tree:
-            if name not in _WITHOUT_SEED:
-                _default(tree, name, "seed", tree["seed"])
             _default_in(tree, name, "answers", {"seed": tree["seed"]})
         if isinstance(sample, dict) and "sampler" in sample:
             _default_in(tree, name, "answers", {"sampler": sample["sampler"]})
         answers = tree[name]["answers"]
         if isinstance(answers.get("sampler"), dict):
             tree[name]["answers"] = {**answers, "sampler": {"type": "hf", **answers["sampler"]}}
+
+
+def _benchmarks(tree: dict[str, Any], key: str) -> list[str]:
+    """The benchmarks that have a setting; one with a required setting only where the tree has its section."""
+    return [
+        name
+        for name, kind in BENCHMARKS.items()
+        if key in kind.model_fields and (tree.get(name) is not None or not _needs_settings(kind))
+    ]
 
 
 def _default(tree: dict[str, Any], section: str, key: str, value: Any) -> None:

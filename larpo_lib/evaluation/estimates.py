@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from larpo_lib.evaluation.report import Curve, Score
 from larpo_lib.metrics import Interval, bootstrap_mean
+from larpo_lib.reporting.evaluation import Curve, Score
 
 Values = Mapping[str, float]
 """Item to value."""

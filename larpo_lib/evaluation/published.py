@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from larpo_lib.evaluation.report import Published
+from larpo_lib.reporting.evaluation import Published
 
 _SOURCE = "LarPO paper, table {table}"
 LEADERBOARD = "gpt-4-1106-preview by weighted_alpaca_eval_gpt4_turbo"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, write_json
-from larpo_lib.evaluation.report import EvaluationReport
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.tables import write_table
 
 PAGE, SUMMARY, FIGURES = "report.html", "summary.txt", "figures"

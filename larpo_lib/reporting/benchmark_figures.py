@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from larpo_lib.evaluation.report import Curve, EvaluationReport
 from larpo_lib.reporting.drawing import (
     BLUE,
     DASHED,
@@ -23,6 +22,7 @@ from larpo_lib.reporting.drawing import (
     label_ends,
     whole_numbers,
 )
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport
 from larpo_lib.reporting.quality import Estimate
 
 _LOOKS = (

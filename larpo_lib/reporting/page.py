@@ -10,10 +10,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from larpo_lib import __version__
-from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.reporting.scores import comparison, headline, score_text, uncertainty, value_text, with_spans
 from larpo_lib.reporting.table import UNDEFINED, count, number
 

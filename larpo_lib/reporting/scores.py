@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from larpo_lib.evaluation.report import EvaluationReport, Score
+from larpo_lib.reporting.evaluation import EvaluationReport, Score
 from larpo_lib.reporting.table import UNDEFINED, aligned, count, number
 
 _TILES = 4

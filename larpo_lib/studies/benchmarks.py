@@ -69,7 +69,7 @@ def check_benchmarks(cells: Sequence[Cell], benchmarks: Mapping[str, Benchmark])
     Raises:
         ConfigError: something is missing.
     """
-    from larpo_lib.evaluation import official_alpaca_eval
+    from larpo_lib.evaluation.alpaca_eval import official as official_alpaca_eval
     from larpo_lib.evaluation.completions import completions
 
     for name, benchmark in benchmarks.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from larpo_lib.evaluation.ranking import TITLE, X_LABEL
-from larpo_lib.evaluation.report import Curve
+from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
 from larpo_lib.metrics import Interval
+from larpo_lib.reporting.evaluation import Curve
 from larpo_lib.reporting.table import UNDEFINED, interval
 from larpo_lib.studies.results import Results
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from larpo_lib.config import RetrievalConfig
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.plan import Plan
 from larpo_lib.studies.benchmarks import Benchmark, benchmark_config
 from larpo_lib.studies.measurements import Measurement

@@ -20,7 +20,7 @@ class Measurement:
     """A step that measures one policy and writes `scores`.
 
     Attributes:
-        step: module below `larpo_lib.steps`.
+        step: folder below `larpo_lib.evaluation`.
         config: its settings.
         inputs: by the step's arguments, the policy among them.
         evaluation: the artifact it writes.
@@ -48,7 +48,7 @@ class Measurement:
         if not self.evaluation.exists():
             tell(f"measuring: {self.evaluation}")
         with pooled(pool):
-            importlib.import_module(f"larpo_lib.steps.{self.step}").run(
+            importlib.import_module(f"larpo_lib.evaluation.{self.step}.step").run(
                 self.config, evaluation=self.evaluation, **self.inputs
             )
         found = self._scores()

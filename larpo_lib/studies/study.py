@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from larpo_lib.config import LarpoConfig, RetrievalConfig, Section, apply_settings
+from larpo_lib.config import LarpoConfig, Section, apply_settings
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.studies.estimate import Assumptions
 
 ScaleName = Literal["tiny", "paper"]

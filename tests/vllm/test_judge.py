@@ -7,12 +7,13 @@ import json
 import pytest
 from served_model import served
 
-from larpo_lib.config import LlmJudgeConfig, MixEvalConfig
+from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.judging import JUDGE_TOKENS
 from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.steps import mixeval
 
 CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
 FREE_FORM = {

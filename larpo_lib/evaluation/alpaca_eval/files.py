@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.evaluation.alpaca_eval import SIZE, Comparison, Gamed, LengthControl
+from larpo_lib.evaluation.alpaca_eval.scoring import SIZE, Comparison, Gamed, LengthControl
 from larpo_lib.sources.cells import Cell
 from larpo_lib.sources.reading import Raw, RawRow, read_file
 

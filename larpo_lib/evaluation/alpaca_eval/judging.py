@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
 from larpo_lib.endpoint import Endpoint
+from larpo_lib.evaluation.alpaca_eval.official import official
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.decisions import Answer, Decisions
-from larpo_lib.evaluation.official_alpaca_eval import official
 
 _LABEL = "alpaca_eval, judging"
 _NOT_POSTED = ("client_kwargs", "price_per_token", "requires_chatml")

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from larpo_lib.config.alpaca_eval import AlpacaEvalConfig
-from larpo_lib.evaluation.alpaca_eval import REFERENCE, SIZE, Comparison, Scores, item_id
+from larpo_lib.evaluation.alpaca_eval.scoring import REFERENCE, SIZE, Comparison, Scores, item_id
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.published import alpaca_eval_rows
-from larpo_lib.evaluation.report import EvaluationReport, Score, Table
+from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
 
 
 def make_report(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larpo_lib.errors import LarpoError
-from larpo_lib.evaluation.official_alpaca_eval import official
+from larpo_lib.evaluation.alpaca_eval.official import official
 from larpo_lib.schemas import prompt_id
 
 SIZE = 805
@@ -107,7 +107,7 @@ class Scores:
 
 @functools.cache
 def _rows() -> dict[str, int]:
-    text = resources.files("larpo_lib.evaluation").joinpath("alpaca_eval_instructions.txt").read_text("utf-8")
+    text = resources.files(__package__).joinpath("instructions.txt").read_text("utf-8")
     return {identity: row for row, identity in enumerate(text.split())}
 
 

@@ -8,17 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import AlpacaEvalConfig
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation import official_alpaca_eval
-from larpo_lib.evaluation.alpaca_eval import Comparison, LengthControl, item_id, row_of, score
-from larpo_lib.evaluation.alpaca_judge import Judgements, Pair, judge_pairs
-from larpo_lib.evaluation.alpaca_report import make_report
-from larpo_lib.evaluation.completions import completions
-from larpo_lib.evaluation.decisions import decisions as open_decisions
-from larpo_lib.reporting.benchmark import write
-from larpo_lib.schemas import PromptRow
-from larpo_lib.sources.alpaca_eval import (
+from larpo_lib.evaluation.alpaca_eval import official as official_alpaca_eval
+from larpo_lib.evaluation.alpaca_eval.files import (
     Outputs,
     read_length_control,
     read_outputs,
@@ -26,7 +18,15 @@ from larpo_lib.sources.alpaca_eval import (
     write_outputs,
     write_preferences,
 )
-from larpo_lib.steps.answers import answer
+from larpo_lib.evaluation.alpaca_eval.judging import Judgements, Pair, judge_pairs
+from larpo_lib.evaluation.alpaca_eval.report import make_report
+from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, item_id, row_of, score
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
+from larpo_lib.evaluation.answers import answer
+from larpo_lib.evaluation.completions import completions
+from larpo_lib.evaluation.decisions import decisions as open_decisions
+from larpo_lib.reporting.benchmark import write
+from larpo_lib.schemas import PromptRow
 from larpo_lib.tables import Counts
 from larpo_lib.thinking import thought_counts, without_thoughts
 

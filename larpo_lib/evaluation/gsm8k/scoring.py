@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
-from larpo_lib.evaluation.report import Curve, EvaluationReport, Score, Table
 from larpo_lib.metrics import majority_vote, pass_at_n
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.schemas import Messages
 

@@ -9,15 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import Gsm8kConfig
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation.answers import answers as answer
 from larpo_lib.evaluation.estimates import Bootstrap
-from larpo_lib.evaluation.gsm8k import Judged, conversation, judge, report
+from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
+from larpo_lib.evaluation.gsm8k.scoring import Judged, conversation, judge, report
+from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.samplers.candidates import greedy_and_sampled
 from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
-from larpo_lib.sources.gsm8k import Problem, Solved, read_problems, read_solutions
-from larpo_lib.steps.answers import answers as answer
 from larpo_lib.thinking import thought_counts, without_thoughts
 
 SOLUTIONS = "solutions.jsonl"

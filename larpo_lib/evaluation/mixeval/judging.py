@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import LarpoError
 from larpo_lib.evaluation import completions
@@ -19,6 +18,7 @@ from larpo_lib.evaluation.mixeval.parsing import (
 )
 from larpo_lib.evaluation.mixeval.prompts import judging
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Question
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 
 MOST_UNREAD = 50
 """Judgements that are bought while none at all can be read."""

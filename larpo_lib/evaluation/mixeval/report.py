@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, Question
 from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, counts, score, standard_error
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.evaluation.published import mixeval_rows
-from larpo_lib.evaluation.report import EvaluationReport, Score, Table
+from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
 
 OFFICIAL_JUDGE = "gpt-3.5-turbo-0125"
 OFFICIAL_ITEMS = {"mixeval": 2000, "mixeval-hard": 500}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config.mixeval import MixEvalConfig
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.completions import completions
 from larpo_lib.evaluation.decisions import decisions as open_decisions
 from larpo_lib.evaluation.mixeval.judging import judge_responses
@@ -26,9 +26,9 @@ from larpo_lib.evaluation.mixeval.questions import (
 )
 from larpo_lib.evaluation.mixeval.report import make_report
 from larpo_lib.evaluation.mixeval.scoring import read_judged
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.schemas import Messages, PromptRow, prompt_id
-from larpo_lib.steps.answers import answer
 from larpo_lib.tables import Counts
 from larpo_lib.thinking import thought_counts, without_thoughts
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 from statistics import fmean
 
 from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
-from larpo_lib.evaluation.report import Curve, Score
 from larpo_lib.metrics import best_of_n, kendall_tau, majority_vote, ndcg, pass_at_n, recall_at_n
+from larpo_lib.reporting.evaluation import Curve, Score
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.thinking import without_thoughts
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest
 from larpo_lib.candidates import corpus as search
-from larpo_lib.config import Bm25Config, EmbeddingConfig, RetrievalConfig
+from larpo_lib.config import Bm25Config, EmbeddingConfig
 from larpo_lib.embeddings import SentenceEmbedder, check_embedding_model
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
 from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_score
-from larpo_lib.evaluation.ranking import (
+from larpo_lib.evaluation.retrieval.files import Collection, read_collection
+from larpo_lib.evaluation.retrieval.ranking import (
     HITS,
     TITLE,
     Response,
@@ -28,12 +29,12 @@ from larpo_lib.evaluation.ranking import (
     scores_of_draws,
     scores_of_orders,
 )
-from larpo_lib.evaluation.report import Curve, EvaluationReport, Score, Table
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.policies.own_logps import own_logps
 from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
 from larpo_lib.shards import Made, Make, in_parts
-from larpo_lib.sources.beir import Collection, read_collection
 from larpo_lib.tables import PromptTable, Row, read_table
 
 _COLUMNS = (

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from larpo_lib.evaluation.estimates import Bootstrap, mean_score
-from larpo_lib.evaluation.length_control import Floats, LengthControl, fit, item_values
-from larpo_lib.evaluation.report import Curve, EvaluationReport, Score, Table
+from larpo_lib.evaluation.reward_eval.length_control import Floats, LengthControl, fit, item_values
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
 
 _BINS = 8
 _GRID = 41

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import OpenAiSamplerConfig, RewardEvalConfig
+from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.estimates import Bootstrap
-from larpo_lib.evaluation.reward_eval import Duel, duel, report
+from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
+from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import Made, Make, in_parts
-from larpo_lib.steps.answers import answer
 from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from larpo_lib.evaluation.estimates import Bootstrap, mean_score
 from larpo_lib.evaluation.preferences import ndcg_of_scores, pair_accuracy
-from larpo_lib.evaluation.report import EvaluationReport, Score
 from larpo_lib.metrics import kendall_tau
+from larpo_lib.reporting.evaluation import EvaluationReport, Score
 
 _MEANINGS = {
     "pair_accuracy": (

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import RerankConfig, ScoreRewardModelConfig
+from larpo_lib.config import RerankConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.estimates import Bootstrap
-from larpo_lib.evaluation.reward_model import ScoredList, report
+from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
+from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import model_paths, verifies
 from larpo_lib.shards import in_parts

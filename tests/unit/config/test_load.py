@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from larpo_lib.config import (
     SECTIONS,
     LarpoConfig,
-    MixEvalConfig,
     PrepareConfig,
     SampleConfig,
     apply_settings,
@@ -23,6 +22,7 @@ from larpo_lib.config import (
     parse_settings,
 )
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 
 WHOLE = """
 policy = "models/base"

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from larpo_lib.config import LarpoConfig, TopBottomConfig, load_config
+from larpo_lib.evaluation.retrieval.files import read_collection
 from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.playground import world
 from larpo_lib.playground.world import make_world, preset, world_documents, world_settings
-from larpo_lib.sources.beir import read_collection
 
 
 @pytest.fixture

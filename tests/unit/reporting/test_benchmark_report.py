@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from larpo_lib.evaluation.report import Curve, EvaluationReport, Published, Score, Table
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.benchmark_figures import panels
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Published, Score, Table
 from larpo_lib.reporting.page import render_benchmark
 from larpo_lib.reporting.scores import text_table
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from larpo_lib.evaluation.report import EvaluationReport, Score
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.reporting.evaluation import EvaluationReport, Score
 from larpo_lib.tables import read_table
 
 REPORT = EvaluationReport(

@@ -11,9 +11,9 @@ from stored_artifacts import make_evaluation as evaluation
 
 from larpo_lib.artifacts import produce
 from larpo_lib.config import PromoteConfig, Section, TrackingConfig
-from larpo_lib.evaluation.report import EvaluationReport
 from larpo_lib.registry import Registry
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.steps import promote
 from larpo_lib.steps.promote import Judgement
 from larpo_lib.tracking import Tracker

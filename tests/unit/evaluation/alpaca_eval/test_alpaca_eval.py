@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.evaluation import alpaca_eval
-from larpo_lib.evaluation.alpaca_eval import Comparison, Gamed, LengthControl, fitted_preferences, score
-from larpo_lib.evaluation.official_alpaca_eval import official
-from larpo_lib.sources.alpaca_eval import read_length_control, read_outputs, read_preferences
+from larpo_lib.evaluation.alpaca_eval import scoring as alpaca_eval
+from larpo_lib.evaluation.alpaca_eval.files import read_length_control, read_outputs, read_preferences
+from larpo_lib.evaluation.alpaca_eval.official import official
+from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, Gamed, LengthControl, fitted_preferences, score
 
 PUBLISHED = {
     "gemma-7b-it": (6.937294379677021, 10.425760),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.sources.alpaca_eval import read_length_control, read_outputs, read_preferences, require_whole
+from larpo_lib.evaluation.alpaca_eval.files import read_length_control, read_outputs, read_preferences, require_whole
 
 HEADER = "model,row,preference,len_ref,len_model\n"
 GAMED = "preference,index,std_delta_len,instruction_difficulty,not_gamed_baseline,model\n"

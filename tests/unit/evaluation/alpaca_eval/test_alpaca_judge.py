@@ -6,13 +6,13 @@ from typing import get_args
 import pytest
 from server_double import Reply, serve
 
-from larpo_lib.config import AlpacaEvalConfig, LlmJudgeConfig
-from larpo_lib.config.alpaca_eval import AlpacaEvalProtocol
+from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.alpaca_judge import Pair, judge_pairs
+from larpo_lib.evaluation.alpaca_eval.judging import Pair, judge_pairs
+from larpo_lib.evaluation.alpaca_eval.official import official
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig, AlpacaEvalProtocol
 from larpo_lib.evaluation.completions import completions
 from larpo_lib.evaluation.decisions import decisions
-from larpo_lib.evaluation.official_alpaca_eval import official
 
 PROTOCOLS = get_args(AlpacaEvalProtocol)
 WEIGHTED, BY_TOOL, BY_TEXT = PROTOCOLS

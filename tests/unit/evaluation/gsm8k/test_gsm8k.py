@@ -10,9 +10,9 @@ import pytest
 from tiny_world import Larpo, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
-from larpo_lib.config import Gsm8kConfig
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.steps.gsm8k import run
+from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
+from larpo_lib.evaluation.gsm8k.step import run
 from larpo_lib.tables import read_table
 
 SETTINGS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from larpo_lib.evaluation.gsm8k import accuracy
+from larpo_lib.evaluation.gsm8k.scoring import accuracy
 
 UNITS = ("dollars", "days", "miles per hour", "m", "cm^2", "percent", "years old")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from larpo_lib.evaluation.estimates import Bootstrap
-from larpo_lib.evaluation.gsm8k import accuracy, conversation, judge, report
+from larpo_lib.evaluation.gsm8k.scoring import accuracy, conversation, judge, report
 from larpo_lib.metrics import majority_vote
 
 BOOTSTRAP = Bootstrap(0.95, 200, 0)

@@ -16,10 +16,11 @@ from mixeval_questions import (
 from server_double import Reply, serve
 
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import LlmJudgeConfig, MixEvalConfig
+from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError, DataError, EndpointError, LarpoError
+from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.scoring import as_json, read_judged, score
-from larpo_lib.steps import mixeval
+from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 
 RESPONSES = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "[[B]]", "[[B]]"]
 """The judge says what they say; the two questions about France are one."""

@@ -8,7 +8,7 @@ import pytest
 from tiny_world import write_jsonl
 
 from larpo_lib.errors import DataError
-from larpo_lib.sources.beir import Collection, read_collection
+from larpo_lib.evaluation.retrieval.files import Collection, read_collection
 
 QUERIES: list[dict[str, object]] = [
     {"_id": "q1", "text": "cat?"},

@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 
 from larpo_lib.evaluation.estimates import Bootstrap
-from larpo_lib.evaluation.ranking import (
+from larpo_lib.evaluation.retrieval.ranking import (
     Response,
     curves,
     distinct,

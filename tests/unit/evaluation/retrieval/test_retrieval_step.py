@@ -13,11 +13,12 @@ from small_models import break_token
 from tiny_world import Larpo, write_jsonl
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from larpo_lib.config import EvaluateConfig, RetrievalConfig
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ArtifactError, ConfigError, ModelError
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.evaluation.retrieval.step import run
 from larpo_lib.policies.own_logps import own_logps
 from larpo_lib.steps import evaluate
-from larpo_lib.steps.retrieval import run
 from larpo_lib.tables import read_table
 
 NOTHING: dict[str, Any] = dict.fromkeys(["policy", "prompts", "evaluated", "queries", "corpus", "relevance"])

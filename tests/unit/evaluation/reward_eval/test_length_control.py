@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from larpo_lib.evaluation.length_control import RIDGE, fit, item_values
+from larpo_lib.evaluation.reward_eval.length_control import RIDGE, fit, item_values
 
 
 def logit(p):

@@ -9,12 +9,12 @@ from tiny_pairrm import make_pairrm
 from tiny_world import Larpo
 
 from larpo_lib.artifacts import digest
-from larpo_lib.config import RewardEvalConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
+from larpo_lib.evaluation.reward_eval.step import run
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.steps.reward_eval import run
 from larpo_lib.tables import read_table
 
 
