@@ -20,11 +20,11 @@ from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.fit import Session, fit
+from larpo_lib.training.fit import TrainingSession, fit
 from larpo_lib.training.performance import flops_per_token, mean_context, peak_flops, step_performance
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import passes, reference_logps
+from larpo_lib.training.reference import micro_batches, reference_logps
 from larpo_lib.training.trainer import ListwiseTrainer
 
 LayoutName = Literal["chosen", "padded", "packed"]
@@ -70,15 +70,19 @@ def train(
     tokens = [item.tokens for item in encoded]
     policy.set_attn_implementation(training_attention(config.model, policy.config.model_type))
     attach_scorer(policy, config.logprob_chunk_tokens)
-    lay_out = layouts.choose(policy, tokens, PAD_ID) if layout == "chosen" else getattr(layouts, layout)(PAD_ID)
-    session = Session(config, training_arguments(config), Ranks(), None, lambda _row, _step: None)
+    lay_out = (
+        layouts.choose_layout(policy, tokens, PAD_ID)
+        if layout == "chosen"
+        else getattr(layouts, f"{layout}_layout")(PAD_ID)
+    )
+    session = TrainingSession(config, training_arguments(config), Ranks(), None, lambda _row, _step: None)
     timer, reference_clock = TrainingClock(), Clock()
     reference: list[list[float]] = []
 
     def complete() -> list[TrainingList]:
         reference_clock.start()
         epoch = plan_steps(len(tokens), batch_size=lists_per_step, epochs=1, max_steps=None, seed=config.seed)
-        cut = passes(tokens, lay_out, epoch, pass_tokens, session.ranks)
+        cut = micro_batches(tokens, lay_out, epoch, pass_tokens, session.ranks)
         flat = iter(reference_logps(policy, tokens, lay_out, cut, session.ranks))
         reference_clock.stop()
         reference.extend([next(flat) for _ in item.responses] for item in encoded)

@@ -23,7 +23,7 @@ from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, random_policy, word_tokenizer, words
 from benchmarks.workloads import END_ID, FIRST_WORD_ID
 from larpo_lib.config import HfSamplerConfig, ModelConfig, VllmSamplerConfig
-from larpo_lib.samplers import Limits, Request, Sampler, make_sampler
+from larpo_lib.samplers import Request, Sampler, SamplingLimits, make_sampler
 
 RESPONSES, NEW_TOKENS = 8, 64
 SHORT, LONG = 64, 640
@@ -117,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         write_endless_policy(policy, size, given.device)
-        limits = Limits(LONG, NEW_TOKENS, 1.0)
+        limits = SamplingLimits(LONG, NEW_TOKENS, 1.0)
         hf, vllm = (make_sampler(configs[side], policy, limits) for side in ("hf", "vllm"))
         with closing(hf), closing(vllm):
             sides: dict[str, Sampler] = {"hf": hf, "vllm": vllm}

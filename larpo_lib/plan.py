@@ -13,7 +13,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
-from larpo_lib.shards import WHOLE, Shard
+from larpo_lib.shards import UNSHARDED, Shard
 
 SUMMARY = "summary.json"
 
@@ -125,14 +125,14 @@ class Plan:
         inputs = {"policy": self.config.policy, "demonstrations": f"{self._first}/demonstrations"}
         return Call("sft", None, "sft.run", self.config.sft, inputs, {"trained": self.policy(0)}, trains=True)
 
-    def sample(self, iteration: int, shard: Shard = WHOLE) -> Call:
+    def sample(self, iteration: int, shard: Shard = UNSHARDED) -> Call:
         """Candidates from the policy of the iteration before."""
         inputs = {"policy": self.policy(iteration - 1), "prompts": self.prompts}
         outputs = {"candidates": self._share(iteration, "candidates", shard)}
         arguments = {"iteration": iteration, "shard": shard}
         return Call("sample", iteration, "sample.run", self.config.sample, inputs, outputs, arguments)
 
-    def rerank(self, iteration: int, shard: Shard = WHOLE) -> Call:
+    def rerank(self, iteration: int, shard: Shard = UNSHARDED) -> Call:
         """Candidates ranked; what a list-relative reranker says holds in one list, so it is given the whole of it."""
         made = [self.at(i, "candidates") for i in range(1, iteration + 1)]
         relative = self.config.rerank.reranker.list_relative
@@ -238,7 +238,7 @@ class Plan:
         return self.shared or self.root
 
     def _share(self, iteration: int, name: str, shard: Shard) -> str:
-        if shard == WHOLE:
+        if shard == UNSHARDED:
             return self.at(iteration, name)
         return self.at(iteration, f"shards/{name}-{shard.index}-of-{shard.count}")
 

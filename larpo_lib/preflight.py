@@ -21,7 +21,7 @@ from larpo_lib.config import (
 )
 from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ConfigError
-from larpo_lib.launcher import follows
+from larpo_lib.launcher import is_secondary_process
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_tokenizer, model_device
 from larpo_lib.rewards.models.pairrm_model import load_pairrm_tokenizer
@@ -71,7 +71,7 @@ def _check_policy(config: LarpoConfig) -> None:
 
 
 def _check_one_machine(config: LarpoConfig) -> None:
-    if follows():
+    if is_secondary_process():
         raise ConfigError(
             "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
             remedy="Train on several machines by `larpo train`, or unset them",

@@ -17,7 +17,7 @@ from typing import Any
 
 from larpo_lib.artifacts import MANIFEST, digest, verify, write_json
 from larpo_lib.errors import ArtifactError, StorageError, TrackingError
-from larpo_lib.tracking import Client, told
+from larpo_lib.tracking import TrackingClient, mlflow_errors
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 DIGEST, MODEL_ID, REPLACED = "larpo.policy_digest", "larpo.model_id", "larpo.replaced"
@@ -39,8 +39,8 @@ class Registry:
         self._uri, self._run_id = uri, run_id
 
     @cached_property
-    def _client(self) -> Client:
-        return Client(self._uri)
+    def _client(self) -> TrackingClient:
+        return TrackingClient(self._uri)
 
     def register(self, policy: Path, *, model_name: str, evaluation: Mapping[str, Any]) -> int:
         """Make a policy a version of `model_name`, or find the version it is already.
@@ -194,5 +194,5 @@ class Registry:
         location = self._client.get_model_version_download_uri(model_name, str(version))
         from mlflow.artifacts import download_artifacts
 
-        with told(self._uri):
+        with mlflow_errors(self._uri):
             return Path(download_artifacts(location + path, dst_path=str(folder), tracking_uri=self._uri))

@@ -16,21 +16,21 @@ from typing import TypeVar
 from larpo_lib.errors import ConfigError
 from larpo_lib.progress import progress
 from larpo_lib.tables import Counts, Row, concat_tables, write_table
-from larpo_lib.workers import in_processes
+from larpo_lib.workers import run_in_processes
 
 ItemT = TypeVar("ItemT")
 
-Made = tuple[Sequence[Row], Counts]
+PartResult = tuple[Sequence[Row], Counts]
 """Rows of a part, and how many of what they were made from was dropped."""
-Make = Callable[[Sequence[str]], Made]
+PartFn = Callable[[Sequence[str]], PartResult]
 """From prompt_ids to their rows, which must depend on these prompts alone."""
-Open = Callable[[], AbstractContextManager[Make]]
+OpenWorker = Callable[[], AbstractContextManager[PartFn]]
 """Gets ready for work, such as by loading a model. For several processes it must be picklable."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One machine's share of the work.
+    """One machine's part of the prompts.
 
     Attributes:
         index: 0 to count - 1.
@@ -54,21 +54,21 @@ class Shard:
 
     def argument(self) -> dict[str, str]:
         """What it adds to a step's fingerprint."""
-        return {} if self == WHOLE else {"shard": f"{self.index}/{self.count}"}
+        return {} if self == UNSHARDED else {"shard": f"{self.index}/{self.count}"}
 
     def of(self, items: Sequence[ItemT]) -> Sequence[ItemT]:
         """This shard's items: sizes differ by one at most, and every item is in exactly one shard."""
         return items[self.index * len(items) // self.count : (self.index + 1) * len(items) // self.count]
 
 
-WHOLE = Shard(0, 1)
+UNSHARDED = Shard(0, 1)
 
 
-def in_parts(
+def map_in_parts(
     label: str,
     prompt_ids: Sequence[str],
     size: int,
-    open_work: Open,
+    open_work: OpenWorker,
     *,
     schema: str,
     scratch: Path,
@@ -95,7 +95,7 @@ def in_parts(
     with progress(label, len(prompt_ids), sum(len(ids) for part, ids in cut.items() if part not in missing)) as advance:
         if processes > 1 and len(missing) > 1:
             work = _Parts(open_work, schema, list(missing.items()))
-            for index in in_processes(work, len(missing), min(processes, len(missing))):
+            for index in run_in_processes(work, len(missing), min(processes, len(missing))):
                 advance(len(work.parts[index][1]))
         elif missing:
             with open_work() as make:
@@ -109,7 +109,7 @@ def in_parts(
 class _Parts:
     """The missing parts, as a process is given them."""
 
-    open_work: Open
+    open_work: OpenWorker
     schema: str
     parts: Sequence[tuple[Path, Sequence[str]]]
 
@@ -122,7 +122,7 @@ class _Parts:
                 done(index)
 
 
-def _write(part: Path, schema: str, made: Made) -> None:
+def _write(part: Path, schema: str, made: PartResult) -> None:
     rows, counts = made
     temporary = part.with_name(f".{part.name}")
     write_table(temporary, schema, rows, counts)

@@ -21,7 +21,7 @@ done. It must be picklable."""
 _POLL_S = 1.0
 
 
-def in_processes(work: Work, tasks: int, processes: int) -> Iterator[int]:
+def run_in_processes(work: Work, tasks: int, processes: int) -> Iterator[int]:
     """Have `processes` processes go through tasks 0 to `tasks` - 1; gives the number of each as it is done.
 
     The visible GPUs are dealt out to them evenly. They end with this process, however that one ends.

@@ -16,7 +16,7 @@ from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.progress import tell
 from larpo_lib.steps import build_lists, prepare, sft, train
-from larpo_lib.workers import in_processes
+from larpo_lib.workers import run_in_processes
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def go_through(tasks: Sequence[Task], settings: Settings, out: Path, jobs: int) 
             _do(task, settings, Places(out))
         return
     work = partial(_work, list(tasks), settings, out)
-    for index in in_processes(work, len(tasks), min(jobs, len(tasks))):
+    for index in run_in_processes(work, len(tasks), min(jobs, len(tasks))):
         tell(f"seed {tasks[index].seed}: {tasks[index].name} is done")
 
 

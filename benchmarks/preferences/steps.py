@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import ModelConfig, Section
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_tokenizer
-from larpo_lib.policies.own_logps import own_logps
+from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.samplers.base import stream_seed
@@ -75,7 +75,7 @@ def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Met
 
     def make(work: Work) -> Metrics:
         fitting, counts = _fitting(config, policy, part)
-        found = own_logps(policy, ModelConfig(), config.batch_tokens)(fitting)
+        found = load_logp_scorer(policy, ModelConfig(), config.batch_tokens)(fitting)
         rows = []
         for (_, row), scored in zip(fitting, found, strict=True):
             assert scored is not None, "a response has its end-of-turn token at least"

@@ -259,17 +259,17 @@ def _print(metrics: Mapping[str, Any]) -> None:
 
 
 def _sharded(shard: str | None) -> dict[str, Any]:
-    from larpo_lib.shards import WHOLE, Shard
+    from larpo_lib.shards import UNSHARDED, Shard
 
-    return {"shard": WHOLE if shard is None else Shard.parse(shard)}
+    return {"shard": UNSHARDED if shard is None else Shard.parse(shard)}
 
 
 def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:
     """The outputs that this process publishes: none where it only helps another one to make them."""
-    from larpo_lib.launcher import follows
+    from larpo_lib.launcher import is_secondary_process
     from larpo_lib.storage import cache_dir, is_remote
 
-    if not follows():
+    if not is_secondary_process():
         return outputs
     return {name: str(cache_dir() / "followed" / name) if is_remote(uri) else uri for name, uri in outputs.items()}
 

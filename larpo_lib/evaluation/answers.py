@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Work, digest
 from larpo_lib.config import AnswersConfig
 from larpo_lib.samplers.candidates import Draws, Origin
 from larpo_lib.schemas import PromptRow
-from larpo_lib.shards import in_parts
+from larpo_lib.shards import map_in_parts
 from larpo_lib.steps.sample import drawing
 from larpo_lib.tables import Counts, Row, read_table, write_table
 
@@ -63,7 +63,7 @@ def answers(
     asked, output = work.scratch / f"{name}-prompts.parquet", work.scratch / f"{name}-candidates.parquet"
     write_table(asked, "prompts", [distinct[prompt_id] for prompt_id in sorted(distinct)])
     origin = Origin(digest(policy)[:16], 0, config.seed)
-    counts = in_parts(
+    counts = map_in_parts(
         f"{label}, answering",
         sorted(distinct),
         config.part_prompts,

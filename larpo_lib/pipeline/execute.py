@@ -18,7 +18,7 @@ from larpo_lib.pipeline.ticket import Ticket
 from larpo_lib.plan import Call, Input
 from larpo_lib.recording import take
 from larpo_lib.registry import Registry
-from larpo_lib.shards import WHOLE
+from larpo_lib.shards import UNSHARDED
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.tracking import Run
@@ -74,7 +74,7 @@ def execute(ticket: Ticket, call: Call) -> Done:
 def _once(ticket: Ticket, call: Call) -> Done:
     with at_edge(call.config, _flat(call.inputs), call.outputs) as local:
         paths = _nested(call, local)
-        if call.arguments.get("shard", WHOLE) != WHOLE:
+        if call.arguments.get("shard", UNSHARDED) != UNSHARDED:
             metrics, address = take(call, paths, None), ""
         else:
             tracker = ticket.tracker()
@@ -128,10 +128,10 @@ def _registry(call: Call, uri: str, run: Run) -> dict[str, Any]:
 
 
 def _name(call: Call) -> str:
-    shard = call.arguments.get("shard", WHOLE)
+    shard = call.arguments.get("shard", UNSHARDED)
     parts = [call.name if call.step != "merge_shards.run" else f"merge-{call.name}"]
     parts += [] if call.iteration is None else [str(call.iteration)]
-    parts += [] if shard == WHOLE else [f"share-{shard.index}-of-{shard.count}"]
+    parts += [] if shard == UNSHARDED else [f"share-{shard.index}-of-{shard.count}"]
     return "-".join(parts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import MANIFEST, METRICS, Metrics, make_directory, write_json
-from larpo_lib.storage import cache_dir, fetch, is_remote, upload, whole_directories
+from larpo_lib.storage import cache_dir, complete_directories, fetch, is_remote, upload
 
 
 def write(uri: str, name: str, value: Any) -> None:
@@ -31,7 +31,7 @@ def read(uri: str, name: str) -> Any:
 def directories(root: str, name: str) -> list[str]:
     """The directories below a root, which need not be there, that hold a file of that name."""
     if is_remote(root):
-        return whole_directories(root, last=name)
+        return complete_directories(root, last=name)
     return sorted(str(path.parent) for path in Path(root).rglob(name) if ".partial" not in str(path))
 
 

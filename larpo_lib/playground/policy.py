@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from larpo_lib.policies.published import make_readable
+from larpo_lib.policies.published import write_older_keys
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<user>", "<assistant>", "<end>")
 CHAT_TEMPLATE = (
@@ -61,4 +61,4 @@ def make_policy(
         policy = LlamaForCausalLM(config)
     policy.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    make_readable(directory)
+    write_older_keys(directory)

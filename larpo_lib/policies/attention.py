@@ -38,7 +38,7 @@ class Part:
     prompt: int | None
 
 
-def attend_in_parts(model: PreTrainedModel) -> None:
+def use_sdpa_in_parts(model: PreTrainedModel) -> None:
     """Make a model whose attention is sdpa go through packed rows part by part."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(SDPA_IN_PARTS, _attention)
@@ -46,7 +46,7 @@ def attend_in_parts(model: PreTrainedModel) -> None:
         model.set_attn_implementation(SDPA_IN_PARTS)
 
 
-def worth_parting(rows: dict[str, Tensor]) -> bool:
+def long_enough_for_parts(rows: dict[str, Tensor]) -> bool:
     """Whether packed rows are long enough that what the mask hides costs more than one call a part does."""
     return rows["groups"].shape[1] >= _LONG
 

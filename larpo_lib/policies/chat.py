@@ -30,13 +30,13 @@ class _Rendering:
     special: SpecialText
 
 
-def use_settings(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+def attach_settings(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
     """Render with a tokenizer's template as `config` says; without this, as its defaults say."""
     rendering = _Rendering(config.date, config.special_text == "text", SpecialText(tokenizer))
     setattr(tokenizer, _RENDERING, rendering)
 
 
-def choose_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+def select_chat_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
     """Give a tokenizer the chat template that is used: the configured one, the only one, or the one named `default`.
 
     Of several that it keeps, the configured one becomes the `default`, for whoever reads the policy later.
@@ -76,33 +76,33 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
     Raises:
         ModelError: the chat template refuses the conversation.
     """
-    return template_text(tokenizer, messages, add_generation_prompt=True)
+    return render_chat_template(tokenizer, messages, add_generation_prompt=True)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
     """A prompt's token ids. The template writes the special tokens, so the tokenizer adds none."""
     messages, mark = hide_special_text(tokenizer, messages)
-    return text_ids(tokenizer, prompt_text(tokenizer, messages), mark)
+    return tokenize_text(tokenizer, prompt_text(tokenizer, messages), mark)
 
 
 def conversation_text(tokenizer: PreTrainedTokenizerBase, messages: Messages, response: str) -> str:
     """A prompt with its response, as a reward model sees it."""
-    return template_text(tokenizer, with_reply(messages, response), add_generation_prompt=False)
+    return render_chat_template(tokenizer, with_reply(messages, response), add_generation_prompt=False)
 
 
 def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, response: str) -> list[int]:
     """Token ids of a prompt with its response, as a reward model reads them. The tokenizer adds none."""
     conversation, mark = hide_special_text(tokenizer, with_reply(messages, response))
-    return text_ids(tokenizer, template_text(tokenizer, conversation, add_generation_prompt=False), mark)
+    return tokenize_text(tokenizer, render_chat_template(tokenizer, conversation, add_generation_prompt=False), mark)
 
 
-def tells_the_day(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
+def depends_on_date(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
     """Whether a prompt is another one on another day, by its chat template."""
     days = (datetime(2001, 2, 3), datetime(2014, 11, 26))
     return len({_apply(tokenizer, messages, day, add_generation_prompt=True) for day in days}) > 1
 
 
-def opened_thoughts(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+def opened_think_tag(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
     """The `<think>` that a chat template opens in the prompt, with the space behind it; nothing where it opens none."""
     _, opened, space = prompt_text(tokenizer, messages).rpartition(OPEN)
     return f"{OPEN}{space}" if opened and not space.strip() else ""
@@ -113,12 +113,12 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def special_text(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> str | None:
+def find_special_text(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> str | None:
     """The first name of one of the tokenizer's special tokens that stands in `texts`; None if there is none."""
     return _rendering(tokenizer).special.find(texts)
 
 
-def contents(messages: Messages) -> list[str]:
+def message_contents(messages: Messages) -> list[str]:
     """What the messages say."""
     return [message["content"] for message in messages]
 
@@ -129,17 +129,17 @@ def with_reply(messages: Messages, response: str) -> Messages:
 
 
 def hide_special_text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> tuple[Messages, str | None]:
-    """Messages for a template whose text goes to `text_ids`, and the mark around hidden names of special tokens.
+    """Messages for a template whose text goes to `tokenize_text`, and the mark around hidden names of special tokens.
 
     None, and the messages as they are, where they hold no such name, or where it is to be read as the token.
     """
     rendering = _rendering(tokenizer)
-    if rendering.keeps_text and special_text(tokenizer, contents(messages)) is not None:
+    if rendering.keeps_text and find_special_text(tokenizer, message_contents(messages)) is not None:
         return rendering.special.hide(messages)
     return messages, None
 
 
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | None) -> list[int]:
+def tokenize_text(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | None) -> list[int]:
     """Token ids of what a template wrote; what is hidden behind `mark` is read as text."""
     if mark is not None:
         return _rendering(tokenizer).special.ids(text, mark)
@@ -147,7 +147,7 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | None) ->
     return ids
 
 
-def template_text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
+def render_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool) -> str:
     """A conversation as the chat template writes it, on the day that is set.
 
     Raises:
@@ -175,5 +175,5 @@ def _apply(
 
 def _rendering(tokenizer: PreTrainedTokenizerBase) -> _Rendering:
     if not hasattr(tokenizer, _RENDERING):
-        use_settings(tokenizer, ModelConfig())
+        attach_settings(tokenizer, ModelConfig())
     return cast(_Rendering, getattr(tokenizer, _RENDERING))

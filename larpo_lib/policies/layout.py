@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from larpo_lib.policies.attention import SDPA_IN_PARTS
-from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens, rounded_up
+from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens, round_up
 from larpo_lib.policies.scoring import TokenRows, padded_rows
 
-SHARING_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"})
+PROMPT_SHARING_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"})
 """Model types whose packed log-probabilities and gradients are tested to equal those of separate rows."""
 
 _WORTH_IT = 1.15
@@ -26,7 +26,7 @@ class Layout:
     """From lists to rows; the responses keep their order, list by list.
 
     Attributes:
-        name: `padded`, `packed` or `flex`.
+        name: `padded_layout`, `packed_layout` or `flex_layout`.
         cost: tokens that a forward pass over these lists works on, padding included. It makes no tensors, and a further
             list never lowers it, so micro-batches can be filled with it.
     """
@@ -40,7 +40,7 @@ class Layout:
         return self.rows(lists)
 
 
-def padded(pad_id: int) -> Layout:
+def padded_layout(pad_id: int) -> Layout:
     """One response a row."""
 
     def rows(lists: Sequence[PackedList]) -> TokenRows:
@@ -54,7 +54,7 @@ def padded(pad_id: int) -> Layout:
     return Layout("padded", rows, cost)
 
 
-def packed(pad_id: int) -> Layout:
+def packed_layout(pad_id: int) -> Layout:
     """One list a row; see `larpo_lib.policies.attention` for what attention costs there."""
 
     def rows(lists: Sequence[PackedList]) -> TokenRows:
@@ -66,7 +66,7 @@ def packed(pad_id: int) -> Layout:
     return Layout("packed", rows, cost)
 
 
-def flex(pad_id: int) -> Layout:
+def flex_layout(pad_id: int) -> Layout:
     """All lists in one row, for FlexAttention: attention is paid for by what is seen, so nothing is padded but the end.
 
     The row is rounded up to whole blocks rather than filled to a token budget: a last, small micro-batch stays small.
@@ -76,30 +76,30 @@ def flex(pad_id: int) -> Layout:
         return packed_rows([lists], pad_id, _BLOCK)
 
     def cost(lists: Sequence[PackedList]) -> int:
-        return rounded_up(sum(packed_tokens(item) for item in lists), _BLOCK)
+        return round_up(sum(packed_tokens(item) for item in lists), _BLOCK)
 
     return Layout("flex", rows, cost)
 
 
-def sharing_ratio(lists: Sequence[PackedList]) -> float:
+def prompt_sharing_ratio(lists: Sequence[PackedList]) -> float:
     """How many times more tokens one row a response takes than one row a list; of padding, what a list alone needs."""
-    separate, together = padded(0), packed(0)
+    separate, together = padded_layout(0), packed_layout(0)
     return sum(separate.cost([item]) for item in lists) / sum(together.cost([item]) for item in lists)
 
 
-def choose(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> Layout:
+def choose_layout(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> Layout:
     """Packed rows where the model can take them and they save enough tokens, else padded ones, which the log says."""
     log = logging.getLogger(__name__)
     family, attention = model.config.model_type, model.config._attn_implementation
-    if family not in SHARING_FAMILIES:
+    if family not in PROMPT_SHARING_FAMILIES:
         log.warning(
             "Prompts are not shared, since models of type %s are not known to take rows of several responses: each"
             " response is trained on behind a copy of its prompt",
             family,
         )
-        return padded(pad_id)
+        return padded_layout(pad_id)
     if attention == "flex_attention":
-        return flex(pad_id)
+        return flex_layout(pad_id)
     if attention not in (SDPA_IN_PARTS, "sdpa", "eager"):
         log.warning(
             "Prompts are not shared, since the attention of this %s model, %s, takes no mask for rows of several"
@@ -107,9 +107,9 @@ def choose(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: int) -> 
             family,
             attention,
         )
-        return padded(pad_id)
-    ratio = sharing_ratio(lists)
+        return padded_layout(pad_id)
+    ratio = prompt_sharing_ratio(lists)
     if ratio < _WORTH_IT:
         log.info("Prompts are not shared: rows without sharing hold only %.2f times the tokens of rows with it", ratio)
-        return padded(pad_id)
-    return packed(pad_id)
+        return padded_layout(pad_id)
+    return packed_layout(pad_id)

@@ -22,8 +22,8 @@ from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.chat import choose_template, use_settings
-from larpo_lib.policies.layout import SHARING_FAMILIES
+from larpo_lib.policies.chat import attach_settings, select_chat_template
+from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES
 from larpo_lib.policies.merging import merge_adapters
 
 _EAGER = {"gemma2", "deberta-v2"}
@@ -180,8 +180,8 @@ def load_tokenizer(path: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
         raise ModelError(f"{path}: the tokenizer has no eos token", remedy="Set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    choose_template(tokenizer, config)
-    use_settings(tokenizer, config)
+    select_chat_template(tokenizer, config)
+    attach_settings(tokenizer, config)
     return tokenizer
 
 
@@ -286,7 +286,7 @@ def training_attention(config: ModelConfig, model_type: str) -> str:
             "model.attention = 'flex_attention' cannot train without a GPU: it has no backward pass there",
             remedy="Set it to auto, sdpa or eager",
         )
-    if config.attention == "auto" and on_gpu and model_type in SHARING_FAMILIES:
+    if config.attention == "auto" and on_gpu and model_type in PROMPT_SHARING_FAMILIES:
         return "flex_attention"
     return attention(config, model_type)
 

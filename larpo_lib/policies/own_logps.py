@@ -14,18 +14,18 @@ from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.scoring import attach_scorer, on_device, padded_rows
+from larpo_lib.policies.scoring import attach_scorer, padded_rows, to_device
 from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.schemas import CandidateRow, PromptRow
 
-OwnLogps = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]
+LogpScorer = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]
 """From responses and what they answer to the log-probability in nats, and the tokens it is the sum over.
 
 None where a response has no token.
 """
 
 
-def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
+def load_logp_scorer(policy: Path, config: ModelConfig, batch_tokens: int) -> LogpScorer:
     """Load a policy that gives log-probabilities.
 
     The sampled token ids are scored where they are known, end-of-turn token included; a text is tokenized as it
@@ -59,7 +59,7 @@ def own_logps(policy: Path, config: ModelConfig, batch_tokens: int) -> OwnLogps:
         for batch in token_batches(lengths, batch_tokens):
             chosen = [present[place] for place in batch]
             rows = padded_rows([prompts[i] for i in chosen], [responses[i] for i in chosen], pad_id)
-            for i, logp in zip(chosen, model(**on_device(model.device, rows)).float().tolist(), strict=True):
+            for i, logp in zip(chosen, model(**to_device(model.device, rows)).float().tolist(), strict=True):
                 if not math.isfinite(logp):
                     raise ModelError(
                         f"{policy}: the log-probability of candidate {pairs[i][1]['candidate_id']} of prompt"

@@ -39,7 +39,7 @@ def packed_rows(rows: Sequence[Sequence[PackedList]], pad_id: int, multiple_of: 
         The keys of `larpo_lib.policies.scoring.TokenRows`, with `groups` and `segments` (R, S) in place of
         `attention_mask`: which list of its row a token belongs to, and which part of the list.
     """
-    length = rounded_up(max(sum(packed_tokens(item) for item in row) for row in rows), multiple_of)
+    length = round_up(max(sum(packed_tokens(item) for item in row) for row in rows), multiple_of)
     shape = (len(rows), length)
     tensors = {
         "input_ids": torch.full(shape, pad_id),
@@ -75,12 +75,12 @@ def packed_tokens(item: PackedList) -> int:
     return len(prompt) + sum(max(len(response) - 1, 0) for response in responses)
 
 
-def rounded_up(tokens: int, multiple_of: int) -> int:
+def round_up(tokens: int, multiple_of: int) -> int:
     """The next multiple."""
     return -(-tokens // multiple_of) * multiple_of
 
 
-def visible(rows: dict[str, Tensor], window: int | None = None) -> Tensor:
+def visible_keys(rows: dict[str, Tensor], window: int | None = None) -> Tensor:
     """Which keys each query sees.
 
     Args:
@@ -136,7 +136,7 @@ def _mask_mod(rows: dict[str, Tensor], window: int | None) -> MaskMod:
 
 def _additive_mask(rows: dict[str, Tensor], window: int | None, dtype: torch.dtype) -> Tensor:
     mask = torch.zeros((), dtype=dtype, device=rows["groups"].device)
-    return mask.masked_fill(~visible(rows, window), torch.finfo(dtype).min)[:, None]
+    return mask.masked_fill(~visible_keys(rows, window), torch.finfo(dtype).min)[:, None]
 
 
 def _block_mask(rows: dict[str, Tensor], window: int | None) -> BlockMask:

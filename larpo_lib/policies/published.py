@@ -74,7 +74,7 @@ def save_policy(
         _tell_stops(source, config, tokenizer, directory / GENERATION)
     _write_json(directory / CONFIG, _model_config(made_from, config, _read_json(directory / CONFIG)))
     copy_tokenizer(tokenizer_directory(source), directory, tokenizer, config)
-    make_readable(directory)
+    write_older_keys(directory)
 
 
 def _tell_stops(source: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, generation: Path) -> None:
@@ -86,7 +86,7 @@ def _tell_stops(source: Path, config: ModelConfig, tokenizer: PreTrainedTokenize
 
 
 @contextmanager
-def whole_policy(policy: Path) -> Iterator[Path]:
+def merged_policy(policy: Path) -> Iterator[Path]:
     """A directory with a policy that needs no other: its own, or for a while one with adapters merged into their base.
 
     Raises:
@@ -104,7 +104,7 @@ def whole_policy(policy: Path) -> Iterator[Path]:
         yield directory
 
 
-def make_readable(directory: Path) -> None:
+def write_older_keys(directory: Path) -> None:
     """Say what transformers 5 wrote in its own words also in those of version 4, in place."""
     settings = directory / CONFIG
     _write_json(settings, with_older_keys(_read_json(settings)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.policies.chat import hide_special_text, prompt_text, template_text, text_ids, with_reply
+from larpo_lib.policies.chat import hide_special_text, prompt_text, render_chat_template, tokenize_text, with_reply
 from larpo_lib.policies.turns import TurnEnd
 from larpo_lib.schemas import LENGTH, Messages
 
@@ -58,10 +58,10 @@ def encode_reply(
     conversation, mark = hide_special_text(tokenizer, with_reply(messages, response))
     before = prompt_text(tokenizer, conversation[:-1])
     reply = _without_opened(before, conversation[-1]["content"])
-    whole = template_text(tokenizer, conversation, add_generation_prompt=False)
+    whole = render_chat_template(tokenizer, conversation, add_generation_prompt=False)
     written = _written(whole, before, reply, end.tail)
     text = (reply if written is None else written) + ("" if finish_reason == LENGTH else end.text)
-    ids = text_ids(tokenizer, before + text, mark)
+    ids = tokenize_text(tokenizer, before + text, mark)
     merged = ids[: len(prompt)] != prompt
     ids = _apart(tokenizer, text, mark) if merged else ids[len(prompt) :]
     if finish_reason != LENGTH and (not ids or ids[-1] != end.token):
@@ -93,7 +93,7 @@ def _squeezed(text: str) -> str:
 def _apart(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | None) -> list[int]:
     """Token ids of a text that goes on from another, without a token that is of both."""
     for before in _BEFORE:
-        first, both = text_ids(tokenizer, before, mark), text_ids(tokenizer, before + text, mark)
+        first, both = tokenize_text(tokenizer, before, mark), tokenize_text(tokenizer, before + text, mark)
         if both[: len(first)] == first:
             return both[len(first) :]
-    return text_ids(tokenizer, text, mark)
+    return tokenize_text(tokenizer, text, mark)

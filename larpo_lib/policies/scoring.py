@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.attention import SDPA_IN_PARTS, attend_in_parts, parts_of, worth_parting
+from larpo_lib.policies.attention import SDPA_IN_PARTS, long_enough_for_parts, parts_of, use_sdpa_in_parts
 from larpo_lib.policies.logprobs import default_chunk_tokens, logit_transform, token_logps
 from larpo_lib.policies.packing import attention_masks
 
@@ -80,7 +80,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         ModelError: the model computes its logits in a way that is not known here, or they are not finite.
     """
     disable_dropout(model)
-    attend_in_parts(model)
+    use_sdpa_in_parts(model)
     vocabulary = model.config.get_text_config().vocab_size
     rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
     expected = _logps_by_own_forward(model, rows)
@@ -100,7 +100,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
 
     model.forward = MethodType(forward, model)
     with torch.no_grad():
-        found = float(model(**on_device(model.device, rows)))
+        found = float(model(**to_device(model.device, rows)))
     if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
         raise ModelError(
             f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
@@ -141,18 +141,18 @@ def disable_dropout(model: PreTrainedModel) -> None:
 @torch.no_grad()
 def _logps_by_own_forward(model: PreTrainedModel, rows: TokenRows) -> float:
     """Log-probability of the only response in `rows`, from the logits that the model gives itself."""
-    rows = on_device(model.device, rows)
+    rows = to_device(model.device, rows)
     logits = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits
     logps = logits.float().flatten(0, 1)[rows["predictors"]].log_softmax(-1)
     return float(logps.gather(-1, rows["targets"][:, None]).sum())
 
 
-def on_device(device: torch.device, rows: TokenRows) -> TokenRows:
+def to_device(device: torch.device, rows: TokenRows) -> TokenRows:
     """The same rows on a device."""
     return {name: value.to(device) for name, value in rows.items()}
 
 
-def decoder(model: PreTrainedModel) -> torch.nn.Module:
+def get_decoder(model: PreTrainedModel) -> torch.nn.Module:
     """The part of a causal language model that gives hidden states.
 
     `get_decoder` gives the model itself where it does not know: of Llama 4, which keeps its decoder where most keep it.
@@ -176,8 +176,8 @@ def hidden_states(model: PreTrainedModel, rows: TokenRows) -> Tensor:
     """(R, S, H) last hidden states of a model's decoder for rows, packed or padded."""
     packed = "groups" in rows
     mask: Any = attention_masks(model.config, rows, model.dtype) if packed else rows["attention_mask"]
-    in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS and worth_parting(rows)
-    outputs: Any = decoder(model)(
+    in_parts = packed and model.config._attn_implementation == SDPA_IN_PARTS and long_enough_for_parts(rows)
+    outputs: Any = get_decoder(model)(
         input_ids=rows["input_ids"],
         attention_mask=mask,
         position_ids=rows["position_ids"],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from larpo_lib.config import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
-from larpo_lib.samplers.base import Limits, Request, Response, Sampler, stream_seed
+from larpo_lib.samplers.base import Request, Response, Sampler, SamplingLimits, stream_seed
 
 
-def make_sampler(config: SamplerConfig, policy: Path, limits: Limits) -> Sampler:
+def make_sampler(config: SamplerConfig, policy: Path, limits: SamplingLimits) -> Sampler:
     """The sampler that `config.type` names."""
     if isinstance(config, HfSamplerConfig):
         from larpo_lib.samplers.hf import HfSampler

@@ -28,7 +28,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SamplingLimits:
     """What holds for every response of a step.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
-from larpo_lib.samplers.base import Limits, Request, Sampler, stream_seed
+from larpo_lib.samplers.base import Request, Sampler, SamplingLimits, stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow, candidate_id
 
 Draws = Sequence[tuple[float, int]]
@@ -29,9 +29,9 @@ class Origin:
     seed: int
 
 
-def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig) -> Limits:
+def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig) -> SamplingLimits:
     """The limits that a step's settings state."""
-    return Limits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
+    return SamplingLimits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
 
 
 def training_draws(config: SampleConfig, iteration: int) -> Draws:
@@ -65,7 +65,7 @@ def prompts_of_iteration(prompt_ids: Sequence[str], config: SampleConfig, iterat
     return [ordered[(first + i) % len(ordered)] for i in range(size)]
 
 
-def fitting_prompts(prompts: Sequence[PromptRow], sampler: Sampler, longest: int) -> list[PromptRow]:
+def prompts_within(prompts: Sequence[PromptRow], sampler: Sampler, longest: int) -> list[PromptRow]:
     """The prompts of at most `longest` tokens."""
     return [row for row in prompts if sampler.prompt_tokens(row["messages"]) <= longest]
 

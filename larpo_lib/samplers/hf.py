@@ -16,10 +16,10 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.config import HfSamplerConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
+from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
-from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
@@ -37,7 +37,7 @@ class HfSampler:
         ConfigError: the limits do not fit into the policy's context.
     """
 
-    def __init__(self, config: HfSamplerConfig, policy: Path, limits: Limits) -> None:
+    def __init__(self, config: HfSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         check_limits(policy, config.model, limits)
         self._tokenizer = load_tokenizer(policy, config.model)
         self._model = load_policy(policy, config.model)
@@ -53,7 +53,7 @@ class HfSampler:
 
     def has_special_text(self, messages: Messages) -> bool:
         """Whether a prompt's text holds the name of a special token."""
-        return special_text(self._tokenizer, contents(messages)) is not None
+        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request; requests of like length share a batch.
@@ -117,7 +117,7 @@ class HfSampler:
         end = next((i for i, token in enumerate(tokens) if token in self._stops), None)
         finish_reason = LENGTH if end is None else STOP
         ids = tokens if end is None else tokens[: end + 1]
-        text = opened_thoughts(self._tokenizer, request.messages) + decode(self._tokenizer, ids[:end])
+        text = opened_think_tag(self._tokenizer, request.messages) + decode(self._tokenizer, ids[:end])
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=finish_reason)
 
 
@@ -127,7 +127,7 @@ class _InverseCdf(LogitsProcessor):
     def __init__(
         self,
         requests: Sequence[Request],
-        limits: Limits,
+        limits: SamplingLimits,
         prompt_length: int,
         device: torch.device,
         check: Callable[[Sequence[Request], Tensor, Tensor], None],

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.policies.load import check_context
-from larpo_lib.samplers.base import Limits
+from larpo_lib.samplers.base import SamplingLimits
 
 
-def check_limits(policy: Path, config: ModelConfig, limits: Limits) -> None:
+def check_limits(policy: Path, config: ModelConfig, limits: SamplingLimits) -> None:
     """Check that the longest prompt and the longest response fit into a policy's context together.
 
     Raises:

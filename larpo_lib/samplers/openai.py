@@ -12,10 +12,17 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text, tells_the_day
+from larpo_lib.policies.chat import (
+    decode,
+    depends_on_date,
+    find_special_text,
+    message_contents,
+    opened_think_tag,
+    prompt_ids,
+)
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.turns import named_stops, stop_token_ids, turn_end
-from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 _FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}
@@ -60,7 +67,9 @@ class _Completion(BaseModel):
     prompt_token_ids: list[int] | None = None
 
 
-def check_sampling_server(config: OpenAiSamplerConfig, limits: Limits, retries: int | None = None) -> str | None:
+def check_sampling_server(
+    config: OpenAiSamplerConfig, limits: SamplingLimits, retries: int | None = None
+) -> str | None:
     """Check that the server answers, serves the model, and takes prompts and responses as long as they may be.
 
     A server that does not list its models (GET /models), or not with their length, passes.
@@ -102,7 +111,7 @@ def check_served_template(tokenizer: PreTrainedTokenizerBase) -> None:
     Raises:
         ConfigError: the policy's chat template writes the day's date.
     """
-    if tells_the_day(tokenizer, [{"role": "user", "content": "?"}]):
+    if depends_on_date(tokenizer, [{"role": "user", "content": "?"}]):
         raise ConfigError(
             f"{tokenizer.name_or_path}: the chat template writes today's date, and a server's today is not model.date",
             remedy="Serve the policy with a template that holds a fixed date, and set it as model.chat_template too; or"
@@ -123,7 +132,7 @@ class OpenAiSampler:
         ModelError: the policy's tokenizer or generation settings cannot be used.
     """
 
-    def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: Limits) -> None:
+    def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         self._tokenizer = load_tokenizer(policy, config.model)
         check_served_template(self._tokenizer)
         self._stops = stop_token_ids(policy, config.model, self._tokenizer)
@@ -139,7 +148,7 @@ class OpenAiSampler:
 
     def has_special_text(self, messages: Messages) -> bool:
         """Whether a prompt's text holds the name of a special token."""
-        return special_text(self._tokenizer, contents(messages)) is not None
+        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request.
@@ -160,7 +169,7 @@ class OpenAiSampler:
         if self._config.model.special_text == "control":
             return
         for request in requests:
-            name = special_text(self._tokenizer, contents(request.messages))
+            name = find_special_text(self._tokenizer, message_contents(request.messages))
             if name is not None:
                 raise self._refuse(
                     request.prompt_id,
@@ -217,7 +226,7 @@ class OpenAiSampler:
         """A server that takes thoughts apart gives the reply alone; from others it begins where the prompt ended."""
         text = message.content or ""
         apart = message.reasoning is not None or message.reasoning_content is not None
-        opened = "" if apart else opened_thoughts(self._tokenizer, request.messages)
+        opened = "" if apart else opened_think_tag(self._tokenizer, request.messages)
         return text if text.startswith(opened.strip()) else opened + text
 
     def _response_of_ids(
@@ -236,7 +245,7 @@ class OpenAiSampler:
                 "Serve the very policy that is given here, with its own chat template",
             )
         text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._stops else ids)
-        text = opened_thoughts(self._tokenizer, request.messages) + text
+        text = opened_think_tag(self._tokenizer, request.messages) + text
         return Response(text, ids, len(ids), finish_reason)
 
     def _refuse(self, prompt_id: str, problem: str, remedy: str) -> EndpointError:

@@ -16,10 +16,10 @@ from typing import Any
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
-from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
+from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.policies.load import load_tokenizer, model_dtype
 from larpo_lib.policies.turns import stop_token_ids
-from larpo_lib.samplers.base import Limits, Request, Response
+from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.limits import check_limits
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
@@ -42,7 +42,7 @@ class VllmSampler:
         ConfigError: the limits do not fit into the policy's context.
     """
 
-    def __init__(self, config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
+    def __init__(self, config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         check_vllm(config, policy, limits)
         self._config, self._policy, self._limits = config, policy, limits
         self._tokenizer = load_tokenizer(policy, config.model)
@@ -55,7 +55,7 @@ class VllmSampler:
 
     def has_special_text(self, messages: Messages) -> bool:
         """Whether a prompt's text holds the name of a special token."""
-        return special_text(self._tokenizer, contents(messages)) is not None
+        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request, in their order.
@@ -141,11 +141,11 @@ class VllmSampler:
         stopped = ids[-1] in self._stops
         assert completion.finish_reason == (STOP if stopped else LENGTH)
         text = decode(self._tokenizer, ids[:-1] if stopped else ids)
-        text = opened_thoughts(self._tokenizer, request.messages) + text
+        text = opened_think_tag(self._tokenizer, request.messages) + text
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
 
 
-def check_vllm(config: VllmSamplerConfig, policy: Path, limits: Limits) -> None:
+def check_vllm(config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
     """Check what can be known to be wrong before the engine starts.
 
     Raises:
@@ -174,7 +174,7 @@ def _check_temperatures(temperatures: Collection[float]) -> None:
             )
 
 
-def _longest(limits: Limits) -> int:
+def _longest(limits: SamplingLimits) -> int:
     return limits.max_prompt_tokens + limits.max_new_tokens
 
 

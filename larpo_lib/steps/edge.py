@@ -8,7 +8,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import Section, TrainingConfig
-from larpo_lib.launcher import follows
+from larpo_lib.launcher import is_secondary_process
 from larpo_lib.storage import localize
 
 
@@ -27,12 +27,12 @@ def at_edge(config: Section | None, inputs: Mapping[str, str], outputs: Mapping[
     Raises:
         StorageError: as of `localize`, or the checkpoints cannot be removed.
     """
-    place = config.checkpoints if isinstance(config, TrainingConfig) and not follows() else None
+    place = config.checkpoints if isinstance(config, TrainingConfig) and not is_secondary_process() else None
     with localize(inputs, outputs) as paths:
         yield paths
         fingerprints = [read_manifest(paths[name])["fingerprint"] for name in outputs] if place else []
     if place:
-        from larpo_lib.training.checkpoints import clear  # loads torch
+        from larpo_lib.training.checkpoints import delete_checkpoints  # loads torch
 
         for fingerprint in fingerprints:
-            clear(place, fingerprint)
+            delete_checkpoints(place, fingerprint)

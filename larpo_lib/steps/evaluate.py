@@ -17,7 +17,7 @@ from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker, model_paths, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
-from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.held_out import summarize
 from larpo_lib.steps.rerank import ranked_rows, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
@@ -52,7 +52,7 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -
     if not drawn.get("prompts"):
         raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Raise evaluate.max_prompt_tokens")
     output = work.data / "evaluated.parquet"
-    scored = in_parts(
+    scored = map_in_parts(
         "evaluate, scoring",
         [*PromptTable(candidates, "candidates")],
         config.part_prompts,
@@ -75,11 +75,11 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -
 
 
 @contextmanager
-def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterator[Make]:
+def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterator[PartFn]:
     asked, answers = PromptTable(prompts, "prompts"), PromptTable(candidates, "candidates")
     reranker, judge = make_reranker(config.reranker), make_judge(config.judge)
 
-    def make(prompt_ids: Sequence[str]) -> Made:
+    def make(prompt_ids: Sequence[str]) -> PartResult:
         known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         scored = _judged(judge, known, score_rows(reranker, known, rows))

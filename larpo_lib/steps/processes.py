@@ -22,10 +22,10 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
 from larpo_lib.config import SECTIONS, TrainingConfig
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.launcher import launched
+from larpo_lib.launcher import is_distributed
 from larpo_lib.policies.load import model_device
 from larpo_lib.training.fit import MetricLogger
-from larpo_lib.training.ranks import Ranks, join
+from larpo_lib.training.ranks import Ranks, init_distributed
 from larpo_lib.workers import end_with_parent
 
 _POLL_S = 1.0
@@ -52,10 +52,10 @@ def produce_together(
     Returns:
         The metrics; on a machine that does not lead, nothing.
     """
-    if config.launch.launcher != "none" and not launched():
+    if config.launch.launcher != "none" and not is_distributed():
         return _start(step, config, inputs, output, log)
-    with join(config.model) as ranks:
-        if not ranks.leads:
+    with init_distributed(config.model) as ranks:
+        if not ranks.is_main:
             if ranks.broadcast(None):
                 make(ranks, None)
             return {}

@@ -14,7 +14,7 @@ from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.metrics import paired_bootstrap
-from larpo_lib.policies.published import whole_policy
+from larpo_lib.policies.published import merged_policy
 from larpo_lib.recorded import RecordedJudging, read_settings
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES
@@ -98,7 +98,7 @@ def run(
         judgement = read_judgement(evaluation)
         if config.metric not in judgement.values:
             raise _without_metric(config.metric, judgement, evaluation)
-        with whole_policy(policy) as whole:
+        with merged_policy(policy) as whole:
             version = registry.register(whole, model_name=config.model_name, evaluation=asdict(judgement))
         opponent = _opponent(registry, config.model_name, version, baseline)
         decision = decide(config, judgement, opponent)

@@ -55,7 +55,7 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
 
 
 def _of_template(config: TemplateConfig) -> Refusal:
-    from larpo_lib.policies.chat import contents, conversation_text, prompt_text, special_text
+    from larpo_lib.policies.chat import conversation_text, find_special_text, message_contents, prompt_text
     from larpo_lib.policies.load import load_tokenizer
 
     tokenizer = load_tokenizer(_local(config), config.model)
@@ -68,7 +68,7 @@ def _of_template(config: TemplateConfig) -> Refusal:
             return error.problem
         if not prompt.strip():
             return f"{config.path}: the chat template renders it to nothing"
-        name = special_text(tokenizer, contents(messages))
+        name = find_special_text(tokenizer, message_contents(messages))
         if config.served and name is not None and config.model.special_text == "text":
             return f"{config.path}: it holds the text {name}, which a server takes for the token (model.special_text)"
         return _left_out(config.path, conversation, messages)

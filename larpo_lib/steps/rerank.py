@@ -20,13 +20,13 @@ from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
-from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
+from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
 from larpo_lib.thinking import thought_counts
 
 
 def run(
-    config: RerankConfig, *, prompts: Path, candidates: Sequence[Path], ranked: Path, shard: Shard = WHOLE
+    config: RerankConfig, *, prompts: Path, candidates: Sequence[Path], ranked: Path, shard: Shard = UNSHARDED
 ) -> Metrics:
     """Score and rank candidates and publish them as `ranked`, prompts by rising prompt_id.
 
@@ -37,7 +37,7 @@ def run(
             current last. A prompt's candidates in all of them are ranked as one list; a list-relative reranker is to be
             given every iteration that memory keeps.
         ranked: artifact to publish, with `ranked.parquet`.
-        shard: this machine's share of the prompts that have candidates; `merge_shards` puts the shards together.
+        shard: this machine's part of the prompts that have candidates; `merge_shards` puts the shards together.
 
     Raises:
         DataError: a prompt is not known.
@@ -58,7 +58,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
     output = work.data / "ranked.parquet"
     answered = shard.of(_answered(prompts, candidates))
     require_references(prompts, config.reranker, among=set(answered))
-    counts = in_parts(
+    counts = map_in_parts(
         "rerank",
         answered,
         config.part_prompts,
@@ -98,13 +98,13 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
 
 
 @contextmanager
-def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[Make]:
+def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[PartFn]:
     """What makes the rows of `ranked` for some prompts, and counts what became of their candidates."""
     reranker = penalise_length(make_reranker(config.reranker), config.length_penalty)
     known = PromptTable(prompts, "prompts")
     tables = [_candidates(path) for path in candidates]
 
-    def make(prompt_ids: Sequence[str]) -> Made:
+    def make(prompt_ids: Sequence[str]) -> PartResult:
         asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for table in tables for row in table.get(prompt_id, ())]
         scored = ranked_rows(score_rows(reranker, asked, rows))
@@ -139,7 +139,7 @@ def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metri
             "reward_std": float(np.std(rewards)),
             "reward_length_correlation": spearman(rewards, lengths),
         }
-    if shard == WHOLE:
+    if shard == UNSHARDED:
         raise LarpoError(f"{source}: no candidate could be scored", remedy="Raise the reranker's max_tokens")
     return {**counts, "mean_reward": None, "reward_std": None, "reward_length_correlation": None}
 

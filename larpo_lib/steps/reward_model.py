@@ -16,12 +16,12 @@ from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
-from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reward_model import (
     LOSSES,
     RewardModelTrainer,
-    choose_layout,
+    choose_reward_layout,
     encode_conversations,
     is_reward_model,
     load_trainable_reward_model,
@@ -67,7 +67,7 @@ def _train(
         raise LarpoError(
             f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise reward_model.max_tokens"
         )
-    session = Session(config, training_arguments(config), ranks, work, log)
+    session = TrainingSession(config, training_arguments(config), ranks, work, log)
     model = load_trainable_reward_model(policy, config, tokenizer)
     pad_id = int(tokenizer.pad_token_id)
     fitted = fit(
@@ -76,7 +76,7 @@ def _train(
         model,
         {"loss": LOSSES[config.loss]},
         encoded,
-        Collator(choose_layout(model, encoded, pad_id), pad_id),
+        Collator(choose_reward_layout(model, encoded, pad_id), pad_id),
     )
     save_trained(fitted, session, policy, tokenizer)
     return summarize(encoded, counts, fitted.history)

@@ -20,13 +20,13 @@ from larpo_lib.samplers.candidates import (
     Draws,
     Origin,
     draw_candidates,
-    fitting_prompts,
     prompts_of_iteration,
+    prompts_within,
     sampling_limits,
     training_draws,
 )
 from larpo_lib.schemas import LENGTH
-from larpo_lib.shards import WHOLE, Made, Make, Shard, in_parts
+from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.tables import Counts, PromptTable, read_columns
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def run(
     prompts: Path,
     candidates: Path,
     iteration: int = 1,
-    shard: Shard = WHOLE,
+    shard: Shard = UNSHARDED,
 ) -> Metrics:
     """Sample candidates and publish them as `candidates`, prompts by rising prompt_id.
 
@@ -49,7 +49,7 @@ def run(
         prompts: artifact with `prompts.parquet`.
         candidates: artifact to publish, with `candidates.parquet`.
         iteration: 1 for the first; decides prompts, temperature and seeds.
-        shard: this machine's share of the iteration's prompts; `merge_shards` puts the shards together.
+        shard: this machine's part of the iteration's prompts; `merge_shards` puts the shards together.
     """
 
     def make(work: Work) -> Metrics:
@@ -64,7 +64,7 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
     chosen = shard.of(sorted(prompts_of_iteration([*PromptTable(prompts, "prompts")], config, iteration)))
     output = work.data / "candidates.parquet"
     origin = Origin(digest(policy)[:16], iteration, config.seed)
-    counts = in_parts(
+    counts = map_in_parts(
         "sample",
         chosen,
         config.part_prompts,
@@ -80,10 +80,10 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
 
 
 @contextmanager
-def _sampling(config: SampleConfig, policy: Path, prompts: Path, origin: Origin, draws: Draws) -> Iterator[Make]:
+def _sampling(config: SampleConfig, policy: Path, prompts: Path, origin: Origin, draws: Draws) -> Iterator[PartFn]:
     with drawing(config, policy, prompts, origin, draws) as draw:
 
-        def make(prompt_ids: Sequence[str]) -> Made:
+        def make(prompt_ids: Sequence[str]) -> PartResult:
             rows, counts = draw(prompt_ids)
             said = [row for row in rows if row["response"].strip()]
             return said, {**counts, "candidates": len(said), "empty_responses_dropped": len(rows) - len(said)}
@@ -98,14 +98,14 @@ def drawing(
     prompts: Path,
     origin: Origin,
     draws: Draws,
-) -> Iterator[Make]:
-    """Work for `in_parts`: prompts to candidates, empty ones too. Its counts are of prompts."""
+) -> Iterator[PartFn]:
+    """Work for `map_in_parts`: prompts to candidates, empty ones too. Its counts are of prompts."""
     table = PromptTable(prompts, "prompts")
     with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
 
-        def make(prompt_ids: Sequence[str]) -> Made:
+        def make(prompt_ids: Sequence[str]) -> PartResult:
             rows: list[Any] = [row for prompt_id in prompt_ids for row in table[prompt_id]]
-            fitting = fitting_prompts(rows, sampler, config.max_prompt_tokens)
+            fitting = prompts_within(rows, sampler, config.max_prompt_tokens)
             drawn = [dict(row) for row in draw_candidates(sampler, fitting, draws, origin)]
             return drawn, {
                 "prompts": len(fitting),
@@ -132,7 +132,7 @@ def draw_heldout(
     scratch, output = work.scratch / "drawn", work.scratch / "candidates.parquet"
     scratch.mkdir(exist_ok=True)
     origin = Origin(digest(policy)[:16], 0, config.seed)
-    counts = in_parts(
+    counts = map_in_parts(
         f"{label}, sampling",
         chosen,
         config.part_prompts,
@@ -158,13 +158,13 @@ def summarize(candidates: Path, counts: Counts, max_prompt_tokens: int, shard: S
     Raises:
         LarpoError: nothing was sampled.
     """
-    if shard == WHOLE and not counts["prompts"]:
+    if shard == UNSHARDED and not counts["prompts"]:
         raise LarpoError(
             f"{source}: none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
             f" {max_prompt_tokens}",
             remedy="Raise sample.max_prompt_tokens",
         )
-    if shard == WHOLE and not counts["candidates"]:
+    if shard == UNSHARDED and not counts["candidates"]:
         raise LarpoError(f"{source}: every response is empty", remedy="Check the policy's chat template")
     return {**counts, **response_statistics(candidates, "candidates")}
 

@@ -16,7 +16,7 @@ from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker, model_paths
 from larpo_lib.samplers.candidates import search_draws
-from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout
 from larpo_lib.tables import PromptTable, Row, read_table
@@ -56,7 +56,7 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
             f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
         )
     output = work.data / "ranked.parquet"
-    counts = in_parts(
+    counts = map_in_parts(
         "search temperature, scoring",
         [*PromptTable(candidates, "candidates")],
         config.part_prompts,
@@ -78,11 +78,11 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
 
 
 @contextmanager
-def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -> Iterator[Make]:
+def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -> Iterator[PartFn]:
     asked, answers = PromptTable(prompts, "prompts"), PromptTable(candidates, "candidates")
     reranker = make_reranker(config.reranker)
 
-    def make(prompt_ids: Sequence[str]) -> Made:
+    def make(prompt_ids: Sequence[str]) -> PartResult:
         known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         scored = score_rows(reranker, known, rows)

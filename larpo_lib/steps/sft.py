@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.policies.layout import padded
+from larpo_lib.policies.layout import padded_layout
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import stop_token_ids, turn_end
@@ -19,9 +19,9 @@ from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
 from larpo_lib.training.encode import encode_demonstrations
-from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.trainable import check_trainable, load_trainable, whole
+from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable
 from larpo_lib.training.trainer import SftTrainer
 
 
@@ -61,11 +61,11 @@ def _sft(
         raise LarpoError(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
-    if ranks.leads:
+    if ranks.is_main:
         say_readings(counts)
-    session = Session(config, training_arguments(config), ranks, work, log)
+    session = TrainingSession(config, training_arguments(config), ranks, work, log)
     model = load_trainable(AutoModelForCausalLM, policy, config)
-    with whole(model):
+    with gathered_parameters(model):
         attach_scorer(model, config.logprob_chunk_tokens)
     pad_id = int(tokenizer.pad_token_id)
     fitted = fit(
@@ -74,7 +74,7 @@ def _sft(
         model,
         {},
         encoded,
-        Collator(padded(pad_id), pad_id),
+        Collator(padded_layout(pad_id), pad_id),
     )
     save_trained(fitted, session, policy, tokenizer)
     return summarize(encoded, counts, fitted.history)

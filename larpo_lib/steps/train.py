@@ -14,7 +14,7 @@ from larpo_lib.config import TrainConfig
 from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import OBJECTIVES, bind
-from larpo_lib.policies.layout import Layout, choose, padded, sharing_ratio
+from larpo_lib.policies.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.policies.load import load_model_config, load_policy, load_tokenizer, model_dtype
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import stop_token_ids, turn_end
@@ -24,12 +24,20 @@ from larpo_lib.tables import Row, read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
-from larpo_lib.training.fit import MetricLogger, Session, fit, save_trained
+from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import MISMATCHED, OWN, Logps, identity, kept_logps, passes, reference_logps
-from larpo_lib.training.trainable import check_trainable, load_trainable, whole
-from larpo_lib.training.trainer import START, ListwiseTrainer
+from larpo_lib.training.reference import (
+    MISMATCHED,
+    OWN,
+    Logps,
+    cached_logps,
+    logps_identity,
+    micro_batches,
+    reference_logps,
+)
+from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable
+from larpo_lib.training.trainer import START_LOG_RATIO, ListwiseTrainer
 
 _ROUNDING = 1e-9
 """What weighted sums may lie beyond 1."""
@@ -83,16 +91,16 @@ def _train(
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
     _check_ids(config, encoded, policy, lists)
-    if ranks.leads:
+    if ranks.is_main:
         say_readings(counts)
     objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
-    session = Session(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shares models out
+    session = TrainingSession(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shards models
     model = load_trainable(AutoModelForCausalLM, policy, config)
-    with whole(model):
+    with gathered_parameters(model):
         attach_scorer(model, config.logprob_chunk_tokens)
-    layout = choose(model, [item.tokens for item in encoded], pad_id)
+    layout = choose_layout(model, [item.tokens for item in encoded], pad_id)
     fitted = fit(
         session,
         ListwiseTrainer,
@@ -172,7 +180,7 @@ class _Reference:
             return attach_scorer(load_policy(path, config.model), config.logprob_chunk_tokens)
 
         def layout(model: PreTrainedModel) -> Layout:
-            return choose(model, [item.tokens for item in self._encoded], self._pad_id)
+            return choose_layout(model, [item.tokens for item in self._encoded], self._pad_id)
 
         return self._scored(load, layout)
 
@@ -189,18 +197,18 @@ class _Reference:
 
         def score() -> Logps:
             model = load()
-            layouts = {OWN: layout_of(model), MISMATCHED: padded(self._pad_id)}
+            layouts = {OWN: layout_of(model), MISMATCHED: padded_layout(self._pad_id)}
             epoch = plan_steps(
                 len(self._encoded), batch_size=config.batch_size, epochs=1, max_steps=None, seed=config.seed
             )
-            cut = passes(wanted[OWN], layouts[OWN], epoch, config.micro_batch_tokens, ranks)
+            cut = micro_batches(wanted[OWN], layouts[OWN], epoch, config.micro_batch_tokens, ranks)
             found = {name: reference_logps(model, lists, layouts[name], cut, ranks) for name, lists in wanted.items()}
             self._check_finite(found)
             return found
 
-        policy = digest(inputs.get("reference", inputs["policy"])) if ranks.leads else ""
-        belongs_to = identity(policy, wanted, model_dtype(config.model))
-        logps = kept_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
+        policy = digest(inputs.get("reference", inputs["policy"])) if ranks.is_main else ""
+        belongs_to = logps_identity(policy, wanted, model_dtype(config.model))
+        logps = cached_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
         return self._with(logps)
 
     def _check_finite(self, logps: Logps) -> None:
@@ -269,13 +277,13 @@ def say_readings(counts: EncodeCounts) -> None:
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:
     """The metrics of a training run: what went in, what was dropped, and the last tenth of its steps on average."""
     last = history[-max(1, len(history) // 10) :]
-    names = sorted({name for row in last for name in row} - {"step", "epoch", "learning_rate", START})
-    start = {START: history[0][START]} if START in history[0] else {}
+    names = sorted({name for row in last for name in row} - {"step", "epoch", "learning_rate", START_LOG_RATIO})
+    start = {START_LOG_RATIO: history[0][START_LOG_RATIO]} if START_LOG_RATIO in history[0] else {}
     return {
         "lists": len(encoded),
         "responses": sum(len(item.responses) for item in encoded),
         "response_tokens": sum(len(response) for item in encoded for response in item.responses),
-        "prompt_sharing_ratio": sharing_ratio([item.tokens for item in encoded]),
+        "prompt_sharing_ratio": prompt_sharing_ratio([item.tokens for item in encoded]),
         "steps": len(history),
         **start,
         **vars(counts),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larpo_lib.storage.client import CONNECTIONS, make_client
-from larpo_lib.storage.failures import patiently
+from larpo_lib.storage.failures import with_retries
 from larpo_lib.storage.locations import Location
 from larpo_lib.storage.transfer import Transfer, keys_below, send
 
@@ -28,7 +28,7 @@ def upload(directory: Path, uri: str, *, last: str) -> None:
     send(client, [transfer for transfer in transfers if transfer.file.name == last])
 
 
-def whole_directories(uri: str, *, last: str) -> list[str]:
+def complete_directories(uri: str, *, last: str) -> list[str]:
     """URIs of the directories below `uri` that `upload` wrote to their end, by name.
 
     Raises:
@@ -59,7 +59,7 @@ def delete_keys(client: S3Client, location: Location, keys: Iterable[str]) -> No
     """
 
     def delete_one(key: str) -> None:
-        patiently(location, lambda: client.delete_object(Bucket=location.bucket, Key=key))
+        with_retries(location, lambda: client.delete_object(Bucket=location.bucket, Key=key))
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(delete_one, keys))

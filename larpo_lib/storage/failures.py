@@ -22,21 +22,21 @@ _PATIENCE_S = 180.0
 _LONGEST_PAUSE_S = 5.0
 
 
-class AwayError(StorageError):
+class UnreachableError(StorageError):
     """The store cannot be reached, broke off, or says that it is busy: another try may succeed."""
 
     passing = True
 
 
-class MissingError(StorageError):
+class NotFoundError(StorageError):
     """There is no such object."""
 
 
-class TakenError(StorageError):
+class AlreadyExistsError(StorageError):
     """There is an object already where only a new one may be put."""
 
 
-class UnconditionalError(StorageError):
+class ConditionalPutError(StorageError):
     """The store does not know `If-None-Match`."""
 
 
@@ -53,7 +53,7 @@ _REMEDIES = {
 }
 _NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
 _ALIASES = {"404": "NoSuchKey", "403": "AccessDenied", "301": "PermanentRedirect", "412": "PreconditionFailed"}
-_KINDS = {"NoSuchKey": MissingError, "PreconditionFailed": TakenError, "NotImplemented": UnconditionalError}
+_KINDS = {"NoSuchKey": NotFoundError, "PreconditionFailed": AlreadyExistsError, "NotImplemented": ConditionalPutError}
 _BUSY = {
     "ConditionalRequestConflict",  # two puts at the same instant: AWS wants both repeated
     "NoSuchUpload",  # the answer to the end of a multipart upload was lost, and it was sent again
@@ -64,7 +64,7 @@ _BUSY = {
 }
 
 
-class Patience:
+class RetryBudget:
     """Waits for a store that is away, LARPO_S3_PATIENCE seconds in all (180 if not set)."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Patience:
         self._since: float | None = None
         self._pause_s = 0.5
 
-    def wait(self, error: AwayError) -> None:
+    def wait(self, error: UnreachableError) -> None:
         """Say what is being waited for and pause. Raises the error once patience is at its end."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
@@ -88,18 +88,18 @@ class Patience:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
-def patiently(location: Location, request: Callable[[], ResultT]) -> ResultT:
+def with_retries(location: Location, request: Callable[[], ResultT]) -> ResultT:
     """Ask the store, again and again while it is away.
 
     Raises:
         StorageError: the store refuses, or stays away.
     """
-    patience = Patience()
+    patience = RetryBudget()
     while True:
         try:
             with s3_errors(location):
                 return request()
-        except AwayError as error:
+        except UnreachableError as error:
             patience.wait(error)
 
 
@@ -129,7 +129,7 @@ def s3_errors(location: Location) -> Iterator[None]:
         ConnectionError,
         TimeoutError,
     ):
-        raise AwayError(
+        raise UnreachableError(
             f"{location}: {store_name()} cannot be reached, or broke off",
             remedy="Check AWS_ENDPOINT_URL_S3 and the network, and run the same command again",
         ) from None
@@ -148,7 +148,7 @@ def _answered(location: Location, error: ClientError) -> StorageError:
     code = _ALIASES.get(answered, answered)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _BUSY or (status >= 500 and status != 501):
-        return AwayError(f"{location}: {store_name()} answered '{code}'", remedy="Run the same command again")
+        return UnreachableError(f"{location}: {store_name()} answered '{code}'", remedy="Run the same command again")
     code = "NotImplemented" if status == 501 else code
     problem, remedy = _REMEDIES.get(code, (f"the store answered '{code}'", "Try again"))
     return _KINDS.get(code, StorageError)(f"{location}: {problem}", remedy=remedy)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
 from larpo_lib.storage.client import CONNECTIONS, make_client
-from larpo_lib.storage.failures import MissingError, patiently, s3_errors
+from larpo_lib.storage.failures import NotFoundError, s3_errors, with_retries
 from larpo_lib.storage.locations import Location, is_remote
 from larpo_lib.storage.manifests import Manifest, stored_manifest
 from larpo_lib.storage.transfer import Transfer, keys_below, receive
@@ -53,7 +53,7 @@ def fetch(uri: str, cache: Path) -> Path:
             partial = target.parent / f".{target.name}.partial"
             try:
                 _download(client, location, contents, partial)
-            except MissingError:
+            except NotFoundError:
                 if contents.manifest is None or not contents.manifest.aside:
                     raise
                 _download(client, location, _contents(client, location), partial)  # they were just moved in
@@ -84,15 +84,15 @@ class _Contents:
 
 def _contents(client: S3Client, location: Location) -> _Contents:
     try:
-        head = patiently(location, lambda: client.head_object(Bucket=location.bucket, Key=location.key))
+        head = with_retries(location, lambda: client.head_object(Bucket=location.bucket, Key=location.key))
         return _Contents([""], head["ETag"])
-    except MissingError:
+    except NotFoundError:
         manifest = stored_manifest(client, location)
     if manifest is not None:
         return _Contents(list(manifest.content["files"]), json.dumps(manifest.content, sort_keys=True), manifest)
     found = {key.removeprefix(f"{location.key}/"): etag for key, etag in keys_below(client, location).items()}
     if not found:
-        raise MissingError(f"{location}: no such object or prefix", remedy="Check it, or run the step that makes it")
+        raise NotFoundError(f"{location}: no such object or prefix", remedy="Check it, or run the step that makes it")
     if artifacts.METRICS in found:
         raise StorageError(
             f"{location}: is an unfinished artifact (it has no {artifacts.MANIFEST} yet)",

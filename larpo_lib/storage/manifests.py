@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
-from larpo_lib.storage.failures import MissingError, patiently
+from larpo_lib.storage.failures import NotFoundError, with_retries
 from larpo_lib.storage.locations import Location
 from larpo_lib.storage.transfer import Transfer
 
@@ -65,8 +65,8 @@ def stored_manifest(client: S3Client, location: Location) -> Manifest | None:
         return client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
 
     try:
-        body = patiently(place, read)
-    except MissingError:
+        body = with_retries(place, read)
+    except NotFoundError:
         return None
     try:
         content = json.loads(body)

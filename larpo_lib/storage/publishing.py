@@ -17,10 +17,10 @@ from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
 from larpo_lib.storage.client import make_client, store_name
 from larpo_lib.storage.directories import delete_keys
-from larpo_lib.storage.failures import TakenError, UnconditionalError, patiently
+from larpo_lib.storage.failures import AlreadyExistsError, ConditionalPutError, with_retries
 from larpo_lib.storage.locations import Location
 from larpo_lib.storage.manifests import Manifest, stored_manifest
-from larpo_lib.storage.transfer import keys_below, offer, send
+from larpo_lib.storage.transfer import keys_below, send, send_if_absent
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,7 +44,7 @@ def publish(directory: Path, uri: str) -> None:
     if there is None:
         try:
             there = _put_first(client, make_client(only_new=True), own, directory, location)
-        except UnconditionalError:
+        except ConditionalPutError:
             _warn(f"{store_name()} does not know If-None-Match")
             there = _put(client, own, directory, location)
     if not there.same_artifact(own):
@@ -56,7 +56,7 @@ def publish(directory: Path, uri: str) -> None:
 def _put_first(client: S3Client, only_new: S3Client, own: Manifest, directory: Path, location: Location) -> Manifest:
     """Put an artifact if nobody else does. Returns the manifest that is there in the end."""
     first, *others = own.transfers(directory, location)
-    if not (offer(only_new, [first]) and offer(only_new, others)):
+    if not (send_if_absent(only_new, [first]) and send_if_absent(only_new, others)):
         own = Manifest(own.content, aside=f".{hashlib.sha256(own.encoded()).hexdigest()[:16]}")
         send(client, own.transfers(directory, location))
     if _put_manifest(only_new, own, location):
@@ -84,8 +84,8 @@ def _put_manifest(client: S3Client, manifest: Manifest, location: Location) -> b
     """Whether the store took it."""
     place = location / artifacts.MANIFEST
     try:
-        patiently(place, lambda: client.put_object(Bucket=place.bucket, Key=place.key, Body=manifest.encoded()))
-    except TakenError:
+        with_retries(place, lambda: client.put_object(Bucket=place.bucket, Key=place.key, Body=manifest.encoded()))
+    except AlreadyExistsError:
         return False
     return True
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
 from larpo_lib.storage.client import CONNECTIONS
-from larpo_lib.storage.failures import AwayError, MissingError, Patience, TakenError, patiently, s3_errors
+from larpo_lib.storage.failures import (
+    AlreadyExistsError,
+    NotFoundError,
+    RetryBudget,
+    UnreachableError,
+    s3_errors,
+    with_retries,
+)
 from larpo_lib.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -51,7 +58,7 @@ class Transfer:
             MissingError: there is no such object.
             StorageError: the store refuses.
         """
-        head = patiently(place, lambda: client.head_object(Bucket=place.bucket, Key=place.key))
+        head = with_retries(place, lambda: client.head_object(Bucket=place.bucket, Key=place.key))
         etag = head["ETag"].strip('"')
         encrypted = head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
         md5 = None if encrypted or "-" in etag else etag  # else it is a hash of something else
@@ -100,7 +107,7 @@ def send(client: S3Client, transfers: Iterable[Transfer]) -> None:
     _in_rounds(client, list(transfers), _upload)
 
 
-def offer(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
+def send_if_absent(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
     """Store files where there is no object yet; nothing that is there is ever overwritten.
 
     Args:
@@ -134,7 +141,7 @@ def _stored_digest(client: S3Client, transfer: Transfer) -> str | None:
     """Checksum of what is in a file's place; "" where that is not known, None where there is nothing."""
     try:
         return Transfer.of_object(client, transfer.place, transfer.file).sha256 or ""
-    except MissingError:
+    except NotFoundError:
         return None
 
 
@@ -151,7 +158,7 @@ def _in_rounds(
     config = TransferConfig(
         multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_request_concurrency=CONNECTIONS
     )
-    taken, pending, patience = [], list(transfers), Patience()
+    taken, pending, patience = [], list(transfers), RetryBudget()
     while pending:
         broken, away = [], None
         with TransferManager(client, config) as manager:  # left by an exception, it cancels what is still running
@@ -159,9 +166,9 @@ def _in_rounds(
                 try:
                     with s3_errors(transfer.place):
                         future.result()
-                except TakenError:
+                except AlreadyExistsError:
                     taken.append(transfer)
-                except AwayError as error:
+                except UnreachableError as error:
                     broken.append(transfer)
                     away = error
         if len(broken) < len(pending):
@@ -184,4 +191,4 @@ def keys_below(client: S3Client, location: Location) -> dict[str, str]:
         found = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
         return {key: etag for key, etag in found.items() if not key.endswith("/")}
 
-    return patiently(location, read)
+    return with_retries(location, read)

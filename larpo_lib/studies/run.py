@@ -38,7 +38,7 @@ from larpo_lib.studies.study import (
     with_setting,
 )
 from larpo_lib.tables import read_table
-from larpo_lib.workers import in_processes
+from larpo_lib.workers import run_in_processes
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     pool = request.pool_of(out)
     if request.jobs > 1 and len(left) > 1:
         processes = min(request.jobs, len(left))
-        for index in in_processes(partial(_work, left, out, pool, processes, instruments), len(left), processes):
+        for index in run_in_processes(partial(_work, left, out, pool, processes, instruments), len(left), processes):
             tell(f"{left[index].key} is done")
     else:
         for cell in left:

@@ -24,7 +24,7 @@ _ENVIRONMENT = {
 }
 
 
-class Client:
+class TrackingClient:
     """`mlflow.MlflowClient` whose refusals are told as TrackingError, in one line and without credentials.
 
     Args:
@@ -38,7 +38,7 @@ class Client:
         for name, value in _ENVIRONMENT.items():  # read when mlflow is imported
             os.environ.setdefault(name, value)
         self.uri = uri
-        with told(uri):
+        with mlflow_errors(uri):
             if uri.startswith(_SQLITE):
                 _make_database(Path(uri.removeprefix(_SQLITE)))
             _probe(uri)
@@ -50,7 +50,7 @@ class Client:
         method = getattr(self._client, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            with told(self.uri):
+            with mlflow_errors(self.uri):
                 return method(*args, **kwargs)
 
         return call
@@ -63,7 +63,7 @@ def redact(text: str) -> str:
 
 
 @contextmanager
-def told(uri: str) -> Iterator[None]:
+def mlflow_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow at `uri` raises into a TrackingError. The cause is cut off: it may hold the password."""
     try:
         yield

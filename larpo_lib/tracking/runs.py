@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import TrackingError
-from larpo_lib.tracking.client import Client, one_line, redact
+from larpo_lib.tracking.client import TrackingClient, one_line, redact
 
 RUN_KEY, STEP, ITERATION, ERROR = "larpo.run_key", "larpo.step", "larpo.iteration", "larpo.error"
 
@@ -35,7 +35,7 @@ class Run:
         finished: an earlier process logged it to its end; logging again does nothing.
     """
 
-    def __init__(self, client: Client, run: Any, *, finished: bool = False) -> None:
+    def __init__(self, client: TrackingClient, run: Any, *, finished: bool = False) -> None:
         self._client = client
         self.started: int = run.info.start_time
         self.run_id: str = run.info.run_id
@@ -106,7 +106,7 @@ class Tracker:
         own_store = self.uri == _own_store(store)
         if own_store:
             store.mkdir(parents=True, exist_ok=True)
-        self._client = Client(self.uri)
+        self._client = TrackingClient(self.uri)
         self._parent = parent or os.environ.get("MLFLOW_RUN_ID")
         if self._parent is not None:  # MLflow shows runs as nested within one experiment only
             self._experiment = str(self._client.get_run(self._parent).info.experiment_id)
@@ -266,7 +266,7 @@ def _own_store(store: Path) -> str:
     return f"sqlite:///{store.absolute() / 'mlflow.db'}"
 
 
-def _experiment(client: Client, name: str, artifacts: str | None) -> str:
+def _experiment(client: TrackingClient, name: str, artifacts: str | None) -> str:
     """Identity of the experiment `name`, made if there is none."""
     found = client.get_experiment_by_name(name)
     if found is None:

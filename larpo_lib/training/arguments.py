@@ -9,7 +9,7 @@ import torch
 from transformers import TrainingArguments as Arguments
 
 from larpo_lib.config import LaunchConfig, TrainingConfig
-from larpo_lib.launcher import launched
+from larpo_lib.launcher import is_distributed
 from larpo_lib.policies.load import model_device, model_dtype
 
 _SERVER = "KUBEFLOW_TRAINER_SERVER_URL"
@@ -17,7 +17,7 @@ _SERVER = "KUBEFLOW_TRAINER_SERVER_URL"
 
 
 def training_arguments(config: TrainingConfig) -> Arguments:
-    """The settings of `transformers.Trainer`, for one batch an optimiser step: this process's share of it.
+    """The settings of `transformers.Trainer`, for one batch an optimiser step: this process's part of it.
 
     Make them before the model is loaded: with ZeRO-3 each process then loads only its part of the weights.
 
@@ -46,7 +46,7 @@ def training_arguments(config: TrainingConfig) -> Arguments:
         seed=config.seed,
         data_seed=config.seed,
         use_cpu=on_cpu,
-        ddp_backend="gloo" if on_cpu and launched() else None,
+        ddp_backend="gloo" if on_cpu and is_distributed() else None,
         report_to=["kubeflow"] if _SERVER in os.environ else [],
         disable_tqdm=True,
         remove_unused_columns=False,

@@ -49,7 +49,7 @@ class Checkpoint:
         return tensor
 
 
-class Checkpoints:
+class CheckpointStore:
     """Where one training keeps its checkpoints.
 
     Args:
@@ -69,8 +69,8 @@ class Checkpoints:
         Raises:
             StorageError: the store refuses the read.
         """
-        found = latest(self._directory)
-        if found is None and self._remote and (whole := storage.whole_directories(self._remote, last=INDEX)):
+        found = latest_checkpoint(self._directory)
+        if found is None and self._remote and (whole := storage.complete_directories(self._remote, last=INDEX)):
             return _opened(storage.fetch(whole[-1], self._scratch))
         return found
 
@@ -81,21 +81,21 @@ class Checkpoints:
         history: list[dict[str, float]],
         scheduler: dict[str, Any],
     ) -> None:
-        """Write one and remove the ones before it; see `save`.
+        """Write one and remove the ones before it; see `save_checkpoint`.
 
         Raises:
             StorageError: the store refuses the write.
         """
-        whole = save(self._directory, step, tensors, history, scheduler)
+        whole = save_checkpoint(self._directory, step, tensors, history, scheduler)
         if self._remote:
             uri = f"{self._remote}/{whole.name}"
             storage.upload(whole, uri, last=INDEX)
-            for older in storage.whole_directories(self._remote, last=INDEX):
+            for older in storage.complete_directories(self._remote, last=INDEX):
                 if older != uri:
                     storage.delete(older, first=INDEX)
 
 
-def clear(uri: str, fingerprint: str) -> None:
+def delete_checkpoints(uri: str, fingerprint: str) -> None:
     """Remove all that a training kept at `uri`, once what it made is published.
 
     Raises:
@@ -115,7 +115,7 @@ def _kept(uri: str, fingerprint: str) -> str:
     return f"{uri.rstrip('/')}/{fingerprint[:16]}"
 
 
-def latest(directory: Path) -> Checkpoint | None:
+def latest_checkpoint(directory: Path) -> Checkpoint | None:
     """The newest checkpoint in `directory`; half-written ones are removed."""
     for torn in directory.glob(".step-*"):
         shutil.rmtree(torn)
@@ -125,7 +125,7 @@ def latest(directory: Path) -> Checkpoint | None:
     return _opened(whole[-1])
 
 
-def save(
+def save_checkpoint(
     directory: Path,
     step: int,
     tensors: Iterable[tuple[str, torch.Tensor]],

@@ -1,4 +1,4 @@
-"""Encoded lists to the tensors of one forward pass, and one process's share of an optimiser step."""
+"""Encoded lists to the tensors of one forward pass, and one process's part of an optimiser step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from larpo_lib.objectives.batch import ListBatch
-from larpo_lib.policies.layout import Layout, padded
+from larpo_lib.policies.layout import Layout, padded_layout
 from larpo_lib.policies.packing import packed_tokens
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.plan import split
+from larpo_lib.training.plan import rank_micro_batches
 from larpo_lib.training.ranks import Ranks
 
 Batch = dict[str, Any]
@@ -57,7 +57,7 @@ class Collator:
             "prompt_ids": [item.encoded.prompt_id for item in lists],
         }
         if lists[0].mismatched:
-            batch["mismatched_rows"] = padded(self._pad_id)(
+            batch["mismatched_rows"] = padded_layout(self._pad_id)(
                 [(item.encoded.prompt, [item.mismatched]) for item in lists]
             )
             batch["mismatched_reference_logps"] = torch.tensor([item.mismatched_reference_logp for item in lists])
@@ -65,11 +65,11 @@ class Collator:
 
 
 @dataclass(frozen=True)
-class Share:
+class RankBatch:
     """One process's part of an optimiser step.
 
     Attributes:
-        passes: its forward passes.
+        micro_batches: its micro-batches.
         counted: for each, whether its lists are this process's; one that only keeps step with the others' is not.
         weight: of the whole step, over all processes: what the summed loss is divided by.
         prompt_ids: of the whole step.
@@ -77,7 +77,7 @@ class Share:
         response_tokens: of the whole step.
     """
 
-    passes: list[Batch]
+    micro_batches: list[Batch]
     counted: list[bool]
     weight: float
     prompt_ids: list[str]
@@ -85,7 +85,7 @@ class Share:
     response_tokens: int
 
 
-class Steps(Dataset[Share]):
+class OptimizerSteps(Dataset[RankBatch]):
     """The optimiser steps of a training, as one process sees them.
 
     Args:
@@ -116,13 +116,13 @@ class Steps(Dataset[Share]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, number: int) -> Share:
+    def __getitem__(self, number: int) -> RankBatch:
         batch = self._batches[number]
-        cuts = split(batch, self._cost, self._ranks.count, self._budget)[self._ranks.rank]
+        cuts = rank_micro_batches(batch, self._cost, self._ranks.world_size, self._budget)[self._ranks.rank]
         shortest = min(batch, key=lambda i: packed_tokens(self.lists[i].encoded.tokens))
         members = [self.lists[i].encoded for i in batch]
-        return Share(
-            passes=[self._collate([self.lists[i] for i in cut or [shortest]]) for cut in cuts],
+        return RankBatch(
+            micro_batches=[self._collate([self.lists[i] for i in cut or [shortest]]) for cut in cuts],
             counted=[bool(cut) for cut in cuts],
             weight=sum(self._weigh(item) for item in members),
             prompt_ids=[item.prompt_id for item in members],

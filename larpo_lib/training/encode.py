@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
-from larpo_lib.policies.chat import contents, decode, opened_thoughts, prompt_ids, special_text
+from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import TurnEnd
@@ -76,7 +76,7 @@ def encode_lists(
             for text, sampled, finish in zip(row["responses"], row["token_ids"], ends, strict=True)
         ]
         counts.responses_spelled_otherwise += _spelled_otherwise(row, tokenizer)
-        kept, rewards = keep_fitting(responses, row["rewards"], config.max_tokens - len(prompt), counts)
+        kept, rewards = keep_within(responses, row["rewards"], config.max_tokens - len(prompt), counts)
         if kept:
             encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
     return encoded, counts
@@ -85,12 +85,12 @@ def encode_lists(
 def _ends(row: Row, config: TrainConfig, counts: EncodeCounts) -> list[str]:
     """How the responses of a list are taken to have ended."""
     return [
-        finish if sampled is not None else known_end(finish, config.unknown_end, counts)
+        finish if sampled is not None else finish_reason_or_default(finish, config.unknown_end, counts)
         for finish, sampled in zip(row["finish_reasons"], row["token_ids"], strict=True)
     ]
 
 
-def known_end(finish_reason: str, unknown_end: UnknownEnd, counts: EncodeCounts) -> str:
+def finish_reason_or_default(finish_reason: str, unknown_end: UnknownEnd, counts: EncodeCounts) -> str:
     """How a response known as text alone is taken to have ended; the setting decides where nothing says it."""
     if finish_reason != UNKNOWN:
         return finish_reason
@@ -103,7 +103,7 @@ def known_end(finish_reason: str, unknown_end: UnknownEnd, counts: EncodeCounts)
 
 def _spelled_otherwise(row: Row, tokenizer: PreTrainedTokenizerBase) -> int:
     known = [pair for pair in zip(row["responses"], row["token_ids"], strict=True) if pair[1] is not None]
-    opened = _squeezed(opened_thoughts(tokenizer, row["messages"])) if known else ""
+    opened = _squeezed(opened_think_tag(tokenizer, row["messages"])) if known else ""
     return sum(not _spells(tokenizer, ids, _squeezed(text).removeprefix(opened)) for text, ids in known)
 
 
@@ -129,17 +129,17 @@ class _Texts:
     ) -> None:
         self._tokenizer, self._messages, self._prompt = tokenizer, messages, prompt
         self._end, self._counts = end, counts
-        counts.prompts_with_special_text += special_text(tokenizer, contents(messages)) is not None
+        counts.prompts_with_special_text += find_special_text(tokenizer, message_contents(messages)) is not None
 
     def ids(self, response: str, finish_reason: str) -> list[int]:
         reply = encode_reply(self._tokenizer, self._messages, self._prompt, response, finish_reason, self._end)
         self._counts.replies_merged += reply.merged
         self._counts.replies_rewritten += reply.rewritten
-        self._counts.responses_with_special_text += special_text(self._tokenizer, [response]) is not None
+        self._counts.responses_with_special_text += find_special_text(self._tokenizer, [response]) is not None
         return reply.ids
 
 
-def keep_fitting(
+def keep_within(
     sequences: Sequence[list[int]], rewards: Sequence[float], room: int, counts: EncodeCounts
 ) -> tuple[list[list[int]], list[float]]:
     """The sequences of at least one and at most `room` tokens, with their rewards; the others are counted.
@@ -165,7 +165,7 @@ def encode_demonstrations(
         if len(prompt) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
-        finish = known_end(row.get("finish_reason") or UNKNOWN, config.unknown_end, counts)
+        finish = finish_reason_or_default(row.get("finish_reason") or UNKNOWN, config.unknown_end, counts)
         response = _Texts(tokenizer, row["messages"], prompt, end, counts).ids(row["response"], finish)
         if len(prompt) + len(response) > config.max_tokens:
             counts.responses_too_long_dropped += 1

@@ -23,14 +23,14 @@ from larpo_lib.policies.load import model_dtype
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.published import save_policy
 from larpo_lib.progress import progress
-from larpo_lib.training.checkpoints import Checkpoint, Checkpoints
-from larpo_lib.training.collator import Collator, Steps, TrainingList
+from larpo_lib.training.checkpoints import Checkpoint, CheckpointStore
+from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.history import write_history
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.schedule import check_steps_matter
+from larpo_lib.training.schedule import check_steps_change_weights
 from larpo_lib.training.state import training_state
 from larpo_lib.training.trainable import check_finite, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
@@ -38,14 +38,14 @@ from larpo_lib.training.trainer import PolicyTrainer
 MetricLogger = Callable[[Mapping[str, float], int], None]
 """Called with the metrics of an optimiser step and its number."""
 
-Complete = Callable[[], Sequence[TrainingList]]
+CompleteLists = Callable[[], Sequence[TrainingList]]
 """Gives the lists with what is said of them before the first step."""
 
 _NOT_HISTORY = frozenset({"total_flos", "seconds", "tokens_per_s", "mfu", "memory_gib"})
 
 
 @dataclass(frozen=True)
-class Session:
+class TrainingSession:
     """What all trainings have in common.
 
     Attributes:
@@ -64,7 +64,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """A training that has come to its end.
 
     Attributes:
@@ -80,14 +80,14 @@ class Fitted:
 
 
 def fit(
-    session: Session,
+    session: TrainingSession,
     kind: type[PolicyTrainer],
     model: PreTrainedModel,
     options: Mapping[str, Any],
     encoded: Sequence[EncodedList],
     collate: Collator,
-    complete: Complete | None = None,
-) -> Fitted:
+    complete: CompleteLists | None = None,
+) -> TrainingResult:
     """Train, from the last whole checkpoint if there is one.
 
     Args:
@@ -101,7 +101,7 @@ def fit(
             that training needs to know of it.
     """
     config, ranks = session.config, session.ranks
-    checkpoints = Checkpoints(session.work, config.checkpoints) if session.work else None
+    checkpoints = CheckpointStore(session.work, config.checkpoints) if session.work else None
     found = checkpoints.latest() if checkpoints else None
     done, history = ranks.broadcast((found.step, found.history) if found else (0, []))
     batches = plan_steps(
@@ -113,11 +113,11 @@ def fit(
     )
     session.arguments.max_steps = len(batches)
     trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
-    if ranks.leads:
-        check_steps_matter(config, len(batches), trained, model_dtype(config.model))
+    if ranks.is_main:
+        check_steps_change_weights(config, len(batches), trained, model_dtype(config.model))
     lists = [TrainingList(item) for item in encoded]
-    steps = Steps(lists, batches[done:], collate, kind.weigh, ranks, config.micro_batch_tokens)
-    shown = _StepProgress(show=ranks.leads)
+    steps = OptimizerSteps(lists, batches[done:], collate, kind.weigh, ranks, config.micro_batch_tokens)
+    shown = _StepProgress(show=ranks.is_main)
     trainer = kind(
         model,
         session.arguments,
@@ -135,10 +135,12 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     with shown:
         trainer.train()
-    return Fitted(trainer, model, _history(trainer.state))
+    return TrainingResult(trainer, model, _history(trainer.state))
 
 
-def save_trained(fitted: Fitted, session: Session, policy: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def save_trained(
+    fitted: TrainingResult, session: TrainingSession, policy: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Write the trained model as a plain Hugging Face directory, with its history beside it; all processes together.
 
     Args:
@@ -168,7 +170,7 @@ def _history(state: TrainerState) -> list[dict[str, float]]:
 class _Complete(TrainerCallback):
     """Completes the lists; it comes before `_Resume`, so by the model that is not trained yet."""
 
-    def __init__(self, steps: Steps, complete: Complete) -> None:
+    def __init__(self, steps: OptimizerSteps, complete: CompleteLists) -> None:
         self._steps = steps
         self._complete = complete
 
@@ -205,7 +207,7 @@ class _Resume(TrainerCallback):
 class _Save(TrainerCallback):
     """Writes a checkpoint every `save_steps`, once the step is known to be sound."""
 
-    def __init__(self, every: int, checkpoints: Checkpoints | None) -> None:
+    def __init__(self, every: int, checkpoints: CheckpointStore | None) -> None:
         self._every = every
         self._checkpoints = checkpoints
 
@@ -226,24 +228,24 @@ class _Logger(TrainerCallback):
     """Hands on each step's metrics, with how fast it was and how much memory it took."""
 
     def __init__(
-        self, session: Session, model: PreTrainedModel, trainer: PolicyTrainer, lists: Sequence[PackedList]
+        self, session: TrainingSession, model: PreTrainedModel, trainer: PolicyTrainer, lists: Sequence[PackedList]
     ) -> None:
         self._session = session
         self._trainer = trainer
         flops = flops_per_token(model, mean_context(lists))
         dtype = model_dtype(session.config.model)
-        self._throughput = Throughput(flops, session.arguments.device, dtype, session.ranks.count)
+        self._throughput = Throughput(flops, session.arguments.device, dtype, session.ranks.world_size)
 
     def on_step_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._throughput.start()
 
     def on_log(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, float] = kwargs["logs"]
-        share = self._trainer.share
-        if "loss" not in logs or share is None:
+        rank_batch = self._trainer.rank_batch
+        if "loss" not in logs or rank_batch is None:
             return
-        figures = self._throughput.stop(share.tokens, share.response_tokens)
-        if self._session.ranks.leads:
+        figures = self._throughput.stop(rank_batch.tokens, rank_batch.response_tokens)
+        if self._session.ranks.is_main:
             self._session.log({**logs, **figures}, state.global_step)
 
 

@@ -152,14 +152,14 @@ class Throughput:
         flops: of a token, if they are known.
         device: this rank's.
         dtype: of the matrix products.
-        ranks: processes that share the global batch, each on a device like this one.
+        world_size: processes that split the global batch, each on a device like this one.
     """
 
-    def __init__(self, flops: TokenFlops | None, device: torch.device, dtype: torch.dtype, ranks: int) -> None:
+    def __init__(self, flops: TokenFlops | None, device: torch.device, dtype: torch.dtype, world_size: int) -> None:
         self._flops = flops
         self._device = device
         peak = peak_flops(device, dtype)
-        self._peak = None if peak is None else peak * ranks
+        self._peak = None if peak is None else peak * world_size
         self._started: float | None = None
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
-"""Which lists an optimiser step trains on, and how they are dealt out to processes and forward passes. Pure.
+"""Which lists an optimiser step trains on, and how they are split over processes and micro-batches. Pure.
 
-The lists of a step depend on the seed alone. How they are dealt out depends on the machine, and changes nothing in the
+The lists of a step depend on the seed alone. How they are split depends on the machine, and changes nothing in the
 step's loss but for rounding.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-Cost = Callable[[Sequence[int]], int]
+TokenCost = Callable[[Sequence[int]], int]
 """Tokens, padding included, of a forward pass over the lists of these indices."""
 
-Split = list[list[list[int]]]
-"""For each process its forward passes, each with the indices of its lists; an empty pass only keeps step."""
+RankMicroBatches = list[list[list[int]]]
+"""For each process its micro-batches, each with the indices of its lists; an empty one only keeps step."""
 
 
 def plan_steps(count: int, *, batch_size: int, epochs: int, max_steps: int | None, seed: int) -> list[list[int]]:
@@ -38,10 +38,10 @@ def plan_steps(count: int, *, batch_size: int, epochs: int, max_steps: int | Non
     return steps[:wanted]
 
 
-def split(batch: Sequence[int], cost: Cost, processes: int, budget: int) -> Split:
-    """Deal the lists of a step out to processes, and cut each one's share into forward passes.
+def rank_micro_batches(batch: Sequence[int], cost: TokenCost, processes: int, budget: int) -> RankMicroBatches:
+    """Split the lists of a step over processes, and each process's lists into micro-batches.
 
-    Every process gets as many passes, since those that share out a model must go through them together.
+    Every process gets as many, since those that hold a model in shards must go through them together.
 
     Args:
         batch: indices of the step's lists.
@@ -50,33 +50,33 @@ def split(batch: Sequence[int], cost: Cost, processes: int, budget: int) -> Spli
         budget: what a forward pass may cost, unless it is of a single list.
     """
     sized = sorted(((cost([i]), i) for i in batch), reverse=True)
-    shares: list[list[int]] = [[] for _ in range(processes)]
+    per_rank: list[list[int]] = [[] for _ in range(processes)]
     loads = [0] * processes
     for size, i in sized:  # the longest first, always to the one with the least to do
         idlest = loads.index(min(loads))
-        shares[idlest].append(i)
+        per_rank[idlest].append(i)
         loads[idlest] += size
-    cut = [_passes(share, cost, budget) for share in shares]
-    most = max(len(passes) for passes in cut)
-    return [_in_passes(passes, most) for passes in cut]
+    cut = [_micro_batches(lists, cost, budget) for lists in per_rank]
+    most = max(len(found) for found in cut)
+    return [_exactly(found, most) for found in cut]
 
 
-def _passes(share: Sequence[int], cost: Cost, budget: int) -> list[list[int]]:
-    """Cut lists, longest first, so that those of like length share a pass and little of it is padding."""
-    passes: list[list[int]] = []
-    for i in share:
-        if passes and cost([*passes[-1], i]) <= budget:
-            passes[-1].append(i)
+def _micro_batches(lists: Sequence[int], cost: TokenCost, budget: int) -> list[list[int]]:
+    """Cut lists, longest first, so that those of like length are in one and little of it is padding."""
+    batches: list[list[int]] = []
+    for i in lists:
+        if batches and cost([*batches[-1], i]) <= budget:
+            batches[-1].append(i)
         else:
-            passes.append([i])
-    return passes
+            batches.append([i])
+    return batches
 
 
-def _in_passes(passes: list[list[int]], count: int) -> list[list[int]]:
-    """The same lists in exactly `count` passes: the largest are halved, and where that is not enough some are empty."""
-    passes = list(passes)
-    while len(passes) < count and max((len(found) for found in passes), default=0) > 1:
-        largest = max(range(len(passes)), key=lambda n: len(passes[n]))
-        half = len(passes[largest]) // 2
-        passes[largest : largest + 1] = [passes[largest][:half], passes[largest][half:]]
-    return passes + [[] for _ in range(count - len(passes))]
+def _exactly(batches: list[list[int]], count: int) -> list[list[int]]:
+    """The same lists in `count` micro-batches: the largest are halved, and where that is not enough some are empty."""
+    batches = list(batches)
+    while len(batches) < count and max((len(found) for found in batches), default=0) > 1:
+        largest = max(range(len(batches)), key=lambda n: len(batches[n]))
+        half = len(batches[largest]) // 2
+        batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+    return batches + [[] for _ in range(count - len(batches))]

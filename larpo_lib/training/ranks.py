@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.launcher import launched
+from larpo_lib.launcher import is_distributed
 from larpo_lib.policies.load import model_device
 
 
@@ -19,22 +19,22 @@ class Ranks:
     """The processes of a training. One alone needs no process group.
 
     Attributes:
-        rank: number of this process; 0 leads, and does all reading and writing of results.
-        count: how many processes there are.
+        rank: number of this process; 0 is the main one, and does all reading and writing of results.
+        world_size: how many processes there are.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
-        self.count = count
+        self.world_size = world_size
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
     def broadcast(self, value: Any) -> Any:
         """What the leading process gave; the others' values are not looked at."""
-        if self.count == 1:
+        if self.world_size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0)
@@ -42,22 +42,22 @@ class Ranks:
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, in the order of their numbers."""
-        if self.count == 1:
+        if self.world_size == 1:
             return [value]
-        found: list[Any] = [None] * self.count
+        found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, value)
         return found
 
     def broadcast_tensor(self, tensor: torch.Tensor) -> None:
         """Fill `tensor` with the leading process's values."""
-        if self.count > 1:
+        if self.world_size > 1:
             dist.broadcast(tensor, src=0)
 
 
 @contextmanager
-def join(model: ModelConfig) -> Iterator[Ranks]:
+def init_distributed(model: ModelConfig) -> Iterator[Ranks]:
     """Meet the other processes that the launcher started; alone where there is none."""
-    if not launched():
+    if not is_distributed():
         yield Ranks()
         return
     cuda = model_device(model).type == "cuda"

@@ -22,7 +22,7 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.policies.layout import Layout
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.progress import progress
-from larpo_lib.training.plan import split
+from larpo_lib.training.plan import rank_micro_batches
 from larpo_lib.training.ranks import Ranks
 
 REFERENCE = "reference.logps"
@@ -38,20 +38,20 @@ Logps = dict[str, list[float]]
 """Log-probabilities in nats, one for each response of the lists of that name, list by list."""
 
 
-def identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dtype: torch.dtype) -> str:
+def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dtype: torch.dtype) -> str:
     """What log-probabilities belong to: a reference policy's digest, the token ids, the precision of the pass."""
     stated = json.dumps([reference, lists, str(dtype)], sort_keys=True)
     return hashlib.sha256(stated.encode()).hexdigest()
 
 
-def kept_logps(
+def cached_logps(
     score: Callable[[], Logps], belongs_to: str, ranks: Ranks, work: Work | None, given: Path | None
 ) -> Logps:
     """Log-probabilities from where they are known already, or else scored; and kept in the artifact.
 
     Args:
         score: scores them; on all processes.
-        belongs_to: their `identity`.
+        belongs_to: their `logps_identity`.
         ranks: the processes.
         work: the step's folders; an earlier start of the step may have kept them there.
         given: an artifact that has them; None to go without one.
@@ -72,10 +72,10 @@ def kept_logps(
     return logps
 
 
-def passes(
+def micro_batches(
     lists: Sequence[PackedList], layout: Layout, batches: Sequence[Sequence[int]], budget: int, ranks: Ranks
 ) -> list[list[int]]:
-    """This process's forward passes over the lists of each optimiser step, cut as training cuts them.
+    """This process's micro-batches of the lists of each optimiser step, cut as training cuts them.
 
     A log-probability depends on the rows it is computed in, by the rounding of the precision: in bfloat16 that is
     tenths of a nat a response. In the same rows it is the same number.
@@ -85,13 +85,13 @@ def passes(
         layout: how the training lays them out.
         batches: indices of the lists of each step, each list once.
         budget: tokens a forward pass, padding included.
-        ranks: the processes that share the work.
+        ranks: the processes.
     """
 
     def cost(indices: Sequence[int]) -> int:
         return layout.cost([lists[i] for i in indices])
 
-    return [cut for batch in batches for cut in split(batch, cost, ranks.count, budget)[ranks.rank]]
+    return [cut for batch in batches for cut in rank_micro_batches(batch, cost, ranks.world_size, budget)[ranks.rank]]
 
 
 @torch.no_grad()
@@ -104,14 +104,14 @@ def reference_logps(
         model: a policy with a scorer attached (`attach_scorer`), where and as it will be trained.
         lists: what to score.
         layout: how the training lays them out.
-        cut: this process's forward passes, as many as those of the others (`passes`); together they have every list.
-        ranks: the processes that share the work; all get all of the result.
+        cut: this process's micro-batches, as many as each other has (`micro_batches`); together they have every list.
+        ranks: the processes; all get all of the result.
     """
     found: dict[int, list[float]] = {}
     own = sum(len(indices) for indices in cut)
-    with progress("reference", own) if ranks.leads else nullcontext() as advance:
+    with progress("reference", own) if ranks.is_main else nullcontext() as advance:
         for indices in cut:
-            rows = layout([lists[i] for i in indices or [0]])  # processes that share out the model go together
+            rows = layout([lists[i] for i in indices or [0]])  # processes that hold the model in shards go together
             logps = model(**{name: value.to(model.device) for name, value in rows.items()}).float().cpu()
             if indices:
                 found.update(zip(indices, _per_list(logps, [lists[i] for i in indices]), strict=True))

@@ -23,15 +23,15 @@ from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
-from larpo_lib.policies.chat import contents, conversation_ids, prompt_ids, special_text
-from larpo_lib.policies.layout import Layout, choose
+from larpo_lib.policies.chat import conversation_ids, find_special_text, message_contents, prompt_ids
+from larpo_lib.policies.layout import Layout, choose_layout
 from larpo_lib.policies.load import load_model_config
 from larpo_lib.policies.packing import PackedList, attention_masks
 from larpo_lib.policies.scoring import TokenRows, disable_dropout
 from larpo_lib.schemas import Messages
 from larpo_lib.tables import Row
 from larpo_lib.training.collator import Batch, list_batch
-from larpo_lib.training.encode import EncodeCounts, EncodedList, keep_fitting
+from larpo_lib.training.encode import EncodeCounts, EncodedList, keep_within
 from larpo_lib.training.metrics import reference_free_metrics
 from larpo_lib.training.trainable import load_trainable
 from larpo_lib.training.trainer import PolicyTrainer
@@ -66,12 +66,12 @@ def encode_conversations(
         if len(prompt_ids(tokenizer, row["messages"])) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
-        counts.prompts_with_special_text += special_text(tokenizer, contents(row["messages"])) is not None
+        counts.prompts_with_special_text += find_special_text(tokenizer, message_contents(row["messages"])) is not None
         counts.responses_with_special_text += sum(
-            special_text(tokenizer, [text]) is not None for text in row["responses"]
+            find_special_text(tokenizer, [text]) is not None for text in row["responses"]
         )
         found = [_conversation_ids(tokenizer, row["messages"], response) for response in row["responses"]]
-        conversations, rewards = keep_fitting(found, row["rewards"], config.max_tokens, counts)
+        conversations, rewards = keep_within(found, row["rewards"], config.max_tokens, counts)
         if not conversations:
             continue
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*conversations, strict=False)))
@@ -197,9 +197,9 @@ def _last_places(rows: TokenRows) -> Tensor:
     return rows["predictors"][torch.searchsorted(rows["owners"], responses, right=True) - 1]
 
 
-def choose_layout(model: PreTrainedModel, lists: Collection[EncodedList], pad_id: int) -> Layout:
+def choose_reward_layout(model: PreTrainedModel, lists: Collection[EncodedList], pad_id: int) -> Layout:
     """The layout for a model with scores attached, whose rows hold all of every conversation."""
-    return with_last_tokens(choose(model, [_marked(item.tokens) for item in lists], pad_id))
+    return with_last_tokens(choose_layout(model, [_marked(item.tokens) for item in lists], pad_id))
 
 
 def with_last_tokens(layout: Layout) -> Layout:

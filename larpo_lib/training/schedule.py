@@ -25,12 +25,12 @@ _FEW = 0.1
 
 
 def warmup_steps(ratio: float, total: int) -> int:
-    """Steps of the warm-up: the share of `total`, rounded up."""
+    """Steps of the warm-up: the fraction `ratio` of `total`, rounded up."""
     return math.ceil(total * ratio)
 
 
-def rate_share(done: int, *, schedule: str, warmup: int, total: int) -> float:
-    """The learning rate of a step, as a share of the configured one; never 0 within the training.
+def lr_factor(done: int, *, schedule: str, warmup: int, total: int) -> float:
+    """The learning rate of a step, as a fraction of the configured one; never 0 within the training.
 
     Args:
         done: steps before this one.
@@ -43,18 +43,20 @@ def rate_share(done: int, *, schedule: str, warmup: int, total: int) -> float:
     if schedule == "constant":
         return 1.0
     progress = (done - warmup) / max(1, total - warmup)
-    share = 0.5 * (1.0 + math.cos(math.pi * progress)) if schedule == "cosine" else 1.0 - progress
-    return max(0.0, share)
+    factor = 0.5 * (1.0 + math.cos(math.pi * progress)) if schedule == "cosine" else 1.0 - progress
+    return max(0.0, factor)
 
 
-def reach(config: TrainingConfig, total: int) -> float:
+def total_learning_rate(config: TrainingConfig, total: int) -> float:
     """The sum of the learning rates of all steps: how far a weight goes whose gradient keeps its sign."""
     warmup = warmup_steps(config.warmup_ratio, total)
-    shares = (rate_share(done, schedule=config.schedule, warmup=warmup, total=total) for done in range(total))
-    return config.learning_rate * sum(shares)
+    factors = (lr_factor(done, schedule=config.schedule, warmup=warmup, total=total) for done in range(total))
+    return config.learning_rate * sum(factors)
 
 
-def check_steps_matter(config: TrainingConfig, total: int, weights: Iterable[Tensor], read_as: torch.dtype) -> None:
+def check_steps_change_weights(
+    config: TrainingConfig, total: int, weights: Iterable[Tensor], read_as: torch.dtype
+) -> None:
     """Say before the first step if a training cannot change its model, or next to nothing of it.
 
     Args:
@@ -66,7 +68,7 @@ def check_steps_matter(config: TrainingConfig, total: int, weights: Iterable[Ten
     Raises:
         ConfigError: no weight can move as far as to the next number that float32 holds.
     """
-    far = reach(config, total)
+    far = total_learning_rate(config, total)
     found = [_sample(weight) for weight in weights]
     sampled = torch.cat(found) if found else torch.empty(0)
     if not len(sampled):

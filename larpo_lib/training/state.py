@@ -17,7 +17,7 @@ from larpo_lib.training.ranks import Ranks
 
 WEIGHTS, MOMENTS = "weights", ("exp_avg", "exp_avg_sq")
 
-Read = Callable[[str], Tensor]
+ReadTensor = Callable[[str], Tensor]
 """From a tensor's name to the tensor; called on the leading process only."""
 
 
@@ -28,7 +28,7 @@ class TrainingState(Protocol):
         """Every trained parameter's tensors, whole and on the CPU, one at a time."""
         ...
 
-    def load(self, read: Read, ranks: Ranks, updates: int) -> None:
+    def load(self, read: ReadTensor, ranks: Ranks, updates: int) -> None:
         """Go on from such tensors, after `updates` optimiser steps."""
         ...
 
@@ -39,10 +39,10 @@ def training_state(model: torch.nn.Module, optimizer: Any) -> TrainingState:
         if hasattr(optimizer, "fp32_partitioned_groups_flat") or hasattr(optimizer, "single_partition_of_fp32_groups"):
             return ZeroState(model, optimizer)
         optimizer = optimizer.optimizer  # a wrapper around the one that counts
-    return PlainState(model, optimizer)
+    return ReplicatedState(model, optimizer)
 
 
-class PlainState:
+class ReplicatedState:
     """Every process holds all of it."""
 
     def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -57,7 +57,7 @@ class PlainState:
                 yield f"{kind}/{name}", self._optimizer.state[parameter][kind].cpu()
 
     @torch.no_grad()
-    def load(self, read: Read, ranks: Ranks, updates: int) -> None:
+    def load(self, read: ReadTensor, ranks: Ranks, updates: int) -> None:
         """Go on from such tensors."""
         for name, parameter in self._parameters:
             parameter.copy_(_received(read, ranks, f"{WEIGHTS}/{name}", parameter))
@@ -87,7 +87,7 @@ class ZeroState:
                 yield f"{kind}/{name}", safe_get_full_optimizer_state(parameter, kind).cpu()
 
     @torch.no_grad()
-    def load(self, read: Read, ranks: Ranks, updates: int) -> None:
+    def load(self, read: ReadTensor, ranks: Ranks, updates: int) -> None:
         """Go on from such tensors: each process keeps its part of them."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
@@ -127,10 +127,10 @@ def _count(updates: int, like: Tensor) -> Tensor:
     return torch.tensor(float(updates), device=like.device)
 
 
-def _received(read: Read, ranks: Ranks, name: str, like: Tensor) -> Tensor:
+def _received(read: ReadTensor, ranks: Ranks, name: str, like: Tensor) -> Tensor:
     """A tensor that the leading process reads, on every process."""
     received = torch.empty(like.shape, dtype=torch.float32, device=like.device)
-    if ranks.leads:
+    if ranks.is_main:
         received.copy_(read(name))
     ranks.broadcast_tensor(received)
     return received

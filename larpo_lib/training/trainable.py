@@ -118,7 +118,7 @@ def _names_modules(model: PreTrainedModel, target: str) -> bool:
 
 
 def _check_mergeable(model: PreTrainedModel) -> None:
-    """Refuse adapters that `merged` could not put into the weights of a plain model, before anything is trained."""
+    """Refuse, before anything is trained, adapters that `merge_lora_weights` could not put into plain weights."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     for name, module in model.named_modules():
         layer = getattr(module, "base_layer", None)
@@ -134,7 +134,7 @@ def _check_mergeable(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def whole(model: PreTrainedModel) -> Iterator[None]:
+def gathered_parameters(model: PreTrainedModel) -> Iterator[None]:
     """The model with all its weights, which ZeRO-3 spreads over processes."""
     parameters = list(model.parameters())
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
@@ -150,10 +150,10 @@ def trained_weights(trainer: Trainer, lora: LoraConfig | None) -> dict[str, Tens
     """The weights after training, whole and with adapters merged, on the leading process."""
     assert trainer.model_wrapped is not None
     weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return weights if lora is None or not weights else merged(weights, lora.alpha / lora.r)
+    return weights if lora is None or not weights else merge_lora_weights(weights, lora.alpha / lora.r)
 
 
-def merged(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+def merge_lora_weights(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Weights of a model with low-rank adapters as those of the plain model: W + scale * B A, rounded once."""
     plain = {}
     for name, value in weights.items():

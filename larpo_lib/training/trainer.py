@@ -1,7 +1,7 @@
 """The trainers: `transformers.Trainer` with the project's own batches, losses and metrics.
 
 The loss of an optimiser step is the sum over the global batch divided by its weight (its number of lists, or of
-response tokens), whatever the forward passes and processes.
+response tokens), whatever the micro-batches and processes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from transformers import PreTrainedModel, SchedulerType, Trainer, TrainingArgume
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.masked import log_ratios
-from larpo_lib.training.collator import Batch, Share, Steps, list_batch
+from larpo_lib.training.collator import Batch, OptimizerSteps, RankBatch, list_batch
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.metrics import batch_metrics, reference_free_metrics
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.schedule import rate_share, warmup_steps
+from larpo_lib.training.schedule import lr_factor, warmup_steps
 
 BROKEN_BATCH = "broken-batch.json"
-START = "start_log_ratio_max_abs"
+START_LOG_RATIO = "start_log_ratio_max_abs"
 """Largest distance in nats of policy and reference over the first step's responses, before any update.
 
 Where the reference is the policy itself it is 0 but for what is left of rounding: the noise of all log-ratios.
@@ -41,7 +41,7 @@ Where the reference is the policy itself it is 0 but for what is left of roundin
 class PolicyTrainer(Trainer):
     """Trains a model whose forward pass gives a number for each response (`attach_scorer`).
 
-    A batch of the `Trainer` is this process's share of an optimiser step; its forward passes are made here.
+    A batch of the `Trainer` is this process's part of an optimiser step, a `RankBatch` of micro-batches.
 
     Args:
         model: with a scorer attached.
@@ -57,7 +57,7 @@ class PolicyTrainer(Trainer):
         model: PreTrainedModel,
         args: TrainingArguments,
         *,
-        steps: Steps,
+        steps: OptimizerSteps,
         ranks: Ranks,
         scratch: Path | None,
         steps_per_epoch: int,
@@ -71,7 +71,7 @@ class PolicyTrainer(Trainer):
         self._steps_per_epoch = steps_per_epoch
         self._sums: dict[str, float] = {}
         self._broken: list[str] = []
-        self.share: Share | None = None
+        self.rank_batch: RankBatch | None = None
 
     @staticmethod
     def weigh(item: EncodedList) -> float:  # noqa: ARG004 - unless a trainer says otherwise
@@ -82,44 +82,44 @@ class PolicyTrainer(Trainer):
     def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss summed over a forward pass, and metrics summed over it likewise."""
 
-    def get_train_dataloader(self) -> DataLoader[Share]:
+    def get_train_dataloader(self) -> DataLoader[RankBatch]:
         """The steps as they come: nothing is left to shuffle, to batch or to deal out."""
         return DataLoader(self._steps, batch_size=None)
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
         """The project's own, whose warm-up has no step with a rate of 0."""
         if self.lr_scheduler is None:
-            share = partial(
-                rate_share,
+            factor = partial(
+                lr_factor,
                 schedule=SchedulerType(self.args.lr_scheduler_type).value,
                 warmup=warmup_steps(self.args.warmup_steps, num_training_steps),
                 total=num_training_steps,
             )
             optimizer = optimizer or self.optimizer
             assert optimizer is not None, "it is made first"
-            self.lr_scheduler = LambdaLR(optimizer, share)
+            self.lr_scheduler = LambdaLR(optimizer, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
-        """One share makes a step, and brings its weight."""
+        """One batch makes a step, and brings its weight."""
         return [next(epoch_iterator)], None
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Forward and backward passes over this process's share; gradients are exchanged with the last one."""
-        self.share = share = inputs
+        """Forward and backward over this process's micro-batches; gradients are exchanged with the last one."""
+        self.rank_batch = rank_batch = inputs
         total = torch.zeros((), device=self.args.device)
-        for number, batch in enumerate(share.passes):
-            last = number == len(share.passes) - 1
+        for number, batch in enumerate(rank_batch.micro_batches):
+            last = number == len(rank_batch.micro_batches) - 1
             self.accelerator.gradient_state._set_sync_gradients(last)
             alone = last or self.is_deepspeed_enabled  # DeepSpeed minds the boundary itself
             with nullcontext() if alone else self.accelerator.no_sync(model=model):
-                counted = {**batch, "counted": share.counted[number]}
-                total += super().training_step(model, counted, share.weight)
+                counted = {**batch, "counted": rank_batch.counted[number]}
+                total += super().training_step(model, counted, rank_batch.weight)
         return total
 
     def compute_loss(
@@ -135,8 +135,8 @@ class PolicyTrainer(Trainer):
             self._sums[name] = self._sums.get(name, 0.0) + value
         if not math.isfinite(loss.item()):
             self._broken += _broken_prompts(scores, inputs)
-        # data-parallel wrappers average gradients over processes, so that each one's share counts that many times
-        return loss * (self._ranks.count / num_items_in_batch)
+        # data-parallel wrappers average gradients over processes, so that each one's part counts that many times
+        return loss * (self._ranks.world_size / num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the step's own metrics to what the trainer logs, and stop where training has broken down.
@@ -144,11 +144,13 @@ class PolicyTrainer(Trainer):
         A finite loss can have gradients that are not: they would reach the weights, and the last step's be published.
         """
         if "loss" in logs:
-            assert self.share is not None
+            assert self.rank_batch is not None
             sums = [*self._ranks.gather(self._sums)]
             self._sums = {}
             names = [name for found in sums for name in found]
-            means = {name: sum(f.get(name, 0.0) for f in sums) / self.share.weight for name in dict.fromkeys(names)}
+            means = {
+                name: sum(f.get(name, 0.0) for f in sums) / self.rank_batch.weight for name in dict.fromkeys(names)
+            }
             logs = {**logs, **means}
             for what in ("loss", "grad_norm"):
                 if not math.isfinite(value := logs.get(what, 0.0)):  # DeepSpeed's stage 0 tells no gradient norm
@@ -171,13 +173,13 @@ class PolicyTrainer(Trainer):
         return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
 
     def _break_down(self, what: str, value: float, step: int) -> None:
-        assert self.share is not None
+        assert self.rank_batch is not None
         broken = [prompt_id for found in self._ranks.gather(self._broken) for prompt_id in found]
         told = f", first by a response to prompt {broken[0]}" if broken else ""
         if self._scratch is not None:
             place = self._scratch / BROKEN_BATCH
             place.write_text(
-                json.dumps({"step": step, what: str(value), "prompt_ids": self.share.prompt_ids}, indent=2)
+                json.dumps({"step": step, what: str(value), "prompt_ids": self.rank_batch.prompt_ids}, indent=2)
             )
             told += f" (its prompts are in {place})"
         raise ModelError(
@@ -224,7 +226,7 @@ class ListwiseTrainer(PolicyTrainer):
     ) -> Tensor:
         """Also estimate the KL divergence over the whole global batch where the objective needs it (KTO's z0)."""
         if self._needs_kl:
-            self.share = inputs
+            self.rank_batch = inputs
             self._kl_baseline = self._estimate_kl(inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
@@ -238,18 +240,18 @@ class ListwiseTrainer(PolicyTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add to the first step how far the policy was from its reference."""
         if self._needs_reference and "loss" in logs and self.state.global_step == 1:
-            logs = {**logs, START: max(self._ranks.gather(self._start))}
+            logs = {**logs, START_LOG_RATIO: max(self._ranks.gather(self._start))}
         super().log(logs, start_time)
 
     @torch.no_grad()
-    def _estimate_kl(self, share: Share) -> Tensor:
+    def _estimate_kl(self, rank_batch: RankBatch) -> Tensor:
         total = 0.0
         policy: Any = self.model
-        for batch, counted in zip(share.passes, share.counted, strict=True):
+        for batch, counted in zip(rank_batch.micro_batches, rank_batch.counted, strict=True):
             inputs = self._prepare_inputs(batch)
             drift = (policy(**inputs["mismatched_rows"]) - inputs["mismatched_reference_logps"]).sum()
             total += float(drift) if counted else 0.0
-        mean = sum(self._ranks.gather(total)) / share.weight
+        mean = sum(self._ranks.gather(total)) / rank_batch.weight
         if not math.isfinite(mean):  # max would make 0 of it
             self._break_down("estimate of the KL divergence", mean, self.state.global_step + 1)
         return torch.tensor(max(0.0, mean), device=self.args.device)

@@ -17,7 +17,7 @@ from larpo_lib import artifacts, storage
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import StorageError
 from larpo_lib.storage import transfer
-from larpo_lib.training.checkpoints import Checkpoints, clear
+from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints
 
 LARGE = 96 * 2**20
 
@@ -126,9 +126,9 @@ def test_checkpoints_survive_the_machine_and_the_server(store: Any, gateway: Gat
     uri = f"s3://{BUCKET}/checkpoints/"
     weights = {step: torch.full((6_000_000,), float(step)) for step in (1, 2)}
 
-    def checkpoints(machine: str) -> Checkpoints:
+    def checkpoints(machine: str) -> CheckpointStore:
         (tmp_path / machine).mkdir(exist_ok=True)
-        return Checkpoints(Work(tmp_path / machine, tmp_path / machine, "fingerprint-of-this-training"), uri)
+        return CheckpointStore(Work(tmp_path / machine, tmp_path / machine, "fingerprint-of-this-training"), uri)
 
     for step in (1, 2):
         with killed_at(gateway, "UploadPart", 2, away_s=1):
@@ -140,7 +140,7 @@ def test_checkpoints_survive_the_machine_and_the_server(store: Any, gateway: Gat
     assert (found.step, found.history, found.scheduler) == (2, [{"loss": 0.5}], {"last_epoch": 2})
     assert torch.equal(found.read("weights"), weights[2])
     assert {key.split("/")[2] for key in keys(store)} == {"step-000000002"}
-    clear(uri, "fingerprint-of-this-training")
+    delete_checkpoints(uri, "fingerprint-of-this-training")
     assert keys(store) == set()
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from larpo_lib.launcher import follows, launched
+from larpo_lib.launcher import is_distributed, is_secondary_process
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_the_environment_says_who_leads(monkeypatch, environment, started, follo
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert (launched(), follows()) == (started, following)
+    assert (is_distributed(), is_secondary_process()) == (started, following)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.schemas import STOP
-from larpo_lib.shards import Shard, in_parts
+from larpo_lib.shards import Shard, map_in_parts
 from larpo_lib.tables import read_table
 
 
@@ -59,7 +59,7 @@ def run(tmp_path):
         scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
         scratch.mkdir(exist_ok=True)
         options = {"schema": "candidates", "scratch": scratch, "output": output}
-        run.counts = in_parts("test", list(items), size, make.open, **options)
+        run.counts = map_in_parts("test", list(items), size, make.open, **options)
         return output
 
     return run
@@ -174,7 +174,7 @@ def _in_processes(tmp_path, open_work, processes, name="out"):
     scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
     scratch.mkdir(exist_ok=True)
     options = {"schema": "candidates", "scratch": scratch, "output": output, "processes": processes}
-    return in_parts("test", list(range(12)), 2, open_work, **options), output, scratch
+    return map_in_parts("test", list(range(12)), 2, open_work, **options), output, scratch
 
 
 def test_processes_make_the_same_bytes_and_share_the_work(tmp_path):

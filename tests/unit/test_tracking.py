@@ -16,7 +16,7 @@ import pytest
 
 from larpo_lib.config import LarpoConfig, TrackingConfig
 from larpo_lib.errors import TrackingError
-from larpo_lib.tracking import Client, Tracker, redact, resolve_uri
+from larpo_lib.tracking import Tracker, TrackingClient, redact, resolve_uri
 
 KEY = "4f2a"
 
@@ -247,7 +247,7 @@ def test_a_server_that_never_answers_is_told_within_ten_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         start = time.monotonic()
         with pytest.raises(TrackingError, match=r"127\.0\.0\.1"):
-            Client(f"http://127.0.0.1:{mute.getsockname()[1]}")
+            TrackingClient(f"http://127.0.0.1:{mute.getsockname()[1]}")
     assert time.monotonic() - start < 10
 
 
@@ -260,7 +260,7 @@ def test_a_bad_uri_is_told_with_a_remedy(uri: str, tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is text, not a database, and long enough to be looked at" * 50)
     with pytest.raises(TrackingError, match="not a database"):
-        Client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        TrackingClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
 def test_redact_leaves_addresses_without_credentials_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 from mlflow.store.db import utils
 
 from larpo_lib.tracking import client
-from larpo_lib.tracking.client import Client
+from larpo_lib.tracking.client import TrackingClient
 
 
 class Killed(BaseException):
@@ -24,17 +24,17 @@ def test_a_process_killed_while_mlflow_makes_its_tables_leaves_no_database(tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(utils, "_initialize_tables", killed)
         with pytest.raises(Killed):
-            Client(uri)
+            TrackingClient(uri)
     assert not (tmp_path / "mlflow.db").exists()
-    assert [experiment.name for experiment in Client(uri).search_experiments()] == ["Default"]
+    assert [experiment.name for experiment in TrackingClient(uri).search_experiments()] == ["Default"]
 
 
 def test_a_database_that_is_there_is_left_alone(tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    Client(uri).create_experiment("kept")
-    assert Client(uri).get_experiment_by_name("kept") is not None
+    TrackingClient(uri).create_experiment("kept")
+    assert TrackingClient(uri).get_experiment_by_name("kept") is not None
     client._make_database(tmp_path / "mlflow.db")
-    assert Client(uri).get_experiment_by_name("kept") is not None
+    assert TrackingClient(uri).get_experiment_by_name("kept") is not None
 
 
 def test_a_database_that_another_process_made_meanwhile_is_kept(tmp_path, monkeypatch):

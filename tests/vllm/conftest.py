@@ -11,7 +11,7 @@ import pytest
 from engine_models import FAMILIES, write_model
 
 from larpo_lib.config import ModelConfig, VllmSamplerConfig
-from larpo_lib.samplers import Limits
+from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.vllm import VllmSampler
 
 os.environ |= {
@@ -40,7 +40,7 @@ def make_vllm(model_directory: Callable[[str], Path]) -> Iterator[MakeSampler]:
 
     def make(family: str = "llama", *, prompt: int = 64, longest: int = 24, top_p: float = 1.0, **settings: Any):
         config = VllmSamplerConfig(enforce_eager=True, model=ModelConfig(device="cpu"), **settings)
-        made.append(VllmSampler(config, model_directory(family), Limits(prompt, longest, top_p)))
+        made.append(VllmSampler(config, model_directory(family), SamplingLimits(prompt, longest, top_p)))
         return made[-1]
 
     yield make

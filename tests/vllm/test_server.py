@@ -21,10 +21,10 @@ from larpo_lib.errors import InputTooLongError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 
 PLAIN = ModelConfig(device="cpu")
-LIMITS = Limits(64, 24, 1.0)
+LIMITS = SamplingLimits(64, 24, 1.0)
 END = 4
 PROBLEMS = make_problems(24, random.Random(0))
 PAIRS = (

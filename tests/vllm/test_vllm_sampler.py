@@ -13,7 +13,7 @@ from larpo_lib.config import HfSamplerConfig, ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.schemas import LENGTH, STOP
 
 PLAIN = ModelConfig(device="cpu")
@@ -41,7 +41,7 @@ def _requests(count):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_decoding_is_that_of_transformers_token_for_token(make_vllm, model_directory, family):
     requests = [Request(f"p{i}", _user(text), 0.0, seed=i) for i, text in enumerate(QUESTIONS)]
-    hf = make_sampler(HfSamplerConfig(model=PLAIN), model_directory(family), Limits(64, LONGEST, 1.0))
+    hf = make_sampler(HfSamplerConfig(model=PLAIN), model_directory(family), SamplingLimits(64, LONGEST, 1.0))
     expected = hf.sample(requests)
     assert len({tuple(response.token_ids) for response in expected}) >= 3
     assert make_vllm(family).sample(requests) == expected

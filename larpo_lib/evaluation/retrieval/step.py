@@ -30,11 +30,11 @@ from larpo_lib.evaluation.retrieval.ranking import (
     scores_of_orders,
 )
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
-from larpo_lib.policies.own_logps import own_logps
+from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
-from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.tables import PromptTable, Row, read_table
 
 _COLUMNS = (
@@ -178,7 +178,7 @@ def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> d
     output = work.data / "logps.parquet"
     scratch = work.scratch / "logps"
     scratch.mkdir(exist_ok=True)
-    in_parts(
+    map_in_parts(
         "retrieval, scoring",
         [*PromptTable(evaluated, "evaluated")],
         config.part_prompts,
@@ -192,11 +192,11 @@ def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> d
 
 
 @contextmanager
-def _scoring(config: RetrievalConfig, policy: Path, prompts: Path, evaluated: Path) -> Iterator[Make]:
+def _scoring(config: RetrievalConfig, policy: Path, prompts: Path, evaluated: Path) -> Iterator[PartFn]:
     asked, answers = PromptTable(prompts, "prompts"), PromptTable(evaluated, "evaluated")
-    score = own_logps(policy, config.model, config.batch_tokens)
+    score = load_logp_scorer(policy, config.model, config.batch_tokens)
 
-    def make(prompt_ids: Sequence[str]) -> Made:
+    def make(prompt_ids: Sequence[str]) -> PartResult:
         pairs: list[Any] = [
             (asked[prompt_id][0], row)
             for prompt_id in prompt_ids

@@ -18,7 +18,7 @@ from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import LENGTH, PromptRow
-from larpo_lib.shards import Made, Make, in_parts
+from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
 
@@ -66,7 +66,7 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     write_table(pairs, "candidates", both)
     scratch = work.scratch / "scored"
     scratch.mkdir(exist_ok=True)
-    scored = in_parts(
+    scored = map_in_parts(
         "reward_eval, scoring",
         [*PromptTable(pairs, "candidates")],
         config.part_prompts,
@@ -106,11 +106,11 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
 
 
 @contextmanager
-def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[Make]:
+def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[PartFn]:
     known, answers = PromptTable(prompts, "prompts"), PromptTable(pairs, "candidates")
     reranker = make_reranker(config.reranker)
 
-    def make(prompt_ids: Sequence[str]) -> Made:
+    def make(prompt_ids: Sequence[str]) -> PartResult:
         asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         return ranked_rows(score_rows(reranker, asked, rows)), counts_of_cut(reranker, scorables(asked, rows))

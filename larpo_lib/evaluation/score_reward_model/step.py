@@ -14,7 +14,7 @@ from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
 from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import model_paths, verifies
-from larpo_lib.shards import in_parts
+from larpo_lib.shards import map_in_parts
 from larpo_lib.steps.rerank import reranking
 from larpo_lib.tables import Row, read_table, write_table
 
@@ -54,7 +54,7 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metric
     write_table(candidates, "candidates", [candidate for row in rows for candidate in _candidates(row)])
     scratch = work.scratch / "scored"
     scratch.mkdir(exist_ok=True)
-    counts = in_parts(
+    counts = map_in_parts(
         "score_reward_model",
         sorted(row["prompt_id"] for row in rows),
         config.part_prompts,

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from larpo_lib.policies.attention import SDPA_IN_PARTS
 from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.layout import SHARING_FAMILIES, sharing_ratio
+from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES, prompt_sharing_ratio
 from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens
-from larpo_lib.policies.scoring import hidden_states, on_device
+from larpo_lib.policies.scoring import hidden_states, to_device
 
 WORTH_IT = 1.1
 """How many times more tokens separate rows must hold."""
@@ -22,7 +22,7 @@ def can_share(model: PreTrainedModel) -> bool:
     """Whether its family is tested to take rows of several responses, and its attention takes their masks."""
     attention = model.config._attn_implementation
     return (
-        model.config.model_type in SHARING_FAMILIES
+        model.config.model_type in PROMPT_SHARING_FAMILIES
         and attention in (SDPA_IN_PARTS, "eager")
         and isinstance(getattr(model, "score", None), torch.nn.Linear)
     )
@@ -68,7 +68,7 @@ def _lists(sequences: Sequence[list[int]], places: list[int], budget: int) -> It
 
 def worth_sharing(lists: Sequence[PackedList]) -> bool:
     """Whether separate rows would hold enough more tokens, and every list has a beginning to share."""
-    return all(prompt for prompt, _ in lists) and sharing_ratio(lists) >= WORTH_IT
+    return all(prompt for prompt, _ in lists) and prompt_sharing_ratio(lists) >= WORTH_IT
 
 
 @torch.inference_mode()
@@ -85,7 +85,7 @@ def shared_scores(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: i
     ended = [(prompt, [[*response, pad_id] for response in responses]) for prompt, responses in lists]
     scores: list[list[float]] = [[] for _ in lists]
     for batch in token_batches([packed_tokens(item) for item in ended], budget):
-        rows = on_device(model.device, packed_rows([[ended[i]] for i in batch], pad_id))
+        rows = to_device(model.device, packed_rows([[ended[i]] for i in batch], pad_id))
         hidden = hidden_states(model, rows).flatten(0, 1)
         lengths = rows["owners"].bincount(minlength=int(rows["num_responses"]))
         ends = rows["predictors"][lengths.cumsum(0) - 1]

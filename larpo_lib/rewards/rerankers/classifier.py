@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import ClassifierConfig
-from larpo_lib.policies.attention import attend_in_parts
+from larpo_lib.policies.attention import use_sdpa_in_parts
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.load import check_context, check_weights, load_model, model_device
 from larpo_lib.rewards.answers import Scorable
@@ -49,7 +49,7 @@ class ClassifierReranker:
         self._input = ClassifierInput(config)
         self._model = load_model(AutoModelForSequenceClassification, path, config.model)
         if self._input.scores_last_token:
-            attend_in_parts(self._model)
+            use_sdpa_in_parts(self._model)
         self._batch_tokens = config.batch_tokens
         self._max_tokens = config.max_tokens
 

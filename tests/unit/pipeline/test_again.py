@@ -9,8 +9,8 @@ from mlflow.exceptions import MlflowException, RestException
 
 from larpo_lib.errors import ClusterError, ConfigError, EndpointError, InputTooLongError, LarpoError, TrackingError
 from larpo_lib.pipeline.again import PAUSES_S, again, may_pass
-from larpo_lib.storage.failures import AwayError, MissingError
-from larpo_lib.tracking.client import told
+from larpo_lib.storage.failures import NotFoundError, UnreachableError
+from larpo_lib.tracking.client import mlflow_errors
 
 
 def failing(*errors: Exception) -> Callable[[], str]:
@@ -36,15 +36,19 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(
     slept: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    away = [AwayError("s3://b/x: store cannot be reached"), EndpointError("answered 503", status=503), TimeoutError()]
+    away = [
+        UnreachableError("s3://b/x: store cannot be reached"),
+        EndpointError("answered 503", status=503),
+        TimeoutError(),
+    ]
     assert again(failing(*away)) == "done"
     assert slept == [*PAUSES_S]
     assert "s3://b/x: store cannot be reached. Trying again in 30 s." in capsys.readouterr().err
 
 
 def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
-    errors = [AwayError(f"try {i}") for i in range(4)]
-    with pytest.raises(AwayError, match="try 3"):
+    errors = [UnreachableError(f"try {i}") for i in range(4)]
+    with pytest.raises(UnreachableError, match="try 3"):
         again(failing(*errors))
     assert len(slept) == 3
 
@@ -52,8 +56,8 @@ def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
 @pytest.mark.parametrize(
     ("error", "passing"),
     [
-        (AwayError("x"), True),
-        (MissingError("x"), False),
+        (UnreachableError("x"), True),
+        (NotFoundError("x"), False),
         (EndpointError("no answer"), True),
         (EndpointError("x", status=429), True),
         (EndpointError("x", status=401), False),
@@ -86,7 +90,7 @@ def test_what_may_pass(error: Exception, passing: bool, slept: list[float]) -> N
     ],
 )
 def test_what_may_pass_of_mlflow(error: Exception, passing: bool) -> None:
-    with pytest.raises(TrackingError) as raised, told("http://mlflow"):
+    with pytest.raises(TrackingError) as raised, mlflow_errors("http://mlflow"):
         raise error
     assert raised.value.passing is passing
 

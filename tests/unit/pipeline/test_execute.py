@@ -13,7 +13,7 @@ from larpo_lib.pipeline import evaluation, execute, rounds
 from larpo_lib.pipeline.again import PAUSES_S
 from larpo_lib.pipeline.begin import begin
 from larpo_lib.pipeline.ticket import Ticket
-from larpo_lib.storage.failures import AwayError
+from larpo_lib.storage.failures import UnreachableError
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def test_a_step_that_fails_of_what_may_pass_is_tried_again(
             return taken(call, *arguments, **more)
         tries.append(call.name)
         if len(tries) <= failures:
-            raise AwayError("s3://b/x: store cannot be reached, or broke off")
+            raise UnreachableError("s3://b/x: store cannot be reached, or broke off")
         return taken(call, *arguments, **more)
 
     slept: list[float] = []
     monkeypatch.setattr(execute, "take", take)
     monkeypatch.setattr("larpo_lib.pipeline.again.sleep", slept.append)
     if failures > len(PAUSES_S):
-        with pytest.raises(AwayError):
+        with pytest.raises(UnreachableError):
             rounds.prepare(run)
         (trouble,) = Ticket.at(run).journal.troubles()
         assert (trouble.step, trouble.cause) == ("prepare", "s3://b/x: store cannot be reached, or broke off.")

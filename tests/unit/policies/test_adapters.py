@@ -29,7 +29,7 @@ from larpo_lib.loop import run_loop
 from larpo_lib.policies.load import check_weights, load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.registry import Registry
-from larpo_lib.samplers import Limits
+from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
@@ -171,7 +171,7 @@ def test_a_whole_model_beside_adapters_is_refused(base, adapter):
 
 def test_vllm_and_zero_3_refuse_adapters(adapter):
     with pytest.raises(ConfigError, match=r"vLLM is given whole models here.*hf"):
-        check_vllm(VllmSamplerConfig(), adapter, Limits(8, 8, 1.0))
+        check_vllm(VllmSamplerConfig(), adapter, SamplingLimits(8, 8, 1.0))
     launch = LaunchConfig(launcher="deepspeed", zero_stage=3)
     with pytest.raises(ConfigError, match=r"zero_stage = 3 shares out.*Set zero_stage to 2"):
         check_trainable(adapter, TrainConfig(model=PLAIN, launch=launch))

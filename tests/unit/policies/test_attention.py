@@ -9,9 +9,9 @@ from small_models import make_model
 from transformers.integrations import sdpa_attention
 
 from larpo_lib.policies import attention
-from larpo_lib.policies.attention import SDPA_IN_PARTS, Part, attend_in_parts, parts_of, worth_parting
-from larpo_lib.policies.layout import padded
-from larpo_lib.policies.packing import packed_rows, visible
+from larpo_lib.policies.attention import SDPA_IN_PARTS, Part, long_enough_for_parts, parts_of, use_sdpa_in_parts
+from larpo_lib.policies.layout import padded_layout
+from larpo_lib.policies.packing import packed_rows, visible_keys
 from larpo_lib.policies.scoring import attach_scorer
 
 LIST = ([5] * 3, [[6] * 3, [6] * 2])
@@ -34,7 +34,7 @@ def test_parts_of_two_lists_and_padding_by_hand():
 @settings(max_examples=60)
 def test_parts_see_all_that_the_mask_shows(lists, lists_a_row, window):
     rows = packed_rows([lists[i : i + lists_a_row] for i in range(0, len(lists), lists_a_row)], 0, 4)
-    for parts, mask in zip(parts_of(rows), visible(rows, window), strict=True):
+    for parts, mask in zip(parts_of(rows), visible_keys(rows, window), strict=True):
         covered = torch.zeros_like(mask)
         for part in parts:
             covered[part.own, part.own] = True
@@ -76,16 +76,16 @@ def test_hidden_pairs_are_never_multiplied(monkeypatch):
     model(**packed_rows([[LIST]], 0))
     assert sum(pairs) == model.config.num_hidden_layers * (3 * 3 + 2 * 5 + 1 * 4)
     pairs.clear()
-    model(**padded(0)([LIST]))
+    model(**padded_layout(0)([LIST]))
     assert sum(pairs) == model.config.num_hidden_layers * 2 * 5 * 5
 
 
 def test_short_rows_go_through_attention_at_once():
-    assert not worth_parting(packed_rows([[LIST]], 0))
-    assert worth_parting(packed_rows([[LIST]], 0, 256))
+    assert not long_enough_for_parts(packed_rows([[LIST]], 0))
+    assert long_enough_for_parts(packed_rows([[LIST]], 0, 256))
 
 
 def test_other_attention_stays_as_it_is():
     model = make_model("gemma2")
-    attend_in_parts(model)
+    use_sdpa_in_parts(model)
     assert model.config._attn_implementation == "eager"

@@ -7,14 +7,14 @@ from small_models import CHATML, GEMMA, LLAMA3, make_tokenizer, user
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import (
-    choose_template,
+    attach_settings,
     conversation_ids,
     conversation_text,
     decode,
+    depends_on_date,
     prompt_ids,
     prompt_text,
-    tells_the_day,
-    use_settings,
+    select_chat_template,
 )
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import turn_end
@@ -91,25 +91,25 @@ def _named(templates):
 def test_one_of_several_templates_must_be_chosen_where_none_is_the_default():
     remedy = r"several chat templates \(chat, rag\), and none is the default.*--set model.chat_template=chat"
     with pytest.raises(ModelError, match=remedy):
-        choose_template(_named(NAMED), ModelConfig())
+        select_chat_template(_named(NAMED), ModelConfig())
 
 
 def test_a_template_is_chosen_by_its_name_and_saved_as_the_default(tmp_path):
     tokenizer = _named(NAMED)
-    choose_template(tokenizer, ModelConfig(chat_template="rag"))
+    select_chat_template(tokenizer, ModelConfig(chat_template="rag"))
     assert prompt_text(tokenizer, user("hello")) == "rag hello"
     tokenizer.save_pretrained(tmp_path)
     again = type(tokenizer).from_pretrained(tmp_path)
     assert prompt_text(again, user("hello")) == "rag hello"
-    choose_template(again, ModelConfig(chat_template="chat"))
+    select_chat_template(again, ModelConfig(chat_template="chat"))
     assert prompt_text(again, user("hello")).startswith("<|im_start|>user")
 
 
 def test_a_name_wins_over_the_default():
     tokenizer = _named({**NAMED, "default": "{{ 'plain' }}"})
-    choose_template(tokenizer, ModelConfig())
+    select_chat_template(tokenizer, ModelConfig())
     assert prompt_text(tokenizer, user("hello")) == "plain"
-    choose_template(tokenizer, ModelConfig(chat_template="chat"))
+    select_chat_template(tokenizer, ModelConfig(chat_template="chat"))
     assert prompt_text(tokenizer, user("hello")).startswith("<|im_start|>user")
 
 
@@ -119,17 +119,17 @@ def test_a_name_wins_over_the_default():
 def test_a_name_that_no_template_has_is_not_taken_for_a_template(templates, remedy):
     tokenizer = _named(templates)
     with pytest.raises(ModelError, match=f"'tool_use' is no Jinja.*{remedy}"):
-        choose_template(tokenizer, ModelConfig(chat_template="tool_use"))
+        select_chat_template(tokenizer, ModelConfig(chat_template="tool_use"))
 
 
 @pytest.mark.parametrize("name", ["llama3_2", "gptoss"])
 def test_published_templates_are_told_the_same_day_on_every_day(name):
     tokenizer = real_tokenizer(Kind("bytes", published(name), "<|endoftext|>", (), ""))
-    assert tells_the_day(tokenizer, user("hello"))
+    assert depends_on_date(tokenizer, user("hello"))
     assert any(day in prompt_text(tokenizer, user("hello")) for day in ("2024-07-26", "26 Jul 2024"))
     now = tokenizer.apply_chat_template(user("hello"), tokenize=False, add_generation_prompt=True)
     assert prompt_text(tokenizer, user("hello")) != now
-    use_settings(tokenizer, ModelConfig(date="2025-03-01"))
+    attach_settings(tokenizer, ModelConfig(date="2025-03-01"))
     assert any(day in prompt_text(tokenizer, user("hello")) for day in ("2025-03-01", "01 Mar 2025"))
 
 
@@ -139,10 +139,10 @@ def test_the_day_is_in_prompts_and_in_conversations():
     )
     assert prompt_text(tokenizer, user("?")) == "26 Jul 2024?"
     assert conversation_text(tokenizer, user("?"), "!") == "26 Jul 2024?!"
-    assert tells_the_day(tokenizer, user("?"))
-    use_settings(tokenizer, ModelConfig(date="2031-12-05"))
+    assert depends_on_date(tokenizer, user("?"))
+    attach_settings(tokenizer, ModelConfig(date="2031-12-05"))
     assert prompt_text(tokenizer, user("?")) == "05 Dec 2031?"
-    assert not tells_the_day(real_tokenizer(KINDS["chatml"]), user("?"))
+    assert not depends_on_date(real_tokenizer(KINDS["chatml"]), user("?"))
 
 
 def test_decoding_keeps_the_spaces_that_the_policy_wrote():

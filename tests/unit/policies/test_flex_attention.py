@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from packed_lists import CASES, LONG, MANY, SIZES, WINDOWED, lists_of, random_lists, rms
 from small_models import FAMILIES, make_model
 
-from larpo_lib.policies.layout import SHARING_FAMILIES, choose, flex, padded
-from larpo_lib.policies.packing import attention_masks, visible
+from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES, choose_layout, flex_layout, padded_layout
+from larpo_lib.policies.packing import attention_masks, visible_keys
 from larpo_lib.policies.scoring import attach_scorer
 
-SHARING_CASES = [case for case in CASES if FAMILIES[case[0]]().model_type in SHARING_FAMILIES]
+SHARING_CASES = [case for case in CASES if FAMILIES[case[0]]().model_type in PROMPT_SHARING_FAMILIES]
 
 _compiles = pytest.mark.skipif(
     shutil.which("g++") is None or not Path(sysconfig.get_paths()["include"], "Python.h").is_file(),
@@ -65,15 +65,15 @@ def test_block_masks_show_exactly_what_is_visible(lists, window):
     config = FAMILIES["gemma2"]()
     config._attn_implementation = "flex_attention"
     config.sliding_window = window
-    rows = flex(0)(lists)
+    rows = flex_layout(0)(lists)
     masks = attention_masks(config, rows, torch.float32)
     assert masks.keys() == {"full_attention", "sliding_attention"}
-    assert torch.equal(_dense(masks["full_attention"]), visible(rows))
-    assert torch.equal(_dense(masks["sliding_attention"]), visible(rows, window))
+    assert torch.equal(_dense(masks["full_attention"]), visible_keys(rows))
+    assert torch.equal(_dense(masks["sliding_attention"]), visible_keys(rows, window))
 
 
 def test_blocks_of_different_lists_are_skipped():
-    rows = flex(0)([([5] * 256, [[6]]), ([5] * 128, [[6]])])
+    rows = flex_layout(0)([([5] * 256, [[6]]), ([5] * 128, [[6]])])
     config = FAMILIES["llama"]()
     config._attn_implementation = "flex_attention"
     blocks = attention_masks(config, rows, torch.float32).to_dense()[0, 0]
@@ -85,13 +85,13 @@ def test_blocks_of_different_lists_are_skipped():
 def test_flex_rows_give_the_log_probabilities_of_separate_rows(family, changes):
     lists = random_lists(LONG if changes else SIZES)
     own, on_flex = attach_scorer(make_model(family, **changes), 64), attach_scorer(_on_flex(family, **changes), 64)
-    layout = choose(on_flex, lists, 0)
+    layout = choose_layout(on_flex, lists, 0)
     assert layout.name == "flex"
     with torch.inference_mode():
-        separate = own(**padded(0)(lists))
+        separate = own(**padded_layout(0)(lists))
         torch.testing.assert_close(on_flex(**layout(lists)), separate, atol=1e-5, rtol=1e-5)
         # responses of other lists, for the KL estimate of KTO, come in padded rows
-        torch.testing.assert_close(on_flex(**padded(0)(lists)), separate, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(on_flex(**padded_layout(0)(lists)), separate, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("reference_implementation")
@@ -101,7 +101,7 @@ def test_a_mask_without_windows_would_show(family):
     own = attach_scorer(make_model(family, **WINDOWED[family]), 64)
     unlimited = attach_scorer(_on_flex(family, **WINDOWED[family] | {"sliding_window": 1000}), 64)
     with torch.inference_mode():
-        assert (own(**padded(0)(lists)) - unlimited(**flex(0)(lists))).abs().min() > 1e-3
+        assert (own(**padded_layout(0)(lists)) - unlimited(**flex_layout(0)(lists))).abs().min() > 1e-3
 
 
 @pytest.mark.usefixtures("reference_implementation")
@@ -110,9 +110,9 @@ def test_in_bfloat16_flex_rows_err_no_more_than_separate_rows(family, changes):
     lists = random_lists(MANY)
     own, on_flex = attach_scorer(make_model(family, **changes), 64), attach_scorer(_on_flex(family, **changes), 64)
     with torch.inference_mode():
-        exact = own(**padded(0)(lists))
+        exact = own(**padded_layout(0)(lists))
         with torch.autocast("cpu", torch.bfloat16):
-            separate, shared = own(**padded(0)(lists)), on_flex(**flex(0)(lists))
+            separate, shared = own(**padded_layout(0)(lists)), on_flex(**flex_layout(0)(lists))
     assert rms(separate - exact) > 1e-3  # it did round
     assert rms(shared - exact) < 1.15 * rms(separate - exact)
 
@@ -125,9 +125,11 @@ def test_the_compiled_kernel_gives_the_log_probabilities_of_separate_rows():
     own = attach_scorer(make_model("gemma2", **changes), 64)
     with torch.compiler.set_stance("force_eager"):
         on_flex = attach_scorer(_on_flex("gemma2", **changes), 64)
-    assert flex(0).cost(lists) == 512  # several blocks
+    assert flex_layout(0).cost(lists) == 512  # several blocks
     try:
         with torch.inference_mode():
-            torch.testing.assert_close(on_flex(**flex(0)(lists)), own(**padded(0)(lists)), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                on_flex(**flex_layout(0)(lists)), own(**padded_layout(0)(lists)), atol=1e-5, rtol=1e-5
+            )
     finally:
         torch._dynamo.reset()

@@ -8,20 +8,27 @@ from hypothesis import given
 from packed_lists import SIZES, lists_of, random_lists
 from small_models import make_model
 
-from larpo_lib.policies.layout import SHARING_FAMILIES, choose, flex, packed, padded, sharing_ratio
+from larpo_lib.policies.layout import (
+    PROMPT_SHARING_FAMILIES,
+    choose_layout,
+    flex_layout,
+    packed_layout,
+    padded_layout,
+    prompt_sharing_ratio,
+)
 
-LAYOUTS = [padded(0), packed(0), flex(0)]
+LAYOUTS = [padded_layout(0), packed_layout(0), flex_layout(0)]
 LONG_PROMPTS = [([5] * 20, [[6] * 4] * 4)]
 SHORT_PROMPTS = [([5], [[6] * 20] * 2)]
 
 
 def test_costs_by_hand():
     lists = [([5] * 10, [[6] * 3, [6] * 5]), ([5] * 2, [[6] * 9])]
-    assert padded(0).cost(lists) == 3 * 14  # rows of 12, 14 and 10 tokens, since last tokens predict nothing
-    assert packed(0).cost(lists) == 2 * 16  # rows of 10 + 2 + 4 and 2 + 8 tokens
-    assert flex(0).cost(lists) == 128  # a row of 16 + 10 tokens
-    assert flex(0).cost([([5] * 128, [[6]])]) == 128
-    assert flex(0).cost([([5] * 128, [[6] * 2])]) == 256
+    assert padded_layout(0).cost(lists) == 3 * 14  # rows of 12, 14 and 10 tokens, since last tokens predict nothing
+    assert packed_layout(0).cost(lists) == 2 * 16  # rows of 10 + 2 + 4 and 2 + 8 tokens
+    assert flex_layout(0).cost(lists) == 128  # a row of 16 + 10 tokens
+    assert flex_layout(0).cost([([5] * 128, [[6]])]) == 128
+    assert flex_layout(0).cost([([5] * 128, [[6] * 2])]) == 256
 
 
 @given(lists_of(90))
@@ -49,9 +56,11 @@ def test_rows_hold_a_response_a_list_or_all():
 
 
 def test_the_sharing_ratio_counts_what_rows_hold():
-    assert sharing_ratio(LONG_PROMPTS) == pytest.approx(4 * 23 / (20 + 4 * 3))
-    assert sharing_ratio([([5] * 9, [[6] * 4])]) == 1
-    assert sharing_ratio([([5] * 9, [[6] * 4, [6] * 8])]) == pytest.approx(2 * 16 / (9 + 3 + 7))  # 4 of 16 are padding
+    assert prompt_sharing_ratio(LONG_PROMPTS) == pytest.approx(4 * 23 / (20 + 4 * 3))
+    assert prompt_sharing_ratio([([5] * 9, [[6] * 4])]) == 1
+    assert prompt_sharing_ratio([([5] * 9, [[6] * 4, [6] * 8])]) == pytest.approx(
+        2 * 16 / (9 + 3 + 7)
+    )  # 4 of 16 are padding
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_layout_is_chosen_by_what_the_model_can_do_and_what_it_saves(family, att
     model = make_model(family)
     model.config._attn_implementation = attention
     with caplog.at_level(logging.INFO):
-        layout = choose(model, lists, 0)
+        layout = choose_layout(model, lists, 0)
     assert layout.name == chosen
     assert [record.levelname for record in caplog.records] == [level for level, _ in said]
     assert all(text in record.getMessage() for record, (_, text) in zip(caplog.records, said, strict=True))
@@ -85,4 +94,4 @@ def test_layout_is_chosen_by_what_the_model_can_do_and_what_it_saves(family, att
 
 
 def test_families_outside_the_tested_ones_do_not_share():
-    assert {"granite", "cohere"}.isdisjoint(SHARING_FAMILIES)
+    assert {"granite", "cohere"}.isdisjoint(PROMPT_SHARING_FAMILIES)

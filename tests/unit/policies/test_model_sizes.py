@@ -14,7 +14,7 @@ from larpo_lib.config import ClassifierConfig, HfSamplerConfig, ModelConfig, Tra
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import check_context, context_length, load_policy, load_tokenizer
 from larpo_lib.rewards.rerankers import make_reranker
-from larpo_lib.samplers import Limits, make_sampler
+from larpo_lib.samplers import SamplingLimits, make_sampler
 from larpo_lib.training.trainable import check_trainable
 
 PLAIN = ModelConfig(device="cpu")
@@ -76,7 +76,7 @@ def test_whoever_reads_sequences_refuses_those_beyond_the_positions(policy, tmp_
     make_classifier(tmp_path / "reward-model", policy)
     assert AutoConfig.from_pretrained(tmp_path / "reward-model").max_position_embeddings == 32
     beyond = {
-        "sampling": lambda: make_sampler(HfSamplerConfig(model=PLAIN), policy, Limits(24, 9, 1.0)),
+        "sampling": lambda: make_sampler(HfSamplerConfig(model=PLAIN), policy, SamplingLimits(24, 9, 1.0)),
         "scoring": lambda: make_reranker(
             ClassifierConfig(path=str(tmp_path / "reward-model"), model=PLAIN, max_tokens=33)
         ),
@@ -85,5 +85,5 @@ def test_whoever_reads_sequences_refuses_those_beyond_the_positions(policy, tmp_
     for refused in beyond.values():
         with pytest.raises(ConfigError, match=r"sequences of up to 33 tokens, but .* takes 32"):
             refused()
-    make_sampler(HfSamplerConfig(model=PLAIN), policy, Limits(24, 8, 1.0)).close()
+    make_sampler(HfSamplerConfig(model=PLAIN), policy, SamplingLimits(24, 8, 1.0)).close()
     check_trainable(policy, TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=32))

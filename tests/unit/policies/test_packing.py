@@ -21,8 +21,8 @@ from packed_lists import (
 from small_models import FAMILIES, make_model
 
 from larpo_lib.policies import attention
-from larpo_lib.policies.layout import padded
-from larpo_lib.policies.packing import PADDING, PROMPT, attention_masks, packed_rows, packed_tokens, visible
+from larpo_lib.policies.layout import padded_layout
+from larpo_lib.policies.packing import PADDING, PROMPT, attention_masks, packed_rows, packed_tokens, visible_keys
 from larpo_lib.policies.scoring import attach_scorer
 
 
@@ -42,7 +42,7 @@ def _attending(request, monkeypatch):
 def test_shared_prompts_give_the_log_probabilities_and_gradients_of_separate_rows(family, changes, lists_a_row):
     model = attach_scorer(make_model(family, **changes), 7)
     lists = random_lists(LONG if changes else SIZES)
-    separate, gradient = logps_and_gradient(model, padded(0)(lists))
+    separate, gradient = logps_and_gradient(model, padded_layout(0)(lists))
     shared, shared_gradient = logps_and_gradient(model, packed_rows(_rows(lists, lists_a_row), 0))
     torch.testing.assert_close(shared, separate, atol=1e-5, rtol=1e-5)
     scale = gradient.abs().max()
@@ -53,9 +53,9 @@ def test_shared_prompts_give_the_log_probabilities_and_gradients_of_separate_row
 def test_windows_cut_these_lists(family):
     """The guard of the test above: it would pass on windows that leave everything in sight."""
     lists = random_lists(LONG)
-    windowed = attach_scorer(make_model(family, **WINDOWED[family]), 100)(**padded(0)(lists))
+    windowed = attach_scorer(make_model(family, **WINDOWED[family]), 100)(**padded_layout(0)(lists))
     unlimited = attach_scorer(make_model(family, **WINDOWED[family] | {"sliding_window": 1000}), 100)(
-        **padded(0)(lists)
+        **padded_layout(0)(lists)
     )
     assert (windowed - unlimited).abs().min() > 1e-3
 
@@ -69,8 +69,8 @@ def test_in_bfloat16_shared_prompts_err_no_more_than_separate_rows(family, chang
     """
     model = attach_scorer(make_model(family, **changes), 64)
     lists = random_lists(MANY)
-    exact, gradient = logps_and_gradient(model, padded(0)(lists))
-    separate, separate_gradient = logps_and_gradient(model, padded(0)(lists), bf16=True)
+    exact, gradient = logps_and_gradient(model, padded_layout(0)(lists))
+    separate, separate_gradient = logps_and_gradient(model, padded_layout(0)(lists), bf16=True)
     shared, shared_gradient = logps_and_gradient(model, packed_rows(_rows(lists, lists_a_row), 0), bf16=True)
     assert rms(separate - exact) > 1e-3  # it did round
     assert rms(shared - exact) < 1.15 * rms(separate - exact)
@@ -96,9 +96,9 @@ def test_mask_of_a_small_list_by_hand():
     assert rows["targets"].tolist() == [13, 14, 15, 16, 17]
     assert rows["owners"].tolist() == [0, 0, 1, 1, 1]
     seen = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [1, 1, 0, 1, 1]]
-    assert visible(rows)[0].int().tolist() == seen
+    assert visible_keys(rows)[0].int().tolist() == seen
     near = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 1, 1]]
-    assert visible(rows, window=2)[0].int().tolist() == near
+    assert visible_keys(rows, window=2)[0].int().tolist() == near
 
 
 def _sequences(lists):
@@ -115,7 +115,7 @@ def _sequences(lists):
 def test_a_token_sees_what_it_would_see_in_a_row_of_its_own(lists, lists_a_row, multiple_of, window):
     grouped = _rows(lists, lists_a_row)
     rows = packed_rows(grouped, 0, multiple_of)
-    for row, seen, padding in zip(grouped, visible(rows, window), rows["groups"] == PADDING, strict=True):
+    for row, seen, padding in zip(grouped, visible_keys(rows, window), rows["groups"] == PADDING, strict=True):
         expected = torch.zeros_like(seen)
         for places in _sequences(row):
             for i, query in enumerate(places):
@@ -158,4 +158,4 @@ def test_dense_masks_are_floats_so_that_eager_attention_can_add_them():
     assert masks.keys() == {"full_attention", "sliding_attention"}
     for name, window in (("full_attention", None), ("sliding_attention", model.config.sliding_window)):
         assert masks[name].dtype == torch.float32
-        assert torch.equal(masks[name][:, 0] == 0, visible(rows, window))
+        assert torch.equal(masks[name][:, 0] == 0, visible_keys(rows, window))

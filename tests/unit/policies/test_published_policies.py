@@ -11,7 +11,7 @@ from transformers import AutoConfig, GenerationConfig
 from larpo_lib.config import ModelConfig
 from larpo_lib.policies.chat import prompt_ids, prompt_text
 from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.policies.published import make_readable, save_policy, with_older_keys
+from larpo_lib.policies.published import save_policy, with_older_keys, write_older_keys
 
 PLAIN = ModelConfig(device="cpu")
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
@@ -32,7 +32,7 @@ def source(tmp_path):
     directory = tmp_path / "source"
     make_model("llama", rope_parameters={"rope_type": "default", "rope_theta": 500000.0}).save_pretrained(directory)
     make_tokenizer(CHATML, "<|im_end|>", ["<|im_start|>"]).save_pretrained(directory)
-    make_readable(directory)
+    write_older_keys(directory)
     settings = _read(directory / "config.json")
     for key in ("rope_parameters", "dtype"):
         del settings[key]
@@ -208,7 +208,7 @@ def test_keys_of_a_part_of_the_model_are_told_too_and_what_is_there_stays():
 def test_this_version_reads_the_same_with_the_older_keys(tmp_path, family):
     make_model(family).config.save_pretrained(tmp_path)
     before = AutoConfig.from_pretrained(tmp_path).to_dict()
-    make_readable(tmp_path)
+    write_older_keys(tmp_path)
     after = AutoConfig.from_pretrained(tmp_path).to_dict()
     told = ("partial_rotary_factor", "sliding_window_pattern")  # which it keeps as they come, and does not use
     assert {k: v for k, v in after.items() if k not in told} == {k: v for k, v in before.items() if k not in told}
@@ -219,7 +219,7 @@ def test_a_tokenizer_that_transformers_5_wrote_is_told_in_older_names(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     make_model("llama").config.save_pretrained(tmp_path)
     shutil.copytree(tmp_path, tmp_path / "older")
-    make_readable(tmp_path / "older")
+    write_older_keys(tmp_path / "older")
     told = _read(tmp_path / "older" / "tokenizer_config.json")
     assert told["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert told["additional_special_tokens"] == ["<|im_start|>"]

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.chat import conversation_ids, prompt_ids, special_text, use_settings
+from larpo_lib.policies.chat import attach_settings, conversation_ids, find_special_text, prompt_ids
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import turn_end
 
@@ -51,7 +51,7 @@ def test_its_tokens_are_those_of_a_tokenizer_that_has_no_such_token(name):
 def test_it_is_the_token_where_that_is_wanted(name):
     kind = KINDS[name]
     tokenizer = real_tokenizer(kind)
-    use_settings(tokenizer, CONTROL)
+    attach_settings(tokenizer, CONTROL)
     asked, _ = _asks(kind)
     expected = tokenizer.apply_chat_template(asked, tokenize=True, add_generation_prompt=True)["input_ids"]
     assert prompt_ids(tokenizer, asked) == expected
@@ -81,8 +81,8 @@ def test_a_name_in_a_reply_ends_no_turn(name):
 
 def test_names_are_found_the_longest_first():
     tokenizer = make_tokenizer(CHATML, "<|im_end|>", ("<|im_start|>", "<|im_end|>x"))
-    assert special_text(tokenizer, ["hello", "see <|im_end|>x and <|im_start|>"]) == "<|im_end|>x"
-    assert special_text(tokenizer, ["<|im_end", "im_start"]) is None
+    assert find_special_text(tokenizer, ["hello", "see <|im_end|>x and <|im_start|>"]) == "<|im_end|>x"
+    assert find_special_text(tokenizer, ["<|im_end", "im_start"]) is None
 
 
 def test_a_unigram_model_does_not_find_the_name_in_its_own_vocabulary_either():

@@ -14,7 +14,7 @@ from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.hf import draw_tokens
 from larpo_lib.schemas import LENGTH, STOP
 from larpo_lib.thinking import is_unfinished
@@ -41,7 +41,7 @@ def tokenizer(tiny_policy):
 
 def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST, model=PLAIN):
     config = HfSamplerConfig(batch_size=batch_size, model=model)
-    return make_sampler(config, policy, Limits(1024, longest, top_p))
+    return make_sampler(config, policy, SamplingLimits(1024, longest, top_p))
 
 
 def _requests(count):
@@ -162,7 +162,7 @@ def test_a_response_ends_where_the_template_ends_a_turn(tiny_policy, tmp_path, t
 def test_the_token_that_ends_a_response_is_no_part_of_its_text(tiny_policy, tokenizer):
     """As with vLLM's own texts. Of a special token nothing is seen anyway."""
     config = HfSamplerConfig(model=ModelConfig(device="cpu", stop_tokens=(".",)))
-    responses = make_sampler(config, tiny_policy, Limits(1024, LONGEST, 1.0)).sample(_requests(60))
+    responses = make_sampler(config, tiny_policy, SamplingLimits(1024, LONGEST, 1.0)).sample(_requests(60))
     dot = tokenizer.convert_tokens_to_ids(".")
     stopped = [response for response in responses if response.token_ids[-1] == dot]
     assert stopped
@@ -253,11 +253,11 @@ def test_thoughts_that_the_template_opened_are_part_of_the_text_and_no_token_of_
     """So that one which is cut before its `</think>` can be told from a reply."""
     template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
     config = HfSamplerConfig(model=ModelConfig(device="cpu", chat_template=template))
-    [response] = make_sampler(config, tiny_policy, Limits(1024, 4, 1.0)).sample([_requests(1)[0]])
+    [response] = make_sampler(config, tiny_policy, SamplingLimits(1024, 4, 1.0)).sample([_requests(1)[0]])
     assert response.text == "<think>\n" + tokenizer.decode(response.token_ids, skip_special_tokens=True)
     assert response.num_tokens == len(response.token_ids) <= 4
     assert is_unfinished(response.text)
     closed = template.replace("<think>\n", "<think>\n\n</think>\n\n")  # as Qwen3's where thinking is switched off
     config = HfSamplerConfig(model=ModelConfig(device="cpu", chat_template=closed))
-    [response] = make_sampler(config, tiny_policy, Limits(1024, 4, 1.0)).sample([_requests(1)[0]])
+    [response] = make_sampler(config, tiny_policy, SamplingLimits(1024, 4, 1.0)).sample([_requests(1)[0]])
     assert "<think>" not in response.text

@@ -8,7 +8,7 @@ from larpo_lib.config import ModelConfig, OpenAiSamplerConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_tokenizer
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.schemas import LENGTH, STOP
 
 PLAIN = ModelConfig(device="cpu")
@@ -26,7 +26,7 @@ def sampler_of(tiny_policy):
         config = OpenAiSamplerConfig(
             **{"base_url": f"{server.url}/v1", "served_model": "tiny", "retries": 1, "model": PLAIN} | settings
         )
-        return make_sampler(config, tiny_policy, Limits(prompt, longest, top_p))
+        return make_sampler(config, tiny_policy, SamplingLimits(prompt, longest, top_p))
 
     return make
 

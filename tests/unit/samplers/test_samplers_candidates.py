@@ -9,8 +9,8 @@ from larpo_lib.samplers.candidates import (
     Origin,
     draw_candidates,
     evaluation_draws,
-    fitting_prompts,
     prompts_of_iteration,
+    prompts_within,
     search_draws,
     training_draws,
 )
@@ -94,7 +94,7 @@ def test_an_iteration_takes_every_prompt_once_where_there_are_too_few():
 
 
 def test_prompts_over_the_limit_do_not_fit():
-    assert _ids(fitting_prompts(PROMPTS, Recorder(), 3)) == ["p0", "p1", "p2"]
+    assert _ids(prompts_within(PROMPTS, Recorder(), 3)) == ["p0", "p1", "p2"]
 
 
 def test_candidates_carry_their_origin():

@@ -11,7 +11,7 @@ from larpo_lib.config import ModelConfig, VllmSamplerConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.policies.load import context_length
 from larpo_lib.preflight import check_config
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers import vllm as sampler_module
 
 PLAIN = ModelConfig(device="cpu")
@@ -27,7 +27,7 @@ def installed(monkeypatch):
 
 @pytest.mark.usefixtures("installed")
 def test_limits_that_fill_the_context_are_taken_and_no_engine_starts(tiny_policy):
-    sampler = make_sampler(CONFIG, tiny_policy, Limits(CONTEXT - 6, 6, 1.0))
+    sampler = make_sampler(CONFIG, tiny_policy, SamplingLimits(CONTEXT - 6, 6, 1.0))
     assert sampler.prompt_tokens(user("How many ?")) == 5  # <user> How many ? <assistant>
     sampler.close()
 
@@ -35,13 +35,13 @@ def test_limits_that_fill_the_context_are_taken_and_no_engine_starts(tiny_policy
 @pytest.mark.usefixtures("installed")
 def test_limits_beyond_the_context_are_refused(tiny_policy):
     with pytest.raises(ConfigError, match="max_prompt_tokens = 8000 and max_new_tokens = 193: sequences of up to 8193"):
-        make_sampler(CONFIG, tiny_policy, Limits(8000, 193, 1.0))
+        make_sampler(CONFIG, tiny_policy, SamplingLimits(8000, 193, 1.0))
 
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("temperature", [0.005, 2.1])
 def test_a_temperature_that_vllm_does_not_take_is_refused(tiny_policy, temperature):
-    sampler = make_sampler(CONFIG, tiny_policy, Limits(64, 8, 1.0))
+    sampler = make_sampler(CONFIG, tiny_policy, SamplingLimits(64, 8, 1.0))
     requests = [Request("p", user("How many ?"), value, seed=0) for value in (1.0, temperature)]
     with pytest.raises(ConfigError, match=rf"temperature = {temperature}, but vLLM takes 0, or 0\.01 to 2"):
         sampler.sample(requests)
@@ -50,7 +50,7 @@ def test_a_temperature_that_vllm_does_not_take_is_refused(tiny_policy, temperatu
 def test_a_missing_package_is_named(tiny_policy, monkeypatch):
     monkeypatch.setattr(sampler_module, "find_spec", lambda _: None)
     with pytest.raises(LarpoError, match=r"needs the package vllm, which is not installed\. pip install vllm, or set"):
-        make_sampler(CONFIG, tiny_policy, Limits(8, 8, 1.0))
+        make_sampler(CONFIG, tiny_policy, SamplingLimits(8, 8, 1.0))
 
 
 @pytest.mark.usefixtures("installed")

@@ -5,7 +5,7 @@ import pytest
 from larpo_lib.artifacts import digest, read_metrics
 from larpo_lib.config import HfSamplerConfig, ModelConfig, RerankConfig, SampleConfig
 from larpo_lib.errors import ArtifactError
-from larpo_lib.shards import WHOLE, Shard
+from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import merge_shards, rerank, sample
 from larpo_lib.tables import read_table
 
@@ -20,7 +20,7 @@ SAMPLING = SampleConfig(
 
 @pytest.fixture
 def sampled(tiny_policy, tiny_prompts, tmp_path):
-    def sampled(name, shard=WHOLE, **changes):
+    def sampled(name, shard=UNSHARDED, **changes):
         config = SAMPLING.model_copy(update=changes)
         sample.run(config, policy=tiny_policy, prompts=tiny_prompts, candidates=tmp_path / name, shard=shard)
         return tmp_path / name
@@ -42,12 +42,12 @@ def test_shards_of_candidates_make_the_same_bytes_as_none(sampled, tmp_path, cou
 
 def test_shards_of_ranked_candidates_make_the_same_bytes_as_none(sampled, tiny_prompts, tmp_path):
     candidates = [sampled("candidates")]
-    paths = {shard: tmp_path / f"ranked-{shard.index}-{shard.count}" for shard in (WHOLE, Shard(0, 2), Shard(1, 2))}
+    paths = {shard: tmp_path / f"ranked-{shard.index}-{shard.count}" for shard in (UNSHARDED, Shard(0, 2), Shard(1, 2))}
     for shard, path in paths.items():
         rerank.run(RerankConfig(), prompts=tiny_prompts, candidates=candidates, ranked=path, shard=shard)
     metrics = merge_shards.run(shards=[paths[Shard(0, 2)], paths[Shard(1, 2)]], merged=tmp_path / "merged")
-    assert metrics == read_metrics(paths[WHOLE])
-    assert digest(tmp_path / "merged") == digest(paths[WHOLE])
+    assert metrics == read_metrics(paths[UNSHARDED])
+    assert digest(tmp_path / "merged") == digest(paths[UNSHARDED])
 
 
 def test_a_missing_and_a_repeated_shard_are_refused(sampled, tmp_path):

@@ -16,7 +16,7 @@ from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import DataError
 from larpo_lib.registry import Registry
 from larpo_lib.steps import promote
-from larpo_lib.tracking import Client
+from larpo_lib.tracking import TrackingClient
 
 
 @pytest.fixture
@@ -147,10 +147,10 @@ class Killed(BaseException):
     """Stands for kill -9: no handler of the code under test catches it."""
 
 
-def mortal(calls: int) -> Callable[[str], Client]:
+def mortal(calls: int) -> Callable[[str], TrackingClient]:
     """A client whose process dies right after `calls` calls and one more."""
 
-    class Mortal(Client):
+    class Mortal(TrackingClient):
         left = calls
 
         def __getattr__(self, name: str) -> Any:
@@ -182,13 +182,13 @@ def test_killed_after_any_call_to_mlflow_the_promotion_ends_the_same(
     while not survived:
         shutil.rmtree(world.folder / "new-0.75-promotion")
         world.begin_run()
-        monkeypatch.setattr(larpo_lib.registry, "Client", mortal(deaths))
+        monkeypatch.setattr(larpo_lib.registry, "TrackingClient", mortal(deaths))
         try:
             world.promote("new", 0.75)
             survived = True
         except Killed:
             deaths += 1
-        monkeypatch.setattr(larpo_lib.registry, "Client", Client)
+        monkeypatch.setattr(larpo_lib.registry, "TrackingClient", TrackingClient)
         after = world.promote("new", 0.75)
         champion = Registry(world.uri).champion("larpo-policy")
         assert after == {**expected, "version": champion}  # MLflow does not give a deleted version's number again

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import ClassifierConfig, LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
-from larpo_lib.policies.layout import packed
+from larpo_lib.policies.layout import packed_layout
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.schemas import candidate_id, prompt_id
@@ -120,7 +120,7 @@ def _scored_in_training(path, rows):
     lists, _ = encode_conversations(rows, tokenizer, config)
     model = load_trainable_reward_model(path, config, tokenizer)
     with torch.no_grad():
-        return model(**with_last_tokens(packed(0))([item.tokens for item in lists])).tolist()
+        return model(**with_last_tokens(packed_layout(0))([item.tokens for item in lists])).tolist()
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "pairwise"}, {"lora": LoraConfig(r=2)}], ids=["all", "pairs", "lora"])

@@ -8,7 +8,7 @@ from small_models import user
 from larpo_lib.config import HfSamplerConfig, ModelConfig, SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.playground.problems import make_problems
-from larpo_lib.samplers import Limits, Request, make_sampler
+from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.schemas import STOP, prompt_id
 from larpo_lib.steps import sft
 from larpo_lib.tables import write_table
@@ -66,7 +66,7 @@ def test_fine_tuning_makes_the_demonstrations_more_likely(run, tmp_path):
 
 def test_a_policy_learns_to_end_its_turn(run, tmp_path):
     run(rows=[_demonstration("How many ?", "7 .")] * 8, epochs=15, learning_rate=1e-2)
-    sampler = make_sampler(HfSamplerConfig(model=PLAIN), tmp_path / "trained", Limits(64, 8, 1.0))
+    sampler = make_sampler(HfSamplerConfig(model=PLAIN), tmp_path / "trained", SamplingLimits(64, 8, 1.0))
     (response,) = sampler.sample([Request("p", user("How many ?"), temperature=0.0, seed=0)])
     assert response.text == "7."
     assert response.finish_reason == STOP

@@ -13,7 +13,7 @@ from larpo_lib.config import TrainConfig
 from larpo_lib.errors import StorageError
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import edge
-from larpo_lib.training.checkpoints import Checkpoints
+from larpo_lib.training.checkpoints import CheckpointStore
 
 BUCKET = "larpo-bucket"
 KEPT = f"s3://{BUCKET}/kept"
@@ -33,7 +33,7 @@ def _train(trained: Path, goes_on_from: list[int | None]) -> Metrics:
     """A training that saves a checkpoint at step 4."""
 
     def make(work: Work) -> Metrics:
-        checkpoints = Checkpoints(work, KEPT)
+        checkpoints = CheckpointStore(work, KEPT)
         found = checkpoints.latest()
         goes_on_from.append(found.step if found else None)
         checkpoints.save(4, [("weights", torch.zeros(2))], [], {})

@@ -21,7 +21,7 @@ from larpo_lib.config.objectives import (
 from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
-from larpo_lib.policies.layout import padded
+from larpo_lib.policies.layout import padded_layout
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import turn_end
@@ -245,7 +245,9 @@ def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_po
     encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), turn_end(tokenizer))
     lists = [item.tokens for item in encoded]
     policy, reference = (
-        reference_logps(attach_scorer(load_policy(path, PLAIN), 64), lists, padded(0), [range(len(lists))], Ranks())
+        reference_logps(
+            attach_scorer(load_policy(path, PLAIN), 64), lists, padded_layout(0), [range(len(lists))], Ranks()
+        )
         for path in (tiny_policy, other_policy)
     )
     assert _own_logps(tmp_path / "trained") == pytest.approx(reference, abs=1e-3)

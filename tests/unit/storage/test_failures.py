@@ -97,14 +97,14 @@ def test_store_that_is_busy_or_away_is_waited_for(
     pauses: list[float] = []
     monkeypatch.setenv("LARPO_S3_PATIENCE", "30")
     monkeypatch.setattr(failures.time, "sleep", pauses.append)
-    answers = [failures.AwayError("s3://bucket/key: store answered 'SlowDown'")] * 3
+    answers = [failures.UnreachableError("s3://bucket/key: store answered 'SlowDown'")] * 3
 
     def ask() -> str:
         if answers:
             raise answers.pop()
         return "answer"
 
-    assert failures.patiently(Location("bucket", "key"), ask) == "answer"
+    assert failures.with_retries(Location("bucket", "key"), ask) == "answer"
     assert pauses == [0.5, 1.0, 2.0]
     assert caplog.messages[0] == "s3://bucket/key: store answered 'SlowDown'; trying again for up to 30 s"
     assert len(caplog.messages) == 3
@@ -120,7 +120,7 @@ def test_patience_ends_and_begins_anew_with_every_success(monkeypatch: pytest.Mo
     monkeypatch.setenv("LARPO_S3_PATIENCE", "4")
     monkeypatch.setattr(failures.time, "sleep", sleep)
     monkeypatch.setattr(failures.time, "monotonic", lambda: now)
-    patience, error = failures.Patience(), failures.AwayError("away")
+    patience, error = failures.RetryBudget(), failures.UnreachableError("away")
     patience.wait(error)
     patience.wait(error)
     assert now == 0.5 + 1.0
@@ -128,7 +128,7 @@ def test_patience_ends_and_begins_anew_with_every_success(monkeypatch: pytest.Mo
     for _ in range(4):  # 0.5, 1, 2 seconds, and what is left of the four
         patience.wait(error)
     assert now == 1.5 + 4.0
-    with pytest.raises(failures.AwayError, match="away"):
+    with pytest.raises(failures.UnreachableError, match="away"):
         patience.wait(error)
 
 
@@ -136,20 +136,20 @@ def test_patience_ends_and_begins_anew_with_every_success(monkeypatch: pytest.Mo
 def test_patience_that_is_no_number_of_seconds_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("LARPO_S3_PATIENCE", value)
     with pytest.raises(ConfigError, match=f"LARPO_S3_PATIENCE = '{value}'"):
-        failures.Patience()
+        failures.RetryBudget()
 
 
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("SlowDown", 503, failures.AwayError),
-        ("InternalError", 500, failures.AwayError),
-        ("ConditionalRequestConflict", 409, failures.AwayError),
-        ("502", 502, failures.AwayError),
-        ("NotImplemented", 501, failures.UnconditionalError),
-        ("PreconditionFailed", 412, failures.TakenError),
-        ("412", 412, failures.TakenError),
-        ("404", 404, failures.MissingError),
+        ("SlowDown", 503, failures.UnreachableError),
+        ("InternalError", 500, failures.UnreachableError),
+        ("ConditionalRequestConflict", 409, failures.UnreachableError),
+        ("502", 502, failures.UnreachableError),
+        ("NotImplemented", 501, failures.ConditionalPutError),
+        ("PreconditionFailed", 412, failures.AlreadyExistsError),
+        ("412", 412, failures.AlreadyExistsError),
+        ("404", 404, failures.NotFoundError),
         ("AccessDenied", 403, StorageError),
     ],
 )

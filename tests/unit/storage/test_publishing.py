@@ -159,15 +159,15 @@ def test_two_that_race_never_touch_what_the_other_has_put(
 ) -> None:
     """The second wins while the first has still one file to put."""
     first, second = make_artifact(tmp_path / "1"), make_artifact(tmp_path / "2", value=2)
-    uri, offer = f"s3://{BUCKET}/a", publishing.offer
+    uri, offer = f"s3://{BUCKET}/a", publishing.send_if_absent
 
     def slow(only_new: Any, transfers: Any) -> bool:
         if len(transfers) > 1:
-            monkeypatch.setattr(publishing, "offer", offer)
+            monkeypatch.setattr(publishing, "send_if_absent", offer)
             storage.publish(second, uri)
         return offer(only_new, transfers)
 
-    monkeypatch.setattr(publishing, "offer", slow)
+    monkeypatch.setattr(publishing, "send_if_absent", slow)
     with pytest.raises(StorageError, match="holds another artifact"):
         storage.publish(first, uri)
     assert keys(s3) == {f"a/{name}" for name in content(second)}

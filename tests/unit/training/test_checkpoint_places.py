@@ -9,7 +9,7 @@ import torch
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import StorageError
-from larpo_lib.training.checkpoints import Checkpoints, clear
+from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints
 
 BUCKET = "larpo-bucket"
 HISTORY = [{"loss": 1.5, "step": 1.0}]
@@ -36,31 +36,31 @@ def place(request, s3, tmp_path):
 
 
 def test_another_machine_goes_on_from_the_newest(place, tmp_path):
-    here = Checkpoints(_work(tmp_path / "here"), place)
+    here = CheckpointStore(_work(tmp_path / "here"), place)
     assert here.latest() is None
     _save(here, 4)
     _save(here, 8)
     shutil.rmtree(tmp_path / "here")
-    found = Checkpoints(_work(tmp_path / "there"), place).latest()
+    found = CheckpointStore(_work(tmp_path / "there"), place).latest()
     assert found is not None
     assert (found.step, found.history, found.scheduler) == (8, HISTORY, SCHEDULER)
     assert found.read("weights/a").tolist() == [8.0, 8.0, 8.0]
 
 
 def test_checkpoints_of_another_training_are_not_taken(place, tmp_path):
-    _save(Checkpoints(_work(tmp_path / "one"), place), 4)
-    assert Checkpoints(_work(tmp_path / "other", "b" * 64), place).latest() is None
+    _save(CheckpointStore(_work(tmp_path / "one"), place), 4)
+    assert CheckpointStore(_work(tmp_path / "other", "b" * 64), place).latest() is None
 
 
 def test_none_is_left_at_the_end(place, tmp_path):
-    checkpoints = Checkpoints(_work(tmp_path / "here"), place)
+    checkpoints = CheckpointStore(_work(tmp_path / "here"), place)
     _save(checkpoints, 4)
-    clear(place, "a" * 64)
-    assert Checkpoints(_work(tmp_path / "there"), place).latest() is None
+    delete_checkpoints(place, "a" * 64)
+    assert CheckpointStore(_work(tmp_path / "there"), place).latest() is None
 
 
 def test_only_the_newest_is_kept_in_the_store(s3, tmp_path):
-    checkpoints = Checkpoints(_work(tmp_path / "here"), f"s3://{BUCKET}/kept")
+    checkpoints = CheckpointStore(_work(tmp_path / "here"), f"s3://{BUCKET}/kept")
     _save(checkpoints, 4)
     _save(checkpoints, 8)
     prefix = f"kept/{'a' * 16}/step-000000008"
@@ -70,14 +70,14 @@ def test_only_the_newest_is_kept_in_the_store(s3, tmp_path):
 def test_a_half_uploaded_one_is_passed_over(s3, tmp_path):
     """Its index would have been uploaded last."""
     place = f"s3://{BUCKET}/kept"
-    _save(Checkpoints(_work(tmp_path / "here"), place), 4)
+    _save(CheckpointStore(_work(tmp_path / "here"), place), 4)
     s3.put_object(Bucket=BUCKET, Key=f"kept/{'a' * 16}/step-000000008/part-00000.safetensors", Body=b"torn")
-    found = Checkpoints(_work(tmp_path / "there"), place).latest()
+    found = CheckpointStore(_work(tmp_path / "there"), place).latest()
     assert found is not None
     assert found.step == 4
 
 
 def test_a_store_that_refuses_is_named(s3, tmp_path):
-    checkpoints = Checkpoints(_work(tmp_path / "here"), "s3://no-such-bucket/kept")
+    checkpoints = CheckpointStore(_work(tmp_path / "here"), "s3://no-such-bucket/kept")
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/kept.*: no such bucket"):
         _save(checkpoints, 4)

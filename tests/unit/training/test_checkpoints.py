@@ -14,7 +14,7 @@ from training_lists import Killed
 
 from larpo_lib.artifacts import Work
 from larpo_lib.training import checkpoints
-from larpo_lib.training.checkpoints import Checkpoints, clear, latest, save
+from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints, latest_checkpoint, save_checkpoint
 
 HISTORY = [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "loss": 1e-300}]
 SCHEDULER = {"last_epoch": 2, "_last_lr": [1e-3, 0.1 + 0.2]}
@@ -28,7 +28,7 @@ def _tensors(step):
 
 
 def _save(directory, step):
-    return save(directory, step, iter(_tensors(step).items()), HISTORY, SCHEDULER)
+    return save_checkpoint(directory, step, iter(_tensors(step).items()), HISTORY, SCHEDULER)
 
 
 def _assert_whole(found, step):
@@ -41,23 +41,23 @@ def _assert_whole(found, step):
 
 def test_what_was_saved_is_read_back(tmp_path):
     place = tmp_path / "not" / "yet"
-    assert latest(place) is None
+    assert latest_checkpoint(place) is None
     assert _save(place, 2) == place / "step-000000002"
-    _assert_whole(latest(place), 2)
+    _assert_whole(latest_checkpoint(place), 2)
 
 
 def test_the_newest_is_kept_alone(tmp_path):
     for step in (999, 1000, 10**8):
         _save(tmp_path, step)
         assert [path.name for path in tmp_path.iterdir()] == [f"step-{step:09d}"]
-        _assert_whole(latest(tmp_path), step)
+        _assert_whole(latest_checkpoint(tmp_path), step)
 
 
 def test_half_written_ones_are_removed_and_the_whole_one_before_is_found(tmp_path):
     _save(tmp_path, 2)
     shutil.copytree(tmp_path / "step-000000002", tmp_path / ".step-000000004")
     (tmp_path / ".step-000000004" / "checkpoint.json").unlink()
-    _assert_whole(latest(tmp_path), 2)
+    _assert_whole(latest_checkpoint(tmp_path), 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000002"]
 
 
@@ -67,7 +67,7 @@ def test_large_states_are_written_in_several_files(tmp_path, monkeypatch):
         monkeypatch.setattr(checkpoints, "_FILE_BYTES", limit)
         whole = _save(tmp_path / str(limit), 2)
         assert [len(load_file(path)) for path in sorted(whole.glob("*.safetensors"))] == sizes
-        _assert_whole(latest(tmp_path / str(limit)), 2)
+        _assert_whole(latest_checkpoint(tmp_path / str(limit)), 2)
 
 
 def test_tensors_are_taken_one_file_at_a_time(tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_tensors_are_taken_one_file_at_a_time(tmp_path, monkeypatch):
             written.append(len(list(tmp_path.rglob("*.safetensors"))))
             yield f"weights/{number}", torch.zeros(2)
 
-    save(tmp_path, 1, tensors(), HISTORY, SCHEDULER)
+    save_checkpoint(tmp_path, 1, tensors(), HISTORY, SCHEDULER)
     assert written == [0, 1, 2]
 
 
@@ -147,7 +147,7 @@ def test_killed_at_any_moment_of_saving_a_whole_one_is_left(tmp_path, monkeypatc
         _save(place, 2)
         if not _dies(monkeypatch, moments, lambda place=place: _save(place, 4)):
             break
-        found = latest(place)
+        found = latest_checkpoint(place)
         _assert_whole(found, found.step)
         assert found.step in (2, 4)
         _save(place, 6)  # and the training goes on
@@ -160,9 +160,9 @@ def test_killed_at_any_moment_of_clearing_a_whole_one_is_left_or_none(tmp_path, 
     moments = 0
     while True:
         place = tmp_path / str(moments)
-        checkpoints_there = Checkpoints(Work(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
+        checkpoints_there = CheckpointStore(Work(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
         checkpoints_there.save(2, iter(_tensors(2).items()), HISTORY, SCHEDULER)
-        if not _dies(monkeypatch, moments, partial(clear, str(place), "0" * 64)):
+        if not _dies(monkeypatch, moments, partial(delete_checkpoints, str(place), "0" * 64)):
             break
         found = checkpoints_there.latest()
         if found is not None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from larpo_lib.training.plan import plan_steps, split
+from larpo_lib.training.plan import plan_steps, rank_micro_batches
 
 counts = st.integers(1, 40)
 batch_sizes = st.integers(1, 12)
@@ -64,30 +64,30 @@ costs = st.sampled_from([_rows_of_the_longest, _blocks_of_eight])
 def test_every_list_is_dealt_out_once_in_passes_within_the_budget(sizes, cost_of, processes, budget):
     cost = cost_of(sizes)
     batch = range(0, len(sizes), 2)  # a step's lists are some of all
-    shares = split(batch, cost, processes, budget)
-    assert len(shares) == processes
-    assert sorted(i for share in shares for cut in share for i in cut) == list(batch)
-    assert len({len(share) for share in shares}) == 1
-    assert all(cost(cut) <= budget for share in shares for cut in share if len(cut) > 1)
+    rank_batches = rank_micro_batches(batch, cost, processes, budget)
+    assert len(rank_batches) == processes
+    assert sorted(i for rank_batch in rank_batches for cut in rank_batch for i in cut) == list(batch)
+    assert len({len(rank_batch) for rank_batch in rank_batches}) == 1
+    assert all(cost(cut) <= budget for rank_batch in rank_batches for cut in rank_batch if len(cut) > 1)
 
 
 @given(sized, costs, st.integers(1, 5), st.integers(1, 100))
 def test_passes_are_empty_only_where_there_are_too_few_lists(sizes, cost_of, processes, budget):
-    for share in split(range(len(sizes)), cost_of(sizes), processes, budget):
-        lists = sum(len(cut) for cut in share)
-        assert sum(not cut for cut in share) == max(0, len(share) - lists)
+    for rank_batch in rank_micro_batches(range(len(sizes)), cost_of(sizes), processes, budget):
+        lists = sum(len(cut) for cut in rank_batch)
+        assert sum(not cut for cut in rank_batch) == max(0, len(rank_batch) - lists)
 
 
 @given(sized, st.integers(1, 5))
 def test_no_process_gets_much_more_than_the_others(sizes, processes):
-    loads = _loads(split(range(len(sizes)), _rows_of_the_longest(sizes), processes, 10**9), sizes)
+    loads = _loads(rank_micro_batches(range(len(sizes)), _rows_of_the_longest(sizes), processes, 10**9), sizes)
     assert max(loads) <= sum(sizes) / processes + max(sizes)
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 3))
 def test_the_largest_share_is_near_the_best_possible(sizes, processes):
     """Graham's bound for longest-processing-time-first (1969), against all ways to deal them out."""
-    loads = _loads(split(range(len(sizes)), _rows_of_the_longest(sizes), processes, 10**9), sizes)
+    loads = _loads(rank_micro_batches(range(len(sizes)), _rows_of_the_longest(sizes), processes, 10**9), sizes)
     best = min(
         max(sum(size for size, owner in zip(sizes, way, strict=True) if owner == process) for process in way)
         for way in product(range(processes), repeat=len(sizes))
@@ -95,22 +95,22 @@ def test_the_largest_share_is_near_the_best_possible(sizes, processes):
     assert max(loads) <= best * (4 / 3 - 1 / (3 * processes)) + 1e-9
 
 
-def _loads(shares, sizes):
-    return [sum(sizes[i] for cut in share for i in cut) for share in shares]
+def _loads(rank_batches, sizes):
+    return [sum(sizes[i] for cut in rank_batch for i in cut) for rank_batch in rank_batches]
 
 
 @given(sized, st.integers(1, 100))
 def test_one_process_makes_no_more_passes_than_first_come_first_served(sizes, budget):
     """Lists of like length in a pass waste less on padding than lists as they come."""
     assume(max(sizes) <= budget)
-    (share,) = split(range(len(sizes)), _rows_of_the_longest(sizes), 1, budget)
+    (rank_batch,) = rank_micro_batches(range(len(sizes)), _rows_of_the_longest(sizes), 1, budget)
     as_they_come = [[0]]
     for i in range(1, len(sizes)):
         if _rows_of_the_longest(sizes)([*as_they_come[-1], i]) <= budget:
             as_they_come[-1].append(i)
         else:
             as_they_come.append([i])
-    assert len(share) <= len(as_they_come)
+    assert len(rank_batch) <= len(as_they_come)
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_one_process_makes_no_more_passes_than_first_come_first_served(sizes, bu
     ],
 )
 def test_lists_of_these_lengths_are_dealt_out_like_this(sizes, processes, budget, expected):
-    assert split(range(len(sizes)), _rows_of_the_longest(sizes), processes, budget) == expected
+    assert rank_micro_batches(range(len(sizes)), _rows_of_the_longest(sizes), processes, budget) == expected

@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.training.ranks import Ranks, join, launched
+from larpo_lib.launcher import is_distributed
+from larpo_lib.training.ranks import Ranks, init_distributed
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -22,10 +23,10 @@ def _launched_alone(monkeypatch):
 
 def test_a_process_alone_leads_and_talks_to_itself_without_a_process_group(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    assert not launched()
-    with join(PLAIN) as ranks:
+    assert not is_distributed()
+    with init_distributed(PLAIN) as ranks:
         assert not dist.is_initialized()
-        assert (ranks.rank, ranks.count, ranks.leads) == (0, 1, True)
+        assert (ranks.rank, ranks.world_size, ranks.is_main) == (0, 1, True)
         assert ranks.broadcast({"a": 1}) == {"a": 1}
         assert ranks.gather("mine") == ["mine"]
         tensor = torch.tensor([1.0, 2.0])
@@ -35,19 +36,19 @@ def test_a_process_alone_leads_and_talks_to_itself_without_a_process_group(monke
 
 @pytest.mark.usefixtures("_launched_alone")
 def test_a_launched_process_has_a_process_group_while_it_trains():
-    assert launched()
-    with join(PLAIN) as ranks:
+    assert is_distributed()
+    with init_distributed(PLAIN) as ranks:
         assert dist.is_initialized()
-        assert (ranks.rank, ranks.count) == (0, 1)
+        assert (ranks.rank, ranks.world_size) == (0, 1)
     assert not dist.is_initialized()
 
 
 @pytest.mark.usefixtures("_launched_alone")
 def test_a_process_group_does_not_outlive_a_failure():
-    with pytest.raises(ValueError, match="within"), join(PLAIN):
+    with pytest.raises(ValueError, match="within"), init_distributed(PLAIN):
         raise ValueError("within")
     assert not dist.is_initialized()
 
 
 def test_only_the_first_process_leads():
-    assert [Ranks(rank, 3).leads for rank in range(3)] == [True, False, False]
+    assert [Ranks(rank, 3).is_main for rank in range(3)] == [True, False, False]

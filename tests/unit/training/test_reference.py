@@ -8,13 +8,13 @@ from small_models import make_model
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import ArtifactError
-from larpo_lib.policies.layout import packed, padded
+from larpo_lib.policies.layout import packed_layout, padded_layout
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
-from larpo_lib.training.collator import Collator, Steps, TrainingList
+from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import REFERENCE, identity, kept_logps, passes, reference_logps
+from larpo_lib.training.reference import REFERENCE, cached_logps, logps_identity, micro_batches, reference_logps
 
 LISTS = [([3, 4], [[5, 6, 7]]), ([8], [[9], [21, 22]]), ([10, 11, 12, 13], [[14, 15]]), ([16], [[17, 18, 19, 20]])]
 LOGPS = {"own": [-1.5, -0.1, -123.456], "mismatched": []}
@@ -26,12 +26,12 @@ def model():
 
 
 @pytest.mark.parametrize("budget", [1, 12, 1000])
-@pytest.mark.parametrize("layout", [padded(0), packed(0)], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", [padded_layout(0), packed_layout(0)], ids=lambda layout: layout.name)
 def test_responses_are_scored_in_their_own_order(model, layout, budget):
     expected = [
         model(**padded_rows([prompt], [response], 0)).item() for prompt, responses in LISTS for response in responses
     ]
-    cut = passes(LISTS, layout, [[0, 2], [3, 1]], budget, Ranks())
+    cut = micro_batches(LISTS, layout, [[0, 2], [3, 1]], budget, Ranks())
     assert reference_logps(model, LISTS, layout, cut, Ranks()) == pytest.approx(expected, abs=1e-5)
 
 
@@ -39,17 +39,17 @@ def test_lists_are_scored_in_the_passes_that_train_them():
     """The rows are the same tensors, so that rounding is the same whatever the precision."""
     encoded = [EncodedList(str(i), *item, [-1.0] * len(item[1])) for i, item in enumerate(LISTS)]
     batches = plan_steps(len(LISTS), batch_size=3, epochs=1, max_steps=None, seed=5)
-    collate = Collator(padded(0), 0)
+    collate = Collator(padded_layout(0), 0)
     for ranks in (Ranks(), _One(0, 2), _One(1, 2)):
-        steps = Steps([TrainingList(item) for item in encoded], batches, collate, lambda _item: 1.0, ranks, 12)
+        steps = OptimizerSteps([TrainingList(item) for item in encoded], batches, collate, lambda _item: 1.0, ranks, 12)
         trained = [
             each
-            for share in map(steps.__getitem__, range(len(steps)))
-            for each, ours in zip(share.passes, share.counted, strict=True)
+            for rank_batch in map(steps.__getitem__, range(len(steps)))
+            for each, ours in zip(rank_batch.micro_batches, rank_batch.counted, strict=True)
             if ours
         ]
-        cut = passes(LISTS, padded(0), batches, 12, ranks)
-        scored = [padded(0)([LISTS[i] for i in indices]) for indices in cut if indices]
+        cut = micro_batches(LISTS, padded_layout(0), batches, 12, ranks)
+        scored = [padded_layout(0)([LISTS[i] for i in indices]) for indices in cut if indices]
         assert len(scored) == len(trained) > 0
         for one, other in zip(scored, trained, strict=True):
             assert all(torch.equal(value, other["rows"][name]) for name, value in one.items())
@@ -70,13 +70,13 @@ def test_processes_share_the_work(model):
     """Three of them for four lists, none of which is scored twice."""
     scored = []
     for rank in range(3):
-        cut = passes(LISTS, padded(0), [range(4)], 12, _One(rank, 3))
+        cut = micro_batches(LISTS, padded_layout(0), [range(4)], 12, _One(rank, 3))
         with pytest.raises(_Gathering) as told:
-            reference_logps(model, LISTS, padded(0), cut, _One(rank, 3))
+            reference_logps(model, LISTS, padded_layout(0), cut, _One(rank, 3))
         scored.append(told.value.args[0])
     assert sorted(i for part in scored for i in part) == [0, 1, 2, 3]
     together = {i: values for part in scored for i, values in part.items()}
-    expected = reference_logps(model, LISTS, padded(0), [range(4)], Ranks())
+    expected = reference_logps(model, LISTS, padded_layout(0), [range(4)], Ranks())
     assert [value for i in range(4) for value in together[i]] == pytest.approx(expected, abs=1e-5)
 
 
@@ -101,7 +101,7 @@ def _as_kept(logps):
 
 
 def test_what_was_scored_once_is_kept_in_scratch_and_in_the_artifact(work):
-    assert kept_logps(_score, "these", Ranks(), work, None) == LOGPS
+    assert cached_logps(_score, "these", Ranks(), work, None) == LOGPS
     for folder in (work.data, work.scratch):
         assert {name: tensor.tolist() for name, tensor in load_file(folder / REFERENCE).items()} == _as_kept(LOGPS)
         with safe_open(folder / REFERENCE, framework="pt") as file:
@@ -109,25 +109,25 @@ def test_what_was_scored_once_is_kept_in_scratch_and_in_the_artifact(work):
 
 
 def test_what_a_crashed_run_has_scored_is_not_scored_again_and_published_too(work):
-    kept_logps(_score, "these", Ranks(), work, None)
+    cached_logps(_score, "these", Ranks(), work, None)
     (work.data / REFERENCE).unlink()
-    assert kept_logps(_uncalled, "these", Ranks(), work, None) == _as_kept(LOGPS)
+    assert cached_logps(_uncalled, "these", Ranks(), work, None) == _as_kept(LOGPS)
     assert (work.data / REFERENCE).read_bytes() == (work.scratch / REFERENCE).read_bytes()
 
 
 def test_another_artifacts_are_taken(work, tmp_path):
-    kept_logps(_score, "these", Ranks(), work, None)
+    cached_logps(_score, "these", Ranks(), work, None)
     other = Work(tmp_path / "other", tmp_path / "scratch2", "1" * 64)
     for folder in (other.data, other.scratch):
         folder.mkdir()
-    assert kept_logps(_uncalled, "these", Ranks(), other, work.data) == _as_kept(LOGPS)
+    assert cached_logps(_uncalled, "these", Ranks(), other, work.data) == _as_kept(LOGPS)
     assert (other.data / REFERENCE).read_bytes() == (work.data / REFERENCE).read_bytes()
 
 
 def test_stale_ones_are_refused(work):
-    kept_logps(_score, "these", Ranks(), work, None)
+    cached_logps(_score, "these", Ranks(), work, None)
     with pytest.raises(ArtifactError, match=rf"data/{REFERENCE}: the reference log-probabilities are stale.*Leave it"):
-        kept_logps(_uncalled, "others", Ranks(), work, work.data)
+        cached_logps(_uncalled, "others", Ranks(), work, work.data)
 
 
 @pytest.mark.parametrize(
@@ -139,31 +139,31 @@ def test_what_cannot_be_used_is_refused(work, spoil, message):
     if spoil == "foreign":  # a file of the name that says not what it belongs to
         save_file({"own": torch.zeros(3)}, work.data / REFERENCE)
     with pytest.raises(ArtifactError, match=message):
-        kept_logps(_uncalled, "these", Ranks(), work, work.data)
+        cached_logps(_uncalled, "these", Ranks(), work, work.data)
 
 
 def test_a_half_written_file_is_written_again(work):
     """A crash while writing leaves the temporary file, never a torn one under the final name."""
     (work.scratch / f".{REFERENCE}").write_bytes(b"torn")
-    kept_logps(_score, "these", Ranks(), work, None)
+    cached_logps(_score, "these", Ranks(), work, None)
     assert [path.name for path in work.scratch.iterdir()] == [REFERENCE]
 
 
 def test_processes_without_folders_get_what_the_leading_one_knows(monkeypatch):
     monkeypatch.setattr(Ranks, "broadcast", lambda _self, _value: LOGPS)
-    assert kept_logps(_uncalled, "these", Ranks(1, 2), None, None) == LOGPS
+    assert cached_logps(_uncalled, "these", Ranks(1, 2), None, None) == LOGPS
 
 
 def test_log_probabilities_belong_to_policy_token_ids_and_precision():
     own = {"own": LISTS}
-    first = identity("policy", own, torch.float32)
-    assert first == identity("policy", {"own": list(LISTS)}, torch.float32)
+    first = logps_identity("policy", own, torch.float32)
+    assert first == logps_identity("policy", {"own": list(LISTS)}, torch.float32)
     others = [
-        identity("another", own, torch.float32),
-        identity("policy", {"own": LISTS[:3]}, torch.float32),
-        identity("policy", {"own": [([3, 4], [[5, 6, 8]]), *LISTS[1:]]}, torch.float32),
-        identity("policy", {"own": [([3], [[4, 5, 6, 7]]), *LISTS[1:]]}, torch.float32),
-        identity("policy", {**own, "mismatched": LISTS}, torch.float32),
-        identity("policy", own, torch.bfloat16),
+        logps_identity("another", own, torch.float32),
+        logps_identity("policy", {"own": LISTS[:3]}, torch.float32),
+        logps_identity("policy", {"own": [([3, 4], [[5, 6, 8]]), *LISTS[1:]]}, torch.float32),
+        logps_identity("policy", {"own": [([3], [[4, 5, 6, 7]]), *LISTS[1:]]}, torch.float32),
+        logps_identity("policy", {**own, "mismatched": LISTS}, torch.float32),
+        logps_identity("policy", own, torch.bfloat16),
     ]
     assert len({first, *others}) == 7

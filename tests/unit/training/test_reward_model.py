@@ -12,18 +12,18 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 from larpo_lib.config import LoraConfig, ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
-from larpo_lib.policies.layout import packed, padded
+from larpo_lib.policies.layout import packed_layout, padded_layout
 from larpo_lib.policies.load import attention, load_policy, load_tokenizer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.fit import Session, fit
+from larpo_lib.training.fit import TrainingSession, fit
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reward_model import (
     LOSSES,
     RewardModelTrainer,
     attach_scores,
-    choose_layout,
+    choose_reward_layout,
     load_trainable_reward_model,
     with_last_tokens,
 )
@@ -42,7 +42,7 @@ CONFIG = RewardModelConfig(
     max_prompt_tokens=32,
     max_tokens=64,
 )
-LAYOUTS = {"padded": padded, "packed": packed}
+LAYOUTS = {"padded": padded_layout, "packed": packed_layout}
 WITH_CLASSIFIER = [name for name in FAMILIES if name not in ("cohere", "granite")]
 
 
@@ -133,13 +133,13 @@ def test_nothing_is_dropped_out_in_training(layout):
 
 def test_rows_hold_all_of_a_conversation_and_nothing_behind_it():
     lists = [([7, 8], [[9], [], [10, 11]])]
-    rows = with_last_tokens(padded(PAD))(lists)
+    rows = with_last_tokens(padded_layout(PAD))(lists)
     assert rows["input_ids"].tolist() == [[7, 8, 9, PAD], [7, 8, PAD, PAD], [7, 8, 10, 11]]
     assert rows["attention_mask"].sum(1).tolist() == [3, 2, 4]
-    layout = with_last_tokens(packed(PAD))
+    layout = with_last_tokens(packed_layout(PAD))
     assert layout(lists)["input_ids"].tolist() == [[7, 8, 9, 10, 11]]
     assert layout.cost(lists) == 5
-    assert with_last_tokens(padded(PAD)).cost(lists) == 3 * 4
+    assert with_last_tokens(padded_layout(PAD)).cost(lists) == 3 * 4
 
 
 def _batch(scores, rewards):
@@ -181,7 +181,7 @@ def test_on_pairs_both_losses_are_bradley_terry():
 
 def _train(policy, lists, layout, loss, log=lambda _row, _step: None, config=CONFIG):
     model = _loaded(policy, config)
-    session = Session(config, training_arguments(config), Ranks(), None, log)
+    session = TrainingSession(config, training_arguments(config), Ranks(), None, log)
     collate = Collator(with_last_tokens(LAYOUTS[layout](PAD)), PAD)
 
     def complete():
@@ -309,5 +309,5 @@ def test_prompts_are_shared_where_that_saves_enough(tiny_policy):
     model = _loaded(tiny_policy)
     long = [EncodedList("p", [7] * 20, [[8], [9], [10]], [2.0, 1.0, 0.0])]
     short = [EncodedList("p", [7], [[8] * 20, [9] * 20], [1.0, 0.0])]
-    assert choose_layout(model, long, PAD).name == "packed"
-    assert choose_layout(model, short, PAD).name == "padded"
+    assert choose_reward_layout(model, long, PAD).name == "packed"
+    assert choose_reward_layout(model, short, PAD).name == "padded"

@@ -8,7 +8,7 @@ from transformers import get_scheduler
 
 from larpo_lib.config import TrainingConfig
 from larpo_lib.errors import ConfigError
-from larpo_lib.training.schedule import check_steps_matter, rate_share, reach, warmup_steps
+from larpo_lib.training.schedule import check_steps_change_weights, lr_factor, total_learning_rate, warmup_steps
 
 NAMES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -28,7 +28,7 @@ def _theirs(schedule: str, warmup: int, total: int) -> list[float]:
 @pytest.mark.parametrize("schedule", NAMES)
 @pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 7), (1, 1), (1, 2), (3, 12), (10, 10), (47, 470)])
 def test_no_step_is_wasted_and_the_rest_is_the_schedule_of_transformers(schedule, warmup, total):
-    rates = [rate_share(done, schedule=schedule, warmup=warmup, total=total) for done in range(total)]
+    rates = [lr_factor(done, schedule=schedule, warmup=warmup, total=total) for done in range(total)]
     theirs = _theirs(schedule, warmup, total)
     assert min(rates) > 0
     assert max(rates) == 1
@@ -44,7 +44,7 @@ def test_the_warm_up_is_a_share_of_the_steps_rounded_up():
 def test_the_reach_is_the_sum_of_the_rates():
     """Two steps of warm-up, then a line over eight: 1/2 + 1 + (8 + 7 + ... + 1) / 8."""
     config = TrainingConfig(learning_rate=1e-3, schedule="linear", warmup_ratio=0.2)
-    assert reach(config, 10) == pytest.approx(1e-3 * (1.5 + 4.5))
+    assert total_learning_rate(config, 10) == pytest.approx(1e-3 * (1.5 + 4.5))
 
 
 def _weights(std: float) -> list[torch.Tensor]:
@@ -56,9 +56,9 @@ def test_steps_that_move_no_weight_are_refused():
     """Near 1 the next float32 is 1.2e-7 away, or half of that below."""
     config = TrainingConfig(learning_rate=1e-9)
     with pytest.raises(ConfigError, match=r"2 steps with a learning rate of 1e-09 move no weight.*Raise"):
-        check_steps_matter(config, 2, [torch.ones(8)], torch.float32)
-    check_steps_matter(config, 200, [torch.ones(8)], torch.float32)
-    check_steps_matter(config, 2, [], torch.float32)
+        check_steps_change_weights(config, 2, [torch.ones(8)], torch.float32)
+    check_steps_change_weights(config, 200, [torch.ones(8)], torch.float32)
+    check_steps_change_weights(config, 2, [], torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_steps_that_move_no_weight_are_refused():
 def test_steps_that_hardly_matter_in_the_precision_of_the_policy_are_told(caplog, steps, dtype, told):
     """Weights of .02, as language models have them, are 6e-5 to 1.2e-4 apart in bfloat16; two steps reach 1e-6."""
     with caplog.at_level(logging.WARNING):
-        check_steps_matter(TrainingConfig(learning_rate=5e-7), steps, _weights(0.02), dtype)
+        check_steps_change_weights(TrainingConfig(learning_rate=5e-7), steps, _weights(0.02), dtype)
     assert bool(caplog.messages) == told
     if told:
         assert "2 steps with a learning rate of 5e-07 move a weight by about 1e-06 at most" in caplog.text

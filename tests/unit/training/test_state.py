@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.state import PlainState, training_state
+from larpo_lib.training.state import ReplicatedState, training_state
 
 
 def _model():
@@ -77,7 +77,7 @@ def test_a_wrapped_optimizer_is_looked_into():
     _steps(model, optimizer, 0, 1)
     wrapped = SimpleNamespace(optimizer=SimpleNamespace(optimizer=optimizer))
     state = training_state(model, wrapped)
-    assert isinstance(state, PlainState)
+    assert isinstance(state, ReplicatedState)
     assert {name: tensor.sum().item() for name, tensor in state.tensors()} == {
         name: tensor.sum().item() for name, tensor in _kept(model, optimizer).items()
     }

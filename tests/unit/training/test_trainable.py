@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.layout import padded
+from larpo_lib.policies.layout import padded_layout
 from larpo_lib.policies.load import load_policy
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training import trainable
@@ -24,7 +24,7 @@ from larpo_lib.training.trainable import (
     check_finite,
     check_trainable,
     load_trainable,
-    merged,
+    merge_lora_weights,
 )
 
 LORA = LoraConfig(r=4, alpha=12)
@@ -41,7 +41,7 @@ def adapted(tiny_policy, tmp_path_factory):
 
 
 def _logps(model):
-    return reference_logps(model, [item.tokens for item in LISTS], padded(0), [range(len(LISTS))], Ranks())
+    return reference_logps(model, [item.tokens for item in LISTS], padded_layout(0), [range(len(LISTS))], Ranks())
 
 
 def _with_random_adapters(model):
@@ -66,7 +66,7 @@ def test_merged_weights_are_those_that_peft_makes(family, targets):
     assert not missing
     assert not unexpected
     expected = peft.merge_and_unload().state_dict()
-    found = merged(ours.state_dict(), 12 / 4)
+    found = merge_lora_weights(ours.state_dict(), 12 / 4)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0.0)
@@ -82,7 +82,7 @@ def test_low_precision_weights_are_rounded_once():
     layer = "model.layers.0.mlp.up_proj"
     up, down = (weights[f"{layer}.lora_{part}.default.weight"].double() for part in "BA")
     exact = (weights[f"{layer}.base_layer.weight"].double() + 3 * (up @ down)).to(torch.bfloat16)
-    found = merged(weights, 3)[f"{layer}.weight"]
+    found = merge_lora_weights(weights, 3)[f"{layer}.weight"]
     assert found.dtype is torch.bfloat16
     assert (found == exact).float().mean() > 0.99
 

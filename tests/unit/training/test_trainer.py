@@ -11,7 +11,7 @@ from training_lists import PLAIN, SETTINGS, finetune, random_lists, train, with_
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.layout import packed, padded
+from larpo_lib.policies.layout import packed_layout, padded_layout
 from larpo_lib.policies.load import load_policy
 from larpo_lib.training.trainer import BROKEN_BATCH
 
@@ -38,7 +38,7 @@ def _assert_same(one, other):
 
 def _passes(fitted):
     """How many forward passes the last step took."""
-    return len(fitted.trainer.share.passes)
+    return len(fitted.trainer.rank_batch.micro_batches)
 
 
 @pytest.mark.parametrize("objective", ["listmle", "kto", "simpo"])
@@ -138,7 +138,7 @@ CONSTANT = {"schedule": "constant", "warmup_ratio": 0.0, "epochs": 3, "micro_bat
 @pytest.mark.parametrize("count", [4, 3])
 @pytest.mark.parametrize(
     ("objective", "loss_of", "layout"),
-    [("listmle", _listmle, padded), ("listmle", _listmle, packed), ("kto", _kto, padded)],
+    [("listmle", _listmle, padded_layout), ("listmle", _listmle, packed_layout), ("kto", _kto, padded_layout)],
 )
 def test_training_is_the_hand_written_loop(tiny_policy, lists, tmp_path, objective, loss_of, layout, count):
     """With no more lists than a batch holds every step sees all of them, whatever their order."""
@@ -195,7 +195,7 @@ def test_speed_and_memory_are_logged_but_are_no_history(tiny_policy, lists, tmp_
         assert figures <= row.keys()
         assert 0 < row["seconds"] < 60
         assert 0.05 < row["memory_gib"] < 100
-    assert seen[-1]["tokens_per_s"] * seen[-1]["seconds"] == pytest.approx(fitted.trainer.share.tokens)
+    assert seen[-1]["tokens_per_s"] * seen[-1]["seconds"] == pytest.approx(fitted.trainer.rank_batch.tokens)
     assert all(row.keys().isdisjoint({*figures, "mfu", "total_flos"}) for row in fitted.history)
 
 

@@ -13,14 +13,14 @@ from larpo_lib.artifacts import Work
 from larpo_lib.config import ModelConfig, SftConfig, TrainConfig, TrainingConfig
 from larpo_lib.config.objectives import KtoConfig, ListMleConfig, SimPoConfig
 from larpo_lib.objectives import OBJECTIVES, bind
-from larpo_lib.policies.layout import Layout, padded
+from larpo_lib.policies.layout import Layout, padded_layout
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.fit import Fitted, MetricLogger, Session, fit, save_trained
+from larpo_lib.training.fit import MetricLogger, TrainingResult, TrainingSession, fit, save_trained
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import load_trainable
@@ -83,7 +83,7 @@ def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingL
     rng = random.Random(1)
 
     def logps(packed: list[PackedList]) -> list[float]:
-        scored = reference_logps(model, packed, padded(PAD), [[i] for i in range(len(packed))], Ranks())
+        scored = reference_logps(model, packed, padded_layout(PAD), [[i] for i in range(len(packed))], Ranks())
         return [value + rng.uniform(-3, 1) for value in scored]
 
     others = [lists[i - 1].responses[0] for i in range(len(lists))]
@@ -100,9 +100,9 @@ def train(
     scratch: Path,
     objective: str,
     log: MetricLogger = lambda _row, _step: None,
-    layout: Callable[[int], Layout] = padded,
+    layout: Callable[[int], Layout] = padded_layout,
     **changes: Any,
-) -> Fitted:
+) -> TrainingResult:
     """Train with an objective."""
     config = TrainConfig(**SETTINGS | {"objective": OBJECTIVE_CONFIGS[objective]} | changes)
     needs = OBJECTIVES[objective]
@@ -113,18 +113,18 @@ def train(
     return _fit(config, scratch, log, policy, (ListwiseTrainer, options), lists, collate)
 
 
-def finetune(policy: Path, lists: Sequence[EncodedList], scratch: Path, **changes: Any) -> Fitted:
+def finetune(policy: Path, lists: Sequence[EncodedList], scratch: Path, **changes: Any) -> TrainingResult:
     """Supervised fine-tuning on lists of one response."""
     config = SftConfig(**SETTINGS | changes)
     demonstrations = [TrainingList(item, [0.0]) for item in lists]
-    collate = Collator(padded(PAD), PAD)
+    collate = Collator(padded_layout(PAD), PAD)
     return _fit(config, scratch, lambda _row, _step: None, policy, (SftTrainer, {}), demonstrations, collate)
 
 
-def publish(fitted: Fitted, policy: Path, scratch: Path, **changes: Any) -> Path:
+def publish(fitted: TrainingResult, policy: Path, scratch: Path, **changes: Any) -> Path:
     """Save a model as the steps do that trained it in `scratch`; returns its directory."""
     config = TrainConfig(**SETTINGS | changes)
-    session = Session(config, fitted.trainer.args, Ranks(), _work(scratch), lambda _row, _step: None)
+    session = TrainingSession(config, fitted.trainer.args, Ranks(), _work(scratch), lambda _row, _step: None)
     save_trained(fitted, session, policy, load_tokenizer(policy, PLAIN))
     return scratch / "data"
 
@@ -141,8 +141,8 @@ def _fit(
     kind: tuple[Any, dict[str, Any]],
     lists: Sequence[TrainingList],
     collate: Collator,
-) -> Fitted:
-    session = Session(config, training_arguments(config), Ranks(), _work(scratch), log)
+) -> TrainingResult:
+    session = TrainingSession(config, training_arguments(config), Ranks(), _work(scratch), log)
     model = attach_scorer(load_trainable(AutoModelForCausalLM, policy, config), config.logprob_chunk_tokens)
     scratch.mkdir(parents=True, exist_ok=True)
     return fit(session, kind[0], model, kind[1], [item.encoded for item in lists], collate, lambda: lists)

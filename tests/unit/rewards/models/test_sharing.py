@@ -11,13 +11,13 @@ from small_models import FAMILIES
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.attention import attend_in_parts
-from larpo_lib.policies.layout import SHARING_FAMILIES
+from larpo_lib.policies.attention import use_sdpa_in_parts
+from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES
 from larpo_lib.policies.load import attention
 from larpo_lib.policies.packing import packed_tokens
 from larpo_lib.rewards.models.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
-SHARED = [family for family in FAMILIES if family in SHARING_FAMILIES]
+SHARED = [family for family in FAMILIES if family in PROMPT_SHARING_FAMILIES]
 CONVERSATIONS = st.lists(
     st.tuples(st.sampled_from("abc"), st.lists(st.integers(1, 3), min_size=1, max_size=8)), max_size=9
 )
@@ -34,7 +34,7 @@ def _classifier(family):
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, 0, 0.2)
-    attend_in_parts(model)
+    use_sdpa_in_parts(model)
     return model.eval()
 
 
