@@ -160,7 +160,7 @@ def test_utilisation_that_is_not_known_is_left_out(flops, peak):
 
 
 def test_a_step_is_measured_by_the_clock():
-    throughput = Throughput(TokenFlops(1e9, 1e9), CPU, torch.float32, ranks=1)
+    throughput = Throughput(TokenFlops(1e9, 1e9), CPU, torch.float32, world_size=1)
     before = time.perf_counter()
     throughput.start()
     time.sleep(0.05)
@@ -176,7 +176,7 @@ def test_ranks_share_the_global_batch_and_gpus_are_waited_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA L4")
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 3 * 2**30)
-    throughput = Throughput(TokenFlops(1e9, 0), GPU, torch.bfloat16, ranks=4)
+    throughput = Throughput(TokenFlops(1e9, 0), GPU, torch.bfloat16, world_size=4)
     throughput.start()
     time.sleep(0.01)
     found = throughput.stop(1000, 400)
@@ -186,7 +186,7 @@ def test_ranks_share_the_global_batch_and_gpus_are_waited_for(monkeypatch):
 
 
 def test_a_step_cannot_end_before_it_began():
-    throughput = Throughput(None, CPU, torch.float32, ranks=1)
+    throughput = Throughput(None, CPU, torch.float32, world_size=1)
     throughput.start()
     throughput.stop(1, 1)
     with pytest.raises(AssertionError, match="start"):
