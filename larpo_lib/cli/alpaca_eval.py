@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, Out, Settings, app, score_app
-from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, run_benchmark
-from larpo_lib.cli.steps import OptionalIn
+from larpo_lib.cli.app import BENCHMARKS, Config, Out, Settings, app, score_app
+from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, OptionalIn, run_benchmark
 
 
-@app.command("alpaca-eval")
+@app.command("alpaca-eval", rich_help_panel=BENCHMARKS)
 def alpaca_eval(
     reference: Annotated[str, typer.Option(help="The reference's answers: alpaca_eval_gpt4_baseline.json, or .gz.")],
     evaluation: Out,

@@ -5,15 +5,39 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from larpo_lib import __version__
 from larpo_lib.errors import LarpoError
 
+LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
+"""The groups of commands, in the order of `larpo --help`."""
+
+
+class _Groups(typer.core.TyperGroup):
+    """Shows commands by their groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group."""
+        commands: Any = self.commands
+        widest = max(map(len, commands))
+        for panel in (LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS):
+            rows = [
+                (name.ljust(widest), command.get_short_help_str(formatter.width - 6 - widest))
+                for name, command in commands.items()
+                if command.rich_help_panel == panel
+            ]
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
+
+
 # Without rich's markup, to which a word in brackets is a style: `[prepare]` would not be shown.
 app = typer.Typer(
+    cls=_Groups,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120},
     no_args_is_help=True,
@@ -24,7 +48,7 @@ app = typer.Typer(
 score_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON."
 )
-app.add_typer(score_app, name="score")
+app.add_typer(score_app, name="score", rich_help_panel=BENCHMARKS)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
 Settings = Annotated[

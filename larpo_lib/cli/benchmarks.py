@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from larpo_lib.cli.steps import flat, nested
+from larpo_lib.cli.commands import show
 
 if TYPE_CHECKING:
     from larpo_lib.artifacts import Metrics
     from larpo_lib.config import Section, TrackingConfig
     from larpo_lib.tracking import Tracker
 
+OptionalIn = Annotated[str | None, typer.Option(help="Artifact to read, if there is one.")]
 MaxJudgeCalls = Annotated[
     int | None,
     typer.Option(min=1, help="Most decisions to buy; where more are needed, nothing is asked and the number is told."),
@@ -52,23 +52,23 @@ def run_benchmark(
         max_judge_calls: short for `--set <name>.judge.max_calls=...`.
         arguments: further keywords of the step.
     """
-    from larpo_lib.config import SECTIONS, TrackingConfig, load_section
+    from larpo_lib.config import load_section
     from larpo_lib.reporting.benchmark import SUMMARY
-    from larpo_lib.storage import localize
+    from larpo_lib.steps.edge import at_edge
 
     chosen = [*(settings or ())]
     if max_judge_calls is not None:
         chosen.append(f"{name}.judge.max_calls={max_judge_calls}")
-    loaded = load_section(name, SECTIONS[name], config, chosen)
-    tracker = _tracker(load_section("tracking", TrackingConfig, config, chosen))
+    loaded = load_section(name, config, chosen)
+    tracker = _tracker(load_section("tracking", config, chosen))
     module = importlib.import_module(f"larpo_lib.evaluation.{name}.step")
-    with localize(flat(inputs), {"evaluation": evaluation}) as paths:
-        metrics = module.run(loaded, **nested(inputs, paths), evaluation=paths["evaluation"], **arguments)
+    with at_edge(loaded, inputs, {"evaluation": evaluation}) as paths:
+        metrics = module.run(loaded, **paths, **arguments)
         if tracker is not None:
             log(tracker, name, loaded, paths["evaluation"], metrics)
         table = (paths["evaluation"] / SUMMARY).read_text("utf-8")
     typer.echo(table, err=True)
-    typer.echo(json.dumps(metrics, indent=2, sort_keys=True))
+    show(metrics)
 
 
 def log(tracker: Tracker, name: str, config: Section, evaluation: Path, metrics: Metrics) -> None:

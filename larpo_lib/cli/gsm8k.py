@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, Out, Settings, app, score_app
-from larpo_lib.cli.benchmarks import run_benchmark
-from larpo_lib.cli.steps import OptionalIn
+from larpo_lib.cli.app import BENCHMARKS, Config, Out, Settings, app, score_app
+from larpo_lib.cli.benchmarks import OptionalIn, run_benchmark
 
 
-@app.command("gsm8k")
+@app.command("gsm8k", rich_help_panel=BENCHMARKS)
 def gsm8k(
     evaluation: Out,
     policy: OptionalIn = None,

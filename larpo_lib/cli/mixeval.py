@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, Out, Settings, app, score_app
-from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, run_benchmark
-from larpo_lib.cli.steps import OptionalIn
+from larpo_lib.cli.app import BENCHMARKS, Config, Out, Settings, app, score_app
+from larpo_lib.cli.benchmarks import DecisionsFile, MaxJudgeCalls, OptionalIn, run_benchmark
 
 
-@app.command("mixeval")
+@app.command("mixeval", rich_help_panel=BENCHMARKS)
 def mixeval(
     free_form: Annotated[str, typer.Option(help="Published free-form.json, or .json.gz.")],
     multiple_choice: Annotated[str, typer.Option(help="Published multiple-choice.json, or .json.gz.")],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from larpo_lib.cli.app import Config, Settings, app
+from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pipeline_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server."
 )
-app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(pipeline_app, name="pipeline", rich_help_panel=KUBEFLOW)
 
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.\-]*(:\d+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 """A reference of an image, as the registries' specification has it, with a tag."""
@@ -53,7 +53,7 @@ Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two loo
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
 
 
-@app.command(name="compile")
+@app.command(name="compile", rich_help_panel=KUBEFLOW)
 def compile_(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
     pipeline: Annotated[PipelineName, typer.Option(help="Which of the pipelines.")] = "larpo",
@@ -116,7 +116,7 @@ def upload(
     typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'is there already, with the same content'}")
 
 
-@app.command()
+@app.command(rich_help_panel=KUBEFLOW)
 def submit(
     endpoint: Server,
     package: Package = None,

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, Out, Settings, app
-from larpo_lib.cli.benchmarks import run_benchmark
-from larpo_lib.cli.steps import OptionalIn
+from larpo_lib.cli.app import BENCHMARKS, Config, Out, Settings, app
+from larpo_lib.cli.benchmarks import OptionalIn, run_benchmark
 
 
-@app.command("retrieval")
+@app.command("retrieval", rich_help_panel=BENCHMARKS)
 def retrieval(
     evaluation: Out,
     policy: OptionalIn = None,

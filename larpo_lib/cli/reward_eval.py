@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, In, Out, Settings, app
+from larpo_lib.cli.app import BENCHMARKS, Config, In, Out, Settings, app
 from larpo_lib.cli.benchmarks import run_benchmark
 
 
-@app.command("reward-eval")
+@app.command("reward-eval", rich_help_panel=BENCHMARKS)
 def reward_eval(
     policy: In,
     baseline: Annotated[str, typer.Option(help="Policy to compare with: a directory or s3:// URI.")],
@@ -37,7 +37,7 @@ def reward_eval(
     run_benchmark("reward_eval", inputs, evaluation, config, settings)
 
 
-@app.command("score-reward-model")
+@app.command("score-reward-model", rich_help_panel=BENCHMARKS)
 def score_reward_model(lists: In, evaluation: Out, config: Config = None, settings: Settings = None) -> None:
     """Say how [score_reward_model].reranker orders lists that are ranked already, such as lists held back.
 

@@ -1,4 +1,4 @@
-"""Commands that are more than one step, and those about the machine and the registry."""
+"""Commands that are more than one step, and those about the machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import Config, Settings, app
-from larpo_lib.errors import ConfigError
+from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app
 
 RunDirectory = Annotated[Path, typer.Option(help="The run's directory; run again with it to go on after a stop.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]
 
 
-@app.command()
+@app.command(rich_help_panel=LOOP)
 def run(
     out: RunDirectory,
     config: Config = None,
@@ -33,7 +32,7 @@ def run(
     _show(out)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOP)
 def quickstart(
     objective: Annotated[str, typer.Option(help="listmle, lambdarank, contrastive, dpo, ...")] = "listmle",
     seed: Seed = 0,
@@ -55,7 +54,7 @@ def quickstart(
     _show(out)
 
 
-@app.command()
+@app.command(rich_help_panel=TOOLS)
 def playground(
     out: Annotated[Path, typer.Option(help="Directory to write to.")],
     seed: Seed = 0,
@@ -70,51 +69,7 @@ def playground(
     typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
-@app.command()
-def promote(
-    policy: Annotated[Path | None, typer.Option(help="Policy directory to register.")] = None,
-    evaluation: Annotated[Path | None, typer.Option(help="Its evaluation.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Evaluation to beat where there is no champion.")] = None,
-    promotion: Annotated[Path | None, typer.Option(help="Artifact to write.")] = None,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
-    ] = False,
-    store: Annotated[Path, typer.Option(help="Local MLflow store, where no server is named.")] = Path("mlflow"),
-    config: Config = None,
-    settings: Settings = None,
-) -> None:
-    """Register a policy, and make it the champion if it beats the one before it; or --rollback."""
-    from larpo_lib.config import PromoteConfig, TrackingConfig, load_section
-    from larpo_lib.registry import Registry
-    from larpo_lib.tracking import Tracker
-
-    gate = load_section("promote", PromoteConfig, config, settings or ())
-    tracking = load_section("tracking", TrackingConfig, config, settings or ())
-    if rollback:
-        before, after = Registry(Tracker(tracking, store).uri).rollback(gate.model_name)
-        typer.echo(f"{gate.model_name}: champion was version {before}, is version {after} again")
-        return
-    if policy is None or evaluation is None or promotion is None:
-        raise ConfigError("promote needs --policy, --evaluation and --promotion", remedy="Or give --rollback alone")
-    from larpo_lib.artifacts import digest
-    from larpo_lib.steps import promote as step
-
-    identity = digest(policy)
-    tracker = Tracker(tracking, store)
-    with tracker.run("promote", identity, gate), tracker.step("promote", None) as mlflow_run:
-        metrics = step.run(
-            gate,
-            policy=policy,
-            evaluation=evaluation,
-            baseline=baseline,
-            promotion=promotion,
-            registry=Registry(tracker.uri, mlflow_run.run_id),
-        )
-        mlflow_run.log_metrics(metrics)
-    typer.echo((promotion / "promotion.json").read_text("utf-8"))
-
-
-@app.command()
+@app.command(rich_help_panel=TOOLS)
 def doctor() -> None:
     """Say what is installed, what can run here, and what to install for the rest."""
     from larpo_lib.doctor import diagnose, ok_for_main_job, render

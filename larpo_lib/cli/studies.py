@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from larpo_lib.cli.app import Settings, app
+from larpo_lib.cli.app import LOOP, Settings, app
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at one time, each with GPUs of its own.")]
 
 
-@app.command()
+@app.command(rich_help_panel=LOOP)
 def reproduce(
     study: Annotated[str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, or a file.")],
     scale: Annotated[

@@ -51,8 +51,8 @@ from larpo_lib.config.training import (
 )
 
 if TYPE_CHECKING:
-    from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings
-    from larpo_lib.config.tree import SECTIONS, EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
+    from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings, section_class
+    from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
 else:
 
     def __getattr__(name: str) -> object:
@@ -65,7 +65,6 @@ else:
 
 
 __all__ = [
-    "SECTIONS",
     "AnswersConfig",
     "BestWorstConfig",
     "Bm25Config",
@@ -119,4 +118,5 @@ __all__ = [
     "load_config",
     "load_section",
     "parse_settings",
+    "section_class",
 ]

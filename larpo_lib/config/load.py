@@ -31,8 +31,17 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
     return check(LarpoConfig, load_tree(path, settings), path)
 
 
-def load_section(name: str, kind: type[SectionT], path: Path | None, settings: Iterable[str] = ()) -> SectionT:
-    """Read one section, with what it inherits from the top; the other sections may be absent or incomplete."""
+def section_class(name: str) -> type[BaseModel]:
+    """The class of a section's settings."""
+    return _models(LarpoConfig.model_fields[name].annotation)[0]
+
+
+def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> Any:
+    """Read one section, with what it inherits from the top; the other sections may be absent or incomplete.
+
+    Returns:
+        An instance of `section_class(name)`.
+    """
     tree = load_tree(path, settings)
     unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
     if unknown:
@@ -40,7 +49,7 @@ def load_section(name: str, kind: type[SectionT], path: Path | None, settings: I
             f"{_place(path)}unknown setting '{unknown[0]}'", remedy=_did_you_mean(unknown[0], LarpoConfig.model_fields)
         )
     section = inherit(tree).get(name, {})
-    return check(kind, section, path, prefix=(name,))
+    return check(section_class(name), section, path, prefix=(name,))
 
 
 def check_given(tree: dict[str, Any], path: Path | None = None) -> None:

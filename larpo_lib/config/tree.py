@@ -124,22 +124,6 @@ else:
         **{name: _benchmark(name, kind) for name, kind in BENCHMARKS.items()},
     )
 
-SECTIONS: dict[str, type[Section]] = {
-    "prepare": PrepareConfig,
-    "demonstrations": PrepareConfig,
-    "sft": SftConfig,
-    "sample": SampleConfig,
-    "search_temperature": SearchTemperatureConfig,
-    "rerank": RerankConfig,
-    "lists": ListsConfig,
-    "train": TrainConfig,
-    "reward_model": RewardModelConfig,
-    "evaluate": EvaluateConfig,
-    "report": ReportConfig,
-    **BENCHMARKS,
-}
-"""Settings of the step commands by their name in the file."""
-
 _TRAINED = ("sft", "train", "reward_model")
 _SOURCES = ("prepare", "demonstrations", "evaluation_prompts")
 _SEEDED = (*_TRAINED, "sample", "search_temperature", "lists", "evaluate", "promote")

@@ -1,38 +1,71 @@
-"""The edge of a step that may train: `storage.localize`, and what the training keeps until its output is published."""
+"""The edge of a step: its artifacts as local paths, and what a training keeps until its output is published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import Section, TrainingConfig
 from larpo_lib.launcher import is_secondary_process
-from larpo_lib.storage import localize
+from larpo_lib.storage import cache_dir, is_remote, localize
+
+Location = str | Sequence[str] | None
+"""Where an artifact is, or several are: paths or s3:// URIs."""
 
 
 @contextmanager
-def at_edge(config: Section | None, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+def at_edge(
+    config: Section | None, inputs: Mapping[str, Location], outputs: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     """Local paths for a step's arguments; outputs are published and then checkpoints removed behind the block.
 
     Whatever stops before the outputs are published, be it the upload of a policy, leaves the checkpoints to the next
-    attempt, which may be on another machine.
+    attempt, which may be on another machine. A process that only helps another one publishes nothing.
 
     Args:
         config: the step's settings; None where it has none.
-        inputs: as of `localize`.
-        outputs: as of `localize`; of a step that trains, the policy alone.
+        inputs: where they are, by argument.
+        outputs: where they go, by argument; of a step that trains, the policy alone.
+
+    Yields:
+        A path, a list of paths or None for each argument.
 
     Raises:
         StorageError: as of `localize`, or the checkpoints cannot be removed.
     """
     place = config.checkpoints if isinstance(config, TrainingConfig) and not is_secondary_process() else None
-    with localize(inputs, outputs) as paths:
-        yield paths
+    with localize(_flat(inputs), _own(outputs)) as paths:
+        yield {name: _nested(name, given, paths) for name, given in {**inputs, **outputs}.items()}
         fingerprints = [read_manifest(paths[name])["fingerprint"] for name in outputs] if place else []
     if place:
         from larpo_lib.training.checkpoints import delete_checkpoints  # loads torch
 
         for fingerprint in fingerprints:
             delete_checkpoints(place, fingerprint)
+
+
+def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:
+    """The outputs that this process publishes: none where it only helps another one to make them."""
+    if not is_secondary_process():
+        return outputs
+    return {name: str(cache_dir() / "followed" / name) if is_remote(uri) else uri for name, uri in outputs.items()}
+
+
+def _flat(inputs: Mapping[str, Location]) -> dict[str, str]:
+    """A name for every location; what is None is left out."""
+    found = {}
+    for name, given in inputs.items():
+        if isinstance(given, str):
+            found[name] = given
+        elif given is not None:
+            found.update({f"{name}.{i}": uri for i, uri in enumerate(given)})
+    return found
+
+
+def _nested(name: str, given: Location, paths: Mapping[str, Path]) -> Path | list[Path] | None:
+    if given is None:
+        return None
+    return paths[name] if isinstance(given, str) else [paths[f"{name}.{i}"] for i in range(len(given))]

@@ -6,7 +6,6 @@ PET_... variables, on behalf of several; a user who runs `torchrun -m larpo_lib 
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -20,10 +19,11 @@ from threading import Event, Thread
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
-from larpo_lib.config import SECTIONS, TrainingConfig
+from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.launcher import is_distributed
 from larpo_lib.policies.load import model_device
+from larpo_lib.steps.declarations import STEPS
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, init_distributed
 from larpo_lib.workers import end_with_parent
@@ -136,8 +136,9 @@ def main(call: Path) -> int:
     """One of the processes."""
     stated = json.loads(call.read_text("utf-8"))
     end_with_parent(stated["parent"])
-    step = importlib.import_module(f"larpo_lib.steps.{stated['step']}")
-    config = SECTIONS[stated["step"]].model_validate(stated["config"])
+    step = STEPS[stated["step"]]
+    assert step.section is not None
+    config: Any = section_class(step.section).model_validate(stated["config"])
     paths = {name: Path(path) for name, path in stated["paths"].items()}
 
     def log(row: Mapping[str, float], number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 
 import pytest
 import typer
@@ -40,3 +41,14 @@ def test_help_shows_every_word_of_a_command_and_its_options(larpo, words, comman
 def test_words_in_brackets_are_shown(larpo):
     text = " ".join(larpo("prepare", "--help").out.split())
     assert "--prompts (and --heldout) from [prepare], --demonstrations from [demonstrations]" in text
+
+
+def test_commands_are_shown_in_groups_each_in_one(larpo):
+    """A command without a group would be shown nowhere."""
+    out = larpo("--help").out
+    groups = re.findall(r"^(\S.*):\n((?:  .+\n)+)", out.partition("--help")[2], re.MULTILINE)
+    shown = {name: re.findall(r"^  (\S+)", rows, re.MULTILINE) for name, rows in groups}
+    assert [*shown] == ["The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"]
+    assert shown["Steps"][:3] == ["prepare", "sft", "sample"]
+    names = [name for rows in shown.values() for name in rows]
+    assert sorted(names) == sorted(typer.main.get_command(app).commands)

@@ -34,7 +34,7 @@ def parsed(job: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     assert (larpo, command) == ("larpo", "train")
     train: Any = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     options = train.make_context(command, arguments).params
-    return options, load_section("train", TrainConfig, options["config"], options["settings"])
+    return options, load_section("train", options["config"], options["settings"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,278 @@
+"""What each step is, written once: its command, function, settings, and what it reads and makes.
+
+The command line, the plan of a run, and the components of Kubeflow are made from these declarations. Nothing heavy is
+imported: a step's function, and with it what the step needs, is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from larpo_lib.artifacts import Metrics
+    from larpo_lib.config import Section
+    from larpo_lib.shards import Shard
+
+Arity = Literal["one", "optional", "many", "any"]
+"""How many artifacts an input is: exactly one, one or none, at least one, any number."""
+
+_READ = {"one": "Artifact to read: a directory or s3:// URI.", "optional": "Artifact to read, if there is one."}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An artifact, or several, that a step reads.
+
+    Attributes:
+        name: of the function's argument, and of the command's option.
+        arity: how many it may be.
+        help: what the option means; "": the same as for every other artifact.
+    """
+
+    name: str
+    arity: Arity = "one"
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether the step cannot do without."""
+        return self.arity in ("one", "many")
+
+    @property
+    def several(self) -> bool:
+        """Whether the function takes a list."""
+        return self.arity in ("many", "any")
+
+    @property
+    def meaning(self) -> str:
+        """What the option means."""
+        return self.help or _READ[self.arity]
+
+
+@dataclass(frozen=True)
+class Output:
+    """An artifact that a step publishes.
+
+    Attributes:
+        name: of the function's argument, and of the command's option.
+        optional: whether it may be left out.
+    """
+
+    name: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """A further option of a step's command.
+
+    Attributes:
+        name: of the function's argument.
+        type: of what the command line gives.
+        help: what it means.
+        default: where it is not given.
+        least: the smallest number allowed.
+        read: makes the function's argument from what the command line gives.
+        setting: the option is no argument, but short for this setting of the step's section.
+    """
+
+    name: str
+    type: Any
+    help: str
+    default: Any = None
+    least: int | None = None
+    read: Callable[[Any], Any] | None = None
+    setting: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step: a function from settings and artifacts to artifacts.
+
+    Attributes:
+        name: as MLflow and the journals of pipelines show it.
+        function: module below `larpo_lib.steps`, a colon, the function's name.
+        section: of the settings; None: it has no settings.
+        inputs: what it reads.
+        outputs: what it publishes; the first one is what the step is about.
+        help: of its command: a sentence, then what its numbers mean.
+        options: further ones of its command.
+        trains: it keeps a training history, and its section has a `launch` table.
+        needs_registry: its function takes the model registry.
+        command: of the command line; "": the name, with dashes. Steps of one command are told apart by their outputs.
+    """
+
+    name: str
+    function: str
+    section: str | None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    help: str = ""
+    options: tuple[Option, ...] = ()
+    trains: bool = False
+    needs_registry: bool = False
+    command: str = ""
+
+    def run(self, config: Section | None, **arguments: Any) -> Metrics:
+        """Call the function, which imports what the step needs.
+
+        Args:
+            config: its settings; None where it has none.
+            arguments: local paths by the names of inputs and outputs, and what else it takes.
+        """
+        module, _, name = self.function.partition(":")
+        function = getattr(importlib.import_module(f"larpo_lib.steps.{module}"), name)
+        metrics: Metrics = function(*(() if config is None else (config,)), **arguments)
+        return metrics
+
+    @property
+    def command_name(self) -> str:
+        """What it is called on the command line."""
+        return self.command or self.name.replace("_", "-")
+
+    @property
+    def command_options(self) -> tuple[Option, ...]:
+        """The further options of its command, those of the launcher included."""
+        return (*self.options, *(_LAUNCHER if self.trains else ()))
+
+    def makes(self, outputs: Sequence[str]) -> bool:
+        """Whether it can be asked for exactly these outputs."""
+        needed = {output.name for output in self.outputs if not output.optional}
+        return needed <= set(outputs) <= {output.name for output in self.outputs}
+
+
+def _shard(text: str | None) -> Shard:
+    from larpo_lib.shards import UNSHARDED, Shard
+
+    return UNSHARDED if text is None else Shard.parse(text)
+
+
+_LAUNCHER = (
+    Option(
+        "launcher", str, "none, torchrun or deepspeed; short for --set <section>.launch.launcher=...",
+        setting="launch.launcher",
+    ),
+    Option(
+        "nproc", int, "Processes on this machine; short for --set <section>.launch.nproc=...", least=1,
+        setting="launch.nproc",
+    ),
+)  # fmt: skip
+_SHARD = Option("shard", str, "i/n: the i-th of n shares of the prompts, from 0 on.", read=_shard)
+
+_PREPARE = """Read prompts, demonstrations or ranked responses from files, directories, a dataset's name or s3://.
+
+What is named decides what is made: --prompts (and --heldout) from [prepare], --demonstrations from [demonstrations], or
+--prompts with --ranked from a [prepare] source that has responses with scores.
+"""
+
+_EVALUATE = """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N.
+
+mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap
+intervals over prompts. pass_at_i: chance that at least one of i sampled responses is right, unbiased, over the
+pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over
+best_of_n_prompts prompts. greedy_reward, greedy_accuracy: of one greedy response a prompt.
+responses_without_judgement: what the judge could not decide, left out of accuracy and Pass@N.
+too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: with a <think>
+block, and without its end, so that nothing was there to score. distinct_share, truncated_share, mean_tokens,
+duplicate_share, distinct_2: of the responses as they were drawn.
+
+Must not be compared: rewards of different rerankers, which have no unit; accuracies and Pass@N at another
+temperature, n, length limit or on other prompts; Pass@N with an accuracy; and any of these with the paper's tables,
+whose numbers are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the
+paper have different judges for the same models and must not be compared with one another either. The reward of the
+reranker you trained with is no quality: a policy learns to please it. `larpo alpaca-eval`, `mixeval`, `gsm8k`,
+`retrieval` and `reward-eval` are the benchmarks; docs/evaluation.md says what each number means.
+"""
+
+_ALL = (
+    Step(
+        "prepare", "prepare:run", "prepare", (), (Output("prompts"), Output("heldout", optional=True)), _PREPARE,
+    ),
+    Step(
+        "prepare-demonstrations", "prepare:demonstrations", "demonstrations", (), (Output("demonstrations"),),
+        command="prepare",
+    ),
+    Step("prepare-ranked", "prepare:ranked", "prepare", (), (Output("prompts"), Output("ranked")), command="prepare"),
+    Step(
+        "sft", "sft:run", "sft", (Input("policy"), Input("demonstrations")), (Output("trained"),),
+        "Fine-tune a policy on demonstrations.", trains=True,
+    ),
+    Step(
+        "sample", "sample:run", "sample", (Input("policy"), Input("prompts")), (Output("candidates"),),
+        "Sample candidates from the behaviour policy.",
+        (Option("iteration", int, "Decides prompts, temperature and seeds.", default=1, least=1), _SHARD),
+    ),
+    Step(
+        "search_temperature", "search_temperature:run", "search_temperature", (Input("policy"), Input("prompts")),
+        (Output("search"),),
+        "Find a temperature to sample at: the best by reward of a grid, tried on held-out prompts.",
+    ),
+    Step(
+        "rerank", "rerank:run", "rerank",
+        (
+            Input("prompts"),
+            Input(
+                "candidates", "many",
+                "Candidates, ranked already or not; those of several iterations rank as one list.",
+            ),
+        ),
+        (Output("ranked"),), "Score and rank candidates with a reward model.", (_SHARD,),
+    ),
+    Step(
+        "merge_shards", "merge_shards:run", None,
+        (Input("shards", "many", "Every shard that sample or rerank made, in any order."),), (Output("merged"),),
+        "Put the shards of sample or rerank together: the same data and metrics as without shards.",
+    ),
+    Step(
+        "build_lists", "build_lists:run", "lists",
+        (Input("prompts"), Input("ranked", "many", "Ranked artifacts, one an iteration, the current one last.")),
+        (Output("lists"),), "Build training lists from the ranked candidates of one or more iterations.",
+    ),
+    Step(
+        "train", "train:run", "train",
+        (
+            Input("policy"),
+            Input("lists"),
+            Input("reference", "optional"),
+            Input(
+                "reference_logps", "optional",
+                "Trained policy whose reference log-probabilities are of these lists too.",
+            ),
+        ),
+        (Output("trained"),),
+        "Train a policy on lists. Its reference is the policy itself unless another one is given.", trains=True,
+    ),
+    Step(
+        "reward_model", "reward_model:run", "reward_model", (Input("policy"), Input("lists")), (Output("trained"),),
+        "Train a reward model on lists, from a policy or from another reward model.", trains=True,
+        command="train-reward-model",
+    ),
+    Step(
+        "evaluate", "evaluate:run", "evaluate", (Input("policy"), Input("prompts")), (Output("evaluation"),), _EVALUATE,
+    ),
+    Step(
+        "promote", "promote:run", "promote",
+        (Input("policy"), Input("evaluation"), Input("baseline", "optional")), (Output("promotion"),),
+        needs_registry=True,
+    ),
+    Step(
+        "report", "report:run", "report",
+        (
+            Input("prompts"),
+            Input("evaluations", "many", "Evaluations: of the starting policy, then one an iteration."),
+            Input("ranked", "many", "Ranked artifacts, one an iteration."),
+            Input("lists", "many", "Lists, one artifact an iteration."),
+            Input("policies", "many", "Trained policies, one an iteration."),
+            Input("promotion", "optional"),
+            Input("preparations", "any", "Prompts, demonstrations, SFT, for drops."),
+            Input("candidates", "any", "Candidates, one artifact an iteration."),
+        ),
+        (Output("report"),), "Write the HTML report of a run.",
+    ),
+)  # fmt: skip
+
+STEPS = {step.name: step for step in _ALL}
+"""The steps of a run by their names, in its order. Those of benchmarks are declared with the benchmarks."""
