@@ -1,4 +1,4 @@
-"""The policy as a retriever of responses, and retrievers of documents beside it, with bootstrap intervals."""
+"""How a policy draws its responses, and how its log-probabilities order them, with bootstrap intervals. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from larpo_lib.reporting.evaluation import Curve, Score
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.thinking import without_thoughts
 
-TITLE, BEST, HITS = "Pass@N and Recall@N", "Best of N", "At least one of N"
+TITLE, BEST = "Pass@N and Recall@N", "Best of N"
 X_LABEL = "N, responses or documents"
 
 
@@ -106,30 +106,6 @@ def distinct(group: Sequence[Response]) -> list[Response]:
     return list(found.values())
 
 
-def found_documents(
-    ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, frozenset[str]], depths: Sequence[int]
-) -> tuple[dict[int, dict[str, float]], dict[int, dict[str, float]]]:
-    """Recall@N and hits at N of a retriever, by N and query.
-
-    Args:
-        ranked: document ids of each query, the best first.
-        relevant: of each query, at least one.
-        depths: the Ns.
-
-    Returns:
-        Share of the relevant documents among the first N; and 1 where at least one is, else 0, which is what Pass@N is
-        of responses.
-    """
-    recall: dict[int, dict[str, float]] = {n: {} for n in depths}
-    hits: dict[int, dict[str, float]] = {n: {} for n in depths}
-    for query, documents in ranked.items():
-        for n in depths:
-            among = len(relevant[query].intersection(documents[:n]))
-            recall[n][query] = among / len(relevant[query])
-            hits[n][query] = float(among > 0)
-    return recall, hits
-
-
 def scores_of_draws(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Score]:
     """The numbers of `draws` to print: of N = 1, 2, 4, 8, ... and the largest."""
     told: list[Score] = []
@@ -197,11 +173,6 @@ def curves(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Curve]:
         if any(by_n.values()):
             found.append(mean_curve(title, X_LABEL, name, by_n, bootstrap))
     return found
-
-
-def retriever_curve(title: str, name: str, by_n: Mapping[int, Values], bootstrap: Bootstrap) -> Curve:
-    """A retriever of documents on the axes of `curves`."""
-    return mean_curve(title, X_LABEL, name, by_n, bootstrap)
 
 
 def _judgements(group: Iterable[Response]) -> list[bool]:

@@ -9,12 +9,12 @@ from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 
 from larpo_lib.evaluation.estimates import Bootstrap
+from larpo_lib.evaluation.retrieval.documents import found_documents
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
     curves,
     distinct,
     draws,
-    found_documents,
     orders,
     scores_of_draws,
     scores_of_orders,

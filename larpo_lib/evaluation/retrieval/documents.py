@@ -1,0 +1,117 @@
+"""Retrievers of documents, on the axes on which a policy is drawn as a retriever of responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from larpo_lib.candidates import corpus as search
+from larpo_lib.config import Bm25Config, EmbeddingConfig
+from larpo_lib.embeddings import SentenceEmbedder
+from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
+from larpo_lib.evaluation.retrieval.files import Collection, read_collection
+from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
+
+HITS = "At least one of N"
+
+
+def of_documents(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Bootstrap) -> EvaluationReport:
+    """What retrievers of documents find for the queries."""
+    collection = read_collection(inputs["queries"], inputs["corpus"], inputs["relevance"])
+    counts = {"queries": len(collection.queries), "documents": len(collection.documents), **collection.counts}
+    scores: list[Score] = []
+    drawn: list[Curve] = []
+    values: dict[str, Mapping[str, float]] = {}
+    table: list[list[str | float | int | None]] = []
+    several = any(len(found) > 1 for found in collection.relevant.values())
+    for key, name, retriever in _named(config):
+        ranked, cut = _search(retriever, collection, max(config.depths))
+        recall, hits = found_documents(ranked, collection.relevant, sorted(config.depths))
+        if cut is not None:
+            counts[f"{key}_texts_cut"] = cut
+        values |= {f"{key}_recall_at_{n}": by_query for n, by_query in recall.items()}
+        scores += [_recall(key, name, n, by_query, bootstrap) for n, by_query in recall.items()]
+        drawn.append(mean_curve(TITLE, X_LABEL, f"{name}, Recall@N", recall, bootstrap))
+        if several:
+            drawn.append(mean_curve(HITS, X_LABEL, name, hits, bootstrap))
+        table += [[name, n, _mean(recall[n]), _mean(hits[n])] for n in sorted(config.depths)]
+    return EvaluationReport(
+        benchmark="",
+        title="",
+        policy="",
+        judged_by="documents by the relevance file",
+        scores=scores,
+        counts=counts,
+        values=values,
+        curves=drawn,
+        tables=[Table("Retrievers of documents", ["retriever", "N", "Recall@N", "at least one of N"], table)],
+        caveats=[
+            "Recall@N of documents and Pass@N of responses are drawn on the same axes to compare their shape: they are"
+            " about other queries and other judges, so which one is higher says nothing.",
+        ],
+    )
+
+
+def found_documents(
+    ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, frozenset[str]], depths: Sequence[int]
+) -> tuple[dict[int, dict[str, float]], dict[int, dict[str, float]]]:
+    """Recall@N and hits at N of a retriever, by N and query.
+
+    Args:
+        ranked: document ids of each query, the best first.
+        relevant: of each query, at least one.
+        depths: the Ns.
+
+    Returns:
+        Share of the relevant documents among the first N; and 1 where at least one is, else 0, which is what Pass@N is
+        of responses.
+    """
+    recall: dict[int, dict[str, float]] = {n: {} for n in depths}
+    hits: dict[int, dict[str, float]] = {n: {} for n in depths}
+    for query, documents in ranked.items():
+        for n in depths:
+            among = len(relevant[query].intersection(documents[:n]))
+            recall[n][query] = among / len(relevant[query])
+            hits[n][query] = float(among > 0)
+    return recall, hits
+
+
+def _named(config: RetrievalConfig) -> Iterator[tuple[str, str, Bm25Config | EmbeddingConfig]]:
+    """Each retriever with a key for metrics and a name for people; of several of a kind the later ones are numbered."""
+    seen: dict[str, int] = {}
+    for retriever in config.retrievers:
+        seen[retriever.type] = seen.get(retriever.type, 0) + 1
+        number = seen[retriever.type]
+        key = retriever.type if number == 1 else f"{retriever.type}_{number}"
+        yield key, "BM25" if isinstance(retriever, Bm25Config) else Path(retriever.path).name, retriever
+
+
+def _search(
+    retriever: Bm25Config | EmbeddingConfig, collection: Collection, depth: int
+) -> tuple[dict[str, list[str]], int | None]:
+    """Document ids by query, the best first; and how many texts were cut, where that is known."""
+    queries, documents = list(collection.queries.values()), list(collection.documents.values())
+    cut = None
+    if isinstance(retriever, Bm25Config):
+        places = search.by_words(queries, documents, depth)
+    else:
+        embedder = SentenceEmbedder(retriever)
+        places = search.by_embedding(queries, documents, depth, embedder)
+        cut = embedder.cut
+    ids = list(collection.documents)
+    found = zip(collection.queries, places, strict=True)
+    return {query: [ids[place] for place in ranked] for query, ranked in found}, cut
+
+
+def _recall(key: str, name: str, n: int, values: Values, bootstrap: Bootstrap) -> Score:
+    meaning = (
+        f"Share of a query's relevant documents among the first N that {name} finds. Not comparable across corpora,"
+        " nor with the policy's Recall@N or Pass@N but in shape."
+    )
+    return mean_score(f"{key}_recall_at_{n}", f"{name}, Recall@{n}", values, "", meaning, bootstrap)
+
+
+def _mean(values: Values) -> float:
+    return sum(values.values()) / len(values)
