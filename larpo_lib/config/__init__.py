@@ -7,6 +7,7 @@ from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.objectives import ObjectiveConfig
+from larpo_lib.config.prepare import PrepareConfig, TemplateConfig
 from larpo_lib.config.rerankers import (
     ClassifierConfig,
     EnsembleConfig,
@@ -28,7 +29,6 @@ from larpo_lib.config.sections import (
     ListsConfig,
     NegativesConfig,
     OneVsRestConfig,
-    PrepareConfig,
     PromoteConfig,
     ReportConfig,
     RerankConfig,
@@ -36,7 +36,6 @@ from larpo_lib.config.sections import (
     SampleConfig,
     SearchTemperatureConfig,
     SelectionConfig,
-    TemplateConfig,
     TopBottomConfig,
     VerifierJudgeConfig,
     WholeListConfig,

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from larpo_lib.config.inheritance import Inherited
+
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -20,6 +22,9 @@ def _day(value: Any) -> Any:
     return value.isoformat() if type(value) is date else value  # as TOML has it
 
 
+_SHARED = ("part_prompts", "processes", "resamples", "confidence", "seed")
+"""Settings of `larpo_lib.config.mixins` that stand behind a section's own."""
+
 Day = Annotated[str, BeforeValidator(_day)]
 """A day as `2024-07-26`."""
 
@@ -27,10 +32,30 @@ Day = Annotated[str, BeforeValidator(_day)]
 class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys and numbers that are not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     execution: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say how the work is done and, but for rounding, change nothing in what comes out."""
+    """Settings that say how the work is done and, but for rounding, change nothing in what comes out. A class names its
+    own, and has those of the classes that it extends besides."""
+    first: ClassVar[tuple[str, ...]] = ()
+    """Settings that stand before those of the classes that it extends."""
+    last: ClassVar[tuple[str, ...]] = ()
+    """Settings that stand even behind those of `_SHARED`."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Join `execution`, and put the settings in order, before pydantic builds anything of them (`defer_build`)."""
+        cls.execution = frozenset().union(*(vars(base).get("execution", ()) for base in cls.__mro__))
+        fields = dict(cls.model_fields)
+        cls.model_fields.clear()
+        cls.model_fields.update((name, fields[name]) for name in sorted(fields, key=cls._place))
+
+    @classmethod
+    def _place(cls, name: str) -> int:
+        if name in cls.first:
+            return cls.first.index(name) - len(cls.first)
+        behind = (*_SHARED, *cls.last)
+        return behind.index(name) + 1 if name in behind else 0
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result; the others may change before a stopped run goes on."""
@@ -57,7 +82,7 @@ class ModelConfig(Section):
     chat_template: str | None = None
     """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none; or the name of one
     of the tokenizer's templates, where it has several."""
-    date: Day = "2024-07-26"
+    date: Annotated[Day, Inherited("model.date", creates=False)] = "2024-07-26"
     """What a chat template is told when it asks for today's date (`strftime_now`): the same on every day, in every
     process and for every model of a run. The default is the day that Llama 3's template falls back to."""
     stop_tokens: tuple[str, ...] = ()

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from larpo_lib.config.endpoint import UNTOLD_INPUT
-from larpo_lib.config.tree import LarpoConfig, inherit
+from larpo_lib.config.inheritance import resolve
+from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
@@ -48,7 +49,7 @@ def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> 
         raise ConfigError(
             f"{_place(path)}unknown setting '{unknown[0]}'", remedy=_did_you_mean(unknown[0], LarpoConfig.model_fields)
         )
-    section = inherit(tree).get(name, {})
+    section = resolve(LarpoConfig, tree).get(name, {})
     return check(section_class(name), section, path, prefix=(name,))
 
 

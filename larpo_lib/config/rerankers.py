@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.inheritance import Inherited
 
 
 class VerifierConfig(Section):
@@ -51,7 +52,7 @@ class ClassifierConfig(Section):
 
     type: Literal["classifier"] = "classifier"
     path: str
-    model: ModelConfig = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model.date", into="date")] = ModelConfig()
     input: Literal["auto", "chat", "text", "pair"] = "auto"
     """What the model reads. `chat`: the chat template's text, whose special tokens are the template's own. `text`: the
     chat template's text, with the tokenizer's special tokens. `pair`: the prompt and the response as the tokenizer puts
@@ -96,7 +97,7 @@ class HttpRerankerConfig(EndpointConfig):
     """
 
     list_relative: ClassVar[bool] = False
-    execution: ClassVar[frozenset[str]] = EndpointConfig.execution | {"texts_per_request"}
+    execution: ClassVar[frozenset[str]] = frozenset({"texts_per_request"})
 
     type: Literal["http"] = "http"
     api: Literal["vllm_pooling", "vllm_score", "tei_rerank"]

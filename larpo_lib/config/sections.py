@@ -6,72 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import Fraction, ModelConfig, Section, Seed
-from larpo_lib.config.rerankers import ClassifierConfig, RerankerConfig, VerifierConfig
+from larpo_lib.config.base import Fraction, Section
+from larpo_lib.config.inheritance import DefaultType, Inherited
+from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
+from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
 from larpo_lib.config.samplers import HfSamplerConfig, SamplerConfig
-
-
-class ColumnsConfig(Section):
-    """Names of the columns to read; null means: find it among the usual names."""
-
-    messages: str | None = None
-    """Column with a conversation; of prompts, a reply at its end is left out."""
-    prompt: str | None = None
-    system: str | None = None
-    """Column of the system prompt."""
-    history: str | None = None
-    """Column of the turns before the prompt: messages, or pairs of what was asked and replied."""
-    response: str | None = None
-    reference: str | None = None
-    responses: str | None = None
-    rewards: str | None = None
-    chosen: str | None = None
-    """Column of the better response of a pair."""
-    rejected: str | None = None
-    """Column of the worse response of a pair."""
-    finish_reason: str | None = None
-    """Column, or field in an object of `responses`, that says how a response ended: stop, length or null."""
-    token_ids: str | None = None
-    """The same for a response's token ids, end-of-turn token included, as the policy's tokenizer numbers them."""
-    ignore: tuple[str, ...] = ()
-    """Columns that are not looked at."""
-
-
-class TemplateConfig(Section):
-    """A policy whose chat template must be able to render every prompt."""
-
-    path: str
-    model: ModelConfig = ModelConfig()
-    served: bool = False
-    """A server renders its prompts, which takes names of special tokens in messages for the tokens."""
-
-
-class PrepareConfig(Section):
-    """Where prompts, demonstrations or already ranked responses come from."""
-
-    execution: ClassVar[frozenset[str]] = frozenset({"templates", "reward_models"})  # their content counts instead
-
-    source: str
-    """A .jsonl, .json, .csv or .parquet file (compressed or not), a directory or pattern (`data/*.jsonl`) of them, a
-    directory that `save_to_disk` wrote, an s3:// URI, or a `datasets` name."""
-    split: str = "train"
-    """Of a `datasets` name, or of a directory that `DatasetDict.save_to_disk` wrote."""
-    columns: ColumnsConfig = ColumnsConfig()
-    invalid: Literal["refuse", "drop"] = "refuse"
-    """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
-    counted."""
-    templates: tuple[TemplateConfig, ...] = ()
-    """Policies that every prompt is rendered for before anything is sampled; unless set, that of the run. What a
-    template refuses, leaves out or renders to nothing is treated as `invalid` says."""
-    reward_models: tuple[ClassifierConfig, ...] = ()
-    """The same for reward models that read a chat template's text."""
-    limit: PositiveInt | None = None
-    """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of
-    demonstrations: so many demonstrations); null: all."""
-    heldout: NonNegativeInt = 0
-    """So many prompts of the whole source are kept apart for evaluation, beside those of `limit`; chosen by `seed` and
-    content."""
-    seed: Seed = 0
 
 
 class Draw(Section):
@@ -81,31 +20,23 @@ class Draw(Section):
     temperature: NonNegativeFloat
 
 
-class SampleConfig(Section):
+class SampleConfig(Sampling):
     """How candidates are sampled from the behaviour policy."""
 
-    execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share", "processes"})
+    execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share"})
+    first: ClassVar[tuple[str, ...]] = ("sampler", "k", "temperature", "extra_draws")
 
-    sampler: SamplerConfig = HfSamplerConfig()
+    sampler: Annotated[SamplerConfig, Inherited("model", into="model"), DefaultType("hf")] = HfSamplerConfig()
     k: int = Field(10, ge=1)
     """Responses a prompt at `temperature`."""
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0
     """One value, or one for each iteration (the last one holds from there on)."""
     extra_draws: tuple[Draw, ...] = ()
-    top_p: Fraction = 1.0
-    max_new_tokens: PositiveInt = 2048
-    max_prompt_tokens: PositiveInt = 1024
-    """Longer prompts are dropped and counted."""
     prompts_per_iteration: PositiveInt | None = None
     """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
     max_duplicate_share: Fraction = 0.5
     """A warning is given for a temperature at which a larger share of the responses repeat another one of their
     prompt."""
-    part_prompts: PositiveInt = 256
-    """Prompts a partial result holds; a restarted step goes on after the last whole one."""
-    processes: PositiveInt = 1
-    """Processes on this machine that share the prompts, each with GPUs of its own."""
-    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> SampleConfig:
@@ -116,17 +47,12 @@ class SampleConfig(Section):
         return self
 
 
-class RerankConfig(Section):
+class RerankConfig(InParts):
     """Which reward model ranks the candidates."""
-
-    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
 
     reranker: RerankerConfig = VerifierConfig()
     length_penalty: NonNegativeFloat = 0.0
     """Reward taken off for each character of a response, against reward models that like length."""
-    part_prompts: PositiveInt = 256
-    processes: PositiveInt = 1
-    """Processes on this machine that share the prompts, each with a GPU of its own."""
 
 
 class BestWorstConfig(Section):
@@ -200,14 +126,13 @@ class NegativesConfig(Section):
         return self
 
 
-class ListsConfig(Section):
+class ListsConfig(Seeded):
     """Which responses make up a training list."""
 
     selection: SelectionConfig = TopBottomConfig()
     memory: Literal["current", "previous", "all"] = "all"
     """Whose responses a list may hold: of this iteration, also of the one before, or of all before."""
     negatives: NegativesConfig | None = None
-    seed: Seed = 0
 
 
 class VerifierJudgeConfig(Section):
@@ -221,53 +146,28 @@ class VerifierJudgeConfig(Section):
 JudgeConfig = VerifierJudgeConfig
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     """Held-out quality of a policy as a retriever of responses."""
 
-    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+    first: ClassVar[tuple[str, ...]] = ("sampler", "n", "temperature")
 
-    sampler: SamplerConfig = HfSamplerConfig()
     n: PositiveInt = 8
     """Responses a prompt: N of Pass@N."""
     temperature: PositiveFloat = 1.0
-    top_p: Fraction = 1.0
-    max_new_tokens: PositiveInt = 2048
-    max_prompt_tokens: PositiveInt = 1024
-    limit: PositiveInt | None = None
-    reranker: RerankerConfig = VerifierConfig()
     judge: JudgeConfig | None = None
     """Says right or wrong; without one there is no accuracy and no Pass@N."""
-    part_prompts: PositiveInt = 256
-    processes: PositiveInt = 1
-    """Processes on this machine that share the prompts, each with GPUs of its own."""
-    resamples: PositiveInt = 1000
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    seed: Seed = 0
 
 
-class SearchTemperatureConfig(Section):
+class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     """Which temperature to sample at: the paper's grid on held-out prompts, picked by the reranker's score."""
 
-    execution: ClassVar[frozenset[str]] = frozenset({"processes"})
+    first: ClassVar[tuple[str, ...]] = ("sampler", "temperatures", "k", "criterion")
 
-    sampler: SamplerConfig = HfSamplerConfig()
     temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
     k: PositiveInt = 4
     """Responses a prompt at each temperature."""
     criterion: Literal["best", "mean"] = "best"
     """`best`: the mean over prompts of the best reward of k. `mean`: the mean reward."""
-    top_p: Fraction = 1.0
-    max_new_tokens: PositiveInt = 2048
-    max_prompt_tokens: PositiveInt = 1024
-    limit: PositiveInt | None = None
-    reranker: RerankerConfig = VerifierConfig()
-    part_prompts: PositiveInt = 256
-    processes: PositiveInt = 1
-    """Processes on this machine that share the prompts, each with GPUs of its own."""
-    resamples: PositiveInt = 1000
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Probability that an interval is to hold."""
-    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> SearchTemperatureConfig:
@@ -277,8 +177,10 @@ class SearchTemperatureConfig(Section):
         return self
 
 
-class PromoteConfig(Section):
+class PromoteConfig(Bootstrap):
     """The gate between a trained policy and the registry's `champion`."""
+
+    first: ClassVar[tuple[str, ...]] = ("model_name", "metric", "margin", "confidence")
 
     model_name: str = "larpo-policy"
     metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
@@ -287,8 +189,8 @@ class PromoteConfig(Section):
     margin: NonNegativeFloat = 0.0
     """The new policy must beat the champion by more than this."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Least probability, by paired bootstrap, that the new policy is the better one."""
     resamples: PositiveInt = 2000
-    seed: Seed = 0
 
 
 class ReportConfig(Section):

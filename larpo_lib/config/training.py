@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.inheritance import Inherited
+from larpo_lib.config.mixins import Seeded
 from larpo_lib.config.objectives import ListMleConfig, ObjectiveConfig
 
 
@@ -46,7 +48,7 @@ class LoraConfig(Section):
     """Names of the modules to adapt; null: every linear layer but the output layer."""
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Seeded):
     """Settings of the optimiser, shared by all steps that train."""
 
     execution: ClassVar[frozenset[str]] = frozenset(
@@ -60,7 +62,7 @@ class TrainingConfig(Section):
         }
     )
 
-    model: ModelConfig = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
     learning_rate: PositiveFloat = 5e-7
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
@@ -83,8 +85,7 @@ class TrainingConfig(Section):
     save_steps: PositiveInt = 100
     checkpoints: str | None = None
     """A directory or s3:// URI that also keeps the newest checkpoint, for machines whose disk goes with them."""
-    launch: LaunchConfig = LaunchConfig()
-    seed: Seed = 0
+    launch: Annotated[LaunchConfig, Inherited("launch", merge=True)] = LaunchConfig()
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
@@ -101,6 +102,8 @@ UnknownEnd = Literal["teach", "leave_open"]
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning on demonstrations."""
 
+    last: ClassVar[tuple[str, ...]] = ("unknown_end",)
+
     learning_rate: PositiveFloat = 2e-5
     unknown_end: UnknownEnd = "teach"
     """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token."""
@@ -108,6 +111,8 @@ class SftConfig(TrainingConfig):
 
 class TrainConfig(TrainingConfig):
     """List-wise preference optimisation."""
+
+    last: ClassVar[tuple[str, ...]] = ("objective", "unknown_end")
 
     objective: ObjectiveConfig = ListMleConfig()
     epochs: PositiveInt = 2
@@ -118,6 +123,8 @@ class TrainConfig(TrainingConfig):
 
 class RewardModelConfig(TrainingConfig):
     """A reward model from ranked responses."""
+
+    last: ClassVar[tuple[str, ...]] = ("loss",)
 
     learning_rate: PositiveFloat = 1e-5
     loss: Literal["pairwise", "listwise"] = "listwise"

@@ -8,7 +8,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
-from larpo_lib.config.sections import PrepareConfig
+from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.schemas import Messages, PromptRow, RankedRow, candidate_id, prompt_id
 from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
 from larpo_lib.sources.lists import Scored, list_reader

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from larpo_lib.config.sections import ColumnsConfig, PrepareConfig
+from larpo_lib.config.prepare import ColumnsConfig, PrepareConfig
 from larpo_lib.errors import DataError
 from larpo_lib.sources.cells import Cell, Notes
 from larpo_lib.sources.reading import Raw, RawRow

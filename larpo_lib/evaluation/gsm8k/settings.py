@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from larpo_lib.config.base import Section, Seed
 from larpo_lib.config.benchmarks import AnswersConfig
+from larpo_lib.config.mixins import Bootstrap
 
 
 class Gsm8kAnswersConfig(AnswersConfig):
@@ -16,7 +16,7 @@ class Gsm8kAnswersConfig(AnswersConfig):
     max_new_tokens: PositiveInt = 1024
 
 
-class Gsm8kConfig(Section):
+class Gsm8kConfig(Bootstrap):
     """GSM8K: school mathematics with a number as the answer."""
 
     answers: Gsm8kAnswersConfig = Gsm8kAnswersConfig()
@@ -33,10 +33,6 @@ class Gsm8kConfig(Section):
     """Whose solutions to score of a file that holds those of several models (`--answers`)."""
     limit: PositiveInt | None = None
     """Take the first so many problems only, for a trial; not set: all."""
-    resamples: PositiveInt = 1000
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Probability that an interval is to hold."""
-    seed: Seed = 0
 
     @field_validator("template", mode="after")
     @classmethod

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from larpo_lib.config.base import Section, Seed
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
+from larpo_lib.config.mixins import Seeded
 
 
 class MixEvalAnswersConfig(AnswersConfig):
     """How a policy answers MixEval's questions: one response each."""
+
+    last: ClassVar[tuple[str, ...]] = ("system_message",)
 
     max_new_tokens: PositiveInt = 512
     """As officially."""
@@ -19,7 +21,7 @@ class MixEvalAnswersConfig(AnswersConfig):
     """Put before every question. Officially none for a local model, "You are a helpful assistant." for some others."""
 
 
-class MixEvalConfig(Section):
+class MixEvalConfig(Seeded):
     """MixEval and MixEval-Hard: free-form and multiple-choice questions with known answers."""
 
     benchmark: Literal["mixeval", "mixeval-hard"] = "mixeval"
@@ -38,8 +40,6 @@ class MixEvalConfig(Section):
     """How often a judgement is asked for until one can be read; as officially."""
     unparsed: Literal["wrong", "leave_out", "official", "fail"] = "wrong"
     """What a question scores where no judgement can be read: nothing (`wrong`), it is not counted (`leave_out`), a
-    random score or option (`official`), or the step ends with an error (`fail`)."""
+    random score or option by `seed` (`official`), or the step ends with an error (`fail`)."""
     limit: PositiveInt | None = None
     """Take the first so many questions of each file only, for a trial; not set: all."""
-    seed: Seed = 0
-    """Of the random scores of `unparsed = "official"`."""

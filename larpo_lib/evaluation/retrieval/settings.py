@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.inheritance import Inherited
+from larpo_lib.config.mixins import Bootstrap, InParts
 from larpo_lib.config.sections import Bm25Config, RetrieverConfig
 
 
-class RetrievalConfig(Section):
+class RetrievalConfig(Bootstrap, InParts):
     """The policy as a retriever of responses, and retrievers of documents on the same axes."""
 
-    execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "processes"})
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
-    model: ModelConfig = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
     """How the policy is loaded, for its log-probabilities."""
     rank_by: Literal["logprob", "logprob_per_token"] = "logprob"
     """What the policy ranks its responses by: their log-probability, or its mean over their tokens."""
@@ -25,10 +27,3 @@ class RetrievalConfig(Section):
     """Retrievers of documents, where queries, a corpus and relevance are given."""
     depths: tuple[PositiveInt, ...] = Field((1, 2, 5, 10, 20, 50, 100), min_length=1)
     """Numbers of documents, N, at which the retrievers are measured."""
-    part_prompts: PositiveInt = 256
-    processes: PositiveInt = 1
-    """Processes on this machine that share the scoring, each with GPUs of its own."""
-    resamples: PositiveInt = 1000
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Probability that an interval is to hold."""
-    seed: Seed = 0

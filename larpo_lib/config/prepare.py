@@ -1,0 +1,107 @@
+"""Where prompts come from, and which policies and reward models must be able to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.inheritance import Inherited, Lookup
+from larpo_lib.config.mixins import Seeded
+from larpo_lib.config.rerankers import ClassifierConfig
+
+
+def policies(lookup: Lookup) -> list[dict[str, Any]]:
+    """The policy of the run in each of the ways in which steps load it."""
+    path = lookup("policy")
+    if not isinstance(path, str):
+        return []
+    holders = _tables(lookup(place) for place in ("sft", "train", "sample.sampler", "evaluate.sampler"))
+    ways = [
+        {
+            **({"model": holder["model"]} if holder.get("model") else {}),
+            **({"served": True} if holder.get("type") == "openai" else {}),
+        }
+        for holder in holders
+    ]
+    return [{"path": path, **way} for way in _distinct(ways) or [{}]]
+
+
+def classifiers(lookup: Lookup) -> list[dict[str, Any]]:
+    """The reward models of the run that read conversations here, those in ensembles included."""
+    rerankers = _tables(lookup(place) for place in ("rerank.reranker", "evaluate.reranker"))
+    members = [_tables(each["members"]) for each in rerankers if isinstance(each.get("members"), list)]
+    rerankers += _tables(each.get("reranker") for some in members for each in some)
+    return _distinct([each for each in rerankers if each.get("type") == "classifier" and "path" in each])
+
+
+def _tables(found: Iterable[Any]) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)]
+
+
+def _distinct(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for i, each in enumerate(tables) if each not in tables[:i]]
+
+
+class ColumnsConfig(Section):
+    """Names of the columns to read; null means: find it among the usual names."""
+
+    messages: str | None = None
+    """Column with a conversation; of prompts, a reply at its end is left out."""
+    prompt: str | None = None
+    system: str | None = None
+    """Column of the system prompt."""
+    history: str | None = None
+    """Column of the turns before the prompt: messages, or pairs of what was asked and replied."""
+    response: str | None = None
+    reference: str | None = None
+    responses: str | None = None
+    rewards: str | None = None
+    chosen: str | None = None
+    """Column of the better response of a pair."""
+    rejected: str | None = None
+    """Column of the worse response of a pair."""
+    finish_reason: str | None = None
+    """Column, or field in an object of `responses`, that says how a response ended: stop, length or null."""
+    token_ids: str | None = None
+    """The same for a response's token ids, end-of-turn token included, as the policy's tokenizer numbers them."""
+    ignore: tuple[str, ...] = ()
+    """Columns that are not looked at."""
+
+
+class TemplateConfig(Section):
+    """A policy whose chat template must be able to render every prompt."""
+
+    path: str
+    model: ModelConfig = ModelConfig()
+    served: bool = False
+    """A server renders its prompts, which takes names of special tokens in messages for the tokens."""
+
+
+class PrepareConfig(Seeded):
+    """Where prompts, demonstrations or already ranked responses come from."""
+
+    execution: ClassVar[frozenset[str]] = frozenset({"templates", "reward_models"})  # their content counts instead
+
+    source: str
+    """A .jsonl, .json, .csv or .parquet file (compressed or not), a directory or pattern (`data/*.jsonl`) of them, a
+    directory that `save_to_disk` wrote, an s3:// URI, or a `datasets` name."""
+    split: str = "train"
+    """Of a `datasets` name, or of a directory that `DatasetDict.save_to_disk` wrote."""
+    columns: ColumnsConfig = ColumnsConfig()
+    invalid: Literal["refuse", "drop"] = "refuse"
+    """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
+    counted."""
+    templates: Annotated[tuple[TemplateConfig, ...], Inherited(policies)] = ()
+    """Policies that every prompt is rendered for before anything is sampled; unless set, that of the run. What a
+    template refuses, leaves out or renders to nothing is treated as `invalid` says."""
+    reward_models: Annotated[tuple[ClassifierConfig, ...], Inherited(classifiers)] = ()
+    """The same for reward models that read a chat template's text."""
+    limit: PositiveInt | None = None
+    """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of
+    demonstrations: so many demonstrations); null: all."""
+    heldout: NonNegativeInt = 0
+    """So many prompts of the whole source are kept apart for evaluation, beside those of `limit`; chosen by `seed` and
+    content."""
