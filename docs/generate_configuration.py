@@ -1,7 +1,7 @@
 """Writes `configuration.md` from the configuration classes: `python docs/generate_configuration.py`.
 
-A setting's meaning is the text below its field in `larpo_lib.config`, else its entry in `MEANINGS`, else what the
-section that it holds says of itself. A setting without any is an error.
+A setting's meaning is the text below its field, else its entry in `MEANINGS`, else what the section that it holds says
+of itself. A setting without any is an error.
 """
 
 from __future__ import annotations
@@ -14,89 +14,45 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from larpo_lib.config import LarpoConfig, Section
+from larpo_lib.config.inheritance import Inherited, sections_of
 
 MEANINGS = {
     "alpha": "Weight of the difference in length, per token.",
     "answer_weight": "Reward of the right final number (`graded`).",
-    "attention": "`auto`: eager for families without sdpa (Gemma 2, DeBERTa), else sdpa.",
     "beta": "Scale of the log-ratios (of the log-probabilities in CPO and SimPO).",
     "bottom": "How many of the worst responses.",
-    "columns": "Names of the source's columns, where they are not found by themselves.",
-    "EvaluateConfig.confidence": "Probability that an interval is to hold.",
-    "PromoteConfig.confidence": "Least probability, by paired bootstrap, that the new policy is the better one.",
     "count": "How many responses.",
     "delta": "Margin by which the best log-probability is to exceed the worst.",
     "desirable_weight": "Weight of responses with the list's best reward.",
-    "early_stop": "Stop when an iteration brings nothing; not set: run all iterations.",
-    "epochs": "Passes over the lists (or demonstrations).",
-    "examples": "Prompts shown with the responses before and after.",
-    "experiment": "Name of the MLflow experiment.",
-    "extra_draws": "More responses a prompt, at temperatures of their own.",
     "format_weight": "Reward of stating a final answer at all (`graded`).",
     "gamma": "Target margin between the best and the worst response.",
-    "gradient_checkpointing": "Compute activations again in the backward pass: less memory, more time.",
-    "iterations": "T of the algorithm.",
     "kind": "Where negatives come from; see the guide.",
     "label_smoothing": "Probability that a preference is the wrong way round.",
-    "learning_rate": "Of AdamW, at the end of the warm-up.",
     "length_normalized": "Divide each log-ratio by the number of tokens.",
-    "limit": "Take the first so many prompts only; not set: all.",
-    "max_grad_norm": "Gradients are clipped to this norm.",
-    "max_new_tokens": "Longest response, end-of-turn token included.",
-    "max_prompt_tokens": "Longer prompts are dropped and counted.",
-    "max_steps": "Stop after so many optimiser steps, whatever `epochs` says; not set: as many as `epochs` needs.",
-    "messages": "Column with a conversation.",
-    "EarlyStopConfig.metric": "What must rise.",
-    "min_delta": "Smallest rise that counts.",
     "mode": "`exact` or `graded`.",
     "model": "How the model is loaded.",
-    "model_name": "Name of the registered model in MLflow.",
-    "name": "Name of the run, shown in MLflow.",
     "negatives": "Not set: the losers are the selection's own.",
     "nll": "NLL per token, or summed over the response.",
     "path": "Directory of the reward model.",
-    "objective": "What training minimises; see the guide.",
-    "patience": "Iterations without a rise that end the loop.",
-    "prompt": "Column with the prompt: text, or messages that end with the user's.",
     "reduction": "Sum the terms of a list, or take their mean.",
-    "reference": "Column with the right answer.",
     "reranker": "The reward model.",
-    "resamples": "Bootstrap resamples.",
-    "response": "Column with one response.",
-    "responses": "Column with a list of responses.",
-    "rewards": "Column, or key of each response, with the reward.",
-    "save_steps": "Optimiser steps between checkpoints; a killed step goes on from the last whole one.",
-    "sampler": "What draws the responses.",
-    "search_temperature": "The search for a sampling temperature.",
-    "temperatures": "Those to try.",
-    "retriever": "What finds related prompts.",
     "members": "The rerankers of the ensemble, at least two.",
-    "schedule": "Of the learning rate, after the warm-up: as transformers has it, down to 0 one step behind the last.",
-    "seed": "Decides everything that is drawn here.",
     "selection": "Which responses of a prompt make up its list.",
     "sft_weight": "Weight of the best response's log-probability (in CPO of its NLL).",
-    "part_prompts": "Prompts a partial result holds; a restarted step goes on after the last whole one.",
-    "split": "Split of a `datasets` name.",
     "steps_weight": "Reward of the share of stated equations that hold (`graded`).",
     "tau": "Strength of the regularisation towards the reference; the log-ratio margin aimed at is 1 / (2 tau).",
-    "Draw.temperature": "0 is greedy.",
-    "EvaluateConfig.temperature": "Of the sampled responses; a greedy one is drawn besides.",
-    "title": "Heading of the page.",
     "thinking": "What is read of a response that begins with thoughts. `strip`: the reply behind `</think>`, as"
     " chat templates write a history; nothing where the thoughts are unfinished. `keep`: all of it, with the `<think>`"
     " that a template opened in the prompt put back.",
     "top": "How many of the best responses.",
-    "top_p": "Draw from the most probable tokens whose mass reaches this share.",
     "type": "Which kind this is.",
     "undesirable_weight": "Weight of all other responses.",
-    "warmup_ratio": "Share of the steps, rounded up, over which the learning rate rises: of w steps the k-th has k/w of"
-    " it. No step has 0.",
-    "weight_decay": "Of AdamW.",
 }
 """Meanings of fields that the classes leave to their names, for every class that has them or for `Class.field`."""
 
@@ -108,13 +64,7 @@ A configuration is one TOML file. `--set section.name=value` (or `-s`) lays a se
 A value is read as TOML, and as plain text where it is not TOML. A table that names another `type` replaces the table
 below it whole. Unknown settings are refused. A section can be left out where it has no required setting.
 
-What a section does not say it takes over from above it:
-
-- `seed` at the top is the seed of every section that has one.
-- `model` at the top is the `model` of `sft`, `train` and `sample.sampler`. A reranker's `model` is its own.
-- `sample.sampler`, `sample.max_new_tokens` and `sample.max_prompt_tokens` hold for `evaluate` and `search_temperature`
-  too.
-- `rerank.reranker` is the reranker of `evaluate` and `search_temperature` too.
+What a section takes over from another one, where it does not say otherwise, stands with the setting.
 
 "not set" as a default means that the setting is left out; TOML has no null.
 """
@@ -122,29 +72,22 @@ What a section does not say it takes over from above it:
 
 def document() -> str:
     """The whole page."""
-    places: dict[type[Section], list[str]] = {}
+    places: dict[type[BaseModel], list[str]] = {}
     _visit(LarpoConfig, "", places)
     links = {kind.__name__: _link(kind, paths) for kind, paths in places.items()}
     return "\n".join([HEAD, *(_section(kind, paths, links) for kind, paths in places.items())])
 
 
-def _visit(kind: type[Section], path: str, places: dict[type[Section], list[str]]) -> None:
+def _visit(kind: type[BaseModel], path: str, places: dict[type[BaseModel], list[str]]) -> None:
     found = places.setdefault(kind, [])
     if path not in found:  # members of a union stand at one place
         found.append(path)
     for name, field in kind.model_fields.items():
-        for part in _sections(field.annotation):
+        for part in sections_of(field.annotation):
             _visit(part, f"{path}.{name}" if path else name, places)
 
 
-def _sections(annotation: Any) -> Iterator[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _sections(argument)
-
-
-def _section(kind: type[Section], paths: list[str], links: dict[str, str]) -> str:
+def _section(kind: type[BaseModel], paths: list[str], links: dict[str, str]) -> str:
     schema = kind.model_json_schema()
     lines = [f"## {_heading(kind, paths)}", ""]
     if len(paths) > 1:
@@ -158,20 +101,20 @@ def _section(kind: type[Section], paths: list[str], links: dict[str, str]) -> st
             f"`{name}`",
             _value(schema["properties"][name], links),
             _default(field),
-            written.get(name) or _meaning(kind, name),
+            " ".join([written.get(name) or _meaning(kind, name), *_taken_over(field)]),
         )
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([*lines, ""])
 
 
-def _heading(kind: type[Section], paths: list[str]) -> str:
+def _heading(kind: type[BaseModel], paths: list[str]) -> str:
     if not paths[0]:
         return "Top of the file"
     tag = kind.model_fields.get("type")
     return f"`{paths[0]}`" + (f" of type `{tag.default}`" if tag else "")
 
 
-def _link(kind: type[Section], paths: list[str]) -> str:
+def _link(kind: type[BaseModel], paths: list[str]) -> str:
     tag = kind.model_fields.get("type")
     text = f"`{tag.default}`" if tag else "table"
     return f"[{text}](#{_slug(_heading(kind, paths))})"
@@ -216,7 +159,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`"
 
 
-def _written_meanings(kind: type[Section]) -> dict[str, str]:
+def _written_meanings(kind: type[BaseModel]) -> dict[str, str]:
     """The texts below a class's fields, those it inherits included."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -230,15 +173,25 @@ def _written_meanings(kind: type[Section]) -> dict[str, str]:
     return {**found, **stated}
 
 
-def _meaning(kind: type[Section], name: str) -> str:
+def _meaning(kind: type[BaseModel], name: str) -> str:
     """From `MEANINGS`, else what the section that a setting holds says of itself."""
     for key in (f"{kind.__name__}.{name}", name):
         if key in MEANINGS:
             return MEANINGS[key]
-    texts = [part.__doc__ for part in _sections(kind.model_fields[name].annotation)]
+    texts = [part.__doc__ for part in sections_of(kind.model_fields[name].annotation)]
     if len(texts) != 1 or texts[0] is None:
         raise ValueError(f"{kind.__name__}.{name} has no meaning: write one below the field")
     return inspect.cleandoc(texts[0]).splitlines()[0]
+
+
+def _taken_over(field: FieldInfo) -> Iterator[str]:
+    """What a setting takes over from another one; where the value is worked out, the text below the field says it."""
+    for rule in field.metadata:
+        if isinstance(rule, Inherited) and isinstance(rule.source, str):
+            if rule.merge:
+                yield f"What it leaves out is taken over from `{rule.source}`."
+            else:
+                yield f"{f'Its `{rule.into}` is taken' if rule.into else 'Taken'} over from `{rule.source}` if not set."
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -76,6 +76,7 @@ class ModelConfig(Section):
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    """`auto`: eager for families without sdpa (Gemma 2, DeBERTa), else sdpa."""
     pad_token: str | None = None
     """Padding token, which must be in the vocabulary; null: the tokenizer's own, and of a policy without one its eos
     token, which is never more than a filler behind a mask. Reward models need the one that they were trained with."""

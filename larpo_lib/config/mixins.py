@@ -16,12 +16,14 @@ class Seeded(Section):
     """What draws by chance."""
 
     seed: Annotated[Seed, Inherited("seed")] = 0
+    """Decides everything that is drawn here."""
 
 
 class Bootstrap(Seeded):
     """What reports intervals."""
 
     resamples: PositiveInt = 1000
+    """Bootstrap resamples."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Probability that an interval is to hold."""
 
@@ -41,14 +43,18 @@ class Limited(Section):
     """What can take a part of its prompts."""
 
     limit: PositiveInt | None = None
+    """Take the first so many prompts only; not set: all."""
 
 
 class Sampling(InParts, Seeded):
     """What draws responses."""
 
     sampler: Annotated[SamplerConfig, DefaultType("hf"), Inherited("sample.sampler")] = HfSamplerConfig()
+    """What draws the responses."""
     top_p: Fraction = 1.0
+    """Draw from the most probable tokens whose mass reaches this share."""
     max_new_tokens: PositiveInt = 2048
+    """Longest response, end-of-turn token included."""
     max_prompt_tokens: PositiveInt = 1024
     """Longer prompts are dropped and counted."""
 
@@ -65,3 +71,4 @@ class ScoringAlike(Section):
     """What scores responses as the section `rerank` does."""
 
     reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = VerifierConfig()
+    """The reward model."""

@@ -51,14 +51,19 @@ class ColumnsConfig(Section):
     messages: str | None = None
     """Column with a conversation; of prompts, a reply at its end is left out."""
     prompt: str | None = None
+    """Column with the prompt: text, or messages that end with the user's."""
     system: str | None = None
     """Column of the system prompt."""
     history: str | None = None
     """Column of the turns before the prompt: messages, or pairs of what was asked and replied."""
     response: str | None = None
+    """Column with one response."""
     reference: str | None = None
+    """Column with the right answer."""
     responses: str | None = None
+    """Column with a list of responses."""
     rewards: str | None = None
+    """Column, or key of each response, with the reward."""
     chosen: str | None = None
     """Column of the better response of a pair."""
     rejected: str | None = None
@@ -75,7 +80,9 @@ class TemplateConfig(Section):
     """A policy whose chat template must be able to render every prompt."""
 
     path: str
+    """Directory of the policy."""
     model: ModelConfig = ModelConfig()
+    """How its tokenizer is loaded."""
     served: bool = False
     """A server renders its prompts, which takes names of special tokens in messages for the tokens."""
 
@@ -91,6 +98,7 @@ class PrepareConfig(Seeded):
     split: str = "train"
     """Of a `datasets` name, or of a directory that `DatasetDict.save_to_disk` wrote."""
     columns: ColumnsConfig = ColumnsConfig()
+    """Names of the source's columns, where they are not found by themselves."""
     invalid: Literal["refuse", "drop"] = "refuse"
     """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
     counted."""

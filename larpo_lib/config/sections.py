@@ -17,7 +17,9 @@ class Draw(Section):
     """Some more responses a prompt, at another temperature."""
 
     count: PositiveInt
+    """How many responses."""
     temperature: NonNegativeFloat
+    """0 is greedy."""
 
 
 class SampleConfig(Sampling):
@@ -32,6 +34,7 @@ class SampleConfig(Sampling):
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0
     """One value, or one for each iteration (the last one holds from there on)."""
     extra_draws: tuple[Draw, ...] = ()
+    """More responses a prompt, at temperatures of their own."""
     prompts_per_iteration: PositiveInt | None = None
     """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
     max_duplicate_share: Fraction = 0.5
@@ -51,6 +54,7 @@ class RerankConfig(InParts):
     """Which reward model ranks the candidates."""
 
     reranker: RerankerConfig = VerifierConfig()
+    """The reward model."""
     length_penalty: NonNegativeFloat = 0.0
     """Reward taken off for each character of a response, against reward models that like length."""
 
@@ -154,6 +158,7 @@ class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     n: PositiveInt = 8
     """Responses a prompt: N of Pass@N."""
     temperature: PositiveFloat = 1.0
+    """Of the sampled responses; a greedy one is drawn besides."""
     judge: JudgeConfig | None = None
     """Says right or wrong; without one there is no accuracy and no Pass@N."""
 
@@ -164,6 +169,7 @@ class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     first: ClassVar[tuple[str, ...]] = ("sampler", "temperatures", "k", "criterion")
 
     temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
+    """Those to try."""
     k: PositiveInt = 4
     """Responses a prompt at each temperature."""
     criterion: Literal["best", "mean"] = "best"
@@ -183,6 +189,7 @@ class PromoteConfig(Bootstrap):
     first: ClassVar[tuple[str, ...]] = ("model_name", "metric", "margin", "confidence")
 
     model_name: str = "larpo-policy"
+    """Name of the registered model in MLflow."""
     metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
     """What the gate compares, item by item: `reward`, `accuracy` or `greedy_accuracy` of the step `evaluate`, or a
     metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or `accuracy`."""
@@ -197,4 +204,6 @@ class ReportConfig(Section):
     """The HTML report."""
 
     title: str = "LarPO run"
+    """Heading of the page."""
     examples: NonNegativeInt = 6
+    """Prompts shown with the responses before and after."""

@@ -63,26 +63,38 @@ class TrainingConfig(Seeded):
     )
 
     model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
+    """How the model is loaded."""
     learning_rate: PositiveFloat = 5e-7
+    """Of AdamW, at the end of the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Of the learning rate, after the warm-up: as transformers has it, down to 0 one step behind the last."""
     warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the steps, rounded up, over which the learning rate rises: of w steps the k-th has k/w of it. No step
+    has 0."""
     weight_decay: NonNegativeFloat = 0.0
+    """Of AdamW."""
     max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
     epochs: PositiveInt = 1
+    """Passes over the lists (or demonstrations)."""
     max_steps: PositiveInt | None = None
+    """Stop after so many optimiser steps, whatever `epochs` says; not set: as many as `epochs` needs."""
     batch_size: PositiveInt = 128
     """Lists (or demonstrations) per optimiser step, over all processes."""
     micro_batch_tokens: PositiveInt = 16384
     """Tokens, padding included, per forward pass; a list that is longer has a pass of its own."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
     logprob_chunk_tokens: PositiveInt | None = None
     """Tokens whose logits exist at one time; null: as many as take 128 MiB."""
     max_prompt_tokens: PositiveInt = 1024
+    """Longer prompts are dropped and counted."""
     max_tokens: PositiveInt = 2048
     """Longest prompt plus response; longer ones are dropped and counted."""
     lora: LoraConfig | None = None
     """Null: all weights are trained."""
     save_steps: PositiveInt = 100
+    """Optimiser steps between checkpoints; a killed step goes on from the last whole one."""
     checkpoints: str | None = None
     """A directory or s3:// URI that also keeps the newest checkpoint, for machines whose disk goes with them."""
     launch: Annotated[LaunchConfig, Inherited("launch", merge=True)] = LaunchConfig()
@@ -115,6 +127,7 @@ class TrainConfig(TrainingConfig):
     last: ClassVar[tuple[str, ...]] = ("objective", "unknown_end")
 
     objective: ObjectiveConfig = ListMleConfig()
+    """What training minimises; see the guide."""
     epochs: PositiveInt = 2
     unknown_end: UnknownEnd = "teach"
     """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token. Those

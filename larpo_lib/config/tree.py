@@ -26,17 +26,22 @@ class EarlyStopConfig(Section):
     """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations."""
 
     metric: Literal["mean_reward", "accuracy"] = "mean_reward"
+    """What must rise."""
     min_delta: NonNegativeFloat = 0.0
+    """Smallest rise that counts."""
     patience: PositiveInt = 1
+    """Iterations without a rise that end the loop."""
 
 
 class LoopConfig(Section):
     """Algorithm 1's outer loop."""
 
     iterations: PositiveInt = 3
+    """T of the algorithm."""
     reference: Literal["current", "initial"] = "current"
     """What an iteration's policy is held against: the policy it begins with, or the one the whole loop began with."""
     early_stop: EarlyStopConfig | None = None
+    """Stop when an iteration brings nothing; not set: run all iterations."""
     evaluate: Literal["every_iteration", "last_iteration"] = "every_iteration"
     """`last_iteration`: only the policy the loop began with and the last one are measured."""
     promote: Literal["last_iteration", "every_iteration"] = "last_iteration"
@@ -57,6 +62,7 @@ class TrackingConfig(Section):
     uri: str | None = None
     """Null: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
     experiment: str = "larpo"
+    """Name of the MLflow experiment."""
 
 
 class _Run(Section):
@@ -65,10 +71,13 @@ class _Run(Section):
     first: ClassVar[tuple[str, ...]] = ("name", "policy", "seed")
 
     name: str = "larpo"
+    """Name of the run, shown in MLflow."""
     policy: str
     """Directory of the policy to start from."""
     seed: Seed = 0
+    """Of every section that draws by chance and has no seed of its own."""
     model: ModelConfig = ModelConfig()
+    """How the policy is loaded."""
     launch: LaunchConfig = LaunchConfig()
     """The processes that all training runs in."""
     tracking: TrackingConfig = TrackingConfig()
@@ -85,6 +94,7 @@ class _Run(Section):
     reward_model: RewardModelConfig = RewardModelConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     search_temperature: SearchTemperatureConfig = SearchTemperatureConfig()
+    """The search for a sampling temperature."""
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()

@@ -17,7 +17,7 @@ import typer
 
 from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies
 from larpo_lib.cli.app import app
-from larpo_lib.config import LarpoConfig, apply_settings, load_config, parse_settings
+from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
 from larpo_lib.pipeline.form import FORMS
 from larpo_lib.playground.world import preset
@@ -59,6 +59,15 @@ def commands() -> list[str]:
 def test_the_settings_page_is_up_to_date() -> None:
     written = runpy.run_path(str(DOCS / "generate_configuration.py"))["document"]()
     assert (DOCS / "configuration.md").read_text("utf-8") == written, "run: python docs/generate_configuration.py"
+
+
+def test_the_settings_page_leaves_no_setting_without_a_meaning() -> None:
+    class Bare(Section):
+        untold: int = 0
+
+    written = runpy.run_path(str(DOCS / "generate_configuration.py"))["_section"]
+    with pytest.raises(ValueError, match=r"Bare\.untold has no meaning"):
+        written(Bare, ["bare"], {})
 
 
 def test_the_page_of_parameters_is_up_to_date() -> None:
