@@ -112,46 +112,25 @@ def require_complete(arguments: Json, parameters: Mapping[str, Parameter]) -> No
 
 
 def _typed(name: str, text: str, kind: str) -> Any:
-    convert, what = _CONVERSIONS.get(kind, (None, ""))
-    if convert is None:
+    if kind not in _KINDS:
         raise ConfigError(f"the parameter '{name}' is of type {kind}, which has no text form")
+    cls, parse, what = _KINDS[kind]
     try:
-        return convert(text)
+        value = parse(text)
     except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, cls) or (cls is float and not math.isfinite(value)):  # JSON has no such numbers
         raise ConfigError(
             f"the parameter '{name}' takes {what}, not {text[:80]!r}", remedy=f"Give --parameter {name}=<{what}>"
-        ) from None
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("JSON has no such number")
+        )
     return value
 
 
-def _boolean(text: str) -> bool:
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise ValueError(text) from None
-
-
-def _json(kind: type[Any]) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        value = json.loads(text)
-        if not isinstance(value, kind):
-            raise ValueError(text)
-        return value
-
-    return convert
-
-
-_CONVERSIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "STRING": (str, "text"),
-    "NUMBER_INTEGER": (int, "a whole number"),
-    "NUMBER_DOUBLE": (_number, "a number"),
-    "BOOLEAN": (_boolean, "true or false"),
-    "LIST": (_json(list), "a JSON list"),
-    "STRUCT": (_json(dict), "a JSON object"),
+_KINDS: dict[str, tuple[type[Any], Callable[[str], Any], str]] = {
+    "STRING": (str, str, "text"),
+    "NUMBER_INTEGER": (int, int, "a whole number"),
+    "NUMBER_DOUBLE": (float, float, "a number"),
+    "BOOLEAN": (bool, lambda text: json.loads(text.lower()), "true or false"),
+    "LIST": (list, json.loads, "a JSON list"),
+    "STRUCT": (dict, json.loads, "a JSON object"),
 }

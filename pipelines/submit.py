@@ -7,14 +7,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_kubeflow.pipelines.api import PipelinesApi
+from larpo_kubeflow.pipelines.api import Json, PipelinesApi
 from larpo_kubeflow.pipelines.package import Parameter, declared, read_package
 from larpo_lib.errors import ConfigError, EndpointError, LarpoError
 
-Json = dict[str, Any]
 Tell = Callable[[str], None]
 
 FINAL = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
@@ -33,7 +33,7 @@ class StillRunningError(LarpoError):
 class Source:
     """What a run is made from: the API's fields that name it, its name, and its parameters."""
 
-    fields: Json
+    fields: dict[str, Any]
     name: str
     parameters: dict[str, Parameter]
 
@@ -80,15 +80,17 @@ def upload(api: PipelinesApi, path: Path, *, name: str | None, version: str) -> 
         LarpoError: the package is none, the API refused, or the version exists with other content.
     """
     package = read_package(path)
-    content = f"sha256 {package.digest}"
-    pipeline = api.find_pipeline(name or package.name) or api.create_pipeline(name or package.name)
-    there = api.find_version(pipeline["pipeline_id"], version)
+    name, content = name or package.name, f"sha256 {package.digest}"
+    create = api.pipelines.pipeline_service_create_pipeline
+    pipeline = find_pipeline(api, name) or api.ask(create, pipeline=api.owned(name))
+    there = _find_version(api, pipeline["pipeline_id"], version)
     if there is None:
-        api.upload_version(pipeline["pipeline_id"], version, path, content)
+        add = partial(api.uploads.upload_pipeline_version, str(path), pipelineid=pipeline["pipeline_id"])
+        api.ask(add, name=version, description=content)
     elif content not in there.get("description", ""):
-        problem = f"version '{version}' of pipeline '{name or package.name}' exists with other content"
+        problem = f"version '{version}' of pipeline '{name}' exists with other content"
         raise ConfigError(problem, remedy="Commit the change, or give another --version")
-    return name or package.name, there is None
+    return name, there is None
 
 
 def from_package(path: Path) -> Source:
@@ -103,11 +105,11 @@ def from_version(api: PipelinesApi, name: str, version: str | None) -> Source:
     Raises:
         ConfigError: there is no such pipeline or version.
     """
-    pipeline = api.find_pipeline(name)
+    pipeline = find_pipeline(api, name)
     if pipeline is None:
         remedy = "Upload it with `larpo pipeline upload`, or check --pipeline and --namespace"
         raise ConfigError(f"{api.endpoint}: has no pipeline '{name}'", remedy=remedy)
-    found = api.find_version(pipeline["pipeline_id"], version)
+    found = _find_version(api, pipeline["pipeline_id"], version)
     if found is None:
         which = f"version '{version}'" if version else "version"
         remedy = "Upload it with `larpo pipeline upload`, or check --from-version"
@@ -123,11 +125,27 @@ def require_experiment(api: PipelinesApi, name: str, *, create: bool) -> str:
     Raises:
         ConfigError: there is none.
     """
-    found = api.find_experiment(name)
-    if found is None and not create:
-        remedy = "Check --experiment and --namespace, or give --create-experiment"
-        raise ConfigError(f"{api.endpoint}: has no experiment '{name}'", remedy=remedy)
-    return str((found or api.create_experiment(name))["experiment_id"])
+    listed = api.experiments.experiment_service_list_experiments
+    found = api.first("experiments", listed, name, namespace=api.namespace)
+    if found is None:
+        if not create:
+            remedy = "Check --experiment and --namespace, or give --create-experiment"
+            raise ConfigError(f"{api.endpoint}: has no experiment '{name}'", remedy=remedy)
+        found = api.ask(api.experiments.experiment_service_create_experiment, experiment=api.owned(name))
+    return str(found["experiment_id"])
+
+
+def find_pipeline(api: PipelinesApi, name: str) -> Json | None:
+    """The pipeline of that name: the namespace's own, else the one that all namespaces share."""
+    listed = api.pipelines.pipeline_service_list_pipelines
+    found = (api.first("pipelines", listed, name, namespace=place) for place in dict.fromkeys((api.namespace, None)))
+    return next((one for one in found if one), None)
+
+
+def _find_version(api: PipelinesApi, pipeline: str, name: str | None) -> Json | None:
+    """The version of that name of a pipeline given by its id, with its spec; None: the latest."""
+    listed = partial(api.pipelines.pipeline_service_list_pipeline_versions, pipeline)
+    return api.first("pipeline_versions", listed, name, sort_by="created_at desc", page_size=1)
 
 
 def follow(
@@ -153,14 +171,14 @@ def follow(
     away = False
     while True:
         try:
-            now = api.get_run(run)
+            now = api.ask(api.runs.run_service_get_run, run_id=run)
             answered, away = clock(), False
         except EndpointError as error:
             if not error.passing or clock() - answered > _PATIENCE_S:
                 raise
             if not away:
                 tell(f"{error.problem}; trying again")
-            away, now = True, {}
+            away, now = True, Json()
         for key, (what, state) in _states(now).items():
             if told.get(key) != state:
                 told[key] = state

@@ -67,7 +67,7 @@ def compile_(
     priority_class: Annotated[str, typer.Option(help="Kueue's priority class for them; empty: none.")] = "",
 ) -> None:
     """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
-    _require_kfp()
+    _require("kfp.kubernetes", "compiling needs the packages kfp and kfp-kubernetes")
     from larpo_kubeflow.components.images import Images
     from larpo_kubeflow.pipelines.cluster import Limits
     from larpo_kubeflow.pipelines.compile import compile_pipeline
@@ -111,8 +111,8 @@ def upload(
     from larpo_kubeflow.pipelines import submit as client
 
     chosen = version or client.git_version()
-    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
-        pipeline, new = client.upload(api, package, name=name, version=chosen)
+    api = _connect(endpoint, namespace, token_file, ca_certificate)
+    pipeline, new = client.upload(api, package, name=name, version=chosen)
     typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'is there already, with the same content'}")
 
 
@@ -148,27 +148,23 @@ def submit(
     from larpo_kubeflow.pipelines import submit as client
     from larpo_kubeflow.pipelines.arguments import run_arguments
 
-    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
-        if package is not None:
-            source = client.from_package(package)
-        else:
-            source = client.from_version(api, pipeline, None if from_version == "latest" else from_version)
-        arguments = run_arguments(source.parameters, config, settings or (), parameter or (), arguments_file)
-        run = api.create_run(
-            {
-                "display_name": run_name or f"{source.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-                "experiment_id": client.require_experiment(api, experiment, create=create_experiment),
-                **source.fields,
-                "runtime_config": {
-                    "parameters": arguments,
-                    **({"pipeline_root": pipeline_root} if pipeline_root else {}),
-                },
-                **({"service_account": service_account} if service_account else {}),
-            }
-        )
-        typer.echo(f"run {run['run_id']} started: {api.run_page(run['run_id'])}")
-        if wait:
-            _follow(api, run["run_id"], timeout, interval)
+    api = _connect(endpoint, namespace, token_file, ca_certificate)
+    if package is not None:
+        source = client.from_package(package)
+    else:
+        source = client.from_version(api, pipeline, None if from_version == "latest" else from_version)
+    arguments = run_arguments(source.parameters, config, settings or (), parameter or (), arguments_file)
+    run = {
+        "display_name": run_name or f"{source.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        "experiment_id": client.require_experiment(api, experiment, create=create_experiment),
+        **source.fields,
+        "runtime_config": {"parameters": arguments, **({"pipeline_root": pipeline_root} if pipeline_root else {})},
+        **({"service_account": service_account} if service_account else {}),
+    }
+    key = api.ask(api.runs.run_service_create_run, run=run)["run_id"]
+    typer.echo(f"run {key} started: {api.run_page(key)}")
+    if wait:
+        _follow(api, key, timeout, interval)
 
 
 @pipeline_app.command()
@@ -182,8 +178,7 @@ def wait(
     ca_certificate: CaCertificate = None,
 ) -> None:
     """Follow a run to its end. Exit code 1 if it failed or was cancelled, 3 if --timeout passed."""
-    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
-        _follow(api, run, timeout, interval)
+    _follow(_connect(endpoint, namespace, token_file, ca_certificate), run, timeout, interval)
 
 
 @pipeline_app.command()
@@ -195,12 +190,13 @@ def terminate(
     ca_certificate: CaCertificate = None,
 ) -> None:
     """End a run. What it has written stays, and the next run with the same root goes on from it."""
-    with _connect(endpoint, namespace, token_file, ca_certificate) as api:
-        api.terminate_run(run)
+    api = _connect(endpoint, namespace, token_file, ca_certificate)
+    api.ask(api.runs.run_service_terminate_run, run_id=run)
     typer.echo(f"run {run} is being terminated")
 
 
 def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
+    _require("kfp_server_api", "a Kubeflow server is asked by the package kfp")
     from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
 
     return PipelinesApi(endpoint, token=read_token(token_file), namespace=namespace, ca_certificate=ca)
@@ -222,8 +218,8 @@ def _follow(api: PipelinesApi, run: str, timeout_s: float | None, interval_s: fl
         raise typer.Exit(1)
 
 
-def _require_kfp() -> None:
+def _require(module: str, problem: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec("kfp") is None or find_spec("kfp.kubernetes") is None:
-        raise ConfigError("compiling needs the packages kfp and kfp-kubernetes", remedy="pip install 'larpo[kubeflow]'")
+    if find_spec("kfp") is None or find_spec(module) is None:
+        raise ConfigError(problem, remedy="pip install 'larpo[kubeflow]'")

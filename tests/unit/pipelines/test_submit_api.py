@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -14,7 +13,8 @@ from server_double import Asked, Reply, serve
 from services.kfp_api import kfp_api
 from services.kfp_state import KfpApi
 
-from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
+from larpo_kubeflow.pipelines.api import Json, PipelinesApi, read_token
+from larpo_kubeflow.pipelines.submit import find_pipeline, require_experiment
 from larpo_lib.errors import ConfigError, EndpointError
 
 SECRET = "very-secret-token"
@@ -24,54 +24,37 @@ def client(url: str, token: str | None = None, **more: Any) -> PipelinesApi:
     return PipelinesApi(url, token=lambda: token, **more)
 
 
-def test_names_are_found_behind_the_first_page(server: KfpApi) -> None:
-    api = client(server.url)
-    made = {name: api.create_pipeline(name)["pipeline_id"] for name in [f"p{number}" for number in range(25)]}
-    for name in ("p0", "p24"):
-        found = api.find_pipeline(name)
-        assert found is not None
-        assert found["pipeline_id"] == made[name]
-    assert api.find_pipeline("p25") is None
-    assert api.find_experiment("e") is None
+def get_run(api: PipelinesApi, run: str) -> Json:
+    return api.ask(api.runs.run_service_get_run, run_id=run)
 
 
-def test_the_latest_version_is_the_one_uploaded_last(server: KfpApi, small_package: Path) -> None:
-    api = client(server.url)
-    pipeline = api.create_pipeline("small")["pipeline_id"]
-    assert api.find_version(pipeline, None) is None
-    for name in ("b", "c", "a"):
-        api.upload_version(pipeline, name, small_package, f"content of {name}")
-    latest, second = api.find_version(pipeline, None), api.find_version(pipeline, "c")
-    assert latest is not None
-    assert second is not None
-    assert (latest["display_name"], second["description"]) == ("a", "content of c")
-    assert latest["pipeline_spec"]["pipelineInfo"] == {"name": "small"}
+def create_pipeline(api: PipelinesApi, name: str) -> Any:
+    return api.ask(api.pipelines.pipeline_service_create_pipeline, pipeline=api.owned(name))["pipeline_id"]
 
 
 def test_a_namespace_has_pipelines_of_its_own_before_the_shared_ones() -> None:
     with kfp_api(multi_user=True) as server:
         shared, own = client(server.url), client(server.url, namespace="team")
-        everyones = shared.create_pipeline("p")["pipeline_id"]
-        found = own.find_pipeline("p")
-        assert found is not None
-        assert found["pipeline_id"] == everyones
-        teams = own.create_pipeline("p")["pipeline_id"]
-        found = own.find_pipeline("p")
-        assert found is not None
-        assert found["pipeline_id"] == teams
-        assert own.create_experiment("e")["namespace"] == "team"
+        assert find_pipeline(own, "p") is None
+        for api in (shared, own):
+            made = create_pipeline(api, "p")
+            found = find_pipeline(own, "p")
+            assert found is not None
+            assert found["pipeline_id"] == made
+        assert require_experiment(own, "e", create=True) == require_experiment(own, "e", create=False)
+        assert [one["namespace"] for one in server.experiments.values()] == ["team"]
         with pytest.raises(EndpointError, match=r"empty namespace in multi-user mode\. Give --namespace"):
-            shared.find_experiment("e")
+            require_experiment(shared, "e", create=False)
         with pytest.raises(EndpointError, match=r"answered 403: .*asked was for namespace 'others'\.$"):
-            client(server.url, namespace="others").find_experiment("e")
+            require_experiment(client(server.url, namespace="others"), "e", create=False)
 
 
 @pytest.mark.parametrize("token", [None, "another-token"])
 def test_a_wrong_token_is_told_without_any(token: str | None) -> None:
     with kfp_api(token=SECRET) as server:
-        client(server.url, SECRET).find_pipeline("p")
+        find_pipeline(client(server.url, SECRET), "p")
         with pytest.raises(EndpointError, match="answered 401") as raised:
-            client(server.url, token).find_pipeline("p")
+            find_pipeline(client(server.url, token), "p")
     remedy = "Put a token into KFP_TOKEN." if token is None else "The token is wrong or has expired; renew it."
     assert str(raised.value).endswith(remedy)
     assert "-token" not in str(raised.value)
@@ -81,7 +64,7 @@ def test_a_token_that_the_server_says_again_is_not_told() -> None:
     with kfp_api() as server:
         server.fail("GET", 500, f"cannot read {SECRET}\nat line 1")
         with pytest.raises(EndpointError) as raised:
-            client(server.url, SECRET).find_pipeline("p")
+            find_pipeline(client(server.url, SECRET), "p")
     assert str(raised.value).startswith(f"{server.url}: answered 500: cannot read *** at line 1. Look into the log")
 
 
@@ -132,13 +115,13 @@ def test_an_endpoint_with_a_password_is_refused_without_telling_it() -> None:
 
 def test_the_endpoint_may_be_the_uis(server: KfpApi) -> None:
     api = client(f"{server.url}/pipeline/#/runs")
-    assert api.find_pipeline("p") is None
+    assert find_pipeline(api, "p") is None
     assert api.run_page("7") == f"{server.url}/pipeline/#/runs/details/7"
 
 
 def test_ids_do_not_become_other_routes(server: KfpApi) -> None:
     with pytest.raises(EndpointError, match="answered 404"):
-        client(server.url).get_run("../pipelines")
+        get_run(client(server.url), "../pipelines")
     assert server.paths("GET") == ["/apis/v2beta1/runs/..%2Fpipelines"]
 
 
@@ -147,7 +130,7 @@ def test_a_server_that_is_down() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(EndpointError, match=f"^{url}: cannot be asked: .*refused. Start the server, or check"):
-            client(url).find_pipeline("p")
+            find_pipeline(client(url), "p")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +140,8 @@ def test_a_server_that_is_down() -> None:
             Reply("<html>Log in</html>", headers={"location": "/dex/auth"}, status=302),
             r"answered 302\. Put a token into",
         ),
-        (Reply("<html>Log in</html>"), "the answer to GET runs/1 is not the API's. Check --endpoint; a login page"),
-        (Reply([]), "the answer to GET runs/1 is not the API's"),
+        (Reply("<html>Log in</html>"), "the answer is not the API's. Check --endpoint; a login page"),
+        (Reply([]), "the answer is not the API's"),
         (Reply({}), "the API's answer lacks 'run_id'"),
         (Reply("<html>no such page</html>", status=404), r"answered 404\. Check --endpoint, and the id"),
         (
@@ -173,7 +156,7 @@ def test_answers_of_what_is_not_the_api(reply: Reply, problem: str) -> None:
         return reply
 
     with serve(answer) as server, pytest.raises(EndpointError, match=problem) as raised:
-        client(server.url).get_run("1")
+        get_run(client(server.url), "1")["run_id"]
     assert "html" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -205,9 +188,9 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 def test_a_certificate_is_trusted_only_if_it_is_named(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     with kfp_api(certificate=(certificate, key)) as server:
-        assert client(server.url, ca_certificate=certificate).find_pipeline("p") is None
+        assert find_pipeline(client(server.url, ca_certificate=certificate), "p") is None
         with pytest.raises(EndpointError, match=r"certificate is not trusted\. Give .* as --ca-certificate\."):
-            client(server.url).find_pipeline("p")
+            find_pipeline(client(server.url), "p")
     with pytest.raises(ConfigError, match=r"none.pem: cannot be read as certificates"):
         client(server.url, ca_certificate=tmp_path / "none.pem")
     (tmp_path / "text.pem").write_text("no certificate", "utf-8")
@@ -215,8 +198,26 @@ def test_a_certificate_is_trusted_only_if_it_is_named(tmp_path: Path) -> None:
         client(server.url, ca_certificate=tmp_path / "text.pem")
 
 
-def test_the_double_shows_what_it_was_asked(server: KfpApi) -> None:
-    client(server.url, SECRET).create_experiment("e")
-    (asked,) = server.asked
-    assert json.loads(json.dumps(asked.body)) == {"display_name": "e"}
-    assert asked.headers["authorization"] == f"Bearer {SECRET}"
+def test_time_limits_stop_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("larpo_kubeflow.pipelines.api._LIMITS_S", (10, 0.05))
+    with serve(lambda _: Reply({}, after_s=1)) as server:
+        api = client(server.url)
+        for call in (lambda: get_run(api, "1"), lambda: create_pipeline(api, "p")):
+            with pytest.raises(EndpointError, match=f"^{server.url}: no answer in time"):
+                call()
+        assert len(server.asked) == 2  # a request is not sent twice: the first may have been heard
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_what_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with kfp_api() as server:
+        monkeypatch.setenv("http_proxy", server.url.replace("//", "//me:a%2Fb@"))
+        require_experiment(client("http://pipelines.invalid", SECRET), "e", create=True)
+        made = server.asked[-1]
+        assert made.body == {"display_name": "e"}
+        assert made.headers["authorization"] == f"Bearer {SECRET}"
+        assert made.headers["proxy-authorization"] == "Basic bWU6YS9i"  # me:a/b
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        find_pipeline(client(server.url), "p")
+        assert "proxy-authorization" not in server.asked[-1].headers

@@ -8,7 +8,7 @@ import pytest
 from services.kfp_state import KfpApi, Plan
 
 from larpo_kubeflow.pipelines.api import PipelinesApi
-from larpo_kubeflow.pipelines.submit import StillRunningError, failures, follow
+from larpo_kubeflow.pipelines.submit import StillRunningError, failures, follow, require_experiment
 from larpo_lib.errors import EndpointError
 
 Json = dict[str, Any]
@@ -31,9 +31,9 @@ def start(server: KfpApi, plan: Plan) -> tuple[PipelinesApi, str]:
     """A client, and the id of a run that will do what is planned."""
     server.plan = plan
     api = PipelinesApi(server.url, token=lambda: None)
-    experiment = api.create_experiment("e")["experiment_id"]
+    experiment = require_experiment(api, "e", create=True)
     run = {"display_name": "r", "experiment_id": experiment, "pipeline_spec": {"root": {}}}
-    return api, api.create_run(run)["run_id"]
+    return api, api.ask(api.runs.run_service_create_run, run=run)["run_id"]
 
 
 def test_every_change_is_told_once(server: KfpApi) -> None:
