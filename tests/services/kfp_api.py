@@ -1,21 +1,14 @@
 """A double of the Kubeflow Pipelines API (v2beta1), good enough for `kfp.Client`, the `kfp` command and larpo.
 
 It keeps pipelines, versions, experiments and runs in memory. Nothing is run: a run takes the next state of its plan
-each time that it is read, so that a test needs no clock. As a program it prints its address and serves until it is
-ended; the environment variable KFP_DOUBLE_TOKEN is the token that requests must bear:
-
-    python tests/services/kfp_api.py --plan '{"states": ["RUNNING", "FAILED"]}' --log asked.jsonl
+each time that it is read, so that a test needs no clock.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import ssl
-import sys
 import threading
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it
-
-from services.kfp_state import Asked, Json, KfpApi, Plan, RefusedError
+from services.kfp_state import Asked, Json, KfpApi, RefusedError
 
 GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 """The gRPC code that stands in the body of a refusal, by HTTP status."""
@@ -112,20 +102,3 @@ def _refusal(refused: RefusedError, upload: bool) -> Json:
     if upload:
         return {"error_message": text, "error_details": text}
     return {"error": text, "code": GRPC.get(refused.status, 2), "message": text, "details": []}
-
-
-def main() -> None:
-    """Serve until terminated; the token comes from the environment variable KFP_DOUBLE_TOKEN."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", default="{}", help="what becomes of the runs, as JSON of Plan")
-    parser.add_argument("--log", type=Path, help="file for the requests, a line of JSON each")
-    options = parser.parse_args()
-    with kfp_api(token=os.environ.get("KFP_DOUBLE_TOKEN")) as api:
-        api.plan, api.log = Plan(**json.loads(options.plan)), options.log
-        print(api.url, flush=True)  # noqa: T201 - whoever started it reads the address
-        while True:
-            time.sleep(3600)
-
-
-if __name__ == "__main__":
-    main()

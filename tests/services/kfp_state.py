@@ -10,9 +10,8 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -82,7 +81,6 @@ class KfpApi:
         self.versions: dict[str, Json] = {}
         self.experiments: dict[str, Json] = {}
         self.runs: dict[str, Json] = {}
-        self.log: Path | None = None
         self._plans: dict[str, tuple[Plan, Iterator[str]]] = {}
         self._failures: list[_Failure] = []
         self._lock = threading.Lock()
@@ -100,10 +98,6 @@ class KfpApi:
         """The body of the answer to one request, or RefusedError."""
         with self._lock:
             self.asked.append(asked)
-            if self.log is not None:
-                shown = {**asdict(asked), "headers": sorted(asked.headers)}
-                with self.log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(shown) + "\n")
             self._fail_on_demand(asked)
             if not asked.path.endswith("/healthz"):
                 self._authenticate(asked)
