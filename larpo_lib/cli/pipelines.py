@@ -196,7 +196,7 @@ def terminate(
 
 
 def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
-    _require("kfp_server_api", "a Kubeflow server is asked by the package kfp")
+    _require("kfp_server_api", "Kubeflow is asked by the package kfp")
     from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
 
     return PipelinesApi(endpoint, token=read_token(token_file), namespace=namespace, ca_certificate=ca)

@@ -249,3 +249,10 @@ def test_no_option_takes_a_token(larpo: Larpo) -> None:
     outcome = larpo("submit", "--token", "secret")
     assert outcome.code == 2
     assert "No such option: --token" in outcome.err
+
+
+def test_without_kfp_the_package_to_install_is_named(larpo: Larpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    outcome = larpo("pipeline", "wait", "7", "--endpoint", "http://127.0.0.1:1")
+    assert outcome.code == 2
+    assert outcome.err == "larpo: Kubeflow is asked by the package kfp. pip install 'larpo[kubeflow]'.\n"
