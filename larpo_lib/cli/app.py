@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +14,7 @@ import typer
 import typer.core
 
 from larpo_lib import __version__
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import ConfigError, LarpoError
 
 LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
 """The groups of commands, in the order of `larpo --help`."""
@@ -35,8 +38,41 @@ class _Groups(typer.core.TyperGroup):
                     formatter.write_dl(rows)
 
 
+class _Commands(typer.Typer):
+    """Gives each command that takes --config a --preset besides."""
+
+    def command(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a command, which is told of a preset as of any other file of settings."""
+        register = super().command(*args, **kwargs)
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            register(_with_presets(function) if "config" in inspect.signature(function).parameters else function)
+            return function
+
+        return decorate
+
+
+def _with_presets(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def command(*, config: Path | None, preset: str | None, **given: Any) -> Any:
+        from larpo_lib.presets import preset_file
+
+        if preset is not None and config is not None:
+            raise ConfigError("--config and --preset are both given", remedy="Give one of them, and --set for the rest")
+        return function(config=config if preset is None else preset_file(preset), **given)
+
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [*signature.parameters.values()]
+    place = [*signature.parameters].index("config") + 1
+    parameters.insert(place, parameters[place - 1].replace(name="preset", annotation=Preset))
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
 # Without rich's markup, to which a word in brackets is a style: `[prepare]` would not be shown.
-app = typer.Typer(
+app = _Commands(
     cls=_Groups,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120},
@@ -51,6 +87,9 @@ score_app = typer.Typer(
 app.add_typer(score_app, name="score", rich_help_panel=BENCHMARKS)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
+Preset = Annotated[
+    str | None, typer.Option(help="Settings that come with larpo, by name, in place of --config; see larpo presets.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.part_prompts=64.")
 ]

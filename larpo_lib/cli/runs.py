@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -43,11 +44,12 @@ def quickstart(
     from larpo_lib.artifacts import disk_errors
     from larpo_lib.config import load_config
     from larpo_lib.loop import run_loop
-    from larpo_lib.playground.world import make_world, preset, world_settings
+    from larpo_lib.playground.world import make_world, world_settings
+    from larpo_lib.presets import preset_file
 
     world = out / "world"
     chosen = [*world_settings(world, objective), f"seed={seed}", *(settings or ())]
-    loaded = load_config(preset(), chosen)
+    loaded = load_config(preset_file("quickstart"), chosen)
     with disk_errors(out):
         make_world(world, seed)
         run_loop(loaded, out)
@@ -61,12 +63,26 @@ def playground(
 ) -> None:
     """Write the embedded world (tiny policy, demonstrations, prompts) to try the steps on one by one."""
     from larpo_lib.artifacts import disk_errors
-    from larpo_lib.playground.world import make_world, preset
+    from larpo_lib.playground.world import make_world
+    from larpo_lib.presets import preset_file
 
     with disk_errors(out):
         make_world(out, seed)
-        (out / "quickstart.toml").write_text(preset().read_text("utf-8"), "utf-8")
+        shutil.copyfile(preset_file("quickstart"), out / "quickstart.toml")
     typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+@app.command(rich_help_panel=TOOLS)
+def presets(name: Annotated[str | None, typer.Argument(help="Print the file of this one.")] = None) -> None:
+    """List the settings that come with larpo, for --preset, or print one of them."""
+    from larpo_lib.presets import preset_file, preset_names, preset_summary
+
+    if name is not None:
+        typer.echo(preset_file(name).read_text("utf-8"), nl=False)
+        return
+    names = preset_names()
+    for each in names:
+        typer.echo(f"{each:{max(map(len, names))}}  {preset_summary(each)}")
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -58,15 +57,14 @@ def reproduce(
     from larpo_lib.config import parse_settings
     from larpo_lib.studies.study import cells, load_study
 
-    presets = Path(str(resources.files("larpo_kubeflow.pipelines"))) / "configs"
-    loaded = load_study(_file(study, presets / "studies"))
+    loaded = load_study(_file(study))
     over = parse_settings(settings or ())
     if dry_run or pipeline is not None:
-        made = cells(loaded, scale, presets, seeds, faithful, over)
+        made = cells(loaded, scale, seeds, faithful, over)
         if pipeline is not None:
             lines = _emit(loaded, scale, made, pipeline)
         else:
-            lines = _dry_run(loaded, scale, made, presets, assume or ())
+            lines = _dry_run(loaded, scale, made, assume or ())
         for line in lines:
             typer.echo(line)
         return
@@ -76,23 +74,25 @@ def reproduce(
     suffix = "" if faithful == "paper" else f"-{faithful}"
     together = Path("runs") / "reproduce"  # studies there share what their runs have in common
     place = out or together / f"{loaded.name}-{scale}{suffix}"
-    request = Request(scale, presets, seeds, faithful, jobs, None if out else together / "pool", over)
+    request = Request(scale, seeds, faithful, jobs, None if out else together / "pool", over)
     command = shlex.join(["larpo", *sys.argv[1:]])
     with disk_errors(place):
         typer.echo(run_study(loaded, request, place, command))
     typer.echo(f"Results: {place / 'results' / 'study.html'}")
 
 
-def _file(study: str, folder: Path) -> Path:
+def _file(study: str) -> Path:
+    from larpo_lib.presets import FOLDER, preset_names
+
     if study.endswith(".toml"):
         return Path(study)
-    known = sorted(path.stem for path in folder.glob("*.toml"))
+    known = preset_names("studies")
     if study not in known:
         raise ConfigError(f"there is no study '{study}'", remedy=f"Name one of {', '.join(known)}, or a .toml file")
-    return folder / f"{study}.toml"
+    return FOLDER / "studies" / f"{study}.toml"
 
 
-def _dry_run(study: Study, scale: ScaleName, made: list[Cell], presets: Path, assumed: Sequence[str]) -> list[str]:
+def _dry_run(study: Study, scale: ScaleName, made: list[Cell], assumed: Sequence[str]) -> list[str]:
     from larpo_lib.config import parse_settings
     from larpo_lib.config.load import check
     from larpo_lib.studies.benchmarks import load_benchmarks
@@ -104,7 +104,7 @@ def _dry_run(study: Study, scale: ScaleName, made: list[Cell], presets: Path, as
     if assumed and size.cost is None:
         raise ConfigError(f"nothing is estimated at the scale {scale}", remedy="Leave --assume out")
     given = size.cost and check(Assumptions, {**size.cost.model_dump(), **parse_settings(assumed)})
-    calls = sum(one.calls for one in load_benchmarks(size.benchmarks, presets, {}).values())
+    calls = sum(one.calls for one in load_benchmarks(size.benchmarks, {}).values())
     return listing(study, scale, [placed(cell, scale, Path("worlds")) for cell in made], given, calls)
 
 

@@ -74,8 +74,8 @@ _WHERE: Form = (
     Field(
         "preset",
         "",
-        "Settings to begin with: quickstart, the name of a file of pipelines/configs such as mistral-7b-base-fsfairx,"
-        " or the s3:// URI of a TOML file. Empty: the defaults.",
+        "Settings to begin with: quickstart or another name of `larpo presets`, such as mistral-7b-base-fsfairx, or the"
+        " s3:// URI of a TOML file. Empty: the defaults.",
     ),
     Field(
         "settings",

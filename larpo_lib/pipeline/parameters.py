@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,10 @@ from larpo_lib.config import LarpoConfig, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.form import given_settings
+from larpo_lib.presets import preset_file
 from larpo_lib.storage import cache_dir, fetch, is_remote
 
 QUICKSTART = "quickstart"
-PRESETS = (
-    QUICKSTART,
-    "gemma-2-2b-it-pairrm",
-    "mathstral-7b-gsm8k",
-    "mistral-7b-base-fsfairx",
-    "mistral-7b-base-pairrm",
-    "mistral-7b-instruct-fsfairx",
-    "mistral-7b-instruct-pairrm",
-)
 
 _QUANTITY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?")
 
@@ -91,15 +82,8 @@ def _nest(name: str, value: Any) -> dict[str, Any]:
 def _preset(name: str) -> dict[str, Any]:
     if not name:
         return {}
-    if name == QUICKSTART:
-        return load_tree(Path(str(resources.files("larpo_lib.playground") / "quickstart.toml")))
-    if name in PRESETS:
-        return load_tree(Path(str(resources.files("larpo_kubeflow.pipelines") / "configs" / f"{name}.toml")))
-    if is_remote(name) or Path(name).is_absolute():
-        return load_tree(fetch(name, cache_dir()))
-    raise ConfigError(
-        f"there is no preset '{name}'", remedy=f"Give one of {', '.join(PRESETS)}, or a URI of a TOML file"
-    )
+    elsewhere = is_remote(name) or Path(name).is_absolute()
+    return load_tree(fetch(name, cache_dir()) if elsewhere else preset_file(name))
 
 
 def read_settings(text: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +92,6 @@ def world_documents(directory: Path) -> dict[str, Path]:
     """A world's files for retrievers of documents."""
     names = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "relevance": "relevance.tsv"}
     return {kind: directory / name for kind, name in names.items()}
-
-
-def preset() -> Path:
-    """The configuration of the quickstart."""
-    return Path(str(resources.files(__package__) / "quickstart.toml"))
 
 
 def _write_documents(directory: Path, problems: Sequence[Problem]) -> None:

@@ -11,11 +11,12 @@ from pydantic import Field, NonNegativeInt
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.presets import FOLDER
 from larpo_lib.studies.study import Cell
 
 
 class Benchmark(Section):
-    """A benchmark, as a file in the folder `benchmarks` beside the presets describes it."""
+    """A benchmark, as a file in the folder `benchmarks` of the presets describes it."""
 
     step: Literal["alpaca_eval", "gsm8k", "mixeval"]
     files: Mapping[str, str]
@@ -28,12 +29,11 @@ class Benchmark(Section):
     """Judge's decisions on one policy, at most, if each can be read."""
 
 
-def load_benchmarks(names: Sequence[str], presets: Path, over: Mapping[str, Any]) -> dict[str, Benchmark]:
+def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, Benchmark]:
     """Read the benchmarks of a study.
 
     Args:
         names: of their files in the folder; one with .toml at its end is a path.
-        presets: folder of the preset files.
         over: settings of a whole run; those in the section of a benchmark's step lie over the benchmark's own.
 
     Raises:
@@ -41,7 +41,7 @@ def load_benchmarks(names: Sequence[str], presets: Path, over: Mapping[str, Any]
     """
     found = {}
     for name in names:
-        path = Path(name) if name.endswith(".toml") else presets / "benchmarks" / f"{name}.toml"
+        path = Path(name) if name.endswith(".toml") else FOLDER / "benchmarks" / f"{name}.toml"
         read = check(Benchmark, load_tree(path), path)
         settings = apply_settings(dict(read.settings), dict(over.get(read.step, {})))
         found[path.stem] = read.model_copy(update={"settings": settings})

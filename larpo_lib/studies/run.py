@@ -47,7 +47,6 @@ class Request:
 
     Attributes:
         scale: at which size.
-        presets: folder of the preset files.
         seeds: how many; None: as many as the scale says.
         faithful: to the paper, or to the authors' published scripts where those differ.
         jobs: runs at one time, each with GPUs of its own.
@@ -56,7 +55,6 @@ class Request:
     """
 
     scale: ScaleName
-    presets: Path
     seeds: int | None = None
     faithful: Faithful = "paper"
     jobs: int = 1
@@ -85,8 +83,8 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         The table.
     """
     size = study.scale(request.scale)
-    made = cells(study, request.scale, request.presets, request.seeds, request.faithful, request.over)
-    benchmarks = load_benchmarks(size.benchmarks, request.presets, request.over)
+    made = cells(study, request.scale, request.seeds, request.faithful, request.over)
+    benchmarks = load_benchmarks(size.benchmarks, request.over)
     check_benchmarks([placed(cell, request.scale, out) for cell in made], benchmarks)
     if size.search is not None and any(size.measures[0] in one.measures for one in benchmarks.values()):
         raise ConfigError(

@@ -16,6 +16,7 @@ from larpo_lib.config import LarpoConfig, Section, apply_settings
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.presets import FOLDER
 from larpo_lib.studies.estimate import Assumptions
 
 ScaleName = Literal["tiny", "paper"]
@@ -82,9 +83,9 @@ class Scale(Section):
     """How large the experiment is."""
 
     preset: str
-    """File of settings below all others, beside the studies' folder; `quickstart` is the embedded world's.
+    """The settings below all others, as `larpo presets` names them, or a .toml file.
 
-    An axis in braces stands for what its variants put there: `{model}-{reward model}.toml`.
+    An axis in braces stands for what its variants put there: `{model}-{reward model}`.
     """
     settings: Mapping[str, Any] = Field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
@@ -202,7 +203,6 @@ def load_study(path: Path) -> Study:
 def cells(
     study: Study,
     scale: ScaleName,
-    presets: Path,
     seeds: int | None = None,
     faithful: Faithful = "paper",
     over: Mapping[str, Any] | None = None,
@@ -212,7 +212,6 @@ def cells(
     Args:
         study: the grid.
         scale: at which size.
-        presets: folder of the preset files.
         seeds: how many, 0 to seeds - 1; None: as many as the scale says.
         faithful: to the paper, or to the authors' published scripts where those differ.
         over: settings over those of every cell; sections of benchmarks are passed over.
@@ -223,7 +222,7 @@ def cells(
     made = []
     for variants in itertools.product(*(axis.variants for axis in axes)):
         named = {axis.name: variant.preset for axis, variant in zip(axes, variants, strict=True)}
-        tree = apply_settings(_preset(size.preset, named, presets), dict(size.settings))
+        tree = apply_settings(_preset(size.preset, named), dict(size.settings))
         for variant in variants:
             tree = apply_settings(tree, variant.chosen(scale, faithful))
         tree = apply_settings(tree, given)
@@ -245,13 +244,9 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
     return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
 
 
-def _preset(name: str, named: Mapping[str, str], presets: Path) -> Tree:
-    if name == "quickstart":
-        from larpo_lib.playground.world import preset
-
-        return _read(preset())
+def _preset(name: str, named: Mapping[str, str]) -> Tree:
     try:
-        return _read(presets / name.format_map(named))
+        return _read(FOLDER / f"{name.format_map(named).removesuffix('.toml')}.toml")
     except (KeyError, ValueError, IndexError):
         raise ConfigError(
             f"preset '{name}' names no axis", remedy=f"Put one of these in braces: {', '.join(named)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from larpo_lib import __version__
+from larpo_lib.presets import preset_file, preset_names
 
 ROOT = Path(__file__).parents[2]
 Larpo = Callable[..., str]
@@ -84,3 +85,9 @@ def test_the_command_works_beside_packages_of_the_same_names(larpo: Larpo, elsew
     assert "--config" in larpo("run", "--help")
     larpo("compile", "--output", "larpo.yaml")
     assert (elsewhere / "larpo.yaml").read_bytes() == (ROOT / "pipelines" / "compiled" / "larpo.yaml").read_bytes()
+
+
+def test_presets_and_studies_come_with_the_package(larpo: Larpo) -> None:
+    assert [line.split()[0] for line in larpo("presets").splitlines()] == preset_names()
+    assert larpo("presets", "quickstart") == preset_file("quickstart").read_text("utf-8")
+    assert "mistral-7b-base" in larpo("reproduce", "table2", "--scale", "paper", "--dry-run").lower()

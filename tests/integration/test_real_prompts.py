@@ -15,10 +15,10 @@ from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import ListsConfig, PrepareConfig, TrainConfig, load_config
 from larpo_lib.errors import ConfigError
 from larpo_lib.loop import run_loop
+from larpo_lib.presets import preset_file
 from larpo_lib.steps import build_lists, prepare, train
 from larpo_lib.tables import read_table
 
-CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 TINY = (  # one process, and sampling without vLLM
     "launch.launcher=none",
     "launch.nproc=1",
@@ -47,7 +47,7 @@ def test_gsm8k_with_the_verifier(
 ) -> None:
     policy, _ = real_text_models
     config = load_config(
-        CONFIGS / "mathstral-7b-gsm8k.toml",
+        preset_file("mathstral-7b-gsm8k"),
         [
             *TINY,
             f'policy="{policy}"',
@@ -83,7 +83,7 @@ def test_ultrafeedback_with_a_classifier(
 ) -> None:
     policy, reward_model = real_text_models
     config = load_config(
-        CONFIGS / "mistral-7b-instruct-fsfairx.toml",
+        preset_file("mistral-7b-instruct-fsfairx"),
         [
             *TINY,
             f'policy="{policy}"',
@@ -106,7 +106,7 @@ def test_ultrafeedback_with_pairrm(
 ) -> None:
     """The lists of the second iteration hold the responses of both, compared with each other."""
     policy, reward_model = real_text_models
-    preset = CONFIGS / "mistral-7b-instruct-pairrm.toml"
+    preset = preset_file("mistral-7b-instruct-pairrm")
     settings = [
         *TINY,
         "train.max_steps=2",

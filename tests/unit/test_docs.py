@@ -20,7 +20,7 @@ from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
 from larpo_lib.pipeline.form import FORMS
-from larpo_lib.playground.world import preset
+from larpo_lib.presets import preset_file
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -97,7 +97,9 @@ def test_commands_parse_and_their_settings_exist(command: str, monkeypatch: pyte
     context = found.make_context(name, arguments)
     config = context.params.get("config")
     if config is not None and config.name == "quickstart.toml":
-        config = preset()
+        config = preset_file("quickstart")
+    elif context.params.get("preset") is not None:
+        config = preset_file(context.params["preset"])
     elif config is not None:
         config = ROOT / config if (ROOT / config).exists() else None
     load_config(config, [*REQUIRED, *(context.params.get("settings") or ())])

@@ -22,6 +22,7 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.presets import preset_file, preset_names
 from larpo_lib.steps.declarations import STEPS
 
 WHOLE = """
@@ -231,21 +232,13 @@ def test_configuration_cannot_be_changed(file: Path) -> None:
         config.sample.k = 2  # type: ignore[misc]
 
 
-SHIPPED = Path(__file__).parents[3]
 STANDS_IN = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
 """What a preset may leave to the command line."""
 
 
-@pytest.mark.parametrize(
-    "preset",
-    [
-        SHIPPED / "larpo_lib" / "playground" / "quickstart.toml",
-        *sorted((SHIPPED / "pipelines" / "configs").glob("*.toml")),
-    ],
-    ids=lambda path: path.name,
-)
-def test_shipped_preset_is_read(preset: Path) -> None:
-    given = tomllib.loads(preset.read_text("utf-8"))
+@pytest.mark.parametrize("name", preset_names())
+def test_shipped_preset_is_read(name: str) -> None:
+    given = tomllib.loads(preset_file(name).read_text("utf-8"))
     config = LarpoConfig.model_validate(apply_settings(STANDS_IN, given))
     assert given.keys() <= config.model_fields_set
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document, inline
-
-PRESETS = sorted((Path(__file__).parents[3] / "pipelines" / "configs").glob("*.toml"))
+from larpo_lib.presets import preset_file, preset_names
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -31,7 +29,9 @@ def test_nested_tables_have_headings_and_what_is_null_is_left_out():
     assert text == 'g = true\n\n[a]\ne = [{f = "x\\n\\"y"}]\n\n[a.b]\nc = 1e-05\n'
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_is_read_back_as_the_same_settings(preset):
-    config = load_config(preset, ["model.chat_template='{{ \"<|im_end|>\\n\" }}'", "policy=models/ä"])
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_read_back_as_the_same_settings(name):
+    config = load_config(
+        preset_file(name), ["model.chat_template='{{ \"<|im_end|>\\n\" }}'", "policy=models/ä", "prepare.source=ö"]
+    )
     assert check(LarpoConfig, tomllib.loads(document(config.model_dump(mode="json")))) == config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from small_models import CHATML, GEMMA, make_classifier, make_model, make_tokenizer
@@ -15,13 +14,13 @@ from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
-from larpo_lib.pipeline.parameters import PRESETS, QUICKSTART, compose
+from larpo_lib.pipeline.parameters import QUICKSTART, compose
 from larpo_lib.policies.chat import conversation_text, prompt_text
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.preflight import check_config
+from larpo_lib.presets import preset_file, preset_names
 
-FOLDER = Path(__file__).parents[3] / "pipelines" / "configs"
-FILES = sorted(FOLDER.glob("*.toml"))
+FILES = [preset_file(name) for name in preset_names() if name != QUICKSTART]
 CHAT = [path for path in FILES if "gsm8k" not in path.name]
 FSFAIRX = "models/FsfairX-LLaMA3-RM-v0.1"
 
@@ -36,8 +35,8 @@ PAPER = {
 }
 
 
-def test_every_file_is_a_preset_of_the_pipelines():
-    assert {path.stem for path in FILES} == PAPER.keys() == {*PRESETS} - {QUICKSTART}
+def test_the_presets_are_the_papers_models_and_the_quickstart():
+    assert preset_names() == sorted([*PAPER, QUICKSTART])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -60,7 +59,7 @@ def test_settings_of_the_paper(path):
 
 
 def test_the_base_model_is_fine_tuned_on_ultrachat_first():
-    config = load_config(FOLDER / "mistral-7b-base-fsfairx.toml")
+    config = load_config(preset_file("mistral-7b-base-fsfairx"))
     assert config.demonstrations is not None
     assert (config.demonstrations.source, config.demonstrations.split) == ("HuggingFaceH4/ultrachat_200k", "train_sft")
     assert (config.sft.learning_rate, config.sft.epochs, config.sft.batch_size) == (2e-5, 1, 128)
@@ -71,7 +70,7 @@ def test_the_base_model_is_fine_tuned_on_ultrachat_first():
 def test_presets_differ_in_what_their_names_say_alone(path):
     """They are whole files each, for people to read; this keeps them from drifting apart."""
     free = {"name", "policy", "model", "demonstrations", "sft", "promote", "report"}
-    own, other = (load_tree(one) for one in (path, FOLDER / "mistral-7b-instruct-fsfairx.toml"))
+    own, other = (load_tree(one) for one in (path, preset_file("mistral-7b-instruct-fsfairx")))
     for tree in (own, other):
         for section in free:
             tree.pop(section, None)
@@ -129,7 +128,7 @@ def test_a_run_of_a_preset_passes_its_checks(path, stand_ins):
 
 
 def test_the_base_models_template_is_zephyrs(stand_ins):
-    tokenizer = load_tokenizer(stand_ins / "base", load_config(FOLDER / "mistral-7b-base-fsfairx.toml").model)
+    tokenizer = load_tokenizer(stand_ins / "base", load_config(preset_file("mistral-7b-base-fsfairx")).model)
     asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hello"}]
     prompt = "<bos><|system|>\nBe short.</s>\n<|user|>\nhello</s>\n<|assistant|>\n"
     assert prompt_text(tokenizer, asked) == prompt

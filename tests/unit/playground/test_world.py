@@ -8,7 +8,8 @@ from larpo_lib.config import LarpoConfig, TopBottomConfig, load_config
 from larpo_lib.evaluation.retrieval.files import read_collection
 from larpo_lib.objectives import OBJECTIVES
 from larpo_lib.playground import world
-from larpo_lib.playground.world import make_world, preset, world_documents, world_settings
+from larpo_lib.playground.world import make_world, world_documents, world_settings
+from larpo_lib.presets import preset_file
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_world_that_is_there_is_left_alone_and_a_torn_one_made_again(small, tm
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_has_settings_that_the_preset_accepts(tmp_path, objective):
-    config = load_config(preset(), world_settings(tmp_path, objective))
+    config = load_config(preset_file("quickstart"), world_settings(tmp_path, objective))
     assert isinstance(config, LarpoConfig)
     assert config.train.objective.type == objective
     assert config.policy == str(tmp_path / "policy")
@@ -66,7 +67,7 @@ def test_every_objective_has_settings_that_the_preset_accepts(tmp_path, objectiv
 
 def test_lists_are_those_of_the_paper(tmp_path):
     def selection(objective):
-        return load_config(preset(), world_settings(tmp_path, objective)).lists.selection
+        return load_config(preset_file("quickstart"), world_settings(tmp_path, objective)).lists.selection
 
     assert selection("contrastive") == TopBottomConfig(top=1, bottom=3)
     assert selection("listmle") == selection("lambdarank") == TopBottomConfig(top=2, bottom=2)

@@ -43,14 +43,12 @@ setting = "train.learning_rate"
 values = [1e-5, 1e-4]
 
 [paper]
-preset = "mistral-7b-instruct-fsfairx.toml"
+preset = "mistral-7b-instruct-fsfairx"
 measures = ["reward"]
 [[paper.axes]]
 name = "model"
 variants = [{ label = "A", settings = { policy = "a" } }, { label = "B", settings = { policy = "b" } }]
 """
-
-PRESETS = Path(__file__).parents[3] / "pipelines" / "configs"
 
 
 def write_study(directory: Path, text: str = STUDY) -> Path:

@@ -6,11 +6,11 @@ import json
 import re
 
 import pytest
-from small_study import PRESETS
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.parameters import compose
+from larpo_lib.presets import FOLDER
 from larpo_lib.studies.listing import shown
 from larpo_lib.studies.study import cells, load_study
 
@@ -19,8 +19,8 @@ ONE_PASS = {"rrhf", "slic_hf", "dpo", "ipo", "cpo", "kto", "r_dpo", "simpo", "li
 
 
 def _runs(study: str) -> dict[tuple[str, ...], LarpoConfig]:
-    loaded = load_study(PRESETS / "studies" / f"{study}.toml")
-    return {cell.labels: cell.config() for cell in cells(loaded, "paper", PRESETS)}
+    loaded = load_study(FOLDER / "studies" / f"{study}.toml")
+    return {cell.labels: cell.config() for cell in cells(loaded, "paper")}
 
 
 @pytest.mark.parametrize("study", [*CHAT, "fig3a"])
@@ -232,9 +232,9 @@ def test_the_arguments_of_the_pipeline_are_the_same_runs(study, larpo, tmp_path)
         for name in COMMON:
             assert {getattr(run, name) for run in runs} == {getattr(base, name)}
         found += runs
-    loaded = load_study(PRESETS / "studies" / f"{study}.toml")
+    loaded = load_study(FOLDER / "studies" / f"{study}.toml")
     over = {"launch": {"nproc": 4}}
-    expected = [cell.config() for cell in cells(loaded, "paper", PRESETS, over=over)]
+    expected = [cell.config() for cell in cells(loaded, "paper", over=over)]
     assert [_run(config) for config in found] == [_run(config) for config in expected]
     models = 2 if study in ("table2", "table3", "table5") else 1
     assert len(list(tmp_path.glob("*.json"))) == models

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from mixeval_questions import asked_about, completion, write_questions
 from server_double import Reply, serve
-from small_study import PRESETS
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
@@ -16,11 +15,12 @@ from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.plan import Plan
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
+from larpo_lib.presets import FOLDER
 from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, load_benchmarks
 from larpo_lib.studies.instruments import Instruments
 from larpo_lib.studies.study import Cell, cells, load_study
 
-STUDIES = sorted((PRESETS / "studies").glob("*.toml"))
+STUDIES = sorted((FOLDER / "studies").glob("*.toml"))
 SHORT = "{ max_new_tokens = 8 }"
 CELL = Cell(
     ("A",), 3, {
@@ -110,7 +110,7 @@ def test_both_policies_are_measured_and_what_cells_share_is_judged_once(benchmar
         return _measure(policies, loaded, tmp_path / name, tmp_path / "pool")
 
     with serve(judge) as server:
-        loaded = load_benchmarks(benchmarks(server.url), PRESETS, {})
+        loaded = load_benchmarks(benchmarks(server.url), {})
         check_benchmarks([CELL], loaded)
         first = measure("one", {0: tiny_policy, 2: trained / "1"})
         bought = len(server.asked)
@@ -133,7 +133,7 @@ def test_both_policies_are_measured_and_what_cells_share_is_judged_once(benchmar
 
 def test_answers_are_sampled_as_the_cell_samples_and_settings_lie_over_the_files(benchmarks):
     over = {"mixeval": {"judge": {"model": "mine", "max_calls": 9}}, "sample": {"k": 4}}
-    loaded = load_benchmarks(benchmarks("http://localhost:1/v1"), PRESETS, over)
+    loaded = load_benchmarks(benchmarks("http://localhost:1/v1"), over)
     config = benchmark_config(CELL, loaded["mix"])
     assert (config.judge.model, config.judge.max_calls, config.judge.base_url) == ("mine", 9, "http://localhost:1/v1")
     assert (config.answers.sampler.batch_size, config.answers.seed, config.answers.max_new_tokens) == (16, 3, 8)
@@ -143,22 +143,22 @@ def test_answers_are_sampled_as_the_cell_samples_and_settings_lie_over_the_files
 def test_what_is_missing_is_told_before_any_cell_runs(benchmarks, tmp_path, monkeypatch):
     names = benchmarks("http://localhost:1/v1")
     monkeypatch.delenv("JUDGE_KEY", raising=False)
-    keyed = load_benchmarks(names, PRESETS, {"mixeval": {"judge": {"api_key_env": "JUDGE_KEY"}}})
+    keyed = load_benchmarks(names, {"mixeval": {"judge": {"api_key_env": "JUDGE_KEY"}}})
     with pytest.raises(ConfigError, match="the environment variable JUDGE_KEY"):
         check_benchmarks([CELL], keyed)
     (tmp_path / "problems.jsonl").unlink()
     with pytest.raises(
         ConfigError, match=r"problems.jsonl: no such file, which the benchmark school takes as problems"
     ):
-        check_benchmarks([CELL], load_benchmarks(names, PRESETS, {}))
+        check_benchmarks([CELL], load_benchmarks(names, {}))
     with pytest.raises(ConfigError, match="two benchmarks measure 'mixeval'"):
-        load_benchmarks([names[0], "mixeval"], PRESETS, {})
+        load_benchmarks([names[0], "mixeval"], {})
     with pytest.raises(ConfigError, match=r"no-such.toml: no such file"):
-        load_benchmarks(["no-such"], PRESETS, {})
+        load_benchmarks(["no-such"], {})
 
 
 def test_a_metric_that_the_report_lacks_is_named(benchmarks, tiny_policy, tmp_path):
-    (school,) = load_benchmarks(benchmarks("http://localhost:1")[2:], PRESETS, {}).values()
+    (school,) = load_benchmarks(benchmarks("http://localhost:1")[2:], {}).values()
     odd = school.model_copy(update={"measures": {"odd": "majority_accuracy"}})
     with pytest.raises(ArtifactError, match="school: has no majority_accuracy"):
         _measure({0: tiny_policy}, {"school": odd}, tmp_path, tmp_path / "pool")
@@ -183,7 +183,7 @@ OF_TABLES = {
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_benchmarks_have_the_judges_of_the_paper(name):
-    ((_, benchmark),) = load_benchmarks([name], PRESETS, {}).items()
+    ((_, benchmark),) = load_benchmarks([name], {}).items()
     config = benchmark_config(CELL, benchmark)
     edition = config.protocol if benchmark.step == "alpaca_eval" else (config.benchmark, config.version)
     assert (edition, config.judge.model, benchmark.calls) == SHIPPED[name]
@@ -193,9 +193,9 @@ def test_shipped_benchmarks_have_the_judges_of_the_paper(name):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_benchmarks_of_a_shipped_study_fit_its_cells_and_give_its_measures(path):
     study = load_study(path)
-    loaded = load_benchmarks(study.paper.benchmarks, PRESETS, {})
+    loaded = load_benchmarks(study.paper.benchmarks, {})
     assert study.paper.benchmarks == OF_TABLES.get(study.name, study.paper.benchmarks)
-    for cell in cells(study, "paper", PRESETS):
+    for cell in cells(study, "paper"):
         for benchmark in loaded.values():
             assert benchmark_config(cell, benchmark).answers.sampler == cell.config().sample.sampler
     given = {measure for benchmark in loaded.values() for measure in benchmark.measures}
