@@ -25,6 +25,7 @@ from urllib.request import Request, urlopen
 
 from larpo_lib import __version__
 from larpo_lib.config import RerankerConfig, RetrieverConfig, SamplerConfig
+from larpo_lib.evaluation import benchmarks
 
 _DEADLINE_S = 9.0
 _PROBE_S = 3.0
@@ -170,7 +171,11 @@ def _packages() -> list[Finding]:
         _package("deepspeed", "training on several GPUs"),
         _package("peft", "low-rank adapters"),
         _package("peft", "LoRA"),
-        _package("alpaca_eval", "the benchmark AlpacaEval 2", remedy="pip install 'larpo[alpaca-eval]'"),
+        *(
+            _package(package, f"the benchmark {one.title}", remedy=remedy)
+            for one in benchmarks().values()
+            for package, remedy in one.packages.items()
+        ),
         _package("kfp", "compiling and submitting pipelines"),
         _package("kfp-kubernetes", "secrets, volumes and node selection in pipelines"),
     ]

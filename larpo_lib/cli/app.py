@@ -31,7 +31,7 @@ class _Groups(typer.core.TyperGroup):
             rows = [
                 (name.ljust(widest), command.get_short_help_str(formatter.width - 6 - widest))
                 for name, command in commands.items()
-                if command.rich_help_panel == panel
+                if command.rich_help_panel == panel and not command.hidden
             ]
             if rows:
                 with formatter.section(panel):
@@ -71,6 +71,14 @@ def _with_presets(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class _ByAnyName(typer.core.TyperGroup):
+    """Finds a benchmark by the name of its section too, which has no dashes."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None."""
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
 # Without rich's markup, to which a word in brackets is a style: `[prepare]` would not be shown.
 app = _Commands(
     cls=_Groups,
@@ -81,9 +89,16 @@ app = _Commands(
     add_completion=False,
 )
 
-score_app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Recompute a benchmark's numbers from stored decisions, as JSON."
+benchmark_app = _Commands(
+    cls=_ByAnyName, rich_markup_mode=None, no_args_is_help=True, help="Measure a policy or a reward model."
 )
+score_app = typer.Typer(
+    cls=_ByAnyName,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Recompute a benchmark's numbers from stored decisions, as JSON.",
+)
+app.add_typer(benchmark_app, name="benchmark", rich_help_panel=BENCHMARKS)
 app.add_typer(score_app, name="score", rich_help_panel=BENCHMARKS)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
@@ -110,17 +125,7 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on standard error and exit code 2."""
     # registers the commands; their heavy imports happen when one is run
-    from larpo_lib.cli import (  # noqa: F401
-        alpaca_eval,
-        gsm8k,
-        mixeval,
-        pipelines,
-        retrieval,
-        reward_eval,
-        runs,
-        steps,
-        studies,
-    )
+    from larpo_lib.cli import benchmarks, pipelines, runs, steps, studies  # noqa: F401
 
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
         os.environ.setdefault(name, value)

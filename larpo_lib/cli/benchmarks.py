@@ -1,74 +1,52 @@
-"""What the commands of all benchmarks share: a step is run, told as a table and as JSON, and logged to MLflow."""
+"""The commands of benchmarks: a step is run, told as a table and as JSON, and logged to MLflow."""
 
 from __future__ import annotations
 
-import importlib
+import json
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from larpo_lib.cli.commands import show
+from larpo_lib.cli.app import BENCHMARKS, app, benchmark_app, score_app
+from larpo_lib.cli.commands import Request, add_command, show
+from larpo_lib.evaluation import benchmarks
 
 if TYPE_CHECKING:
     from larpo_lib.artifacts import Metrics
     from larpo_lib.config import Section, TrackingConfig
     from larpo_lib.tracking import Tracker
 
-OptionalIn = Annotated[str | None, typer.Option(help="Artifact to read, if there is one.")]
-MaxJudgeCalls = Annotated[
-    int | None,
-    typer.Option(min=1, help="Most decisions to buy; where more are needed, nothing is asked and the number is told."),
-]
-DecisionsFile = Annotated[
-    Path | None,
-    typer.Option(help="The judge's decisions, kept as they arrive; by default <evaluation>.decisions.jsonl."),
-]
 
-
-def run_benchmark(
-    name: str,
-    inputs: Mapping[str, str | list[str] | None],
-    evaluation: str,
-    config: Path | None,
-    settings: Sequence[str] | None,
-    *,
-    max_judge_calls: int | None = None,
-    **arguments: Any,
-) -> None:
-    """Run the benchmark `name`; print its table on standard error and its metrics as JSON on standard output.
+def run_benchmark(request: Request) -> None:
+    """Run a benchmark; print its table on standard error and its metrics as JSON on standard output.
 
     Where `tracking.uri` or MLFLOW_TRACKING_URI names an MLflow, the report is logged to a run there, which a rerun of
     the same evaluation finds again.
-
-    Args:
-        name: of its section in the settings and of its folder in `larpo_lib.evaluation`.
-        inputs: keyword of the step -> path or s3:// URI, or several; None is handed on as it is.
-        evaluation: artifact to write.
-        config: TOML file.
-        settings: of `--set`.
-        max_judge_calls: short for `--set <name>.judge.max_calls=...`.
-        arguments: further keywords of the step.
     """
     from larpo_lib.config import load_section
     from larpo_lib.reporting.benchmark import SUMMARY
     from larpo_lib.steps.edge import at_edge
 
-    chosen = [*(settings or ())]
-    if max_judge_calls is not None:
-        chosen.append(f"{name}.judge.max_calls={max_judge_calls}")
-    loaded = load_section(name, config, chosen)
-    tracker = _tracker(load_section("tracking", config, chosen))
-    module = importlib.import_module(f"larpo_lib.evaluation.{name}.step")
-    with at_edge(loaded, inputs, {"evaluation": evaluation}) as paths:
-        metrics = module.run(loaded, **paths, **arguments)
+    config = request.load()
+    tracker = _tracker(load_section("tracking", request.config, request.settings))
+    with at_edge(config, request.inputs, request.outputs) as paths:
+        metrics = request.step.run(config, **paths, **request.arguments)
         if tracker is not None:
-            log(tracker, name, loaded, paths["evaluation"], metrics)
+            log(tracker, request.step.name, config, paths["evaluation"], metrics)
         table = (paths["evaluation"] / SUMMARY).read_text("utf-8")
     typer.echo(table, err=True)
     show(metrics)
+
+
+def rescore(request: Request) -> None:
+    """Print a benchmark's numbers from stored decisions."""
+    from larpo_lib.steps.edge import at_edge
+
+    with at_edge(None, request.inputs, {}) as paths:
+        found = request.step.run(None, **paths, **request.arguments)
+    typer.echo(json.dumps(found, indent=2))
 
 
 def log(tracker: Tracker, name: str, config: Section, evaluation: Path, metrics: Metrics) -> None:
@@ -90,3 +68,10 @@ def _tracker(config: TrackingConfig) -> Tracker | None:
     if config.uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
         return None
     return Tracker(config, Path("mlflow"))
+
+
+for _one in benchmarks().values():
+    add_command([_one.step], BENCHMARKS, run_benchmark, to=benchmark_app)
+    add_command([_one.step], BENCHMARKS, run_benchmark, to=app, hidden=True)
+    if _one.rescoring is not None:
+        add_command([_one.rescoring], BENCHMARKS, rescore, to=score_app)

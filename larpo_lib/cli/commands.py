@@ -46,20 +46,29 @@ class Request:
         return None if self.step.section is None else load_section(self.step.section, self.config, self.settings)
 
 
-def add_command(steps: Sequence[Step], panel: str, run: Callable[[Request], None]) -> None:
+def add_command(
+    steps: Sequence[Step],
+    panel: str,
+    run: Callable[[Request], None],
+    *,
+    to: typer.Typer = app,
+    hidden: bool = False,
+) -> None:
     """Register a command.
 
     Args:
         steps: what it does; of several, the outputs that are given decide.
         panel: the group that `larpo --help` shows it in.
         run: does what is asked for.
+        to: the group of commands that it belongs to.
+        hidden: it is another name of a command, which the help does not show.
     """
 
     def command(**given: Any) -> None:
         run(_request(steps, given))
 
     command.__signature__ = inspect.Signature(_parameters(steps))  # type: ignore[attr-defined]
-    app.command(steps[0].command_name, help=steps[0].help, rich_help_panel=panel)(command)
+    to.command(steps[0].command_name, help=steps[0].help, rich_help_panel=panel, hidden=hidden)(command)
 
 
 def show(metrics: Mapping[str, Any]) -> None:
@@ -124,7 +133,8 @@ def _parameters(steps: Sequence[Step]) -> list[inspect.Parameter]:
 def _option(
     name: str, kind: Any, meaning: str, default: Any = inspect.Parameter.empty, least: int | None = None
 ) -> inspect.Parameter:
-    return _parameter(name, Annotated[kind, typer.Option(help=meaning, min=least)], default)
+    flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # without one that says no
+    return _parameter(name, Annotated[kind, typer.Option(*flag, help=meaning, min=least)], default)
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

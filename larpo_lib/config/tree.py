@@ -113,7 +113,7 @@ BENCHMARKS: dict[str, type[Section]] = {
 
 def _benchmark(name: str, kind: type[Section]) -> tuple[Any, Any]:
     """The field of a benchmark's section, which there need not be where it has a required setting."""
-    told = f"The benchmark of `larpo {name.replace('_', '-')}`, which is no part of a run."
+    told = f"The benchmark of `larpo benchmark {name.replace('_', '-')}`, which is no part of a run."
     if _needs_settings(kind):
         return kind | None, Field(None, description=told)
     return kind, Field(kind(), description=told)

@@ -1,28 +1,135 @@
-"""What a benchmark declares of itself."""
+"""What a benchmark declares of itself. Nothing heavy is imported, so that the command line can read it at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from larpo_lib.errors import ConfigError
+from larpo_lib.steps.declarations import Input, Option, Output, Step
 
 if TYPE_CHECKING:
     from larpo_lib.config.base import Section
+
+POLICY = Input("policy", "optional")
+JUDGED = (
+    Option(
+        "decisions", Path, "The judge's decisions, kept as they arrive; by default <evaluation>.decisions.jsonl.",
+    ),
+    Option(
+        "max_judge_calls", int,
+        "Most decisions to buy; where more are needed, nothing is asked and the number is told.",
+        least=1, setting="judge.max_calls",
+    ),
+)  # fmt: skip
+"""Options of a benchmark that a language model judges."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that a benchmark reports.
+
+    Attributes:
+        name: its key in the metrics, such as `lc_win_rate`. Words in braces, here and below, are filled in for each of
+            a family of numbers, such as `pass_at_{n}`.
+        label: as people write it, such as "LC win rate".
+        unit: "%" of percentages, "" of shares in [0, 1] and of rewards, else what it counts, such as "characters".
+        meaning: one sentence on what it says, and one on what it must not be compared with.
+        example: what stands in braces where the family is explained, as far as it is not the word itself.
+    """
+
+    name: str
+    label: str
+    unit: str
+    meaning: str
+    example: Mapping[str, str] = field(default_factory=dict)
+
+    def filled(self, **words: object) -> Number:
+        """One of a family."""
+        return Number(self.name.format(**words), self.label.format(**words), self.unit, self.meaning.format(**words))
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark, as the `__init__.py` of its folder declares it.
 
+    Its command, its section of the settings, what the report, the documents and the help say of its numbers, and what
+    `larpo doctor` looks for are made from this. `settings.py` holds the settings, `step.py` the step, a function `run`,
+    and `README.md` its page among the documents.
+
     Attributes:
         name: of its folder, its section in the settings, and its step.
+        title: as people write it.
+        summary: what it does, in a sentence that begins with a verb.
         settings_class: the name of the class in `settings.py`.
+        inputs: what its step reads.
+        judged_by: who says what a response is worth, in a few words.
+        needs: what has to be brought along, in a few words.
+        numbers: what it reports, the most important one first.
+        counts: what its counts say: how many items there were, and what was dropped or not understood.
+        compare: what its numbers must not be compared with, as "numbers of ...; ...".
+        options: further ones of its command.
+        packages: that it cannot do without, each with what is to be installed.
+        rescoring: how numbers are worked out again from what is stored, if they can be; a step without settings, whose
+            function returns what is printed.
     """
 
     name: str
+    title: str
+    summary: str
     settings_class: str
+    inputs: tuple[Input, ...]
+    judged_by: str
+    needs: str
+    numbers: tuple[Number, ...]
+    counts: Mapping[str, str]
+    compare: str
+    options: tuple[Option, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    rescoring: Step | None = None
 
     def settings(self) -> type[Section]:
         """The class of its section."""
         found: type[Section] = getattr(import_module(f"larpo_lib.evaluation.{self.name}.settings"), self.settings_class)
         return found
+
+    def number(self, name: str, **words: Any) -> Number:
+        """The number of that name, with `words` in its braces."""
+        return next(one for one in self.numbers if one.name == name).filled(**words)
+
+    def explanations(self) -> dict[str, str]:
+        """What each number and each count means."""
+        numbers = {one.name: f"{one.unit and f'In {one.unit}: '}{one.meaning}" for one in map(_explained, self.numbers)}
+        return {**numbers, **self.counts}
+
+    @property
+    def step(self) -> Step:
+        """Its step, with the help of its command."""
+        numbers = " ".join(f"{name}: {meaning}" for name, meaning in self.explanations().items())
+        stored = "Every decision is stored as it arrives: the same command goes on after a stop and buys none twice."
+        parts = [self.summary, numbers, f"Must not be compared: {self.compare}", *([stored] if self.options else [])]
+        run, outputs = f"larpo_lib.evaluation.{self.name}.step:run", (Output("evaluation"),)
+        return Step(self.name, run, self.name, self.inputs, outputs, "\n\n".join(parts), self.options)
+
+    def require(self) -> dict[str, str]:
+        """The versions of the packages that it cannot do without, told without their import.
+
+        Raises:
+            ConfigError: one is not installed.
+        """
+        return {package: _version(package, self.packages[package]) for package in self.packages}
+
+
+def _explained(number: Number) -> Number:
+    """A family as documents name it."""
+    return number.filled(**{"n": "n", **number.example})
+
+
+def _version(package: str, remedy: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        raise ConfigError(f"this needs the package {package}, which is not installed", remedy=remedy) from None

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from larpo_lib.config import LarpoConfig, apply_settings
+from larpo_lib.evaluation import benchmarks
 
 COMMON = ("policy", "prepare", "demonstrations", "evaluation_prompts", "sft", "evaluate", "tracking")
 """What the runs of one pipeline share. Runs that were not measured alike cannot be compared."""
 
-_NO_PART = {
-    "alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "reward_model", "score_reward_model",
-    "search_temperature",
-}  # fmt: skip
+_NO_PART = {*benchmarks(), "reward_model", "search_temperature"}
 """Sections that a run does not read."""
 
 Tree = dict[str, Any]

@@ -94,7 +94,7 @@ class Step:
 
     Attributes:
         name: as MLflow and the journals of pipelines show it.
-        function: module below `larpo_lib.steps`, a colon, the function's name.
+        function: module, below `larpo_lib.steps` if its name has no dot, a colon, the function's name.
         section: of the settings; None: it has no settings.
         inputs: what it reads.
         outputs: what it publishes; the first one is what the step is about.
@@ -124,7 +124,7 @@ class Step:
             arguments: local paths by the names of inputs and outputs, and what else it takes.
         """
         module, _, name = self.function.partition(":")
-        function = getattr(importlib.import_module(f"larpo_lib.steps.{module}"), name)
+        function = getattr(importlib.import_module(module if "." in module else f"larpo_lib.steps.{module}"), name)
         metrics: Metrics = function(*(() if config is None else (config,)), **arguments)
         return metrics
 
@@ -183,8 +183,8 @@ Must not be compared: rewards of different rerankers, which have no unit; accura
 temperature, n, length limit or on other prompts; Pass@N with an accuracy; and any of these with the paper's tables,
 whose numbers are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the
 paper have different judges for the same models and must not be compared with one another either. The reward of the
-reranker you trained with is no quality: a policy learns to please it. `larpo alpaca-eval`, `mixeval`, `gsm8k`,
-`retrieval` and `reward-eval` are the benchmarks; docs/evaluation.md says what each number means.
+reranker you trained with is no quality: a policy learns to please it. `larpo benchmark`
+has the benchmarks; docs/evaluation.md says what each number means.
 """
 
 _ALL = (

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, field_validator
 
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation import benchmarks
+from larpo_lib.evaluation.benchmark import POLICY
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.study import Cell
 
+BENCHMARKS = [name for name, one in benchmarks().items() if POLICY in one.inputs]
+"""Those that can do with a policy and files."""
 
-class Benchmark(Section):
+
+class BenchmarkPreset(Section):
     """A benchmark, as a file in the folder `benchmarks` of the presets describes it."""
 
-    step: Literal["alpaca_eval", "gsm8k", "mixeval"]
+    step: str
+    """Name of a benchmark that measures a policy by files."""
     files: Mapping[str, str]
     """Argument of the step to the published file, which is to be brought along."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
@@ -28,8 +34,15 @@ class Benchmark(Section):
     calls: NonNegativeInt = 0
     """Judge's decisions on one policy, at most, if each can be read."""
 
+    @field_validator("step", mode="after")
+    @classmethod
+    def _exists(cls, step: str) -> str:
+        if step not in BENCHMARKS:
+            raise ValueError(f"is none of {', '.join(BENCHMARKS)}")
+        return step
 
-def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, Benchmark]:
+
+def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, BenchmarkPreset]:
     """Read the benchmarks of a study.
 
     Args:
@@ -42,7 +55,7 @@ def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, 
     found = {}
     for name in names:
         path = Path(name) if name.endswith(".toml") else FOLDER / "benchmarks" / f"{name}.toml"
-        read = check(Benchmark, load_tree(path), path)
+        read = check(BenchmarkPreset, load_tree(path), path)
         settings = apply_settings(dict(read.settings), dict(over.get(read.step, {})))
         found[path.stem] = read.model_copy(update={"settings": settings})
     measures = [measure for benchmark in found.values() for measure in benchmark.measures]
@@ -52,7 +65,7 @@ def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def benchmark_config(cell: Cell, benchmark: Benchmark) -> Section:
+def benchmark_config(cell: Cell, benchmark: BenchmarkPreset) -> Section:
     """The settings of the step, which samples answers as the cell does where the benchmark does not say.
 
     Raises:
@@ -63,24 +76,22 @@ def benchmark_config(cell: Cell, benchmark: Benchmark) -> Section:
     return config
 
 
-def check_benchmarks(cells: Sequence[Cell], benchmarks: Mapping[str, Benchmark]) -> None:
+def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]) -> None:
     """Check before any cell runs that files and keys are there.
 
     Raises:
         ConfigError: something is missing.
     """
-    from larpo_lib.evaluation.alpaca_eval import official as official_alpaca_eval
     from larpo_lib.evaluation.completions import completions
 
-    for name, benchmark in benchmarks.items():
+    for name, benchmark in named.items():
         for argument, path in benchmark.files.items():
             if not Path(path).is_file():
                 raise ConfigError(
                     f"{path}: no such file, which the benchmark {name} takes as {argument}",
                     remedy="Put the published file there; docs/evaluation.md says where it comes from",
                 )
-        if benchmark.step == "alpaca_eval":
-            official_alpaca_eval.require()
+        benchmarks()[benchmark.step].require()
         for cell in cells:
             judge = getattr(benchmark_config(cell, benchmark), "judge", None)
             if isinstance(judge, LlmJudgeConfig):

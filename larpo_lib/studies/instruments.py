@@ -8,7 +8,7 @@ from pathlib import Path
 
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.plan import Plan
-from larpo_lib.studies.benchmarks import Benchmark, benchmark_config
+from larpo_lib.studies.benchmarks import BenchmarkPreset, benchmark_config
 from larpo_lib.studies.measurements import Measurement
 from larpo_lib.studies.study import Cell
 
@@ -23,7 +23,7 @@ class Instruments:
         documents: seed to what `retrieval` searches, by its arguments.
     """
 
-    benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
+    benchmarks: Mapping[str, BenchmarkPreset] = field(default_factory=dict)
     retrieval: RetrievalConfig | None = None
     documents: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
 

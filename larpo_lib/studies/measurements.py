@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
+from larpo_lib.evaluation import benchmarks
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
 from larpo_lib.studies.results import ByPrompt
@@ -48,9 +48,7 @@ class Measurement:
         if not self.evaluation.exists():
             tell(f"measuring: {self.evaluation}")
         with pooled(pool):
-            importlib.import_module(f"larpo_lib.evaluation.{self.step}.step").run(
-                self.config, evaluation=self.evaluation, **self.inputs
-            )
+            benchmarks()[self.step].step.run(self.config, evaluation=self.evaluation, **self.inputs)
         found = self._scores()
         missing = sorted({*self.measures.values()} - found.keys())
         if missing:

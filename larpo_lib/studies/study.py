@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt, model_validator
 from larpo_lib.config import LarpoConfig, Section, apply_settings
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.estimate import Assumptions
@@ -25,8 +26,6 @@ Tree = dict[str, Any]
 
 START = "start"
 """Label of the policy before training, where an axis has the runs'."""
-BENCHMARKS = ("alpaca_eval", "gsm8k", "mixeval")
-"""Sections of benchmarks, which are no part of a cell's run."""
 
 
 class Variant(Section):
@@ -217,7 +216,7 @@ def cells(
         over: settings over those of every cell; sections of benchmarks are passed over.
     """
     size = study.scale(scale)
-    given = {name: value for name, value in (over or {}).items() if name not in BENCHMARKS}
+    given = {name: value for name, value in (over or {}).items() if name not in benchmarks()}
     axes = (*size.axes, *study.axes)
     made = []
     for variants in itertools.product(*(axis.variants for axis in axes)):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from larpo_lib.cli import alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies
+from larpo_lib.cli import benchmarks, pipelines, runs, steps, studies
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
@@ -24,12 +24,12 @@ from larpo_lib.presets import preset_file
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("larpo_lib/**/README.md"))]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (alpaca_eval, gsm8k, mixeval, pipelines, retrieval, reward_eval, runs, steps, studies)
+REGISTERED = (benchmarks, pipelines, runs, steps, studies)
 """Importing them registered their commands."""
 
 
@@ -75,6 +75,12 @@ def test_the_page_of_parameters_is_up_to_date() -> None:
     assert (DOCS / "parameters.md").read_text("utf-8") == written, "run: python docs/generate_parameters.py"
 
 
+def test_what_benchmarks_declare_is_what_the_pages_say() -> None:
+    for page, written in runpy.run_path(str(DOCS / "generate_benchmarks.py"))["pages"]():
+        assert page.read_text("utf-8") == written, f"{page}: run: python docs/generate_benchmarks.py"
+        assert written.count("<!-- generated -->") == 1, page
+
+
 def find(words: list[str]) -> tuple[Any, str, list[str]]:
     """The command that the first words name, its whole name, and what is left of the words."""
     command, name, rest = COMMANDS[words[0]], words[0], words[1:]
@@ -85,7 +91,10 @@ def find(words: list[str]) -> tuple[Any, str, list[str]]:
 
 def test_there_are_examples_of_every_command() -> None:
     existing = {
-        f"{name} {part}".strip() for name, command in COMMANDS.items() for part in getattr(command, "commands", [""])
+        f"{name} {part}".strip()
+        for name, command in COMMANDS.items()
+        if not command.hidden
+        for part in getattr(command, "commands", [""])
     }
     assert {find(shlex.split(command, comments=True)[1:])[1] for command in commands()} == existing
 

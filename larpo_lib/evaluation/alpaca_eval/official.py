@@ -8,25 +8,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from types import ModuleType
 
 from larpo_lib.errors import ConfigError
-
-
-def require() -> str:
-    """The package's version, told without the seconds that its import takes.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return metadata.version("alpaca_eval")
-    except metadata.PackageNotFoundError:
-        raise ConfigError(
-            "this needs the official alpaca_eval package, which is not installed",
-            remedy="pip install 'larpo[alpaca-eval]'",
-        ) from None
+from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 
 
 @contextmanager
@@ -40,7 +25,7 @@ def official(module: str) -> Iterator[ModuleType]:
     Raises:
         ConfigError: the package is not installed, or cannot be imported.
     """
-    require()
+    BENCHMARK.require()
     root, environment = logging.getLogger(), dict(os.environ)
     level, handlers = root.level, list(root.handlers)
     root.addFilter(_silence)  # of what is logged to the root logger itself

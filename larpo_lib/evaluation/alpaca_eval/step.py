@@ -9,7 +9,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.alpaca_eval import official as official_alpaca_eval
+from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 from larpo_lib.evaluation.alpaca_eval.files import (
     Outputs,
     read_length_control,
@@ -66,7 +66,7 @@ def run(
     """
     if (policy is None) == (answers is None):
         raise ConfigError("alpaca_eval needs either a policy or answers", remedy="Give --policy, or --answers")
-    versions = {"alpaca_eval": official_alpaca_eval.require(), "scikit-learn": metadata.version("scikit-learn")}
+    versions = {**BENCHMARK.require(), "scikit-learn": metadata.version("scikit-learn")}
     control = read_length_control(gamed, difficulty)
     asked = read_outputs(reference, kind="reference")
     _check_set(config, asked, control, reference)

@@ -18,7 +18,7 @@ def _commands(command, *words):
     if children:
         for name, child in sorted(children.items()):
             yield from _commands(child, *words, name)
-    else:
+    elif not command.hidden:
         yield pytest.param(words, command, id=" ".join(words))
 
 
@@ -51,4 +51,13 @@ def test_commands_are_shown_in_groups_each_in_one(larpo):
     assert [*shown] == ["The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"]
     assert shown["Steps"][:3] == ["prepare", "sft", "sample"]
     names = [name for rows in shown.values() for name in rows]
-    assert sorted(names) == sorted(typer.main.get_command(app).commands)
+    commands = typer.main.get_command(app).commands
+    assert sorted(names) == sorted(name for name, command in commands.items() if not command.hidden)
+
+
+def test_a_benchmark_is_found_by_its_names(larpo):
+    """Its own command, the name of its section, and the command that it was before there was a group."""
+    told = [larpo(*words, "--help").out for words in (("benchmark", "reward-eval"), ("benchmark", "reward_eval"))]
+    old = larpo("reward-eval", "--help").out
+    assert "[reward_eval].reranker" in old
+    assert [text.partition("\n")[2] for text in told] == [old.partition("\n")[2]] * 2
