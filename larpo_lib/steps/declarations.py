@@ -116,17 +116,22 @@ class Step:
     needs_registry: bool = False
     command: str = ""
 
+    def load(self) -> Callable[..., Metrics]:
+        """The function, whose import imports what the step needs."""
+        module, _, name = self.function.partition(":")
+        found: Callable[..., Metrics] = getattr(
+            importlib.import_module(module if "." in module else f"larpo_lib.steps.{module}"), name
+        )
+        return found
+
     def run(self, config: Section | None, **arguments: Any) -> Metrics:
-        """Call the function, which imports what the step needs.
+        """Call the function.
 
         Args:
             config: its settings; None where it has none.
             arguments: local paths by the names of inputs and outputs, and what else it takes.
         """
-        module, _, name = self.function.partition(":")
-        function = getattr(importlib.import_module(module if "." in module else f"larpo_lib.steps.{module}"), name)
-        metrics: Metrics = function(*(() if config is None else (config,)), **arguments)
-        return metrics
+        return self.load()(*(() if config is None else (config,)), **arguments)
 
     @property
     def command_name(self) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 
 import pytest
 
 from larpo_lib.config import section_class
+from larpo_lib.evaluation import benchmarks
 from larpo_lib.steps.declarations import STEPS, Step
 
+OF_BENCHMARKS = [step for one in benchmarks().values() for step in (one.step, one.rescoring) if step is not None]
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)
+
+@pytest.mark.parametrize("step", [*STEPS.values(), *OF_BENCHMARKS], ids=lambda step: step.function)
 def test_a_function_takes_what_its_step_declares(step: Step) -> None:
-    module, _, name = step.function.partition(":")
-    signature = inspect.signature(getattr(importlib.import_module(f"larpo_lib.steps.{module}"), name), eval_str=True)
-    taken = dict(signature.parameters)
+    taken = dict(inspect.signature(step.load(), eval_str=True).parameters)
     if step.section is not None:
         assert issubclass(section_class(step.section), taken.pop("config").annotation)
     for extra in ["log"] * step.trains + ["registry"] * step.needs_registry:

@@ -1,0 +1,52 @@
+"""Benchmarks are found by their folders, and what they declare holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from larpo_lib.config import LarpoConfig, section_class
+from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation import benchmarks
+from larpo_lib.evaluation.alpaca_eval import BENCHMARK as ALPACA_EVAL
+from larpo_lib.evaluation.benchmark import Number
+
+NAMES = ["alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "score_reward_model"]
+
+
+def test_folders_are_benchmarks_and_have_a_section_each() -> None:
+    assert [*benchmarks()] == NAMES
+    assert [one.name for one in benchmarks().values()] == NAMES
+    assert [*LarpoConfig.model_fields][-len(NAMES) :] == NAMES
+    for name, one in benchmarks().items():
+        assert section_class(name) is one.settings()
+    assert {name for name in NAMES if LarpoConfig.model_fields[name].default is None} == {"alpaca_eval", "mixeval"}
+
+
+def test_declarations_are_read_without_what_benchmarks_need() -> None:
+    """Else `larpo --help` would not answer at once."""
+    program = "import sys; from larpo_lib.evaluation import benchmarks; print(len(benchmarks()), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    count, *loaded = done.stdout.split()
+    assert count == str(len(NAMES))
+    assert {"pydantic", "numpy", "torch", "transformers", "pyarrow"}.isdisjoint(loaded)
+
+
+def test_a_family_of_numbers_is_filled_in_and_explained() -> None:
+    assert benchmarks()["retrieval"].number("{key}_recall_at_{n}", key="embedding", retriever="MiniLM", n=5) == Number(
+        "embedding_recall_at_5",
+        "MiniLM, Recall@5",
+        "",
+        "Share of a query's relevant documents among the first N that MiniLM finds. Not comparable across corpora, nor"
+        " with the policy's Recall@N or Pass@N but in shape.",
+    )
+    explained = benchmarks()["gsm8k"].explanations()
+    assert explained["pass_at_n"].startswith("In %: Chance that")
+
+
+def test_a_package_that_is_missing_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALPACA_EVAL.packages, "no-such-package", "pip install it")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"no-such-package, which is not installed.*pip install it"):
+        ALPACA_EVAL.require()
