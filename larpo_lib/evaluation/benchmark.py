@@ -132,4 +132,4 @@ def _version(package: str, remedy: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise ConfigError(f"this needs the package {package}, which is not installed", remedy=remedy) from None
+        raise ConfigError(f"this needs the {package} package, which is not installed", remedy=remedy) from None

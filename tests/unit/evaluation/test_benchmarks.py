@@ -5,12 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from larpo_lib.config import LarpoConfig, section_class
-from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.evaluation.alpaca_eval import BENCHMARK as ALPACA_EVAL
 from larpo_lib.evaluation.benchmark import Number
 
 NAMES = ["alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "score_reward_model"]
@@ -44,9 +40,3 @@ def test_a_family_of_numbers_is_filled_in_and_explained() -> None:
     )
     explained = benchmarks()["gsm8k"].explanations()
     assert explained["pass_at_n"].startswith("In %: Chance that")
-
-
-def test_a_package_that_is_missing_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ALPACA_EVAL.packages, "no-such-package", "pip install it")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"no-such-package, which is not installed.*pip install it"):
-        ALPACA_EVAL.require()

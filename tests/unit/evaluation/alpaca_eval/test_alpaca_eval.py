@@ -183,5 +183,5 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(ConfigError, match=r"official alpaca_eval package.*pip install 'larpo\[alpaca-eval\]'"):
+    with pytest.raises(ConfigError, match=r"needs the alpaca_eval package.*pip install 'larpo\[alpaca-eval\]'"):
         fitted_preferences([Comparison(0, 2.0, 1, 2)], LengthControl(Gamed(NO_ROWS, NO_ROWS, NO_ROWS), {0: 0.5}))
