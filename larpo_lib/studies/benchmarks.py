@@ -12,19 +12,16 @@ from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_setting
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.evaluation.benchmark import POLICY
+from larpo_lib.evaluation.benchmark import POLICY, Benchmark
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.study import Cell
-
-BENCHMARKS = [name for name, one in benchmarks().items() if POLICY in one.inputs]
-"""Those that can do with a policy and files."""
 
 
 class BenchmarkPreset(Section):
     """A benchmark, as a file in the folder `benchmarks` of the presets describes it."""
 
     step: str
-    """Name of a benchmark that measures a policy by files."""
+    """Name of a benchmark whose questions a policy answers."""
     files: Mapping[str, str]
     """Argument of the step to the published file, which is to be brought along."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
@@ -37,9 +34,15 @@ class BenchmarkPreset(Section):
     @field_validator("step", mode="after")
     @classmethod
     def _exists(cls, step: str) -> str:
-        if step not in BENCHMARKS:
-            raise ValueError(f"is none of {', '.join(BENCHMARKS)}")
+        known = [name for name, one in benchmarks().items() if POLICY in one.inputs and _asks(one)]
+        if step not in known:
+            raise ValueError(f"Input should be one of {', '.join(known)}")
         return step
+
+
+def _asks(benchmark: Benchmark) -> bool:
+    """Whether it lets a policy answer questions, and needs nothing else that a run makes."""
+    return "answers" in benchmark.settings().model_fields
 
 
 def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, BenchmarkPreset]:

@@ -164,6 +164,14 @@ def test_a_metric_that_the_report_lacks_is_named(benchmarks, tiny_policy, tmp_pa
         _measure({0: tiny_policy}, {"school": odd}, tmp_path, tmp_path / "pool")
 
 
+@pytest.mark.parametrize("step", ["retrieval", "reward_eval", "no_such"])
+def test_a_benchmark_of_a_study_asks_a_policy(tmp_path, step):
+    """The others need more of a run than its policy."""
+    (tmp_path / "odd.toml").write_text(f'step = "{step}"\nfiles = {{}}\nmeasures = {{ a = "b" }}\n')
+    with pytest.raises(ConfigError, match=r"'step': Input should be one of alpaca_eval, gsm8k, mixeval, not"):
+        load_benchmarks([str(tmp_path / "odd.toml")], {})
+
+
 # benchmark: protocol or version, judge's model, calls
 SHIPPED = {
     "alpaca-eval": ("weighted_alpaca_eval_gpt4_turbo", "gpt-4-1106-preview", 805),
