@@ -90,4 +90,4 @@ def test_the_command_works_beside_packages_of_the_same_names(larpo: Larpo, elsew
 def test_presets_and_studies_come_with_the_package(larpo: Larpo) -> None:
     assert [line.split()[0] for line in larpo("presets").splitlines()] == preset_names()
     assert larpo("presets", "quickstart") == preset_file("quickstart").read_text("utf-8")
-    assert "mistral-7b-base" in larpo("reproduce", "table2", "--scale", "paper", "--dry-run").lower()
+    assert "models/mistral-7b-v0.1" in larpo("reproduce", "table2", "--scale", "paper", "--dry-run")
