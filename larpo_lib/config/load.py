@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from larpo_lib.config.endpoint import UNTOLD_INPUT
-from larpo_lib.config.inheritance import resolve
+from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 
@@ -34,7 +34,7 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
 
 def section_class(name: str) -> type[BaseModel]:
     """The class of a section's settings."""
-    return _models(LarpoConfig.model_fields[name].annotation)[0]
+    return next(sections_of(LarpoConfig.model_fields[name].annotation))
 
 
 def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> Any:
@@ -172,7 +172,7 @@ def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
     """
     annotation: Any = kind
     names: list[str] = []
-    models = _models(annotation)
+    models = list(sections_of(annotation))
     for part in location:
         chosen = [
             model for model in models if "type" in model.model_fields and model.model_fields["type"].default == part
@@ -190,14 +190,8 @@ def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
         else:
             return [*names, part], models
         names.append(str(part))
-        models = _models(annotation)
+        models = list(sections_of(annotation))
     return names, models
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The sections among an annotation and its alternatives."""
-    members = (annotation, *get_args(annotation))
-    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
