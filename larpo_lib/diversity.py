@@ -6,11 +6,10 @@ A policy that is sampled too cold says one thing k times, and a list of equal re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
-
-from larpo_lib.metrics import ngram_counts, repeated
 
 DIVERSITY_COLUMNS = ("prompt_id", "temperature", "response")
 """What `Diversity` reads of a row."""
@@ -44,9 +43,11 @@ class _Tally:
 class Diversity:
     """Adds up the diversity of responses, in memory for one prompt's responses.
 
-    Two measures, both within the responses of one prompt at one temperature: `larpo_lib.metrics.duplicate_share` of
-    their texts, and `larpo_lib.metrics.distinct_n` of their words and signs, the n-grams of all prompts added up. Words
-    and not tokens, because every sampler gives text and tokens depend on the tokenizer.
+    Two measures, both within the responses of one prompt at one temperature. The share of responses that repeat another
+    one's text: of a, a, b two do, so it is 2/3, and it reaches 1 where all are alike, whatever their number. And the
+    share of different ones among the n-grams of their words and signs, those of all prompts added up: Li et al. 2016
+    (arXiv 1510.03055), who divide by the number of words. Words and not tokens, because every sampler gives text and
+    tokens depend on the tokenizer.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -94,6 +95,17 @@ def duplicates_above(metrics: Mapping[str, float | None], share: float) -> list[
     """The temperatures whose duplicate share in `metrics` exceeds `share`, rising, each with its duplicate share."""
     known = ((float(name.removeprefix(_AT)), value) for name, value in metrics.items() if name.startswith(_AT))
     return sorted((temperature, value) for temperature, value in known if value is not None and value > share)
+
+
+def repeated(responses: Sequence[Hashable]) -> int:
+    """How many of the responses have an equal among the others."""
+    return sum(times for times in Counter(responses).values() if times > 1)
+
+
+def ngram_counts(sequences: Sequence[Sequence[Hashable]], n: int) -> tuple[int, int]:
+    """How many different n-grams a set of sequences has, and how many in all; none spans two sequences."""
+    found = [tuple(one[i : i + n]) for one in sequences for i in range(len(one) - n + 1)]
+    return len(set(found)), len(found)
 
 
 def _tally(texts: list[str]) -> _Tally:

@@ -19,8 +19,9 @@ from larpo_lib.config import Section
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
 from larpo_lib.reporting.machine import machine, made_on
-from larpo_lib.reporting.table import UNDEFINED, aligned, number
+from larpo_lib.reporting.table import UNDEFINED, aligned, difference, interval, number
 from larpo_lib.reporting.templates import render
+from larpo_lib.statistics.estimates import Estimate
 
 HEADS = {
     "kendall_tau": "Kendall's tau",
@@ -118,7 +119,7 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
     )
 
     dots = [
-        Dot(name, value["low"], value["mean"], value["high"], [*one["by_seed"][measure].values()])
+        Dot(name, _estimate(value), [*one["by_seed"][measure].values()])
         for name, one in results["objectives"].items()
         if (value := one["estimates"][measure]) is not None
     ]
@@ -168,9 +169,11 @@ def _row(name: str, estimates: Mapping[str, Mapping[str, float] | None], *, sign
 def _interval(value: Mapping[str, float] | None, *, signed: bool) -> str:
     if value is None:
         return UNDEFINED
-    if signed:
-        return f"{value['mean']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
-    return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
+    return (difference if signed else interval)(_estimate(value))
+
+
+def _estimate(value: Mapping[str, float]) -> Estimate:
+    return Estimate(value["mean"], value["low"], value["high"])
 
 
 def _fields(settings: Settings) -> dict[str, Any]:

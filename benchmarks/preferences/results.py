@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,8 +13,8 @@ from benchmarks.preferences.settings import OBJECTIVES, Own, Settings
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import LarpoError
 from larpo_lib.evaluation.preferences import MEASURES, Judged, agreement, model_means
-from larpo_lib.metrics import Interval
-from larpo_lib.studies.results import CONFIDENCE, nested_bootstrap
+from larpo_lib.statistics.estimates import Estimate, paired
+from larpo_lib.studies.results import BOOTSTRAP, over_seeds
 from larpo_lib.tables import Row, read_table
 
 Key = tuple[str, str]
@@ -153,7 +153,7 @@ def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Pa
             found[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, "implicit_reward"))
             own[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, OBJECTIVES[name][1]))
     return {
-        "confidence": CONFIDENCE,
+        "confidence": BOOTSTRAP.confidence,
         "measures": list(MEASURES),
         "baselines": {name: summary(found[name]) | {"what": what} for name, what in BASELINES.items()},
         "objectives": {
@@ -178,7 +178,7 @@ def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Pa
 def summary(by_seed: Mapping[int, Values]) -> dict[str, Any]:
     """Means with intervals over seeds and prompts, the mean of each seed, and on how many prompts it is defined."""
     return {
-        "estimates": {name: _interval([values[name] for values in by_seed.values()]) for name in MEASURES},
+        "estimates": {name: _json(over_seeds([values[name] for values in by_seed.values()])) for name in MEASURES},
         "by_seed": {
             name: {
                 str(seed): fmean(values[name].values()) if values[name] else None for seed, values in by_seed.items()
@@ -193,8 +193,7 @@ def differences(new: Mapping[int, Values], old: Mapping[int, Values]) -> dict[st
     """Paired differences, over the prompts where both are defined."""
     found = {}
     for name in MEASURES:
-        pairs = [(new[seed][name], old[seed][name]) for seed in new]
-        found[name] = _interval([{key: a[key] - b[key] for key in a if key in b} for a, b in pairs])
+        found[name] = _json(BOOTSTRAP.mean_of_groups([paired(new[seed][name], old[seed][name]) for seed in new]))
     return found
 
 
@@ -219,9 +218,6 @@ def _judged(row: Row) -> Judged:
     return Judged(preference=row["reward"], length=len(row["response"]), model=row["policy"])
 
 
-def _interval(groups: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
+def _json(found: Estimate) -> dict[str, float | None] | None:
     """None where a seed has no value at all: the measure is not defined."""
-    if not all(groups):
-        return None
-    found: Interval = nested_bootstrap([[*group.values()] for group in groups])
-    return found._asdict()
+    return None if found.value is None else found.as_mean()

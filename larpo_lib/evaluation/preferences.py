@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import fmean
 
-from larpo_lib.metrics import kendall_tau
+from larpo_lib.statistics.ranking import kendall_tau, ndcg, pair_accuracy, partial_kendall_tau
 
 SIMILAR = 0.1
 """Responses are of similar length where the shorter one lacks at most this share of the longer one's characters."""
@@ -65,7 +63,7 @@ def agreement(scores: Sequence[float], group: Sequence[Judged], means: Mapping[s
     preferences = [one.preference for one in group]
     return {
         "kendall_tau": kendall_tau(scores, preferences),
-        "ndcg": ndcg_of_scores(scores, preferences),
+        "ndcg": ndcg(scores, preferences),
         "pair_accuracy": pair_accuracy(scores, preferences),
         "pair_accuracy_similar_length": pair_accuracy(
             scores, preferences, lambda i, j: similar(group[i].length, group[j].length)
@@ -78,64 +76,3 @@ def agreement(scores: Sequence[float], group: Sequence[Judged], means: Mapping[s
 def similar(length: int, other: int) -> bool:
     """Whether two lengths differ by at most `SIMILAR` of the longer one."""
     return abs(length - other) <= SIMILAR * max(length, other)
-
-
-def pair_accuracy(
-    scores: Sequence[float],
-    preferences: Sequence[float],
-    counts: Callable[[int, int], bool] = lambda _i, _j: True,
-) -> float | None:
-    """Share of pairs with different preferences whose scores are in the same order; tied scores count one half.
-
-    Args:
-        scores, preferences: of the responses to one prompt.
-        counts: of two places, whether their pair is looked at.
-
-    Returns:
-        A number in [0, 1]; None where no pair is looked at.
-    """
-    pairs = [
-        (scores[i] - scores[j]) * (preferences[i] - preferences[j])
-        for i, j in combinations(range(len(scores)), 2)
-        if preferences[i] != preferences[j] and counts(i, j)
-    ]
-    return fmean(0.5 + 0.5 * ((value > 0) - (value < 0)) for value in pairs) if pairs else None
-
-
-def partial_kendall_tau(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
-    """Kendall's partial tau of `x` and `y` given a third variable, from the three tau-b.
-
-    (t_xy - t_xz t_yz) / sqrt((1 - t_xz^2) (1 - t_yz^2)); a constant `given` explains nothing, so that tau is left.
-    tau-b is the correlation of the signs of all pairs' differences, so this is their partial correlation, in [-1, 1].
-
-    Source: Kendall, "Partial rank correlation", Biometrika 32 (1942).
-
-    Returns:
-        None where `x` or `y` is constant, or ordered just as `given` or against it: then nothing is left to explain.
-    """
-    both, left, right = kendall_tau(x, y), kendall_tau(x, given), kendall_tau(y, given)
-    if both is None or left is None or right is None:
-        return both
-    unexplained = (1 - left * left) * (1 - right * right)
-    return (both - left * right) / math.sqrt(unexplained) if unexplained > _ROUNDING else None
-
-
-_ROUNDING = 1e-9
-"""Far above what rounding leaves of 1 - 1, far below the next possible value for lists of any usual length."""
-
-
-def ndcg_of_scores(scores: Sequence[float], gains: Sequence[float]) -> float | None:
-    """nDCG of the order that scores give, tied ones sharing the mean of their gains; None where no gain is above 0.
-
-    The expectation over random orders of ties (McSherry and Najork 2008); equal to `sklearn.metrics.ndcg_score`.
-    """
-    tied: dict[float, list[float]] = {}
-    for score, gain in zip(scores, gains, strict=True):
-        tied.setdefault(score, []).append(gain)
-    best = _dcg(sorted(gains, reverse=True))
-    ranked = [fmean(tied[score]) for score in sorted(tied, reverse=True) for _ in tied[score]]
-    return _dcg(ranked) / best if best > 0 else None
-
-
-def _dcg(gains: Sequence[float]) -> float:
-    return sum(gain / math.log2(1 + rank) for rank, gain in enumerate(gains, start=1))

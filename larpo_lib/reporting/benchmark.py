@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, write_json
 from larpo_lib.reporting.evaluation import EvaluationReport
-from larpo_lib.tables import write_table
+from larpo_lib.tables import read_table, write_table
 
 PAGE, SUMMARY, FIGURES = "report.html", "summary.txt", "figures"
 VALUES, REPORT = "scores.parquet", "report.json"
@@ -29,7 +28,7 @@ def write(report: EvaluationReport, directory: Path) -> Metrics:
         for item, value in sorted(values.items())
     )
     write_table(directory / VALUES, "scores", rows)
-    write_json(directory / REPORT, {name: value for name, value in asdict(report).items() if name != "values"})
+    write_json(directory / REPORT, report.to_json())
     drawn = panels(report)
     (directory / FIGURES).mkdir()
     for panel in drawn:
@@ -37,3 +36,11 @@ def write(report: EvaluationReport, directory: Path) -> Metrics:
     (directory / PAGE).write_text(page.render_benchmark(report, drawn), "utf-8")
     (directory / SUMMARY).write_text(text_table(report) + "\n", "utf-8")
     return report.metrics()
+
+
+def read_values(directory: Path) -> dict[str, dict[str, float]]:
+    """Metric, then item, to the value, of a report that was written before."""
+    values: dict[str, dict[str, float]] = {}
+    for row in read_table(directory, "scores"):
+        values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
+    return values

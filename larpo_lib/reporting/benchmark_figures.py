@@ -23,7 +23,6 @@ from larpo_lib.reporting.drawing import (
     whole_numbers,
 )
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport
-from larpo_lib.reporting.quality import Estimate
 
 _LOOKS = (
     (BLUE, SOLID, "o"),
@@ -48,7 +47,7 @@ def curve_panels(drawn: Sequence[Curve], confidence: float) -> Iterator[Panel]:
     titles = list(dict.fromkeys(curve.title for curve in drawn))
     for place, title in enumerate(titles):
         curves = [curve for curve in drawn if curve.title == title]
-        banded = any(curve.low is not None for curve in curves)
+        banded = any(curve.banded for curve in curves)
         caption = f"Band: {confidence:.0%} confidence interval. " if banded else ""
         whole = _is_share(curves)
         caption += "The axis spans 0 to 1." if whole else "The axis does not start at zero."
@@ -62,7 +61,7 @@ def _drawing(curves: Sequence[Curve], *, whole: bool) -> Callable[[Axes], None]:
         for place, (curve, name) in enumerate(zip(curves, names, strict=True)):
             colour, line, marker = _LOOKS[place % len(_LOOKS)]
             look = {"linestyle": line, "marker": marker if len(curve.x) <= _MOST_MARKERS else ""}
-            draw_band(axes, curve.x, _estimates(curve), color=colour, label=name, **look)
+            draw_band(axes, curve.x, curve.y, color=colour, label=name, **look)
         _horizontal(axes, curves)
         if whole:
             axes.set_ylim(0, 1.02)
@@ -113,14 +112,9 @@ def _histograms(report: EvaluationReport) -> Iterator[Panel]:
         yield Panel(f"values-{_file_name(metric, place)}", f"{label}, item by item", caption, draw)
 
 
-def _estimates(curve: Curve) -> list[Estimate]:
-    nothing = [None] * len(curve.x)
-    rows = zip(curve.y, curve.low or nothing, curve.high or nothing, strict=True)
-    return [Estimate(value, low, high, {}) for value, low, high in rows]
-
-
 def _is_share(curves: Sequence[Curve]) -> bool:
-    return all(0 <= y <= 1 for curve in curves for y in (*curve.y, *(curve.low or ()), *(curve.high or ())))
+    drawn = (number for curve in curves for one in curve.y for number in (one.value, one.low, one.high))
+    return all(0 <= number <= 1 for number in drawn if number is not None)
 
 
 def _file_name(text: str, place: int) -> str:

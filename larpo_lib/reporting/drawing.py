@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from larpo_lib.reporting.quality import Estimate
 from larpo_lib.reporting.table import number
+from larpo_lib.statistics.estimates import Estimate, Floats
 
 INK, MUTED, GRID, GREY, BLUE, ORANGE = "#1b2733", "#5d6b79", "#dde3e9", "#76838f", "#0072b2", "#c44e00"
 _CSS_NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", GREY: "grey", BLUE: "blue", ORANGE: "orange"}
@@ -146,27 +146,26 @@ def _drawn(*panels: Panel) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class Dot:
-    """A row of a panel: a value, its interval, and values of its parts, such as seeds."""
+    """A row of a panel: a value with its interval, and values of its parts, such as seeds."""
 
     name: str
-    low: float
-    value: float
-    high: float
+    estimate: Estimate
     parts: Sequence[float] = ()
 
     @property
     def label(self) -> str:
         """Its name and value."""
-        return f"{self.name}  {number(self.value)}"
+        return f"{self.name}  {number(self.estimate.value)}"
 
 
 def draw_dots(axes: Axes, dots: Sequence[Dot]) -> None:
     """A line a row with its interval, its parts as small marks, and the highest value in another colour."""
-    best = max((dot.value for dot in dots), default=None)
+    best = max((dot.estimate.value for dot in dots if dot.estimate.value is not None), default=None)
     for place, dot in enumerate(dots):
-        color = ORANGE if dot.value == best else BLUE
-        axes.plot([dot.low, dot.high], [-place, -place], color=color, linewidth=2)
-        axes.plot([dot.value], [-place], marker="o", color=color)
+        color = ORANGE if dot.estimate.value == best else BLUE
+        low, value, high = numbers([dot.estimate])
+        axes.plot([*low, *high], [-place, -place], color=color, linewidth=2)
+        axes.plot(value, [-place], marker="o", color=color)
         axes.plot(dot.parts, [-place] * len(dot.parts), "|", color=MUTED, markersize=7)
     axes.set_yticks([-place for place in range(len(dots))], [dot.label for dot in dots], color=INK, fontsize=8.5)
     axes.set_ylim(-len(dots) + 0.4, 0.6)
@@ -181,11 +180,14 @@ def whole_numbers(axes: Axes, label: str) -> None:
 
 def draw_band(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], *, color: str, **look: Any) -> None:
     """A line through the values, and a band over the intervals; what is not defined is left out."""
-    low, value, high = (
-        np.array([getattr(e, name) for e in estimates], dtype=float) for name in ("low", "value", "high")
-    )
+    low, value, high = numbers(estimates)
     axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
     axes.plot(places, value, color=color, **look)
+
+
+def numbers(estimates: Sequence[Estimate]) -> Iterator[Floats]:
+    """Lower bounds, values and upper bounds as arrays; what is not defined is NaN, which is not drawn."""
+    return (np.array([getattr(one, name) for one in estimates], dtype=float) for name in ("low", "value", "high"))
 
 
 def label_ends(axes: Axes, gap: float = 0.185) -> None:

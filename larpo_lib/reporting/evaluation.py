@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from larpo_lib.artifacts import Metrics
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values
 
 
 @dataclass(frozen=True)
@@ -15,21 +17,16 @@ class Score:
     Attributes:
         name: its key in the metrics, such as `lc_win_rate`.
         label: as people write it, such as "LC win rate".
-        value: None where it is not defined on these data.
+        estimate: the number, and how sure it is as far as that is known.
         unit: "%" of percentages, "" of shares in [0, 1] and of rewards, else what it counts, such as "characters".
-        low, high: bounds of its confidence interval, where there is one.
-        standard_error: in the same unit, where there is one.
         meaning: one sentence on what it says, and one on what it must not be compared with.
     """
 
     name: str
     label: str
-    value: float | None
+    estimate: Estimate
     unit: str
     meaning: str
-    low: float | None = None
-    high: float | None = None
-    standard_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,17 +62,24 @@ class Curve:
     Attributes:
         title, x_label: of the plot; curves of one title share a plot.
         name: of the curve.
-        x, y: its points.
-        low, high: bounds of the intervals of `y`, where there are any.
+        x, y: its points; either all have an interval, or none has.
     """
 
     title: str
     x_label: str
     name: str
     x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    y: Sequence[Estimate]
+
+    @property
+    def banded(self) -> bool:
+        """Whether its points have intervals."""
+        return any(point.low is not None for point in self.y)
+
+    def to_json(self) -> dict[str, Any]:
+        """As report.json holds it."""
+        bounds = {name: [getattr(one, name) for one in self.y] if self.banded else None for name in ("low", "high")}
+        return {**asdict(self), "y": [one.value for one in self.y], **bounds}
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,28 @@ class EvaluationReport:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
         found: Metrics = dict(self.counts)
         for score in self.scores:
-            found[score.name] = score.value
-            for suffix in ("standard_error", "low", "high"):
-                value = getattr(score, suffix)
-                if value is not None:
+            for suffix, value in asdict(score.estimate).items():
+                if suffix == "value":
+                    found[score.name] = value
+                elif value is not None:
                     found[f"{score.name}_{suffix}"] = value
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the values of items, as report.json holds it."""
+        scores = [{**asdict(score), **asdict(score.estimate)} for score in self.scores]
+        for score in scores:
+            del score["estimate"]
+        whole = {name: value for name, value in asdict(self).items() if name != "values"}
+        return {**whole, "scores": scores, "curves": [curve.to_json() for curve in self.curves]}
+
+
+def mean_score(name: str, label: str, values: Values, unit: str, meaning: str, bootstrap: Bootstrap) -> Score:
+    """The mean over items, with its bootstrap interval and standard error; not defined without items."""
+    return Score(name, label, bootstrap.mean_and_error([*values.values()]), unit, meaning)
+
+
+def mean_curve(title: str, x_label: str, name: str, by_n: Mapping[int, Values], bootstrap: Bootstrap) -> Curve:
+    """The mean over items at each N that has any, with bootstrap intervals."""
+    points = {n: bootstrap.mean([*values.values()]) for n, values in sorted(by_n.items()) if values}
+    return Curve(title, x_label, name, [*points], [*points.values()])

@@ -6,7 +6,7 @@ colour-blind readers can tell apart, and no line is told by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +25,6 @@ from larpo_lib.reporting.drawing import (
     label_outlines,
     whole_numbers,
 )
-from larpo_lib.reporting.quality import Estimate
 
 _MOST_MARKERS = 16
 
@@ -41,19 +40,13 @@ def panels(report: Report) -> dict[str, list[Panel]]:
 
 
 def _quality(report: Report) -> Iterator[Panel]:
-    iterations = [quality.iteration for quality in report.qualities]
-
     def reward(axes: Axes) -> None:
-        _by_iteration(
-            axes, iterations, [q.reward for q in report.qualities], [q.greedy_reward for q in report.qualities]
-        )
+        _by_iteration(axes, report, "reward")
         axes.margins(y=0.15)
         label_ends(axes)
 
     def accuracy(axes: Axes) -> None:
-        _by_iteration(
-            axes, iterations, [q.accuracy for q in report.qualities], [q.greedy_accuracy for q in report.qualities]
-        )
+        _by_iteration(axes, report, "accuracy")
         axes.set_ylim(0, 1)
         label_ends(axes)
 
@@ -63,9 +56,9 @@ def _quality(report: Report) -> Iterator[Panel]:
         yield Panel("accuracy", "Accuracy", f"{band} The axis spans 0 to 1.", accuracy, direct_labels=True)
 
 
-def _by_iteration(
-    axes: Axes, iterations: Sequence[int], sampled: Sequence[Estimate], greedy: Sequence[Estimate]
-) -> None:
+def _by_iteration(axes: Axes, report: Report, measure: str) -> None:
+    iterations = [quality.iteration for quality in report.qualities]
+    sampled, greedy = ([q.estimates[name] for q in report.qualities] for name in (measure, f"greedy_{measure}"))
     draw_band(axes, iterations, sampled, color=BLUE, linestyle=SOLID, marker="o", label="sampled")
     draw_band(axes, iterations, greedy, color=ORANGE, linestyle=DASHED, marker="s", label="greedy")
     whole_numbers(axes, "iteration")

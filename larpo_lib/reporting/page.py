@@ -47,7 +47,7 @@ def _filled(template: str, **values: Any) -> str:
         count=_typeset(count),
         share=_share,
         signed=_signed,
-        value=_typeset(lambda score: value_text(score.value, score.unit)),
+        value=_typeset(lambda score: value_text(score.estimate.value, score.unit)),
         score=_typeset(score_text),
         uncertainty=_typeset(uncertainty),
     )

@@ -38,17 +38,18 @@ def value_text(value: float | None, unit: str) -> str:
 
 def score_text(score: Score) -> str:
     """The value with its unit: `38.57 %`, `0.512`, `1,693 characters`."""
-    text = value_text(score.value, score.unit)
-    return f"{text} {score.unit}" if score.unit and score.value is not None else text
+    text = value_text(score.estimate.value, score.unit)
+    return f"{text} {score.unit}" if score.unit and score.estimate.value is not None else text
 
 
 def uncertainty(score: Score) -> str:
     """`35.20 to 41.90`, `± 1.21`, both of them, or nothing where there is neither."""
     parts = []
-    if score.low is not None and score.high is not None:
-        parts.append(f"{value_text(score.low, score.unit)} to {value_text(score.high, score.unit)}")
-    if score.standard_error is not None:
-        parts.append(f"± {value_text(score.standard_error, score.unit)}")
+    found = score.estimate
+    if found.low is not None and found.high is not None:
+        parts.append(f"{value_text(found.low, score.unit)} to {value_text(found.high, score.unit)}")
+    if found.standard_error is not None:
+        parts.append(f"± {value_text(found.standard_error, score.unit)}")
     return ", ".join(parts)
 
 
@@ -72,7 +73,7 @@ def comparison(report: EvaluationReport) -> Comparison:
     names = [score.name for score in report.scores if any(score.name in row.scores for row in report.published)]
     units = {score.name: score.unit for score in report.scores}
     labels = {score.name: f"{score.label} ({score.unit})" if score.unit else score.label for score in report.scores}
-    values = {score.name: score.value for score in report.scores}
+    values = {score.name: score.estimate.value for score in report.scores}
     own = Compared(
         report.policy, report.judged_by, "this evaluation", [value_text(values[n], units[n]) for n in names], own=True
     )

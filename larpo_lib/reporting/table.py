@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from larpo_lib.artifacts import Metrics
+from larpo_lib.statistics.estimates import Estimate
 
 UNDEFINED = "\N{EN DASH}"
 
@@ -22,9 +23,16 @@ def count(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else number(value)
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """`0.512 [0.480, 0.544]`, or the number alone where it has no interval."""
-    return number(value) if low is None or high is None else f"{number(value)} [{number(low)}, {number(high)}]"
+def interval(found: Estimate) -> str:
+    """`0.512 [0.480, 0.544]`, or the number alone where it has no interval; a dash where it is not defined."""
+    if found.low is None or found.high is None:
+        return number(found.value)
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def difference(found: Estimate) -> str:
+    """`+0.012 [-0.003, +0.027]`; a dash where it is not defined."""
+    return UNDEFINED if found.value is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def summary_table(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> str:
@@ -70,7 +78,7 @@ def _passes(metrics: Metrics) -> int:
 
 
 def _estimate(metrics: Metrics, name: str) -> str:
-    return interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
+    return interval(Estimate(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"]))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
-from larpo_lib.metrics import Interval, bootstrap_mean
 from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, GRID, ORANGE, SOLID, Panel, draw_band, label_ends
-from larpo_lib.reporting.quality import Estimate
 from larpo_lib.schemas import LENGTH
+from larpo_lib.statistics.estimates import Bootstrap, Estimate
 from larpo_lib.tables import Row
 
 
@@ -33,10 +32,10 @@ class Tried:
 
     temperature: float
     responses: int
-    mean_reward: Interval
-    best_reward: Interval
-    mean_reward_difference: Interval
-    best_reward_difference: Interval
+    mean_reward: Estimate
+    best_reward: Estimate
+    mean_reward_difference: Estimate
+    best_reward_difference: Estimate
     duplicate_share: float | None
     distinct_2: float | None
     truncated_share: float
@@ -68,7 +67,7 @@ class Search:
             **{name: value for name, value in asdict(self).items() if name != "tried"},
             "within_noise": bool(self.within_noise_of),
             "temperatures": [
-                {name: value._asdict() if isinstance(value, Interval) else value for name, value in vars(one).items()}
+                {name: value.as_mean() if isinstance(value, Estimate) else value for name, value in vars(one).items()}
                 for one in self.tried
             ],
         }
@@ -81,8 +80,8 @@ class Search:
             "prompts_compared": self.prompts,
         }
         for one in self.tried:
-            found[f"mean_reward_t{one.temperature}"] = one.mean_reward.mean
-            found[f"best_reward_t{one.temperature}"] = one.best_reward.mean
+            found[f"mean_reward_t{one.temperature}"] = one.mean_reward.value
+            found[f"best_reward_t{one.temperature}"] = one.best_reward.value
             found[f"truncated_share_t{one.temperature}"] = one.truncated_share
             found[f"mean_tokens_t{one.temperature}"] = one.mean_tokens
         return found
@@ -114,14 +113,14 @@ def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
     criterion = best if config.criterion == "best" else mean
     # fsum: equal values in another order are equal means, so that a tie is seen as one
     chosen = max(criterion, key=lambda value: (math.fsum(criterion[value]), -value))
-    diversity = Diversity(rows).metrics()
+    diversity, bootstrap = Diversity(rows).metrics(), Bootstrap.of(config)
     tried = [
         Tried(
             temperature=value,
-            mean_reward=_interval(mean[value], config),
-            best_reward=_interval(best[value], config),
-            mean_reward_difference=_difference(mean, value, chosen, config),
-            best_reward_difference=_difference(best, value, chosen, config),
+            mean_reward=bootstrap.mean(mean[value]),
+            best_reward=bootstrap.mean(best[value]),
+            mean_reward_difference=bootstrap.mean(_differences(mean, value, chosen)),
+            best_reward_difference=bootstrap.mean(_differences(best, value, chosen)),
             duplicate_share=diversity[f"duplicate_share_t{value}"],
             distinct_2=diversity[f"distinct_2_t{value}"],
             **_lengths([row for row in rows if row["temperature"] == value]),
@@ -143,14 +142,8 @@ def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
     )
 
 
-def _interval(values: Sequence[float], config: SearchTemperatureConfig) -> Interval:
-    return bootstrap_mean(values, config.confidence, config.resamples, config.seed)
-
-
-def _difference(
-    values: Mapping[float, Sequence[float]], value: float, chosen: float, config: SearchTemperatureConfig
-) -> Interval:
-    return _interval([one - other for one, other in zip(values[value], values[chosen], strict=True)], config)
+def _differences(values: Mapping[float, Sequence[float]], value: float, chosen: float) -> list[float]:
+    return [one - other for one, other in zip(values[value], values[chosen], strict=True)]
 
 
 def _lengths(rows: Sequence[Row]) -> dict[str, Any]:
@@ -168,9 +161,7 @@ def panels(search: Search) -> Iterator[Panel]:
 
     def reward(axes: Axes) -> None:
         _mark(axes, search)
-        best, mean = (
-            [_estimate(getattr(one, name)) for one in search.tried] for name in ("best_reward", "mean_reward")
-        )
+        best, mean = [one.best_reward for one in search.tried], [one.mean_reward for one in search.tried]
         draw_band(axes, places, best, color=BLUE, linestyle=SOLID, marker="o", label=f"best of {search.k}")
         draw_band(axes, places, mean, color=ORANGE, linestyle=DASHED, marker="s", label="mean")
         axes.margins(y=0.15)
@@ -178,7 +169,7 @@ def panels(search: Search) -> Iterator[Panel]:
 
     def duplicates(axes: Axes) -> None:
         _mark(axes, search)
-        shares = [Estimate(one.duplicate_share, None, None, {}) for one in search.tried]
+        shares = [Estimate(one.duplicate_share) for one in search.tried]
         draw_band(axes, places, shares, color=GREY, linestyle=SOLID, marker="o", label="repeated")
         axes.set_ylim(0, 1)
         label_ends(axes)
@@ -194,7 +185,3 @@ def _mark(axes: Axes, search: Search) -> None:
     axes.axvspan(search.temperature, search.temperature, color=GRID, linewidth=4)
     axes.set_xticks([one.temperature for one in search.tried])
     axes.set_xlabel(f"temperature (chosen: {search.temperature})")
-
-
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(interval.mean, interval.low, interval.high, {})

@@ -11,6 +11,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
+from larpo_lib.reporting.held_out import summarize
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
@@ -18,7 +19,6 @@ from larpo_lib.rewards.rerankers import make_reranker, model_paths, require_poin
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
-from larpo_lib.steps.held_out import summarize
 from larpo_lib.steps.rerank import ranked_rows, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, Row, read_table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
-from larpo_lib.metrics import paired_bootstrap
 from larpo_lib.policies.published import merged_policy
 from larpo_lib.recorded import RecordedJudging, read_settings
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
-from larpo_lib.reporting.benchmark import REPORT, VALUES
+from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
+from larpo_lib.reporting.held_out import by_prompt, is_greedy, means
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import Row, read_table
 
 VERIFIER = "verifier"
@@ -136,8 +136,7 @@ def read_judgement(evaluation: Path) -> Judgement:
                 field="list_relative",
                 remedy="Evaluate with a pointwise reranker",
             )
-    greedy = [row for row in rows if row["temperature"] == 0.0]
-    sampled = [row for row in rows if row["temperature"] != 0.0]
+    greedy, sampled = [row for row in rows if is_greedy(row)], [row for row in rows if not is_greedy(row)]
     if not sampled:
         raise DataError("holds no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
     found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
@@ -168,7 +167,7 @@ def decide(config: PromoteConfig, policy: Judgement, opponent: Opponent | None) 
     old = opponent.judgement.values[config.metric]
     prompts = sorted(new)
     pairs = [new[prompt] for prompt in prompts], [old[prompt] for prompt in prompts]
-    probability = paired_bootstrap(*pairs, config.margin, config.resamples, config.seed)
+    probability = Bootstrap.of(config).probability_above(config.margin, *pairs)
     promoted = probability >= config.confidence
     return Decision(
         promoted=promoted,
@@ -191,10 +190,7 @@ def _of_benchmark(evaluation: Path) -> Judgement:
         raise ArtifactError(
             f"{evaluation / REPORT}: cannot be read: {error}", remedy="Delete the artifact and make it again"
         ) from None
-    values: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in read_table(evaluation, "scores"):
-        values[row["metric"]][row["item_id"]] = row["value"]
-    return Judgement(judged_by, dict(values), benchmark)
+    return Judgement(judged_by, read_values(evaluation), benchmark)
 
 
 def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> DataError:
@@ -209,10 +205,7 @@ def _means(rows: Sequence[Row], field: str) -> dict[str, float]:
     """Mean of a field over each prompt's responses; empty if it is null anywhere."""
     if any(row[field] is None for row in rows):
         return {}
-    grouped: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        grouped[row["prompt_id"]].append(float(row[field]))
-    return {prompt: fmean(values) for prompt, values in sorted(grouped.items())}
+    return dict(sorted(means(by_prompt(rows, field)).items()))
 
 
 def _incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> str | None:

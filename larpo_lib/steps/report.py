@@ -18,6 +18,7 @@ from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import Row, read_table, rewards_and_lengths
 from larpo_lib.training.history import read_history
 
@@ -146,9 +147,9 @@ def _check_alike(evaluations: Sequence[Path]) -> None:
 def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     evaluated = [read_table(path, "evaluated", columns=_EVALUATED_COLUMNS) for path in sources.evaluations]
     evaluate = read_settings(sources.evaluations[0], RecordedEvaluation)
-    judged = evaluate.judge is not None
+    judged, bootstrap = evaluate.judge is not None, Bootstrap.of(evaluate)
     qualities = [
-        summarize(number, evaluate, read_metrics(path), rows, judged=judged)
+        summarize(number, bootstrap, read_metrics(path), rows, judged=judged)
         for number, path, rows in zip(sources.evaluated(), sources.evaluations, evaluated, strict=True)
     ]
     examples, outcomes = choose_examples(_prompts(sources, evaluated[0]), evaluated[0], evaluated[-1], config.examples)
@@ -157,10 +158,10 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     return content.Report(
         title=config.title,
         confidence=evaluate.confidence,
-        headline=headline(qualities[0], qualities[-1], evaluate, judged=judged),
+        headline=headline(qualities[0], qualities[-1], bootstrap, judged=judged),
         qualities=qualities,
         judged=judged,
-        prompts=len(qualities[-1].reward.by_prompt),
+        prompts=len(qualities[-1].values["reward"]),
         lists=[
             content.list_statistics(number, read_metrics(ranked), read_metrics(lists))
             for number, (ranked, lists) in enumerate(zip(sources.ranked, sources.lists, strict=True), start=1)

@@ -15,12 +15,12 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.candidates.ranking import by_prompt, ranks
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
-from larpo_lib.metrics import spearman
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
+from larpo_lib.statistics.ranking import spearman
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
 from larpo_lib.thinking import thought_counts
 

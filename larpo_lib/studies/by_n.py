@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 
 from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
-from larpo_lib.metrics import Interval
 from larpo_lib.reporting.evaluation import Curve
 from larpo_lib.reporting.table import UNDEFINED, interval
+from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.studies.results import Results
 
 _OF_POLICY = {"pass_at_": (TITLE, "Pass@N"), "recall_at_": ("Right among the N likeliest", "")}
@@ -39,28 +39,14 @@ def rows(drawn: list[Curve]) -> list[list[str]]:
     return [head, *([f"{n:g}", *(_cell(curve, n) for curve in drawn)] for n in numbers)]
 
 
-def _at(estimates: Mapping[str, Interval], prefix: str) -> dict[int, Interval]:
+def _at(estimates: Mapping[str, Estimate], prefix: str) -> dict[int, Estimate]:
     found = ((re.fullmatch(rf"{prefix}(\d+)", name), value) for name, value in estimates.items())
     return dict(sorted((int(match[1]), value) for match, value in found if match))
 
 
-def _curve(title: str, name: str, by_n: Mapping[int, Interval]) -> Curve:
-    values = by_n.values()
-    return Curve(
-        title,
-        X_LABEL,
-        name,
-        [*by_n],
-        [value.mean for value in values],
-        [value.low for value in values],
-        [value.high for value in values],
-    )
+def _curve(title: str, name: str, by_n: Mapping[int, Estimate]) -> Curve:
+    return Curve(title, X_LABEL, name, [*by_n], [*by_n.values()])
 
 
 def _cell(curve: Curve, n: float) -> str:
-    if n not in curve.x:
-        return UNDEFINED
-    assert curve.low is not None
-    assert curve.high is not None
-    place = list(curve.x).index(n)
-    return interval(curve.y[place], curve.low[place], curve.high[place])
+    return interval(curve.y[list(curve.x).index(n)]) if n in curve.x else UNDEFINED

@@ -11,8 +11,8 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
-from larpo_lib.studies.results import ByPrompt
-from larpo_lib.tables import read_table
+from larpo_lib.reporting.benchmark import read_values
+from larpo_lib.statistics.estimates import Values
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Measurement:
     evaluation: Path
     measures: Mapping[str, str]
 
-    def take(self, pool: Path) -> dict[str, ByPrompt]:
+    def take(self, pool: Path) -> dict[str, Values]:
         """Measure, or find that it was done.
 
         Args:
@@ -49,17 +49,11 @@ class Measurement:
             tell(f"measuring: {self.evaluation}")
         with pooled(pool):
             benchmarks()[self.step].step.run(self.config, evaluation=self.evaluation, **self.inputs)
-        found = self._scores()
+        found = read_values(self.evaluation)
         missing = sorted({*self.measures.values()} - found.keys())
         if missing:
             raise ArtifactError(
                 f"{self.evaluation}: has no {missing[0]}",
                 remedy="Check the benchmark's files and measures, and delete it",
             )
-        return {name: found[metric] for name, metric in self.measures.items()} or found
-
-    def _scores(self) -> dict[str, ByPrompt]:
-        values: dict[str, dict[str, float]] = {}
-        for row in read_table(self.evaluation, "scores"):
-            values.setdefault(row["metric"], {})[row["item_id"]] = row["value"]
-        return {**values}
+        return {name: found[metric] for name, metric in self.measures.items()} or {**found}

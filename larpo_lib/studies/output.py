@@ -14,16 +14,14 @@ from matplotlib.axes import Axes
 
 from larpo_lib import __version__
 from larpo_lib.artifacts import write_json
-from larpo_lib.metrics import Interval
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.benchmark_figures import curve_panels
 from larpo_lib.reporting.drawing import BLUE, GREY, Dot, Panel
 from larpo_lib.reporting.machine import machine, made_on
-from larpo_lib.reporting.quality import Estimate
-from larpo_lib.reporting.table import aligned, number
+from larpo_lib.reporting.table import aligned, difference, interval, number
 from larpo_lib.reporting.templates import render
 from larpo_lib.studies import by_n
-from larpo_lib.studies.results import CONFIDENCE, Results, Row
+from larpo_lib.studies.results import BOOTSTRAP, Results, Row
 from larpo_lib.studies.study import ScaleName, Study
 
 _OF_THE_MOMENT = ("threads", "load")
@@ -82,27 +80,28 @@ def write(study: Study, results: Results, made_by: Provenance, directory: Path) 
 def panels(study: Study, results: Results) -> list[Panel]:
     """One panel for each of the first two measures; of measures at several N, one for the curves of each kind."""
     if study.layout == "by_n":
-        return list(curve_panels(by_n.curves(results), CONFIDENCE))
+        return list(curve_panels(by_n.curves(results), BOOTSTRAP.confidence))
     return [_panel(study, results, measure) for measure in results.measures[:2]]
 
 
 def _panel(study: Study, results: Results, measure: str) -> Panel:
     name = _name(measure)
     title = name[0].upper() + name[1:]
-    caption = f"{CONFIDENCE:.0%} intervals over seeds and prompts. Dashed: the policy that training began with."
+    caption = (
+        f"{BOOTSTRAP.confidence:.0%} intervals over seeds and prompts. Dashed: the policy that training began with."
+    )
     place = f"{study.name}-{measure}".replace("_", "-")
     if study.layout == "curve":
         return Panel(place, title, caption, lambda axes: _curve(axes, study, results, measure))
     dots = [
-        Dot(" · ".join(row.labels), low, mean, high, [*row.by_seed[measure].values()])
-        for row in results.rows
-        for mean, low, high in [row.estimates[measure]]
+        Dot(" · ".join(row.labels), row.estimates[measure], [*row.by_seed[measure].values()]) for row in results.rows
     ]
 
     def draw(axes: Axes) -> None:
         drawing.draw_dots(axes, dots)
-        for row in results.starts:
-            axes.axvline(row.estimates[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+        for value in (row.estimates[measure].value for row in results.starts):
+            if value is not None:
+                axes.axvline(value, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
 
     return Panel(place, title, caption, draw, rows=[dot.label for dot in dots])
 
@@ -110,9 +109,9 @@ def _panel(study: Study, results: Results, measure: str) -> Panel:
 def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
     places = {variant.label: variant.x for variant in study.axes[-1].variants}
     found = [(float(places[row.labels[-1]] or 0), row.estimates[measure]) for row in results.rows]
-    estimates = [Estimate(*value, by_prompt={}) for _, value in found]
-    drawing.draw_band(axes, [place for place, _ in found], estimates, color=BLUE, marker="o")
-    axes.axhline(results.start[measure].mean, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+    drawing.draw_band(axes, [place for place, _ in found], [one for _, one in found], color=BLUE, marker="o")
+    if (start := results.start[measure].value) is not None:
+        axes.axhline(start, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
     axes.set_xticks([place for place, _ in found], [row.labels[-1] for row in results.rows])
     axes.set_xlabel(study.axes[-1].name)
     axes.margins(y=0.15)
@@ -126,7 +125,7 @@ def _rows(study: Study, results: Results) -> list[list[str]]:
     body = [
         [
             *row.labels,
-            *(_interval(row.estimates[name]) for name in results.measures),
+            *(interval(row.estimates[name]) for name in results.measures),
             *(number(row.published.get(name)) for name in columns),
         ]
         for row in _with_starts(results)
@@ -168,7 +167,7 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
         "compared": [*_axes(study, results), *map(_name, results.measures)],
         "differences": _differences(results),
         "orderings": [
-            (*one.group, f"{one.better} above {one.worse}", _signed(one.difference), one.verdict)
+            (*one.group, f"{one.better} above {one.worse}", difference(one.difference), one.verdict)
             for one in results.found
         ],
         "tried": tried,
@@ -184,7 +183,7 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
 
 def _differences(results: Results) -> list[list[str]]:
     return [
-        [*row.labels, *(_signed(row.differences[name]) for name in results.measures)]
+        [*row.labels, *(difference(row.differences[name]) for name in results.measures)]
         for row in results.rows
         if row.differences
     ]
@@ -197,14 +196,6 @@ def _published_columns(rows: Sequence[Row]) -> list[str]:
 def _axes(study: Study, results: Results) -> list[str]:
     names = [axis.name for axis in study.axes]
     return [axis.name for axis in study.paper.axes][: len(results.rows[0].labels) - len(names)] + names
-
-
-def _interval(value: Interval) -> str:
-    return f"{number(value.mean)} [{number(value.low)}, {number(value.high)}]"
-
-
-def _signed(value: Interval) -> str:
-    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
 def _name(measure: str) -> str:

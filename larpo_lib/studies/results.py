@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from larpo_lib.metrics import Interval
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values, mean, paired
 from larpo_lib.studies.study import START, Study
 
 Labels = tuple[str, ...]
-ByPrompt = Mapping[str, float]
 Verdict = Literal["holds", "reversed", "within noise"]
 
-CONFIDENCE, RESAMPLES = 0.95, 2000
+BOOTSTRAP = Bootstrap(confidence=0.95, resamples=2000, seed=0)
+"""Over seeds, and prompts within each."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Outcome:
 
     labels: Labels
     seed: int
-    values: Mapping[str, ByPrompt]
-    start: Mapping[str, ByPrompt]
+    values: Mapping[str, Values]
+    start: Mapping[str, Values]
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class Row:
     """
 
     labels: Labels
-    estimates: Mapping[str, Interval]
+    estimates: Mapping[str, Estimate]
     by_seed: Mapping[str, Mapping[int, float]]
-    differences: Mapping[str, Interval]
+    differences: Mapping[str, Estimate]
     published: Mapping[str, float]
 
 
@@ -60,7 +58,7 @@ class Found:
     group: Labels
     better: str
     worse: str
-    difference: Interval
+    difference: Estimate
     verdict: Verdict
 
 
@@ -69,7 +67,7 @@ class Results:
     """All of a study. `start` is the policy that runs begin with, over all cells of a seed."""
 
     measures: Sequence[str]
-    start: Mapping[str, Interval]
+    start: Mapping[str, Estimate]
     rows: Sequence[Row]
     found: Sequence[Found]
     starts: Sequence[Row] = ()
@@ -78,17 +76,17 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """As results.json holds it."""
         return {
-            "confidence": CONFIDENCE,
+            "confidence": BOOTSTRAP.confidence,
             "measures": list(self.measures),
-            "start": {name: value._asdict() for name, value in self.start.items()},
+            "start": {name: value.as_mean() for name, value in self.start.items()},
             "rows": [
                 {
                     "labels": list(row.labels),
-                    "estimates": {name: value._asdict() for name, value in row.estimates.items()},
+                    "estimates": {name: value.as_mean() for name, value in row.estimates.items()},
                     "by_seed": {
                         name: {str(seed): value for seed, value in by.items()} for name, by in row.by_seed.items()
                     },
-                    "difference_from_baseline": {name: value._asdict() for name, value in row.differences.items()},
+                    "difference_from_baseline": {name: value.as_mean() for name, value in row.differences.items()},
                     "published": dict(row.published),
                 }
                 for row in self.rows
@@ -96,7 +94,7 @@ class Results:
             "starts": [
                 {
                     "labels": list(row.labels),
-                    "estimates": {name: value._asdict() for name, value in row.estimates.items()},
+                    "estimates": {name: value.as_mean() for name, value in row.estimates.items()},
                     "published": dict(row.published),
                 }
                 for row in self.starts
@@ -106,7 +104,7 @@ class Results:
                     "group": list(one.group),
                     "better": one.better,
                     "worse": one.worse,
-                    "difference": one.difference._asdict(),
+                    "difference": one.difference.as_mean(),
                     "verdict": one.verdict,
                 }
                 for one in self.found
@@ -126,8 +124,10 @@ def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]
     rows = [
         Row(
             labels=labels,
-            estimates={name: _interval([one.values[name] for one in runs.values()]) for name in measures},
-            by_seed={name: {seed: _mean(one.values[name]) for seed, one in runs.items()} for name in measures},
+            estimates={name: over_seeds([one.values[name] for one in runs.values()]) for name in measures},
+            by_seed={
+                name: {seed: mean([*one.values[name].values()]) for seed, one in runs.items()} for name in measures
+            },
             differences=(
                 {}
                 if labels[-1] == study.baseline
@@ -140,7 +140,7 @@ def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]
     first = {outcome.seed: outcome for outcome in reversed(outcomes)}
     return Results(
         measures=measures,
-        start={name: _interval([one.start[name] for one in first.values()]) for name in measures},
+        start={name: over_seeds([one.start[name] for one in first.values()]) for name in measures},
         rows=rows,
         found=_orderings(study, measures[0], cells),
         starts=_starts(measures, cells, published),
@@ -158,8 +158,11 @@ def _starts(
     return [
         Row(
             labels=(*group, START),
-            estimates={name: _interval([one.start[name] for one in first[group].values()]) for name in measures},
-            by_seed={name: {seed: _mean(one.start[name]) for seed, one in first[group].items()} for name in measures},
+            estimates={name: over_seeds([one.start[name] for one in first[group].values()]) for name in measures},
+            by_seed={
+                name: {seed: mean([*one.start[name].values()]) for seed, one in first[group].items()}
+                for name in measures
+            },
             differences={},
             published=published.get((*group, START), {}),
         )
@@ -167,33 +170,14 @@ def _starts(
     ]
 
 
-def nested_bootstrap(groups: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean of group means, with a percentile interval from resampling groups, and values within each of them.
-
-    The runs of a few seeds say little about other seeds; resampling prompts alone would hide that.
-
-    Args:
-        groups: values of each seed, at least one each.
-        resamples: how often to draw.
-        seed: decides the draws.
-    """
-    random = np.random.default_rng(seed)
-    data = [np.asarray(group, dtype=np.float64) for group in groups]
-    means = np.stack([group[random.integers(len(group), size=(resamples, len(group)))].mean(axis=1) for group in data])
-    drawn = random.integers(len(data), size=(resamples, len(data)))
-    low, high = np.quantile(
-        means[drawn, np.arange(resamples)[:, None]].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    )
-    return Interval(float(np.mean([group.mean() for group in data])), float(low), float(high))
+def over_seeds(groups: Sequence[Values]) -> Estimate:
+    """The mean of each seed's values by prompt; not defined where a seed has none."""
+    return BOOTSTRAP.mean_of_groups([[*group.values()] for group in groups])
 
 
-def _interval(groups: Sequence[ByPrompt]) -> Interval:
-    return nested_bootstrap([[*group.values()] for group in groups])
-
-
-def _difference(new: Mapping[int, Outcome], old: Mapping[int, Outcome], name: str) -> Interval:
-    pairs = [(new[seed].values[name], old[seed].values[name]) for seed in new if seed in old]
-    return nested_bootstrap([[a[prompt] - b[prompt] for prompt in a if prompt in b] for a, b in pairs])
+def _difference(new: Mapping[int, Outcome], old: Mapping[int, Outcome], name: str) -> Estimate:
+    shared = [seed for seed in new if seed in old]
+    return BOOTSTRAP.mean_of_groups([paired(new[seed].values[name], old[seed].values[name]) for seed in shared])
 
 
 def _orderings(study: Study, measure: str, cells: Mapping[Labels, Mapping[int, Outcome]]) -> list[Found]:
@@ -205,11 +189,7 @@ def _orderings(study: Study, measure: str, cells: Mapping[Labels, Mapping[int, O
     return found
 
 
-def _verdict(difference: Interval) -> Verdict:
-    if difference.low > 0:
+def _verdict(difference: Estimate) -> Verdict:
+    if difference.low is not None and difference.low > 0:
         return "holds"
-    return "reversed" if difference.high < 0 else "within noise"
-
-
-def _mean(values: ByPrompt) -> float:
-    return sum(values.values()) / len(values)
+    return "reversed" if difference.high is not None and difference.high < 0 else "within noise"

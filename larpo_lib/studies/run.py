@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import make_directory, read_metrics, write_json
+from larpo_lib.artifacts import make_directory, write_json
 from larpo_lib.config import apply_settings
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.loop import run_loop
@@ -18,13 +18,13 @@ from larpo_lib.playground.world import make_world, world_documents, world_source
 from larpo_lib.pool import pooled
 from larpo_lib.progress import tell
 from larpo_lib.recorded import RecordedEvaluation, read_settings
-from larpo_lib.reporting.quality import Estimate, summarize
+from larpo_lib.reporting.held_out import per_prompt
+from larpo_lib.statistics.estimates import Values, mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
 from larpo_lib.studies.instruments import NOTHING, Instruments
 from larpo_lib.studies.measurements import Measurement
 from larpo_lib.studies.output import Provenance, write
-from larpo_lib.studies.results import ByPrompt, Outcome
-from larpo_lib.studies.results import summarize as summarize_study
+from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import (
     Cell,
     Faithful,
@@ -93,7 +93,7 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request, out)
     outcomes = run_cells(made, request, out, Instruments(benchmarks, size.retrieval, _documents(made, size, out)))
-    results = summarize_study(study, size.measures, outcomes)
+    results = summarize(study, size.measures, outcomes)
     search = out / "search.json"
     provenance = Provenance(
         command=command,
@@ -147,7 +147,7 @@ def choose(made: Sequence[Cell], search: Search, measure: str, request: Request,
     everyone = [cell for group in tried.values() for _, cell in group]
     outcomes = {outcome.labels: outcome for outcome in run_cells(everyone, request, out / "search")}
     found: dict[tuple[str, ...], dict[float, float]] = {
-        labels: {value: _mean(outcomes[cell.labels].values[measure]) for value, cell in group}
+        labels: {value: mean([*outcomes[cell.labels].values[measure].values()]) for value, cell in group}
         for labels, group in tried.items()
     }
     best = {labels: max(values, key=lambda value: (values[value], -value)) for labels, values in found.items()}
@@ -196,22 +196,12 @@ def _last(run: Path) -> int:
     return last
 
 
-def evaluated_by_prompt(run: Path, iteration: int) -> dict[str, ByPrompt]:
+def evaluated_by_prompt(run: Path, iteration: int) -> dict[str, Values]:
     """What a run's own evaluation of an iteration's policy says of each prompt, by measure."""
     evaluation = run / f"iteration-{iteration}" / "evaluation"
     recorded = read_settings(evaluation, RecordedEvaluation)
     rows = read_table(evaluation, "evaluated", columns=_COLUMNS)
-    judged = recorded.judge is not None
-    quality = summarize(iteration, recorded, read_metrics(evaluation), rows, judged=judged)
-    curve = "pass_at" if judged else "best_of"
-    found: dict[str, Estimate] = {
-        "reward": quality.reward,
-        "accuracy": quality.accuracy,
-        "greedy_reward": quality.greedy_reward,
-        "greedy_accuracy": quality.greedy_accuracy,
-        **{f"{curve}_{n}": value for n, value in enumerate(quality.curve, start=1)},
-    }
-    return {name: estimate.by_prompt for name, estimate in found.items() if estimate.by_prompt}
+    return {name: values for name, values in per_prompt(rows, judged=recorded.judge is not None).items() if values}
 
 
 def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
@@ -277,7 +267,3 @@ def _home(out: Path, cell: Cell) -> Path:
 
 def _world(out: Path, seed: int) -> Path:
     return out / "worlds" / f"seed{seed}"
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)

@@ -54,7 +54,7 @@ def _order(scores: Tensor, batch: ListBatch) -> dict[str, Tensor]:
 
     - margin: score of the best minus that of the worst response
     - ranking_accuracy: share of pairs with different rewards that the scores order as the rewards do
-    - kendall_tau: tau-b of scores and rewards, as `larpo_lib.metrics.kendall_tau`
+    - kendall_tau: tau-b of scores and rewards, as `larpo_lib.statistics.ranking.kendall_tau`
     - ndcg: of the responses sorted by score, see `_ndcg`
     """
     worst = batch.mask.sum(-1, keepdim=True) - 1
@@ -71,7 +71,7 @@ def _order(scores: Tensor, batch: ListBatch) -> dict[str, Tensor]:
 
 
 def _ndcg(scores: Tensor, gains: Tensor, batch: ListBatch) -> Tensor:
-    """(B,) normalised discounted cumulative gain, as `larpo_lib.metrics.ndcg`, which needs gains of at least 0.
+    """(B,) normalised discounted cumulative gain of gains of at least 0, as `larpo_lib.statistics.ranking.ndcg`.
 
     A response's gain is its reward above the worst one of its list: unlike the rewards it is never negative, and
     rewards of 0 and 1 are their own gains. Equal scores share the mean of their places' discounts, so that the order

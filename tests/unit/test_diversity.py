@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.diversity import Diversity, duplicates_above
-from larpo_lib.metrics import duplicate_share
+from larpo_lib.diversity import Diversity, duplicates_above, ngram_counts
 
 
 def row(prompt, temperature, response):
@@ -78,6 +77,15 @@ def test_duplicates_are_those_of_all_groups_at_once(drawn):
         [text for value, text in group if value == temperature] for group in drawn for temperature in (0.0, 0.7, 1.0)
     ]
     rows = [row(f"p{i}", *one) for i, group in enumerate(drawn) for one in group]
-    assert Diversity(rows).metrics()["duplicate_share"] == (
-        pytest.approx(expected) if (expected := duplicate_share(groups)) is not None else None
-    )
+    compared = [group for group in groups if len(group) > 1]
+    twins = [
+        any(group[i] == group[j] for j in range(len(group)) if j != i) for group in compared for i in range(len(group))
+    ]
+    assert Diversity(rows).metrics()["duplicate_share"] == (pytest.approx(sum(twins) / len(twins)) if twins else None)
+
+
+def test_no_ngram_spans_two_sequences():
+    sequences = [["a", "b", "a", "b"], ["a", "b"], ["c"]]
+    assert ngram_counts(sequences, 2) == (2, 4)  # ab ba ab, ab
+    assert ngram_counts(sequences, 1) == (3, 7)
+    assert ngram_counts(sequences, 5) == (0, 0)

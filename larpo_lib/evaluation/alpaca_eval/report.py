@@ -10,6 +10,7 @@ from larpo_lib.evaluation.alpaca_eval.scoring import REFERENCE, SIZE, Comparison
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.published import alpaca_eval_rows
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
+from larpo_lib.statistics.estimates import Estimate
 
 
 def make_report(
@@ -64,31 +65,29 @@ def _scores(scores: Scores) -> list[Score]:
     controlled = Score(
         name="lc_win_rate",
         label="LC win rate",
-        value=scores.lc_win_rate,
+        estimate=Estimate(scores.lc_win_rate, standard_error=scores.lc_win_rate_standard_error),
         unit="%",
         meaning=(
             "What the win rate would be if both answers were equally long, by the official fit. Its standard error"
             " leaves out how uncertain the fit is. Not to be compared with the score of another judge or protocol."
         ),
-        standard_error=scores.lc_win_rate_standard_error,
     )
     return [
         *([controlled] if scores.lc_win_rate is not None else []),
         Score(
             name="win_rate",
             label="Win rate",
-            value=scores.win_rate,
+            estimate=Estimate(scores.win_rate, standard_error=scores.win_rate_standard_error),
             unit="%",
             meaning=(
                 "Share of instructions on which the judge prefers the policy's answer to the reference's; draws count"
                 " half. Long answers raise it. Not to be compared with the score of another judge or protocol."
             ),
-            standard_error=scores.win_rate_standard_error,
         ),
         Score(
             name="average_length",
             label="Average length",
-            value=scores.average_length,
+            estimate=Estimate(scores.average_length),
             unit="characters",
             meaning="Mean length of the policy's answers. Judges prefer long ones.",
         ),

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
-from larpo_lib.metrics import majority_vote, pass_at_n
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve, mean_score
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.schemas import Messages
+from larpo_lib.statistics.draws import majority_vote, pass_at_n
+from larpo_lib.statistics.estimates import Bootstrap, Values
 
 JUDGED_BY = "numeric match of the final number"
 
@@ -119,7 +119,7 @@ def _right(one: Judged) -> list[bool]:
 
 
 def _pass(rights: Mapping[str, Sequence[bool]], n: int) -> dict[str, float]:
-    return {item: 100 * pass_at_n([right], n) for item, right in rights.items()}
+    return {item: 100 * pass_at_n(right, n) for item, right in rights.items()}
 
 
 def _scores(values: Mapping[str, Values], n: int, bootstrap: Bootstrap) -> list[Score]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.answers import answers as answer
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
 from larpo_lib.evaluation.gsm8k.scoring import Judged, conversation, judge, report
 from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.samplers.candidates import greedy_and_sampled
 from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.thinking import thought_counts, without_thoughts
 
 SOLUTIONS = "solutions.jsonl"
@@ -170,7 +170,7 @@ def _publish(
         for one in responses:
             row = _solution(one, judged[one.problem.item_id])
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    bootstrap = Bootstrap(config.confidence, config.resamples, config.seed)
+    bootstrap = Bootstrap.of(config)
     return write(report(judged, policy=policy, version=version, counts=counts, bootstrap=bootstrap), work.data)
 
 

@@ -10,6 +10,7 @@ from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, count
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.evaluation.published import mixeval_rows
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
+from larpo_lib.statistics.estimates import Estimate
 
 OFFICIAL_JUDGE = "gpt-3.5-turbo-0125"
 OFFICIAL_ITEMS = {"mixeval": 2000, "mixeval-hard": 500}
@@ -57,21 +58,19 @@ def make_report(
 
 
 def _scores(scores: MixEvalScores, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Score]:
-    free_form, multiple_choice = scores.kinds[FREE_FORM].score, scores.kinds[MULTIPLE_CHOICE].score
+    def estimate(value: float | None, *kinds: str) -> Estimate:
+        return Estimate(value, standard_error=standard_error({kind: groups[kind] for kind in kinds}))
+
     return [
+        Score("overall", "MixEval", estimate(scores.overall, *groups), "", _OVERALL + _ERROR + _COMPARE),
         Score(
-            "overall", "MixEval", scores.overall, "", _OVERALL + _ERROR + _COMPARE,
-            standard_error=standard_error(groups),
-        ),
-        Score(
-            "free_form", "Free form", free_form, "",
+            "free_form", "Free form", estimate(scores.kinds[FREE_FORM].score, FREE_FORM), "",
             "Mean score that the judge gave, from 0 to 1." + _COMPARE,
-            standard_error=standard_error({FREE_FORM: groups[FREE_FORM]}),
         ),
         Score(
-            "multiple_choice", "Multiple choice", multiple_choice, "",
+            "multiple_choice", "Multiple choice",
+            estimate(scores.kinds[MULTIPLE_CHOICE].score, MULTIPLE_CHOICE), "",
             "Share of questions for which the right option was chosen." + _COMPARE,
-            standard_error=standard_error({MULTIPLE_CHOICE: groups[MULTIPLE_CHOICE]}),
         ),
     ]  # fmt: skip
 

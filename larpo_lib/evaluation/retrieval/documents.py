@@ -8,11 +8,11 @@ from pathlib import Path
 from larpo_lib.candidates import corpus as search
 from larpo_lib.config import Bm25Config, EmbeddingConfig
 from larpo_lib.embeddings import SentenceEmbedder
-from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
 from larpo_lib.evaluation.retrieval.files import Collection, read_collection
 from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve, mean_score
+from larpo_lib.statistics.estimates import Bootstrap, Values, mean
 
 HITS = "At least one of N"
 
@@ -36,7 +36,7 @@ def of_documents(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap:
         drawn.append(mean_curve(TITLE, X_LABEL, f"{name}, Recall@N", recall, bootstrap))
         if several:
             drawn.append(mean_curve(HITS, X_LABEL, name, hits, bootstrap))
-        table += [[name, n, _mean(recall[n]), _mean(hits[n])] for n in sorted(config.depths)]
+        table += [[name, n, *(mean([*found[n].values()]) for found in (recall, hits))] for n in sorted(config.depths)]
     return EvaluationReport(
         benchmark="",
         title="",
@@ -111,7 +111,3 @@ def _recall(key: str, name: str, n: int, values: Values, bootstrap: Bootstrap) -
         " nor with the policy's Recall@N or Pass@N but in shape."
     )
     return mean_score(f"{key}_recall_at_{n}", f"{name}, Recall@{n}", values, "", meaning, bootstrap)
-
-
-def _mean(values: Values) -> float:
-    return sum(values.values()) / len(values)

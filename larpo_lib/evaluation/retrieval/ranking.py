@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import fmean
 
-from larpo_lib.evaluation.estimates import Bootstrap, Values, mean_curve, mean_score
-from larpo_lib.metrics import best_of_n, kendall_tau, majority_vote, ndcg, pass_at_n, recall_at_n
-from larpo_lib.reporting.evaluation import Curve, Score
+from larpo_lib.reporting.evaluation import Curve, Score, mean_curve, mean_score
+from larpo_lib.reporting.held_out import best_of, means, most, pass_at
 from larpo_lib.rewards.answers import final_number
+from larpo_lib.statistics.draws import majority_vote
+from larpo_lib.statistics.estimates import Bootstrap, Values
+from larpo_lib.statistics.ranking import kendall_tau, ndcg, recall_at_n
 from larpo_lib.thinking import without_thoughts
 
 TITLE, BEST = "Pass@N and Recall@N", "Best of N"
@@ -45,18 +46,15 @@ def draws(prompts: Prompts, references: Mapping[str, str | None]) -> dict[str, d
     `reward`, `accuracy`, `pass_at_i`, `best_of_i_reward` for every i (over the prompts with at least i responses), and
     `majority_accuracy` where references have a number.
     """
-    values: dict[str, dict[str, float]] = {
-        "reward": {item: fmean(one.reward for one in group) for item, group in prompts.items()}
-    }
+    rewards = {item: [one.reward for one in group] for item, group in prompts.items()}
     judged = {item: right for item, group in prompts.items() if (right := _judgements(group))}
+    values = {"reward": means(rewards)}
     if judged:
-        values["accuracy"] = {item: fmean(right) for item, right in judged.items()}
-    n = max(map(len, prompts.values()), default=0)
-    for i in range(1, n + 1):
-        if passed := {item: pass_at_n([right], i) for item, right in judged.items() if len(right) >= i}:
+        values["accuracy"] = means(judged)
+    for i in range(1, most(rewards) + 1):
+        if passed := pass_at(judged, i):
             values[f"pass_at_{i}"] = passed
-        rewards = {item: [one.reward for one in group] for item, group in prompts.items() if len(group) >= i}
-        values[f"best_of_{i}_reward"] = {item: best_of_n([group], i) for item, group in rewards.items()}
+        values[f"best_of_{i}_reward"] = best_of(rewards, i)
     wanted = {item: number for item in judged if (number := _number(references.get(item))) is not None}
     if wanted:
         values["majority_accuracy"] = {
@@ -78,7 +76,7 @@ def orders(prompts: Prompts, *, per_token: bool) -> dict[str, dict[str, float]]:
     """
     values: dict[str, dict[str, float]] = {"kendall_tau": {}, "kendall_tau_per_token": {}, "ndcg": {}}
     lists = {item: distinct(group) for item, group in prompts.items()}
-    n = max(map(len, lists.values()), default=0)
+    n = most(lists)
     for item, group in lists.items():
         rewards = [one.reward for one in group]
         found: dict[str, float | None] = {
@@ -88,9 +86,10 @@ def orders(prompts: Prompts, *, per_token: bool) -> dict[str, dict[str, float]]:
             ),
         }
         ranked = sorted(group, key=lambda one: (-_score(one, per_token=per_token), one.candidate_id))
-        found["ndcg"] = ndcg([[one.reward - min(rewards) for one in ranked]])
+        gains = [one.reward - min(rewards) for one in ranked]
+        found["ndcg"] = ndcg(range(len(gains), 0, -1), gains)  # equal log-probabilities stand in the order of ids
         right = [bool(one.correct) for one in ranked]
-        found |= {f"recall_at_{i}": recall_at_n([right], i) for i in range(1, n + 1)}
+        found |= {f"recall_at_{i}": recall_at_n(right, i) for i in range(1, n + 1)}
         for name, value in found.items():
             if value is not None:
                 values.setdefault(name, {})[item] = value

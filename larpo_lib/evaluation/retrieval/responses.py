@@ -10,7 +10,6 @@ from typing import Any
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import DataError
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
     curves,
@@ -25,6 +24,7 @@ from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import PromptTable, Row, read_table
 
 _COLUMNS = (

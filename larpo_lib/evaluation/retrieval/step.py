@@ -10,12 +10,12 @@ from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest
 from larpo_lib.config import EmbeddingConfig
 from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ArtifactError, ConfigError
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.retrieval.documents import of_documents
 from larpo_lib.evaluation.retrieval.responses import of_responses
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
+from larpo_lib.statistics.estimates import Bootstrap
 
 _TOGETHER = "Give --policy, --prompts and --evaluated, or --queries, --corpus and --relevance, or all six"
 
@@ -67,7 +67,7 @@ def run(
 
 
 def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> Metrics:
-    bootstrap = Bootstrap(config.confidence, config.resamples, config.seed)
+    bootstrap = Bootstrap.of(config)
     parts = []
     if "evaluated" in inputs:
         parts.append(of_responses(config, inputs, bootstrap, work))

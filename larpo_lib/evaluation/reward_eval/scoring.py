@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from larpo_lib.evaluation.estimates import Bootstrap, mean_score
 from larpo_lib.evaluation.reward_eval.length_control import Floats, LengthControl, fit, item_values
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_score
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, standard_error
 
 _BINS = 8
 _GRID = 41
@@ -132,27 +133,16 @@ def _win_rates(
         f" length. {_NOT_ALPACA}"
     )
     if model is None:
-        return [Score("lc_win_rate", "LC win rate", None, "%", meaning), plain]
-    low, high = _interval(preferred, differences, bootstrap)
-    error = mean_score("", "", values["lc_win_rate"], "", "", bootstrap).standard_error
-    controlled = Score("lc_win_rate", "LC win rate", 100 * model.win_rate, "%", meaning, low, high, error)
-    return [controlled, plain]
+        return [Score("lc_win_rate", "LC win rate", Estimate(None), "%", meaning), plain]
 
+    def refitted(drawn: NDArray[np.int64]) -> float | None:  # None where all drawn differences are one and the same
+        again = fit(preferred[drawn], differences[drawn])
+        return None if again is None else 100 * again.win_rate
 
-def _interval(preferred: Floats, differences: Floats, bootstrap: Bootstrap) -> tuple[float, float] | tuple[None, None]:
-    """Percentiles of the length-controlled win rate over resampled prompts, the model fitted anew on each."""
-    random = np.random.default_rng(bootstrap.seed)
-    rates = []
-    for _ in range(bootstrap.resamples):
-        drawn = random.integers(len(preferred), size=len(preferred))
-        model = fit(preferred[drawn], differences[drawn])
-        if model is not None:  # none where all drawn differences are one and the same
-            rates.append(100 * model.win_rate)
-    if not rates:
-        return None, None
-    tail = (1 - bootstrap.confidence) / 2
-    low, high = np.quantile(rates, [tail, 1 - tail])
-    return float(low), float(high)
+    interval = bootstrap.interval(len(preferred), refitted)
+    error = standard_error([*values["lc_win_rate"].values()])
+    found = replace(interval, value=100 * model.win_rate, standard_error=error)
+    return [Score("lc_win_rate", "LC win rate", found, "%", meaning), plain]
 
 
 def _others(values: Mapping[str, Mapping[str, float]], bootstrap: Bootstrap) -> list[Score]:
@@ -191,6 +181,7 @@ def _curves(preferred: Floats, differences: Floats, model: LengthControl | None)
         x_label,
         "observed",
         [float(differences[group].mean()) for group in groups],
-        [float(100 * preferred[group].mean()) for group in groups],
+        [Estimate(float(100 * preferred[group].mean())) for group in groups],
     )
-    return [observed, Curve(title, x_label, "fitted", grid.tolist(), (100 * model.at(grid)).tolist())]
+    fitted = [Estimate(rate) for rate in (100 * model.at(grid)).tolist()]
+    return [observed, Curve(title, x_label, "fitted", grid.tolist(), fitted)]

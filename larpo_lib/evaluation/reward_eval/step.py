@@ -12,13 +12,13 @@ from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker, model_paths
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
 
@@ -100,7 +100,7 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         judged_by=_judge(config, judged[0]["reranker"]),
         version=f"against {digest(baseline)[:16]}",
         counts=told,
-        bootstrap=Bootstrap(config.confidence, config.resamples, config.seed),
+        bootstrap=Bootstrap.of(config),
     )
     return write(found, work.data)
 

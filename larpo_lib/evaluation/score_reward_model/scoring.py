@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.evaluation.estimates import Bootstrap, mean_score
-from larpo_lib.evaluation.preferences import ndcg_of_scores, pair_accuracy
-from larpo_lib.metrics import kendall_tau
-from larpo_lib.reporting.evaluation import EvaluationReport, Score
+from larpo_lib.reporting.evaluation import EvaluationReport, Score, mean_score
+from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.statistics.ranking import kendall_tau, ndcg, pair_accuracy
 
 _MEANINGS = {
     "pair_accuracy": (
@@ -37,7 +36,7 @@ class ScoredList:
             "pair_accuracy": pair_accuracy(self.scores, self.rewards),
             "best_first": chosen.count(highest) / len(chosen),
             "kendall_tau": kendall_tau(self.scores, self.rewards),
-            "ndcg": ndcg_of_scores(self.scores, [reward - lowest for reward in self.rewards]),
+            "ndcg": ndcg(self.scores, [reward - lowest for reward in self.rewards]),
         }
 
 

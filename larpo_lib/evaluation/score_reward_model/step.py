@@ -9,12 +9,12 @@ from pathlib import Path
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
 from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import model_paths, verifies
 from larpo_lib.shards import map_in_parts
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.rerank import reranking
 from larpo_lib.tables import Row, read_table, write_table
 
@@ -79,7 +79,7 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metric
         reward_model=scored[0]["reranker"] + (f" ({identities})" if identities else ""),
         version=digest(lists)[:16],
         counts={**counts, "lists": len(rows), "lists_without_preference_dropped": len(rows) - len(kept)},
-        bootstrap=Bootstrap(config.confidence, config.resamples, config.seed),
+        bootstrap=Bootstrap.of(config),
     )
     return write(told, work.data)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from larpo_lib.recorded import RecordedIntervals
 from larpo_lib.reporting import content
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.quality import headline, summarize
+from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import Row
 
-CONFIG = RecordedIntervals(resamples=50, confidence=0.95, seed=0)
+CONFIG = Bootstrap(confidence=0.95, resamples=50, seed=0)
 OTHER = {"mean_tokens": 5.0, "truncated_share": 0.25, "distinct_share": 1.0}
 
 

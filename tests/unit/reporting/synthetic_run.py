@@ -24,8 +24,10 @@ from larpo_lib.config import (
     VerifierConfig,
     VerifierJudgeConfig,
 )
-from larpo_lib.metrics import bootstrap_mean, pass_at_n, spearman
 from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.statistics.draws import pass_at_n
+from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.statistics.ranking import spearman
 from larpo_lib.tables import Row, write_table
 
 NAMES = ("Ada", "Ben", "Chloé", "Dmitri", "Eve")
@@ -211,7 +213,7 @@ def _evaluation(output: Path, rows: list[Row], config: EvaluateConfig) -> Path:
         correct = _prompt_values(sampled, "correct")
         metrics |= _bootstrapped("accuracy", correct)
         metrics |= {"greedy_accuracy": float(np.mean([row["correct"] for row in greedy]))}
-        metrics |= {f"pass_at_{i}": pass_at_n(correct, i) for i in range(1, n + 1)}
+        metrics |= {f"pass_at_{i}": float(np.mean([pass_at_n(right, i) for right in correct])) for i in range(1, n + 1)}
     else:
         metrics |= dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "greedy_accuracy"))
         metrics |= {f"pass_at_{i}": None for i in range(1, n + 1)}
@@ -219,8 +221,8 @@ def _evaluation(output: Path, rows: list[Row], config: EvaluateConfig) -> Path:
 
 
 def _bootstrapped(name: str, groups: list[list[float]]) -> Metrics:
-    mean, low, high = bootstrap_mean([float(np.mean(group)) for group in groups], 0.95, 200, 0)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    found = Bootstrap(0.95, 200, 0).mean([float(np.mean(group)) for group in groups])
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _prompt_values(rows: list[Row], field: str) -> list[list[Any]]:

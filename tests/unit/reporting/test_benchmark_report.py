@@ -13,6 +13,7 @@ from larpo_lib.reporting.benchmark_figures import panels
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Published, Score, Table
 from larpo_lib.reporting.page import render_benchmark
 from larpo_lib.reporting.scores import text_table
+from larpo_lib.statistics.estimates import Estimate
 
 REPORT = EvaluationReport(
     benchmark="quiz",
@@ -20,18 +21,18 @@ REPORT = EvaluationReport(
     policy="p",
     judged_by="judge J",
     scores=[
-        Score("right", "Right", 50.0, "%", "Share of right answers.", low=0.0, high=100.0, standard_error=35.4),
-        Score("mean_length", "Length", 1200.4, "characters", "Of an answer."),
-        Score("easy", "Easy", None, "%", "Right answers to easy questions."),
+        Score("right", "Right", Estimate(50.0, 0.0, 100.0, 35.4), "%", "Share of right answers."),
+        Score("mean_length", "Length", Estimate(1200.4), "characters", "Of an answer."),
+        Score("easy", "Easy", Estimate(None), "%", "Right answers to easy questions."),
     ],
     counts={"questions": 2, "answers_too_long_dropped": 1234},
     values={"right": {"b": 1.0, "a": 0.0}, "reward": {str(i): -i / 3 for i in range(9)}},
     published=[Published("other", "a paper", "judge K", {"right": 43.0}), Published("third", "a blog", "judge J", {})],
     tables=[Table("By topic", ["topic", "right"], [["sums", 0.5], ["words", None]])],
     curves=[
-        Curve("Pass@N", "N", "of $1 and $2", [1, 2], [0.5, 0.75], [0.4, 0.6], [0.6, 0.9]),
-        Curve("Pass@N", "N", "other", [1, 2], [0.1, 0.2]),
-        Curve("Reward", "N", "p", [1, 100], [-1.5, 3.0]),
+        Curve("Pass@N", "N", "of $1 and $2", [1, 2], [Estimate(0.5, 0.4, 0.6), Estimate(0.75, 0.6, 0.9)]),
+        Curve("Pass@N", "N", "other", [1, 2], [Estimate(0.1), Estimate(0.2)]),
+        Curve("Reward", "N", "p", [1, 100], [Estimate(-1.5), Estimate(3.0)]),
     ],
     caveats=["Half of the quiz."],
 )
@@ -101,7 +102,11 @@ def test_curves_of_a_title_share_a_panel_and_only_graded_values_are_spread() -> 
 
 
 def test_a_meaning_that_several_rows_share_is_told_once() -> None:
-    scores = [Score("a", "A", 1.0, "", "Same."), Score("b", "B", 2.0, "", "Same."), Score("c", "C", 3.0, "", "Other.")]
+    scores = [
+        Score("a", "A", Estimate(1.0), "", "Same."),
+        Score("b", "B", Estimate(2.0), "", "Same."),
+        Score("c", "C", Estimate(3.0), "", "Other."),
+    ]
     page = Page(render_benchmark(replace(REPORT, scores=scores, headline=("c",)), []))
     assert page.words().count("Same.") == 1
     assert ("rowspan", "2") in page.attributes
@@ -114,13 +119,13 @@ def test_hostile_text_stays_text() -> None:
         title=HOSTILE,
         policy=HOSTILE,
         judged_by=HOSTILE,
-        scores=[Score("right", HOSTILE, 1.0, HOSTILE, HOSTILE)],
+        scores=[Score("right", HOSTILE, Estimate(1.0), HOSTILE, HOSTILE)],
         caveats=[HOSTILE],
         published=[Published(HOSTILE, HOSTILE, HOSTILE, {"right": 1.0})],
         tables=[Table(HOSTILE, [HOSTILE], [[HOSTILE]])],
         counts={HOSTILE: 1},
         values={"right": {str(i): float(i) for i in range(9)}},
-        curves=[Curve(HOSTILE, HOSTILE, HOSTILE, [1, 2], [1, 2])],
+        curves=[Curve(HOSTILE, HOSTILE, HOSTILE, [1, 2], [Estimate(1), Estimate(2)])],
     )
     page = Page(render_benchmark(report, panels(report)))
     assert not {"script", "img"} & set(page.tags)

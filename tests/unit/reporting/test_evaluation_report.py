@@ -4,6 +4,7 @@ import json
 
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport, Score
+from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.tables import read_table
 
 REPORT = EvaluationReport(
@@ -12,8 +13,8 @@ REPORT = EvaluationReport(
     policy="p",
     judged_by="rule",
     scores=[
-        Score("right", "Right", 50.0, "%", "Share of right answers.", standard_error=35.4),
-        Score("easy", "Easy", None, "%", "Right answers to easy questions.", low=0.0),
+        Score("right", "Right", Estimate(50.0, standard_error=35.4), "%", "Share of right answers."),
+        Score("easy", "Easy", Estimate(None, low=0.0), "%", "Right answers to easy questions."),
     ],
     counts={"questions": 2},
     values={"right": {"b": 1.0, "a": 0.0}},

@@ -15,7 +15,7 @@ from reporting.small_report import small_report
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.content import HISTORY_SERIES, LengthCurve
 from larpo_lib.reporting.figures import panels
-from larpo_lib.reporting.quality import Estimate
+from larpo_lib.statistics.estimates import Estimate
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -65,8 +65,8 @@ def test_accuracy_shows_its_values_bands_and_whole_axis():
     assert axes.get_ylim() == (0, 1)
     qualities = small_report().qualities
     bands = [collection.get_paths()[0].get_extents() for collection in axes.collections]
-    assert bands[0].y0 == pytest.approx(min(quality.accuracy.low for quality in qualities))
-    assert bands[0].y1 == pytest.approx(max(quality.accuracy.high for quality in qualities))
+    assert bands[0].y0 == pytest.approx(min(quality.estimates["accuracy"].low for quality in qualities))
+    assert bands[0].y1 == pytest.approx(max(quality.estimates["accuracy"].high for quality in qualities))
 
 
 def test_pass_at_n_shows_the_first_and_the_last_policy():
@@ -116,8 +116,9 @@ def test_long_training_curves_get_a_moving_average_in_the_middle_of_its_window()
 @pytest.mark.parametrize("values", [(0.5, 0.5), (0.999, 1.0), (0.0, 0.001), (0.2, 0.9)])
 def test_labels_at_the_lines_ends_never_overlap(values):
     report = small_report()
-    sampled, greedy = (Estimate(value, value, value, {}) for value in values)
-    last = replace(report.qualities[-1], accuracy=sampled, greedy_accuracy=greedy)
+    sampled, greedy = (Estimate(value, value, value) for value in values)
+    last = report.qualities[-1]
+    last = replace(last, estimates={**last.estimates, "accuracy": sampled, "greedy_accuracy": greedy})
     axes = drawn(named(replace(report, qualities=[report.qualities[0], last]), "accuracy"))
     axes.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes.texts]
@@ -128,8 +129,10 @@ def test_labels_at_the_lines_ends_never_overlap(values):
 
 def test_undefined_values_leave_no_line():
     report = small_report()
-    nothing = Estimate(None, None, None, {})
-    qualities = [replace(quality, greedy_reward=nothing) for quality in report.qualities]
+    qualities = [
+        replace(quality, estimates={**quality.estimates, "greedy_reward": Estimate(None)})
+        for quality in report.qualities
+    ]
     axes = drawn(named(replace(report, qualities=qualities), "reward"))
     assert [text.get_text().split("\n")[0] for text in axes.texts] == ["sampled"]
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.temperatures import compared_rewards, panels, summarize
+from larpo_lib.statistics.estimates import Estimate
 
 
 def config(*temperatures, **changes):
@@ -47,12 +48,13 @@ def test_the_criterion_decides():
     best, mean = (summarize(COLD_AND_HOT, config(0.5, 1.0, criterion=name)) for name in ("best", "mean"))
     assert (best.temperature, mean.temperature) == (1.0, 0.5)
     cold, hot = best.tried
-    assert cold.best_reward.mean == cold.mean_reward.mean == pytest.approx(0.5)
-    assert hot.best_reward.mean == pytest.approx(0.8)
-    assert hot.mean_reward.mean == pytest.approx((0.5 + 0.4 + 0.4) / 3)
-    assert cold.best_reward_difference == pytest.approx((-0.3, -0.3, -0.3))  # of every prompt, so of every resample
-    assert hot.best_reward_difference == (0.0, 0.0, 0.0)
-    assert mean.tried[1].mean_reward_difference.mean == pytest.approx(-(0.1 + 0.1 + 0.0) / 3)
+    assert cold.best_reward.value == cold.mean_reward.value == pytest.approx(0.5)
+    assert hot.best_reward.value == pytest.approx(0.8)
+    assert hot.mean_reward.value == pytest.approx((0.5 + 0.4 + 0.4) / 3)
+    lower = cold.best_reward_difference  # 0.3 lower at every prompt, so in every resample
+    assert (lower.value, lower.low, lower.high) == pytest.approx((-0.3, -0.3, -0.3))
+    assert hot.best_reward_difference == Estimate(0.0, 0.0, 0.0)
+    assert mean.tried[1].mean_reward_difference.value == pytest.approx(-(0.1 + 0.1 + 0.0) / 3)
     assert best.within_noise_of == ()
     assert (cold.responses, cold.truncated_share, cold.mean_tokens) == (6, 0.5, 3.5)
 
@@ -110,8 +112,8 @@ def test_no_temperature_beats_the_choice(drawn, criterion):
     assert found.temperature == min(t for t in totals if totals[t] == max(totals.values()))
     for one in found.tried:
         difference = getattr(one, f"{criterion}_reward_difference")
-        assert difference.low <= difference.mean + 1e-9
-        assert difference.mean <= 1e-9
+        assert difference.low <= difference.value + 1e-9
+        assert difference.value <= 1e-9
 
 
 def test_json_tells_everything_by_name():

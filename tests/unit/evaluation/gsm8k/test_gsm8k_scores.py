@@ -4,27 +4,10 @@ import math
 
 import pytest
 
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.gsm8k.scoring import accuracy, conversation, judge, report
-from larpo_lib.metrics import majority_vote
+from larpo_lib.statistics.estimates import Bootstrap
 
 BOOTSTRAP = Bootstrap(0.95, 200, 0)
-
-
-@pytest.mark.parametrize(
-    ("answers", "right", "chance"),
-    [
-        ([3, 3, 4], 3, 1.0),
-        ([3, 3, 4], 4, 0.0),
-        ([3, 4], 4, 0.5),
-        ([3, 4, 5], 4, 1 / 3),
-        ([None, None, 4], 4, 1.0),
-        ([None, None], 4, 0.0),
-        ([], 4, 0.0),
-    ],
-)
-def test_majority_vote(answers, right, chance):
-    assert majority_vote(answers, right) == chance
 
 
 def test_accuracy_compares_numbers_not_texts():
@@ -61,7 +44,7 @@ def test_scores_by_hand():
     assert found.tables[0].rows == [["0", 1, 0.0], ["1", 1, 100.0]]
     # the first response alone is right on both; of the first two of "a" one is: half a vote
     assert [curve.name for curve in found.curves] == ["Pass@N", "majority of N"]
-    assert found.curves[1].y == [100.0, 75.0, 50.0]
+    assert [point.value for point in found.curves[1].y] == [100.0, 75.0, 50.0]
     for name, values in found.values.items():
         assert sum(values.values()) / len(values) == pytest.approx(metrics[name])
 
@@ -69,6 +52,6 @@ def test_scores_by_hand():
 def test_without_sampled_responses_there_is_only_accuracy():
     found = report({"a": judge("#### 3", None, [])}, policy="p", version="", counts={}, bootstrap=BOOTSTRAP)
     assert [score.name for score in found.scores] == ["accuracy"]
-    assert found.scores[0].value == 0.0
+    assert found.scores[0].estimate.value == 0.0
     assert found.curves == []
     assert found.tables == []

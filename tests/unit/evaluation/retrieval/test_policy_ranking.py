@@ -8,7 +8,6 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.retrieval.documents import found_documents
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
@@ -19,6 +18,7 @@ from larpo_lib.evaluation.retrieval.ranking import (
     scores_of_draws,
     scores_of_orders,
 )
+from larpo_lib.statistics.estimates import Bootstrap
 
 BOOTSTRAP = Bootstrap(0.95, 50, 0)
 
@@ -85,7 +85,7 @@ def test_what_is_not_defined_is_left_out():
         {"a": [response("0", 1.0), response("1", 1.0, logp=-2.0)], "b": [response("0", logp=None)]}, per_token=False
     )
     assert found == {"kendall_tau": {}, "kendall_tau_per_token": {}, "ndcg": {}}
-    told = {score.name: score.value for score in scores_of_orders(found, BOOTSTRAP)}
+    told = {score.name: score.estimate.value for score in scores_of_orders(found, BOOTSTRAP)}
     assert told == {"ndcg": None, "kendall_tau": None, "kendall_tau_per_token": None}
 
 
@@ -104,4 +104,4 @@ def test_some_numbers_are_told_and_all_are_drawn():
     assert [name for name in names if name.startswith("pass")] == ["pass_at_1", "pass_at_2", "pass_at_4", "pass_at_6"]
     drawn = {curve.name: curve for curve in curves(values, BOOTSTRAP)}
     assert list(drawn) == ["policy, Pass@N", "policy, Recall@N", "reward"]
-    assert list(drawn["policy, Recall@N"].y) == [0.0, 0.0, 0.0, 0.0, 0.5, 1.0]
+    assert [point.value for point in drawn["policy, Recall@N"].y] == [0.0, 0.0, 0.0, 0.0, 0.5, 1.0]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from larpo_lib.evaluation.estimates import Bootstrap
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
+from larpo_lib.statistics.estimates import Bootstrap
 
 BOOTSTRAP = Bootstrap(0.9, 100, 0)
 

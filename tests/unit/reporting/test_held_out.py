@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.config import EvaluateConfig, VerifierJudgeConfig
-from larpo_lib.steps.held_out import summarize
+from larpo_lib.reporting.held_out import summarize
 
 JUDGED = EvaluateConfig(n=3, judge=VerifierJudgeConfig(), resamples=200)
 
