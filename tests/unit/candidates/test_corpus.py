@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from larpo_lib.candidates import corpus
+from larpo_lib.candidates import similarity
 from larpo_lib.candidates.corpus import by_embedding, by_words
 
 DOCUMENTS = ["the red cat", "a red red hat in the hall", "dogs and cats", "the red cat", "7 + 5"]
@@ -64,6 +64,6 @@ def test_embeddings_are_the_full_sort_whatever_the_chunk(monkeypatch):
     ]  # fmt: skip
     whole = by_embedding(list(queries), list(documents), 5, embed)
     assert whole == expected
-    monkeypatch.setattr(corpus, "_CHUNK_ELEMENTS", 60)
+    monkeypatch.setattr(similarity, "_CHUNK_ELEMENTS", 60)
     assert by_embedding(list(queries), list(documents), 5, embed) == expected
     assert [len(row) for row in by_embedding(list(queries), list(documents), 99, embed)] == [30] * 7

@@ -9,7 +9,7 @@ from candidate_rows import shared_data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.candidates import related
+from larpo_lib.candidates import similarity
 from larpo_lib.candidates.related import by_embedding, by_words
 
 IDS = ["p0", "p1", "p2", "p3"]
@@ -56,7 +56,7 @@ def test_chunks_change_no_neighbour(vectors, elements):
     ids = [str(i) for i in range(len(vectors))]
     unit = [np.array(v) / (np.linalg.norm(v) or 1) for v in vectors]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(related, "_CHUNK_ELEMENTS", elements)
+        patch.setattr(similarity, "_CHUNK_ELEMENTS", elements)
         find = by_embedding(ids, dict(zip(ids, ids, strict=True)), lambda _: np.array(vectors, dtype=np.float32))
         for i in reversed(range(len(ids))):  # the order that chunks are not made for
             others = [j for j in range(len(ids)) if j != i]

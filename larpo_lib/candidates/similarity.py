@@ -1,0 +1,68 @@
+"""How alike texts are: by the words they share (BM25), or by the cosine of their embeddings.
+
+Scores of all pairs never exist at one time: they are worked out for some queries at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = Callable[[int, int], NDArray[np.float32]]
+"""Scores of the queries from one place to another against all D documents, (stop - start, D); -inf: not found."""
+
+WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
+_DECIMALS = 5  # of a cosine; further ones are rounding of the model and of the product
+_CHUNK_ELEMENTS = 4_000_000  # scores that exist at one time: 16 MB
+
+
+def rows_at_once(documents: int) -> int:
+    """Of how many queries the scores may exist at one time."""
+    return max(1, _CHUNK_ELEMENTS // max(1, documents))
+
+
+def by_words(queries: Sequence[str], documents: Sequence[str]) -> Scores:
+    """Lucene's BM25 (Kamphuis et al. 2020) of each query; documents that share no word with it are not found.
+
+    Every word counts, for the language is not known: inverse document frequency makes frequent words count little.
+    """
+    import bm25s
+    from scipy.sparse import csr_array
+
+    tokens = bm25s.tokenize(list(documents), token_pattern=WORD, stopwords=None, show_progress=False)
+    if not tokens.vocab:  # bm25s divides by the mean length
+        return lambda start, stop: np.full((stop - start, len(documents)), -np.inf, dtype=np.float32)
+    index = bm25s.BM25()
+    index.index(tokens, show_progress=False)
+    # bm25s scores one query at a time, word by word; a product of sparse matrices gives many queries' sums at once.
+    found = index.scores
+    words = len(found["indptr"]) - 1
+    weights = csr_array((found["data"], found["indices"], found["indptr"]), shape=(words, len(documents)))
+    asked = bm25s.tokenize(list(queries), token_pattern=WORD, stopwords=None, show_progress=False)
+    known = {number: tokens.vocab[word] for word, number in asked.vocab.items() if word in tokens.vocab}
+    ids = [[known[number] for number in query if number in known] for query in asked.ids]
+    ends = np.cumsum([0, *map(len, ids)])
+    places = np.array([number for query in ids for number in query], dtype=np.int64)
+    counted = csr_array((np.ones(len(places), np.float32), places, ends), shape=(len(queries), words))
+
+    def scores(start: int, stop: int) -> NDArray[np.float32]:
+        product: NDArray[np.float32] = (counted[start:stop] @ weights).toarray()
+        return np.where(product > 0, product, -np.inf).astype(np.float32)
+
+    return scores
+
+
+def by_angle(queries: NDArray[np.float32], documents: NDArray[np.float32]) -> Scores:
+    """Cosines to five decimals of vectors, (Q, D) and (N, D), not necessarily of length 1."""
+    found = _unit(documents)
+    asked = found if queries is documents else _unit(queries)
+    return lambda start, stop: np.round(asked[start:stop] @ found.T, _DECIMALS)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    vectors = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit
