@@ -48,29 +48,16 @@ class Cluster:
 
     def create(self, manifest: Mapping[str, Any]) -> bool:
         """Create a TrainJob. False: there is one of that name."""
-        from kubernetes.client import ApiException
-
-        with self._told("create a TrainJob"):
-            try:
-                self._ask(self._objects.create_namespaced_custom_object, *self._trainjobs(), manifest)
-            except ApiException as error:
-                if error.status == 409:
-                    return False
-                raise
-        return True
+        with self._told("create a TrainJob", unless=lambda error: error.status == 409):
+            self._ask(self._objects.create_namespaced_custom_object, *self._trainjobs(), manifest)
+            return True
+        return False
 
     def get(self, name: str) -> dict[str, Any] | None:
         """A TrainJob, if there is one of that name."""
-        from kubernetes.client import ApiException
-
-        with self._told("read a TrainJob"):
-            try:
-                found: dict[str, Any] = self._ask(self._objects.get_namespaced_custom_object, *self._trainjobs(), name)
-            except ApiException as error:
-                if error.status == 404 and _names_an_object(error):
-                    return None
-                raise
-        return found
+        with self._told("read a TrainJob", unless=_names_an_object):
+            return dict(self._ask(self._objects.get_namespaced_custom_object, *self._trainjobs(), name))
+        return None
 
     def of_run(self, run: str) -> list[str]:
         """Names of the TrainJobs of a run."""
@@ -86,17 +73,10 @@ class Cluster:
             name: its name.
             wait: whether it keeps its name until its pods are gone.
         """
-        from kubernetes.client import ApiException
-
         policy = "Foreground" if wait else "Background"
-        with self._told("delete a TrainJob"):
-            try:
-                self._ask(
-                    self._objects.delete_namespaced_custom_object, *self._trainjobs(), name, propagation_policy=policy
-                )
-            except ApiException as error:
-                if error.status != 404:
-                    raise
+        delete = self._objects.delete_namespaced_custom_object
+        with self._told("delete a TrainJob", unless=_is_missing):
+            self._ask(delete, *self._trainjobs(), name, propagation_policy=policy)
 
     def nodes(self, name: str) -> list[dict[str, Any]]:
         """The pods of a TrainJob, as the API gives them in JSON."""
@@ -152,22 +132,14 @@ class Cluster:
 
     def owner(self) -> dict[str, Any] | None:
         """Reference to the workflow that this pod belongs to; None outside a pipeline's pod of this namespace."""
-        from kubernetes.client import ApiException
-
         name = os.environ.get("KFP_POD_NAME") or os.environ.get("POD_NAME")
         if name is None:
             return None
-        with self._told("read the pipeline's pod"):
-            try:
-                found = self._ask(self._core.read_namespaced_pod, name, self.namespace)
-            except ApiException as error:
-                if error.status == 404:  # the pod is in another namespace
-                    return None
-                raise
-        pod = self._api.sanitize_for_serialization(found)
-        for reference in pod["metadata"].get("ownerReferences", []):
-            if reference.get("controller"):
-                return {key: reference[key] for key in ("apiVersion", "kind", "name", "uid")}
+        with self._told("read the pipeline's pod", unless=_is_missing):  # the pod is in another namespace
+            pod = self._api.sanitize_for_serialization(self._ask(self._core.read_namespaced_pod, name, self.namespace))
+            for reference in pod["metadata"].get("ownerReferences", []):
+                if reference.get("controller"):
+                    return {key: reference[key] for key in ("apiVersion", "kind", "name", "uid")}
         return None
 
     def _trainjobs(self) -> tuple[str, str, str, str]:
@@ -194,8 +166,11 @@ class Cluster:
         return answer
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Turn what the client raises into a ClusterError. Its own text is left out: it quotes headers."""
+    def _told(self, what: str, unless: Callable[[Any], bool] = lambda _: False) -> Iterator[None]:
+        """Turn what the client raises into a ClusterError. Its own text is left out: it quotes headers.
+
+        A refusal that `unless` is true of only ends what is done inside.
+        """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -203,7 +178,8 @@ class Cluster:
         try:
             yield
         except ApiException as error:
-            raise ClusterError(f"{place}: {_message(error)}", remedy=_remedy(error)) from None
+            if not unless(error):
+                raise ClusterError(f"{place}: {_message(error)}", remedy=_remedy(error)) from None
         except HTTPError as error:
             raise ClusterError(
                 f"{place}: the Kubernetes API cannot be reached ({type(error).__name__})",
@@ -239,9 +215,13 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in _PASSING)
 
 
+def _is_missing(error: Any) -> bool:
+    return bool(error.status == 404)
+
+
 def _names_an_object(error: Any) -> bool:
-    """Whether a 404 says that one object is missing, and not the kind."""
-    return bool(_status(error).get("details", {}).get("name"))
+    """Whether one object is missing, and not the kind."""
+    return _is_missing(error) and bool(_status(error).get("details", {}).get("name"))
 
 
 def _message(error: Any) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from larpo_lib.config import TrainConfig
 from larpo_lib.errors import ClusterError
 from larpo_lib.kubernetes.cluster import Cluster
 from larpo_lib.kubernetes.logs import Logs
-from larpo_lib.kubernetes.manifests import RUNTIME, SPEC, Uris, train_job
+from larpo_lib.kubernetes.manifests import SPEC
 from larpo_lib.kubernetes.notices import Notices
 from larpo_lib.kubernetes.status import Node, first_failure, node, state
 
@@ -22,85 +21,44 @@ _POLL_S = 5.0
 _FAREWELL_S = 20.0  # of the 30 that a pod has between SIGTERM and SIGKILL
 
 
-def train_on_nodes(
-    config: TrainConfig,
-    *,
-    policy: str,
-    lists: str,
-    trained: str,
-    reference: str | None,
-    job_name: str,
-    image: str,
-    namespace: str | None = None,
-    run: str | None = None,
-    runtime: str = RUNTIME,
-    resources: Mapping[str, str] | None = None,
-    deadline_s: int | None = None,
-    queue: str | None = None,
-    priority_class: str | None = None,
-    poll_s: float = _POLL_S,
-) -> None:
-    """Train on `config.launch.nodes` machines as a TrainJob, and return when the policy is published at `trained`.
+def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s: float = _POLL_S) -> None:
+    """Start a TrainJob, and return when the policy is published.
 
     A TrainJob of that name that runs already, as after a kill of the pod that followed it, is followed on; one that
     failed is replaced, and goes on from its newest checkpoint. The nodes' logs come as lines on standard error. On
     success, on SIGTERM and on an interrupt the TrainJob is deleted; after a failure it stays until `cleanup`.
 
     Args:
-        config: as for `larpo train`; checkpoints are kept beside `trained` if it names no place.
-        policy: s3:// URI of the behaviour policy.
-        lists: s3:// URI of the lists.
-        trained: s3:// URI of the policy to publish.
-        reference: s3:// URI of a fixed reference, if there is one.
-        job_name: name of the TrainJob; `larpo_lib.kubernetes.job_name` makes one of a run and a part of it.
-        image: of the nodes.
+        job: the TrainJob, as `train_job` makes it.
         namespace: the pod's own, else the kubeconfig's, if not given.
-        run: what `cleanup` finds the TrainJob by; `job_name` if not given.
-        runtime: name of the TrainingRuntime.
-        resources: what a node asks for and may use in place of the runtime's.
-        deadline_s: seconds after which the cluster ends the TrainJob, whether anybody follows it or not.
-        queue: of Kueue; `priority_class`: Kueue's, in that queue.
         poll_s: seconds between two looks at the TrainJob.
 
     Raises:
-        ConfigError: a URI is not s3://, or the name cannot be a TrainJob's.
         ClusterError: the TrainJob failed (names the node, with its last lines), runs with other settings, was deleted
             by another, or the Kubernetes API refuses.
     """
-    uris = Uris(policy, lists, trained, reference)
-    job = train_job(
-        config,
-        uris,
-        name=job_name,
-        run=run or job_name,
-        image=image,
-        runtime=runtime,
-        resources=resources,
-        deadline_s=deadline_s,
-        queue=queue,
-        priority_class=priority_class,
-    )
+    name = job["metadata"]["name"]
     cluster = Cluster(namespace)
     owner = cluster.owner()
     if owner is not None:  # it goes when the run goes
-        job["metadata"]["ownerReferences"] = [owner]
+        job = {**job, "metadata": {**job["metadata"], "ownerReferences": [owner]}}
     with _signals():
         try:
             _start(cluster, job, poll_s)
-            _follow(cluster, job_name, poll_s)
+            _follow(cluster, name, poll_s)
         except (SystemExit, KeyboardInterrupt):
             cluster.patience_s = _FAREWELL_S
-            cluster.delete(job_name)
-            _tell(f"TrainJob {job_name}: stopped and deleted")
+            cluster.delete(name)
+            _tell(f"TrainJob {name}: stopped and deleted")
             raise
-    cluster.delete(job_name)
+    cluster.delete(name)
 
 
 def cleanup(run: str, namespace: str | None = None) -> int:
     """Delete all TrainJobs of a run, running or not; for the exit handler.
 
     Args:
-        run: as given to `train_on_nodes`.
+        run: as given to `train_job`.
         namespace: the pod's own, else the kubeconfig's, if not given.
 
     Returns:

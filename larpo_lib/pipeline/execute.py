@@ -103,18 +103,19 @@ def train_on_nodes(ticket: Ticket, call: Call) -> Done:
 
 
 def _once_on_nodes(ticket: Ticket, call: Call, image: str) -> Done:
-    from larpo_lib.kubernetes import job_name, train_on_nodes
+    from larpo_lib.kubernetes import Uris, job_name, train_job, train_on_nodes
 
     name, deadline = ticket.name, os.environ.get(DEADLINE_S)
     uris: dict[str, Any] = {key: call.inputs[key] for key in ("policy", "lists", "reference")}
     tracker = ticket.tracker()
     with tracker.step(call.name, call.iteration) as run:
         config: Any = call.config
-        train_on_nodes(
-            config, **uris, trained=call.output, job_name=job_name(name, f"train-{call.iteration}"), image=image,
-            run=name, resources=ticket.resources or None, deadline_s=None if deadline is None else int(deadline),
+        job = train_job(
+            config, Uris(**uris, trained=call.output), name=job_name(name, f"train-{call.iteration}"), run=name,
+            image=image, resources=ticket.resources or None, deadline_s=None if deadline is None else int(deadline),
             queue=os.environ.get("LARPO_QUEUE"), priority_class=os.environ.get("LARPO_PRIORITY_CLASS"),
         )  # fmt: skip
+        train_on_nodes(job)
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
         run.log_metrics(metrics)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from larpo_lib import storage
 from larpo_lib.config import LaunchConfig, ModelConfig, TrainConfig
-from larpo_lib.kubernetes import train_on_nodes
+from larpo_lib.kubernetes import Uris, train_job, train_on_nodes
 from larpo_lib.steps import train
 from larpo_lib.training.history import read_history
 
@@ -178,7 +178,8 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint(
     arguments = (s3, api, machines)
     threading.Thread(target=_kill_node_1_once_there_is_a_checkpoint, args=arguments, daemon=True).start()
     launched = config.model_copy(update={"launch": LAUNCH})
-    train_on_nodes(launched, **uris, job_name="larpo-t-train-1", image="i", poll_s=0.2)
+    job = train_job(launched, Uris(**uris), name="larpo-t-train-1", run="r", image="i")
+    train_on_nodes(job, poll_s=0.2)
 
     assert len(machines.attempts) == 2
     assert 0 < marked[0] < 24

@@ -17,13 +17,12 @@ NAME = "larpo-abc-train-1"
 
 
 def train(**changes: Any) -> None:
-    arguments = {"config": CONFIG, **URIS, "job_name": NAME, "image": "larpo-trainer:1", "run": "run-1", "poll_s": 0.05}
-    train_on_nodes(**{**arguments, **changes})
+    train_on_nodes(a_job(**changes), poll_s=0.05)
 
 
 def a_job(**changes: Any) -> dict[str, Any]:
-    options = {"config": CONFIG, "name": NAME, "run": "run-1", "image": "larpo-trainer:1"}
-    return train_job(uris=Uris(**URIS), **{**options, **changes})
+    arguments = {"config": CONFIG, **URIS, "name": NAME, "run": "run-1", "image": "larpo-trainer:1", **changes}
+    return train_job(uris=Uris(**{key: arguments.pop(key) for key in URIS}), **arguments)
 
 
 def play(api: Api, scene: Any) -> None:
