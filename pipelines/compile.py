@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from larpo_kubeflow.components.images import Images
 from larpo_kubeflow.pipelines.cluster import Limits
 from larpo_kubeflow.pipelines.evaluate import evaluate_pipeline
 from larpo_kubeflow.pipelines.larpo import larpo_pipeline
 from larpo_kubeflow.pipelines.study import study_pipeline
-
-Name = Literal["larpo", "evaluate", "study"]
+from larpo_lib.pipeline.form import PipelineName
 
 
 def compile_pipeline(
-    name: Name,
+    name: PipelineName,
     output: Path,
     *,
     images: Images = Images(),  # noqa: B008 - both are frozen
@@ -34,6 +33,6 @@ def compile_pipeline(
     compiler.Compiler().compile(pipeline(name, images, limits), str(output))
 
 
-def pipeline(name: Name, images: Images, limits: Limits) -> Any:
+def pipeline(name: PipelineName, images: Images, limits: Limits) -> Any:
     """A pipeline by its name, as KFP's compiler and local runners take it."""
     return {"larpo": larpo_pipeline, "evaluate": evaluate_pipeline, "study": study_pipeline}[name](images, limits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 from larpo_kubeflow.pipelines.api import Json, PipelinesApi
 from larpo_kubeflow.pipelines.package import Parameter, declared, read_package
 from larpo_lib.errors import ConfigError, EndpointError, LarpoError
+from larpo_lib.kubernetes.workflow import own_name
 
 Tell = Callable[[str], None]
 
@@ -21,8 +21,6 @@ FINAL = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
 _GOOD = frozenset({"SUCCEEDED", "SKIPPED"})
 _PATIENCE_S = 600.0
 """How long a server may be away while a run is followed."""
-_ENGINES_OWN = re.compile(r"(root|executor|.*-driver)(\(\d+\))?")
-"""Names of tasks that the engine adds around the pipeline's own, with the number of the try behind them."""
 
 
 class StillRunningError(LarpoError):
@@ -206,7 +204,7 @@ def failures(run: Json) -> list[str]:
         while parents.get(path[-1], key) not in path:
             path.append(parents[path[-1]])
         names = [_name(failed[one]) for one in reversed(path)]
-        own = [name for name in names[names.index("root") + 1 if "root" in names else 0 :] if _is_own(name)]
+        own = list(filter(None, map(_own, names[names.index("root") + 1 if "root" in names else 0 :])))
         if own or not lines:
             lines.append(f"task '{' / '.join(own or names[-1:])}': {_said(failed[key]) or 'no message; see its log'}")
     return lines or [said for said in (_said(run),) if said]
@@ -216,8 +214,8 @@ def _states(run: Json) -> dict[str, tuple[str, str]]:
     """The run's state under '', and that of each task of the pipeline's own by its id."""
     if not run:
         return {}
-    own = {key: task for key, task in _tasks(run).items() if task.get("state") and _is_own(_name(task))}
-    tasks = {key: (f"task '{_name(task)}'", str(task["state"])) for key, task in own.items()}
+    own = {key: (_own(_name(task)), task.get("state")) for key, task in _tasks(run).items()}
+    tasks = {key: (f"task '{name}'", str(state)) for key, (name, state) in own.items() if name and state}
     return {"": ("run", str(run["state"]))} | tasks
 
 
@@ -245,8 +243,10 @@ def _name(task: Json) -> str:
     return str(task.get("display_name") or "")
 
 
-def _is_own(name: str) -> bool:
-    return bool(name) and _ENGINES_OWN.fullmatch(name) is None
+def _own(name: str) -> str:
+    """A task's name; "" for what the engine adds around the pipeline's own. A driver has no log of interest."""
+    own = own_name(name)
+    return "" if own.endswith("-driver") else own
 
 
 def _said(thing: Json) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline.form import PipelineName
 
 if TYPE_CHECKING:
     from larpo_kubeflow.pipelines.api import PipelinesApi
@@ -27,7 +28,6 @@ _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_
 _QUEUE = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?")
 _CPUS = re.compile(r"[1-9][0-9]*m?|[0-9]+\.[0-9]+")
 
-PipelineName = Literal["larpo", "evaluate", "study"]
 Server = Annotated[
     str,
     typer.Option(

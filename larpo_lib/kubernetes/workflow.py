@@ -59,14 +59,18 @@ def parse(workflow: Mapping[str, Any]) -> Workflow:
 
 def _place(node: Mapping[str, Any]) -> str:
     """The task that a pod belongs to, without the names that the engine adds around it; items of loops from 1 on."""
-    parts = [_part(part) for part in str(node.get("name", "")).split(".")[1:]]
-    own = [part for part in parts if part and not _ENGINES_OWN.fullmatch(part)]
+    own = filter(None, map(own_name, str(node.get("name", "")).split(".")[1:]))
     return " / ".join(own) or str(node.get("displayName", "a pod"))
 
 
-def _part(name: str) -> str:
+def own_name(name: str) -> str:
+    """A task's name, without what is in brackets behind it; "" where the engine added the task.
+
+    Items of loops count from 1 on.
+    """
     item = _ITEM.fullmatch(name)
-    return f"item {int(item[1]) + 1}" if item else re.sub(r"\(.*\)$", "", name)
+    text = f"item {int(item[1]) + 1}" if item else re.sub(r"\(.*\)$", "", name)
+    return "" if _ENGINES_OWN.fullmatch(text) else text
 
 
 def _said(node: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from larpo_lib.errors import ConfigError
 
@@ -165,6 +165,8 @@ _GRID = Field(
     'What each run changes, a list of JSON texts, as in ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"]. No run may'
     " change how policies are measured, or what they begin with.",
 )
+
+PipelineName = Literal["larpo", "evaluate", "study"]
 
 FORMS: dict[str, Form] = {
     "larpo": (*_WHERE, _POLICY, _PROMPTS, _ROUNDS, *_ALGORITHM, _MODEL_NAME, _SHARDS, *_MACHINES, *_NODES),

@@ -15,6 +15,7 @@ from small_components import compiled
 from small_tasks import count, gate, hold, last, promote, say, sized, told, words, words_of
 
 from larpo_kubeflow.pipelines.names import distinct
+from larpo_lib.pipeline.form import FORMS
 
 SAFE = {"runAsUser": "1000", "runAsNonRoot": True}
 
@@ -259,7 +260,7 @@ def test_every_rule_has_its_example() -> None:
     assert [rule for rule in (*RULES, "R15") if f'"{rule} ' not in text] == []
 
 
-@pytest.mark.parametrize("name", ["larpo", "evaluate", "study"])
+@pytest.mark.parametrize("name", FORMS)
 def test_nothing_is_found_in_the_projects_pipelines(name: str) -> None:
     assert findings(load(COMPILED / f"{name}.yaml")) == []
 

@@ -10,10 +10,12 @@ import pytest
 from compiled_ir import Compiled, load
 from ir_rules import everything, findings
 
+from larpo_lib.pipeline.form import FORMS
+
 FOLDER = Path(__file__).parents[3] / "pipelines" / "compiled"
 
 
-@pytest.fixture(scope="module", params=["larpo", "evaluate", "study"])
+@pytest.fixture(scope="module", params=FORMS)
 def golden(request: pytest.FixtureRequest) -> Compiled:
     return load(FOLDER / f"{request.param}.yaml")
 

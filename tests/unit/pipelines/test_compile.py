@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from compiled_ir import Compiled, given, is_exit, load, tasks
@@ -17,9 +18,9 @@ from larpo_kubeflow.components.start_evaluation import start_evaluation
 from larpo_kubeflow.components.start_study import start_study
 from larpo_kubeflow.pipelines.cluster import Limits
 from larpo_kubeflow.pipelines.compile import compile_pipeline
-from larpo_lib.pipeline.form import FORMS, asked
+from larpo_lib.pipeline.form import FORMS, PipelineName, asked
 
-NAMES = ("larpo", "evaluate", "study")
+NAMES = get_args(PipelineName)
 LIGHT = {"start", "prepare", "gate", "merge-candidates", "build-lists", "promote", "report", "final-report"}
 HEAVY = {"sft", "sample", "rerank", "train", "evaluate"}
 
@@ -37,6 +38,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compiled]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_those_of_the_form(name, compiled):
+    assert set(NAMES) == set(FORMS)
     kinds = {str: "STRING", int: "NUMBER_INTEGER", dict: "STRUCT", list: "LIST"}
     parameters = compiled[name].spec["root"]["inputDefinitions"]["parameters"]
     assert {parameter: found["parameterType"] for parameter, found in parameters.items()} == {

@@ -106,14 +106,16 @@ def test_the_task_that_failed_by_itself_is_named_with_its_place() -> None:
     tasks = [
         task("a", "larpo-x7z2k", pods=["pod-b"]),
         task("b", "root", pods=["pod-c", "pod-g"]),
-        task("c", "round 1", pods=["pod-d"]),
+        task("c", "round 1", pods=["pod-h"]),
+        task("h", "for-loop-2", pods=["pod-i"]),
+        task("i", "iteration-iterations(1:1)", pods=["pod-d"]),
         task("d", "train", pods=["pod-e", "pod-f"]),
         task("e", "train-driver", "SUCCEEDED"),
         task("f", "executor", error=message),
         task("g", "report", "SUCCEEDED"),
     ]
     run = {"state": "FAILED", "run_details": {"task_details": tasks}, "error": {"message": "the run failed"}}
-    assert failures(run) == ["task 'round 1 / train': main: Error (exit code 2): out of memory"]
+    assert failures(run) == ["task 'round 1 / item 2 / train': main: Error (exit code 2): out of memory"]
 
 
 def test_parents_may_be_named_by_ids_and_errors_may_stand_in_the_history() -> None:
