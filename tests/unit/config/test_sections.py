@@ -37,12 +37,6 @@ def test_section_keeps_a_seed_of_its_own() -> None:
     assert (config.train.seed, config.prepare.seed, config.sample.seed) == (1, 2, 7)
 
 
-def test_seed_makes_no_section_that_was_left_out() -> None:
-    config = whole(seed=7)
-    assert config.demonstrations is None
-    assert config.evaluation_prompts is None
-
-
 def test_model_reaches_whatever_loads_the_policy() -> None:
     model = ModelConfig(dtype="bfloat16", device="cpu", pad_token="<unk>")
     config = whole(model=model.model_dump(), train={"model": {"device": "cuda"}})
@@ -79,13 +73,6 @@ def test_evaluation_keeps_its_own_limits_and_reranker() -> None:
     )
     assert config.evaluate.max_new_tokens == 5
     assert config.evaluate.reranker == VerifierConfig(mode="exact")
-
-
-def test_given_tree_is_left_as_it_was() -> None:
-    tree = {**NEEDED, "seed": 3, "model": {"device": "cpu"}, "sample": {"k": 2}}
-    before = repr(tree)
-    check(LarpoConfig, tree)
-    assert repr(tree) == before
 
 
 @pytest.mark.parametrize(
