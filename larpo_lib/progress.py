@@ -1,58 +1,54 @@
-"""Progress of long work: a bar in a terminal, plain lines in a pod."""
+"""Notices, and progress of long work: a bar in a terminal, plain lines in a pod. How much is told, `logs` decides."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 Advance = Callable[[int], None]
 
 _LINE_EVERY_S = 30.0
+_LOG = logging.getLogger(__name__)
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
+def tell(text: str) -> None:
     """Say something about work that is about to begin, as a plain line where progress is shown."""
-    print(text, file=stream or sys.stderr, flush=True)
+    _LOG.info("%s", text)
 
 
 @contextmanager
-def progress(label: str, total: int, done: int = 0, stream: TextIO | None = None) -> Iterator[Advance]:
+def progress(label: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Show how far `label` has come.
 
     Args:
         label: what is being done, such as "sample".
         total: units of work in all.
         done: units that an earlier, interrupted run has finished.
-        stream: where to write; standard error if not given.
 
     Yields:
         A function to call with the number of units just finished.
     """
-    stream = stream or sys.stderr
-    if stream.isatty():
-        with _bar(label, total, done, stream) as advance:
-            yield advance
-    else:
-        with _lines(label, total, done, stream) as advance:
-            yield advance
+    show = _bar if sys.stderr.isatty() and _LOG.isEnabledFor(logging.INFO) else _lines
+    with show(label, total, done) as advance:
+        yield advance
 
 
 @contextmanager
-def _bar(label: str, total: int, done: int, stream: TextIO) -> Iterator[Advance]:
+def _bar(label: str, total: int, done: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=stream)) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done)
         yield lambda units: bar.advance(task, units)
 
 
 @contextmanager
-def _lines(label: str, total: int, done: int, stream: TextIO) -> Iterator[Advance]:
+def _lines(label: str, total: int, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
     first = finished = done
 
@@ -63,8 +59,8 @@ def _lines(label: str, total: int, done: int, stream: TextIO) -> Iterator[Advanc
         if now - last >= _LINE_EVERY_S:
             rate = (finished - first) / (now - start)
             left = (total - finished) / rate if rate > 0 else float("inf")
-            print(f"{label}: {finished}/{total}, about {left:.0f} s left", file=stream, flush=True)
+            _LOG.info("%s: %d/%d, about %.0f s left", label, finished, total, left)
             last = now
 
     yield advance
-    print(f"{label}: {finished}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)
+    _LOG.info("%s: %d/%d in %.1f s", label, finished, total, time.monotonic() - start)

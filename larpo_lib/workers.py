@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.errors import LarpoError
 
 Work = Callable[[Callable[[], int | None], Callable[[int], None]], None]
@@ -93,6 +94,7 @@ def _serve(work: Work, upcoming: Any, tasks: int, results: Any, gpus: str | None
             upcoming.value += 1
         return index if index < tasks else None
 
+    logs.set_up()
     try:
         work(take, lambda index: results.put(("done", index)))
     except LarpoError as error:

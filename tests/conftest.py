@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from services.radosgw import Gateway, missing_programs, radosgw
 from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
+from larpo_lib import logs
 from larpo_lib.config import TrackingConfig
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
@@ -22,6 +25,24 @@ _SLOW_MACHINES = {"deadline": None, "suppress_health_check": [HealthCheck.too_sl
 settings.register_profile("default", derandomize=True, **_SLOW_MACHINES)
 settings.register_profile("fuzz", max_examples=5000, **_SLOW_MACHINES)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries_are_no_garbage() -> None:
+    """Every training begins with a full garbage collection, which looks at all that was imported: most of its time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets up of the logs ends with it; `caplog` reads them until then."""
+    ours, root = logging.getLogger("larpo_lib"), logging.getLogger()
+    monkeypatch.setenv(logs.VARIABLE, "")
+    monkeypatch.setattr(ours, "handlers", [])
+    monkeypatch.setattr(ours, "propagate", True)
+    monkeypatch.setattr(ours, "level", logging.INFO)
+    monkeypatch.setattr(root, "level", root.level)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from larpo_lib import __version__
+from larpo_lib import __version__, logs
 from larpo_lib.errors import ConfigError, LarpoError
 
 LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
@@ -115,11 +114,16 @@ Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// 
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show details, and what other libraries say.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings and errors only: no progress.")] = False,
 ) -> None:
     """LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, promote."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if verbose and quiet:
+        raise typer.BadParameter("--verbose and --quiet cannot be given together.")
+    logs.set_up(logs.VERBOSE if verbose else logs.QUIET if quiet else None)
 
 
 def main() -> None:
@@ -127,8 +131,6 @@ def main() -> None:
     # registers the commands; their heavy imports happen when one is run
     from larpo_lib.cli import benchmarks, pipelines, runs, steps, studies  # noqa: F401
 
-    for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}.items():
-        os.environ.setdefault(name, value)
     try:
         app(prog_name="larpo")
     except LarpoError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from larpo_lib.kubernetes.logs import Logs
 from larpo_lib.kubernetes.manifests import SPEC
 from larpo_lib.kubernetes.notices import Notices
 from larpo_lib.kubernetes.status import Node, first_failure, node, state
+from larpo_lib.progress import tell
 
 _POLL_S = 5.0
 _FAREWELL_S = 20.0  # of the 30 that a pod has between SIGTERM and SIGKILL
@@ -49,7 +49,7 @@ def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s:
         except (SystemExit, KeyboardInterrupt):
             cluster.patience_s = _FAREWELL_S
             cluster.delete(name)
-            _tell(f"TrainJob {name}: stopped and deleted")
+            tell(f"TrainJob {name}: stopped and deleted")
             raise
     cluster.delete(name)
 
@@ -71,7 +71,7 @@ def cleanup(run: str, namespace: str | None = None) -> int:
     names = cluster.of_run(run)
     for name in names:
         cluster.delete(name)
-        _tell(f"TrainJob {name}: deleted")
+        tell(f"TrainJob {name}: deleted")
     return len(names)
 
 
@@ -82,13 +82,13 @@ def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
         found = cluster.get(name)
         if found is None:
             if cluster.create(job):
-                _tell(f"TrainJob {name}: started on {job['spec']['trainer']['numNodes']} nodes")
+                tell(f"TrainJob {name}: started on {job['spec']['trainer']['numNodes']} nodes")
                 return
             continue
         doing, _ = state(found)
         same = found["metadata"].get("annotations", {}).get(SPEC) == job["metadata"]["annotations"][SPEC]
         if doing in ("running", "complete") and same:
-            _tell(f"TrainJob {name}: found, and followed on")
+            tell(f"TrainJob {name}: found, and followed on")
             return
         if doing == "running":
             raise ClusterError(
@@ -96,14 +96,14 @@ def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
                 remedy="Let it end, delete it, or choose another name",
             )
         if doing != "leaving":
-            _tell(f"TrainJob {name}: {doing}, and replaced")
+            tell(f"TrainJob {name}: {doing}, and replaced")
             cluster.delete(name, wait=True)
         time.sleep(poll_s)
 
 
 def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
     """Hand on what the nodes write until the TrainJob has ended."""
-    logs, notices = Logs(cluster, _tell), Notices(cluster, name, _tell)
+    logs, notices = Logs(cluster, tell), Notices(cluster, name, tell)
     while True:
         job = cluster.get(name)  # before the pods, so that those of a TrainJob that has ended have ended
         doing, why = ("leaving", "") if job is None else state(job)
@@ -148,8 +148,3 @@ def _signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _tell(text: str) -> None:
-    stream = sys.stderr
-    print(text, file=stream, flush=True)

@@ -6,7 +6,7 @@ on the administrator of the workflow engine.
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 from time import sleep
 from typing import TypeVar
@@ -32,7 +32,7 @@ def again(work: Callable[[], ResultT]) -> ResultT:
         except Exception as error:
             if not may_pass(error):
                 raise
-            sys.stderr.write(f"{one_line(error)} Trying again in {pause_s:.0f} s.\n")
+            logging.getLogger(__name__).warning("%s Trying again in %.0f s.", one_line(error), pause_s)
         sleep(pause_s)
     return work()
 

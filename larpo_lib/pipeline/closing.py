@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Literal
 
 from larpo_lib.errors import LarpoError
@@ -15,6 +14,7 @@ from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.scratch import settle_cache
 from larpo_lib.pipeline.ticket import Place, Ticket, member_root
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
+from larpo_lib.progress import tell
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
 
@@ -62,7 +62,7 @@ def _close(job: str, root: str, run_id: str, example: str) -> Done:
         text += _end(ticket, state, text, "; ".join(causes))
     else:
         text += "\nThe run ended before it was begun in MLflow.\n"
-    sys.stderr.write(text)
+    tell(text.rstrip())
     metadata = {"state": state, "root": place.root, "cause": "; ".join(causes)}
     return Done(place.root, {}, metadata, None, {"markdown": text})
 

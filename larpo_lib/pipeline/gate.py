@@ -5,12 +5,11 @@ The workflow engine begins the next item of a loop whatever became of the one be
 
 from __future__ import annotations
 
-import sys
-
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.execute import open_ticket
 from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.progress import tell
 
 SKIP, TRAIN, EVALUATE, PROMOTE = "skip", "train", "evaluate", "promote"
 _PROMOTES = "every_iteration"
@@ -48,7 +47,7 @@ def _decide(ticket: Ticket, iteration: int, own: str) -> str:
 
 
 def _skip(iteration: int, why: str) -> str:
-    sys.stderr.write(f"round {iteration} is skipped: {why}\n")
+    tell(f"round {iteration} is skipped: {why}")
     return SKIP
 
 

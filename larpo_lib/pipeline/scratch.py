@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -25,10 +25,11 @@ def settle_cache() -> Path:
     own = Path(tempfile.gettempdir()) / "larpo-cache"
     own.mkdir(exist_ok=True)
     os.environ["LARPO_CACHE"] = str(own)
-    sys.stderr.write(
-        f"{wanted} cannot be written by user {os.getuid()}: what is fetched goes to {own} and is lost with the pod."
-        " Make the volume writable for group 1000, see docs/kubernetes.md.\n"
-    )
+    logging.getLogger(__name__).warning(
+        "%s cannot be written by user %d: what is fetched goes to %s and is lost with the pod."
+        " Make the volume writable for group 1000, see docs/kubernetes.md.",
+        wanted, os.getuid(), own,
+    )  # fmt: skip
     return own
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
 from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
@@ -136,6 +137,7 @@ def main(call: Path) -> int:
     """One of the processes."""
     stated = json.loads(call.read_text("utf-8"))
     end_with_parent(stated["parent"])
+    logs.set_up()
     step = STEPS[stated["step"]]
     assert step.section is not None
     config: Any = section_class(step.section).model_validate(stated["config"])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
 
 import pytest
 
+from larpo_lib import logs
 from larpo_lib import progress as module
-from larpo_lib.progress import progress
+from larpo_lib.progress import progress, tell
 
 
 class Clock:
@@ -32,35 +35,46 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_plain_lines_come_every_half_minute_and_at_the_end(clock: Clock) -> None:
-    stream = io.StringIO()
-    with progress("sample", 100, stream=stream) as advance:
+def test_plain_lines_come_every_half_minute_and_at_the_end(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with progress("sample", 100) as advance:
         for _ in range(5):  # 10 units in 10 s each
             clock.now += 10
             advance(10)
-    assert stream.getvalue().splitlines() == [
-        "sample: 30/100, about 70 s left",
-        "sample: 50/100 in 50.0 s",
-    ]
+    assert caplog.messages == ["sample: 30/100, about 70 s left", "sample: 50/100 in 50.0 s"]
 
 
-def test_what_an_earlier_run_has_done_is_no_part_of_the_speed(clock: Clock) -> None:
-    stream = io.StringIO()
-    with progress("sample", 100, done=80, stream=stream) as advance:
+def test_what_an_earlier_run_has_done_is_no_part_of_the_speed(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with progress("sample", 100, done=80) as advance:
         clock.now += 30
         advance(10)
-    assert stream.getvalue().startswith("sample: 90/100, about 30 s left\n")
+    assert caplog.messages[0] == "sample: 90/100, about 30 s left"
 
 
-def test_a_terminal_gets_a_bar_that_ends_full() -> None:
+def test_a_terminal_gets_a_bar_that_ends_full_below_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
-    with progress("rerank", 4, done=1, stream=stream) as advance:
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up()
+    with progress("rerank", 4, done=1) as advance:
+        tell("half of it")
         advance(3)
-    assert "rerank" in stream.getvalue()
-    assert "4/4" in stream.getvalue()
+    shown = stream.getvalue()
+    assert "rerank" in shown
+    assert "half of it\n" in shown
+    assert shown.index("half of it") < shown.index("4/4")
+
+
+def test_a_quiet_terminal_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    logs.set_up(logs.QUIET)
+    with progress("rerank", 1) as advance:
+        advance(1)
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 
 def test_standard_output_stays_free_for_results(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up()
     with progress("rerank", 1) as advance:
         advance(1)
     captured = capsys.readouterr()
@@ -68,6 +82,6 @@ def test_standard_output_stays_free_for_results(capsys: pytest.CaptureFixture[st
     assert captured.err.startswith("rerank: 1/1 in ")
 
 
-def test_an_error_passes_through(clock: Clock) -> None:
-    with pytest.raises(ZeroDivisionError), progress("rerank", 1, stream=io.StringIO()):
+def test_an_error_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError), progress("rerank", 1):
         raise ZeroDivisionError

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.progress import tell
 from larpo_lib.schemas import STOP
 from larpo_lib.shards import Shard, map_in_parts
 from larpo_lib.tables import read_table
@@ -119,11 +120,11 @@ def test_the_bytes_do_not_depend_on_the_size_of_the_parts(run):
     assert len({run(Maker(1000), str(size), items=range(3000), size=size).read_bytes() for size in sizes}) == 1
 
 
-def test_progress_counts_what_was_done_before(run, capsys):
+def test_progress_counts_what_was_done_before(run, caplog):
     with pytest.raises(KeyboardInterrupt):
         run(Maker(shards=2))
     run(Maker())
-    assert capsys.readouterr().err.splitlines()[-1].startswith("test: 10/10 in ")
+    assert caplog.messages[-1].startswith("test: 10/10 in ")
 
 
 @given(st.integers(0, 40), st.integers(1, 12))
@@ -149,6 +150,7 @@ def test_a_shard_by_its_name():
 def working(folder: Path, slow: int):
     """Work in processes of their own; each notes in `folder` that it was opened."""
     (folder / f"opened-{os.getpid()}").touch()
+    tell("opened")
 
     def make(items):
         if slow in items:
@@ -177,13 +179,14 @@ def _in_processes(tmp_path, open_work, processes, name="out"):
     return map_in_parts("test", list(range(12)), 2, open_work, **options), output, scratch
 
 
-def test_processes_make_the_same_bytes_and_share_the_work(tmp_path):
+def test_processes_make_the_same_bytes_and_share_the_work(tmp_path, capfd):
     counts, one, _ = _in_processes(tmp_path, partial(working, tmp_path, -1), 1, "one")
     (tmp_path / f"opened-{os.getpid()}").unlink()
     _, two, _ = _in_processes(tmp_path, partial(working, tmp_path, 0), 2, "two")
     assert counts == {"items": 12}
     assert two.read_bytes() == one.read_bytes()
     assert len(list(tmp_path.glob("opened-*"))) == 2
+    assert capfd.readouterr().err == "opened\n" * 2, "notices of the processes are shown"
 
 
 @pytest.mark.parametrize(

@@ -72,18 +72,19 @@ def test_more_than_the_limit_is_told_before_anything_is_bought(tmp_path):
         assert len(server.asked) == 8
 
 
-def test_the_calls_to_come_are_told_before_the_first_one(tmp_path, capsys):
+def test_the_calls_to_come_are_told_before_the_first_one(tmp_path, caplog):
     file = tmp_path / "decisions.jsonl"
     with serve(_verdict) as server:
         _judge(server, file, REQUESTS[:3])
-        assert capsys.readouterr().err.startswith("judging: 3 judge calls, about ")
+        assert caplog.messages[0].startswith("judging: 3 judge calls, about ")
+        caplog.clear()
         _judge(server, file)
         # five requests of 33 characters, four to a token
-        assert capsys.readouterr().err.startswith(
-            "judging: 5 judge calls, about 41 input tokens; 3 decisions are stored"
-        )
+        told = "judging: 5 judge calls, about 41 input tokens; 3 decisions are stored"
+        assert caplog.messages[0].startswith(told)
+        caplog.clear()
         _judge(server, file)
-        assert "judge calls" not in capsys.readouterr().err
+        assert "judge calls" not in caplog.text
 
 
 def test_a_request_that_is_too_long_has_no_answer_and_is_not_stored(tmp_path):

@@ -28,7 +28,9 @@ def test_clean_up_deletes_what_is_left_of_a_run_and_no_more(api: Api) -> None:
 
 SCRIPT = textwrap.dedent(
     """
+    from larpo_lib import logs
     from small_train_jobs import train
+    logs.set_up()
     train()
     """
 )

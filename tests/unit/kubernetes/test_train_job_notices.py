@@ -21,7 +21,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_warnings_of_the_jobset_and_its_job_are_told_once(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_the_jobset_and_its_job_are_told_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def scene(job: str) -> None:
         api.warns("Job", "larpo-other-node-0", "FailedCreate", "of another training")
         api.warns("Job", f"{job}-node-0", "FailedCreate", QUOTA)
@@ -31,7 +31,7 @@ def test_warnings_of_the_jobset_and_its_job_are_told_once(api: Api, capsys: pyte
 
     play(api, scene)
     train()
-    told = capsys.readouterr().err.splitlines()
+    told = caplog.messages
     assert told.count(f"TrainJob {NAME}: Job {NAME}-node-0: FailedCreate: {QUOTA}") == 1
     assert sum("JobSet" in line and "must be less than or equal to cpu limit" in line for line in told) == 1
     assert not any("another training" in line for line in told)
@@ -39,7 +39,7 @@ def test_warnings_of_the_jobset_and_its_job_are_told_once(api: Api, capsys: pyte
 
 @pytest.mark.usefixtures("often")
 def test_a_volume_that_cannot_be_mounted_is_told_from_the_events_of_a_pod(
-    api: Api, capsys: pytest.CaptureFixture[str]
+    api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The pod itself says ContainerCreating for as long as that lasts."""
 
@@ -53,22 +53,22 @@ def test_a_volume_that_cannot_be_mounted_is_told_from_the_events_of_a_pod(
 
     play(api, scene)
     train()
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.count('FailedMount: MountVolume.SetUp failed for volume "cache"') == 1
 
 
 def test_events_that_may_not_be_read_are_told_and_the_training_goes_on(
-    api: Api, capsys: pytest.CaptureFixture[str]
+    api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.refused = {("list", "events")}
     play(api, lambda job: complete(api, job, *two_nodes(api, job)))
     train()
-    told = [line for line in capsys.readouterr().err.splitlines() if "warns of" in line]
+    told = [line for line in caplog.messages if "warns of" in line]
     assert len(told) == 1
     assert 'cannot list resource "events"' in told[0]
 
 
-def test_why_nodes_are_started_anew_is_told(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_nodes_are_started_anew_is_told(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def scene(job: str) -> None:
         first, second = two_nodes(api, job)
         second.ends(137, reason="OOMKilled")
@@ -84,13 +84,13 @@ def test_why_nodes_are_started_anew_is_told(api: Api, capsys: pytest.CaptureFixt
 
     play(api, scene)
     train()
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.count("ended with exit code 137 (OOMKilled)") == 1
     assert told.count(f"TrainJob {NAME}: all nodes are started anew, for the first time") == 1
 
 
 def test_a_log_that_may_not_be_read_is_told_once_with_the_missing_right(
-    api: Api, capsys: pytest.CaptureFixture[str]
+    api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.refused = {("get", "pods/log")}
 
@@ -101,7 +101,7 @@ def test_a_log_that_may_not_be_read_is_told_once_with_the_missing_right(
 
     play(api, scene)
     train()
-    told = [line for line in capsys.readouterr().err.splitlines() if "cannot be read" in line]
+    told = [line for line in caplog.messages if "cannot be read" in line]
     assert sorted(told) == [
         f"node {rank}: its log cannot be read (403): the service account needs the right to get pods/log"
         for rank in (0, 1)

@@ -11,7 +11,7 @@ from small_train_jobs import NAME, a_job, complete, play, train, two_nodes
 from larpo_lib.errors import ClusterError, ConfigError
 
 
-def test_lines_of_all_nodes_are_handed_on_and_the_trainjob_goes(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_all_nodes_are_handed_on_and_the_trainjob_goes(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def scene(job: str) -> None:
         first, second = two_nodes(api, job)
         for step in range(5):
@@ -21,7 +21,7 @@ def test_lines_of_all_nodes_are_handed_on_and_the_trainjob_goes(api: Api, capsys
 
     play(api, scene)
     train()
-    told = capsys.readouterr().err.splitlines()
+    told = caplog.messages
     assert [line for line in told if line.startswith("node 0: s")] == [f"node 0: step {i} of 5" for i in range(5)]
     assert [line for line in told if line.startswith("node 1: f")] == [f"node 1: für {i}" for i in range(5)]
     assert api.jobs == {}
@@ -88,14 +88,14 @@ def test_a_failure_without_pods_gives_the_trainjobs_reason(api: Api) -> None:
         train()
 
 
-def test_a_trainjob_that_runs_is_followed_and_not_started_again(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trainjob_that_runs_is_followed_and_not_started_again(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     api.add_job(a_job())
     nodes = two_nodes(api, NAME)
     nodes[0].writes("long before")
     complete(api, NAME, *nodes)
     train()
     assert api.created == []
-    assert "node 0: long before" in capsys.readouterr().err
+    assert "node 0: long before" in caplog.text
     assert api.jobs == {}
 
 
@@ -138,7 +138,7 @@ def test_one_that_another_deletes_ends_the_step(api: Api) -> None:
         train()
 
 
-def test_nodes_that_are_started_anew_are_followed_too(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nodes_that_are_started_anew_are_followed_too(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def scene(job: str) -> None:
         nodes = two_nodes(api, job)
         nodes[0].writes("step 1")
@@ -152,12 +152,12 @@ def test_nodes_that_are_started_anew_are_followed_too(api: Api, capsys: pytest.C
 
     play(api, scene)
     train()
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.index("node 0: step 1") < told.index("node 0: going on from step 1")
     assert told.count("node 0: runs as pod") == 2
 
 
-def test_what_a_node_waits_for_is_told_once(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_node_waits_for_is_told_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def scene(job: str) -> None:
         nodes = api.add_pod(job, 0), api.add_pod(job, 1)
         nodes[0].waits("ContainerCreating", "")
@@ -168,11 +168,11 @@ def test_what_a_node_waits_for_is_told_once(api: Api, capsys: pytest.CaptureFixt
 
     play(api, scene)
     train()
-    waits = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    waits = [line for line in caplog.messages if "waits" in line]
     assert waits == ["node 1: waits: ImagePullBackOff: Back-off pulling image larpo-trainer:1"]
 
 
-def test_a_log_that_is_cut_off_again_and_again_comes_once(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_is_cut_off_again_and_again_comes_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     api.cut_after = [3, 5, 11]
 
     def scene(job: str) -> None:
@@ -184,7 +184,7 @@ def test_a_log_that_is_cut_off_again_and_again_comes_once(api: Api, capsys: pyte
 
     play(api, scene)
     train()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("node 0: l", "node 0: t"))]
+    told = [line for line in caplog.messages if line.startswith(("node 0: l", "node 0: t"))]
     assert told == [text for i in range(20) for text in (f"node 0: line {i}", "node 0: the same")]
     assert api.cut_after == []
 

@@ -19,9 +19,7 @@ def test_a_volume_that_can_be_written_is_used(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away and be another user")
-def test_a_volume_of_roots_is_told_and_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_volume_of_roots_is_told_and_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a pod meets it whose volume belongs to root: tried as the images' user, in a process of its own."""
     volume, own = tmp_path / "cache", tmp_path / "tmp"
     volume.mkdir(mode=0o755)
@@ -44,10 +42,10 @@ def test_a_volume_of_roots_is_told_and_passed_over(
 
 
 def test_what_is_no_directory_is_told_with_what_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert settle_cache() == cache_dir() == tmp_path / "larpo-cache"
-    assert f"{tmp_path}/file cannot be written by user" in capsys.readouterr().err
+    assert f"{tmp_path}/file cannot be written by user" in caplog.text

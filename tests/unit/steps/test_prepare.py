@@ -242,13 +242,13 @@ def test_rows_of_a_data_set_are_part_of_the_fingerprint(tmp_path: Path, monkeypa
         prepare.run(config, prompts=tmp_path / "p")
 
 
-def test_what_was_taken_is_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_taken_is_printed_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [{"system_prompt": "s", "question": "a", "id": "1"}, {"question": " ", "id": "2"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = PrepareConfig(source=str(tmp_path / "rows.jsonl"), invalid="drop")
     metrics = prepare.run(config, prompts=tmp_path / "p")
     assert (metrics["prompts"], metrics["invalid_rows_dropped"], metrics["columns_not_used"]) == (1, 1, 1)
-    assert capsys.readouterr().err.splitlines() == [
+    assert caplog.messages == [
         "rows.jsonl: prompt from question; system from system_prompt; not used: id",
         "rows.jsonl: 1 of 2 rows cannot be used and are dropped; the first: row 2, field 'question': is empty.",
     ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 from server_double import Reply, serve
 from small_models import write_prompts
@@ -152,6 +154,7 @@ def test_empty_responses_are_dropped_and_counted(run, tmp_path, monkeypatch):
 
 
 def test_a_temperature_that_repeats_itself_is_warned_of(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
     texts = ["a b", "a b", "a c", "d", "e", "e"]
     monkeypatch.setattr(sample, "make_sampler", lambda *_args, **_options: Scripted(texts))
     settings = {
