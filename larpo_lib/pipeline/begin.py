@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
@@ -58,6 +59,7 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
     Raises:
         LarpoError: something asked for cannot be.
     """
+    logs.set_up()
     settle_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):

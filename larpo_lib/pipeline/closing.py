@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from larpo_lib import logs
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.again import again
@@ -33,6 +34,8 @@ def close(*, job: str, root: str, run_id: str, example: str) -> Done:
         root: parameter of the pipeline; `run_id` likewise.
         example: URI of one of KFP's artifacts of this run.
     """
+    logs.set_up()
+    tell("larpo: step close")
     settle_cache()
     return again(lambda: _close(job, root, run_id, example))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.again import again
@@ -33,6 +34,7 @@ def begin(given: Mapping[str, Any], example: str) -> str:
     Raises:
         LarpoError: something asked for cannot be.
     """
+    logs.set_up()
     settle_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
@@ -58,6 +59,7 @@ def open_ticket(run: str) -> Ticket:
     Raises:
         StorageError: it cannot be read.
     """
+    logs.set_up()
     settle_cache()
     return again(lambda: Ticket.at(run))
 

@@ -5,15 +5,19 @@ Kubeflow does not know: a step that is killed tells nobody, and what the exit ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
+from larpo_lib.progress import tell
 from larpo_lib.tracking.client import one_line
 
 _STATE, _DONE = "state.json", "done.json"
+
+_NAME = re.compile(r"(?P<step>.+?)(-(?P<iteration>\d+))?(-share-(?P<index>\d+)-of-(?P<count>\d+))?")
 
 SUMMARY = "summary"
 """The step that every pipeline ends with: with it done, the run has done what it was asked."""
@@ -57,6 +61,7 @@ class Journal:
         Args:
             name: of the step, its iteration and its share.
         """
+        tell(f"larpo: step {_spoken(name)}")
         place = f"{self._place}/{name}"
         files.write(place, _STATE, {"step": name, "state": "began", "cause": ""})
         try:
@@ -84,3 +89,12 @@ class Journal:
 
     def _noted(self, file: str) -> set[str]:
         return {place.rpartition("/")[2] for place in files.directories(self._place, file)}
+
+
+def _spoken(name: str) -> str:
+    """A step's name in words: `rerank-2-share-0-of-4` is `rerank, iteration 2, share 0 of 4`."""
+    found = _NAME.fullmatch(name)
+    assert found is not None
+    iteration = "" if found["iteration"] is None else f", iteration {found['iteration']}"
+    share = "" if found["count"] is None else f", share {found['index']} of {found['count']}"
+    return f"{found['step']}{iteration}{share}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from larpo_lib import logs
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
@@ -57,6 +58,7 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
     Raises:
         LarpoError: something asked for cannot be.
     """
+    logs.set_up()
     settle_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):

@@ -36,3 +36,17 @@ def test_an_error_is_told_whole_and_without_credentials(tmp_path: Path) -> None:
     (trouble,) = journal.troubles()
     assert trouble.cause == "RuntimeError: CUDA out of memory at postgresql://***@host/x"
     assert str(trouble).startswith("train-1: RuntimeError")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("summary", "larpo: step summary"),
+        ("train-12", "larpo: step train, iteration 12"),
+        ("merge-ranked-2", "larpo: step merge-ranked, iteration 2"),
+        ("sample-0-share-3-of-10", "larpo: step sample, iteration 0, share 3 of 10"),
+    ],
+)
+def test_a_pods_log_names_its_step(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str) -> None:
+    with Journal(str(tmp_path), "job").step(name):
+        assert caplog.messages == [told]
