@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,9 @@ Jobs = Annotated[int, typer.Option(min=1, help="Runs at one time, each with GPUs
 
 @app.command(rich_help_panel=LOOP)
 def reproduce(
-    study: Annotated[str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, or a file.")],
+    study: Annotated[
+        str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a file.")
+    ],
     scale: Annotated[
         Literal["tiny", "paper"], typer.Option(help="tiny: the embedded world, on a laptop. paper: the paper's models.")
     ] = "tiny",
@@ -55,10 +57,18 @@ def reproduce(
     policy on word problems says nothing about large models: it shows what the objectives do when all else is equal.
     """
     from larpo_lib.config import parse_settings
-    from larpo_lib.studies.study import cells, load_study
+    from larpo_lib.studies.study import cells, kind_of, load_study
 
-    loaded = load_study(_file(study))
-    over = parse_settings(settings or ())
+    file, over = _file(study), parse_settings(settings or ())
+    if kind_of(file) == "preferences":
+        if scale == "paper" or faithful != "paper" or assume or pipeline is not None:
+            raise ConfigError(
+                f"{study} has one scale, and no runs of the loop",
+                remedy="Leave out --scale, --faithful, --assume and --pipeline",
+            )
+        _preferences(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, dry_run=dry_run)
+        return
+    loaded = load_study(file)
     if dry_run or pipeline is not None:
         made = cells(loaded, scale, seeds, faithful, over)
         if pipeline is not None:
@@ -69,16 +79,38 @@ def reproduce(
             typer.echo(line)
         return
     from larpo_lib.artifacts import disk_errors
+    from larpo_lib.reporting.publication import PAGE
     from larpo_lib.studies.run import Request, run_study
 
     suffix = "" if faithful == "paper" else f"-{faithful}"
     together = Path("runs") / "reproduce"  # studies there share what their runs have in common
     place = out or together / f"{loaded.name}-{scale}{suffix}"
     request = Request(scale, seeds, faithful, jobs, None if out else together / "pool", over)
-    command = shlex.join(["larpo", *sys.argv[1:]])
     with disk_errors(place):
-        typer.echo(run_study(loaded, request, place, command))
-    typer.echo(f"Results: {place / 'results' / 'study.html'}")
+        typer.echo(run_study(loaded, request, place, _command()))
+    typer.echo(f"Results: {place / 'results' / PAGE}")
+
+
+def _preferences(file: Path, over: Mapping[str, Any], jobs: int, out: Path | None, *, dry_run: bool) -> None:
+    """The study whose cells are no runs of the loop."""
+    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.reporting.publication import PAGE
+    from larpo_lib.studies.preferences.run import listing, run
+    from larpo_lib.studies.preferences.study import load
+
+    study = load(file, over)
+    if dry_run:
+        for line in listing(study):
+            typer.echo(line)
+        return
+    place = out or Path("runs") / "reproduce" / study.name
+    with disk_errors(place):
+        typer.echo(run(study, place, jobs, _command()))
+    typer.echo(f"Results: {place / 'results' / PAGE}")
+
+
+def _command() -> str:
+    return shlex.join(["larpo", *sys.argv[1:]])
 
 
 def _file(study: str) -> Path:

@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: no script, no font, no network."""
+"""Pages as one HTML file that needs nothing else (no script, no font, no network), and their Markdown forms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from larpo_lib import __version__
@@ -20,27 +20,36 @@ from larpo_lib.reporting.table import UNDEFINED, count, number
 
 def render(report: Report, panels: Mapping[str, Sequence[Panel]]) -> str:
     """The page of a run, with the `panels` of each section as inline SVG. Equal input gives equal text."""
-    figures = {section: _drawn(group) for section, group in panels.items()}
-    return _filled("report.html.j2", report=report, figures=figures)
+    return fill("report.html.j2", report=report, figures={name: drawn(group) for name, group in panels.items()})
 
 
 def render_benchmark(report: EvaluationReport, panels: Sequence[Panel]) -> str:
     """The page of a benchmark, with its `panels` as inline SVG. Equal input gives equal text."""
-    return _filled(
+    return fill(
         "benchmark.html.j2",
         report=report,
         headline=headline(report),
         scores=with_spans(report.scores),
-        figures=_drawn(panels),
+        figures=drawn(panels),
         comparison=comparison(report),
         undefined=UNDEFINED,
         version=__version__,
     )
 
 
-def _filled(template: str, **values: Any) -> str:
+def fill(template: str, **values: Any) -> str:
+    """A template of this folder filled in, with one line break at its end.
+
+    Args:
+        template: its file; what ends in .html.j2 is escaped, Markdown has no escapes.
+        values: what it names; a name that is missing is an error.
+    """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_source)
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_source),
     )
     environment.filters.update(
         number=_typeset(number),
@@ -51,15 +60,16 @@ def _filled(template: str, **values: Any) -> str:
         score=_typeset(score_text),
         uncertainty=_typeset(uncertainty),
     )
-    return environment.get_template(template).render(**values) + "\n"
+    return environment.get_template(template).render(**values).rstrip() + "\n"
+
+
+def drawn(panels: Sequence[Panel]) -> list[tuple[Panel, Markup]]:
+    """Each panel with its figure for a page."""
+    return [(panel, Markup(drawing.svg(panel))) for panel in panels]  # noqa: S704 - drawn here, text escaped
 
 
 def _source(name: str) -> str:
     return resources.files("larpo_lib.reporting").joinpath(name).read_text("utf-8")
-
-
-def _drawn(panels: Sequence[Panel]) -> list[tuple[Panel, Markup]]:
-    return [(panel, Markup(drawing.svg(panel))) for panel in panels]  # noqa: S704 - drawn here, text escaped
 
 
 def _typeset(write: Callable[..., str]) -> Callable[..., str]:

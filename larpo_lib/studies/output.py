@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from larpo_lib import __version__
-from larpo_lib.artifacts import write_json
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.benchmark_figures import curve_panels
 from larpo_lib.reporting.drawing import BLUE, GREY, Dot, Panel
-from larpo_lib.reporting.machine import machine, made_on
+from larpo_lib.reporting.machine import made_on
+from larpo_lib.reporting.publication import made, publish
 from larpo_lib.reporting.table import aligned, difference, interval, number
-from larpo_lib.reporting.templates import render
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import BOOTSTRAP, Results, Row
 from larpo_lib.studies.study import ScaleName, Study
 
-_OF_THE_MOMENT = ("threads", "load")
 _LIBRARIES = ("torch", "transformers", "numpy")
 _NAMES = {
     "accuracy": "accuracy",
@@ -54,26 +48,23 @@ class Provenance:
             "command": self.command,
             "scale": self.scale,
             "seeds": self.seeds,
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": {name: value for name, value in machine().items() if name not in _OF_THE_MOMENT},
-            "versions": {"larpo": __version__, **{name: metadata.version(name) for name in _LIBRARIES}},
+            **made(_LIBRARIES),
             "search": self.search,
             "settings": {name: dict(tree) for name, tree in self.settings.items()},
         }
 
 
 def write(study: Study, results: Results, made_by: Provenance, directory: Path) -> str:
-    """Write the table, the figure, a page and its Markdown form, and all numbers as JSON; returns the table."""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "results.json", {"study": study.name, **made_by.to_json(), **results.to_json()})
-    table = "\n".join(aligned(_rows(study, results)))
-    (directory / "table.txt").write_text(table + "\n", "utf-8")
-    drawn = panels(study, results)
-    for suffix, content in drawing.sheet(drawn).items():
-        (directory / f"figure.{suffix}").write_bytes(content)
-    context = _context(study, results, made_by)
-    (directory / "study.html").write_text(_page(context, drawn), "utf-8")
-    (directory / "README.md").write_text(_rendered("study.md.j2", context, escaped=False), "utf-8")
+    """Write the results for people, and all numbers; returns the table."""
+    told, table = made_by.to_json(), "\n".join(aligned(_rows(study, results)))
+    publish(
+        directory,
+        "study",
+        numbers={"study": study.name, **told, **results.to_json()},
+        table=table,
+        panels=panels(study, results),
+        context=_context(study, results, told),
+    )
     return table
 
 
@@ -141,22 +132,10 @@ def _with_starts(results: Results) -> list[Row]:
     return [row for group in groups.values() for row in group]
 
 
-def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
-    style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
-    figures = [(panel, Markup(drawing.svg(panel))) for panel in drawn]  # noqa: S704 - drawn here
-    return _rendered("study.html.j2", {**context, "style": Markup(style), "figures": figures}, escaped=True)  # noqa: S704 - our own file
-
-
-def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
-    source = resources.files("larpo_lib.studies").joinpath(template).read_text("utf-8")
-    return render(source, context, escaped=escaped)
-
-
-def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, Any]:
+def _context(study: Study, results: Results, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What the page and its Markdown form tell."""
     head, *body = _rows(study, results)
-    provenance = made_by.to_json()
-    search = made_by.search or {"cells": []}
+    search = provenance["search"] or {"cells": []}
     tried = sorted({value for cell in search["cells"] for value in cell["tried"]}, key=float)
     return {
         "study": study,
@@ -175,7 +154,7 @@ def _context(study: Study, results: Results, made_by: Provenance) -> dict[str, A
             [*cell["labels"], *(number(cell["tried"][value]) for value in tried), f"{cell['chosen']:g}"]
             for cell in search["cells"]
         ],
-        "choices": study.scale(made_by.scale).choices,
+        "choices": study.scale(provenance["scale"]).choices,
         "provenance": provenance,
         "made_on": made_on(provenance["machine"], provenance["versions"]),
     }

@@ -190,6 +190,15 @@ class Cell:
             raise ConfigError(f"cell {self.key}: {error.problem}", remedy=error.remedy) from None
 
 
+def kind_of(path: Path) -> str:
+    """What a study's cells are: `grid`, runs of the loop, or `preferences`.
+
+    Raises:
+        ConfigError: the file is missing, or no TOML.
+    """
+    return str(_read(path).get("kind", "grid"))
+
+
 def load_study(path: Path) -> Study:
     """Read a study.
 

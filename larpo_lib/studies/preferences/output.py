@@ -1,27 +1,22 @@
-"""The benchmark's results for people: a table, a figure, a page, and everything as JSON."""
+"""The study's results for people: a table, a figure, a page, and everything as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata, resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from benchmarks.preferences.settings import Settings
-from larpo_lib import __version__
-from larpo_lib.artifacts import file_digest, write_json
-from larpo_lib.config import Section
+from larpo_lib.artifacts import file_digest
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
-from larpo_lib.reporting.machine import machine, made_on
+from larpo_lib.reporting.machine import made_on
+from larpo_lib.reporting.publication import made, publish
 from larpo_lib.reporting.table import UNDEFINED, aligned, difference, interval, number
-from larpo_lib.reporting.templates import render
 from larpo_lib.statistics.estimates import Estimate
+from larpo_lib.studies.preferences.results import MAIN
+from larpo_lib.studies.preferences.study import PreferenceStudy
 
 HEADS = {
     "kendall_tau": "Kendall's tau",
@@ -31,7 +26,6 @@ HEADS = {
     "kendall_tau_given_length": "tau given length",
     "kendall_tau_given_model": "tau given model",
 }
-_OF_THE_MOMENT = ("threads", "load")
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _DRAWN = ("kendall_tau", "kendall_tau_given_length", "pair_accuracy_similar_length")
 _LINES = ("length", "model identity")
@@ -41,41 +35,29 @@ Rows = list[list[str]]
 
 
 def write(
-    settings: Settings, search: Mapping[str, Any], results: Mapping[str, Any], source: Path, command: str, out: Path
+    study: PreferenceStudy, search: Mapping[str, Any], results: Mapping[str, Any], command: str, out: Path
 ) -> str:
-    """Write the tables, the figure, a page and its Markdown form, and all numbers as JSON; returns the tables."""
-    out.mkdir(parents=True, exist_ok=True)
-    told = {**provenance(settings, search, source, command), **results}
-    write_json(out / "results.json", told)
+    """Write the results for people, and all numbers; returns the tables."""
+    told = {**provenance(study, search, command), **results}
     text = "\n\n".join("\n".join([title, *aligned(rows)]) for title, rows in tables(results))
-    (out / "table.txt").write_text(text + "\n", "utf-8")
-    drawn = panels(results)
-    for suffix, content in drawing.sheet(drawn).items():
-        (out / f"figure.{suffix}").write_bytes(content)
-    context = _context(told)
-    (out / "page.html").write_text(_page(context, drawn), "utf-8")
-    (out / "README.md").write_text(_rendered("page.md.j2", context, escaped=False), "utf-8")
+    publish(out, "preferences", numbers=told, table=text, panels=panels(results), context=_context(told))
     return text
 
 
-def provenance(settings: Settings, search: Mapping[str, Any], source: Path, command: str) -> dict[str, Any]:
+def provenance(study: PreferenceStudy, search: Mapping[str, Any], command: str) -> dict[str, Any]:
     """What the results were made from, with, on and when."""
-    stated = {
-        name: value.model_dump() if isinstance(value, Section) else value for name, value in _fields(settings).items()
-    }
+    source = Path(study.prepared.source)
     return {
-        "benchmark": "preferences",
+        "study": study.name,
         "command": command,
         "source": {"name": source.name, "sha256": file_digest(source)},
-        "settings": stated,
-        "search": {"seed": settings.search_seed, "measure": "kendall_tau", "objectives": dict(search)},
+        "settings": study.model_dump(mode="json", exclude={"prepare": {"source"}}),
+        "search": {"seed": study.search_seed, "measure": MAIN, "objectives": dict(search)},
         "objective_settings": {
-            name: settings.train(name, search[name]["learning_rate"], 0).objective.model_dump()
-            for name in settings.objectives
+            name: study.train_config(name, search[name]["learning_rate"], 0).objective.model_dump()
+            for name in study.trained
         },
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {name: value for name, value in machine().items() if name not in _OF_THE_MOMENT},
-        "versions": {"larpo": __version__, **{name: metadata.version(name) for name in _LIBRARIES}},
+        **made(_LIBRARIES),
     }
 
 
@@ -129,21 +111,16 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
         axes.axvline(_NOTHING[measure], color=GREY, linewidth=1)
         for place, (name, value) in enumerate(lines):  # names one above the other, for lines may be close
             axes.axvline(value, color=GREY, linestyle=DASHED, linewidth=1.4)
-            look = {"transform": axes.get_xaxis_transform(), "ha": "right", "fontsize": 7.5, "color": MUTED}
+            look: dict[str, Any] = {
+                "transform": axes.get_xaxis_transform(),
+                "ha": "right",
+                "fontsize": 7.5,
+                "color": MUTED,
+            }
             axes.text(value, 1.012 + 0.04 * place, name, **look)
 
     title = HEADS[measure][0].upper() + HEADS[measure][1:]
     return Panel(f"preferences-{measure}".replace("_", "-"), title, caption, draw, rows=[dot.label for dot in dots])
-
-
-def _page(context: Mapping[str, Any], drawn: Sequence[Panel]) -> str:
-    style = resources.files("larpo_lib.reporting").joinpath("style.css").read_text("utf-8")
-    figures = [(panel, Markup(drawing.svg(panel))) for panel in drawn]  # noqa: S704 - drawn here
-    return _rendered("page.html.j2", {**context, "style": Markup(style), "figures": figures}, escaped=True)  # noqa: S704 - our own file
-
-
-def _rendered(template: str, context: Mapping[str, Any], *, escaped: bool) -> str:
-    return render((Path(__file__).parent / template).read_text("utf-8"), context, escaped=escaped)
 
 
 def _context(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +151,3 @@ def _interval(value: Mapping[str, float] | None, *, signed: bool) -> str:
 
 def _estimate(value: Mapping[str, float]) -> Estimate:
     return Estimate(value["mean"], value["low"], value["high"])
-
-
-def _fields(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in asdict(settings)}

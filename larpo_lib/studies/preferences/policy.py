@@ -9,22 +9,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from larpo_lib.config import Section
 from larpo_lib.playground.policy import CHAT_TEMPLATE
+from larpo_lib.studies.preferences.study import PolicyConfig
 
 _PAD, _END = "<pad>", "<end>"
 _ROLES = ("<user>", "<assistant>")
-
-
-class PolicyConfig(Section):
-    """Shape of the policy."""
-
-    vocabulary: int = 2048
-    hidden: int = 64
-    layers: int = 2
-    heads: int = 2
-    positions: int = 1536
-    seed: int = 0
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

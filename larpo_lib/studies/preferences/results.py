@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.preferences.runs import Places, Task
-from benchmarks.preferences.settings import OBJECTIVES, Own, Settings
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import LarpoError
-from larpo_lib.evaluation.preferences import MEASURES, Judged, agreement, model_means
 from larpo_lib.statistics.estimates import Estimate, paired
+from larpo_lib.studies.preferences.agreement import MEASURES, Judged, agreement, model_means
+from larpo_lib.studies.preferences.runs import Places, Task
+from larpo_lib.studies.preferences.study import Own, PreferenceStudy
 from larpo_lib.studies.results import BOOTSTRAP, over_seeds
 from larpo_lib.tables import Row, read_table
 
@@ -112,17 +112,17 @@ def trained_scores(heldout: Heldout, run: Path, own: Own) -> Scores:
     return logps
 
 
-def choose(settings: Settings, out: Path) -> dict[str, dict[str, Any]]:
+def choose(study: PreferenceStudy, out: Path) -> dict[str, dict[str, Any]]:
     """The learning rate of each objective: the one with the highest mean tau of the implicit reward in the search.
 
     Of equal ones the smallest; one at which training broke down has no value.
     """
-    places, seed = Places(out), settings.search_seed
+    places, seed = Places(out), study.search_seed
     heldout = read_heldout(places, seed)
     chosen = {}
-    for objective in settings.objectives:
+    for objective in study.trained:
         tried: dict[float, float | None] = {}
-        for rate in settings.learning_rates:
+        for rate in study.learning_rates:
             run = places.run(Task(seed, objective, rate, searching=True))
             broken = (run / "broken.json").is_file()
             values = None if broken else measure(heldout, trained_scores(heldout, run, "implicit_reward"))[MAIN]
@@ -139,19 +139,19 @@ def choose(settings: Settings, out: Path) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
+def collect(study: PreferenceStudy, search: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
     """All results, as results.json holds them, but for where they come from."""
-    places, seeds = Places(out), range(settings.seeds)
+    places, seeds = Places(out), range(study.seeds)
     heldout = {seed: read_heldout(places, seed) for seed in seeds}
-    found: dict[str, dict[int, Values]] = {name: {} for name in (*BASELINES, *settings.objectives)}
-    own: dict[str, dict[int, Values]] = {name: {} for name in settings.objectives}
+    found: dict[str, dict[int, Values]] = {name: {} for name in (*BASELINES, *study.trained)}
+    own: dict[str, dict[int, Values]] = {name: {} for name in study.trained}
     for seed in seeds:
         for name, values in baselines(heldout[seed]).items():
             found[name][seed] = values
-        for name in settings.objectives:
+        for name in study.trained:
             run = places.run(Task(seed, name, search[name]["learning_rate"]))
             found[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, "implicit_reward"))
-            own[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, OBJECTIVES[name][1]))
+            own[name][seed] = measure(heldout[seed], trained_scores(heldout[seed], run, study.objectives[name].score))
     return {
         "confidence": BOOTSTRAP.confidence,
         "measures": list(MEASURES),
@@ -159,9 +159,9 @@ def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Pa
         "objectives": {
             name: {
                 **summary(found[name]),
-                "lists": OBJECTIVES[name][0],
+                "lists": study.objectives[name].lists,
                 "learning_rate": search[name]["learning_rate"],
-                "own_score": OBJECTIVES[name][1],
+                "own_score": study.objectives[name].score,
                 "by_own_score": summary(own[name]),
                 "differences": {
                     other: differences(found[name], found[other])
@@ -169,9 +169,9 @@ def collect(settings: Settings, search: Mapping[str, Mapping[str, Any]], out: Pa
                     if other != name and other in found
                 },
             }
-            for name in settings.objectives
+            for name in study.trained
         },
-        "counts": {str(seed): counts(places, seed, heldout[seed], settings) for seed in seeds},
+        "counts": {str(seed): counts(places, seed, heldout[seed], study) for seed in seeds},
     }
 
 
@@ -197,13 +197,13 @@ def differences(new: Mapping[int, Values], old: Mapping[int, Values]) -> dict[st
     return found
 
 
-def counts(places: Places, seed: int, heldout: Heldout, settings: Settings) -> dict[str, Any]:
+def counts(places: Places, seed: int, heldout: Heldout, study: PreferenceStudy) -> dict[str, Any]:
     """What was trained on, held out and dropped."""
     home = places.seed(seed)
     kept = ("lists", "responses", "response_tokens", "prompts_too_long_dropped", "responses_too_long_dropped")
     trained = {
         selection: {name: read_metrics(places.reference(seed, selection))[name] for name in kept}
-        for selection in dict.fromkeys(OBJECTIVES[name][0] for name in settings.objectives)
+        for selection in dict.fromkeys(study.objectives[name].lists for name in study.trained)
     }
     return {
         "heldout": read_metrics(home / "scores"),

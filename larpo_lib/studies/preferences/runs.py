@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.preferences import steps
-from benchmarks.preferences.settings import OBJECTIVES, REFERENCES, SELECTIONS, Settings
-from benchmarks.preferences.steps import FoldConfig, ScoreConfig
 from larpo_lib import objectives
 from larpo_lib.artifacts import make_directory, read_metrics, write_json
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.progress import tell
 from larpo_lib.steps import build_lists, prepare, sft, train
+from larpo_lib.studies.preferences import steps
+from larpo_lib.studies.preferences.steps import FoldConfig, ScoreConfig
+from larpo_lib.studies.preferences.study import PreferenceStudy
 from larpo_lib.workers import run_in_processes
 
 
@@ -53,26 +53,26 @@ class Places:
         return self.seed(seed) / "reference" / selection
 
 
-def prepare_source(source: Path, out: Path) -> None:
+def prepare_source(config: PrepareConfig, out: Path) -> None:
     """The source as artifacts, `prompts` and `ranked`."""
-    prepare.ranked(PrepareConfig(source=str(source)), prompts=out / "prompts", ranked=out / "ranked")
+    prepare.ranked(config, prompts=out / "prompts", ranked=out / "ranked")
 
 
-def go_through(tasks: Sequence[Task], settings: Settings, out: Path, jobs: int) -> None:
+def go_through(tasks: Sequence[Task], study: PreferenceStudy, out: Path, jobs: int) -> None:
     """Do the tasks; several `jobs` at one time, one thread each."""
     tell(f"{len(tasks)} runs, seeds {sorted({task.seed for task in tasks})}")
     if jobs == 1:
         for task in tasks:
-            _do(task, settings, Places(out))
+            _do(task, study, Places(out))
         return
-    work = partial(_work, list(tasks), settings, out)
+    work = partial(_work, list(tasks), study, out)
     for index in run_in_processes(work, len(tasks), min(jobs, len(tasks))):
         tell(f"seed {tasks[index].seed}: {tasks[index].name} is done")
 
 
 def _work(
     tasks: Sequence[Task],
-    settings: Settings,
+    study: PreferenceStudy,
     out: Path,
     take: Callable[[], int | None],
     done: Callable[[int], None],
@@ -81,44 +81,46 @@ def _work(
 
     torch.set_num_threads(1)
     while (index := take()) is not None:
-        _do(tasks[index], settings, Places(out))
+        _do(tasks[index], study, Places(out))
         done(index)
 
 
-def _do(task: Task, settings: Settings, places: Places) -> None:
-    (_run if task.objective else _share)(task, settings, places)
+def _do(task: Task, study: PreferenceStudy, places: Places) -> None:
+    (_run if task.objective else _share)(task, study, places)
 
 
-def _share(task: Task, settings: Settings, places: Places) -> None:
+def _share(task: Task, study: PreferenceStudy, places: Places) -> None:
     seed, home = task.seed, places.seed(task.seed)
     make_directory(home)
     for name in ("training", "heldout"):
-        config = FoldConfig(folds=settings.folds, fold=seed, heldout=name == "heldout")
+        config = FoldConfig(folds=study.folds, fold=seed, heldout=name == "heldout")
         steps.fold(config, prompts=places.out / "prompts", ranked=places.out / "ranked", part=home / name)
-    shape = settings.policy.model_copy(update={"seed": seed})
+    shape = study.policy.model_copy(update={"seed": seed})
     steps.policy(shape, part=home / "training", made=home / "policy")
-    sft.run(settings.sft(seed), policy=home / "policy", demonstrations=home / "training", trained=home / "sft")
-    steps.score(_scoring(settings), policy=home / "sft", part=home / "heldout", scores=home / "scores")
-    for selection in SELECTIONS:
+    sft.run(study.sft_config(seed), policy=home / "policy", demonstrations=home / "training", trained=home / "sft")
+    steps.score(_scoring(study), policy=home / "sft", part=home / "heldout", scores=home / "scores")
+    for selection, made in study.lists.items():
         lists = home / "lists" / selection
-        build_lists.run(settings.lists(selection), prompts=home / "training", ranked=[home / "training"], lists=lists)
+        build_lists.run(
+            study.lists_config(selection), prompts=home / "training", ranked=[home / "training"], lists=lists
+        )
         trained = places.reference(seed, selection)
         # Log-probabilities are scored before the first step, so one step that nobody looks at is enough.
-        one_step = settings.train(REFERENCES[selection], 1e-12, seed, max_steps=1)
+        one_step = study.train_config(made.reference, 1e-12, seed, max_steps=1)
         train.run(one_step, policy=home / "sft", lists=lists, trained=trained)
 
 
-def _run(task: Task, settings: Settings, places: Places) -> None:
+def _run(task: Task, study: PreferenceStudy, places: Places) -> None:
     home, run = places.seed(task.seed), places.run(task)
     make_directory(run)
-    selection, _ = OBJECTIVES[task.objective]
+    selection = study.objectives[task.objective].lists
     needs = objectives.OBJECTIVES[task.objective]
     known = places.reference(task.seed, selection)
     steps_allowed = None
     if task.searching:
-        whole = -(-int(read_metrics(known)["lists"] or 0) // settings.batch_size) * settings.epochs
-        steps_allowed = max(1, round(settings.search_share * whole))
-    config = settings.train(task.objective, task.learning_rate, task.seed, steps_allowed)
+        whole = -(-int(read_metrics(known)["lists"] or 0) // study.batch_size) * study.epochs
+        steps_allowed = max(1, round(study.search_share * whole))
+    config = study.train_config(task.objective, task.learning_rate, task.seed, steps_allowed)
     try:
         train.run(
             config,
@@ -132,12 +134,12 @@ def _run(task: Task, settings: Settings, places: Places) -> None:
             raise
         write_json(run / "broken.json", {"error": str(error).partition(" (")[0]})
         return
-    steps.score(_scoring(settings), policy=run / "trained", part=home / "heldout", scores=run / "scores")
+    steps.score(_scoring(study), policy=run / "trained", part=home / "heldout", scores=run / "scores")
 
 
-def _scoring(settings: Settings) -> ScoreConfig:
+def _scoring(study: PreferenceStudy) -> ScoreConfig:
     return ScoreConfig(
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_tokens=settings.policy.positions,
-        batch_tokens=settings.micro_batch_tokens,
+        max_prompt_tokens=study.max_prompt_tokens,
+        max_tokens=study.policy.positions,
+        batch_tokens=study.micro_batch_tokens,
     )

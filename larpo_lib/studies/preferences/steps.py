@@ -1,11 +1,10 @@
-"""The steps that only this benchmark has: folds, the policy with random weights, scores of held-out responses."""
+"""The steps that only this study has: folds, the policy with random weights, scores of held-out responses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.preferences.policy import PolicyConfig, make_policy
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import ModelConfig, Section
 from larpo_lib.policies.chat import prompt_ids
@@ -15,6 +14,8 @@ from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow
+from larpo_lib.studies.preferences.policy import make_policy
+from larpo_lib.studies.preferences.study import PolicyConfig
 from larpo_lib.tables import Row, read_table, write_table
 
 
@@ -79,7 +80,7 @@ def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Met
         rows = []
         for (_, row), scored in zip(fitting, found, strict=True):
             assert scored is not None, "a response has its end-of-turn token at least"
-            identity = {name: row[name] for name in ("prompt_id", "candidate_id", "sample_index")}  # type: ignore[literal-required]
+            identity = {name: row[name] for name in ("prompt_id", "candidate_id", "sample_index")}
             rows.append({**identity, "logp": scored[0], "num_tokens": scored[1]})
         write_table(work.data / "logps.parquet", "logps", rows)
         return counts

@@ -2,96 +2,134 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from benchmarks.preferences.policy import PolicyConfig
-from larpo_lib.config import ListsConfig, SftConfig, TrainConfig
-from larpo_lib.config.sections import BestWorstConfig, SelectionConfig, TopBottomConfig
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from larpo_lib.config import (
+    ListsConfig,
+    PrepareConfig,
+    Section,
+    SelectionConfig,
+    SftConfig,
+    TrainConfig,
+    apply_settings,
+)
+from larpo_lib.config.load import check, load_tree
+from larpo_lib.errors import ConfigError
 
 Own = Literal["implicit_reward", "logp", "logp_per_token"]
-"""What an objective itself ranks responses by: d = a - b, a, or a / n."""
-
-SELECTIONS: dict[str, SelectionConfig] = {
-    "best_worst": BestWorstConfig(),
-    "top1_bottom3": TopBottomConfig(top=1, bottom=3),
-    "top2_bottom2": TopBottomConfig(top=2, bottom=2),
-}
-
-REFERENCES = {"best_worst": "dpo", "top1_bottom3": "contrastive", "top2_bottom2": "listmle"}
-"""The objective whose run leaves the reference log-probabilities of such lists, for all that read the same."""
-
-OBJECTIVES: dict[str, tuple[str, Own]] = {
-    "contrastive": ("top1_bottom3", "implicit_reward"),
-    "lambdarank": ("top2_bottom2", "implicit_reward"),
-    "listmle": ("top2_bottom2", "implicit_reward"),
-    "lipo_lambda": ("top2_bottom2", "implicit_reward"),
-    "robust_listmle": ("top2_bottom2", "implicit_reward"),
-    "lambdaloss": ("top2_bottom2", "implicit_reward"),
-    "approx_ndcg": ("top2_bottom2", "implicit_reward"),
-    "neural_ndcg": ("top2_bottom2", "implicit_reward"),
-    "gvpo": ("top2_bottom2", "implicit_reward"),
-    "group_contrast": ("top2_bottom2", "implicit_reward"),
-    "target": ("top2_bottom2", "implicit_reward"),
-    "nca": ("top2_bottom2", "implicit_reward"),
-    "rrhf": ("top2_bottom2", "logp_per_token"),
-    "dpo": ("best_worst", "implicit_reward"),
-    "ipo": ("best_worst", "implicit_reward"),
-    "kto": ("best_worst", "implicit_reward"),
-    "r_dpo": ("best_worst", "implicit_reward"),
-    "simpo": ("best_worst", "logp_per_token"),
-    "cpo": ("best_worst", "logp"),
-    "slic_hf": ("best_worst", "logp"),
-}
-"""The lists that each objective trains on, LarPO's main results' where it has the objective, and its own score."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result, but for the source.
+class PolicyConfig(Section):
+    """Shape of the policy with random weights."""
 
-    Attributes:
-        folds: parts of the instructions; a seed holds out the part of its number, the search the last one.
-        seeds: how many are reported.
-        learning_rates: among which every objective's is chosen.
-        epochs: of a reported run.
-        search_share: of a reported run's steps that a run of the search has.
-        batch_size: lists an optimiser step.
-    """
+    vocabulary: PositiveInt = 2048
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+    heads: PositiveInt = 2
+    positions: PositiveInt = 1536
+    seed: int = 0
 
-    seeds: int = 3
-    folds: int = 5
-    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
-    epochs: int = 1
-    search_share: float = 0.5
-    batch_size: int = 16
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    max_prompt_tokens: int = 512
-    micro_batch_tokens: int = 2048
-    sft_learning_rate: float = 3e-3
-    sft_epochs: int = 1
-    objectives: tuple[str, ...] = tuple(OBJECTIVES)
+
+class Selected(Section):
+    """Training lists."""
+
+    selection: SelectionConfig
+    reference: str
+    """The objective whose run leaves the reference log-probabilities of such lists, for all that read the same."""
+
+
+class Trained(Section):
+    """An objective's part in the study; its own settings are the defaults, which are its paper's."""
+
+    lists: str
+    """The lists it trains on."""
+    score: Own
+    """What it ranks responses by itself: d = a - b, a, or a / n."""
+
+
+class Tuning(Section):
+    """How the reference is fine-tuned on all responses to the training part."""
+
+    learning_rate: PositiveFloat
+    epochs: PositiveInt
+
+
+class PreferenceStudy(Section):
+    """Everything that decides the result."""
+
+    kind: Literal["preferences"]
+    name: str
+    title: str
+    prepare: PrepareConfig | None = None
+    """The prompts with scored responses."""
+    only: tuple[str, ...] = ()
+    """Objectives to train; none: all."""
+    folds: PositiveInt
+    """Parts of the instructions; a seed holds out the part of its number, the search the last one."""
+    seeds: PositiveInt
+    """How many are reported."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(min_length=1)
+    """Among which every objective's is chosen."""
+    search_share: float = Field(gt=0.0, le=1.0)
+    """Of a reported run's steps that a run of the search has."""
+    epochs: PositiveInt
+    """Of a reported run."""
+    batch_size: PositiveInt
+    """Lists an optimiser step."""
+    max_prompt_tokens: PositiveInt
+    micro_batch_tokens: PositiveInt
+    policy: PolicyConfig
+    sft: Tuning
+    lists: Mapping[str, Selected]
+    objectives: Mapping[str, Trained] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> PreferenceStudy:
+        if self.seeds >= self.folds:
+            raise ValueError(f"seeds: at most {self.folds - 1}, for the search holds out a fold of its own")
+        lists = {one.lists for one in self.objectives.values()}
+        if lists - self.lists.keys():
+            raise ValueError(f"'{min(lists - self.lists.keys())}' is none of the lists")
+        if set(self.only) - self.objectives.keys():
+            raise ValueError(f"only: '{min(set(self.only) - self.objectives.keys())}' is none of the objectives")
+        return self
+
+    @property
+    def prepared(self) -> PrepareConfig:
+        """How the prompts with scored responses are read; `load` has seen to it that they are named."""
+        assert self.prepare is not None
+        return self.prepare
+
+    @property
+    def trained(self) -> dict[str, Trained]:
+        """The objectives to train."""
+        return {name: one for name, one in self.objectives.items() if name in self.only or not self.only}
 
     @property
     def search_seed(self) -> int:
         """Of the search alone: the last fold, which no reported seed holds out."""
         return self.folds - 1
 
-    def lists(self, selection: str) -> ListsConfig:
+    def lists_config(self, name: str) -> ListsConfig:
         """How training lists are built."""
-        return ListsConfig(selection=SELECTIONS[selection])
+        return ListsConfig(selection=self.lists[name].selection)
 
-    def sft(self, seed: int) -> SftConfig:
+    def sft_config(self, seed: int) -> SftConfig:
         """How the reference is fine-tuned."""
         return SftConfig(
-            learning_rate=self.sft_learning_rate,
-            epochs=self.sft_epochs,
+            learning_rate=self.sft.learning_rate,
+            epochs=self.sft.epochs,
             batch_size=self.batch_size,
             **self._common(seed),
         )
 
-    def train(self, objective: str, learning_rate: float, seed: int, max_steps: int | None = None) -> TrainConfig:
-        """How an objective is trained; its own settings are the defaults, which are its paper's."""
+    def train_config(
+        self, objective: str, learning_rate: float, seed: int, max_steps: int | None = None
+    ) -> TrainConfig:
+        """How an objective is trained."""
         return TrainConfig.model_validate(
             {
                 "objective": {"type": objective},
@@ -111,3 +149,18 @@ class Settings:
             "save_steps": 1_000_000,
             "seed": seed,
         }
+
+
+def load(path: Any, over: Mapping[str, Any]) -> PreferenceStudy:
+    """Read the study from its file, with settings laid over.
+
+    Raises:
+        ConfigError: the file is none, or no file of lists is named.
+    """
+    study = check(PreferenceStudy, apply_settings(load_tree(path), dict(over)), path)
+    if study.prepare is None:
+        raise ConfigError(
+            f"the study {study.name} needs a file of prompts with scored responses",
+            remedy="Give --set prepare.source=FILE",
+        )
+    return study

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from larpo_lib.evaluation.preferences import (
+from larpo_lib.studies.preferences.agreement import (
     MEASURES,
     Judged,
     agreement,

@@ -1,40 +1,46 @@
-"""The benchmark on published preferences, from a small file of lists to its results."""
+"""The study on published preferences, from a small file of lists to its results."""
 
 from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from scipy.stats import kendalltau
+from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.preferences import results, steps
-from benchmarks.preferences.__main__ import run
-from benchmarks.preferences.policy import PolicyConfig
-from benchmarks.preferences.runs import Places, Task, prepare_source
-from benchmarks.preferences.settings import OBJECTIVES, Settings
 from larpo_lib import objectives
-from larpo_lib.errors import LarpoError
+from larpo_lib.config import PrepareConfig
+from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.presets import FOLDER
+from larpo_lib.studies.preferences import results, steps
+from larpo_lib.studies.preferences.run import listing, run
+from larpo_lib.studies.preferences.runs import Places, Task, prepare_source
+from larpo_lib.studies.preferences.study import PolicyConfig, PreferenceStudy, load
 from larpo_lib.tables import read_table, write_table
 
 _LIMIT = 26
 """Tokens that about half of the small file's responses fit into."""
 
-SETTINGS = replace(
-    Settings(),
-    seeds=1,
-    learning_rates=(3e-3, 1e-2),
-    search_share=1.0,
-    batch_size=4,
-    policy=PolicyConfig(vocabulary=280, hidden=8, layers=1, heads=1, positions=128),
-    max_prompt_tokens=60,
-    objectives=("listmle", "simpo"),
-)
+STUDY = FOLDER / "studies" / "preferences.toml"
+SMALL = {
+    "seeds": 1,
+    "learning_rates": [3e-3, 1e-2],
+    "search_share": 1.0,
+    "batch_size": 4,
+    "policy": {"vocabulary": 280, "hidden": 8, "layers": 1, "heads": 1, "positions": 128},
+    "max_prompt_tokens": 60,
+    "only": ["listmle", "simpo"],
+}
+
+
+def small(source: Path | str, **changes: Any) -> PreferenceStudy:
+    """The study that comes with the library, made small."""
+    return load(STUDY, {**SMALL, "prepare": {"source": str(source)}, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +70,52 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     out = tmp_path_factory.mktemp("out")
-    table = run(SETTINGS, source, out, 1, "python -m benchmarks.preferences")
+    table = run(small(source), out, 1, "larpo reproduce preferences")
     return out, json.loads((out / "results" / "results.json").read_text("utf-8")), table
 
 
 def test_every_objective_of_the_library_is_in_it() -> None:
-    assert set(OBJECTIVES) == set(objectives.OBJECTIVES)
-    for name, (_, own) in OBJECTIVES.items():
-        assert (own == "implicit_reward") == objectives.OBJECTIVES[name].needs_reference
+    study = load(STUDY, {"prepare": {"source": "lists.jsonl"}})
+    assert [*study.trained] == [*study.objectives]
+    assert set(study.objectives) == set(objectives.OBJECTIVES)
+    for name, one in study.objectives.items():
+        assert (one.score == "implicit_reward") == objectives.OBJECTIVES[name].needs_reference
+
+
+def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
+    head, *rows, search = listing(small("lists.jsonl"))
+    assert head == "Objectives on published preferences: 2 runs, before them 4 of the search"
+    assert rows == [
+        "  listmle: top2_bottom2, ranks by implicit reward",
+        "  simpo: best_worst, ranks by logp per token",
+    ]
+    assert search.endswith("on seed 4: 0.003, 0.01")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prepare": None}, "needs a file of prompts"),
+        ({"seeds": 5}, "at most 4"),
+        ({"only": ["dpoo"]}, "'dpoo' is none of the objectives"),
+        ({"objectives": {"dpo": {"lists": "pairs"}}}, "'pairs' is none of the lists"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(STUDY, {**SMALL, "prepare": {"source": "lists.jsonl"}, **changes})
+
+
+def test_the_command_takes_the_study_by_name(larpo: Larpo) -> None:
+    told = larpo("reproduce", "preferences", "--set", "prepare.source=lists.jsonl", "--seeds", "2", "--dry-run").out
+    assert told.startswith("Objectives on published preferences: 40 runs, before them 80 of the search\n")
+    refused = larpo("reproduce", "preferences", "--set", "prepare.source=lists.jsonl", "--scale", "paper")
+    assert refused.code == 2
+    assert "has one scale" in refused.err
 
 
 def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
-    prepare_source(source, tmp_path)
+    prepare_source(PrepareConfig(source=str(source)), tmp_path)
     heldout: list[str] = []
     for number in range(5):
         parts = {}
@@ -94,7 +134,7 @@ def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
 
 
 def test_scores_are_the_models_own_and_what_does_not_fit_is_counted(source: Path, tmp_path: Path) -> None:
-    prepare_source(source, tmp_path)
+    prepare_source(PrepareConfig(source=str(source)), tmp_path)
     part, policy = tmp_path / "part", tmp_path / "policy"
     config = steps.FoldConfig(folds=5, fold=0, heldout=True)
     steps.fold(config, prompts=tmp_path / "prompts", ranked=tmp_path / "ranked", part=part)
@@ -123,7 +163,7 @@ def test_scores_are_the_models_own_and_what_does_not_fit_is_counted(source: Path
 
 def test_a_run_measures_everybody_on_the_same_responses(finished: tuple[Path, dict[str, Any], str]) -> None:
     out, told, table = finished
-    assert set(told["objectives"]) == set(SETTINGS.objectives)
+    assert set(told["objectives"]) == {*SMALL["only"]}
     home = out / "seed0"
     reference = {row["candidate_id"]: row for row in read_table(home / "scores", "logps")}
     rate = told["objectives"]["listmle"]["learning_rate"]
@@ -145,7 +185,7 @@ def test_a_run_measures_everybody_on_the_same_responses(finished: tuple[Path, di
         "table.txt",
         "figure.png",
         "figure.svg",
-        "page.html",
+        "study.html",
         "README.md",
     }
 
@@ -155,7 +195,7 @@ def test_the_search_is_on_a_fold_of_its_own_and_takes_the_best(finished: tuple[P
     assert told["search"]["seed"] == 4
     for found in told["search"]["objectives"].values():
         known = {float(rate): value for rate, value in found["tried"].items() if value is not None}
-        assert set(map(float, found["tried"])) == set(SETTINGS.learning_rates)
+        assert set(map(float, found["tried"])) == {*SMALL["learning_rates"]}
         assert known[found["learning_rate"]] == max(known.values())
     assert not (out / "seed1").exists()
 
@@ -163,14 +203,14 @@ def test_the_search_is_on_a_fold_of_its_own_and_takes_the_best(finished: tuple[P
 def test_a_finished_run_is_not_made_again(finished: tuple[Path, dict[str, Any], str], source: Path) -> None:
     out, _, table = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("artifact.json")}
-    assert run(SETTINGS, source, out, 1, "python -m benchmarks.preferences") == table
+    assert run(small(source), out, 1, "larpo reproduce preferences") == table
     assert {path: path.stat().st_mtime_ns for path in out.rglob("artifact.json")} == before
 
 
 def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = replace(SETTINGS, objectives=("dpo",))
+    study = small("lists.jsonl", only=["dpo"])
     broken, other = (
-        Places(tmp_path).run(Task(4, "dpo", rate, searching=True)) for rate in reversed(settings.learning_rates)
+        Places(tmp_path).run(Task(4, "dpo", rate, searching=True)) for rate in reversed(study.learning_rates)
     )
     for place in (broken, other):
         place.mkdir(parents=True)
@@ -178,10 +218,10 @@ def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(results, "read_heldout", lambda *_: None)
     monkeypatch.setattr(results, "trained_scores", lambda *_: {})
     monkeypatch.setattr(results, "measure", lambda *_: {"kendall_tau": {"a": 0.25}})
-    assert results.choose(settings, tmp_path)["dpo"] == {"learning_rate": 3e-3, "tried": {"0.003": 0.25, "0.01": None}}
+    assert results.choose(study, tmp_path)["dpo"] == {"learning_rate": 3e-3, "tried": {"0.003": 0.25, "0.01": None}}
     (other / "broken.json").write_text("{}", "utf-8")
     with pytest.raises(LarpoError, match=r"with none of the learning rates 0\.003, 0\.01"):
-        results.choose(settings, tmp_path)
+        results.choose(study, tmp_path)
 
 
 def test_models_are_known_from_the_training_lists_alone(tmp_path: Path) -> None:

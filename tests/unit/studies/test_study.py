@@ -9,9 +9,9 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.playground.world import world_sources
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.run import Request, placed, run_cells
-from larpo_lib.studies.study import candidates, cells, load_study
+from larpo_lib.studies.study import candidates, cells, kind_of, load_study
 
-STUDIES = sorted((FOLDER / "studies").glob("*.toml"))
+STUDIES = [path for path in sorted((FOLDER / "studies").glob("*.toml")) if kind_of(path) == "grid"]
 
 
 def test_cells_are_the_product_of_the_axes_and_the_seeds(tmp_path):

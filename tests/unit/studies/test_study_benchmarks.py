@@ -18,9 +18,9 @@ from larpo_lib.playground.problems import vocabulary
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, load_benchmarks
 from larpo_lib.studies.instruments import Instruments
-from larpo_lib.studies.study import Cell, cells, load_study
+from larpo_lib.studies.study import Cell, cells, kind_of, load_study
 
-STUDIES = sorted((FOLDER / "studies").glob("*.toml"))
+STUDIES = [path for path in sorted((FOLDER / "studies").glob("*.toml")) if kind_of(path) == "grid"]
 SHORT = "{ max_new_tokens = 8 }"
 CELL = Cell(
     ("A",), 3, {
