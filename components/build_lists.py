@@ -22,10 +22,10 @@ def build_lists(
         lists: The lists.
         metrics: How many lists there are, and how many were dropped.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     merged, built = rounds.build_lists(run, iteration)
-    shown.dataset(ranked, merged)
-    shown.metrics(rewards, merged)
-    shown.dataset(lists, built)
-    shown.metrics(metrics, built)
+    kfp_artifacts.dataset(ranked, merged)
+    kfp_artifacts.metrics(rewards, merged)
+    kfp_artifacts.dataset(lists, built)
+    kfp_artifacts.metrics(metrics, built)

@@ -13,8 +13,8 @@ def compare(run: str, comparison: dsl.Output[dsl.Markdown], metrics: dsl.Output[
         comparison: Both in one table.
         metrics: The policy's.
     """
-    from larpo_lib.pipeline import evaluation, shown
+    from larpo_lib.pipeline import evaluation, kfp_artifacts
 
     done = evaluation.compare(run)
-    shown.text(comparison, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.text(comparison, done)
+    kfp_artifacts.metrics(metrics, done)

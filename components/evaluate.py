@@ -22,8 +22,8 @@ def evaluate(
         evaluation: Every response with its reward.
         metrics: Mean reward, accuracy, Pass@N and the others.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     done = rounds.evaluate(run, iteration)
-    shown.dataset(evaluation, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.dataset(evaluation, done)
+    kfp_artifacts.metrics(metrics, done)

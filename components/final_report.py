@@ -12,7 +12,7 @@ def final_report(job: str, root: str, run_id: str, text: dsl.Output[dsl.Markdown
     Args:
         text: What it says.
     """
-    from larpo_lib.pipeline import closing, shown
+    from larpo_lib.pipeline import closing, kfp_artifacts
 
     done = closing.close(job=job, root=root, run_id=run_id, example=text.uri)
-    shown.text(text, done)
+    kfp_artifacts.text(text, done)

@@ -13,8 +13,8 @@ def merge_candidates(run: str, iteration: str, candidates: dsl.Output[dsl.Datase
         candidates: All candidates of the round.
         metrics: Of sampling.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     done = rounds.merge_candidates(run, iteration)
-    shown.dataset(candidates, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.dataset(candidates, done)
+    kfp_artifacts.metrics(metrics, done)

@@ -17,9 +17,9 @@ def prepare(run: str, prompts: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.
         `sft` where the policy is to be fine-tuned on demonstrations first, `baseline` where there is a policy to
         compare with, else `ready`.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     done = rounds.prepare(run)
-    shown.dataset(prompts, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.dataset(prompts, done)
+    kfp_artifacts.metrics(metrics, done)
     return done.next

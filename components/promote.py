@@ -13,8 +13,8 @@ def promote(run: str, iteration: str, promotion: dsl.Output[dsl.Markdown], metri
         promotion: The decision and the reason.
         metrics: Probability and size of the gain.
     """
-    from larpo_lib.pipeline import results, shown
+    from larpo_lib.pipeline import kfp_artifacts, results
 
     done = results.promote(run, iteration)
-    shown.text(promotion, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.text(promotion, done)
+    kfp_artifacts.metrics(metrics, done)

@@ -14,9 +14,9 @@ def report(run: str, page: dsl.Output[dsl.HTML], drops: dsl.Output[dsl.Markdown]
         drops: What every step dropped.
         metrics: How many prompts got better and worse.
     """
-    from larpo_lib.pipeline import results, shown
+    from larpo_lib.pipeline import kfp_artifacts, results
 
     done = results.report(run)
-    shown.page(page, done)
-    shown.text(drops, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.page(page, done)
+    kfp_artifacts.text(drops, done)
+    kfp_artifacts.metrics(metrics, done)

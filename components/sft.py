@@ -21,8 +21,8 @@ def sft(
         model: The policy the loop starts from.
         metrics: Of the training.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     done = rounds.sft(run)
-    shown.model(model, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.model(model, done)
+    kfp_artifacts.metrics(metrics, done)

@@ -44,7 +44,7 @@ def start(
         checked: All settings of the run, as they hold.
 
     Returns:
-        Where the run's ticket is; the numbers of the rounds; the shares of a round's prompts; and what the pod needs
+        Where the run's context is; the numbers of the rounds; the shares of a round's prompts; and what the pod needs
         that trains, which is little where it only follows other machines.
     """
     given = dict(locals())  # every parameter by its name

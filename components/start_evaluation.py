@@ -28,7 +28,7 @@ def start_evaluation(
         checked: All settings, as they hold.
 
     Returns:
-        Where the ticket is.
+        Where the context is.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]

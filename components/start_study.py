@@ -40,8 +40,8 @@ def start_study(
         checked: All settings, as they hold for what the runs share.
 
     Returns:
-        Where the ticket is of what the runs share, and where theirs are; the numbers of the rounds; and the shares of a
-        round's prompts.
+        Where the context is of what the runs share, and where theirs are; the numbers of the rounds; and the shares of
+        a round's prompts.
     """
     given = dict(locals())  # every parameter by its name
     del given["checked"]

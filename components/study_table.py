@@ -13,8 +13,8 @@ def study_table(run: str, table: dsl.Output[dsl.Markdown], metrics: dsl.Output[d
         table: Settings and metrics of every run.
         metrics: Mean reward of every run.
     """
-    from larpo_lib.pipeline import shown, study
+    from larpo_lib.pipeline import kfp_artifacts, study
 
     done = study.table(run)
-    shown.text(table, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.text(table, done)
+    kfp_artifacts.metrics(metrics, done)

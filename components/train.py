@@ -22,8 +22,8 @@ def train(
         model: The trained policy.
         metrics: Of the training.
     """
-    from larpo_lib.pipeline import rounds, shown
+    from larpo_lib.pipeline import kfp_artifacts, rounds
 
     done = rounds.train(run, iteration)
-    shown.model(model, done)
-    shown.metrics(metrics, done)
+    kfp_artifacts.model(model, done)
+    kfp_artifacts.metrics(metrics, done)

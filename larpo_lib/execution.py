@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.plan import Call
+from larpo_lib.plan import StepCall
+from larpo_lib.registry import Registry
 from larpo_lib.tracking import Run
 from larpo_lib.training.history import read_history
 
 _LIVE_EVERY_S = 30.0
 
-Paths = Mapping[str, Path | Sequence[Path] | None]
 
-
-def take(call: Call, paths: Paths, run: Run | None, **more: Any) -> Metrics:
+def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metrics:
     """Take a step on local paths and log it.
 
     Args:
         call: the step.
         paths: its inputs and outputs, by argument.
         run: the step's MLflow run; None: nothing is logged.
-        more: further arguments.
     """
-    settings = () if call.config is None else (call.config,)
-    arguments = {**paths, **call.arguments, **more}
+    arguments = {**paths, **call.arguments}
     if run is None:
-        return call.function()(*settings, **arguments)
-    if not call.trains:
-        metrics = call.function()(*settings, **arguments)
-        run.log_metrics(metrics)
-        return metrics
-    live = _LiveCurve(run)
-    metrics = call.function()(*settings, **arguments, log=live)
-    live.flush()  # speed and memory are in no history
-    trained = paths["trained"]
-    assert isinstance(trained, Path)
-    run.log_curve(read_history(trained))
+        return call.step.run(call.config, **arguments)
+    if call.step.needs_registry:
+        arguments["registry"] = Registry(run.uri, run.run_id)
+    if call.step.trains:
+        arguments["log"] = live = _LiveCurve(run)
+    metrics = call.step.run(call.config, **arguments)
+    if call.step.trains:
+        live.flush()  # speed and memory are in no history
+        run.log_curve(read_history(paths["trained"]))
     run.log_metrics(metrics)
+    for name in call.step.logs:
+        run.log_artifact(paths[call.step.outputs[0].name] / name)
     return metrics
 
 

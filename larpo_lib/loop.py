@@ -14,12 +14,12 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, make_directory, write_json
 from larpo_lib.checks import check_references
 from larpo_lib.config import LarpoConfig
-from larpo_lib.plan import SUMMARY, Call, Input, Plan, best_iteration, summarize
+from larpo_lib.execution import execute_step
+from larpo_lib.plan import SUMMARY, Plan, StepCall, best_iteration, summarize
 from larpo_lib.preflight import check_config
-from larpo_lib.recording import take
-from larpo_lib.registry import Registry
 from larpo_lib.run_files import Clock, alone, run_key, write_settings
 from larpo_lib.standing import find_standing
+from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.tracking import Run, Tracker
 
@@ -92,7 +92,7 @@ class _Loop:
         """Prompts, and the policy to begin with."""
         config = self.plan.config
         calls = self.plan.prepare()
-        sources = [call for call in calls if call.step == "prepare.run"]
+        sources = [call for call in calls if call.step.function == STEPS["prepare"].function]
         for call in sources:
             self._take(call)
         check_references(config, Path(self.plan.prompts), Path(self.plan.heldout))
@@ -115,11 +115,7 @@ class _Loop:
 
     def promote(self, iteration: int, promotion: str, s: int | None) -> Metrics:
         """The gate."""
-        call = self.plan.promote(iteration, promotion, s)
-        with self.tracker.step(call.name, s) as run:
-            metrics = take(call, _paths(call), run, registry=Registry(self.tracker.uri, run.run_id))
-            run.log_artifact(Path(promotion) / "promotion.json")
-        return metrics
+        return self._take(self.plan.promote(iteration, promotion, s))
 
     def report(self) -> None:
         """The report."""
@@ -127,16 +123,9 @@ class _Loop:
         self._take(call)
         self.parent.log_artifacts(Path(call.output))
 
-    def _take(self, call: Call) -> Metrics:
-        with self.tracker.step(call.name, call.iteration) as run, at_edge(call.config, {}, call.outputs):
-            return take(call, _paths(call), run)
-
-
-def _paths(call: Call) -> dict[str, Path | list[Path] | None]:
-    return {name: _path(given) for name, given in {**call.inputs, **call.outputs}.items()}
-
-
-def _path(given: Input) -> Path | list[Path] | None:
-    if given is None:
-        return None
-    return Path(given) if isinstance(given, str) else [Path(each) for each in given]
+    def _take(self, call: StepCall) -> Metrics:
+        with (
+            self.tracker.step(call.name, call.iteration) as run,
+            at_edge(call.config, call.inputs, call.outputs) as paths,
+        ):
+            return execute_step(call, paths, run)

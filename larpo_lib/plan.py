@@ -5,52 +5,41 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
 from larpo_lib.shards import UNSHARDED, Shard
+from larpo_lib.steps.declarations import STEPS, Step
+from larpo_lib.steps.edge import Location
 
 SUMMARY = "summary.json"
 
-Step = Callable[..., Metrics]
-Input = str | Sequence[str] | None
-"""Where an artifact is, or several are: paths or s3:// URIs."""
-
 
 @dataclass(frozen=True)
-class Call:
+class StepCall:
     """One step to take.
 
     Attributes:
+        step: what it is.
         name: of the step in MLflow, beside its iteration.
         iteration: it belongs to; None outside the iterations.
-        step: module below `larpo_lib.steps`, and function.
         config: its settings; None where it has none.
-        inputs: artifacts it reads, by argument.
+        inputs: artifacts it reads, by argument: paths or s3:// URIs.
         outputs: artifacts it publishes, by argument; the first one is what the step is about.
         arguments: further ones.
-        trains: it has a training history.
     """
 
+    step: Step
     name: str
     iteration: int | None
-    step: str
     config: Section | None
-    inputs: Mapping[str, Input]
+    inputs: Mapping[str, Location]
     outputs: Mapping[str, str]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    trains: bool = False
-
-    def function(self) -> Step:
-        """The step's function, which imports what the step needs."""
-        module, name = self.step.split(".")
-        function: Step = getattr(importlib.import_module(f"larpo_lib.steps.{module}"), name)
-        return function
 
     @property
     def output(self) -> str:
@@ -102,46 +91,40 @@ class Plan:
             return self.at(iteration, "policy")
         return self.config.policy if self.config.demonstrations is None else f"{self._first}/sft"
 
-    def prepare(self) -> list[Call]:
+    def prepare(self) -> list[StepCall]:
         """Prompts, held-out prompts and demonstrations."""
-        config, prompts, heldout = self.config, self.prompts, self.heldout
+        prompts, heldout, config = {"prompts": self.prompts}, {"prompts": self.heldout}, self.config
         if config.evaluation_prompts is None:
-            outputs = {"prompts": prompts, "heldout": heldout}
-            calls = [Call("prepare", None, "prepare.run", config.prepare, {}, outputs)]
+            calls = [self._call("prepare", {}, {**prompts, "heldout": self.heldout})]
         else:
-            calls = [
-                Call("prepare", None, "prepare.run", config.prepare, {}, {"prompts": prompts}),
-                Call("prepare-evaluation", None, "prepare.run", config.evaluation_prompts, {}, {"prompts": heldout}),
-            ]
+            of_evaluation = replace(STEPS["prepare"], name="prepare-evaluation", section="evaluation_prompts")
+            calls = [self._call("prepare", {}, prompts), self._call(of_evaluation, {}, heldout)]
         if config.demonstrations is not None:
             outputs = {"demonstrations": f"{self._first}/demonstrations"}
-            calls.append(
-                Call("prepare-demonstrations", None, "prepare.demonstrations", config.demonstrations, {}, outputs)
-            )
+            calls.append(self._call("prepare-demonstrations", {}, outputs))
         return calls
 
-    def sft(self) -> Call:
+    def sft(self) -> StepCall:
         """Fine-tuning on demonstrations."""
         inputs = {"policy": self.config.policy, "demonstrations": f"{self._first}/demonstrations"}
-        return Call("sft", None, "sft.run", self.config.sft, inputs, {"trained": self.policy(0)}, trains=True)
+        return self._call("sft", inputs, {"trained": self.policy(0)})
 
-    def sample(self, iteration: int, shard: Shard = UNSHARDED) -> Call:
+    def sample(self, iteration: int, shard: Shard = UNSHARDED) -> StepCall:
         """Candidates from the policy of the iteration before."""
         inputs = {"policy": self.policy(iteration - 1), "prompts": self.prompts}
         outputs = {"candidates": self._share(iteration, "candidates", shard)}
-        arguments = {"iteration": iteration, "shard": shard}
-        return Call("sample", iteration, "sample.run", self.config.sample, inputs, outputs, arguments)
+        return self._call("sample", inputs, outputs, iteration, {"iteration": iteration, "shard": shard})
 
-    def rerank(self, iteration: int, shard: Shard = UNSHARDED) -> Call:
+    def rerank(self, iteration: int, shard: Shard = UNSHARDED) -> StepCall:
         """Candidates ranked; what a list-relative reranker says holds in one list, so it is given the whole of it."""
         made = [self.at(i, "candidates") for i in range(1, iteration + 1)]
         relative = self.config.rerank.reranker.list_relative
         together = remembered(made, self.config.lists.memory) if relative else made[-1:]
-        inputs: dict[str, Input] = {"prompts": self.prompts, "candidates": together}
+        inputs: dict[str, Location] = {"prompts": self.prompts, "candidates": together}
         outputs = {"ranked": self._share(iteration, "ranked", shard)}
-        return Call("rerank", iteration, "rerank.run", self.config.rerank, inputs, outputs, {"shard": shard})
+        return self._call("rerank", inputs, outputs, iteration, {"shard": shard})
 
-    def merge(self, name: str, iteration: int, count: int) -> Call:
+    def merge(self, name: str, iteration: int, count: int) -> StepCall:
         """The shares of a step put together.
 
         Args:
@@ -149,19 +132,18 @@ class Plan:
             iteration: it belongs to.
             count: of the shares, at least 2.
         """
-        step = "sample" if name == "candidates" else "rerank"
+        merge = replace(STEPS["merge_shards"], name="sample" if name == "candidates" else "rerank")
         shards = [self._share(iteration, name, Shard(i, count)) for i in range(count)]
-        return Call(step, iteration, "merge_shards.run", None, {"shards": shards}, {"merged": self.at(iteration, name)})
+        return self._call(merge, {"shards": shards}, {"merged": self.at(iteration, name)}, iteration)
 
-    def build_lists(self, iteration: int) -> Call:
+    def build_lists(self, iteration: int) -> StepCall:
         """Lists of ranked candidates, of this iteration and of those that memory keeps."""
         made = [self.at(i, "ranked") for i in range(1, iteration + 1)]
         ranked = made[-1:] if self.config.rerank.reranker.list_relative else made
-        inputs: dict[str, Input] = {"prompts": self.prompts, "ranked": ranked}
-        outputs = {"lists": self.at(iteration, "lists")}
-        return Call("build_lists", iteration, "build_lists.run", self.config.lists, inputs, outputs)
+        inputs: dict[str, Location] = {"prompts": self.prompts, "ranked": ranked}
+        return self._call("build_lists", inputs, {"lists": self.at(iteration, "lists")}, iteration)
 
-    def train(self, iteration: int) -> Call:
+    def train(self, iteration: int) -> StepCall:
         """The policy trained on the lists."""
         from larpo_lib.objectives import OBJECTIVES  # loads torch
 
@@ -172,17 +154,15 @@ class Plan:
             "lists": self.at(iteration, "lists"),
             "reference": self.policy(0) if fixed else None,
         }
-        outputs = {"trained": self.policy(iteration)}
-        return Call("train", iteration, "train.run", config.train, inputs, outputs, trains=True)
+        return self._call("train", inputs, {"trained": self.policy(iteration)}, iteration)
 
-    def evaluate(self, iteration: int) -> Call:
+    def evaluate(self, iteration: int) -> StepCall:
         """An iteration's policy measured."""
         inputs = {"policy": self.policy(iteration), "prompts": self.heldout}
-        outputs = {"evaluation": self.at(iteration, "evaluation")}
-        return Call("evaluate", iteration, "evaluate.run", self.config.evaluate, inputs, outputs)
+        return self._call("evaluate", inputs, {"evaluation": self.at(iteration, "evaluation")}, iteration)
 
-    def promote(self, iteration: int, promotion: str, iteration_of_call: int | None = None) -> Call:
-        """The gate. It is to be given the registry.
+    def promote(self, iteration: int, promotion: str, iteration_of_call: int | None = None) -> StepCall:
+        """The gate.
 
         Args:
             iteration: whose policy it is about.
@@ -194,16 +174,15 @@ class Plan:
             "evaluation": self.at(iteration, "evaluation"),
             "baseline": self.at(0, "evaluation") if iteration and self.policy(0) else None,
         }
-        outputs = {"promotion": promotion}
-        return Call("promote", iteration_of_call, "promote.run", self.config.promote, inputs, outputs)
+        return self._call("promote", inputs, {"promotion": promotion}, iteration_of_call)
 
-    def report(self, iterations: int) -> Call:
+    def report(self, iterations: int) -> StepCall:
         """The report of a run that made so many iterations."""
         made = range(1, iterations + 1)
         shown = (
             [f"{self._first}/demonstrations", f"{self._first}/sft"] if self.config.demonstrations is not None else []
         )
-        inputs: dict[str, Input] = {
+        inputs: dict[str, Location] = {
             "prompts": self.heldout,
             "evaluations": [self.at(i, "evaluation") for i in range(iterations + 1) if self.measures(i, iterations)],
             "preparations": [self.prompts, *shown],
@@ -213,7 +192,7 @@ class Plan:
             "policies": [self.policy(i) for i in made],
             "promotion": self.promotion,
         }
-        return Call("report", None, "report.run", self.config.report, inputs, {"report": f"{self.root}/report"})
+        return self._call("report", inputs, {"report": f"{self.root}/report"})
 
     def measures(self, iteration: int, last: int) -> bool:
         """Whether an iteration's policy is evaluated, where `last` is the last iteration."""
@@ -231,6 +210,18 @@ class Plan:
             if self.stops_after({i: measured[i] for i in numbers[:end]}):
                 return numbers[end - 1]
         return self.config.loop.iterations
+
+    def _call(
+        self,
+        step: str | Step,
+        inputs: Mapping[str, Location],
+        outputs: Mapping[str, str],
+        iteration: int | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> StepCall:
+        step = STEPS[step] if isinstance(step, str) else step
+        config = None if step.section is None else getattr(self.config, step.section)
+        return StepCall(step, step.name, iteration, config, inputs, outputs, arguments or {})
 
     @property
     def _first(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.plan import Call, Plan
+from larpo_lib.plan import Plan, StepCall
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Standing:
         left: the others.
     """
 
-    made: Sequence[Call]
-    left: Sequence[Call]
+    made: Sequence[StepCall]
+    left: Sequence[StepCall]
 
     @property
     def names(self) -> frozenset[str]:
@@ -65,8 +65,8 @@ def find_standing(plan: Plan, artifacts: Artifacts = HERE) -> Standing:
         ArtifactError: a step was made with other settings, or an end was made that the run has not come to: told now,
             not after hours of other steps.
     """
-    made: list[Call] = []
-    left: list[Call] = []
+    made: list[StepCall] = []
+    left: list[StepCall] = []
     for call in every_call(plan, _measured(plan, artifacts)):
         (made if _is_made(call, artifacts) else left).append(call)
     standing = Standing(made, left)
@@ -76,7 +76,7 @@ def find_standing(plan: Plan, artifacts: Artifacts = HERE) -> Standing:
     return standing
 
 
-def every_call(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[Call]:
+def every_call(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:
     """The calls of a run in turn. Where it ends the iterations measured tell, as far as they do."""
     loop, last = plan.config.loop, plan.last(measured)
     yield from plan.prepare()
@@ -105,11 +105,11 @@ def _measured(plan: Plan, artifacts: Artifacts) -> dict[int, Metrics]:
     return found
 
 
-def _is_made(call: Call, artifacts: Artifacts) -> bool:
+def _is_made(call: StepCall, artifacts: Artifacts) -> bool:
     return all(artifacts.made(path) for path in call.outputs.values())
 
 
-def _check_settings(call: Call, artifacts: Artifacts) -> None:
+def _check_settings(call: StepCall, artifacts: Artifacts) -> None:
     assert call.config is not None, f"{call.name} has settings"
     recorded = read_manifest(artifacts.folder(call.output))["config"]
     what = differences(recorded, _expected(call.config.identity(), recorded), "config")

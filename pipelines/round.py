@@ -1,7 +1,7 @@
 """The rounds of the loop: sample, rerank, build lists, train; evaluate and promote where the gate says so.
 
 The rounds are a loop over a list that is known at run time, one after the other. Nothing is handed from task to task
-but where the run's ticket is, and the number of the round: what a step reads it finds in the run's root. A task waits
+but where the run's context is, and the number of the round: what a step reads it finds in the run's root. A task waits
 for another one, or for a nested pipeline; nothing is read out of a loop or a condition.
 """
 

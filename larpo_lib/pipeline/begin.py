@@ -1,4 +1,4 @@
-"""The first component: checks the whole request, before anything that costs, and writes the run's ticket."""
+"""The first component: checks the whole request, before anything that costs, and writes the run's context."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from larpo_lib import logs
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
-from larpo_lib.pipeline.again import again
-from larpo_lib.pipeline.earlier import require_fitting
+from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.journal import Journal
+from larpo_lib.pipeline.kfp_artifacts import Artifact
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
-from larpo_lib.pipeline.room import require_room
-from larpo_lib.pipeline.scratch import settle_cache
-from larpo_lib.pipeline.shown import Artifact
-from larpo_lib.pipeline.ticket import Place, Ticket, store
+from larpo_lib.pipeline.pod_cache import use_writable_cache
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import Place, RunContext, store
+from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 from larpo_lib.tracking import Tracker
@@ -36,7 +36,7 @@ class Started:
     """What the run's tasks are told. Nothing but text: Kubeflow hands on nothing else as it is.
 
     Attributes:
-        run: where the ticket is.
+        run: where the context is.
         rounds: numbers of the rounds.
         shards: the shares of a round's prompts, i/n each.
         train_gpus: GPUs of the pod that trains: none where it only follows other machines; `train_memory` likewise.
@@ -50,7 +50,7 @@ class Started:
 
 
 def begin(given: Mapping[str, Any], example: str) -> Started:
-    """Check the request, find or make its MLflow run, and leave the ticket in the run's root.
+    """Check the request, find or make its MLflow run, and leave the context in the run's root.
 
     Args:
         given: the parameters of the pipeline by name, and `job`.
@@ -60,26 +60,26 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
         LarpoError: something asked for cannot be.
     """
     logs.set_up()
-    settle_cache()
+    use_writable_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):
-        return again(lambda: _begin(given, place))
+        return with_retries(lambda: _begin(given, place))
 
 
 def _begin(given: Mapping[str, Any], place: Place) -> Started:
     config = with_world(given, place.root)
     check(config, given, place.root)
     rounds = config.loop.iterations
-    require_room(rounds, given["shards"])
-    require_fitting(Plan(config, place.root), given["shards"])
+    check_workflow_size(rounds, given["shards"])
+    check_earlier_results(Plan(config, place.root), given["shards"])
     follows = config.train.launch.nodes > 1
     parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
-    ticket = Ticket(
+    context = RunContext(
         job=given["job"], root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
         resources=_resources(given) if follows else {}, shards=given["shards"],
     )  # fmt: skip
     return Started(
-        ticket.keep(),
+        context.keep(),
         numbers(rounds),
         shares(given["shards"]),
         train_gpus="0" if follows else given["train_gpus"],
@@ -88,11 +88,11 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
 
 
 def write(run: str, artifact: Artifact) -> None:
-    """Show a ticket as an artifact of KFP."""
-    ticket = Ticket.at(run)
-    text = json.dumps(ticket.model_dump(mode="json"), indent=2, sort_keys=True)
+    """Show a context as an artifact of KFP."""
+    context = RunContext.at(run)
+    text = json.dumps(context.model_dump(mode="json"), indent=2, sort_keys=True)
     Path(artifact.path).write_text(text + "\n", "utf-8")
-    artifact.metadata.update({"root": ticket.root, "mlflow_run": ticket.parent})
+    artifact.metadata.update({"root": context.root, "mlflow_run": context.parent})
 
 
 def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:

@@ -8,12 +8,12 @@ from typing import Literal
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.again import again
-from larpo_lib.pipeline.execute import Done, promotion_text
-from larpo_lib.pipeline.journal import SUMMARY, WITHOUT_A_WORD, Journal, Trouble
+from larpo_lib.pipeline.execute import StepResult, promotion_text
+from larpo_lib.pipeline.journal import SUMMARY, WITHOUT_A_WORD, Journal, UnfinishedStep
+from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.scratch import settle_cache
-from larpo_lib.pipeline.ticket import Place, Ticket, member_root
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import Place, RunContext, member_root
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.progress import tell
 from larpo_lib.reporting.table import summary_table
@@ -23,7 +23,7 @@ _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
 _WORKFLOW = "LARPO_WORKFLOW"
 
 
-def close(*, job: str, root: str, run_id: str, example: str) -> Done:
+def close(*, job: str, root: str, run_id: str, example: str) -> StepResult:
     """Report how a run ended: well only if its last step is noted as done.
 
     Kubeflow's own word is not asked for: what it calls the state of a run's tasks is neither final nor certain here,
@@ -36,21 +36,21 @@ def close(*, job: str, root: str, run_id: str, example: str) -> Done:
     """
     logs.set_up()
     tell("larpo: step close")
-    settle_cache()
-    return again(lambda: _close(job, root, run_id, example))
+    use_writable_cache()
+    return with_retries(lambda: _close(job, root, run_id, example))
 
 
-def _close(job: str, root: str, run_id: str, example: str) -> Done:
+def _close(job: str, root: str, run_id: str, example: str) -> StepResult:
     troubles: list[str] = []
     try:
         place = Place.find(root, run_id, job, example)
-        ticket = Ticket.find(place.root, job)
+        context = RunContext.find(place.root, job)
         done = SUMMARY in Journal(place.root, job).done()
-        causes = [] if done else _noted(place.root, job, ticket)
+        causes = [] if done else _noted(place.root, job, context)
     except LarpoError as error:
         if error.passing:
             raise
-        place, ticket, done, causes = Place(root, run_id or job, None), None, False, [str(error)]
+        place, context, done, causes = Place(root, run_id or job, None), None, False, [str(error)]
     state = _SUCCEEDED if done else _FAILED
     if not done:
         state, more = _of_the_workflow(troubles)
@@ -58,29 +58,29 @@ def _close(job: str, root: str, run_id: str, example: str) -> Done:
     text = f"# Run {place.name}: {state}\n\nRoot: `{place.root}`\n"
     if causes:
         text += "\n## What failed\n\n" + "".join(f"- {cause}\n" for cause in causes)
-    if ticket is not None:
-        text += _results(ticket, troubles) if done else ""
-        _clean_up(ticket, troubles)
+    if context is not None:
+        text += _results(context, troubles) if done else ""
+        _clean_up(context, troubles)
         text += "".join(f"\nThis, too: {trouble}\n" for trouble in troubles)
-        text += _end(ticket, state, text, "; ".join(causes))
+        text += _end(context, state, text, "; ".join(causes))
     else:
         text += "\nThe run ended before it was begun in MLflow.\n"
     tell(text.rstrip())
     metadata = {"state": state, "root": place.root, "cause": "; ".join(causes)}
-    return Done(place.root, {}, metadata, None, {"markdown": text})
+    return StepResult(place.root, {}, metadata, None, {"markdown": text})
 
 
-def _noted(root: str, job: str, ticket: Ticket | None) -> list[str]:
+def _noted(root: str, job: str, context: RunContext | None) -> list[str]:
     """What the journals say, that of the run and those of a study's runs."""
-    members = () if ticket is None else range(1, len(ticket.members) + 1)
-    told = [_told("", trouble) for trouble in Journal(root, job).troubles()]
+    members = () if context is None else range(1, len(context.members) + 1)
+    told = [_told("", trouble) for trouble in Journal(root, job).unfinished()]
     for number in members:
         place = member_root(root, number)
-        told += [_told(f"{place.removeprefix(root + '/')}/", trouble) for trouble in Journal(place, job).troubles()]
+        told += [_told(f"{place.removeprefix(root + '/')}/", trouble) for trouble in Journal(place, job).unfinished()]
     return told
 
 
-def _told(place: str, trouble: Trouble) -> str:
+def _told(place: str, trouble: UnfinishedStep) -> str:
     cause = trouble.cause and f": {trouble.cause}"
     return f"**{place}{trouble.step}**{cause or f' {WITHOUT_A_WORD}'}"
 
@@ -103,45 +103,45 @@ def _of_the_workflow(troubles: list[str]) -> tuple[str, list[str]]:
     return _TERMINATED if found.terminated else _FAILED, [f"in the cluster, {line}" for line in found.failures]
 
 
-def _results(ticket: Ticket, troubles: list[str]) -> str:
+def _results(context: RunContext, troubles: list[str]) -> str:
     """The table of evaluations and the gate's decision; of a study, where its own table is."""
-    if ticket.members:
-        return f"\nSummary: `{ticket.root}/{SUMMARY_FILE}`\n"
+    if context.members:
+        return f"\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
     try:
-        measured = results(ticket)
-        decision = files.read(ticket.plan.promotion, "promotion.json")
+        measured = results(context)
+        decision = files.read(context.plan.promotion, "promotion.json")
     except LarpoError as error:
         troubles.append(str(error))
         return ""
     table = summary_table([measured[i] for i in sorted(measured)], sorted(measured))
     return (
-        f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{ticket.root}/{SUMMARY_FILE}`\n"
+        f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
     )
 
 
-def _clean_up(ticket: Ticket, troubles: list[str]) -> None:
+def _clean_up(context: RunContext, troubles: list[str]) -> None:
     """Delete TrainJobs of the run that are still there; only a run on several machines has any."""
-    if ticket.config.train.launch.nodes == 1 or "KUBERNETES_SERVICE_HOST" not in os.environ:
+    if context.config.train.launch.nodes == 1 or "KUBERNETES_SERVICE_HOST" not in os.environ:
         return
     from larpo_lib.kubernetes import cleanup
 
     try:
-        for name in ticket.members or (ticket.name,):
+        for name in context.members or (context.name,):
             cleanup(name)
     except LarpoError as error:
         troubles.append(str(error))
 
 
-def _end(ticket: Ticket, state: str, text: str, cause: str) -> str:
+def _end(context: RunContext, state: str, text: str, cause: str) -> str:
     """End the MLflow run, with the report in it, and those of a study; what stands in the way is told."""
     status: Literal["FINISHED", "FAILED"] = "FINISHED" if state == _SUCCEEDED else "FAILED"
     try:
-        for number in range(1, len(ticket.members) + 1):
-            member = Ticket.find(member_root(ticket.root, number), ticket.job)
+        for number in range(1, len(context.members) + 1):
+            member = RunContext.find(member_root(context.root, number), context.job)
             if member is not None:
                 member.tracker().end(status, text, cause[:500])
-        tracker = ticket.tracker()
+        tracker = context.tracker()
         tracker.end(status, text, cause[:500])
-        return f"\nMLflow: {tracker.address(ticket.parent)}\n"
+        return f"\nMLflow: {tracker.address(context.parent)}\n"
     except LarpoError as error:
         return f"\nMLflow could not be told: {one_line(error)}\n"

@@ -13,7 +13,7 @@ from larpo_lib.standing import Artifacts, find_standing
 from larpo_lib.storage import cache_dir, fetch
 
 
-def require_fitting(plan: Plan, shards: int) -> None:
+def check_earlier_results(plan: Plan, shards: int) -> None:
     """Look at what is there of a run before anything more is made.
 
     Args:

@@ -8,15 +8,15 @@ from typing import Any
 from larpo_lib import logs
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.begin import check
-from larpo_lib.pipeline.earlier import require_fitting
-from larpo_lib.pipeline.execute import Done, open_ticket, promotion_text
+from larpo_lib.pipeline.earlier_results import check_earlier_results
+from larpo_lib.pipeline.execute import StepResult, open_context, promotion_text
 from larpo_lib.pipeline.journal import SUMMARY, Journal
 from larpo_lib.pipeline.parameters import compose
+from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.scratch import settle_cache
-from larpo_lib.pipeline.ticket import Place, Ticket, store
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import Place, RunContext, store
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking import Tracker
@@ -25,7 +25,7 @@ _ONE_ROUND = {"loop": {"iterations": 1, "early_stop": None, "evaluate": "every_i
 
 
 def begin(given: Mapping[str, Any], example: str) -> str:
-    """Check the request, find or make its MLflow run, and leave the ticket in the run's root; gives where.
+    """Check the request, find or make its MLflow run, and leave the context in the run's root; gives where.
 
     Args:
         given: the parameters of the pipeline by name, and `job`.
@@ -35,10 +35,10 @@ def begin(given: Mapping[str, Any], example: str) -> str:
         LarpoError: something asked for cannot be.
     """
     logs.set_up()
-    settle_cache()
+    use_writable_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):
-        return again(lambda: _begin(given, place))
+        return with_retries(lambda: _begin(given, place))
 
 
 def _begin(given: Mapping[str, Any], place: Place) -> str:
@@ -47,9 +47,9 @@ def _begin(given: Mapping[str, Any], place: Place) -> str:
     config = compose(given, _ONE_ROUND, pipeline="evaluate")
     check(config, given, place.root)
     policies = (given["baseline"], given["policy"])
-    require_fitting(Plan(config, place.root, policies=policies), 1)
+    check_earlier_results(Plan(config, place.root, policies=policies), 1)
     parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
-    ticket = Ticket(
+    context = RunContext(
         job=given["job"],
         root=place.root,
         name=place.name,
@@ -58,20 +58,20 @@ def _begin(given: Mapping[str, Any], place: Place) -> str:
         config=config,
         policies=policies,
     )
-    return ticket.keep()
+    return context.keep()
 
 
-def compare(run: str) -> Done:
+def compare(run: str) -> StepResult:
     """The policy beside the one it is compared with, and the gate's decision."""
-    ticket = open_ticket(run)
-    with ticket.journal.step(SUMMARY):
-        return again(lambda: _compare(ticket))
+    context = open_context(run)
+    with context.journal.step(SUMMARY):
+        return with_retries(lambda: _compare(context))
 
 
-def _compare(ticket: Ticket) -> Done:
-    measured = results(ticket)
-    names = [f"`{ticket.policies[i]}`" for i in measured]
+def _compare(context: RunContext) -> StepResult:
+    measured = results(context)
+    names = [f"`{context.policies[i]}`" for i in measured]
     table = summary_table([measured[i] for i in measured], list(measured))
-    decision = promotion_text(files.read(ticket.plan.promotion, "promotion.json"))
+    decision = promotion_text(files.read(context.plan.promotion, "promotion.json"))
     text = f"{' against '.join(reversed(names))}\n\n```\n{table}\n```\n\n{decision}"
-    return Done(ticket.root, measured[1], {"uri": ticket.root}, None, {"markdown": text})
+    return StepResult(context.root, measured[1], {"uri": context.root}, None, {"markdown": text})

@@ -6,9 +6,9 @@ The workflow engine begins the next item of a loop whatever became of the one be
 from __future__ import annotations
 
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.again import again
-from larpo_lib.pipeline.execute import open_ticket
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.execute import open_context
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.progress import tell
 
 SKIP, TRAIN, EVALUATE, PROMOTE = "skip", "train", "evaluate", "promote"
@@ -19,26 +19,26 @@ def gate(run: str, iteration: str) -> str:
     """What a round does: `skip`, `train`, also `evaluate`, also `promote`.
 
     Args:
-        run: where the ticket is.
+        run: where the context is.
         iteration: number of the round.
     """
-    ticket, number = open_ticket(run), int(iteration)
+    context, number = open_context(run), int(iteration)
     name = f"gate-{number}"
-    with ticket.journal.step(name):
-        return again(lambda: _decide(ticket, number, name))
+    with context.journal.step(name):
+        return with_retries(lambda: _decide(context, number, name))
 
 
-def _decide(ticket: Ticket, iteration: int, own: str) -> str:
-    plan, loop = ticket.plan, ticket.config.loop
+def _decide(context: RunContext, iteration: int, own: str) -> str:
+    plan, loop = context.plan, context.config.loop
     measured = files.measured({i: plan.at(i, "evaluation") for i in range(iteration)})
     last = plan.last(measured)
     if iteration > last:
         early = "" if last == loop.iterations else f": the loop stopped early by {loop.early_stop}"
         return _skip(iteration, f"round {last} was the last one{early}")
-    troubles = [str(trouble) for trouble in ticket.journal.troubles() if trouble.step != own]
+    troubles = [str(trouble) for trouble in context.journal.unfinished() if trouble.step != own]
     if troubles:
         return _skip(iteration, "; ".join(troubles))
-    missing = sorted(_steps(ticket, iteration - 1) - ticket.journal.done())
+    missing = sorted(_steps(context, iteration - 1) - context.journal.done())
     if missing:
         return _skip(iteration, f"the round before did not come to its end: no {', no '.join(missing)}")
     if not plan.measures(iteration, loop.iterations):
@@ -51,11 +51,11 @@ def _skip(iteration: int, why: str) -> str:
     return SKIP
 
 
-def _steps(ticket: Ticket, iteration: int) -> set[str]:
+def _steps(context: RunContext, iteration: int) -> set[str]:
     """What must be done of a round before the next one begins; of the time before the first, Kubeflow sees to it."""
     if iteration == 0:
         return set()
-    loop = ticket.config.loop
-    measured = ticket.plan.measures(iteration, loop.iterations)
+    loop = context.config.loop
+    measured = context.plan.measures(iteration, loop.iterations)
     steps = {"train": True, "evaluate": measured, "promote": measured and loop.promote == _PROMOTES}
     return {f"{name}-{iteration}" for name, due in steps.items() if due}

@@ -25,7 +25,7 @@ WITHOUT_A_WORD = "was stopped, or ended without a word, as when memory runs out"
 
 
 @dataclass(frozen=True)
-class Trouble:
+class UnfinishedStep:
     """A step that was begun and not ended well.
 
     Attributes:
@@ -78,10 +78,10 @@ class Journal:
         """Names of the steps that ended well."""
         return self._noted(_DONE)
 
-    def troubles(self) -> list[Trouble]:
+    def unfinished(self) -> list[UnfinishedStep]:
         """The steps that were begun and did not end well, by name: they failed, were killed, or are at work."""
         names = sorted(self._noted(_STATE) - self.done())
-        return [Trouble(name, files.read(f"{self._place}/{name}", _STATE)["cause"]) for name in names]
+        return [UnfinishedStep(name, files.read(f"{self._place}/{name}", _STATE)["cause"]) for name in names]
 
     @property
     def _place(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from larpo_lib.pipeline.execute import Done
+from larpo_lib.pipeline.execute import StepResult
 
 
 class Artifact(Protocol):
@@ -25,7 +25,7 @@ class MetricsArtifact(Artifact, Protocol):
         """Show a number."""
 
 
-def dataset(artifact: Artifact, done: Done) -> None:
+def dataset(artifact: Artifact, done: StepResult) -> None:
     """Point to what was published.
 
     KFP stores artifacts below the folder of the run only. What lies elsewhere is pointed to by a small file.
@@ -40,20 +40,20 @@ def dataset(artifact: Artifact, done: Done) -> None:
 model = dataset
 
 
-def metrics(artifact: MetricsArtifact, done: Done) -> None:
+def metrics(artifact: MetricsArtifact, done: StepResult) -> None:
     """Show the step's metrics, those that are defined."""
     for name, value in done.metrics.items():
         if value is not None:
             artifact.log_metric(name, float(value))
 
 
-def page(artifact: Artifact, done: Done) -> None:
+def page(artifact: Artifact, done: StepResult) -> None:
     """Show the report."""
     Path(artifact.path).write_text(done.texts["html"], "utf-8")
     artifact.metadata.update(done.metadata)
 
 
-def text(artifact: Artifact, done: Done) -> None:
+def text(artifact: Artifact, done: StepResult) -> None:
     """Show what the step says in Markdown."""
     Path(artifact.path).write_text(done.texts["markdown"], "utf-8")
     artifact.metadata.update(done.metadata)

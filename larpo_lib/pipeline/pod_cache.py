@@ -10,7 +10,7 @@ from pathlib import Path
 from larpo_lib.storage import cache_dir
 
 
-def settle_cache() -> Path:
+def use_writable_cache() -> Path:
     """Have LARPO_CACHE name a directory that this process can write.
 
     Volumes differ in whose they are: those of some storage classes belong to root, and a pod of a pipeline can neither

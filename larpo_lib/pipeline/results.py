@@ -9,64 +9,64 @@ from collections.abc import Mapping
 from larpo_lib.artifacts import Metrics
 from larpo_lib.errors import ArtifactError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.again import again
-from larpo_lib.pipeline.execute import Done, execute, open_ticket
+from larpo_lib.pipeline.execute import StepResult, execute, open_context
 from larpo_lib.pipeline.journal import SUMMARY
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
-from larpo_lib.plan import Call, best_iteration, summarize
+from larpo_lib.plan import StepCall, best_iteration, summarize
 from larpo_lib.reporting.content import drops
 
 END = "end"
 """In place of a round's number: the result of the run."""
 
 
-def promote(run: str, iteration: str) -> Done:
+def promote(run: str, iteration: str) -> StepResult:
     """The gate.
 
     Args:
-        run: where the ticket is.
+        run: where the context is.
         iteration: whose policy it is about; `end`: the run's result.
     """
-    ticket = open_ticket(run)
-    plan = ticket.plan
+    context = open_context(run)
+    plan = context.plan
     if iteration != END:
         number = int(iteration)
-        return execute(ticket, plan.promote(number, plan.at(number, "promotion"), number))
-    measured = again(lambda: results(ticket))
-    best = best_iteration(measured, ticket.config.loop.early_stop)
-    return execute(ticket, plan.promote(best, plan.promotion, None))
+        return execute(context, plan.promote(number, plan.at(number, "promotion"), number))
+    measured = with_retries(lambda: results(context))
+    best = best_iteration(measured, context.config.loop.early_stop)
+    return execute(context, plan.promote(best, plan.promotion, None))
 
 
-def report(run: str) -> Done:
+def report(run: str) -> StepResult:
     """The report, and `summary.json` in the run's root.
 
     Args:
-        run: where the ticket is.
+        run: where the context is.
     """
-    ticket = open_ticket(run)
-    measured = again(lambda: results(ticket))
-    call = ticket.plan.report(max(measured))
-    done = execute(ticket, call)
-    with ticket.journal.step(SUMMARY):
-        return again(lambda: _summary(ticket, call, done, measured))
+    context = open_context(run)
+    measured = with_retries(lambda: results(context))
+    call = context.plan.report(max(measured))
+    done = execute(context, call)
+    with context.journal.step(SUMMARY):
+        return with_retries(lambda: _summary(context, call, done, measured))
 
 
-def _summary(ticket: Ticket, call: Call, done: Done, measured: Mapping[int, Metrics]) -> Done:
-    seconds = time.time() - ticket.tracker().opened().started / 1000
-    promoted = files.read(ticket.plan.promotion, "metrics.json")
-    files.write(ticket.root, SUMMARY_FILE, summarize(ticket.config, measured, promoted, seconds))
+def _summary(context: RunContext, call: StepCall, done: StepResult, measured: Mapping[int, Metrics]) -> StepResult:
+    seconds = time.time() - context.tracker().opened().started / 1000
+    promoted = files.read(context.plan.promotion, "metrics.json")
+    files.write(context.root, SUMMARY_FILE, summarize(context.config, measured, promoted, seconds))
     return dataclasses.replace(done, texts={**done.texts, "markdown": drops_text(call)})
 
 
-def results(ticket: Ticket) -> dict[int, Metrics]:
+def results(context: RunContext) -> dict[int, Metrics]:
     """The metrics of the iterations that the run made, as far as they were measured.
 
     Raises:
         ArtifactError: the last iteration was not.
     """
-    plan = ticket.plan
-    every = {i: plan.at(i, "evaluation") for i in range(ticket.config.loop.iterations + 1)}
+    plan = context.plan
+    every = {i: plan.at(i, "evaluation") for i in range(context.config.loop.iterations + 1)}
     measured = files.measured(every)
     last = plan.last(measured)
     if last not in measured:
@@ -74,7 +74,7 @@ def results(ticket: Ticket) -> dict[int, Metrics]:
     return {i: metrics for i, metrics in measured.items() if i <= last}
 
 
-def drops_text(call: Call) -> str:
+def drops_text(call: StepCall) -> str:
     """A table in Markdown of what every step of a run dropped, from the call of its report."""
     parts = [(step, column, files.read(uri, "metrics.json")) for step, column, uri in _sources(call.inputs)]
     last = max(column for _, column, _ in parts)

@@ -20,7 +20,7 @@ PAUSES_S = (30.0, 120.0, 600.0)
 """Before the second, third and fourth try. Each request waits by itself before that, for minutes."""
 
 
-def again(work: Callable[[], ResultT]) -> ResultT:
+def with_retries(work: Callable[[], ResultT]) -> ResultT:
     """Do `work`; where it fails of what may pass, do it again after a pause. It goes on from what it has kept.
 
     Raises:
@@ -30,13 +30,13 @@ def again(work: Callable[[], ResultT]) -> ResultT:
         try:
             return work()
         except Exception as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
             logging.getLogger(__name__).warning("%s Trying again in %.0f s.", one_line(error), pause_s)
         sleep(pause_s)
     return work()
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed at another time with nothing changed."""
     return error.passing if isinstance(error, LarpoError) else isinstance(error, ConnectionError | TimeoutError)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from larpo_lib.checks import check_references
-from larpo_lib.pipeline.again import again
-from larpo_lib.pipeline.execute import Done, describe, execute, open_ticket, train_on_nodes
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.execute import StepResult, describe, execute, open_context, train_on_nodes
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.shards import Shard
 from larpo_lib.storage import localize
 
@@ -15,85 +15,85 @@ SFT, BASELINE, READY = "sft", "baseline", "ready"
 """What comes after `prepare`."""
 
 
-def prepare(run: str) -> Done:
+def prepare(run: str) -> StepResult:
     """Prompts, held-out prompts and demonstrations.
 
     Returns:
         `next` is `sft` where the policy is to be fine-tuned first, `baseline` where a given policy is to be compared
         with another given one, else `ready`.
     """
-    ticket = open_ticket(run)
-    plan = ticket.plan
+    context = open_context(run)
+    plan = context.plan
     calls = plan.prepare()
     if plan.policies:  # nothing is trained: prompts to train on are made where held-out ones are taken from them only
         calls = [call for call in calls if plan.heldout in call.outputs.values()]
-    done = [execute(ticket, call) for call in calls]
-    with ticket.journal.step("check-references"):
-        again(lambda: _check_references(ticket))
-    return dataclasses.replace(done[0], next=_next(ticket))
+    done = [execute(context, call) for call in calls]
+    with context.journal.step("check-references"):
+        with_retries(lambda: _check_references(context))
+    return dataclasses.replace(done[0], next=_next(context))
 
 
-def _check_references(ticket: Ticket) -> None:
-    plan = ticket.plan
+def _check_references(context: RunContext) -> None:
+    plan = context.plan
     prompts = plan.heldout if plan.policies else plan.prompts
     with localize({"prompts": prompts, "heldout": plan.heldout}, {}) as local:
-        check_references(ticket.config, local["prompts"], local["heldout"])
+        check_references(context.config, local["prompts"], local["heldout"])
 
 
-def _next(ticket: Ticket) -> str:
-    if ticket.policies:
-        return BASELINE if ticket.policies[0] else READY
-    return READY if ticket.config.demonstrations is None else SFT
+def _next(context: RunContext) -> str:
+    if context.policies:
+        return BASELINE if context.policies[0] else READY
+    return READY if context.config.demonstrations is None else SFT
 
 
-def sft(run: str) -> Done:
+def sft(run: str) -> StepResult:
     """Fine-tuning on demonstrations."""
-    ticket = open_ticket(run)
-    return execute(ticket, ticket.plan.sft())
+    context = open_context(run)
+    return execute(context, context.plan.sft())
 
 
-def sample(run: str, iteration: str, shard: str) -> Done:
+def sample(run: str, iteration: str, shard: str) -> StepResult:
     """One share of a round's candidates."""
-    ticket = open_ticket(run)
-    return execute(ticket, ticket.plan.sample(int(iteration), Shard.parse(shard)))
+    context = open_context(run)
+    return execute(context, context.plan.sample(int(iteration), Shard.parse(shard)))
 
 
-def merge_candidates(run: str, iteration: str) -> Done:
+def merge_candidates(run: str, iteration: str) -> StepResult:
     """The shares of a round's candidates put together. A single one is the whole already."""
-    ticket = open_ticket(run)
-    return _merged(ticket, "candidates", int(iteration))
+    context = open_context(run)
+    return _merged(context, "candidates", int(iteration))
 
 
-def rerank(run: str, iteration: str, shard: str) -> Done:
+def rerank(run: str, iteration: str, shard: str) -> StepResult:
     """One share of a round's ranked candidates."""
-    ticket = open_ticket(run)
-    return execute(ticket, ticket.plan.rerank(int(iteration), Shard.parse(shard)))
+    context = open_context(run)
+    return execute(context, context.plan.rerank(int(iteration), Shard.parse(shard)))
 
 
-def build_lists(run: str, iteration: str) -> tuple[Done, Done]:
+def build_lists(run: str, iteration: str) -> tuple[StepResult, StepResult]:
     """The shares of a round's ranked candidates put together, and the round's training lists."""
-    ticket = open_ticket(run)
-    return _merged(ticket, "ranked", int(iteration)), execute(ticket, ticket.plan.build_lists(int(iteration)))
+    context = open_context(run)
+    return _merged(context, "ranked", int(iteration)), execute(context, context.plan.build_lists(int(iteration)))
 
 
-def train(run: str, iteration: str) -> Done:
+def train(run: str, iteration: str) -> StepResult:
     """A round's policy."""
-    ticket = open_ticket(run)
-    call = ticket.plan.train(int(iteration))
-    return train_on_nodes(ticket, call) if ticket.config.train.launch.nodes > 1 else execute(ticket, call)
+    context = open_context(run)
+    call = context.plan.train(int(iteration))
+    return train_on_nodes(context, call) if context.config.train.launch.nodes > 1 else execute(context, call)
 
 
-def evaluate(run: str, iteration: str) -> Done:
+def evaluate(run: str, iteration: str) -> StepResult:
     """A policy measured; its metrics make one curve over the rounds in the run's MLflow run."""
-    ticket = open_ticket(run)
-    done = execute(ticket, ticket.plan.evaluate(int(iteration)))
-    again(lambda: ticket.tracker().opened().log_metrics(done.metrics, step=int(iteration)))
+    context = open_context(run)
+    done = execute(context, context.plan.evaluate(int(iteration)))
+    with_retries(lambda: context.tracker().opened().log_metrics(done.metrics, step=int(iteration)))
     return done
 
 
-def _merged(ticket: Ticket, name: str, iteration: int) -> Done:
-    plan = ticket.plan
-    if ticket.shards > 1:
-        return execute(ticket, plan.merge(name, iteration, ticket.shards))
+def _merged(context: RunContext, name: str, iteration: int) -> StepResult:
+    plan = context.plan
+    if context.shards > 1:
+        return execute(context, plan.merge(name, iteration, context.shards))
     made = plan.sample(iteration) if name == "candidates" else plan.rerank(iteration)
-    return again(lambda: describe(ticket, made))
+    return with_retries(lambda: describe(context, made))

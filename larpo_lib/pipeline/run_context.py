@@ -17,15 +17,15 @@ from larpo_lib.plan import Plan
 from larpo_lib.storage import is_remote
 from larpo_lib.tracking import Tracker
 
-_TICKET = "ticket.json"
+_FILE = "context.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class Ticket(Section):
+class RunContext(Section):
     """What is kept of a request in the run's root; a component is told where. Holds no secret."""
 
     job: str
-    """Identity of the Kubeflow run. A request of an earlier one for the same root has a ticket of its own."""
+    """Identity of the Kubeflow run. A request of an earlier one for the same root has a context of its own."""
     root: str
     """The run's own directory or s3:// URI."""
     name: str
@@ -49,28 +49,28 @@ class Ticket(Section):
     """What each of them changes, as JSON."""
 
     @classmethod
-    def at(cls, run: str) -> Ticket:
-        """The ticket that `keep` left at `run`.
+    def at(cls, run: str) -> RunContext:
+        """The context that `keep` left at `run`.
 
         Raises:
             StorageError: there is none, or it cannot be read.
         """
-        return cls.model_validate(files.read(run, _TICKET))
+        return cls.model_validate(files.read(run, _FILE))
 
     @classmethod
-    def find(cls, root: str, job: str) -> Ticket | None:
-        """The ticket of a Kubeflow run in a root, if that run came so far."""
+    def find(cls, root: str, job: str) -> RunContext | None:
+        """The context of a Kubeflow run in a root, if that run came so far."""
         place = _place(root, job)
-        return cls.at(place) if place in files.directories(place, _TICKET) else None
+        return cls.at(place) if place in files.directories(place, _FILE) else None
 
     def keep(self) -> str:
-        """Leave the ticket in the run's root; returns where, which is all that the run's tasks are told."""
+        """Leave the context in the run's root; returns where, which is all that the run's tasks are told."""
         place = _place(self.root, self.job)
-        files.write(place, _TICKET, self.model_dump(mode="json"))
+        files.write(place, _FILE, self.model_dump(mode="json"))
         return place
 
     def member(self, number: int) -> str:
-        """Where the ticket is of one run of a study, from 1 on."""
+        """Where the context is of one run of a study, from 1 on."""
         return _place(member_root(self.root, number), self.job)
 
     @property
@@ -95,7 +95,7 @@ class Place:
     Attributes:
         root: the run's own directory or s3:// URI.
         name: what the run's objects in the cluster are found by.
-        shown: as in the ticket.
+        shown: as in the context.
     """
 
     root: str
@@ -153,4 +153,4 @@ def member_root(root: str, number: int) -> str:
 
 
 def _place(root: str, job: str) -> str:
-    return f"{root}/tickets/{job}"
+    return f"{root}/contexts/{job}"

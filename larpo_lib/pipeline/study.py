@@ -11,17 +11,17 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.again import again
 from larpo_lib.pipeline.begin import check, numbers, shares, with_world
-from larpo_lib.pipeline.earlier import require_fitting
-from larpo_lib.pipeline.execute import Done, open_ticket
+from larpo_lib.pipeline.earlier_results import check_earlier_results
+from larpo_lib.pipeline.execute import StepResult, open_context
 from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.journal import SUMMARY, Journal
 from larpo_lib.pipeline.parameters import compose, read_settings
+from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
-from larpo_lib.pipeline.room import require_room
-from larpo_lib.pipeline.scratch import settle_cache
-from larpo_lib.pipeline.ticket import Place, Ticket, member_root, store
+from larpo_lib.pipeline.retries import with_retries
+from larpo_lib.pipeline.run_context import Place, RunContext, member_root, store
+from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import number
@@ -36,8 +36,8 @@ class Started:
     """What the tasks of a study are told.
 
     Attributes:
-        run: where the ticket is of what the runs share.
-        members: where the tickets of the runs are.
+        run: where the context is of what the runs share.
+        members: where the contexts of the runs are.
         rounds: numbers of the rounds of the longest run.
         shards: the shares of a round's prompts, i/n each.
     """
@@ -59,10 +59,10 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
         LarpoError: something asked for cannot be.
     """
     logs.set_up()
-    settle_cache()
+    use_writable_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):
-        return again(lambda: _begin(given, place))
+        return with_retries(lambda: _begin(given, place))
 
 
 def _begin(given: Mapping[str, Any], place: Place) -> Started:
@@ -76,36 +76,36 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
         if config.train.launch.nodes > 1:
             raise ConfigError("a study trains on one machine", remedy="Leave train.launch.nodes out")
     rounds = [config.loop.iterations for config in configs]
-    require_room(max(rounds) * len(rounds), given["shards"])
+    check_workflow_size(max(rounds) * len(rounds), given["shards"])
     for i, config in enumerate(configs, start=1):
-        require_fitting(Plan(config, member_root(place.root, i), place.root), given["shards"])
+        check_earlier_results(Plan(config, member_root(place.root, i), place.root), given["shards"])
     names = tuple(f"{place.name}-{i}" for i in range(1, len(configs) + 1))
     common = {"job": given["job"], "shown": place.shown, "shards": given["shards"]}
     shared = {"root": place.root, "name": place.name, "config": base, "members": names, "grid": tuple(given["grid"])}
-    run = _ticket({**common, **shared})
+    run = _keep({**common, **shared})
     members = [
-        _ticket({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
+        _keep({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
         for i, (name, config) in enumerate(zip(names, configs, strict=True), start=1)
     ]
     return Started(run, members, numbers(max(rounds)), shares(given["shards"]))
 
 
-def table(run: str) -> Done:
+def table(run: str) -> StepResult:
     """All runs in one table, the best one named.
 
     Args:
-        run: where the ticket is of what the runs share.
+        run: where the context is of what the runs share.
     """
-    shared = open_ticket(run)
+    shared = open_context(run)
     with shared.journal.step(SUMMARY):
-        return again(lambda: _table(shared))
+        return with_retries(lambda: _table(shared))
 
 
-def _table(shared: Ticket) -> Done:
+def _table(shared: RunContext) -> StepResult:
     grid = shared.grid
     reached: dict[int, Metrics] = {}
     for i in range(1, len(grid) + 1):
-        measured = results(Ticket.at(shared.member(i)))
+        measured = results(RunContext.at(shared.member(i)))
         reached[i] = measured[max(measured)]
     start = files.measured({0: shared.plan.at(0, "evaluation")})[0]
     columns = ("mean_reward", "accuracy", "greedy_reward", "greedy_accuracy")
@@ -121,15 +121,15 @@ def _table(shared: Ticket) -> Done:
     files.write(shared.root, SUMMARY_FILE, {"grid": [*grid], "runs": runs})
     metrics: Metrics = {f"run_{i}_mean_reward": found["mean_reward"] for i, found in reached.items()}
     shared.tracker().opened().log_metrics({**metrics, "best_run": best})
-    return Done(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
+    return StepResult(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
 
 
-def _ticket(told: Mapping[str, Any]) -> str:
-    """Make the MLflow run of a run, and keep its ticket; gives where."""
+def _keep(told: Mapping[str, Any]) -> str:
+    """Make the MLflow run of a run, and keep its context; gives where."""
     config, root = told["config"], told["root"]
     key = Place(root, told["name"], None).key
     parent = Tracker(config.tracking, store(told.get("shared") or root)).begin(told["name"], key, config)
-    return Ticket(parent=parent, **told).keep()
+    return RunContext(parent=parent, **told).keep()
 
 
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def size_kb(rounds: int, shards: int) -> int:
     return BASE_KB + rounds * (ROUND_KB + SHARE_KB * (shards - 1))
 
 
-def require_room(rounds: int, shards: int) -> None:
+def check_workflow_size(rounds: int, shards: int) -> None:
     """Raise ConfigError if the cluster cannot keep a run of so many rounds, with what would fit."""
     size = size_kb(rounds, shards)
     if size <= LIMIT_KB:

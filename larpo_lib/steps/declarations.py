@@ -102,6 +102,7 @@ class Step:
         options: further ones of its command.
         trains: it keeps a training history, and its section has a `launch` table.
         needs_registry: its function takes the model registry.
+        logs: files of its first output that MLflow is given, beside the metrics.
         command: of the command line; "": the name, with dashes. Steps of one command are told apart by their outputs.
     """
 
@@ -114,6 +115,7 @@ class Step:
     options: tuple[Option, ...] = ()
     trains: bool = False
     needs_registry: bool = False
+    logs: tuple[str, ...] = ()
     command: str = ""
 
     def load(self) -> Callable[..., Metrics]:
@@ -261,7 +263,7 @@ _ALL = (
     Step(
         "promote", "promote:run", "promote",
         (Input("policy"), Input("evaluation"), Input("baseline", "optional")), (Output("promotion"),),
-        needs_registry=True,
+        needs_registry=True, logs=("promotion.json",),
     ),
     Step(
         "report", "report:run", "report",

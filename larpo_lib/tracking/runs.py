@@ -31,12 +31,14 @@ class Run:
 
     Attributes:
         run_id: MLflow's identity of it.
+        uri: as of `Tracker`.
         started: when it began, in milliseconds since 1970.
         finished: an earlier process logged it to its end; logging again does nothing.
     """
 
     def __init__(self, client: TrackingClient, run: Any, *, finished: bool = False) -> None:
         self._client = client
+        self.uri = client.uri
         self.started: int = run.info.start_time
         self.run_id: str = run.info.run_id
         self.finished = finished

@@ -1,6 +1,6 @@
 """Steps and an MLflow that take no time, and steps that fail or die on purpose, for pipelines on the emulated backend.
 
-Everything else is the project's own: components, tickets, journals, gates, plan, artifacts and their fingerprints.
+Everything else is the project's own: components, contexts, journals, gates, plan, artifacts and their fingerprints.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import SampleConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.kubernetes import workflow
-from larpo_lib.pipeline import begin, evaluation, execute, rounds, study, ticket
+from larpo_lib.pipeline import begin, evaluation, execute, rounds, run_context, study
 from larpo_lib.pipeline.journal import Journal
-from larpo_lib.plan import Call
+from larpo_lib.plan import StepCall
 
 DECISION = {
     "model_name": "tiny", "version": "1", "alias": "champion", "reason": "it is the better", "metric": "reward",
@@ -57,7 +57,7 @@ class Quick:
     read: dict[str, list[str]] = field(default_factory=dict)
     backend: Backend | None = None
 
-    def take(self, call: Call, paths: Mapping[str, Any], run: Any, **more: Any) -> Metrics:
+    def execute_step(self, call: StepCall, paths: Mapping[str, Any], run: Any) -> Metrics:
         """A step in name: it needs its inputs, and makes artifacts of the right kind with next to nothing in them."""
         flat = {
             (f"{name}.{i}" if isinstance(call.inputs[name], list) else name): Path(path)
@@ -69,22 +69,22 @@ class Quick:
         metrics: Metrics = {}
         for name in call.outputs:
             metrics = produce(
-                call.step, call.config or SampleConfig(), flat, paths[name],
+                call.step.function, call.config or SampleConfig(), flat, paths[name],
                 lambda work: self._make(call, work, paths), arguments=arguments,
             )  # fmt: skip
         return metrics
 
-    def _make(self, call: Call, work: Work, paths: Mapping[str, Any]) -> Metrics:
+    def _make(self, call: StepCall, work: Work, paths: Mapping[str, Any]) -> Metrics:
         output = str(paths[next(iter(call.outputs))])
         self.made.append(output)
         self.read[output] = [str(path) for name in call.inputs for path in [paths[name]]]
         (work.data / "made").write_text(f"{call.name} {call.iteration} {call.arguments}", "utf-8")
-        if call.step == "promote.run":
+        if call.step.name == "promote":
             (work.data / "promotion.json").write_text(json.dumps(DECISION), "utf-8")
             return {"promoted": 1}
-        if call.step == "report.run":
+        if call.step.name == "report":
             (work.data / "report.html").write_text("<!doctype html>", "utf-8")
-        if call.step != "evaluate.run":
+        if call.step.name != "evaluate":
             return {"dropped": 0}
         reward = float(min(call.iteration or 0, self.peak))
         return dict.fromkeys(MEASURED, reward)
@@ -153,11 +153,11 @@ def install(patch: pytest.MonkeyPatch) -> Quick:
     libraries = artifacts._libraries()
     patch.setattr(artifacts, "_libraries", lambda: libraries)
     patch.setattr(os, "fsync", lambda _: None)  # nothing here has to survive a power cut
-    patch.setattr(execute, "take", quick.take)
+    patch.setattr(execute, "execute_step", quick.execute_step)
     patch.setattr(rounds, "check_references", lambda *_: None)
     patch.setattr("larpo_lib.preflight.check_policy", lambda *_: None)
     patch.setattr(Journal, "step", step)
     patch.setattr(workflow, "read_workflow", read)
-    for module in (begin, evaluation, study, ticket):
+    for module in (begin, evaluation, run_context, study):
         patch.setattr(module, "Tracker", NoTracker)
     return quick

@@ -43,9 +43,9 @@ def test_a_task_that_follows_other_machines_asks_for_little(
 ) -> None:
     asked: list[Any] = []
 
-    def follow(ticket: Any, call: Any, image: str) -> execute.Done:
-        asked.append((ticket.resources, image))
-        return execute._once(ticket, call)
+    def follow(context: Any, call: Any, image: str) -> execute.StepResult:
+        asked.append((context.resources, image))
+        return execute._once(context, call)
 
     monkeypatch.setattr(execute, "_once_on_nodes", follow)
     launch = {"launcher": "deepspeed", "nodes": 2, "nproc": 8}

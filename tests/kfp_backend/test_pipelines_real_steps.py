@@ -15,7 +15,7 @@ from tiny_world import SETTINGS, files
 from larpo_lib.config import load_config
 from larpo_lib.errors import ArtifactError
 from larpo_lib.loop import run_loop
-from larpo_lib.pipeline.earlier import require_fitting
+from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.plan import Plan
 
@@ -48,7 +48,7 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
         assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
     asked = compose({"root": given["root"], "settings": given["settings"], "rounds": 2})
-    require_fitting(Plan(asked, str(made)), 2)  # as the first task of a second run of that name
+    check_earlier_results(Plan(asked, str(made)), 2)  # as the first task of a second run of that name
     for change, shards, told in (
         ({"k": 5}, 2, r"config\.k"),
         ({"rounds": 3}, 2, "shorter run"),
@@ -56,4 +56,4 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     ):
         other = compose({"root": given["root"], "settings": given["settings"], "rounds": 2, **change})
         with pytest.raises(ArtifactError, match=told):
-            require_fitting(Plan(other, str(made)), shards)
+            check_earlier_results(Plan(other, str(made)), shards)

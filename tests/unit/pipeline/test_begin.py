@@ -9,27 +9,27 @@ from pipeline_requests import Given, changed
 
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.pipeline.begin import begin
-from larpo_lib.pipeline.journal import Journal, Trouble
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.journal import Journal, UnfinishedStep
+from larpo_lib.pipeline.run_context import RunContext
 
 
-def test_begin_leaves_a_ticket_that_finds_the_run_again(given: Given, tmp_path: Path) -> None:
+def test_begin_leaves_a_context_that_finds_the_run_again(given: Given, tmp_path: Path) -> None:
     started = begin(given, "/kfp/checked")
     assert (started.rounds, started.shards) == (["1", "2", "3"], ["0/2", "1/2"])
-    assert started.run == f"{tmp_path}/one/tickets/job"
-    ticket = Ticket.at(started.run)
-    assert (ticket.root, ticket.shards, ticket.job) == (str(tmp_path / "one"), 2, "job")
-    assert Ticket.find(ticket.root, "job") == ticket
-    assert Ticket.find(ticket.root, "another") is None
+    assert started.run == f"{tmp_path}/one/contexts/job"
+    context = RunContext.at(started.run)
+    assert (context.root, context.shards, context.job) == (str(tmp_path / "one"), 2, "job")
+    assert RunContext.find(context.root, "job") == context
+    assert RunContext.find(context.root, "another") is None
     again = begin({**given, "job": "another"}, "/kfp/checked")
     assert again.run != started.run
-    assert Ticket.at(again.run).parent == ticket.parent
+    assert RunContext.at(again.run).parent == context.parent
 
 
 def test_an_earlier_run_of_the_same_root_keeps_its_settings(given: Given) -> None:
     first = begin(given, "/kfp/checked")
     begin({**given, "job": "later", "k": 5}, "/kfp/checked")
-    assert Ticket.at(first.run).config.sample.k != 5
+    assert RunContext.at(first.run).config.sample.k != 5
 
 
 def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +37,9 @@ def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, mo
     several |= {"train_gpus": "8", "train_memory": "64Gi"}
     started = begin(several, "/kfp/checked")
     assert (started.train_gpus, started.train_memory) == ("0", "2Gi")
-    assert Ticket.at(started.run).resources == {"memory": "64Gi", "nvidia.com/gpu": "8"}
+    assert RunContext.at(started.run).resources == {"memory": "64Gi", "nvidia.com/gpu": "8"}
     monkeypatch.setenv("LARPO_GPU_TYPE", "amd.com/gpu")
-    assert Ticket.at(begin(several, "/kfp/checked").run).resources == {"memory": "64Gi", "amd.com/gpu": "8"}
+    assert RunContext.at(begin(several, "/kfp/checked").run).resources == {"memory": "64Gi", "amd.com/gpu": "8"}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_what_cannot_be_is_told_before_anything_is_made(
         begin({**changed(given, **settings), **change}, "/kfp/checked")
     assert "hunter2" not in str(raised.value)
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["journal"]
-    (trouble,) = Journal(str(tmp_path / "one"), "job").troubles()
-    assert trouble == Trouble("start", str(raised.value))
+    (trouble,) = Journal(str(tmp_path / "one"), "job").unfinished()
+    assert trouble == UnfinishedStep("start", str(raised.value))
 
 
 @pytest.mark.usefixtures("s3")

@@ -12,7 +12,7 @@ from larpo_lib.errors import ClusterError, LarpoError
 from larpo_lib.kubernetes import workflow
 from larpo_lib.pipeline import closing
 from larpo_lib.pipeline.begin import begin
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.tracking import Tracker
 
 
@@ -22,28 +22,28 @@ def last_word(root: Path) -> str:
 
 
 def test_it_names_step_and_cause_and_ends_the_run_in_mlflow(given: Given, tmp_path: Path, mlflow_uri: str) -> None:
-    ticket = Ticket.at(begin(given, "/kfp/checked").run)
-    with pytest.raises(LarpoError), ticket.journal.step("train-1"):
+    context = RunContext.at(begin(given, "/kfp/checked").run)
+    with pytest.raises(LarpoError), context.journal.step("train-1"):
         raise LarpoError("no list is left")
-    killed = ticket.journal.step("evaluate-0")
+    killed = context.journal.step("evaluate-0")
     killed.__enter__()
     text = last_word(tmp_path)
     assert text.startswith("# Run one: FAILED")
     assert "- **train-1**: no list is left.\n" in text
     assert "- **evaluate-0** was stopped, or ended without a word, as when memory runs out\n" in text
-    run = MlflowClient(tracking_uri=mlflow_uri).get_run(ticket.parent)
+    run = MlflowClient(tracking_uri=mlflow_uri).get_run(context.parent)
     assert run.info.status == "FAILED"
     assert "**train-1**: no list is left." in run.data.tags["larpo.error"]
-    assert Tracker(ticket.config.tracking, tmp_path, ticket.parent).opened().run_id == ticket.parent
+    assert Tracker(context.config.tracking, tmp_path, context.parent).opened().run_id == context.parent
 
 
 def test_only_the_last_step_makes_a_run_a_success(given: Given, tmp_path: Path) -> None:
-    ticket = Ticket.at(begin(given, "/kfp/checked").run)
+    context = RunContext.at(begin(given, "/kfp/checked").run)
     for step in ("train-3", "evaluate-3", "promote"):
-        with ticket.journal.step(step):
+        with context.journal.step(step):
             pass
     assert last_word(tmp_path).startswith("# Run one: FAILED")
-    with ticket.journal.step("summary"):
+    with context.journal.step("summary"):
         pass
     assert last_word(tmp_path).startswith("# Run one: SUCCEEDED")
     begin({**given, "job": "later"}, "/kfp/checked")

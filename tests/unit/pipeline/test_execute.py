@@ -10,9 +10,9 @@ from pipeline_requests import Given, changed
 
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import evaluation, execute, rounds
-from larpo_lib.pipeline.again import PAUSES_S
 from larpo_lib.pipeline.begin import begin
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.retries import PAUSES_S
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.storage.failures import UnreachableError
 
 
@@ -24,7 +24,7 @@ def run(given: Given) -> str:
 def test_prepare_says_what_comes_next(given: Given, run: str) -> None:
     done = rounds.prepare(run)
     assert done.next == "ready"
-    assert Ticket.at(run).journal.done() >= {"prepare", "prepare-evaluation", "check-references"}
+    assert RunContext.at(run).journal.done() >= {"prepare", "prepare-evaluation", "check-references"}
     fine_tuned = begin({**changed(given, loop={}), "run_id": "two"}, "/kfp/checked").run
     assert rounds.prepare(fine_tuned).next == "sft"
 
@@ -34,37 +34,37 @@ def test_a_step_that_fails_of_what_may_pass_is_tried_again(
     run: str, monkeypatch: pytest.MonkeyPatch, failures: int, calls: int
 ) -> None:
     tries: list[str] = []
-    taken = execute.take
+    taken = execute.execute_step
 
-    def take(call: Any, *arguments: Any, **more: Any) -> Any:
+    def execute_step(call: Any, *arguments: Any) -> Any:
         if call.name != "prepare":
-            return taken(call, *arguments, **more)
+            return taken(call, *arguments)
         tries.append(call.name)
         if len(tries) <= failures:
             raise UnreachableError("s3://b/x: store cannot be reached, or broke off")
-        return taken(call, *arguments, **more)
+        return taken(call, *arguments)
 
     slept: list[float] = []
-    monkeypatch.setattr(execute, "take", take)
-    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", slept.append)
+    monkeypatch.setattr(execute, "execute_step", execute_step)
+    monkeypatch.setattr("larpo_lib.pipeline.retries.sleep", slept.append)
     if failures > len(PAUSES_S):
         with pytest.raises(UnreachableError):
             rounds.prepare(run)
-        (trouble,) = Ticket.at(run).journal.troubles()
+        (trouble,) = RunContext.at(run).journal.unfinished()
         assert (trouble.step, trouble.cause) == ("prepare", "s3://b/x: store cannot be reached, or broke off.")
     else:
         rounds.prepare(run)
-        assert Ticket.at(run).journal.troubles() == []
+        assert RunContext.at(run).journal.unfinished() == []
     assert len(tries) == calls
     assert slept == [*PAUSES_S[: calls - 1]]
 
 
 def test_what_will_not_pass_is_told_at_once(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def take(*_: Any, **__: Any) -> Any:
+    def execute_step(*_: Any) -> Any:
         raise LarpoError("no prompt is left")
 
-    monkeypatch.setattr(execute, "take", take)
-    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", lambda _: pytest.fail("it waited"))
+    monkeypatch.setattr(execute, "execute_step", execute_step)
+    monkeypatch.setattr("larpo_lib.pipeline.retries.sleep", lambda _: pytest.fail("it waited"))
     with pytest.raises(LarpoError, match="no prompt is left"):
         rounds.prepare(run)
 
@@ -87,4 +87,4 @@ def test_an_evaluation_compares_where_there_is_something_to_compare(
     }  # fmt: skip
     run = evaluation.begin(request, "/kfp/checked")
     assert rounds.prepare(run).next == following
-    assert Ticket.at(run).plan.policy(1) == request["policy"]
+    assert RunContext.at(run).plan.policy(1) == request["policy"]

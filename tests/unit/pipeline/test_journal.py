@@ -7,33 +7,36 @@ from pathlib import Path
 import pytest
 
 from larpo_lib.errors import LarpoError
-from larpo_lib.pipeline.journal import Journal, Trouble
+from larpo_lib.pipeline.journal import Journal, UnfinishedStep
 
 
 @pytest.mark.parametrize("remote", [False, True])
 @pytest.mark.usefixtures("s3")
 def test_it_keeps_what_failed_and_what_died(tmp_path: Path, remote: bool) -> None:
     journal = Journal("s3://larpo-bucket/runs/one" if remote else str(tmp_path), "job")
-    assert journal.troubles() == []
+    assert journal.unfinished() == []
     with journal.step("sample-1"):
-        assert [trouble.step for trouble in journal.troubles()] == ["sample-1"]  # it is at work
+        assert [trouble.step for trouble in journal.unfinished()] == ["sample-1"]  # it is at work
     with pytest.raises(LarpoError), journal.step("train-1"):
         raise LarpoError("no list is left", remedy="Sample more")
     dying = journal.step("evaluate-1")
     dying.__enter__()
     assert journal.done() == {"sample-1"}
-    assert journal.troubles() == [Trouble("evaluate-1", ""), Trouble("train-1", "no list is left. Sample more.")]
+    assert journal.unfinished() == [
+        UnfinishedStep("evaluate-1", ""),
+        UnfinishedStep("train-1", "no list is left. Sample more."),
+    ]
     with journal.step("train-1"):
         pass
-    assert [trouble.step for trouble in journal.troubles()] == ["evaluate-1"]
-    assert Journal(journal.root, "another").troubles() == []
+    assert [trouble.step for trouble in journal.unfinished()] == ["evaluate-1"]
+    assert Journal(journal.root, "another").unfinished() == []
 
 
 def test_an_error_is_told_whole_and_without_credentials(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path), "job")
     with pytest.raises(RuntimeError), journal.step("train-1"):
         raise RuntimeError("CUDA out of memory\nat postgresql://me:hunter2@host/x")
-    (trouble,) = journal.troubles()
+    (trouble,) = journal.unfinished()
     assert trouble.cause == "RuntimeError: CUDA out of memory at postgresql://***@host/x"
     assert str(trouble).startswith("train-1: RuntimeError")
 

@@ -12,7 +12,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.pipeline import study
 from larpo_lib.pipeline.gate import gate
 from larpo_lib.pipeline.journal import Journal
-from larpo_lib.pipeline.ticket import Ticket
+from larpo_lib.pipeline.run_context import RunContext
 
 GRID = [json.dumps({"lists": {"memory": "all"}}), json.dumps({"loop": {"iterations": 1}})]
 
@@ -22,19 +22,19 @@ def study_given(given: Given) -> Given:
     return {**changed(given, loop={}), "grid": GRID}
 
 
-def test_each_run_has_a_ticket_in_a_root_of_its_own(study_given: Given, tmp_path: Path) -> None:
+def test_each_run_has_a_context_in_a_root_of_its_own(study_given: Given, tmp_path: Path) -> None:
     started = study.begin(study_given, "/kfp/checked")
     root = tmp_path / "one"
-    assert started.members == [f"{root}/members/{i}/tickets/job" for i in (1, 2)]
+    assert started.members == [f"{root}/members/{i}/contexts/job" for i in (1, 2)]
     assert started.rounds == ["1", "2", "3"]  # of the longest run
-    shared, first, second = (Ticket.at(run) for run in (started.run, *started.members))
+    shared, first, second = (RunContext.at(run) for run in (started.run, *started.members))
     assert (shared.grid, shared.members) == (tuple(GRID), ("one-1", "one-2"))
     assert [shared.member(1), shared.member(2)] == started.members
     assert (first.config.lists.memory, first.config.loop.iterations) == ("all", 3)
     assert (second.config.loop.iterations, second.shards) == (1, 2)
     assert first.plan.policy(0) == second.plan.policy(0) == f"{root}/sft"
     assert first.plan.at(0, "evaluation") == f"{root}/iteration-0/evaluation"
-    assert len({ticket.parent for ticket in (shared, first, second)}) == 3
+    assert len({context.parent for context in (shared, first, second)}) == 3
 
 
 def test_a_shorter_run_skips_the_rounds_behind_its_own(study_given: Given) -> None:
@@ -44,8 +44,8 @@ def test_a_shorter_run_skips_the_rounds_behind_its_own(study_given: Given) -> No
 
 def test_a_failure_of_one_run_shuts_no_gate_of_another(study_given: Given) -> None:
     first, second = study.begin(study_given, "/kfp/checked").members
-    ticket = Ticket.at(first)
-    with pytest.raises(LarpoError), ticket.journal.step("train-1"):
+    context = RunContext.at(first)
+    with pytest.raises(LarpoError), context.journal.step("train-1"):
         raise LarpoError("no")
     assert (gate(first, "2"), gate(second, "1")) == ("skip", "evaluate")
 
@@ -63,6 +63,6 @@ def test_a_failure_of_one_run_shuts_no_gate_of_another(study_given: Given) -> No
 def test_what_cannot_be_is_told_first(study_given: Given, tmp_path: Path, change: Given, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         study.begin({**study_given, **change}, "/kfp/checked")
-    (trouble,) = Journal(str(tmp_path / "one"), "job").troubles()
+    (trouble,) = Journal(str(tmp_path / "one"), "job").unfinished()
     assert trouble.step == "start"
     assert not (tmp_path / "one" / "members").exists()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from larpo_lib.pipeline.scratch import settle_cache
+from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.storage import cache_dir
 
 
 def test_a_volume_that_can_be_written_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "new" / "cache"))
-    assert settle_cache() == cache_dir() == tmp_path / "new" / "cache"
+    assert use_writable_cache() == cache_dir() == tmp_path / "new" / "cache"
     assert list(cache_dir().iterdir()) == []
 
 
@@ -34,7 +34,7 @@ def test_a_volume_of_roots_is_told_and_passed_over(tmp_path: Path, monkeypatch: 
     if child == 0:  # pragma: no cover - its exit code tells
         os.setgid(1000)
         os.setuid(1000)
-        settled = settle_cache()
+        settled = use_writable_cache()
         good = settled == cache_dir() == own / "larpo-cache" and os.access(settled, os.W_OK)
         os._exit(0 if good else 1)
     _, status = os.waitpid(child, 0)
@@ -47,5 +47,5 @@ def test_what_is_no_directory_is_told_with_what_is_lost(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert settle_cache() == cache_dir() == tmp_path / "larpo-cache"
+    assert use_writable_cache() == cache_dir() == tmp_path / "larpo-cache"
     assert f"{tmp_path}/file cannot be written by user" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from mlflow.exceptions import MlflowException, RestException
 
 from larpo_lib.errors import ClusterError, ConfigError, EndpointError, InputTooLongError, LarpoError, TrackingError
-from larpo_lib.pipeline.again import PAUSES_S, again, may_pass
+from larpo_lib.pipeline.retries import PAUSES_S, is_transient, with_retries
 from larpo_lib.storage.failures import NotFoundError, UnreachableError
 from larpo_lib.tracking.client import mlflow_errors
 
@@ -29,7 +29,7 @@ def failing(*errors: Exception) -> Callable[[], str]:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses, which take no time."""
     pauses: list[float] = []
-    monkeypatch.setattr("larpo_lib.pipeline.again.sleep", pauses.append)
+    monkeypatch.setattr("larpo_lib.pipeline.retries.sleep", pauses.append)
     return pauses
 
 
@@ -41,7 +41,7 @@ def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(
         EndpointError("answered 503", status=503),
         TimeoutError(),
     ]
-    assert again(failing(*away)) == "done"
+    assert with_retries(failing(*away)) == "done"
     assert slept == [*PAUSES_S]
     assert "s3://b/x: store cannot be reached. Trying again in 30 s." in caplog.text
 
@@ -49,7 +49,7 @@ def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(
 def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
     errors = [UnreachableError(f"try {i}") for i in range(4)]
     with pytest.raises(UnreachableError, match="try 3"):
-        again(failing(*errors))
+        with_retries(failing(*errors))
     assert len(slept) == 3
 
 
@@ -71,10 +71,10 @@ def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
     ],
 )
 def test_what_may_pass(error: Exception, passing: bool, slept: list[float]) -> None:
-    assert may_pass(error) is passing
+    assert is_transient(error) is passing
     if not passing:
         with pytest.raises(type(error)):
-            again(failing(error))
+            with_retries(failing(error))
         assert slept == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from larpo_lib.errors import ConfigError
-from larpo_lib.pipeline.ticket import Place
+from larpo_lib.pipeline.run_context import Place
 
 JOB = "0b2c-44"
 CLUSTER = f"s3://bucket/v2/artifacts/larpo/{JOB}/start/3f/checked"
