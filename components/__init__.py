@@ -1,4 +1,4 @@
-"""KFP components: one a step, each an import and a call.
+"""KFP components, one a file: what each is told and shows. `component` makes them.
 
 What they have in common: `run` is where the run's context is, as `start` gave it; `iteration` the number of a round,
 from 1 on; `shard` i/n, the i-th of n shares of a round's prompts, from 0 on. `gpus`, `memory`, `node_selector` and

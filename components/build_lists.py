@@ -1,31 +1,12 @@
-"""Puts the shares of ranked candidates together, and builds training lists."""
+"""Puts the shares of ranked candidates together (`ranked`, `rewards`), builds training lists (`lists`, `metrics`)."""
 
 from kfp import dsl
 
-from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.component import ROUND, component
 
-
-@dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def build_lists(
-    run: str,
-    iteration: str,
-    ranked: dsl.Output[dsl.Dataset],
-    rewards: dsl.Output[dsl.Metrics],
-    lists: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Put the shares of ranked candidates together; build training lists from them and from those that memory keeps.
-
-    Args:
-        ranked: All ranked candidates of the round.
-        rewards: Of reranking.
-        lists: The lists.
-        metrics: How many lists there are, and how many were dropped.
-    """
-    from larpo_lib.pipeline import kfp_artifacts, rounds
-
-    merged, built = rounds.build_lists(run, iteration)
-    kfp_artifacts.dataset(ranked, merged)
-    kfp_artifacts.metrics(rewards, merged)
-    kfp_artifacts.dataset(lists, built)
-    kfp_artifacts.metrics(metrics, built)
+build_lists = component(
+    "build_lists",
+    "rounds:build_lists",
+    ROUND,
+    {"ranked": dsl.Dataset, "rewards": dsl.Metrics, "lists": dsl.Dataset, "metrics": dsl.Metrics},
+)

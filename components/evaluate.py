@@ -1,29 +1,9 @@
-"""Evaluates a policy."""
+"""Measures a policy on held-out prompts."""
 
 from kfp import dsl
 
-from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.component import ROUND, component
 
-
-@dsl.component(base_image=Images().reference("sampler"), install_kfp_package=False)
-def evaluate(
-    run: str,
-    iteration: str,
-    gpus: str,
-    memory: str,
-    node_selector: dict,
-    tolerations: list,
-    evaluation: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Measure a policy on held-out prompts.
-
-    Args:
-        evaluation: Every response with its reward.
-        metrics: Mean reward, accuracy, Pass@N and the others.
-    """
-    from larpo_lib.pipeline import kfp_artifacts, rounds
-
-    done = rounds.evaluate(run, iteration)
-    kfp_artifacts.dataset(evaluation, done)
-    kfp_artifacts.metrics(metrics, done)
+evaluate = component(
+    "evaluate", "rounds:evaluate", ROUND, {"evaluation": dsl.Dataset, "metrics": dsl.Metrics}, target="sampler"
+)

@@ -2,19 +2,8 @@
 
 from kfp import dsl
 
-from larpo_kubeflow.components.images import Images
+from larpo_kubeflow.components.component import ROUND, component
 
-
-@dsl.component(base_image=Images().reference("evaluator"), install_kfp_package=False)
-def merge_candidates(run: str, iteration: str, candidates: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]):
-    """Put the shares of sampled candidates together.
-
-    Args:
-        candidates: All candidates of the round.
-        metrics: Of sampling.
-    """
-    from larpo_lib.pipeline import kfp_artifacts, rounds
-
-    done = rounds.merge_candidates(run, iteration)
-    kfp_artifacts.dataset(candidates, done)
-    kfp_artifacts.metrics(metrics, done)
+merge_candidates = component(
+    "merge_candidates", "rounds:merge_candidates", ROUND, {"candidates": dsl.Dataset, "metrics": dsl.Metrics}
+)

@@ -11,6 +11,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from larpo_kubeflow.components.component import PLACES, POD, Component
 from larpo_kubeflow.components.images import Images, Target
 from larpo_lib.kubernetes.manifests import queued
 
@@ -57,18 +58,15 @@ class Limits:
 _TRIES_FOR = "2592000s"
 """30 days from the beginning of the first try; a try that ends later is cut off, and none is begun later."""
 
-_PLACES: dict[str, type] = {"node_selector": dict, "tolerations": list}
-_PARTS: dict[str, type] = {"gpus": str, "memory": str}
-
 
 def machine_inputs(*kinds: str) -> dict[str, type]:
     """What a nested pipeline must be given so that tasks of those kinds in it can be given their machines."""
-    return {f"{kind}_{part}": cls for kind in kinds for part, cls in _PARTS.items()} | _PLACES
+    return {f"{kind}_{part}": cls for kind in kinds for part, cls in POD.items()} | {**PLACES}
 
 
 def machine(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The machine of a kind of tasks, from what a pipeline was given; arguments of their components."""
-    return {part: given[f"{kind}_{part}"] for part in _PARTS} | {name: given[name] for name in _PLACES}
+    return {part: given[f"{kind}_{part}"] for part in POD} | {name: given[name] for name in PLACES}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Cluster:
         self._everywhere(task, "evaluator", self.limits.short_hours, retries)
         return task.set_cpu_request("1").set_memory_request("2Gi")
 
-    def heavy(self, component: Any, target: Target, machine: Mapping[str, Any], **arguments: Any) -> dsl.PipelineTask:
+    def heavy(self, component: Component, machine: Mapping[str, Any], **arguments: Any) -> dsl.PipelineTask:
         """A task that runs a model.
 
         What its pod is given are arguments of the component as well: Kubeflow hands into a loop or a condition only
@@ -96,7 +94,7 @@ class Cluster:
         """
         limits = self.limits
         task = component(**arguments, **machine)
-        self._everywhere(task, target, limits.long_hours, None)
+        self._everywhere(task, component.target, limits.long_hours, None)
         task.set_accelerator_type(limits.gpu_type).set_accelerator_limit(machine["gpus"])
         task.set_cpu_request(limits.cpus)
         task.set_memory_request(machine["memory"]).set_memory_limit(machine["memory"])

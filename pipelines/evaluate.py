@@ -29,7 +29,7 @@ def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> A
     def build(given: Given) -> None:
         with dsl.ExitHandler(closing_task(cluster, given), name="evaluation"):
             started = start_evaluation(job=JOB, **{name: given[name] for name in asked("evaluate")})
-            run = cluster.light(started, retries=1).outputs["Output"]
+            run = cluster.light(started, retries=1).outputs["run"]
             judging(run=run, **{name: given[name] for name in machine_inputs("evaluate")})
 
     return whole(
@@ -57,9 +57,9 @@ def _measuring(cluster: Cluster) -> Any:
     def build(given: Given) -> None:
         run, evaluator = given["run"], machine(given, "evaluate")
         prepared = cluster.light(prepare(run=run))
-        cluster.heavy(evaluate, "sampler", evaluator, run=run, iteration="1").after(prepared)
+        cluster.heavy(evaluate, evaluator, run=run, iteration="1").after(prepared)
         with dsl.If(prepared.outputs["Output"] == "baseline", name="compared"):
-            cluster.heavy(evaluate, "sampler", evaluator, run=run, iteration="0")
+            cluster.heavy(evaluate, evaluator, run=run, iteration="0")
 
     description = "The policy and, where there is one, the policy to compare with."
     return nested("measuring", description, {"run": str, **machine_inputs("evaluate")}, build)

@@ -63,7 +63,7 @@ def beginning_pipeline(cluster: Cluster) -> Any:
         run = given["run"]
         prepared = cluster.light(prepare(run=run))
         with dsl.If(prepared.outputs["Output"] == "sft", name="demonstrations"):
-            cluster.heavy(sft, "trainer", machine(given, "train"), run=run)
+            cluster.heavy(sft, machine(given, "train"), run=run)
 
     return nested(
         "beginning",
@@ -79,7 +79,7 @@ def _loop(cluster: Cluster) -> Any:
     def build(given: Given) -> None:
         run = given["run"]
         begun = beginning(run=run, **{name: given[name] for name in machine_inputs("train")})
-        baseline = cluster.heavy(evaluate, "sampler", machine(given, "evaluate"), run=run, iteration="0").after(begun)
+        baseline = cluster.heavy(evaluate, machine(given, "evaluate"), run=run, iteration="0").after(begun)
         looped = rounds(**{name: given[name] for name in ROUNDS_INPUTS}).after(baseline)
         promoted = cluster.light(promote(run=run, iteration="end").after(looped))
         cluster.light(report(run=run).after(promoted))

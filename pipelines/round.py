@@ -10,9 +10,9 @@ from typing import Any
 from kfp import dsl
 
 from larpo_kubeflow.components.build_lists import build_lists
+from larpo_kubeflow.components.component import Component
 from larpo_kubeflow.components.evaluate import evaluate
 from larpo_kubeflow.components.gate import gate
-from larpo_kubeflow.components.images import Target
 from larpo_kubeflow.components.merge_candidates import merge_candidates
 from larpo_kubeflow.components.promote import promote
 from larpo_kubeflow.components.rerank import rerank
@@ -27,8 +27,8 @@ ROUNDS_INPUTS: dict[str, type] = {"run": str, "rounds": list, "shards": list, **
 
 def rounds_pipeline(cluster: Cluster) -> Any:
     """The pipeline of all rounds, to be used as a task."""
-    sampling = _shares(cluster, "sample", sample, "sampler", "Sample, share by share.")
-    reranking = _shares(cluster, "rerank", rerank, "base", "Score and rank, share by share.")
+    sampling = _shares(cluster, "sample", sample, "Sample, share by share.")
+    reranking = _shares(cluster, "rerank", rerank, "Score and rank, share by share.")
 
     def build(given: Given) -> None:
         run = given["run"]
@@ -40,9 +40,9 @@ def rounds_pipeline(cluster: Cluster) -> Any:
                 candidates = cluster.light(merge_candidates(**at).after(sampled))
                 ranked = reranking(**at, shards=given["shards"], **_only(given, "rerank")).after(candidates)
                 lists = cluster.light(build_lists(**at).after(ranked))
-                trained = cluster.heavy(train, "trainer", machine(given, "train"), **at).after(lists)
+                trained = cluster.heavy(train, machine(given, "train"), **at).after(lists)
                 with dsl.If(due.output != "train", name="measured"):
-                    evaluated = cluster.heavy(evaluate, "sampler", machine(given, "evaluate"), **at).after(trained)
+                    evaluated = cluster.heavy(evaluate, machine(given, "evaluate"), **at).after(trained)
                     with dsl.If(due.output == "promote", name="promoted"):
                         cluster.light(promote(**at).after(evaluated))
 
@@ -54,13 +54,13 @@ def _only(given: Given, kind: str) -> dict[str, Any]:
     return {name: given[name] for name in machine_inputs(kind)}
 
 
-def _shares(cluster: Cluster, kind: str, component: Any, target: Target, description: str) -> Any:
+def _shares(cluster: Cluster, kind: str, component: Component, description: str) -> Any:
     """A task for each share of a round's prompts. It has no outputs: it is there to be waited for."""
 
     def build(given: Given) -> None:
         with dsl.ParallelFor(items=given["shards"], name="share") as shard:
             at = {"run": given["run"], "iteration": given["iteration"], "shard": shard}
-            cluster.heavy(component, target, machine(given, kind), **at)
+            cluster.heavy(component, machine(given, kind), **at)
 
     inputs: dict[str, type] = {"run": str, "iteration": str, "shards": list, **machine_inputs(kind)}
     return nested(f"{kind}-shares", description, inputs, build)

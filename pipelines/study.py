@@ -47,7 +47,7 @@ def _comparing(cluster: Cluster) -> Any:
     def build(given: Given) -> None:
         run = given["run"]
         begun = beginning(run=run, **{name: given[name] for name in machine_inputs("train")})
-        baseline = cluster.heavy(evaluate, "sampler", machine(given, "evaluate"), run=run, iteration="0").after(begun)
+        baseline = cluster.heavy(evaluate, machine(given, "evaluate"), run=run, iteration="0").after(begun)
         looped = members(**{name: given[name] for name in _INPUTS if name != "run"}).after(baseline)
         cluster.light(study_table(run=run).after(looped))
 

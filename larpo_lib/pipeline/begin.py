@@ -17,11 +17,10 @@ from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.journal import Journal
-from larpo_lib.pipeline.kfp_artifacts import Artifact
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started, store
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
@@ -32,24 +31,22 @@ GPU_TYPE = "LARPO_GPU_TYPE"
 
 
 @dataclass(frozen=True)
-class Started:
-    """What the run's tasks are told. Nothing but text: Kubeflow hands on nothing else as it is.
+class StartedLoop(Started):
+    """What the tasks of a loop are told.
 
     Attributes:
-        run: where the context is.
         rounds: numbers of the rounds.
         shards: the shares of a round's prompts, i/n each.
         train_gpus: GPUs of the pod that trains: none where it only follows other machines; `train_memory` likewise.
     """
 
-    run: str
     rounds: list[str]
     shards: list[str]
     train_gpus: str
     train_memory: str
 
 
-def begin(given: Mapping[str, Any], example: str) -> Started:
+def begin(given: Mapping[str, Any], example: str) -> StartedLoop:
     """Check the request, find or make its MLflow run, and leave the context in the run's root.
 
     Args:
@@ -66,7 +63,7 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
         return with_retries(lambda: _begin(given, place))
 
 
-def _begin(given: Mapping[str, Any], place: Place) -> Started:
+def _begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
     config = with_world(given, place.root)
     check(config, given, place.root)
     rounds = config.loop.iterations
@@ -78,21 +75,13 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
         job=given["job"], root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
         resources=_resources(given) if follows else {}, shards=given["shards"],
     )  # fmt: skip
-    return Started(
+    return StartedLoop(
         context.keep(),
         numbers(rounds),
         shares(given["shards"]),
         train_gpus="0" if follows else given["train_gpus"],
         train_memory="2Gi" if follows else given["train_memory"],
     )
-
-
-def write(run: str, artifact: Artifact) -> None:
-    """Show a context as an artifact of KFP."""
-    context = RunContext.at(run)
-    text = json.dumps(context.model_dump(mode="json"), indent=2, sort_keys=True)
-    Path(artifact.path).write_text(text + "\n", "utf-8")
-    artifact.metadata.update({"root": context.root, "mlflow_run": context.parent})
 
 
 def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:

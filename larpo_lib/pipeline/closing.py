@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Literal
 
 from larpo_lib import logs
@@ -23,21 +24,20 @@ _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
 _WORKFLOW = "LARPO_WORKFLOW"
 
 
-def close(*, job: str, root: str, run_id: str, example: str) -> StepResult:
+def close(given: Mapping[str, str], example: str) -> StepResult:
     """Report how a run ended: well only if its last step is noted as done.
 
     Kubeflow's own word is not asked for: what it calls the state of a run's tasks is neither final nor certain here,
     and a task that asks for it may not be run at all.
 
     Args:
-        job: identity of the run in Kubeflow.
-        root: parameter of the pipeline; `run_id` likewise.
+        given: the parameters `root` and `run_id` of the pipeline, and `job`, the identity of the run in Kubeflow.
         example: URI of one of KFP's artifacts of this run.
     """
     logs.set_up()
     tell("larpo: step close")
     use_writable_cache()
-    return with_retries(lambda: _close(job, root, run_id, example))
+    return with_retries(lambda: _close(given["job"], given["root"], given["run_id"], example))
 
 
 def _close(job: str, root: str, run_id: str, example: str) -> StepResult:

@@ -16,7 +16,7 @@ from larpo_lib.pipeline.parameters import compose
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started, store
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking import Tracker
@@ -24,8 +24,8 @@ from larpo_lib.tracking import Tracker
 _ONE_ROUND = {"loop": {"iterations": 1, "early_stop": None, "evaluate": "every_iteration"}, "demonstrations": None}
 
 
-def begin(given: Mapping[str, Any], example: str) -> str:
-    """Check the request, find or make its MLflow run, and leave the context in the run's root; gives where.
+def begin(given: Mapping[str, Any], example: str) -> Started:
+    """Check the request, find or make its MLflow run, and leave the context in the run's root.
 
     Args:
         given: the parameters of the pipeline by name, and `job`.
@@ -41,7 +41,7 @@ def begin(given: Mapping[str, Any], example: str) -> str:
         return with_retries(lambda: _begin(given, place))
 
 
-def _begin(given: Mapping[str, Any], place: Place) -> str:
+def _begin(given: Mapping[str, Any], place: Place) -> Started:
     if not given["policy"]:
         raise ConfigError("there is no policy to evaluate", remedy="Set policy")
     config = compose(given, _ONE_ROUND, pipeline="evaluate")
@@ -58,7 +58,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> str:
         config=config,
         policies=policies,
     )
-    return context.keep()
+    return Started(context.keep())
 
 
 def compare(run: str) -> StepResult:

@@ -1,7 +1,7 @@
 """The parameters of the pipelines: names, defaults, what they mean, and which settings they stand for.
 
-This is the one place. The pipelines' signatures and descriptions, the arguments of their first task, `compose` and the
-document of parameters are made from it or checked against it.
+This is the one place. The pipelines' signatures and descriptions, their first components, `compose` and the document of
+parameters are made from it.
 """
 
 from __future__ import annotations

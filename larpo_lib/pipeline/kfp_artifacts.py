@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from larpo_lib.pipeline.execute import StepResult
+from larpo_lib.pipeline.run_context import RunContext
 
 
 class Artifact(Protocol):
@@ -25,7 +26,20 @@ class MetricsArtifact(Artifact, Protocol):
         """Show a number."""
 
 
-def dataset(artifact: Artifact, done: StepResult) -> None:
+def show(artifact: Any, result: StepResult) -> None:
+    """Show a step's result in an artifact, as its kind can."""
+    _SHOWN[artifact.schema_title](artifact, result)
+
+
+def context(artifact: Artifact, run: str) -> None:
+    """Show the context of a run."""
+    found = RunContext.at(run)
+    text = json.dumps(found.model_dump(mode="json"), indent=2, sort_keys=True)
+    Path(artifact.path).write_text(text + "\n", "utf-8")
+    artifact.metadata.update({"root": found.root, "mlflow_run": found.parent})
+
+
+def _point_to(artifact: Artifact, done: StepResult) -> None:
     """Point to what was published.
 
     KFP stores artifacts below the folder of the run only. What lies elsewhere is pointed to by a small file.
@@ -37,23 +51,30 @@ def dataset(artifact: Artifact, done: StepResult) -> None:
     Path(artifact.path).write_text(json.dumps(done.metadata, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-model = dataset
-
-
-def metrics(artifact: MetricsArtifact, done: StepResult) -> None:
+def _numbers(artifact: MetricsArtifact, done: StepResult) -> None:
     """Show the step's metrics, those that are defined."""
     for name, value in done.metrics.items():
         if value is not None:
             artifact.log_metric(name, float(value))
 
 
-def page(artifact: Artifact, done: StepResult) -> None:
+def _page(artifact: Artifact, done: StepResult) -> None:
     """Show the report."""
     Path(artifact.path).write_text(done.texts["html"], "utf-8")
     artifact.metadata.update(done.metadata)
 
 
-def text(artifact: Artifact, done: StepResult) -> None:
+def _text(artifact: Artifact, done: StepResult) -> None:
     """Show what the step says in Markdown."""
     Path(artifact.path).write_text(done.texts["markdown"], "utf-8")
     artifact.metadata.update(done.metadata)
+
+
+_SHOWN: dict[str, Callable[[Any, StepResult], None]] = {
+    "system.Dataset": _point_to,
+    "system.Model": _point_to,
+    "system.Metrics": _numbers,
+    "system.HTML": _page,
+    "system.Markdown": _text,
+}
+"""By KFP's name of an artifact's kind."""

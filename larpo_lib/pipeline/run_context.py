@@ -89,6 +89,17 @@ class RunContext(Section):
 
 
 @dataclass(frozen=True)
+class Started:
+    """What the tasks of a run are told. Nothing but text: Kubeflow hands on nothing else as it is.
+
+    Attributes:
+        run: where the context is.
+    """
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a run lives.
 

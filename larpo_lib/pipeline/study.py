@@ -20,7 +20,7 @@ from larpo_lib.pipeline.parameters import compose, read_settings
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, member_root, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started, member_root, store
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.plan import Plan
@@ -32,23 +32,21 @@ _NO_GATE = {"loop": {"promote": "last_iteration"}}
 
 
 @dataclass(frozen=True)
-class Started:
-    """What the tasks of a study are told.
+class StartedStudy(Started):
+    """What the tasks of a study are told; `run` is where the context is of what the runs share.
 
     Attributes:
-        run: where the context is of what the runs share.
         members: where the contexts of the runs are.
         rounds: numbers of the rounds of the longest run.
         shards: the shares of a round's prompts, i/n each.
     """
 
-    run: str
     members: list[str]
     rounds: list[str]
     shards: list[str]
 
 
-def begin(given: Mapping[str, Any], example: str) -> Started:
+def begin(given: Mapping[str, Any], example: str) -> StartedStudy:
     """Check the request and every run of it, before anything that costs, and make their MLflow runs.
 
     Args:
@@ -65,7 +63,7 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
         return with_retries(lambda: _begin(given, place))
 
 
-def _begin(given: Mapping[str, Any], place: Place) -> Started:
+def _begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
     changes = _grid(given["grid"])
     base = with_world(given, place.root, "study")
     check(base, given, place.root)
@@ -87,7 +85,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
         _keep({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
         for i, (name, config) in enumerate(zip(names, configs, strict=True), start=1)
     ]
-    return Started(run, members, numbers(max(rounds)), shares(given["shards"]))
+    return StartedStudy(run, members, numbers(max(rounds)), shares(given["shards"]))
 
 
 def table(run: str) -> StepResult:

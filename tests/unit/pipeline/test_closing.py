@@ -17,7 +17,7 @@ from larpo_lib.tracking import Tracker
 
 
 def last_word(root: Path) -> str:
-    done = closing.close(job="job", root=str(root), run_id="one", example="/kfp/text")
+    done = closing.close({"job": "job", "root": str(root), "run_id": "one"}, "/kfp/text")
     return done.texts["markdown"]
 
 
@@ -47,13 +47,13 @@ def test_only_the_last_step_makes_a_run_a_success(given: Given, tmp_path: Path) 
         pass
     assert last_word(tmp_path).startswith("# Run one: SUCCEEDED")
     begin({**given, "job": "later"}, "/kfp/checked")
-    later = closing.close(job="later", root=str(tmp_path), run_id="one", example="/kfp/text")
+    later = closing.close({"job": "later", "root": str(tmp_path), "run_id": "one"}, "/kfp/text")
     assert later.metadata["state"] == "FAILED"  # what an earlier run of the root did is not its own
 
 
 def test_where_nothing_was_begun(tmp_path: Path) -> None:
     assert "ended before it was begun in MLflow" in last_word(tmp_path)
-    wrong = closing.close(job="job", root="nowhere", run_id="", example="/kfp/text")
+    wrong = closing.close({"job": "job", "root": "nowhere", "run_id": ""}, "/kfp/text")
     assert "root is 'nowhere'" in wrong.texts["markdown"]
 
 

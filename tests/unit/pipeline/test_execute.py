@@ -85,6 +85,6 @@ def test_an_evaluation_compares_where_there_is_something_to_compare(
         **changed(given, demonstrations=None), "baseline": baseline and str(tiny_world / baseline),
         "prompts_source": str(tiny_world / "heldout.jsonl"),
     }  # fmt: skip
-    run = evaluation.begin(request, "/kfp/checked")
+    run = evaluation.begin(request, "/kfp/checked").run
     assert rounds.prepare(run).next == following
     assert RunContext.at(run).plan.policy(1) == request["policy"]
