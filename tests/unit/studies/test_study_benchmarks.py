@@ -168,7 +168,7 @@ def test_a_metric_that_the_report_lacks_is_named(benchmarks, tiny_policy, tmp_pa
 def test_a_benchmark_of_a_study_asks_a_policy(tmp_path, step):
     """The others need more of a run than its policy."""
     (tmp_path / "odd.toml").write_text(f'step = "{step}"\nfiles = {{}}\nmeasures = {{ a = "b" }}\n')
-    with pytest.raises(ConfigError, match=r"'step': Input should be one of alpaca_eval, gsm8k, mixeval, not"):
+    with pytest.raises(ConfigError, match=r"'step': Input should be one of .*gsm8k.*, not"):
         load_benchmarks([str(tmp_path / "odd.toml")], {})
 
 
