@@ -13,6 +13,8 @@ from larpo_lib.steps.declarations import Input, Option, Output, Step
 
 if TYPE_CHECKING:
     from larpo_lib.config.base import Section
+    from larpo_lib.reporting.evaluation import Score
+    from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values
 
 POLICY = Input("policy", "optional")
 JUDGED = (
@@ -99,6 +101,25 @@ class Benchmark:
     def number(self, name: str, **words: Any) -> Number:
         """The number of that name, with `words` in its braces."""
         return next(one for one in self.numbers if one.name == name).filled(**words)
+
+    def score(self, name: str, estimate: Estimate, **words: Any) -> Score:
+        """The number of that name, as a report has it, with `words` in its braces."""
+        from larpo_lib.reporting.evaluation import Score
+
+        one = self.number(name, **words)
+        return Score(one.name, one.label, estimate, one.unit, one.meaning)
+
+    def mean(self, name: str, values: Mapping[str, Values], bootstrap: Bootstrap, **words: Any) -> Score:
+        """`score` of a mean over items, with its interval and standard error; not defined without items.
+
+        Args:
+            name: of the number.
+            values: number, then item, to value.
+            bootstrap: how intervals are made.
+            words: in the number's braces.
+        """
+        by_item = values[self.number(name, **words).name]
+        return self.score(name, bootstrap.mean_and_error([*by_item.values()]), **words)
 
     def explanations(self) -> dict[str, str]:
         """What each number and each count means."""

@@ -141,11 +141,6 @@ class EvaluationReport:
         return {**whole, "scores": scores, "curves": [curve.to_json() for curve in self.curves]}
 
 
-def mean_score(name: str, label: str, values: Values, unit: str, meaning: str, bootstrap: Bootstrap) -> Score:
-    """The mean over items, with its bootstrap interval and standard error; not defined without items."""
-    return Score(name, label, bootstrap.mean_and_error([*values.values()]), unit, meaning)
-
-
 def mean_curve(title: str, x_label: str, name: str, by_n: Mapping[int, Values], bootstrap: Bootstrap) -> Curve:
     """The mean over items at each N that has any, with bootstrap intervals."""
     points = {n: bootstrap.mean([*values.values()]) for n, values in sorted(by_n.items()) if values}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 from larpo_lib.evaluation.alpaca_eval.scoring import REFERENCE, SIZE, Comparison, Scores, item_id
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.published import alpaca_eval_rows
@@ -42,8 +43,8 @@ def make_report(
     if scores.fitted is not None:
         values["lc_win_rate"] = dict(zip(map(item_id, compared), scores.fitted, strict=True))
     return EvaluationReport(
-        benchmark="alpaca_eval",
-        title="AlpacaEval 2",
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title,
         policy=policy,
         judged_by=f"{config.judge.model} by {config.protocol}",
         scores=_scores(scores),
@@ -62,36 +63,12 @@ def make_report(
 
 
 def _scores(scores: Scores) -> list[Score]:
-    controlled = Score(
-        name="lc_win_rate",
-        label="LC win rate",
-        estimate=Estimate(scores.lc_win_rate, standard_error=scores.lc_win_rate_standard_error),
-        unit="%",
-        meaning=(
-            "What the win rate would be if both answers were equally long, by the official fit. Its standard error"
-            " leaves out how uncertain the fit is. Not to be compared with the score of another judge or protocol."
-        ),
-    )
-    return [
-        *([controlled] if scores.lc_win_rate is not None else []),
-        Score(
-            name="win_rate",
-            label="Win rate",
-            estimate=Estimate(scores.win_rate, standard_error=scores.win_rate_standard_error),
-            unit="%",
-            meaning=(
-                "Share of instructions on which the judge prefers the policy's answer to the reference's; draws count"
-                " half. Long answers raise it. Not to be compared with the score of another judge or protocol."
-            ),
-        ),
-        Score(
-            name="average_length",
-            label="Average length",
-            estimate=Estimate(scores.average_length),
-            unit="characters",
-            meaning="Mean length of the policy's answers. Judges prefer long ones.",
-        ),
-    ]
+    found = {
+        "lc_win_rate": Estimate(scores.lc_win_rate, standard_error=scores.lc_win_rate_standard_error),
+        "win_rate": Estimate(scores.win_rate, standard_error=scores.win_rate_standard_error),
+        "average_length": Estimate(scores.average_length),
+    }
+    return [BENCHMARK.score(name, estimate) for name, estimate in found.items() if estimate.value is not None]
 
 
 def _by_dataset(compared: Mapping[str, Comparison], datasets: Mapping[str, str]) -> list[Table]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve, mean_score
+from larpo_lib.evaluation.gsm8k import BENCHMARK
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.schemas import Messages
 from larpo_lib.statistics.draws import majority_vote, pass_at_n
@@ -82,8 +83,8 @@ def report(
     values = _values(judged)
     n = max((len(one.sampled) for one in judged.values()), default=0)
     return EvaluationReport(
-        benchmark="gsm8k",
-        title="GSM8K",
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title,
         policy=policy,
         judged_by=JUDGED_BY,
         version=version,
@@ -123,33 +124,10 @@ def _pass(rights: Mapping[str, Sequence[bool]], n: int) -> dict[str, float]:
 
 
 def _scores(values: Mapping[str, Values], n: int, bootstrap: Bootstrap) -> list[Score]:
-    meanings = {
-        "accuracy": (
-            "Accuracy",
-            "Problems whose greedy response ends on the right number. Compare it with greedy, single-response"
-            " accuracies of the same prompt only.",
-        ),
-        "sampled_accuracy": (
-            "Accuracy, sampled",
-            "Mean over problems of the share of sampled responses that are right. It depends on the temperature.",
-        ),
-        "majority_accuracy": (
-            f"Majority vote of {n}",
-            "Problems on which the number that most sampled responses agree on is right, ties by lot. Not comparable"
-            " with votes of another size, nor with accuracy.",
-        ),
-    }
-    for i in range(1, n + 1):
-        meanings[f"pass_at_{i}"] = (
-            f"Pass@{i}",
-            "Chance that at least one of N sampled responses is right. It needs somebody who knows the answer, so it"
-            " is no accuracy.",
-        )
-    order = ["accuracy", "sampled_accuracy", "majority_accuracy", *(f"pass_at_{i}" for i in range(1, n + 1))]
+    names = ["accuracy", *(["sampled_accuracy", "majority_accuracy"] if n else [])]
     return [
-        mean_score(name, meanings[name][0], values[name], "%", meanings[name][1], bootstrap)
-        for name in order
-        if name in values
+        *(BENCHMARK.mean(name, values, bootstrap, n=n) for name in names),
+        *(BENCHMARK.mean("pass_at_{n}", values, bootstrap, n=i) for i in range(1, n + 1)),
     ]
 
 

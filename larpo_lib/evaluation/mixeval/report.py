@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from larpo_lib.evaluation.mixeval import BENCHMARK
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, Question
 from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, counts, score, standard_error
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
@@ -17,11 +18,8 @@ OFFICIAL_ITEMS = {"mixeval": 2000, "mixeval-hard": 500}
 """Questions of each kind."""
 TITLES = {"mixeval": "MixEval", "mixeval-hard": "MixEval-Hard"}
 
-_OVERALL = (
-    "MixEval's official score: the means of free form and multiple choice, each rounded to three decimals, weighted."
-)
-_COMPARE = " Compare it only with scores of the same questions, version and judge."
-_ERROR = " Its standard error counts the copies of a question as one draw."
+NAMES = {FREE_FORM: "free_form", MULTIPLE_CHOICE: "multiple_choice"}
+"""Of the score of each kind."""
 
 
 def make_report(
@@ -43,7 +41,7 @@ def make_report(
     scores = score(judgements)
     rule = "" if config.multiple_choice == "judge" else "; multiple choice by rule"
     return EvaluationReport(
-        benchmark="mixeval",
+        benchmark=BENCHMARK.name,
         title=f"{TITLES[config.benchmark]} {config.version}",
         policy=policy,
         judged_by=f"{config.judge.model} with MixEval's prompts{rule}",
@@ -62,17 +60,9 @@ def _scores(scores: MixEvalScores, groups: Mapping[str, Mapping[str, Sequence[fl
         return Estimate(value, standard_error=standard_error({kind: groups[kind] for kind in kinds}))
 
     return [
-        Score("overall", "MixEval", estimate(scores.overall, *groups), "", _OVERALL + _ERROR + _COMPARE),
-        Score(
-            "free_form", "Free form", estimate(scores.kinds[FREE_FORM].score, FREE_FORM), "",
-            "Mean score that the judge gave, from 0 to 1." + _COMPARE,
-        ),
-        Score(
-            "multiple_choice", "Multiple choice",
-            estimate(scores.kinds[MULTIPLE_CHOICE].score, MULTIPLE_CHOICE), "",
-            "Share of questions for which the right option was chosen." + _COMPARE,
-        ),
-    ]  # fmt: skip
+        BENCHMARK.score("overall", estimate(scores.overall, *groups)),
+        *(BENCHMARK.score(name, estimate(scores.kinds[kind].score, kind)) for kind, name in NAMES.items()),
+    ]
 
 
 def _groups(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, list[float]]]:
@@ -87,10 +77,9 @@ def _groups(questions: Sequence[Question], judgements: Sequence[Judgement]) -> d
 
 def _values(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, float]]:
     values: dict[str, dict[str, float]] = {"overall": {}, "free_form": {}, "multiple_choice": {}}
-    names = {FREE_FORM: "free_form", MULTIPLE_CHOICE: "multiple_choice"}
     for question, judgement in zip(questions, judgements, strict=True):
         if judgement.score is not None:
-            values["overall"][question.key] = values[names[question.kind]][question.key] = judgement.score
+            values["overall"][question.key] = values[NAMES[question.kind]][question.key] = judgement.score
     return values
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from larpo_lib.candidates import corpus as search
 from larpo_lib.config import Bm25Config, EmbeddingConfig
 from larpo_lib.embeddings import SentenceEmbedder
+from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.files import Collection, read_collection
 from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve, mean_score
-from larpo_lib.statistics.estimates import Bootstrap, Values, mean
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve
+from larpo_lib.statistics.estimates import Bootstrap, mean
 
 HITS = "At least one of N"
 
@@ -32,7 +33,8 @@ def of_documents(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap:
         if cut is not None:
             counts[f"{key}_texts_cut"] = cut
         values |= {f"{key}_recall_at_{n}": by_query for n, by_query in recall.items()}
-        scores += [_recall(key, name, n, by_query, bootstrap) for n, by_query in recall.items()]
+        words = {"key": key, "retriever": name}
+        scores += [BENCHMARK.mean("{key}_recall_at_{n}", values, bootstrap, n=n, **words) for n in recall]
         drawn.append(mean_curve(TITLE, X_LABEL, f"{name}, Recall@N", recall, bootstrap))
         if several:
             drawn.append(mean_curve(HITS, X_LABEL, name, hits, bootstrap))
@@ -103,11 +105,3 @@ def _search(
     ids = list(collection.documents)
     found = zip(collection.queries, places, strict=True)
     return {query: [ids[place] for place in ranked] for query, ranked in found}, cut
-
-
-def _recall(key: str, name: str, n: int, values: Values, bootstrap: Bootstrap) -> Score:
-    meaning = (
-        f"Share of a query's relevant documents among the first N that {name} finds. Not comparable across corpora,"
-        " nor with the policy's Recall@N or Pass@N but in shape."
-    )
-    return mean_score(f"{key}_recall_at_{n}", f"{name}, Recall@{n}", values, "", meaning, bootstrap)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from larpo_lib.reporting.evaluation import Curve, Score, mean_curve, mean_score
+from larpo_lib.evaluation.retrieval import BENCHMARK
+from larpo_lib.reporting.evaluation import Curve, Score, mean_curve
 from larpo_lib.reporting.held_out import best_of, means, most, pass_at
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.statistics.draws import majority_vote
@@ -107,57 +108,20 @@ def distinct(group: Sequence[Response]) -> list[Response]:
 
 def scores_of_draws(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Score]:
     """The numbers of `draws` to print: of N = 1, 2, 4, 8, ... and the largest."""
-    told: list[Score] = []
-    for i in _some(_numbers(values, "pass_at_")):
-        meaning = (
-            "Chance that at least one of N sampled responses is right, which is what recall among N documents is of one"
-            " relevant document. No accuracy: somebody has to know which response is right."
-        )
-        told.append(mean_score(f"pass_at_{i}", f"Pass@{i}", values[f"pass_at_{i}"], "", meaning, bootstrap))
-    if "majority_accuracy" in values:
-        meaning = (
-            "Share of prompts on which the number that most responses agree on is right, ties by lot. Not comparable"
-            " with votes of another size."
-        )
-        told.append(
-            mean_score("majority_accuracy", "Majority vote", values["majority_accuracy"], "", meaning, bootstrap)
-        )
-    numbers = [i for i in _numbers(values, "best_of_", "_reward") if values[f"best_of_{i}_reward"]]
-    for i in _some(numbers):
-        name = f"best_of_{i}_reward"
-        meaning = "Expected highest reward of N sampled responses. Rewards of another reward model have another unit."
-        told.append(mean_score(name, f"Best of {i}", values[name], "", meaning, bootstrap))
-    return told
+    best = [i for i in _numbers(values, "best_of_", "_reward") if values[f"best_of_{i}_reward"]]
+    return [
+        *(BENCHMARK.mean("pass_at_{n}", values, bootstrap, n=i) for i in _some(_numbers(values, "pass_at_"))),
+        *(BENCHMARK.mean(name, values, bootstrap) for name in ("majority_accuracy",) if name in values),
+        *(BENCHMARK.mean("best_of_{n}_reward", values, bootstrap, n=i) for i in _some(best)),
+    ]
 
 
 def scores_of_orders(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Score]:
     """The numbers of `orders` to print."""
-    meanings = {
-        "ndcg": (
-            "nDCG",
-            "How well the policy's log-probabilities rank its own distinct responses, gains being rewards above the"
-            " prompt's lowest: 1 is the reward model's order. A random order is far above 0, so compare it with that.",
-        ),
-        "kendall_tau": (
-            "Kendall's tau",
-            "Agreement of log-probability and reward over a prompt's distinct responses, from -1 to 1. Log-probability"
-            " favours short responses.",
-        ),
-        "kendall_tau_per_token": (
-            "Kendall's tau, per token",
-            "The same of the mean log-probability of a token. Not comparable with the sum's.",
-        ),
-    }
-    told = [
-        mean_score(name, label, values[name], "", meaning, bootstrap) for name, (label, meaning) in meanings.items()
+    return [
+        *(BENCHMARK.mean(name, values, bootstrap) for name in ("ndcg", "kendall_tau", "kendall_tau_per_token")),
+        *(BENCHMARK.mean("recall_at_{n}", values, bootstrap, n=i) for i in _some(_numbers(values, "recall_at_"))),
     ]
-    for i in _some(_numbers(values, "recall_at_")):
-        meaning = (
-            "Share of a prompt's right distinct responses among the N most probable ones, over prompts that have"
-            " a right one. It depends on how many were sampled."
-        )
-        told.append(mean_score(f"recall_at_{i}", f"Recall@{i}", values[f"recall_at_{i}"], "", meaning, bootstrap))
-    return told
 
 
 def curves(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Curve]:

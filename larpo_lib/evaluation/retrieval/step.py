@@ -10,6 +10,7 @@ from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest
 from larpo_lib.config import EmbeddingConfig
 from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
 from larpo_lib.evaluation.retrieval.responses import of_responses
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
@@ -74,8 +75,8 @@ def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -
     if "queries" in inputs:
         parts.append(of_documents(config, inputs, bootstrap))
     whole = EvaluationReport(
-        benchmark="retrieval",
-        title="The policy as a retriever" if "policy" in inputs else "Retrievers of documents",
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title if "policy" in inputs else "Retrievers of documents",
         policy=digest(inputs["policy"])[:16] if "policy" in inputs else "none",
         judged_by="; ".join(part.judged_by for part in parts),
         version=f"ranked by {config.rank_by}",

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from larpo_lib.evaluation.reward_eval import BENCHMARK
 from larpo_lib.evaluation.reward_eval.length_control import Floats, LengthControl, fit, item_values
-from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_score
+from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
 from larpo_lib.statistics.estimates import Bootstrap, Estimate, standard_error
 
 _BINS = 8
 _GRID = 41
-_NOT_ALPACA = "It is neither AlpacaEval's win rate nor any judge's."
+_MEANS = ("reward", "baseline_reward", "length", "baseline_length")
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,15 @@ def report(
     model = fit(preferred, differences)
     values = _values(duels, model, preferred, differences)
     return EvaluationReport(
-        benchmark="reward_eval",
-        title="Win rate by a reward model",
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title,
         policy=policy,
         judged_by=judged_by,
         version=version,
-        scores=[*_win_rates(values, preferred, differences, model, bootstrap), *_others(values, bootstrap)],
+        scores=[
+            *_win_rates(values, preferred, differences, model, bootstrap),
+            *(BENCHMARK.mean(name, values, bootstrap) for name in _MEANS if name in values),
+        ],
         counts={
             **counts,
             "wins": int(np.sum(preferred == 1)),
@@ -106,7 +110,7 @@ def _values(
     if model is not None:
         controlled = 100 * item_values(model, preferred, differences)
         values["lc_win_rate"] = dict(zip(duels, controlled.tolist(), strict=True))
-    for name in ("reward", "baseline_reward", "length", "baseline_length"):
+    for name in _MEANS:
         found = {item: getattr(one, name) for item, one in duels.items()}
         if None not in found.values():
             values[name] = {item: float(value) for item, value in found.items()}
@@ -120,20 +124,9 @@ def _win_rates(
     model: LengthControl | None,
     bootstrap: Bootstrap,
 ) -> list[Score]:
-    plain = mean_score(
-        "win_rate",
-        "Win rate",
-        values["win_rate"],
-        "%",
-        f"Prompts on which the reward model prefers the policy's response to the baseline's, ties half. {_NOT_ALPACA}",
-        bootstrap,
-    )
-    meaning = (
-        "What the win rate would be if both responses were equally long, by a logistic regression on the difference in"
-        f" length. {_NOT_ALPACA}"
-    )
+    plain = BENCHMARK.mean("win_rate", values, bootstrap)
     if model is None:
-        return [Score("lc_win_rate", "LC win rate", Estimate(None), "%", meaning), plain]
+        return [BENCHMARK.score("lc_win_rate", Estimate(None)), plain]
 
     def refitted(drawn: NDArray[np.int64]) -> float | None:  # None where all drawn differences are one and the same
         again = fit(preferred[drawn], differences[drawn])
@@ -142,21 +135,7 @@ def _win_rates(
     interval = bootstrap.interval(len(preferred), refitted)
     error = standard_error([*values["lc_win_rate"].values()])
     found = replace(interval, value=100 * model.win_rate, standard_error=error)
-    return [Score("lc_win_rate", "LC win rate", found, "%", meaning), plain]
-
-
-def _others(values: Mapping[str, Mapping[str, float]], bootstrap: Bootstrap) -> list[Score]:
-    told = {
-        "reward": ("Mean reward", "", "Of the policy's responses; in the reward model's own unit."),
-        "baseline_reward": ("Mean reward of the baseline", "", "Of the baseline's responses."),
-        "length": ("Average length", "characters", "Of the policy's responses."),
-        "baseline_length": ("Average length of the baseline", "characters", "Of the baseline's responses."),
-    }
-    return [
-        mean_score(name, label, values[name], unit, meaning, bootstrap)
-        for name, (label, unit, meaning) in told.items()
-        if name in values
-    ]
+    return [BENCHMARK.score("lc_win_rate", found), plain]
 
 
 def _by_length(duels: Mapping[str, Duel]) -> Table:

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.reporting.evaluation import EvaluationReport, Score, mean_score
+from larpo_lib.evaluation.score_reward_model import BENCHMARK
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.statistics.ranking import kendall_tau, ndcg, pair_accuracy
-
-_MEANINGS = {
-    "pair_accuracy": (
-        "Pair accuracy",
-        "Share of a list's pairs with different rewards that the scores put in the same order, equal scores one half;"
-        " 0.5 is chance. Of pairs alone it is what RewardBench calls accuracy.",
-    ),
-    "best_first": ("Best first", "Whether the response with the highest score is a best one of its list."),
-    "kendall_tau": ("Kendall's tau", "tau-b of scores and rewards, from -1 to 1; 0 is chance."),
-    "ndcg": ("nDCG", "Of the list in the order of the scores; a gain is how far a reward is above the list's lowest."),
-}
 
 
 @dataclass(frozen=True)
@@ -55,19 +45,15 @@ def report(
     found = {prompt_id: one.agreement() for prompt_id, one in lists.items()}
     values = {
         name: {prompt_id: value for prompt_id, own in found.items() if (value := own[name]) is not None}
-        for name in _MEANINGS
+        for name in (number.name for number in BENCHMARK.numbers)
     }
-    scores: list[Score] = [
-        mean_score(name, label, values[name], "", f"{meaning} A mean over lists.", bootstrap)
-        for name, (label, meaning) in _MEANINGS.items()
-    ]
     return EvaluationReport(
-        benchmark="score_reward_model",
-        title="A reward model on ranked lists",
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title,
         policy=reward_model,
         judged_by="the rewards of the lists",
         version=version,
-        scores=scores,
+        scores=[BENCHMARK.mean(name, values, bootstrap) for name in values],
         counts={**counts, "lists_of_equal_scores": len(lists) - len(values["kendall_tau"])},
         values=values,
         caveats=[
