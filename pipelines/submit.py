@@ -59,7 +59,7 @@ def git_version() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError):
-        raise ConfigError("the version cannot be told: no git commit here", remedy="Give --version NAME") from None
+        raise ConfigError("cannot determine the version: no git commit here", remedy="Give --version NAME") from None
     return done.stdout.strip()
 
 

@@ -66,7 +66,7 @@ def test_a_version_is_named_by_the_commit(
     monkeypatch.chdir(tmp_path / "here")
     none = larpo("pipeline", "upload", "--package", small_package)
     assert (none.code, server.asked) == (2, [])
-    assert none.err == "larpo: the version cannot be told: no git commit here. Give --version NAME.\n"
+    assert none.err == "larpo: cannot determine the version: no git commit here. Give --version NAME.\n"
 
     (tmp_path / "here" / "file").write_text("a", "utf-8")
     for command in (["init", "--quiet"], ["add", "file"], [*WHO, "commit", "--quiet", "-m", "first"], ["tag", "v9"]):
