@@ -13,46 +13,21 @@ from kfp import dsl, kubernetes
 
 from larpo_kubeflow.components.component import PLACES, POD, Component
 from larpo_kubeflow.components.images import Images, Target
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_lib.kubernetes.manifests import queued
+from larpo_lib.pipeline import variables
 
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 JUDGE_KEYS = ("OPENAI_API_KEY",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
-OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", "LARPO_QUEUE", "LARPO_PRIORITY_CLASS")
+OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", variables.QUEUE, variables.PRIORITY_CLASS)
 PART_OF = ("app.kubernetes.io/part-of", "larpo")
 """Label of every pod; the network policies are about those that have it."""
 
 _HOUR = 3600
 _WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
 _SHM = "/dev/shm"  # noqa: S108 - of a pod of its own
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What Kubeflow takes as constants only, so that it is set when a pipeline is compiled.
-
-    Attributes:
-        retries: further tries of a task whose pod failed, where the workflow engine tries again at all.
-        backoff: pause before the first of them; each further pause is twice as long.
-        short_hours: longest time of a try of a task that reads and writes tables.
-        long_hours: longest time of a try of a task that samples, scores, trains or evaluates.
-        shm: size of /dev/shm where vLLM or NCCL run.
-        cpus: processors that a task with a model asks for; there is no limit to what it may use.
-        gpu_type: name of the resource that GPUs are in the cluster.
-        queue: of Kueue, in which pods with a model wait for their machine; empty: none.
-        priority_class: Kueue's, in that queue.
-    """
-
-    retries: int = 2
-    backoff: str = "60s"
-    short_hours: int = 6
-    long_hours: int = 72
-    shm: str = "16Gi"
-    cpus: str = "2"
-    gpu_type: str = "nvidia.com/gpu"
-    queue: str = ""
-    priority_class: str = ""
 
 
 _TRIES_FOR = "2592000s"
@@ -98,7 +73,7 @@ class Cluster:
         task.set_accelerator_type(limits.gpu_type).set_accelerator_limit(machine["gpus"])
         task.set_cpu_request(limits.cpus)
         task.set_memory_request(machine["memory"]).set_memory_limit(machine["memory"])
-        task.set_env_variable("LARPO_GPU_TYPE", limits.gpu_type)
+        task.set_env_variable(variables.GPU_TYPE, limits.gpu_type)
         for label, value in queued(limits.queue, limits.priority_class).items():
             kubernetes.add_pod_label(task, label, value)
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=limits.shm)
@@ -109,7 +84,7 @@ class Cluster:
     def last(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """The task that runs whatever became of the others. Its pod's label names the workflow, which it asks."""
         self._reach(task, "evaluator")
-        kubernetes.use_field_path_as_env(task, env_name="LARPO_WORKFLOW", field_path=_WORKFLOW)
+        kubernetes.use_field_path_as_env(task, env_name=variables.WORKFLOW, field_path=_WORKFLOW)
         return task
 
     def _everywhere(self, task: dsl.PipelineTask, target: Target, hours: int, retries: int | None) -> None:
@@ -121,7 +96,7 @@ class Cluster:
             backoff_max_duration=_TRIES_FOR,
         )
         kubernetes.set_timeout(task, hours * _HOUR)
-        task.set_env_variable("LARPO_DEADLINE_S", str(hours * _HOUR))
+        task.set_env_variable(variables.DEADLINE_S, str(hours * _HOUR))
 
     def _reach(self, task: dsl.PipelineTask, target: Target) -> None:
         """Image, credentials, addresses, the cache volume, and no more rights than it needs.
@@ -146,4 +121,4 @@ class Cluster:
                 optional=optional,
             )
         kubernetes.mount_pvc(task, pvc_name="larpo-cache", mount_path="/cache")
-        task.set_env_variable("LARPO_IMAGE", self.images.reference(target))
+        task.set_env_variable(variables.IMAGE, self.images.reference(target))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from larpo_kubeflow.components.images import Images
-from larpo_kubeflow.pipelines.cluster import Limits
 from larpo_kubeflow.pipelines.evaluate import evaluate_pipeline
 from larpo_kubeflow.pipelines.larpo import larpo_pipeline
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_kubeflow.pipelines.study import study_pipeline
 from larpo_lib.pipeline.form import PipelineName
 

@@ -10,9 +10,10 @@ from larpo_kubeflow.components.images import Images
 from larpo_kubeflow.components.prepare import prepare
 from larpo_kubeflow.components.promote import promote
 from larpo_kubeflow.components.start_evaluation import start_evaluation
-from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
 from larpo_kubeflow.pipelines.functions import Given, nested, whole
 from larpo_kubeflow.pipelines.larpo import JOB, closing_task
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_lib.pipeline.form import asked
 
 

@@ -12,8 +12,9 @@ from larpo_kubeflow.components.promote import promote
 from larpo_kubeflow.components.report import report
 from larpo_kubeflow.components.sft import sft
 from larpo_kubeflow.components.start import start
-from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
 from larpo_kubeflow.pipelines.functions import Given, nested, whole
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_kubeflow.pipelines.round import ROUNDS_INPUTS, rounds_pipeline
 from larpo_lib.pipeline.form import asked
 

@@ -12,9 +12,10 @@ from larpo_kubeflow.components.evaluate import evaluate
 from larpo_kubeflow.components.images import Images
 from larpo_kubeflow.components.start_study import start_study
 from larpo_kubeflow.components.study_table import study_table
-from larpo_kubeflow.pipelines.cluster import Cluster, Limits, machine, machine_inputs
+from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
 from larpo_kubeflow.pipelines.functions import Given, nested, whole
 from larpo_kubeflow.pipelines.larpo import JOB, beginning_pipeline, closing_task
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_kubeflow.pipelines.round import ROUND_KINDS, ROUNDS_INPUTS, rounds_pipeline
 from larpo_lib.pipeline.form import asked
 

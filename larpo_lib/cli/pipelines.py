@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.form import PipelineName
@@ -59,17 +60,14 @@ def compile_(
     pipeline: Annotated[PipelineName, typer.Option(help="Which of the pipelines.")] = "larpo",
     image_prefix: Annotated[str, typer.Option(help="Registry and folder of the images; empty: local ones.")] = "",
     image_tag: Annotated[str | None, typer.Option(help="Tag of all images; without it, larpo's version.")] = None,
-    gpu_type: Annotated[
-        str, typer.Option(help="Name of the resource that GPUs are in the cluster.")
-    ] = "nvidia.com/gpu",
-    cpus: Annotated[str, typer.Option(help="Processors that a pod with a model asks for, as in 8 or 500m.")] = "2",
-    queue: Annotated[str, typer.Option(help="Queue of Kueue for pods with a model; empty: none.")] = "",
-    priority_class: Annotated[str, typer.Option(help="Kueue's priority class for them; empty: none.")] = "",
+    gpu_type: Annotated[str, typer.Option(help="Name of the resource that GPUs are in the cluster.")] = Limits.gpu_type,
+    cpus: Annotated[str, typer.Option(help="Processors of a pod with a model, as in 8 or 500m.")] = Limits.cpus,
+    queue: Annotated[str, typer.Option(help="Queue of Kueue for pods with a model; empty: none.")] = Limits.queue,
+    priority_class: Annotated[str, typer.Option(help="Its priority class; empty: none.")] = Limits.priority_class,
 ) -> None:
     """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
     _require("kfp.kubernetes", "compiling needs the packages kfp and kfp-kubernetes")
     from larpo_kubeflow.components.images import Images
-    from larpo_kubeflow.pipelines.cluster import Limits
     from larpo_kubeflow.pipelines.compile import compile_pipeline
     from larpo_lib.artifacts import disk_errors
 

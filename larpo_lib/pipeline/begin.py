@@ -15,6 +15,7 @@ from larpo_lib import logs
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline import variables
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
@@ -25,9 +26,6 @@ from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 from larpo_lib.tracking import Tracker
-
-GPU_TYPE = "LARPO_GPU_TYPE"
-"""Variable of the environment that names the resource that GPUs are."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _resources(given: Mapping[str, Any]) -> dict[str, str]:
     """Of each machine that trains, where there are several."""
     gpus = gpu_count(given, "train_gpus")
     memory = {"memory": given["train_memory"]}
-    return {**memory, os.environ.get(GPU_TYPE, "nvidia.com/gpu"): str(gpus)} if gpus else memory
+    return {**memory, os.environ.get(variables.GPU_TYPE, variables.NVIDIA_GPU): str(gpus)} if gpus else memory
 
 
 def with_world(given: Mapping[str, Any], root: str, pipeline: str = "larpo") -> LarpoConfig:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
-from larpo_lib.pipeline import files
+from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.execute import StepResult, promotion_text
 from larpo_lib.pipeline.journal import SUMMARY, WITHOUT_A_WORD, Journal, UnfinishedStep
 from larpo_lib.pipeline.pod_cache import use_writable_cache
@@ -21,7 +21,6 @@ from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
 
 _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
-_WORKFLOW = "LARPO_WORKFLOW"
 
 
 def close(given: Mapping[str, str], example: str) -> StepResult:
@@ -90,7 +89,7 @@ def _of_the_workflow(troubles: list[str]) -> tuple[str, list[str]]:
 
     The pod is told the workflow's name by its label; where nothing runs in a cluster, nobody can be asked.
     """
-    name = os.environ.get(_WORKFLOW)
+    name = os.environ.get(variables.WORKFLOW)
     if not name or "KUBERNETES_SERVICE_HOST" not in os.environ:
         return _FAILED, []
     from larpo_lib.kubernetes.workflow import read_workflow

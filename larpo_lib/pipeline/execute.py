@@ -13,7 +13,7 @@ from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.execution import execute_step
-from larpo_lib.pipeline import files
+from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
@@ -23,9 +23,6 @@ from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.training.history import HISTORY, read_history
-
-DEADLINE_S = "LARPO_DEADLINE_S"
-"""Variable of the environment with the seconds that a task may take; the cluster ends TrainJobs after them, too."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,9 @@ def describe(context: RunContext, call: StepCall) -> StepResult:
 
 def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:
     """Take a step that trains on several machines: a TrainJob trains and publishes, and is followed from here."""
-    image = os.environ.get("LARPO_IMAGE")
+    image = os.environ.get(variables.IMAGE)
     if image is None:
-        raise ConfigError("LARPO_IMAGE names no image for the nodes", remedy="Set it to the trainer's image")
+        raise ConfigError(f"{variables.IMAGE} names no image for the nodes", remedy="Set it to the trainer's image")
     with context.journal.step(_name(call)):
         return with_retries(lambda: _once_on_nodes(context, call, image))
 
@@ -107,7 +104,7 @@ def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:
 def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResult:
     from larpo_lib.kubernetes import Uris, job_name, train_job, train_on_nodes
 
-    name, deadline = context.name, os.environ.get(DEADLINE_S)
+    name, deadline = context.name, os.environ.get(variables.DEADLINE_S)
     uris: dict[str, Any] = {key: call.inputs[key] for key in ("policy", "lists", "reference")}
     tracker = context.tracker()
     with tracker.step(call.name, call.iteration) as run:
@@ -115,7 +112,7 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResul
         job = train_job(
             config, Uris(**uris, trained=call.output), name=job_name(name, f"train-{call.iteration}"), run=name,
             image=image, resources=context.resources or None, deadline_s=None if deadline is None else int(deadline),
-            queue=os.environ.get("LARPO_QUEUE"), priority_class=os.environ.get("LARPO_PRIORITY_CLASS"),
+            queue=os.environ.get(variables.QUEUE), priority_class=os.environ.get(variables.PRIORITY_CLASS),
         )  # fmt: skip
         train_on_nodes(job)
         metrics: Metrics = files.read(call.output, "metrics.json")

@@ -14,7 +14,7 @@ from typing import Any
 
 from kfp import local
 
-from larpo_kubeflow.pipelines.cluster import Limits
+from larpo_kubeflow.pipelines.limits import Limits
 
 OWN = ("AWS_", "MLFLOW_", "LARPO_")
 """Prefixes of what the environment tells larpo."""

@@ -11,8 +11,8 @@ from compiled_pipelines import origin, pods
 from ir_rules import everything, size
 
 from larpo_kubeflow.components.images import Images
-from larpo_kubeflow.pipelines.cluster import Limits
 from larpo_kubeflow.pipelines.compile import compile_pipeline
+from larpo_kubeflow.pipelines.limits import Limits
 from larpo_lib.pipeline.form import FORMS, PipelineName
 
 NAMES = get_args(PipelineName)

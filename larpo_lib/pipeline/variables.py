@@ -1,0 +1,15 @@
+"""Variables of the environment that a pipeline sets and its pods read: what a pod cannot know otherwise."""
+
+IMAGE = "LARPO_IMAGE"
+"""The pod's own image."""
+DEADLINE_S = "LARPO_DEADLINE_S"
+"""Seconds that a task may take; the cluster ends TrainJobs after them, too."""
+GPU_TYPE = "LARPO_GPU_TYPE"
+"""Name of the resource that GPUs are in the cluster."""
+WORKFLOW = "LARPO_WORKFLOW"
+"""Name of the engine's workflow that the pod belongs to."""
+QUEUE, PRIORITY_CLASS = "LARPO_QUEUE", "LARPO_PRIORITY_CLASS"
+"""Kueue's, for TrainJobs."""
+
+NVIDIA_GPU = "nvidia.com/gpu"
+"""What GPUs are where nothing else is said."""
