@@ -20,15 +20,9 @@ import torch
 from benchmarks.measure import MIB, in_child, peak_memory, report
 from benchmarks.models import SIZES, save_byte_models
 from benchmarks.workloads import natural_lists
-from larpo_lib.config import (
-    ClassifierConfig,
-    HfSamplerConfig,
-    ListsConfig,
-    ModelConfig,
-    PrepareConfig,
-    RerankConfig,
-    SampleConfig,
-)
+from larpo_lib.config import ListsConfig, ModelConfig, PrepareConfig, RerankConfig, SampleConfig
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.steps import build_lists, prepare, rerank, sample
 
 BARS = {"most_vs_fewest_prompts": 1.1}

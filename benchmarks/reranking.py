@@ -21,10 +21,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, save_classifier, words
 from benchmarks.workloads import TokenList, natural_lists
-from larpo_lib.config import ClassifierConfig, ModelConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.policies.load import load_model, load_tokenizer
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers.classifier import ClassifierReranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.engines.classifier import ClassifierReranker
 
 BARS = {"batched_vs_one": 1.5}
 REPEATED = 0.1

@@ -22,8 +22,10 @@ import torch
 from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, random_policy, word_tokenizer, words
 from benchmarks.workloads import END_ID, FIRST_WORD_ID
-from larpo_lib.config import HfSamplerConfig, ModelConfig, VllmSamplerConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.samplers import Request, Sampler, SamplingLimits, make_sampler
+from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 
 RESPONSES, NEW_TOKENS = 8, 64
 SHORT, LONG = 64, 640

@@ -74,6 +74,7 @@ def document() -> str:
     """The whole page."""
     places: dict[type[BaseModel], list[str]] = {}
     _visit(LarpoConfig, "", places)
+    places = {kind: sorted(paths, key=lambda path: path.count(".")) for kind, paths in places.items()}
     links = {kind.__name__: _link(kind, paths) for kind, paths in places.items()}
     return "\n".join([HEAD, *(_section(kind, paths, links) for kind, paths in places.items())])
 
@@ -131,8 +132,9 @@ def _value(schema: dict[str, Any], links: dict[str, str]) -> str:
         if union in schema:
             parts = [_value(part, links) for part in schema[union] if part.get("type") != "null"]
             return " or ".join(parts)
-    if "$ref" in schema:
-        return links[schema["$ref"].rsplit("/", 1)[-1]]
+    section = schema.get("$ref", schema.get("title", "")).rsplit("/", 1)[-1]  # the one entry of a kind has no $ref
+    if section in links:
+        return links[section]
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:
@@ -148,7 +150,7 @@ def _value(schema: dict[str, Any], links: dict[str, str]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.default
+    value = field.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return "not set"
     if isinstance(value, Section):
@@ -165,7 +167,11 @@ def _written_meanings(kind: type[BaseModel]) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         if not issubclass(base, Section):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # an objective's: made of its function's arguments, which have descriptions
+            continue
+        body = ast.parse(textwrap.dedent(source)).body[0].body  # type: ignore[attr-defined]
         for field, below in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(below):
                 found[field.target.id] = " ".join(ast.literal_eval(below.value).split())

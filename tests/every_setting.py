@@ -6,10 +6,11 @@ import itertools
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from larpo_lib.config import Section
+from larpo_lib.config.kinds import alternatives
 
 _TEXTS = {"base_url": "http://server:8000"}
 
@@ -39,10 +40,14 @@ def _variants(annotation: Any, name: str) -> list[Any]:
     if annotation is str:
         return [_TEXTS.get(name, "some-text")]
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        fields = {name: _of_field(name, field) for name, field in annotation.model_fields.items()}
-        stated = {name: found for name, found in fields.items() if found}
-        return [dict(zip(stated, values, strict=True)) for values in itertools.product(*stated.values())]
+        return [variant for section in alternatives(annotation) for variant in _of_section(section)]
     raise NotImplementedError(f"an example of {annotation} for '{name}'")
+
+
+def _of_section(section: type[BaseModel]) -> list[Any]:
+    fields = {name: _of_field(name, field) for name, field in section.model_fields.items()}
+    stated = {name: found for name, found in fields.items() if found}
+    return [dict(zip(stated, values, strict=True)) for values in itertools.product(*stated.values())]
 
 
 def _of_field(name: str, field: FieldInfo) -> list[Any]:

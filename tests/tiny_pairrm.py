@@ -66,7 +66,7 @@ def fill(model: torch.nn.Module) -> None:
 
 def make_pairrm(directory: Path, **changes: Any) -> Path:
     """Write one to `directory`, with `changes` to its config.json."""
-    from larpo_lib.rewards.models.pairrm_model import PairRmModel
+    from larpo_lib.rewards.rerankers.engines.pairrm_model import PairRmModel
 
     tokenizer = tiny_tokenizer()
     model = PairRmModel(tiny_settings(tokenizer, **changes))

@@ -1,8 +1,7 @@
 """Hard negatives, easiest to hardest (Jin et al. 2025, arXiv 2502.03699).
 
 - `random`: a response to a random unrelated prompt.
-- `related`: a response to the most related other prompt, by BM25 over the prompts' text or by the cosine of its
-  embeddings.
+- `related`: a response to the most related other prompt, as a retriever of prompts has it.
 - `hot`, `cold`: a wrong response to the prompt itself, sampled at the highest or the lowest of its temperatures. Wrong
   means strictly worse than the prompt's best response.
 
@@ -15,8 +14,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from larpo_lib.candidates.related import Embed, Neighbours, by_embedding, by_words
-from larpo_lib.config import EmbeddingConfig, NegativesConfig
+from larpo_lib.candidates.related import Neighbours, Relate, by_words
+from larpo_lib.config import NegativesConfig
 from larpo_lib.schemas import RankedRow, candidate_id
 
 Finder = Callable[[str], list[RankedRow]]
@@ -28,7 +27,7 @@ def finder(
     pool: Mapping[str, Sequence[RankedRow]],
     texts: Mapping[str, str],
     seed: int,
-    embed: Embed | None = None,
+    relate: Relate = by_words,
 ) -> Finder:
     """How to find the negatives of a prompt.
 
@@ -38,13 +37,13 @@ def finder(
             every temperature to be known.
         texts: the text of each prompt of `pool`; read by the kind `related` only.
         seed: decides between equally good ones.
-        embed: gives texts their embeddings; needed by the retriever `embedding` only.
+        relate: how to find the neighbours of prompts by their texts; called by the kind `related` only.
     """
     match config.kind:
         case "random":
             return partial(_borrow, _random_prompts(list(pool), seed), pool, config, seed)
         case "related":
-            return partial(_borrow, _related_prompts(config, list(pool), texts, embed), pool, config, seed)
+            return partial(_borrow, relate(list(pool), texts), pool, config, seed)
         case "hot":
             return partial(_wrong, max, pool, config, seed)
         case "cold":
@@ -114,15 +113,6 @@ def _random_prompts(prompt_ids: Sequence[str], seed: int) -> Neighbours:
             yield prompt_ids[(places[prompt_id] + away) % len(prompt_ids)]
 
     return neighbours
-
-
-def _related_prompts(
-    config: NegativesConfig, prompt_ids: Sequence[str], texts: Mapping[str, str], embed: Embed | None
-) -> Neighbours:
-    if isinstance(config.retriever, EmbeddingConfig):
-        assert embed is not None, "the step hands it in"
-        return by_embedding(prompt_ids, texts, embed)
-    return by_words(prompt_ids, texts)
 
 
 def _shuffled(candidates: Iterable[RankedRow], seed: int, prompt_id: str) -> list[RankedRow]:

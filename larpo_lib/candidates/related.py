@@ -17,6 +17,9 @@ from larpo_lib.candidates.similarity import Scores, rows_at_once
 Neighbours = Callable[[str], Iterator[str]]
 """From a prompt_id to other prompt_ids, the preferred ones first."""
 
+Relate = Callable[[Sequence[str], Mapping[str, str]], Neighbours]
+"""From prompt_ids and the text of each to their neighbours."""
+
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """From texts to one vector each, (N, D), not necessarily of length 1."""
 

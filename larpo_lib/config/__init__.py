@@ -6,39 +6,26 @@ from typing import TYPE_CHECKING
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
-from larpo_lib.config.objectives import ObjectiveConfig
-from larpo_lib.config.prepare import PrepareConfig, TemplateConfig
-from larpo_lib.config.rerankers import (
-    ClassifierConfig,
-    EnsembleConfig,
-    EnsembleMember,
-    HttpRerankerConfig,
-    PairRmConfig,
+from larpo_lib.config.kinds import (
+    JudgeConfig,
+    ObjectiveConfig,
     RerankerConfig,
+    RetrieverConfig,
+    SamplerConfig,
+    SelectionConfig,
     SingleRerankerConfig,
     Thinking,
-    VerifierConfig,
 )
-from larpo_lib.config.samplers import HfSamplerConfig, OpenAiSamplerConfig, SamplerConfig, VllmSamplerConfig
+from larpo_lib.config.prepare import PrepareConfig, TemplateConfig
 from larpo_lib.config.sections import (
-    BestWorstConfig,
-    Bm25Config,
-    EmbeddingConfig,
     EvaluateConfig,
-    JudgeConfig,
     ListsConfig,
     NegativesConfig,
-    OneVsRestConfig,
     PromoteConfig,
     ReportConfig,
     RerankConfig,
-    RetrieverConfig,
     SampleConfig,
     SearchTemperatureConfig,
-    SelectionConfig,
-    TopBottomConfig,
-    VerifierJudgeConfig,
-    WholeListConfig,
 )
 from larpo_lib.config.training import (
     LaunchConfig,
@@ -65,17 +52,9 @@ else:
 
 __all__ = [
     "AnswersConfig",
-    "BestWorstConfig",
-    "Bm25Config",
-    "ClassifierConfig",
     "EarlyStopConfig",
-    "EmbeddingConfig",
     "EndpointConfig",
-    "EnsembleConfig",
-    "EnsembleMember",
     "EvaluateConfig",
-    "HfSamplerConfig",
-    "HttpRerankerConfig",
     "JudgeConfig",
     "LarpoConfig",
     "LaunchConfig",
@@ -86,9 +65,6 @@ __all__ = [
     "ModelConfig",
     "NegativesConfig",
     "ObjectiveConfig",
-    "OneVsRestConfig",
-    "OpenAiSamplerConfig",
-    "PairRmConfig",
     "PrepareConfig",
     "PromoteConfig",
     "ReportConfig",
@@ -105,14 +81,9 @@ __all__ = [
     "SingleRerankerConfig",
     "TemplateConfig",
     "Thinking",
-    "TopBottomConfig",
     "TrackingConfig",
     "TrainConfig",
     "TrainingConfig",
-    "VerifierConfig",
-    "VerifierJudgeConfig",
-    "VllmSamplerConfig",
-    "WholeListConfig",
     "apply_settings",
     "load_config",
     "load_section",

@@ -57,6 +57,11 @@ class Section(BaseModel):
         behind = (*_SHARED, *cls.last)
         return behind.index(name) + 1 if name in behind else 0
 
+    @classmethod
+    def alternatives(cls) -> list[type[Section]]:
+        """What may stand where this class is the annotation: itself."""
+        return [cls]
+
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result; the others may change before a stopped run goes on."""
         return {name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.execution}

@@ -84,8 +84,9 @@ class _Resolver:
             return [self._table(section_of(field.annotation, part), part) for part in value]
         if isinstance(value, dict):
             return self._table(section_of(field.annotation, value), value)
-        if isinstance(field.default, BaseModel) and (value is UNSTATED or value is None):
-            return self._table(type(field.default), {}, stands=False) or value
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, BaseModel) and (value is UNSTATED or value is None):
+            return self._table(type(default), {}, stands=False) or value
         return value
 
     def _table(self, kind: type[BaseModel] | None, table: Any, stands: bool = True) -> Any:
@@ -99,7 +100,7 @@ class _Resolver:
 def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
     """The kinds of tables that a setting of this type can hold, those in lists included."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+        yield from annotation.alternatives() if hasattr(annotation, "alternatives") else [annotation]
     for argument in get_args(annotation):
         yield from sections_of(argument)
 

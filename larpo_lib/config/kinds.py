@@ -1,199 +1,309 @@
-"""One config class per objective; `type` is the objective's name in `larpo_lib.objectives.OBJECTIVES`.
+"""Kinds of parts of which a setting chooses one by `type`: samplers, rerankers, judges, objectives and others.
 
-Every field other than `type` is a keyword argument of the objective's function, and its default is the paper's setting.
+A kind is a class here, and the annotation of the settings that choose. Its entries are subclasses in the kind's room, a
+package above this one: a module there holds an entry's settings, what it needs, and how it is made. Nothing else names
+it: the room's modules are looked up when a setting is read. They load no torch; heavy libraries are imported where an
+entry is made.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import builtins
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, cast
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-from larpo_lib.config.base import Section
-
-_TAU = "temperature of the target, the softmax of rewards / tau; the smaller, the more the best response is to get"
-_GAINS = (
-    "what gains and weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a reward lies"
-    " between the lowest (0) and the highest (1) of its list; win_rate: the share of its other responses with a lower"
-    " reward"
-)
-_SCALE = (
-    "what the target is made of; raw: the rewards; zscore: rewards less their list's mean, by its standard deviation"
-)
-
-
-class DpoConfig(Section):
-    type: Literal["dpo"] = "dpo"
-    beta: PositiveFloat = 0.1
-    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+from larpo_lib.config.base import ModelConfig, Section
 
 
-class ContrastiveConfig(Section):
-    type: Literal["contrastive"] = "contrastive"
-    beta: PositiveFloat = 0.1
+class Kind(Section):
+    """One of several kinds of settings, told apart by their `type`."""
+
+    room: ClassVar[str]
+    """The package whose modules hold the entries; modules with a leading underscore and packages in it hold none."""
+    usual: ClassVar[str]
+    """The type that a section has where it chooses none."""
+    implied: ClassVar[str | None] = None
+    """The type of a table that names none; None: it must name one."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What an entry cannot do without, by the names that pip knows them by."""
+
+    if TYPE_CHECKING:
+        type: str
+        """An entry says its own, as `type: Literal["name"] = "name"`."""
+
+    @classmethod
+    def entries(cls) -> dict[str, builtins.type[Self]]:
+        """The settings classes of this kind by their type, the usual one first, the others in their modules' order."""
+        return cast(dict[str, builtins.type[Self]], _entries(cls))
+
+    @classmethod
+    def is_kind(cls) -> bool:
+        """Whether this is a kind, and no entry of one."""
+        return "room" in vars(cls) or cls.__name__ == "Kind"
+
+    @classmethod
+    def alternatives(cls) -> list[builtins.type[Section]]:
+        """Of a kind: its entries."""
+        return list(cls.entries().values()) if cls.is_kind() else [cls]
+
+    @classmethod
+    def default(cls) -> Self:
+        """The usual entry with its defaults."""
+        return cls.entries()[cls.usual].model_validate({})
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Of a kind: look its entries up when a value is there, and let its `type` choose among them."""
+        if not cls.is_kind():
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(cls._chosen)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of a kind: that of its entries."""
+        return handler(_union(cls).core_schema if cls.is_kind() else schema)
+
+    @classmethod
+    def _chosen(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if cls.implied is not None and isinstance(value, dict):
+            value = {"type": cls.implied, **value}
+        return _union(cls).validate_python(value)
 
 
-class LambdaRankConfig(Section):
-    type: Literal["lambdarank"] = "lambdarank"
-    beta: PositiveFloat = 0.1
-    top: PositiveInt | None = Field(None, description="only pairs of the first `top` responses against the rest")
-    reduction: Literal["sum", "mean"] = "sum"
+KindT = TypeVar("KindT", bound=Kind)
 
 
-class ListMleConfig(Section):
-    type: Literal["listmle"] = "listmle"
-    beta: PositiveFloat = 0.1
-    top: PositiveInt | None = Field(
-        None,
-        description="pick only the first `top` responses of a list, each among itself and the worse ones; 1 is"
-        " `contrastive`",
-    )
-    reduction: Literal["sum", "mean"] = "sum"
+@cache
+def _entries(kind: type[Kind]) -> dict[str, type[Kind]]:
+    found: dict[str, type[Kind]] = {}
+    for module in _modules(kind.room):
+        for entry in _stated(module, kind):
+            name = entry.model_fields["type"].default
+            assert name not in found, f"{entry} and {found.get(name)} are both of type {name}"
+            found[name] = entry
+    return dict(sorted(found.items(), key=lambda each: each[0] != kind.usual))
 
 
-class RobustListMleConfig(Section):
-    type: Literal["robust_listmle"] = "robust_listmle"
-    beta: PositiveFloat = 0.1
-    rho: float = Field(
-        0.1, ge=0.0, lt=0.5, description="weight of the worst order for the policy as it is; 0 is `listmle`"
-    )
+def _modules(room: str) -> Iterator[ModuleType]:
+    for module in pkgutil.iter_modules(import_module(room).__path__):
+        if not module.ispkg and not module.name.startswith("_"):
+            yield import_module(f"{room}.{module.name}")
 
 
-class LipoLambdaConfig(Section):
-    type: Literal["lipo_lambda"] = "lipo_lambda"
-    beta: PositiveFloat = 0.1
-    reduction: Literal["sum", "mean"] = "sum"
-    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+def _stated(module: ModuleType, kind: type[KindT]) -> Iterator[type[KindT]]:
+    """The settings classes of a module: as such, or as `settings` of what they belong to."""
+    for value in vars(module).values():
+        entry = inspect.getattr_static(value, "settings", value)
+        if isinstance(entry, type) and issubclass(entry, kind) and entry.__module__ == module.__name__:
+            yield entry
 
 
-class LambdaLossConfig(Section):
-    type: Literal["lambdaloss"] = "lambdaloss"
-    beta: PositiveFloat = 0.1
-    weights: Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"] = Field(
-        "ndcg2", description="what a pair weighs; the method has the formulas"
-    )
-    top: PositiveInt | None = Field(
-        None, description="only pairs that the policy ranks among its first `top` responses; the NDCG is that at `top`"
-    )
-    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+@cache
+def _union(kind: type[Kind]) -> TypeAdapter[Any]:
+    members = tuple(_entries(kind).values())
+    if len(members) == 1:
+        return TypeAdapter(members[0])
+    chosen: Any = Annotated[Union[members], Field(discriminator="type")]  # noqa: UP007 - the members are a value
+    return TypeAdapter(chosen)
 
 
-class ApproxNdcgConfig(Section):
-    type: Literal["approx_ndcg"] = "approx_ndcg"
-    beta: PositiveFloat = 0.1
-    alpha: PositiveFloat = Field(
-        1.0, description="steepness of the smooth ranks; at 25 orders that are wrong have next to no gradient"
-    )
-    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+class SamplerConfig(Kind):
+    """What draws responses from a policy."""
+
+    room: ClassVar[str] = "larpo_lib.samplers"
+    usual: ClassVar[str] = "hf"
+    serves_one_policy: ClassVar[bool] = False
+    """It has a policy of its own loaded: what trains or compares policies cannot use it."""
+
+    if TYPE_CHECKING:
+        model: ModelConfig
+        """How the policy's tokenizer, and the policy where it runs here, are loaded; every sampler has this field."""
+
+    def make(self, policy: Path, limits: Any) -> Any:
+        """The `larpo_lib.samplers.Sampler` of a policy's directory and of a step's `Limits`."""
+        raise NotImplementedError
+
+    def check(self, policy: Path, limits: Any) -> None:
+        """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
+
+        Raises:
+            LarpoError: it would fail.
+        """
 
 
-class NeuralNdcgConfig(Section):
-    type: Literal["neural_ndcg"] = "neural_ndcg"
-    beta: PositiveFloat = 0.1
-    tau: PositiveFloat = Field(
-        1.0, description="temperature of the smooth sorting; a small one sorts exactly and has next to no gradient"
-    )
-    rewards: Literal["raw", "minmax", "win_rate"] = Field("raw", description=_GAINS)
+Thinking = Literal["strip", "keep"]
+"""What a reward model gets of a response that begins with thoughts, `<think>...</think>`.
+
+`strip`: the reply behind them, as chat templates of thinking models write a history. `keep`: all of it, with the
+`<think>` that a template opened in the prompt put back. Without a reply, which is counted, `strip` gives an empty one.
+"""
+
+Reading = Literal["numbers", "expressions"]
+"""What a prompt's reference must hold."""
 
 
-class GvpoConfig(Section):
-    type: Literal["gvpo"] = "gvpo"
-    beta: PositiveFloat = 0.1
+class RerankerConfig(Kind):
+    """What scores responses."""
+
+    room: ClassVar[str] = "larpo_lib.rewards.rerankers"
+    usual: ClassVar[str] = "verifier"
+
+    @property
+    def list_relative(self) -> bool:
+        """Whether a score holds only within the list it was given in."""
+        return False
+
+    @property
+    def thoughts(self) -> Thinking | None:
+        """What `make`'s reranker is given of a response's thoughts; None: it sees to that itself."""
+        return "strip"
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """What references must hold; empty: none is read."""
+        return frozenset()
+
+    @property
+    def beyond_one(self) -> str | None:
+        """Why a score may be below 0 or above 1; None: it cannot, or it is not known."""
+        return f"the scores of '{self.type}' have no bounds"
+
+    def models(self) -> dict[str, Path]:
+        """The directories of models, by names for a step's inputs: their content decides scores."""
+        return {}
+
+    def make(self) -> Any:
+        """The `larpo_lib.rewards.rerankers.Reranker`."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
+
+        Raises:
+            LarpoError: it would fail.
+        """
 
 
-class GroupContrastConfig(Section):
-    type: Literal["group_contrast"] = "group_contrast"
-    beta: PositiveFloat = 0.1
-    alpha: NonNegativeFloat = Field(
-        1.0, description="how much a reward's distance from its list's mean adds to a response's score; 0: nothing"
-    )
+class SingleRerankerConfig(RerankerConfig):
+    """What scores responses by itself, so that an ensemble may hold it."""
+
+    room: ClassVar[str] = RerankerConfig.room
 
 
-class TargetConfig(Section):
-    type: Literal["target"] = "target"
-    beta: PositiveFloat = 0.1
-    tau: PositiveFloat = Field(1.0, description=_TAU)
-    direction: Literal["forward", "reverse"] = Field(
-        "forward",
-        description="forward: cross-entropy from the target to the policy (InfoNCA, ListNet, TPO); reverse: KL from the"
-        " policy to the target",
-    )
-    rewards: Literal["raw", "zscore"] = Field("raw", description=_SCALE)
+class ChatRerankerConfig(SingleRerankerConfig):
+    """What reads a conversation here, maybe through a chat template, which may refuse or leave out a part of it."""
+
+    room: ClassVar[str] = RerankerConfig.room
+    implied: ClassVar[str | None] = "classifier"
+
+    if TYPE_CHECKING:
+        path: str
+        model: ModelConfig
+
+    def reading(self) -> Callable[[Any, str], Sequence[str]]:
+        """From the messages of a prompt and a response to the texts that the model reads.
+
+        Raises:
+            ModelError: the directory is no such model.
+        """
+        raise NotImplementedError
 
 
-class NcaConfig(Section):
-    type: Literal["nca"] = "nca"
-    beta: PositiveFloat = 0.1
-    tau: PositiveFloat = Field(1.0, description=_TAU)
-    rewards: Literal["raw", "zscore"] = Field("raw", description=_SCALE)
+class JudgeConfig(Kind):
+    """What says whether responses are right."""
+
+    room: ClassVar[str] = "larpo_lib.rewards.judges"
+    usual: ClassVar[str] = "verifier"
+    implied: ClassVar[str | None] = "verifier"
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """What references must hold; empty: none is read."""
+        return frozenset()
+
+    def make(self) -> Any:
+        """The `larpo_lib.rewards.judges.Judge`."""
+        raise NotImplementedError
 
 
-class IpoConfig(Section):
-    type: Literal["ipo"] = "ipo"
-    tau: PositiveFloat = 0.1
-    length_normalized: bool = False
+class SelectionConfig(Kind):
+    """Which of a prompt's ranked responses make up its list."""
+
+    room: ClassVar[str] = "larpo_lib.candidates.selections"
+    usual: ClassVar[str] = "top_bottom"
+
+    def select(self, ordered: Any) -> Any:
+        """The selected candidates, best first, none of them twice.
+
+        Args:
+            ordered: the distinct candidates of one prompt, best first, at least one.
+
+        Returns:
+            Some of them; a list too short for it gives what there is.
+        """
+        raise NotImplementedError
+
+    def most(self, k: int) -> int:
+        """How many of `k` distinct responses it takes at most."""
+        return k
 
 
-class SlicHfConfig(Section):
-    type: Literal["slic_hf"] = "slic_hf"
-    delta: PositiveFloat = 1.0
-    sft_weight: NonNegativeFloat = 0.1
+class RetrieverConfig(Kind):
+    """What finds related prompts, and documents."""
+
+    room: ClassVar[str] = "larpo_lib.retrievers"
+    usual: ClassVar[str] = "bm25"
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.type
+
+    def models(self) -> dict[str, Path]:
+        """The directories of models, by names for a step's inputs: their content decides what is found."""
+        return {}
+
+    def make(self) -> Any:
+        """The `larpo_lib.retrievers.Retriever`."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Check, without loading it, what can be known of `make`'s packages and models.
+
+        Raises:
+            LarpoError: it would fail.
+        """
 
 
-class RrhfConfig(Section):
-    type: Literal["rrhf"] = "rrhf"
-    sft_weight: NonNegativeFloat = 1.0
+class ObjectiveConfig(Kind):
+    """What training minimises."""
 
+    room: ClassVar[str] = "larpo_lib.objectives"
+    usual: ClassVar[str] = "listmle"
+    needs_reference: ClassVar[bool] = True
+    """Whether the loss reads `reference_logps`."""
+    needs_kl: ClassVar[bool] = False
+    """Whether the loss reads `kl_baseline`."""
+    exponential_gains: ClassVar[bool] = False
+    """Whether the loss raises 2 to the rewards, which must be from 0 to 1 where its setting `rewards` is raw."""
 
-class CpoConfig(Section):
-    type: Literal["cpo"] = "cpo"
-    beta: PositiveFloat = 0.1
-    sft_weight: NonNegativeFloat = 1.0
-    nll: Literal["token", "sum"] = "token"
+    @property
+    def needs_unit_rewards(self) -> bool:
+        """Whether rewards must be from 0 to 1."""
+        return self.exponential_gains and getattr(self, "rewards", "raw") == "raw"
 
-
-class KtoConfig(Section):
-    type: Literal["kto"] = "kto"
-    beta: PositiveFloat = 0.1
-    desirable_weight: PositiveFloat = 1.0
-    undesirable_weight: PositiveFloat = 1.0
-
-
-class RDpoConfig(Section):
-    type: Literal["r_dpo"] = "r_dpo"
-    beta: PositiveFloat = 0.1
-    alpha: NonNegativeFloat = 0.05
-
-
-class SimPoConfig(Section):
-    type: Literal["simpo"] = "simpo"
-    beta: PositiveFloat = 2.0
-    gamma: NonNegativeFloat = 1.6
-
-
-ObjectiveConfig = Annotated[
-    DpoConfig
-    | ContrastiveConfig
-    | LambdaRankConfig
-    | ListMleConfig
-    | RobustListMleConfig
-    | LipoLambdaConfig
-    | LambdaLossConfig
-    | ApproxNdcgConfig
-    | NeuralNdcgConfig
-    | GvpoConfig
-    | GroupContrastConfig
-    | TargetConfig
-    | NcaConfig
-    | IpoConfig
-    | SlicHfConfig
-    | RrhfConfig
-    | CpoConfig
-    | KtoConfig
-    | RDpoConfig
-    | SimPoConfig,
-    Field(discriminator="type"),
-]
-
-USES_GAINS = (LipoLambdaConfig, LambdaLossConfig, ApproxNdcgConfig, NeuralNdcgConfig)
-"""Those that raise 2 to the rewards, which must be from 0 to 1 where `rewards` is raw."""
+    def loss(self, batch: Any) -> Any:
+        """The loss of each list: a `larpo_lib.objectives.ListBatch` of B lists to a (B,) tensor, float32 or float64."""
+        raise NotImplementedError

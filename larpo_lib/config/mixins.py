@@ -8,8 +8,7 @@ from pydantic import Field, PositiveInt
 
 from larpo_lib.config.base import Fraction, Section, Seed
 from larpo_lib.config.inheritance import DefaultType, Inherited
-from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
-from larpo_lib.config.samplers import HfSamplerConfig, SamplerConfig
+from larpo_lib.config.kinds import RerankerConfig, SamplerConfig
 
 
 class Seeded(Section):
@@ -49,7 +48,9 @@ class Limited(Section):
 class Sampling(InParts, Seeded):
     """What draws responses."""
 
-    sampler: Annotated[SamplerConfig, DefaultType("hf"), Inherited("sample.sampler")] = HfSamplerConfig()
+    sampler: Annotated[SamplerConfig, DefaultType("hf"), Inherited("sample.sampler")] = Field(
+        default_factory=SamplerConfig.default
+    )
     """What draws the responses."""
     top_p: Fraction = 1.0
     """Draw from the most probable tokens whose mass reaches this share."""
@@ -70,5 +71,5 @@ class SamplingAlike(Sampling):
 class ScoringAlike(Section):
     """What scores responses as the section `rerank` does."""
 
-    reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = VerifierConfig()
+    reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = Field(default_factory=RerankerConfig.default)
     """The reward model."""

@@ -9,8 +9,8 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.inheritance import Inherited, Lookup
+from larpo_lib.config.kinds import ChatRerankerConfig, SamplerConfig
 from larpo_lib.config.mixins import Seeded
-from larpo_lib.config.rerankers import ClassifierConfig
 
 
 def policies(lookup: Lookup) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def policies(lookup: Lookup) -> list[dict[str, Any]]:
     ways = [
         {
             **({"model": holder["model"]} if holder.get("model") else {}),
-            **({"served": True} if holder.get("type") == "openai" else {}),
+            **({"served": True} if holder.get("type") in _servers() else {}),
         }
         for holder in holders
     ]
@@ -34,7 +34,13 @@ def classifiers(lookup: Lookup) -> list[dict[str, Any]]:
     rerankers = _tables(lookup(place) for place in ("rerank.reranker", "evaluate.reranker"))
     members = [_tables(each["members"]) for each in rerankers if isinstance(each.get("members"), list)]
     rerankers += _tables(each.get("reranker") for some in members for each in some)
-    return _distinct([each for each in rerankers if each.get("type") == "classifier" and "path" in each])
+    return _distinct(
+        [each for each in rerankers if each.get("type") in ChatRerankerConfig.entries() and "path" in each]
+    )
+
+
+def _servers() -> list[str]:
+    return [name for name, sampler in SamplerConfig.entries().items() if sampler.serves_one_policy]
 
 
 def _tables(found: Iterable[Any]) -> list[dict[str, Any]]:
@@ -105,7 +111,7 @@ class PrepareConfig(Seeded):
     templates: Annotated[tuple[TemplateConfig, ...], Inherited(policies)] = ()
     """Policies that every prompt is rendered for before anything is sampled; unless set, that of the run. What a
     template refuses, leaves out or renders to nothing is treated as `invalid` says."""
-    reward_models: Annotated[tuple[ClassifierConfig, ...], Inherited(classifiers)] = ()
+    reward_models: Annotated[tuple[ChatRerankerConfig, ...], Inherited(classifiers)] = ()
     """The same for reward models that read a chat template's text."""
     limit: PositiveInt | None = None
     """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of

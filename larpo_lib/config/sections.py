@@ -8,9 +8,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from larpo_lib.config.base import Fraction, Section
 from larpo_lib.config.inheritance import DefaultType, Inherited
+from larpo_lib.config.kinds import JudgeConfig, RerankerConfig, RetrieverConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
-from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
-from larpo_lib.config.samplers import HfSamplerConfig, SamplerConfig
 
 
 class Draw(Section):
@@ -28,7 +27,9 @@ class SampleConfig(Sampling):
     execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share"})
     first: ClassVar[tuple[str, ...]] = ("sampler", "k", "temperature", "extra_draws")
 
-    sampler: Annotated[SamplerConfig, Inherited("model", into="model"), DefaultType("hf")] = HfSamplerConfig()
+    sampler: Annotated[SamplerConfig, Inherited("model", into="model"), DefaultType("hf")] = Field(
+        default_factory=SamplerConfig.default
+    )
     k: int = Field(10, ge=1)
     """Responses a prompt at `temperature`."""
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0
@@ -53,71 +54,17 @@ class SampleConfig(Sampling):
 class RerankConfig(InParts):
     """Which reward model ranks the candidates."""
 
-    reranker: RerankerConfig = VerifierConfig()
+    reranker: RerankerConfig = Field(default_factory=RerankerConfig.default)
     """The reward model."""
     length_penalty: NonNegativeFloat = 0.0
     """Reward taken off for each character of a response, against reward models that like length."""
-
-
-class BestWorstConfig(Section):
-    """The best against the worst response: a pair."""
-
-    type: Literal["best_worst"] = "best_worst"
-
-
-class TopBottomConfig(Section):
-    """The `top` best and the `bottom` worst responses."""
-
-    type: Literal["top_bottom"] = "top_bottom"
-    top: PositiveInt = 2
-    bottom: PositiveInt = 2
-
-
-class OneVsRestConfig(Section):
-    """The best response and every strictly worse one."""
-
-    type: Literal["one_vs_rest"] = "one_vs_rest"
-
-
-class WholeListConfig(Section):
-    """Every distinct response."""
-
-    type: Literal["whole_list"] = "whole_list"
-
-
-SelectionConfig = Annotated[
-    BestWorstConfig | TopBottomConfig | OneVsRestConfig | WholeListConfig, Field(discriminator="type")
-]
-
-
-class Bm25Config(Section):
-    """Prompts are related by the words they share (BM25)."""
-
-    type: Literal["bm25"] = "bm25"
-
-
-class EmbeddingConfig(Section):
-    """Prompts are related by the cosine of their sentence embeddings."""
-
-    execution: ClassVar[frozenset[str]] = frozenset({"batch_size"})
-
-    type: Literal["embedding"] = "embedding"
-    path: str
-    """Local directory of a sentence-transformers model."""
-    device: str = "auto"
-    """`auto`: the first GPU if there is one, else the CPU."""
-    batch_size: PositiveInt = 64
-    """Prompts embedded at one time."""
-
-
-RetrieverConfig = Annotated[Bm25Config | EmbeddingConfig, Field(discriminator="type")]
 
 
 class NegativesConfig(Section):
     """Replaces the list's losers by negatives of one kind, easiest (`random`) to hardest (`cold`)."""
 
     kind: Literal["random", "related", "hot", "cold"]
-    retriever: RetrieverConfig = Bm25Config()
+    retriever: RetrieverConfig = Field(default_factory=RetrieverConfig.default)
     """What finds related prompts (`related`)."""
     count: PositiveInt = 1
     reward_gap: PositiveFloat = 1.0
@@ -125,7 +72,7 @@ class NegativesConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> NegativesConfig:
-        if self.kind != "related" and isinstance(self.retriever, EmbeddingConfig):
+        if self.kind != "related" and self.retriever.type != RetrieverConfig.usual:
             raise ValueError(f"the retriever finds related prompts, but kind is '{self.kind}'; leave the retriever out")
         return self
 
@@ -133,21 +80,10 @@ class NegativesConfig(Section):
 class ListsConfig(Seeded):
     """Which responses make up a training list."""
 
-    selection: SelectionConfig = TopBottomConfig()
+    selection: SelectionConfig = Field(default_factory=SelectionConfig.default)
     memory: Literal["current", "previous", "all"] = "all"
     """Whose responses a list may hold: of this iteration, also of the one before, or of all before."""
     negatives: NegativesConfig | None = None
-
-
-class VerifierJudgeConfig(Section):
-    """Right if the final answer of a response is that of the reference."""
-
-    type: Literal["verifier"] = "verifier"
-    mode: Literal["exact", "math"] = "exact"
-    """`exact`: answers are numbers. `math`: they are expressions, intervals, sets, units or words as well."""
-
-
-JudgeConfig = VerifierJudgeConfig
 
 
 class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):

@@ -8,8 +8,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.inheritance import Inherited
+from larpo_lib.config.kinds import ObjectiveConfig
 from larpo_lib.config.mixins import Seeded
-from larpo_lib.config.objectives import ListMleConfig, ObjectiveConfig
 
 
 class LaunchConfig(Section):
@@ -126,7 +126,7 @@ class TrainConfig(TrainingConfig):
 
     last: ClassVar[tuple[str, ...]] = ("objective", "unknown_end")
 
-    objective: ObjectiveConfig = ListMleConfig()
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig.default)
     """What training minimises; see the guide."""
     epochs: PositiveInt = 2
     unknown_end: UnknownEnd = "teach"

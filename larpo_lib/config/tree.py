@@ -87,13 +87,13 @@ class _Run(Section):
     evaluation_prompts: PrepareConfig | None = None
     """Prompts of their own for evaluation; null: the ones `prepare.heldout` keeps apart."""
     sft: SftConfig = SftConfig()
-    sample: SampleConfig = SampleConfig()
-    rerank: RerankConfig = RerankConfig()
-    lists: ListsConfig = ListsConfig()
-    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = Field(default_factory=SampleConfig)
+    rerank: RerankConfig = Field(default_factory=RerankConfig)
+    lists: ListsConfig = Field(default_factory=ListsConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
     reward_model: RewardModelConfig = RewardModelConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    search_temperature: SearchTemperatureConfig = SearchTemperatureConfig()
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    search_temperature: SearchTemperatureConfig = Field(default_factory=SearchTemperatureConfig)
     """The search for a sampling temperature."""
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
@@ -116,7 +116,7 @@ def _benchmark(name: str, kind: type[Section]) -> tuple[Any, Any]:
     told = f"The benchmark of `larpo benchmark {name.replace('_', '-')}`, which is no part of a run."
     if _needs_settings(kind):
         return kind | None, Field(None, description=told)
-    return kind, Field(kind(), description=told)
+    return kind, Field(default_factory=kind, description=told)
 
 
 def _needs_settings(kind: type[Section]) -> bool:

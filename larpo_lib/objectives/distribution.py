@@ -7,26 +7,53 @@ loss 0 and a zero gradient. `g` is a response's beta * (log pi_theta - log pi_re
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from pydantic import Field, PositiveFloat
 
-from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives._arguments import Beta
+from larpo_lib.objectives._entry import objective
+from larpo_lib.objectives._torch import logsigmoid, torch
 from larpo_lib.objectives.masked import log_ratios, ordered_pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from larpo_lib.objectives.batch import ListBatch
+
+Tau = Annotated[
+    PositiveFloat,
+    Field(
+        description="temperature of the target, the softmax of rewards / tau; the smaller, the more the best response"
+        " is to get"
+    ),
+]
+Rewards = Annotated[
+    Literal["raw", "zscore"],
+    Field(
+        description="what the target is made of; raw: the rewards; zscore: rewards less their list's mean, by its"
+        " standard deviation"
+    ),
+]
 
 _SAME = 1e-6
 """A standard deviation that z-scores do not divide by, as in TPO."""
 
 
+@objective()
 def target(
     batch: ListBatch,
     *,
-    beta: float = 0.1,
-    tau: float = 1.0,
-    direction: Literal["forward", "reverse"] = "forward",
-    rewards: Literal["raw", "zscore"] = "raw",
+    beta: Beta = 0.1,
+    tau: Tau = 1.0,
+    direction: Annotated[
+        Literal["forward", "reverse"],
+        Field(
+            description="forward: cross-entropy from the target to the policy (InfoNCA, ListNet, TPO); reverse: KL from"
+            " the policy to the target"
+        ),
+    ] = "forward",
+    rewards: Rewards = "raw",
 ) -> Tensor:
     """Cross-entropy -sum q log P (`forward`), or KL(P || q) (`reverse`), of P = softmax(g) and the target q.
 
@@ -41,7 +68,8 @@ def target(
     return _where_decided(terms, batch)
 
 
-def nca(batch: ListBatch, *, beta: float = 0.1, tau: float = 1.0, rewards: Literal["raw", "zscore"] = "raw") -> Tensor:
+@objective()
+def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards = "raw") -> Tensor:
     """NCA: over the m responses, -sum q log sigmoid(g) - (1 / m) sum log sigmoid(-g), with the target q.
 
     It fixes each response's likelihood and not only their differences, so the best one's does not fall along.
@@ -54,7 +82,7 @@ def nca(batch: ListBatch, *, beta: float = 0.1, tau: float = 1.0, rewards: Liter
     return _where_decided(-shares * logsigmoid(scores) - logsigmoid(-scores) / present, batch)
 
 
-def _log_target(batch: ListBatch, rewards: Literal["raw", "zscore"], tau: float) -> Tensor:
+def _log_target(batch: ListBatch, rewards: Rewards, tau: float) -> Tensor:
     """(B, L) log q in float64, in which close rewards are still apart; 0 where no response is present."""
     values = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
     if rewards == "zscore":

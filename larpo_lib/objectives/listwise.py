@@ -8,12 +8,13 @@ number of tokens. With two responses contrastive, LambdaRank and ListMLE are DPO
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives._arguments import Beta, Reduction, SftWeight
+from larpo_lib.objectives._entry import objective
+from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.masked import (
     differences,
     log_ratios,
@@ -24,8 +25,14 @@ from larpo_lib.objectives.masked import (
 )
 from larpo_lib.objectives.terms import pair_losses, reduce_terms
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def contrastive(batch: ListBatch, *, beta: float = 0.1) -> Tensor:
+    from larpo_lib.objectives.batch import ListBatch
+
+
+@objective()
+def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """LarPO's contrastive objective: logsumexp(g_1, g of every worse response) - g_1.
 
     Source: LarPO (arXiv 2502.03699), Eq. 7. It is ListMLE's first term.
@@ -33,8 +40,19 @@ def contrastive(batch: ListBatch, *, beta: float = 0.1) -> Tensor:
     return _selection_losses(batch, beta)[:, 0]
 
 
+@objective()
 def listmle(
-    batch: ListBatch, *, beta: float = 0.1, top: int | None = None, reduction: Literal["sum", "mean"] = "sum"
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    top: Annotated[
+        PositiveInt | None,
+        Field(
+            description="pick only the first `top` responses of a list, each among itself and the worse ones; 1 is"
+            " `contrastive`"
+        ),
+    ] = None,
+    reduction: Reduction = "sum",
 ) -> Tensor:
     """LarPO's ListMLE: over i, logsumexp(g_i, g of every response worse than i) - g_i.
 
@@ -49,7 +67,16 @@ def listmle(
     return reduce_terms(_selection_losses(batch, beta), picked, reduction)
 
 
-def robust_listmle(batch: ListBatch, *, beta: float = 0.1, rho: float = 0.1) -> Tensor:
+@objective()
+def robust_listmle(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    rho: Annotated[
+        float,
+        Field(ge=0.0, lt=0.5, description="weight of the worst order for the policy as it is; 0 is `listmle`"),
+    ] = 0.1,
+) -> Tensor:
     """Robust ListMLE: (1 - rho) ListMLE of the given order + rho ListMLE of the worst order for the policy as it is.
 
     The worst order is that of rising g; of equal g the worse response comes first. No gradient passes through it. With
@@ -65,8 +92,15 @@ def robust_listmle(batch: ListBatch, *, beta: float = 0.1, rho: float = 0.1) -> 
     return (1 - rho) * given + rho * _selection_losses(batch, beta, ahead).sum(dim=1)
 
 
+@objective()
 def lambdarank(
-    batch: ListBatch, *, beta: float = 0.1, top: int | None = None, reduction: Literal["sum", "mean"] = "sum"
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    top: Annotated[
+        PositiveInt | None, Field(description="only pairs of the first `top` responses against the rest")
+    ] = None,
+    reduction: Reduction = "sum",
 ) -> Tensor:
     """LarPO's LambdaRank: over pairs of a better i and a worse j, softplus(-(g_i - g_j)), without delta-NDCG weights.
 
@@ -82,7 +116,8 @@ def lambdarank(
     return reduce_terms(pair_losses(beta * log_ratios(batch)), pairs, reduction)
 
 
-def gvpo(batch: ListBatch, *, beta: float = 0.1) -> Tensor:
+@objective()
+def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
 
     Gaps of g are to be gaps of rewards: over all pairs i, j it is the sum of ((g_i - g_j) - (r_i - r_j))^2, divided by
@@ -98,7 +133,16 @@ def gvpo(batch: ListBatch, *, beta: float = 0.1) -> Tensor:
     return torch.where(ordered_pairs(batch).flatten(1).any(dim=1), total, 0.0)
 
 
-def group_contrast(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0) -> Tensor:
+@objective()
+def group_contrast(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    alpha: Annotated[
+        NonNegativeFloat,
+        Field(description="how much a reward's distance from its list's mean adds to a response's score; 0: nothing"),
+    ] = 1.0,
+) -> Tensor:
     """AMPO's contrast of groups: logsumexp(s) - logsumexp(s of the positives), s = g + alpha (r - mean r).
 
     Positives are the responses whose reward is above the list's mean.
@@ -120,7 +164,8 @@ def group_contrast(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0) -
     return torch.where(decided, loss, 0.0)
 
 
-def rrhf(batch: ListBatch, *, sft_weight: float = 1.0) -> Tensor:
+@objective(needs_reference=False)
+def rrhf(batch: ListBatch, *, sft_weight: SftWeight = 1.0) -> Tensor:
     """RRHF: over pairs of a better i and a worse j, max(0, a_j / n_j - a_i / n_i); minus sft_weight * a_1.
 
     Reads no reference. Source: Yuan et al. 2023 (arXiv 2304.05302).

@@ -6,10 +6,14 @@ padding.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives._torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from larpo_lib.objectives.batch import ListBatch
 
 
 def policy_logps(batch: ListBatch) -> Tensor:

@@ -6,17 +6,33 @@ loss 0 and a zero gradient. `g` is a response's beta * (log pi_theta - log pi_re
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives._arguments import Beta, Reduction
+from larpo_lib.objectives._entry import objective
+from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs, present_pairs
 from larpo_lib.objectives.terms import pair_losses, reduce_terms
 
-Rewards = Literal["raw", "minmax", "win_rate"]
-Weights = Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from larpo_lib.objectives.batch import ListBatch
+
+Rewards = Annotated[
+    Literal["raw", "minmax", "win_rate"],
+    Field(
+        description="what gains and weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a"
+        " reward lies between the lowest (0) and the highest (1) of its list; win_rate: the share of its other"
+        " responses with a lower reward"
+    ),
+]
+Weights = Annotated[
+    Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"],
+    Field(description="what a pair weighs; the method has the formulas"),
+]
 
 _SINKHORN_STEPS = 50
 
@@ -24,11 +40,12 @@ _MU = 10.0
 """What ndcg2 counts in ndcg2++, as in Wang et al. 2018."""
 
 
+@objective(exponential_gains=True)
 def lipo_lambda(
     batch: ListBatch,
     *,
-    beta: float = 0.1,
-    reduction: Literal["sum", "mean"] = "sum",
+    beta: Beta = 0.1,
+    reduction: Reduction = "sum",
     rewards: Rewards = "raw",
 ) -> Tensor:
     """LiPO-lambda: LambdaRank's pairs weighted by |2^psi_i - 2^psi_j| * |1 / ln(1 + tau_i) - 1 / ln(1 + tau_j)|.
@@ -48,12 +65,18 @@ def lipo_lambda(
     return reduce_terms(weights * pair_losses(scores), pairs, reduction)
 
 
+@objective(exponential_gains=True)
 def lambdaloss(
     batch: ListBatch,
     *,
-    beta: float = 0.1,
+    beta: Beta = 0.1,
     weights: Weights = "ndcg2",
-    top: int | None = None,
+    top: Annotated[
+        PositiveInt | None,
+        Field(
+            description="only pairs that the policy ranks among its first `top` responses; the NDCG is that at `top`"
+        ),
+    ] = None,
     rewards: Rewards = "raw",
 ) -> Tensor:
     """LambdaLoss: LambdaRank's pairs, weighted by what they mean for the NDCG of the list sorted by g.
@@ -77,7 +100,17 @@ def lambdaloss(
     return reduce_terms(weighed * pair_losses(scores), pairs, "sum")
 
 
-def approx_ndcg(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0, rewards: Rewards = "raw") -> Tensor:
+@objective(exponential_gains=True)
+def approx_ndcg(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    alpha: Annotated[
+        PositiveFloat,
+        Field(description="steepness of the smooth ranks; at 25 orders that are wrong have next to no gradient"),
+    ] = 1.0,
+    rewards: Rewards = "raw",
+) -> Tensor:
     """ApproxNDCG: minus the NDCG of the list sorted by g, with smooth ranks.
 
     A response's rank is .5 + sum over all j, itself included, of sigmoid(alpha (g_j - g_i)). A large `alpha` has
@@ -92,7 +125,17 @@ def approx_ndcg(batch: ListBatch, *, beta: float = 0.1, alpha: float = 1.0, rewa
     return _minus_ndcg(gains / torch.log2(1 + ranks), batch)
 
 
-def neural_ndcg(batch: ListBatch, *, beta: float = 0.1, tau: float = 1.0, rewards: Rewards = "raw") -> Tensor:
+@objective(exponential_gains=True)
+def neural_ndcg(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    tau: Annotated[
+        PositiveFloat,
+        Field(description="temperature of the smooth sorting; a small one sorts exactly and has next to no gradient"),
+    ] = 1.0,
+    rewards: Rewards = "raw",
+) -> Tensor:
     """NeuralNDCG: minus the NDCG of the list sorted by g, by a smooth permutation (NeuralSort, then Sinkhorn).
 
     Of m responses, place i has the share softmax over j of ((m + 1 - 2 i) g_j - sum over k of |g_j - g_k|) / tau of

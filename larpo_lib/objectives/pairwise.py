@@ -8,17 +8,30 @@ and a zero gradient. `a`, `b`, `d`, `g` and `n` are a response's log-probability
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from larpo_lib.objectives.batch import ListBatch
+from larpo_lib.objectives._arguments import Beta, SftWeight
+from larpo_lib.objectives._entry import objective
+from larpo_lib.objectives._torch import logsigmoid, torch
 from larpo_lib.objectives.masked import log_ratios, policy_logps, token_counts
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def dpo(batch: ListBatch, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Tensor:
+    from larpo_lib.objectives.batch import ListBatch
+
+
+@objective()
+def dpo(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    label_smoothing: Annotated[
+        float, Field(ge=0.0, lt=0.5, description="Probability that a preference is the wrong way round.")
+    ] = 0.0,
+) -> Tensor:
     """DPO: softplus(-(g_w - g_l)); with label smoothing e, (1 - e) softplus(-x) + e softplus(x) of x = g_w - g_l.
 
     Source: Rafailov et al. 2023 (arXiv 2305.18290), Eq. 7; LarPO (arXiv 2502.03699), Eq. 5. Label smoothing is
@@ -29,7 +42,19 @@ def dpo(batch: ListBatch, *, beta: float = 0.1, label_smoothing: float = 0.0) ->
     return _where_decided(loss, batch)
 
 
-def ipo(batch: ListBatch, *, tau: float = 0.1, length_normalized: bool = False) -> Tensor:
+@objective()
+def ipo(
+    batch: ListBatch,
+    *,
+    tau: Annotated[
+        PositiveFloat,
+        Field(
+            description="Strength of the regularisation towards the reference; the log-ratio margin aimed at is"
+            " 1 / (2 tau)."
+        ),
+    ] = 0.1,
+    length_normalized: Annotated[bool, Field(description="Divide each log-ratio by the number of tokens.")] = False,
+) -> Tensor:
     """IPO: (d_w - d_l - 1 / (2 tau))^2, with d / n in place of d if `length_normalized`.
 
     Source: Azar et al. 2023 (arXiv 2310.12036), Eq. 17.
@@ -40,7 +65,15 @@ def ipo(batch: ListBatch, *, tau: float = 0.1, length_normalized: bool = False) 
     return _where_decided((_margin(ratios, batch) - 1 / (2 * tau)) ** 2, batch)
 
 
-def slic_hf(batch: ListBatch, *, delta: float = 1.0, sft_weight: float = 0.1) -> Tensor:
+@objective(needs_reference=False)
+def slic_hf(
+    batch: ListBatch,
+    *,
+    delta: Annotated[
+        PositiveFloat, Field(description="Margin by which the best log-probability is to exceed the worst.")
+    ] = 1.0,
+    sft_weight: SftWeight = 0.1,
+) -> Tensor:
     """SLiC-HF: max(0, delta - a_w + a_l) - sft_weight * a_w. Reads no reference.
 
     Source: Zhao et al. 2023 (arXiv 2305.10425), in the form that SimPO (arXiv 2405.14734) compares with.
@@ -49,8 +82,13 @@ def slic_hf(batch: ListBatch, *, delta: float = 1.0, sft_weight: float = 0.1) ->
     return _where_decided(torch.relu(delta - best + worst) - sft_weight * best, batch)
 
 
+@objective(needs_reference=False)
 def cpo(
-    batch: ListBatch, *, beta: float = 0.1, sft_weight: float = 1.0, nll: Literal["token", "sum"] = "token"
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    sft_weight: SftWeight = 1.0,
+    nll: Annotated[Literal["token", "sum"], Field(description="NLL per token, or summed over the response.")] = "token",
 ) -> Tensor:
     """CPO: softplus(-beta (a_w - a_l)) + sft_weight * NLL(w). Reads no reference.
 
@@ -63,7 +101,13 @@ def cpo(
     return _where_decided(-logsigmoid(beta * _margin(logps, batch)) - sft_weight * best, batch)
 
 
-def r_dpo(batch: ListBatch, *, beta: float = 0.1, alpha: float = 0.05) -> Tensor:
+@objective()
+def r_dpo(
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    alpha: Annotated[NonNegativeFloat, Field(description="Weight of the difference in length, per token.")] = 0.05,
+) -> Tensor:
     """R-DPO: softplus(-(g_w - g_l + alpha (n_w - n_l))), `alpha` per token.
 
     Source: Park et al. 2024 (arXiv 2403.19159).
@@ -72,7 +116,15 @@ def r_dpo(batch: ListBatch, *, beta: float = 0.1, alpha: float = 0.05) -> Tensor
     return _where_decided(-logsigmoid(margin), batch)
 
 
-def simpo(batch: ListBatch, *, beta: float = 2.0, gamma: float = 1.6) -> Tensor:
+@objective(needs_reference=False)
+def simpo(
+    batch: ListBatch,
+    *,
+    beta: Beta = 2.0,
+    gamma: Annotated[
+        NonNegativeFloat, Field(description="Target margin between the best and the worst response.")
+    ] = 1.6,
+) -> Tensor:
     """SimPO: softplus(-(beta (a_w / n_w - a_l / n_l) - gamma)). Reads no reference.
 
     Source: Meng et al. 2024 (arXiv 2405.14734).

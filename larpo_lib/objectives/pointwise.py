@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated
 
-from larpo_lib.objectives.batch import ListBatch
+from pydantic import Field, PositiveFloat
+
+from larpo_lib.objectives._arguments import Beta
+from larpo_lib.objectives._entry import objective
+from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.masked import log_ratios
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
+    from larpo_lib.objectives.batch import ListBatch
+
+
+@objective(needs_kl=True)
 def kto(
-    batch: ListBatch, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+    batch: ListBatch,
+    *,
+    beta: Beta = 0.1,
+    desirable_weight: Annotated[
+        PositiveFloat, Field(description="Weight of responses with the list's best reward.")
+    ] = 1.0,
+    undesirable_weight: Annotated[PositiveFloat, Field(description="Weight of all other responses.")] = 1.0,
 ) -> Tensor:
     """KTO: the mean over a list's responses of weight * (1 - sigmoid(beta (d - z0))), or of (z0 - d) if undesirable.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
-
+from larpo_lib.objectives._torch import logsigmoid, torch
 from larpo_lib.objectives.masked import differences
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def pair_losses(scores: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from larpo_lib.config import EnsembleConfig, JudgeConfig, RerankerConfig, VerifierConfig
+from larpo_lib.config.kinds import JudgeConfig, Reading, RerankerConfig
 from larpo_lib.errors import DataError
 from larpo_lib.rewards.answers import final_values
 from larpo_lib.rewards.answers.expressions import Expressions
@@ -33,19 +33,13 @@ def require_references(
     Raises:
         DataError: names each row whose reference cannot be read.
     """
-    modes = _modes(reranker) | ({judge.mode} if judge is not None else set())
-    for mathematics in sorted({mode == "math" for mode in modes}):
-        _check(prompts, mathematics, among)
+    needed = reranker.references | (judge.references if judge is not None else frozenset())
+    for reading in sorted(needed, reverse=True):  # numbers first
+        _check(prompts, reading, among)
 
 
-def _modes(reranker: RerankerConfig) -> set[str]:
-    if isinstance(reranker, EnsembleConfig):
-        return {mode for member in reranker.members for mode in _modes(member.reranker)}
-    return {reranker.mode} if isinstance(reranker, VerifierConfig) else set()
-
-
-def _check(prompts: Path, mathematics: bool, among: Collection[str] | None) -> None:
-    can_read = _reader(mathematics)
+def _check(prompts: Path, reading: Reading, among: Collection[str] | None) -> None:
+    can_read = _reader(reading)
     unread = [
         (number, row)
         for number, row in enumerate(read_table(prompts, "prompts", ["prompt_id", "reference"]))
@@ -54,7 +48,7 @@ def _check(prompts: Path, mathematics: bool, among: Collection[str] | None) -> N
     if not unread:
         return
     (first, row), others = unread[0], unread[1:]
-    needed = "an answer that it can read" if mathematics else "a number"
+    needed = "an answer that it can read" if reading == "expressions" else "a number"
     problem = f"prompt {row['prompt_id']} has the reference {row['reference']!r}, but the verifier needs {needed}"
     if others:
         told = ", ".join(f"{number} ({other['reference']!r:.60})" for number, other in others[:_TOLD])
@@ -66,13 +60,17 @@ def _check(prompts: Path, mathematics: bool, among: Collection[str] | None) -> N
         row=first,
         field="reference",
         remedy="Name the column of answers in prepare.columns.reference, "
-        + ("" if mathematics else "set the verifier's mode to math where answers are expressions or words, ")
+        + (
+            ""
+            if reading == "expressions"
+            else "set the verifier's mode to math where answers are expressions or words, "
+        )
         + "or rerank with a reward model",
     )
 
 
-def _reader(mathematics: bool) -> Callable[[str], bool]:
-    if not mathematics:
+def _reader(reading: Reading) -> Callable[[str], bool]:
+    if reading == "numbers":
         return lambda reference: bool(final_values(reference))
     expressions = Expressions()
     return lambda reference: readable(reference, expressions)

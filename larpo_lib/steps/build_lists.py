@@ -13,9 +13,9 @@ from larpo_lib import artifacts
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.candidates.lists import Lists
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import EmbeddingConfig, ListsConfig
-from larpo_lib.embeddings import SentenceEmbedder
+from larpo_lib.config import ListsConfig, RetrieverConfig
 from larpo_lib.errors import DataError, LarpoError
+from larpo_lib.retrievers import make_retriever
 from larpo_lib.tables import PromptTable, read_columns, write_table
 
 
@@ -42,7 +42,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
     if not ranked:
         raise LarpoError("build_lists: no ranked candidates given", remedy="Give at least one ranked artifact")
 
-    retriever = _embedding(config)
+    retriever = RetrieverConfig.default() if config.negatives is None else config.negatives.retriever
 
     def make(work: Work) -> Metrics:
         known = _prompts(prompts)
@@ -51,24 +51,16 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
             _check_rows(path, known, config)
         _check_order(ranked)
         _check_rerankers(kept)
-        embed = None if retriever is None else SentenceEmbedder(retriever)
+        related = make_retriever(retriever)
         history: list[Any] = [PromptTable(path, "ranked") for path in ranked]
-        built = Lists(cast(Any, known), history, config, embed)
+        built = Lists(cast(Any, known), history, config, related.neighbours)
         if not write_table(work.data / "lists.parquet", "lists", built):
             raise _nothing_left(lists, built.counts())
-        counts = built.counts()
-        return counts if embed is None else {**counts, "prompts_cut_for_embedding": embed.cut}
+        return {**built.counts(), **{f"prompts_{name}": count for name, count in related.cut().items()}}
 
     inputs = {"prompts": prompts, **{f"ranked_{i}": path for i, path in enumerate(ranked)}}
-    if retriever is not None:
-        inputs["retriever"] = Path(retriever.path)
+    inputs |= retriever.models()
     return artifacts.produce("build_lists", config, inputs, lists, make)
-
-
-def _embedding(config: ListsConfig) -> EmbeddingConfig | None:
-    """The embedding model that finds related prompts, if one does."""
-    retriever = None if config.negatives is None else config.negatives.retriever
-    return retriever if isinstance(retriever, EmbeddingConfig) else None
 
 
 def _prompts(path: Path) -> PromptTable:

@@ -15,7 +15,7 @@ from larpo_lib.reporting.held_out import summarize
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import make_reranker, model_paths, require_pointwise
+from larpo_lib.rewards.rerankers import make_reranker, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
@@ -42,7 +42,7 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
     def make(work: Work) -> Metrics:
         return _evaluate(config, policy, prompts, work)
 
-    inputs = {"policy": policy, "prompts": prompts, **model_paths(config.reranker)}
+    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models()}
     return produce("evaluate", config, inputs, evaluation, make)
 
 

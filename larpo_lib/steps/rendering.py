@@ -9,7 +9,8 @@ from pathlib import Path
 
 from larpo_lib import storage
 from larpo_lib.adapters import base_of, is_adapter
-from larpo_lib.config import ClassifierConfig, PrepareConfig, TemplateConfig
+from larpo_lib.config import PrepareConfig, TemplateConfig
+from larpo_lib.config.kinds import ChatRerankerConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.schemas import Messages
 
@@ -45,7 +46,9 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
     Raises:
         ModelError: a model has no tokenizer, or no chat template where it needs one.
     """
-    models = [_of_template(each) for each in config.templates] + [_of_classifier(each) for each in config.reward_models]
+    models = [_of_template(each) for each in config.templates] + [
+        _of_reward_model(each) for each in config.reward_models
+    ]
     found: dict[str, str] = {}
     for identity, messages in prompts:
         reason = next(filter(None, (refusal(messages) for refusal in models)), None)
@@ -76,14 +79,12 @@ def _of_template(config: TemplateConfig) -> Refusal:
     return refusal
 
 
-def _of_classifier(config: ClassifierConfig) -> Refusal:
-    from larpo_lib.rewards.models.classifier_input import ClassifierInput
-
-    read = ClassifierInput(config.model_copy(update={"path": str(_local(config))}))
+def _of_reward_model(config: ChatRerankerConfig) -> Refusal:
+    read = config.model_copy(update={"path": str(_local(config))}).reading()
 
     def refusal(messages: Messages) -> str | None:
         try:
-            texts = read.source(messages, _REPLY)
+            texts = read(messages, _REPLY)
         except ModelError as error:
             return error.problem
         return _left_out(config.path, "\n".join(texts), messages)
@@ -100,7 +101,7 @@ def _left_out(model: str, text: str, messages: Messages) -> str | None:
     return None if missing is None else f"{model}: the chat template leaves out a message of the role {missing}"
 
 
-def _identity(config: TemplateConfig | ClassifierConfig) -> str:
+def _identity(config: TemplateConfig | ChatRerankerConfig) -> str:
     settings = {name: value for name, value in config.identity().items() if name != "path"}
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     local = _local(config)
@@ -111,7 +112,7 @@ def _identity(config: TemplateConfig | ClassifierConfig) -> str:
     return found.hexdigest()
 
 
-def _local(config: TemplateConfig | ClassifierConfig) -> Path:
+def _local(config: TemplateConfig | ChatRerankerConfig) -> Path:
     path = storage.fetch(config.path, storage.cache_dir())
     if not is_adapter(path) and not (path / "config.json").is_file():
         raise ConfigError(

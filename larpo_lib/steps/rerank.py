@@ -17,7 +17,7 @@ from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import Reranker, Scorable, counts_of_cut, make_reranker, model_paths
+from larpo_lib.rewards.rerankers import Reranker, Scorable, counts_of_cut, make_reranker
 from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
@@ -50,7 +50,7 @@ def run(
         return _rerank(config, prompts, candidates, shard, work)
 
     inputs = {"prompts": prompts, **{f"candidates_{i}": path for i, path in enumerate(candidates)}}
-    inputs |= model_paths(config.reranker)
+    inputs |= config.reranker.models()
     return produce("rerank", config, inputs, ranked, make, arguments=shard.argument())
 
 

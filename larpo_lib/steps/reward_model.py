@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.load import load_model_config, load_tokenizer
-from larpo_lib.rewards.models.classifier_input import check_head
+from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table

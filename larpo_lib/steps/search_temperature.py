@@ -14,7 +14,7 @@ from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import make_reranker, model_paths
+from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ranked_rows, score_rows
@@ -44,7 +44,7 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
     def make(work: Work) -> Metrics:
         return _search(config, policy, prompts, work)
 
-    inputs = {"policy": policy, "prompts": prompts, **model_paths(config.reranker)}
+    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models()}
     return produce("search_temperature", config, inputs, search, make)
 
 

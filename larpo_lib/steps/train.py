@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
-from larpo_lib.config.objectives import USES_GAINS
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
-from larpo_lib.objectives import OBJECTIVES, bind
+from larpo_lib.objectives import bind
 from larpo_lib.policies.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.policies.load import load_model_config, load_policy, load_tokenizer, model_dtype
 from larpo_lib.policies.scoring import attach_scorer
@@ -67,7 +66,7 @@ def run(
     named = {"policy": policy, "lists": lists, "reference": reference, "reference_logps": reference_logps}
     inputs = {name: path for name, path in named.items() if path is not None}
     check_trainable(policy, config)
-    if len(inputs) > 2 and not OBJECTIVES[config.objective.type].needs_reference:
+    if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
             f"the objective {config.objective.type} reads no reference, but one is given",
             remedy="Leave reference and reference_logps out, or choose another objective",
@@ -93,7 +92,7 @@ def _train(
     _check_ids(config, encoded, policy, lists)
     if ranks.is_main:
         say_readings(counts)
-    objective, pad_id = OBJECTIVES[config.objective.type], int(tokenizer.pad_token_id)
+    objective, pad_id = config.objective, int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
     session = TrainingSession(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shards models
@@ -121,7 +120,7 @@ def _train(
 def _check_rewards(config: TrainConfig, rows: Sequence[Row], lists: Path) -> None:
     """Refuse rewards that an objective would take for exponents without bounds."""
     objective = config.objective
-    if not isinstance(objective, USES_GAINS) or objective.rewards != "raw":
+    if not objective.needs_unit_rewards:
         return
     for number, row in enumerate(rows):
         outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
@@ -155,7 +154,7 @@ class _Reference:
         self._ranks = ranks
         self._work = work
         self._pad_id = pad_id
-        self._objective = OBJECTIVES[config.objective.type]
+        self._objective = config.objective
         needs_kl = self._objective.needs_kl
         self._others = [encoded[i - 1].responses[0] for i in range(len(encoded))] if needs_kl else []
 

@@ -6,14 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from larpo_lib.config import (
-    BestWorstConfig,
-    LarpoConfig,
-    OneVsRestConfig,
-    Section,
-    SelectionConfig,
-    TopBottomConfig,
-)
+from larpo_lib.config import LarpoConfig, Section
 from larpo_lib.errors import ConfigError
 
 
@@ -71,7 +64,7 @@ def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
     k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
     responses = prompts * k
     lists = prompts * _memory_growth(config)
-    length = _list_length(config.lists.selection, k)
+    length = config.lists.selection.most(k)
     trained = round(lists * config.train.epochs * (given.prompt_tokens + length * given.response_tokens))
     sampling = responses * given.response_tokens / given.sampled_tokens_per_second
     ranking = 2 * given.reward_parameters * responses * (given.prompt_tokens + given.response_tokens)
@@ -107,12 +100,3 @@ def _memory_growth(config: LarpoConfig) -> float:
     iterations = config.loop.iterations
     reach = 2 if config.lists.memory == "previous" else iterations
     return sum(min(s, reach) for s in range(1, iterations + 1)) / iterations
-
-
-def _list_length(selection: SelectionConfig, k: int) -> int:
-    if isinstance(selection, BestWorstConfig):
-        return 2
-    if isinstance(selection, TopBottomConfig):
-        return min(k, selection.top + selection.bottom)
-    assert isinstance(selection, OneVsRestConfig) or selection.type == "whole_list"
-    return k

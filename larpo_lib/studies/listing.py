@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from larpo_lib.config import LarpoConfig, SelectionConfig, TopBottomConfig
+from larpo_lib.candidates.selections.by_rank import TopBottomConfig
+from larpo_lib.config import LarpoConfig, SelectionConfig
 from larpo_lib.reporting.table import aligned
 from larpo_lib.studies.estimate import Assumptions, Cost, estimate, sft_gpu_hours
 from larpo_lib.studies.study import Cell, ScaleName, Study

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
-from larpo_lib.config.objectives import KtoConfig
 from larpo_lib.errors import LarpoError
+from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
 from larpo_lib.schemas import candidate_id, prompt_id
@@ -114,7 +114,7 @@ def test_two_processes_train_what_one_does(run: Run, alone: Any, launch: LaunchC
 
 def test_the_kl_estimate_is_over_all_processes(run: Run) -> None:
     launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
-    _assert_same(run(objective=KtoConfig(), launch=launch), run(objective=KtoConfig()))
+    _assert_same(run(objective=kto.settings(), launch=launch), run(objective=kto.settings()))
 
 
 LONG = {"epochs": 30, "save_steps": 7, "learning_rate": 1e-4, "schedule": "linear"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from server_double import Asked, Reply, ServerDouble, serve
@@ -60,8 +60,7 @@ def settings_of(reranker: str, root: Path, url: str) -> list[Any]:
 
 def test_every_reranker_has_a_whole_run() -> None:
     """That with the verifier is the one of the commands' own tests."""
-    kinds = {kind.model_fields["type"].default for kind in get_args(get_args(RerankerConfig)[0])}
-    assert set(RERANKERS) | {"verifier"} == kinds
+    assert set(RERANKERS) | {"verifier"} == set(RerankerConfig.entries())
 
 
 @pytest.mark.parametrize("reranker", RERANKERS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from larpo_lib import doctor
-from larpo_lib.config import RerankerConfig, RetrieverConfig, SamplerConfig
+from larpo_lib.config import ObjectiveConfig
 from larpo_lib.doctor import Finding
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA-not-to-be-shown", "AWS_SECRET_ACCESS_KEY": "hush-not-to-be-shown"}
@@ -72,7 +72,9 @@ def test_everything_is_looked_at_in_less_than_ten_seconds(monkeypatch, silent):
     names = [finding.name for finding in findings]
     assert names[:3] == ["Python", "larpo", "PyTorch"]
     assert {"transformers", "vllm", "deepspeed", "peft", "alpaca_eval", "Docker", "S3", "MLflow", "kfp"} <= set(names)
-    assert names[-6:] == ["memory", "disk", "samplers", "rerankers", "related prompts", "launchers"]
+    assert names[-9:-7] == ["memory", "disk"]
+    assert names[-7:-4] == ["samplers", "rerankers", "judges"]
+    assert names[-4:] == ["objectives", "selections", "related prompts", "launchers"]
     assert not found(findings, "MLflow").ok
     assert not doctor.ok_for_main_job(findings)
 
@@ -170,10 +172,13 @@ def test_a_gpu_is_told_with_its_memory_and_bfloat16(monkeypatch):
     assert (gpu.ok, gpu.detail) == (True, "Test GPU, 80 GiB; Test GPU, 80 GiB; bfloat16")
 
 
-def test_every_sampler_reranker_and_retriever_of_the_configuration_is_known():
-    kinds = [doctor._kinds(config) for config in (SamplerConfig, RerankerConfig, RetrieverConfig)]
-    assert {kind for found in kinds for kind in found} <= set(doctor.NEEDS)
-    assert "classifier" in doctor._kinds(RerankerConfig)
+def test_what_every_entry_of_a_kind_needs_is_looked_at(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "transformers" else "1")
+    findings = doctor.diagnose()
+    rerankers = found(findings, "rerankers")
+    assert rerankers.detail == "verifier, ensemble, http"
+    assert rerankers.remedy == "classifier: pip install transformers; pairrm: pip install transformers"
+    assert found(findings, "objectives").detail.split(", ") == [*ObjectiveConfig.entries()]
 
 
 def test_slow_checks_do_not_hold_up_the_others():

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from engine_models import FAMILIES, write_model
 
-from larpo_lib.config import ModelConfig, VllmSamplerConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.samplers import SamplingLimits
-from larpo_lib.samplers.vllm import VllmSampler
+from larpo_lib.samplers.engines.vllm import VllmSampler
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 
 os.environ |= {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # starts in 2 seconds, not in 20; one test has a process

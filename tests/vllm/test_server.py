@@ -10,18 +10,16 @@ import torch
 from served_model import served
 from transformers import AutoConfig, AutoTokenizer, LlamaForSequenceClassification
 
-from larpo_lib.config import (
-    ClassifierConfig,
-    HfSamplerConfig,
-    HttpRerankerConfig,
-    ModelConfig,
-    OpenAiSamplerConfig,
-)
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import InputTooLongError
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import demonstrate, make_problems, vocabulary
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
+from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.samplers.openai import OpenAiSamplerConfig
 
 PLAIN = ModelConfig(device="cpu")
 LIMITS = SamplingLimits(64, 24, 1.0)

@@ -9,11 +9,12 @@ import torch
 from engine_models import CONTEXT, FAMILIES
 from scipy.stats import chisquare
 
-from larpo_lib.config import HfSamplerConfig, ModelConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
 
 PLAIN = ModelConfig(device="cpu")

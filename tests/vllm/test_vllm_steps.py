@@ -10,7 +10,7 @@ from tiny_world import Larpo, files, make_tiny_world
 
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.samplers.vllm import VllmSampler
+from larpo_lib.samplers.engines.vllm import VllmSampler
 from larpo_lib.tables import read_table
 
 VLLM = ("--set", "sample.sampler.type=vllm", "--set", "sample.sampler.enforce_eager=true")

@@ -1,30 +1,65 @@
-"""Selects which of a prompt's ranked responses make up its training list."""
+"""Selections by the order of the rewards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from larpo_lib.config import BestWorstConfig, OneVsRestConfig, SelectionConfig, TopBottomConfig, WholeListConfig
+from pydantic import PositiveInt
+
+from larpo_lib.config.kinds import SelectionConfig
 from larpo_lib.schemas import RankedRow
 
 
-def select(ordered: Sequence[RankedRow], config: SelectionConfig) -> list[RankedRow]:
-    """The selected candidates, best first, none of them twice.
+class BestWorstConfig(SelectionConfig):
+    """The best against the worst response: a pair."""
 
-    Args:
-        ordered: the distinct candidates of one prompt, best first, at least one.
-        config: which of them; a list too short for it gives what there is.
-    """
-    match config:
-        case BestWorstConfig():
-            return _ends(ordered, 1, 1)
-        case TopBottomConfig():
-            return _ends(ordered, config.top, config.bottom)
-        case OneVsRestConfig():
-            best = ordered[0]
-            return [best, *(row for row in ordered if row["reward"] < best["reward"])]
-        case WholeListConfig():
-            return list(ordered)
+    type: Literal["best_worst"] = "best_worst"
+
+    def select(self, ordered: Sequence[RankedRow]) -> list[RankedRow]:
+        """The ends."""
+        return _ends(ordered, 1, 1)
+
+    def most(self, k: int) -> int:
+        """A pair."""
+        return 2
+
+
+class TopBottomConfig(SelectionConfig):
+    """The `top` best and the `bottom` worst responses."""
+
+    type: Literal["top_bottom"] = "top_bottom"
+    top: PositiveInt = 2
+    bottom: PositiveInt = 2
+
+    def select(self, ordered: Sequence[RankedRow]) -> list[RankedRow]:
+        """Both ends."""
+        return _ends(ordered, self.top, self.bottom)
+
+    def most(self, k: int) -> int:
+        """Both ends."""
+        return min(k, self.top + self.bottom)
+
+
+class OneVsRestConfig(SelectionConfig):
+    """The best response and every strictly worse one."""
+
+    type: Literal["one_vs_rest"] = "one_vs_rest"
+
+    def select(self, ordered: Sequence[RankedRow]) -> list[RankedRow]:
+        """Without those that are as good as the best."""
+        best = ordered[0]
+        return [best, *(row for row in ordered if row["reward"] < best["reward"])]
+
+
+class WholeListConfig(SelectionConfig):
+    """Every distinct response."""
+
+    type: Literal["whole_list"] = "whole_list"
+
+    def select(self, ordered: Sequence[RankedRow]) -> list[RankedRow]:
+        """All."""
+        return list(ordered)
 
 
 def _ends(ordered: Sequence[RankedRow], top: int, bottom: int) -> list[RankedRow]:

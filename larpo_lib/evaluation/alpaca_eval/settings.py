@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from larpo_lib.config.base import Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 
@@ -15,7 +17,7 @@ AlpacaEvalProtocol = Literal[
 class AlpacaEvalConfig(Section):
     """AlpacaEval 2: a judge prefers the policy's answer to an instruction, or the reference's."""
 
-    answers: AnswersConfig = AnswersConfig()
+    answers: AnswersConfig = Field(default_factory=AnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
     """The published scores are of gpt-4-1106-preview."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from larpo_lib.config.benchmarks import AnswersConfig
 from larpo_lib.config.mixins import Bootstrap
@@ -19,7 +19,7 @@ class Gsm8kAnswersConfig(AnswersConfig):
 class Gsm8kConfig(Bootstrap):
     """GSM8K: school mathematics with a number as the answer."""
 
-    answers: Gsm8kAnswersConfig = Gsm8kAnswersConfig()
+    answers: Gsm8kAnswersConfig = Field(default_factory=Gsm8kAnswersConfig)
     """How the policy answers."""
     n: NonNegativeInt = 8
     """Sampled responses a problem, besides the greedy one: N of Pass@N and of the majority vote."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.mixins import Seeded
@@ -28,7 +28,7 @@ class MixEvalConfig(Seeded):
     """Which of the two the files hold; a known file of the other one is refused."""
     version: Literal["2024-06-01", "2024-08-11"] = "2024-06-01"
     """Which published version the files hold; the paper's is 2024-06-01."""
-    answers: MixEvalAnswersConfig = MixEvalAnswersConfig()
+    answers: MixEvalAnswersConfig = Field(default_factory=MixEvalAnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
     """The published scores are of gpt-3.5-turbo-0125."""

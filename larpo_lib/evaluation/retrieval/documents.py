@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.candidates import corpus as search
-from larpo_lib.config import Bm25Config, EmbeddingConfig
-from larpo_lib.embeddings import SentenceEmbedder
+from larpo_lib.config import RetrieverConfig
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.files import Collection, read_collection
 from larpo_lib.evaluation.retrieval.ranking import TITLE, X_LABEL
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve
+from larpo_lib.retrievers import make_retriever
 from larpo_lib.statistics.estimates import Bootstrap, mean
 
 HITS = "At least one of N"
@@ -80,28 +79,22 @@ def found_documents(
     return recall, hits
 
 
-def _named(config: RetrievalConfig) -> Iterator[tuple[str, str, Bm25Config | EmbeddingConfig]]:
+def _named(config: RetrievalConfig) -> Iterator[tuple[str, str, RetrieverConfig]]:
     """Each retriever with a key for metrics and a name for people; of several of a kind the later ones are numbered."""
     seen: dict[str, int] = {}
     for retriever in config.retrievers:
         seen[retriever.type] = seen.get(retriever.type, 0) + 1
         number = seen[retriever.type]
         key = retriever.type if number == 1 else f"{retriever.type}_{number}"
-        yield key, "BM25" if isinstance(retriever, Bm25Config) else Path(retriever.path).name, retriever
+        yield key, retriever.title, retriever
 
 
-def _search(
-    retriever: Bm25Config | EmbeddingConfig, collection: Collection, depth: int
-) -> tuple[dict[str, list[str]], int | None]:
+def _search(retriever: RetrieverConfig, collection: Collection, depth: int) -> tuple[dict[str, list[str]], int | None]:
     """Document ids by query, the best first; and how many texts were cut, where that is known."""
     queries, documents = list(collection.queries.values()), list(collection.documents.values())
-    cut = None
-    if isinstance(retriever, Bm25Config):
-        places = search.by_words(queries, documents, depth)
-    else:
-        embedder = SentenceEmbedder(retriever)
-        places = search.by_embedding(queries, documents, depth, embedder)
-        cut = embedder.cut
+    finder = make_retriever(retriever)
+    places = finder.documents(queries, documents, depth)
+    cut = next(iter(finder.cut().values()), None)
     ids = list(collection.documents)
     found = zip(collection.queries, places, strict=True)
     return {query: [ids[place] for place in ranked] for query, ranked in found}, cut

@@ -8,8 +8,8 @@ from pydantic import Field, PositiveInt
 
 from larpo_lib.config.base import ModelConfig
 from larpo_lib.config.inheritance import Inherited
+from larpo_lib.config.kinds import RetrieverConfig
 from larpo_lib.config.mixins import Bootstrap, InParts
-from larpo_lib.config.sections import Bm25Config, RetrieverConfig
 
 
 class RetrievalConfig(Bootstrap, InParts):
@@ -23,7 +23,7 @@ class RetrievalConfig(Bootstrap, InParts):
     """What the policy ranks its responses by: their log-probability, or its mean over their tokens."""
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, scored at one time."""
-    retrievers: tuple[RetrieverConfig, ...] = (Bm25Config(),)
+    retrievers: tuple[RetrieverConfig, ...] = Field(default_factory=lambda: (RetrieverConfig.default(),))
     """Retrievers of documents, where queries, a corpus and relevance are given."""
     depths: tuple[PositiveInt, ...] = Field((1, 2, 5, 10, 20, 50, 100), min_length=1)
     """Numbers of documents, N, at which the retrievers are measured."""

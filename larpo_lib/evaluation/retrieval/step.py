@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest
-from larpo_lib.config import EmbeddingConfig
-from larpo_lib.embeddings import check_embedding_model
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
@@ -55,11 +53,11 @@ def run(
         raise ConfigError(f"retrieval cannot go by {', '.join(inputs) or 'nothing'} alone", remedy=_TOGETHER)
     if policy is not None and prompts is not None and evaluated is not None:
         _check_origin(evaluated, {"policy": policy, "prompts": prompts})
-    models = [retriever for retriever in config.retrievers if isinstance(retriever, EmbeddingConfig)]
     if queries is not None:
-        for number, retriever in enumerate(models):
-            check_embedding_model(retriever)
-            inputs[f"retriever_{number}"] = Path(retriever.path)
+        for retriever in config.retrievers:
+            retriever.check()
+        models = [path for retriever in config.retrievers for path in retriever.models().values()]
+        inputs |= {f"retriever_{number}": path for number, path in enumerate(models)}
 
     def make(work: Work) -> Metrics:
         return _evaluate(config, inputs, work)

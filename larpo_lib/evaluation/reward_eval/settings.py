@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from pydantic import Field
+
+from larpo_lib.config import RerankerConfig
 from larpo_lib.config.benchmarks import AnswersConfig
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, ScoringAlike
-from larpo_lib.config.rerankers import RerankerConfig, VerifierConfig
 
 
 class RewardEvalConfig(Bootstrap, InParts, Limited, ScoringAlike):
@@ -15,7 +17,7 @@ class RewardEvalConfig(Bootstrap, InParts, Limited, ScoringAlike):
 
     first: ClassVar[tuple[str, ...]] = ("answers",)
 
-    answers: AnswersConfig = AnswersConfig()
+    answers: AnswersConfig = Field(default_factory=AnswersConfig)
     """How both policies answer."""
-    reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = VerifierConfig()
+    reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = Field(default_factory=RerankerConfig.default)
     """The reward model; a list-relative one gets both responses to a prompt as one list."""

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker, model_paths
+from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
@@ -39,7 +38,7 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
         ConfigError: the sampler is a server, which serves one policy.
         LarpoError: no prompt has two responses that could be scored.
     """
-    if isinstance(config.answers.sampler, OpenAiSamplerConfig):
+    if config.answers.sampler.serves_one_policy:
         raise ConfigError(
             "reward_eval.answers.sampler is a server, which serves one policy, and two are compared",
             remedy="Set its type to hf or vllm",
@@ -48,7 +47,7 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
     def make(work: Work) -> Metrics:
         return _evaluate(config, policy, baseline, prompts, work)
 
-    inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **model_paths(config.reranker)}
+    inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **config.reranker.models()}
     return produce("reward_eval", config, inputs, evaluation, make)
 
 
@@ -138,5 +137,5 @@ def _duels(rows: Sequence[Row]) -> dict[str, Duel]:
 
 def _judge(config: RewardEvalConfig, name: str) -> str:
     """The reward model's name, and its content where it has any."""
-    models = [digest(path)[:8] for path in model_paths(config.reranker).values()]
+    models = [digest(path)[:8] for path in config.reranker.models().values()]
     return f"{name} ({', '.join(models)})" if models else name

@@ -12,7 +12,6 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
 from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rewards.rerankers import model_paths, verifies
 from larpo_lib.shards import map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.rerank import reranking
@@ -31,7 +30,7 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
         ConfigError: the reranker is a verifier.
         LarpoError: no list is left with two different rewards.
     """
-    if verifies(config.reranker):
+    if config.reranker.references:
         raise ConfigError(
             "score_reward_model.reranker: the verifier needs references, which lists do not hold",
             remedy="Set its type to classifier, pairrm or http",
@@ -40,7 +39,7 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
     def make(work: Work) -> Metrics:
         return _evaluate(config, lists, work)
 
-    return produce("score_reward_model", config, {"lists": lists, **model_paths(config.reranker)}, evaluation, make)
+    return produce("score_reward_model", config, {"lists": lists, **config.reranker.models()}, evaluation, make)
 
 
 def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metrics:
@@ -73,7 +72,7 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metric
             f"{lists}: no list is left that has two different rewards and could be scored",
             remedy="Raise the reranker's max_tokens, or give lists with a preference",
         )
-    identities = ", ".join(digest(path)[:8] for path in model_paths(config.reranker).values())
+    identities = ", ".join(digest(path)[:8] for path in config.reranker.models().values())
     told = report(
         kept,
         reward_model=scored[0]["reranker"] + (f" ({identities})" if identities else ""),

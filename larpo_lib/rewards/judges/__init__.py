@@ -1,11 +1,11 @@
-"""Judges: they say right or wrong, where rerankers give rewards."""
+"""Judges: they say right or wrong, where rerankers give rewards. A module here is a judge, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from larpo_lib.config import JudgeConfig
+from larpo_lib.config.kinds import JudgeConfig
 from larpo_lib.rewards.answers import Scorable
 
 
@@ -24,7 +24,6 @@ class Judge(Protocol):
 
 
 def make_judge(config: JudgeConfig | None) -> Judge | None:
-    """The judge that `config.type` names; None where none is asked for."""
-    from larpo_lib.rewards.judges.verifier import VerifierJudge
-
-    return None if config is None else VerifierJudge(config)
+    """The judge of some settings; None where none is asked for."""
+    judge: Judge | None = None if config is None else config.make()
+    return judge

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from larpo_lib.config import VerifierJudgeConfig
+from larpo_lib.config.kinds import JudgeConfig, Reading
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.answers.mathematics import right_answers
 from larpo_lib.thinking import without_thoughts
+
+
+class VerifierJudgeConfig(JudgeConfig):
+    """Right if the final answer of a response is that of the reference."""
+
+    type: Literal["verifier"] = "verifier"
+    mode: Literal["exact", "math"] = "exact"
+    """`exact`: answers are numbers. `math`: they are expressions, intervals, sets, units or words as well."""
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """It compares answers with the reference's."""
+        return frozenset({"expressions" if self.mode == "math" else "numbers"})
+
+    def make(self) -> VerifierJudge:
+        """Nothing is loaded."""
+        return VerifierJudge(self)
 
 
 class VerifierJudge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from larpo_lib.config import Thinking
+from larpo_lib.config.kinds import Thinking
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
 from larpo_lib.thinking import with_whole_thoughts, without_thoughts

@@ -5,11 +5,75 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
-from larpo_lib.config import EnsembleConfig, EnsembleMember
+from pydantic import Field, PositiveFloat, model_validator
+
+from larpo_lib.config.base import Section
+from larpo_lib.config.kinds import Reading, RerankerConfig, SingleRerankerConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
+from larpo_lib.rewards.rerankers import Reranker, counts_of_cut, make_reranker
+
+
+class EnsembleMember(Section):
+    """One reranker of an ensemble."""
+
+    reranker: SingleRerankerConfig
+    weight: float = 1.0
+    """Of its standardised score in the sum."""
+    mean: float | None = None
+    """Taken off its scores before they are divided by `std`; null: the mean over the prompt's list."""
+    std: PositiveFloat | None = None
+    """Null: the standard deviation over the prompt's list."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EnsembleMember:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both mean and std, or neither")
+        return self
+
+    @property
+    def list_relative(self) -> bool:
+        """Whether its part of the sum depends on the rest of the list."""
+        return self.reranker.list_relative or self.mean is None
+
+
+class EnsembleConfig(RerankerConfig):
+    """A weighted sum of the standardised scores of several rerankers."""
+
+    type: Literal["ensemble"] = "ensemble"
+    members: tuple[EnsembleMember, ...] = Field(min_length=2)
+
+    @property
+    def list_relative(self) -> bool:
+        """Whether a score depends on the rest of the list: not if every member has a fixed mean and std."""
+        return any(member.list_relative for member in self.members)
+
+    @property
+    def thoughts(self) -> None:
+        """Each member's own."""
+        return
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """Those of all members."""
+        return frozenset[Reading]().union(*(member.reranker.references for member in self.members))
+
+    def models(self) -> dict[str, Path]:
+        """Those of all members, by the member's place."""
+        each = enumerate(member.reranker.models() for member in self.members)
+        return {f"{name}_{i}": path for i, part in each for name, path in part.items()}
+
+    def make(self) -> Reranker:
+        """The members are loaded one after another."""
+        return EnsembleReranker(self, [make_reranker(member.reranker) for member in self.members])
+
+    def check(self) -> None:
+        """Each member."""
+        for member in self.members:
+            member.reranker.check()
 
 
 class EnsembleReranker:

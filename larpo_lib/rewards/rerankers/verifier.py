@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from larpo_lib.config import VerifierConfig
+from pydantic import NonNegativeFloat
+
+from larpo_lib.config.kinds import Reading, SingleRerankerConfig
 from larpo_lib.rewards.answers import Scorable, equations_share, states_answer
 from larpo_lib.rewards.answers.mathematics import right_answers
+from larpo_lib.rewards.rerankers import Reranker
+
+_ROUNDING = 1e-9
+
+
+class VerifierConfig(SingleRerankerConfig):
+    """Checks the final answer of a response against the reference's.
+
+    `exact`: 1 if it is right, else 0; answers are numbers, or tuples, lists, times and ranges of them. `math`: the same
+    of expressions, intervals, sets, units and words. `graded`: a weighted sum of the right final answer, as in `exact`,
+    of the share of stated equations that hold, and of stating a final answer at all.
+    """
+
+    type: Literal["verifier"] = "verifier"
+    mode: Literal["exact", "math", "graded"] = "graded"
+    answer_weight: NonNegativeFloat = 0.6
+    steps_weight: NonNegativeFloat = 0.3
+    format_weight: NonNegativeFloat = 0.1
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """It compares answers with the reference's."""
+        return frozenset({"expressions" if self.mode == "math" else "numbers"})
+
+    @property
+    def beyond_one(self) -> str | None:
+        """The lowest reward is 0; the highest is the sum of the weights."""
+        highest = self.answer_weight + self.steps_weight + self.format_weight
+        if self.mode != "graded" or highest <= 1 + _ROUNDING:
+            return None
+        return f"the verifier's weights add up to {highest:g}"
+
+    def make(self) -> Reranker:
+        """Nothing is loaded."""
+        return VerifierReranker(self)
 
 
 class VerifierReranker:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from larpo_lib.config import HfSamplerConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
-from larpo_lib.samplers.limits import check_limits
+from larpo_lib.samplers.engines.limits import check_limits
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import BaseModel
 from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.config import OpenAiSamplerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.policies.chat import (
@@ -23,6 +22,7 @@ from larpo_lib.policies.chat import (
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.policies.turns import named_stops, stop_token_ids, turn_end
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
+from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 _FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}

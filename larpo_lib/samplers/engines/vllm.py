@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.adapters import is_adapter
-from larpo_lib.config import ModelConfig, VllmSamplerConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.policies.load import load_tokenizer, model_dtype
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
-from larpo_lib.samplers.limits import check_limits
+from larpo_lib.samplers.engines.limits import check_limits
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, Messages
 
 _PASS_TOKENS = 8192

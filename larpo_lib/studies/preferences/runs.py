@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from larpo_lib import objectives
 from larpo_lib.artifacts import make_directory, read_metrics, write_json
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ModelError
@@ -114,7 +113,6 @@ def _run(task: Task, study: PreferenceStudy, places: Places) -> None:
     home, run = places.seed(task.seed), places.run(task)
     make_directory(run)
     selection = study.objectives[task.objective].lists
-    needs = objectives.OBJECTIVES[task.objective]
     known = places.reference(task.seed, selection)
     steps_allowed = None
     if task.searching:
@@ -127,7 +125,7 @@ def _run(task: Task, study: PreferenceStudy, places: Places) -> None:
             policy=home / "sft",
             lists=home / "lists" / selection,
             trained=run / "trained",
-            reference_logps=known if needs.needs_reference and not needs.needs_kl else None,
+            reference_logps=known if config.objective.needs_reference and not config.objective.needs_kl else None,
         )
     except ModelError as error:  # the loss was no number any more
         if not task.searching:

@@ -6,7 +6,8 @@ from candidate_rows import PROMPTS, alpaca_lists, build, candidates, configs, hi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.config import BestWorstConfig, ListsConfig, NegativesConfig, OneVsRestConfig, WholeListConfig
+from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, WholeListConfig
+from larpo_lib.config import ListsConfig, NegativesConfig
 from larpo_lib.schemas import LISTS, candidate_id, prompt_id
 
 WHOLE = ListsConfig(selection=WholeListConfig())

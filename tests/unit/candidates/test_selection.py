@@ -3,8 +3,8 @@ from candidate_rows import candidates, iterations, selections
 from hypothesis import given
 
 from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates
-from larpo_lib.candidates.selection import select
-from larpo_lib.config import BestWorstConfig, OneVsRestConfig, TopBottomConfig, WholeListConfig
+from larpo_lib.candidates.selections import select
+from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, TopBottomConfig, WholeListConfig
 
 SIX = best_first(candidates("p0", {"a": 6.0, "b": 5.0, "c": 4.0, "d": 3.0, "e": 2.0, "f": 1.0}))
 TOP2_BOTTOM2 = TopBottomConfig(top=2, bottom=2)

@@ -151,7 +151,10 @@ def told(file: Path, *settings: str) -> str:
         ("prepare=1", ["'prepare'", "not 1"]),
         ("train.objective=listmle", ["'train.objective'", "table of settings, not 'listmle'"]),
         ("train.objective.type=listmel", ["'train.objective'", "has no type 'listmel'", "listmle"]),
-        ("lists.selection.top=3", ["'lists.selection' needs a type", "Set lists.selection.type to one of best_worst"]),
+        (
+            "lists.selection.top=3",
+            ["'lists.selection' needs a type", "Set lists.selection.type to one of top_bottom, best_worst"],
+        ),
         ("sample.temperature=[1, -1]", ["setting 'sample.temperature'", "not [1, -1]"]),
         ("sample.extra_draws=[{ cont = 1 }]", ["'sample.extra_draws.0.cont'", "Did you mean 'count'?"]),
         ("lists.negatives.kin=hot", ["unknown setting 'lists.negatives.kin' (and 1 more)", "Did you mean 'kind'?"]),

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from larpo_lib.config import ClassifierConfig, HfSamplerConfig, LarpoConfig, ModelConfig, VerifierConfig
+from larpo_lib.config import LarpoConfig, ModelConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
+from larpo_lib.samplers.hf import HfSamplerConfig
 
 NEEDED: dict[str, Any] = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
 

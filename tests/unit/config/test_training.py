@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
-from larpo_lib.config.objectives import DpoConfig
+from larpo_lib.objectives.pairwise import dpo
 
 EXECUTION: dict[str, Any] = {
     "micro_batch_tokens": 7,
@@ -32,7 +32,7 @@ DECIDING: dict[str, Any] = {
     "lora": LoraConfig(),
     "unknown_end": "leave_open",
     "seed": 7,
-    "objective": DpoConfig(),
+    "objective": dpo.settings(),
 }
 """Settings that say what comes out."""
 

@@ -12,11 +12,13 @@ from kubeflow_trainer_api import models
 
 from larpo_lib.cli.app import app
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig, load_section
-from larpo_lib.config.objectives import DpoConfig, KtoConfig, ListMleConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.kubernetes import job_name
 from larpo_lib.kubernetes.manifests import Uris, run_label, train_job
 from larpo_lib.kubernetes.status import node, state
+from larpo_lib.objectives.listwise import listmle
+from larpo_lib.objectives.pairwise import dpo
+from larpo_lib.objectives.pointwise import kto
 
 URIS = Uris("s3://b/policy", "s3://b/lists", "s3://b/i-1/policy")
 LAUNCH = LaunchConfig(launcher="deepspeed", nproc=8, nodes=4, zero_stage=3, offload=True)
@@ -43,7 +45,7 @@ def parsed(job: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
         TrainConfig(launch=LAUNCH),
         TrainConfig(
             launch=LAUNCH,
-            objective=KtoConfig(beta=0.25),
+            objective=kto.settings(beta=0.25),
             model=ModelConfig(dtype="bfloat16", pad_token='<pad "ä" \U0001f600 \\ x=1>'),
             lora=LoraConfig(r=8, targets=("q_proj", "v_proj")),
             learning_rate=3.3e-07,
@@ -51,8 +53,8 @@ def parsed(job: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
             save_steps=5,
             logprob_chunk_tokens=64,
         ),
-        TrainConfig(launch=LAUNCH, objective=DpoConfig(), seed=5),
-        TrainConfig(launch=LAUNCH, objective=ListMleConfig(beta=2.0), gradient_checkpointing=True),
+        TrainConfig(launch=LAUNCH, objective=dpo.settings(), seed=5),
+        TrainConfig(launch=LAUNCH, objective=listmle.settings(beta=2.0), gradient_checkpointing=True),
     ],
 )
 def test_a_node_trains_with_the_settings(config: TrainConfig) -> None:

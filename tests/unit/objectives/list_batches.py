@@ -10,7 +10,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from larpo_lib.objectives import OBJECTIVES, ListBatch
+from larpo_lib.config import ObjectiveConfig
+from larpo_lib.objectives import ListBatch, bind
 
 A = (-10.0, -16.0, -15.0, -30.0)
 B = (-14.0, -17.0, -13.0, -20.0)
@@ -19,7 +20,7 @@ REWARDS = (1.0, 0.7, 0.4, 0.0)
 
 # Every objective with its defaults, and every setting that selects another formula.
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in OBJECTIVES),
+    *((name, {}) for name in ObjectiveConfig.entries()),
     ("dpo", {"label_smoothing": 0.1}),
     ("lambdarank", {"top": 1}),
     ("lambdarank", {"top": 2, "reduction": "mean"}),
@@ -48,6 +49,11 @@ CASE_IDS = ["-".join([name, *(f"{key}={value}" for key, value in settings.items(
 Response = tuple[float, float, int, float]
 _logps = st.integers(-400, 0).map(lambda eighths: eighths / 8)
 _responses = st.tuples(_logps, _logps, st.integers(1, 40), st.integers(0, 4).map(float))
+
+
+def loss_of(name: str, batch: ListBatch, **settings: Any) -> Tensor:
+    """The (B,) loss of an objective with some settings."""
+    return bind(ObjectiveConfig.entries()[name](**settings))(batch)
 
 
 def ranked_lists(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[Response]]:
@@ -97,6 +103,6 @@ def with_garbage(batch: ListBatch, garbage: float) -> ListBatch:
 def loss_and_gradient(name: str, batch: ListBatch, **settings: Any) -> tuple[Tensor, Tensor]:
     """(B,) losses, and their (B, L) gradient with respect to the policy's log-probabilities."""
     logps = batch.policy_logps.detach().clone().requires_grad_()
-    loss = OBJECTIVES[name].loss(replace(batch, policy_logps=logps), **settings)
+    loss = loss_of(name, replace(batch, policy_logps=logps), **settings)
     (gradient,) = torch.autograd.grad(loss.sum(), logps)
     return loss.detach(), gradient

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from list_batches import Response, batch_of, loss_and_gradient
+from list_batches import Response, batch_of, loss_and_gradient, loss_of
 from torch import Tensor
-
-from larpo_lib.objectives import OBJECTIVES
 
 PAIRS: list[list[Response]] = [
     [(-10.0, -14.0, 10, 1.0), (-30.0, -20.0, 20, 0.0)],
@@ -81,7 +79,7 @@ def _trl_dpo(loss_type: str, pairs: list[list[Response]], beta: float, label_smo
 def _ours(name: str, pairs: list[list[Response]], **options: Any) -> Any:
     batch = batch_of(pairs)
     logps = batch.policy_logps.requires_grad_()
-    loss = OBJECTIVES[name].loss(batch, **options).mean()
+    loss = loss_of(name, batch, **options).mean()
     return loss.detach(), torch.autograd.grad(loss, logps)[0]
 
 
@@ -199,4 +197,4 @@ def test_cpo_trainer_from_logits(name: str, options: dict[str, float], trl_optio
         for i, n in enumerate(lengths)
     ]
     pair: list[Response] = [(logps[0], 0.0, lengths[0], 1.0), (logps[1], 0.0, lengths[1], 0.0)]
-    torch.testing.assert_close(OBJECTIVES[name].loss(batch_of([pair]), **options).sum(), expected)
+    torch.testing.assert_close(loss_of(name, batch_of([pair]), **options).sum(), expected)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -18,16 +19,16 @@ from list_batches import (
     batch_of,
     fixture,
     loss_and_gradient,
+    loss_of,
     ranked_lists,
     with_garbage,
 )
 
 from larpo_lib.config import ObjectiveConfig
-from larpo_lib.config.base import Section
-from larpo_lib.config.objectives import DpoConfig, LambdaRankConfig
-from larpo_lib.objectives import OBJECTIVES, bind
+from larpo_lib.objectives import bind
+from larpo_lib.objectives.listwise import lambdarank
+from larpo_lib.objectives.pairwise import dpo
 
-CONFIGS: tuple[type[Section], ...] = get_args(get_args(ObjectiveConfig)[0])
 SHIFT_INVARIANT = [
     *("dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "robust_listmle", "lambdaloss", "target"),
     *("approx_ndcg", "neural_ndcg", "gvpo", "group_contrast"),
@@ -45,28 +46,28 @@ def cases_but(excluded: Callable[[str, dict[str, Any]], bool]) -> pytest.MarkDec
 every_case = cases_but(lambda *_: False)
 
 
-def test_each_has_its_config() -> None:
-    assert len(OBJECTIVES) == 20
-    assert sorted(OBJECTIVES) == sorted(config.model_fields["type"].default for config in CONFIGS)
+def test_there_are_twenty() -> None:
+    assert len(ObjectiveConfig.entries()) == 20
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
-def test_config_fields_are_the_keyword_arguments(config: type[Section]) -> None:
-    fields = {name: field.default for name, field in config.model_fields.items() if name != "type"}
-    _, *parameters = signature(OBJECTIVES[config.model_fields["type"].default].loss).parameters.values()
+@pytest.mark.parametrize(("name", "settings_class"), ObjectiveConfig.entries().items())
+def test_settings_are_the_keyword_arguments(name: str, settings_class: type[ObjectiveConfig]) -> None:
+    made = getattr(import_module(settings_class.__module__), name)
+    assert made.settings is settings_class
+    _, *parameters = signature(made.function).parameters.values()
     assert {parameter.kind for parameter in parameters} == {Parameter.KEYWORD_ONLY}
-    assert {parameter.name: parameter.default for parameter in parameters} == fields
+    assert settings_class().model_dump() == {"type": name, **{each.name: each.default for each in parameters}}
 
 
 def test_bind_calls_the_objective_with_the_config() -> None:
     batch = fixture(1, 2, 3, 4)
-    assert bind(LambdaRankConfig(top=2, reduction="mean"))(batch).item() == pytest.approx(1.5 / 4, abs=5e-4)
-    assert bind(DpoConfig(label_smoothing=0.1))(batch).item() == pytest.approx(0.360, abs=5e-4)
+    assert bind(lambdarank.settings(top=2, reduction="mean"))(batch).item() == pytest.approx(1.5 / 4, abs=5e-4)
+    assert bind(dpo.settings(label_smoothing=0.1))(batch).item() == pytest.approx(0.360, abs=5e-4)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ObjectiveConfig.entries())
 def test_what_an_objective_reads_is_declared(name: str) -> None:
-    objective, batch = OBJECTIVES[name], fixture(1, 2, 3, 4)
+    objective, batch = ObjectiveConfig.entries()[name](), fixture(1, 2, 3, 4)
     no_reference = replace(batch, reference_logps=torch.full_like(batch.reference_logps, torch.nan))
     assert objective.loss(no_reference).isnan().item() == objective.needs_reference
     no_kl = replace(batch, kl_baseline=torch.tensor(torch.nan))
@@ -187,7 +188,7 @@ def test_gradients_match_finite_differences(name: str, options: dict[str, Any]) 
     )
 
     def loss(logps: torch.Tensor) -> torch.Tensor:
-        return OBJECTIVES[name].loss(replace(batch, policy_logps=logps), **options)
+        return loss_of(name, replace(batch, policy_logps=logps), **options)
 
     assert torch.autograd.gradcheck(loss, batch.policy_logps.requires_grad_())
 
@@ -211,7 +212,7 @@ def test_extreme_scores_neither_overflow_nor_vanish_into_nan(
 def test_a_very_wrong_policy_has_the_linear_loss_of_its_margin(dtype: torch.dtype) -> None:
     batch = batch_of([[(-131072.0, 0.0, 9, 1.0), (131072.0, 0.0, 9, 0.0)]], dtype=dtype)
     for name in ("dpo", "contrastive", "lambdarank", "listmle"):
-        assert OBJECTIVES[name].loss(batch, beta=0.125).item() == 2 * 131072 * 0.125
+        assert loss_of(name, batch, beta=0.125).item() == 2 * 131072 * 0.125
 
 
 @every_case
@@ -224,6 +225,6 @@ def test_bfloat16_inputs_are_computed_in_float32(name: str, options: dict[str, A
         policy_logps=narrow.policy_logps.float(),
         reference_logps=narrow.reference_logps.float(),
     )
-    loss = OBJECTIVES[name].loss(narrow, **options)
+    loss = loss_of(name, narrow, **options)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, OBJECTIVES[name].loss(wide, **options), rtol=0, atol=0)
+    torch.testing.assert_close(loss, loss_of(name, wide, **options), rtol=0, atol=0)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
-from list_batches import REWARDS, Response, batch_of, distinct_lists, fixture, loss_and_gradient, ranked_lists
-
-from larpo_lib.objectives import OBJECTIVES
+from list_batches import REWARDS, Response, batch_of, distinct_lists, fixture, loss_and_gradient, loss_of, ranked_lists
 
 BETA = 0.1
 
@@ -36,7 +35,7 @@ BETA = 0.1
     ],
 )
 def test_fixture_values(name: str, options: dict[str, Any], responses: tuple[int, ...], expected: float) -> None:
-    assert OBJECTIVES[name].loss(fixture(*responses), **options).item() == pytest.approx(expected, abs=5e-4)
+    assert loss_of(name, fixture(*responses), **options).item() == pytest.approx(expected, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +80,10 @@ def test_contrastive_and_listmle_are_the_plain_formula_with_ties(responses: list
     batch = batch_of([responses])
     terms = _selection_terms(responses)
     counted = [term for term in terms if term is not None]
-    assert OBJECTIVES["contrastive"].loss(batch, beta=BETA).item() == pytest.approx(terms[0] or 0.0, abs=1e-12)
-    total = OBJECTIVES["listmle"].loss(batch, beta=BETA).item()
+    assert loss_of("contrastive", batch, beta=BETA).item() == pytest.approx(terms[0] or 0.0, abs=1e-12)
+    total = loss_of("listmle", batch, beta=BETA).item()
     assert total == pytest.approx(sum(counted), abs=1e-12)
-    mean = OBJECTIVES["listmle"].loss(batch, beta=BETA, reduction="mean").item()
+    mean = loss_of("listmle", batch, beta=BETA, reduction="mean").item()
     assert mean == pytest.approx(sum(counted) / max(len(counted), 1), abs=1e-12)
 
 
@@ -94,7 +93,7 @@ def test_lambdarank_is_the_plain_formula_with_ties(responses: list[Response]) ->
     batch = batch_of([responses])
     scores = _scores(responses)
     pairs = {(i, j): _softplus(scores[j][0] - scores[i][0]) for i, j in _pairs(responses)}
-    loss = OBJECTIVES["lambdarank"].loss
+    loss = partial(loss_of, "lambdarank")
     assert loss(batch, beta=BETA).item() == pytest.approx(sum(pairs.values()), abs=1e-11)
     for top in (1, 2, 3):
         across = [term for (i, j), term in pairs.items() if i < top <= j]
@@ -115,7 +114,7 @@ def test_lipo_lambda_is_the_plain_formula_with_ties(responses: list[Response]) -
         * _softplus(scores[j][0] - scores[i][0])
         for i, j in _pairs(responses)
     )
-    loss = OBJECTIVES["lipo_lambda"].loss(batch_of([responses]), beta=BETA)
+    loss = loss_of("lipo_lambda", batch_of([responses]), beta=BETA)
     assert loss.item() == pytest.approx(expected, abs=1e-10)
 
 
@@ -127,7 +126,7 @@ def test_lipo_lambda_weighs_by_places_between_0_and_1(rewards: str, psi: tuple[f
     """Scores of reward models have no bounds; by hand, 3, -1, -2, -6 lie at 1, 5/9, 4/9, 0, and beat 3, 2, 1, 0."""
     batch = fixture(1, 2, 3, 4)
     raw, by_hand = (replace(batch, rewards=torch.tensor([values], dtype=torch.float64)) for values in (RAW, psi))
-    loss = OBJECTIVES["lipo_lambda"].loss
+    loss = partial(loss_of, "lipo_lambda")
     torch.testing.assert_close(loss(raw, rewards=rewards), loss(by_hand))
     assert abs(loss(raw) - loss(by_hand)).item() > 1
 
@@ -137,7 +136,7 @@ def test_lipo_lambdas_win_rates_count_equal_rewards_half() -> None:
     responses = [(-4.0, -2.0, 1, 5.0), (-3.0, -2.0, 1, 5.0), (-2.0, -2.0, 1, 1.0)]
     by_hand = [(a, b, n, psi) for (a, b, n, _), psi in zip(responses, (0.75, 0.75, 0.0), strict=True)]
     batch = batch_of([responses, [(0.0, 0.0, 1, 0.0)] * 5])
-    loss = OBJECTIVES["lipo_lambda"].loss
+    loss = partial(loss_of, "lipo_lambda")
     torch.testing.assert_close(loss(batch, rewards="win_rate")[:1], loss(batch_of([by_hand])))
 
 
@@ -165,9 +164,9 @@ def test_exp_of_minus_the_loss_is_a_probability(responses: list[Response]) -> No
         [(a, b, n, reward) for (a, b, n, _), reward in zip(order, REWARDS, strict=False)]
         for order in permutations(responses)
     ]
-    probabilities = torch.exp(-OBJECTIVES["listmle"].loss(batch_of(orders), beta=BETA))
+    probabilities = torch.exp(-loss_of("listmle", batch_of(orders), beta=BETA))
     assert probabilities.sum().item() == pytest.approx(1)
-    chosen_best = torch.exp(-OBJECTIVES["contrastive"].loss(batch_of(orders), beta=BETA))
+    chosen_best = torch.exp(-loss_of("contrastive", batch_of(orders), beta=BETA))
     assert chosen_best.sum().item() == pytest.approx(math.factorial(len(responses) - 1))
 
 
@@ -175,8 +174,8 @@ def test_exp_of_minus_the_loss_is_a_probability(responses: list[Response]) -> No
 @given(ranked_lists(min_size=2))
 def test_contrastive_is_the_first_term_of_listmle(responses: list[Response]) -> None:
     whole, rest = batch_of([responses]), batch_of([responses[1:]])
-    first_term = OBJECTIVES["listmle"].loss(whole) - OBJECTIVES["listmle"].loss(rest)
-    torch.testing.assert_close(OBJECTIVES["contrastive"].loss(whole), first_term, rtol=0, atol=1e-11)
+    first_term = loss_of("listmle", whole) - loss_of("listmle", rest)
+    torch.testing.assert_close(loss_of("contrastive", whole), first_term, rtol=0, atol=1e-11)
 
 
 @settings(max_examples=30, deadline=None)
@@ -228,7 +227,7 @@ def test_robust_listmle_of_two_responses_smooths_labels_while_they_are_ordered_r
 
 def test_robust_listmle_of_two_responses_of_the_fixture() -> None:
     """The first and the fourth: (1 - rho) softplus(-1.4) + rho softplus(1.4)."""
-    assert OBJECTIVES["robust_listmle"].loss(fixture(1, 4), rho=0.1).item() == pytest.approx(0.360417, abs=6e-7)
+    assert loss_of("robust_listmle", fixture(1, 4), rho=0.1).item() == pytest.approx(0.360417, abs=6e-7)
 
 
 @settings(max_examples=30, deadline=None)
@@ -237,9 +236,9 @@ def test_the_worst_order_of_robust_listmle_is_the_worst_of_all(responses: list[R
     orders = [
         [(a, b, n, -float(place)) for place, (a, b, n, _) in enumerate(order)] for order in permutations(responses)
     ]
-    worst = OBJECTIVES["listmle"].loss(batch_of(orders)).max().item()
-    given_order = OBJECTIVES["listmle"].loss(batch_of([responses])).item()
-    loss = OBJECTIVES["robust_listmle"].loss(batch_of([responses]), rho=0.25).item()
+    worst = loss_of("listmle", batch_of(orders)).max().item()
+    given_order = loss_of("listmle", batch_of([responses])).item()
+    loss = loss_of("robust_listmle", batch_of([responses]), rho=0.25).item()
     assert loss == pytest.approx(0.75 * given_order + 0.25 * worst, abs=1e-10)
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from list_batches import Response, batch_of, fixture, loss_and_gradient, ranked_lists
-
-from larpo_lib.objectives import OBJECTIVES
+from list_batches import Response, batch_of, fixture, loss_and_gradient, loss_of, ranked_lists
 
 BETA = 0.1
 IDCG_AT_2 = 1 + (2**0.7 - 1) / math.log2(3)
@@ -35,7 +34,7 @@ SOFTPLUS = math.log1p(math.exp(-0.3))
 )
 def test_lambdaloss_on_the_fixture(options: dict[str, Any], expected: float) -> None:
     """The cut-off at 2 leaves the first two responses, whose ranks by g are 1 and 2."""
-    assert OBJECTIVES["lambdaloss"].loss(fixture(1, 2, 3, 4), **options).item() == pytest.approx(expected, abs=6e-7)
+    assert loss_of("lambdaloss", fixture(1, 2, 3, 4), **options).item() == pytest.approx(expected, abs=6e-7)
 
 
 def test_lambdaloss_gradient_on_the_fixture() -> None:
@@ -75,7 +74,7 @@ def test_lambdaloss_is_the_plain_formula_with_ties(kind: str, responses: list[Re
         for j in range(len(responses))
         if psi[i] > psi[j] and max(ranks[i], ranks[j]) <= last
     )
-    loss = OBJECTIVES["lambdaloss"].loss(batch_of([responses]), weights=kind, top=top)
+    loss = loss_of("lambdaloss", batch_of([responses]), weights=kind, top=top)
     assert loss.item() == pytest.approx(expected, abs=1e-10)
 
 
@@ -89,7 +88,7 @@ def test_lambdaloss_can_leave_the_reference(kind: str) -> None:
 
 def test_minmax_takes_the_scale_of_a_reranker_away() -> None:
     for name in ("lambdaloss", "lipo_lambda", "approx_ndcg", "neural_ndcg"):
-        loss = OBJECTIVES[name].loss
+        loss = partial(loss_of, name)
         low, high = (fixture(1, 2, 3, 4, rewards=rewards) for rewards in ((9, 6, 5, 1), (90, 60, 50, 10)))
         torch.testing.assert_close(loss(low, rewards="minmax"), loss(high, rewards="minmax"))
 
@@ -135,7 +134,7 @@ def test_sharp_smooth_ndcg_is_minus_the_ndcg(name: str, options: dict[str, float
     distinct = [(-float(n + 41 * i % 7) - 50 * i, 0.0, n, r / 4) for i, (_, _, n, r) in enumerate(responses)]
     shuffled = [(distinct[(i * 2 + 1) % len(distinct)][0] - i, b, n, r) for i, (_, b, n, r) in enumerate(distinct)]
     rewards = [response[3] for response in shuffled]
-    loss = OBJECTIVES[name].loss(batch_of([shuffled]), **options).item()
+    loss = loss_of(name, batch_of([shuffled]), **options).item()
     if len(set(rewards)) == 1:
         assert loss == 0
     else:

@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from list_batches import Response, batch_of, fixture, ranked_lists
 
-from larpo_lib.objectives import OBJECTIVES
-
-kto = OBJECTIVES["kto"].loss
+from larpo_lib.objectives.pointwise import kto
 
 
 def test_fixture_values() -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 from small_models import user
 
-from larpo_lib.config import VerifierConfig
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.playground.problems import (
     DEMONSTRATION_KINDS,
@@ -22,6 +21,7 @@ from larpo_lib.playground.problems import (
 )
 from larpo_lib.rewards.answers import equations_share, final_number, is_right
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 
 @pytest.fixture(scope="module")

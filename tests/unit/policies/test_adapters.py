@@ -12,7 +12,6 @@ from small_models import write_prompts
 from larpo_lib.artifacts import digest
 from larpo_lib.config import (
     EvaluateConfig,
-    HfSamplerConfig,
     LaunchConfig,
     LoraConfig,
     ModelConfig,
@@ -21,7 +20,6 @@ from larpo_lib.config import (
     SampleConfig,
     TrackingConfig,
     TrainConfig,
-    VllmSamplerConfig,
     load_config,
 )
 from larpo_lib.errors import ConfigError, ModelError
@@ -30,7 +28,9 @@ from larpo_lib.policies.load import check_weights, load_policy, load_tokenizer
 from larpo_lib.policies.turns import stop_token_ids
 from larpo_lib.registry import Registry
 from larpo_lib.samplers import SamplingLimits
-from larpo_lib.samplers.vllm import check_vllm
+from larpo_lib.samplers.engines.vllm import check_vllm
+from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
 from larpo_lib.tables import read_table, write_table

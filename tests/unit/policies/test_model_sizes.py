@@ -10,11 +10,13 @@ import torch
 from small_models import make_classifier
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, RobertaConfig, RobertaModel
 
-from larpo_lib.config import ClassifierConfig, HfSamplerConfig, ModelConfig, TrainConfig
+from larpo_lib.config import ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.load import check_context, context_length, load_policy, load_tokenizer
 from larpo_lib.rewards.rerankers import make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.samplers import SamplingLimits, make_sampler
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.training.trainable import check_trainable
 
 PLAIN = ModelConfig(device="cpu")

@@ -12,7 +12,6 @@ import numpy as np
 from larpo_lib.artifacts import Metrics, Work, produce, write_json
 from larpo_lib.config import (
     EvaluateConfig,
-    HfSamplerConfig,
     ListsConfig,
     PrepareConfig,
     PromoteConfig,
@@ -21,9 +20,10 @@ from larpo_lib.config import (
     SampleConfig,
     SamplerConfig,
     TrainConfig,
-    VerifierConfig,
-    VerifierJudgeConfig,
 )
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.statistics.draws import pass_at_n
 from larpo_lib.statistics.estimates import Bootstrap

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.config import EvaluateConfig, VerifierJudgeConfig
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.reporting.held_out import summarize
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 
 JUDGED = EvaluateConfig(n=3, judge=VerifierJudgeConfig(), resamples=200)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from larpo_lib import embeddings
 from larpo_lib.candidates.related import by_embedding
-from larpo_lib.config import EmbeddingConfig
-from larpo_lib.embeddings import SentenceEmbedder, check_embedding_model
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.retrievers.embedding import EmbeddingConfig
+from larpo_lib.retrievers.engines import sentences
+from larpo_lib.retrievers.engines.sentences import SentenceEmbedder, check_embedding_model
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_gsm8k_problem_is_related_to_its_twin_in_other_words(embed, shared_dat
 
 
 def test_a_missing_package_is_told_with_its_remedy(model, monkeypatch):
-    monkeypatch.setattr(embeddings, "find_spec", lambda _: None)
+    monkeypatch.setattr(sentences, "find_spec", lambda _: None)
     with pytest.raises(LarpoError, match=r"needs the package sentence-transformers.*pip install 'larpo\[embedding\]'"):
         SentenceEmbedder(config(model))
 

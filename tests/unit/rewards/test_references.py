@@ -5,15 +5,12 @@ from pathlib import Path
 import pytest
 from small_models import write_prompts
 
-from larpo_lib.config import (
-    ClassifierConfig,
-    EnsembleConfig,
-    EnsembleMember,
-    VerifierConfig,
-    VerifierJudgeConfig,
-)
 from larpo_lib.errors import DataError
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.rewards.references import require_references
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 NUMBERS, MATHEMATICS = VerifierConfig(), VerifierConfig(mode="math")
 

@@ -9,13 +9,14 @@ import torch
 from scipy.stats import chisquare
 from small_models import break_token, user
 
-from larpo_lib.config import HfSamplerConfig, ModelConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
-from larpo_lib.samplers.hf import draw_tokens
+from larpo_lib.samplers.engines.hf import draw_tokens
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
 from larpo_lib.thinking import is_unfinished
 

@@ -4,11 +4,12 @@ import pytest
 from server_double import Reply, serve
 from small_models import user
 
-from larpo_lib.config import ModelConfig, OpenAiSamplerConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.policies.chat import prompt_ids
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
+from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
 
 PLAIN = ModelConfig(device="cpu")

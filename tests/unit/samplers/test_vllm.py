@@ -7,12 +7,13 @@ import importlib.util
 import pytest
 from small_models import make_model, user
 
-from larpo_lib.config import ModelConfig, VllmSamplerConfig, load_config
+from larpo_lib.config import ModelConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.policies.load import context_length
 from larpo_lib.preflight import check_config
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers import vllm as sampler_module
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 
 PLAIN = ModelConfig(device="cpu")
 CONFIG = VllmSamplerConfig(model=PLAIN)

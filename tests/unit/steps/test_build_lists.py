@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from larpo_lib import artifacts, tables
-from larpo_lib.config import BestWorstConfig, EmbeddingConfig, ListsConfig, NegativesConfig, WholeListConfig
+from larpo_lib.candidates.selections.by_rank import BestWorstConfig, WholeListConfig
+from larpo_lib.config import ListsConfig, NegativesConfig
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
+from larpo_lib.retrievers.embedding import EmbeddingConfig
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import build_lists
 

@@ -5,19 +5,15 @@ from collections import Counter
 import pytest
 from small_models import user, write_prompts
 
-from larpo_lib.config import (
-    ClassifierConfig,
-    EnsembleConfig,
-    EnsembleMember,
-    EvaluateConfig,
-    HfSamplerConfig,
-    ModelConfig,
-    PairRmConfig,
-    VerifierConfig,
-    VerifierJudgeConfig,
-)
+from larpo_lib.config import EvaluateConfig, ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers import Response
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
 from larpo_lib.steps import evaluate, sample
 from larpo_lib.tables import read_table

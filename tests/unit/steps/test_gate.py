@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
 
 from larpo_lib.artifacts import Metrics, Work, produce
-from larpo_lib.config import EvaluateConfig, PromoteConfig, VerifierJudgeConfig
+from larpo_lib.config import EvaluateConfig, PromoteConfig
 from larpo_lib.errors import DataError
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.steps.promote import Judgement, Opponent, decide, read_judgement
 from larpo_lib.tables import write_table
 

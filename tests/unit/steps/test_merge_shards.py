@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from larpo_lib.artifacts import digest, read_metrics
-from larpo_lib.config import HfSamplerConfig, ModelConfig, RerankConfig, SampleConfig
+from larpo_lib.config import ModelConfig, RerankConfig, SampleConfig
 from larpo_lib.errors import ArtifactError
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import merge_shards, rerank, sample
 from larpo_lib.tables import read_table

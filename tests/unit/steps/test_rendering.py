@@ -9,8 +9,9 @@ import pytest
 from small_models import GEMMA, make_classifier
 from transformers import AutoTokenizer
 
-from larpo_lib.config import ClassifierConfig, ModelConfig, PrepareConfig, TemplateConfig, load_config
+from larpo_lib.config import ModelConfig, PrepareConfig, TemplateConfig, load_config
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.steps import prepare
 from larpo_lib.steps.prepare import RECORD
 from larpo_lib.tables import read_table

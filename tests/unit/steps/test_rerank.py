@@ -9,17 +9,13 @@ from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
 from tiny_pairrm import make_pairrm
 
-from larpo_lib.config import (
-    ClassifierConfig,
-    EnsembleConfig,
-    EnsembleMember,
-    HttpRerankerConfig,
-    ModelConfig,
-    PairRmConfig,
-    RerankConfig,
-    VerifierConfig,
-)
+from larpo_lib.config import ModelConfig, RerankConfig
 from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.schemas import STOP, candidate_id, prompt_id
 from larpo_lib.steps import rerank
 from larpo_lib.tables import read_table, write_table

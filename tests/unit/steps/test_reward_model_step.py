@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from small_models import user, write_prompts
 from transformers import AutoModelForSequenceClassification
 
-from larpo_lib.config import ClassifierConfig, LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
+from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.layout import packed_layout
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import rerank, reward_model
 from larpo_lib.tables import read_table, write_table

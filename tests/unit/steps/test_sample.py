@@ -7,10 +7,12 @@ from server_double import Reply, serve
 from small_models import write_prompts
 
 from larpo_lib.artifacts import digest
-from larpo_lib.config import HfSamplerConfig, ModelConfig, OpenAiSamplerConfig, SampleConfig
+from larpo_lib.config import ModelConfig, SampleConfig
 from larpo_lib.config.sections import Draw
 from larpo_lib.errors import EndpointError, LarpoError
 from larpo_lib.samplers import Response
+from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, candidate_id
 from larpo_lib.steps import sample
 from larpo_lib.tables import read_table

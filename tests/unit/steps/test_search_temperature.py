@@ -6,9 +6,11 @@ import pytest
 from small_models import user, write_prompts
 
 from larpo_lib.artifacts import digest, verify
-from larpo_lib.config import HfSamplerConfig, ModelConfig, SearchTemperatureConfig, VerifierConfig
+from larpo_lib.config import ModelConfig, SearchTemperatureConfig
 from larpo_lib.errors import ArtifactError, LarpoError
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers import Response, stream_seed
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
 from larpo_lib.steps import sample, search_temperature
 from larpo_lib.tables import read_table

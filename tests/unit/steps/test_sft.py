@@ -5,10 +5,11 @@ import random
 import pytest
 from small_models import user
 
-from larpo_lib.config import HfSamplerConfig, ModelConfig, SftConfig
+from larpo_lib.config import ModelConfig, SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.playground.problems import make_problems
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
+from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import STOP, prompt_id
 from larpo_lib.steps import sft
 from larpo_lib.tables import write_table

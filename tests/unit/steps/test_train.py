@@ -9,16 +9,12 @@ from safetensors.torch import load_file
 from small_models import break_token, user
 
 from larpo_lib import artifacts
-from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
-from larpo_lib.config.objectives import (
-    USES_GAINS,
-    ContrastiveConfig,
-    KtoConfig,
-    LipoLambdaConfig,
-    ListMleConfig,
-    SimPoConfig,
-)
+from larpo_lib.config import LoraConfig, ModelConfig, ObjectiveConfig, TrainConfig
 from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
+from larpo_lib.objectives.listwise import contrastive, listmle
+from larpo_lib.objectives.ndcg import lipo_lambda
+from larpo_lib.objectives.pairwise import simpo
+from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.policies.layout import padded_layout
@@ -148,7 +144,7 @@ def test_the_first_step_starts_from_the_reference(run, tmp_path, loud_policy, un
 
     In bfloat16 too, since both were scored in the same rows.
     """
-    metrics = run(rows=uneven_rows, policy=loud_policy, objective=ListMleConfig(), **FIRST | changes)
+    metrics = run(rows=uneven_rows, policy=loud_policy, objective=listmle.settings(), **FIRST | changes)
     (row,) = read_history(tmp_path / "trained")
     assert row["loss"] == pytest.approx(1.791759, abs=1e-6)
     assert (row["margin"], row["kl"], row["chosen_logp_drift"], row["ranking_accuracy"]) == (0, 0, 0, 0)
@@ -157,7 +153,7 @@ def test_the_first_step_starts_from_the_reference(run, tmp_path, loud_policy, un
 
 def test_ktos_baseline_starts_at_nothing_in_bfloat16_too(run, tmp_path, loud_policy, uneven_rows):
     """z0 is exactly 0 then, and every log-ratio: each response has 1 - sigmoid(0) as its loss."""
-    run(rows=uneven_rows, policy=loud_policy, objective=KtoConfig(), model=BFLOAT16, **FIRST)
+    run(rows=uneven_rows, policy=loud_policy, objective=kto.settings(), model=BFLOAT16, **FIRST)
     (row,) = read_history(tmp_path / "trained")
     assert row["start_log_ratio_max_abs"] == 0
     assert row["loss"] == 0.5
@@ -188,7 +184,7 @@ def _fail(*_args):
     raise AssertionError("this was done already")
 
 
-@pytest.mark.parametrize("objective", [ContrastiveConfig(), KtoConfig()])
+@pytest.mark.parametrize("objective", [contrastive.settings(), kto.settings()])
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objective):
     run("whole", objective=objective)
     with pytest.raises(Killed):
@@ -275,7 +271,7 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
     stale = {
         "another reference": {"reference": other_policy},
         "other lists": {"rows": rows[1:]},
-        "other needs": {"objective": KtoConfig()},
+        "other needs": {"objective": kto.settings()},
         "another precision": {"model": ModelConfig(device="cpu", dtype="bfloat16")},
     }
     for name, changes in stale.items():
@@ -286,7 +282,7 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
 
 def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "reference_logps", _fail)
-    metrics = run(objective=SimPoConfig(), max_steps=2)
+    metrics = run(objective=simpo.settings(), max_steps=2)
     assert not (tmp_path / "trained" / "reference.logps").exists()
     assert "final_margin" in metrics
     for row in (*read_history(tmp_path / "trained"), metrics):
@@ -320,7 +316,7 @@ def test_ktos_mismatched_responses_answer_another_prompt(run, rows, monkeypatch)
 
     monkeypatch.setattr(train, "Collator", Recorder)
     distinct = [{**row, "token_ids": [[20 + i, 4], [7, 4], [8, 4]]} for i, row in enumerate(rows)]
-    run(rows=distinct, objective=KtoConfig(), epochs=1)
+    run(rows=distinct, objective=kto.settings(), epochs=1)
     best = {row["prompt_id"]: row["token_ids"][0] for row in distinct}
     assert seen.keys() == best.keys()
     assert sorted(item.mismatched for item in seen.values()) == sorted(best.values())
@@ -392,11 +388,11 @@ def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
 @pytest.mark.parametrize("name", ["reference", "reference_logps"])
 def test_a_reference_for_an_objective_that_reads_none_is_refused(run, tiny_policy, name):
     with pytest.raises(ConfigError, match="simpo reads no reference, but one is given"):
-        run(objective=SimPoConfig(), **{name: tiny_policy})
+        run(objective=simpo.settings(), **{name: tiny_policy})
 
 
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("objective", [ListMleConfig(), KtoConfig()])
+@pytest.mark.parametrize("objective", [listmle.settings(), kto.settings()])
 def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_and_prompt(
     tiny_policy, tmp_path, rows, objective, own
 ):
@@ -417,7 +413,7 @@ def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_a
     assert not (tmp_path / "trained").exists()
 
 
-@pytest.mark.parametrize("config", USES_GAINS)
+@pytest.mark.parametrize("config", [made for made in ObjectiveConfig.entries().values() if made.exponential_gains])
 def test_rewards_that_any_objective_would_take_for_gains_are_refused_by_row(run, rows, config, tmp_path):
     raw = [*rows[:2], {**rows[2], "rewards": [1.25, 0.4, 0.1]}, *rows[3:]]
     kind = config.model_fields["type"].default
@@ -430,7 +426,7 @@ def test_rewards_that_lipo_lambda_would_raise_two_to_are_refused_by_row(run, row
     raw = [*rows[:2], {**rows[2], "rewards": [max(reward, 1.0), 0.4, min(reward, 0.1)]}, *rows[3:]]
     told = rf"row 2, field 'rewards': prompt \w+ has a response with the reward {reward:g}, .*minmax or win_rate"
     with pytest.raises(DataError, match=told):
-        run(rows=raw, objective=LipoLambdaConfig())
+        run(rows=raw, objective=lipo_lambda.settings())
     assert not (tmp_path / "trained").exists()
-    run("other", rows=raw, objective=LipoLambdaConfig(rewards="win_rate"), max_steps=1)
-    run("raw", objective=LipoLambdaConfig(), max_steps=1)
+    run("other", rows=raw, objective=lipo_lambda.settings(rewards="win_rate"), max_steps=1)
+    run("raw", objective=lipo_lambda.settings(), max_steps=1)

@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from larpo_lib.artifacts import Work
 from larpo_lib.config import ModelConfig, SftConfig, TrainConfig, TrainingConfig
-from larpo_lib.config.objectives import KtoConfig, ListMleConfig, SimPoConfig
-from larpo_lib.objectives import OBJECTIVES, bind
+from larpo_lib.objectives import bind
+from larpo_lib.objectives.listwise import listmle
+from larpo_lib.objectives.pairwise import simpo
+from larpo_lib.objectives.pointwise import kto
 from larpo_lib.policies.layout import Layout, padded_layout
 from larpo_lib.policies.load import load_policy, load_tokenizer
 from larpo_lib.policies.packing import PackedList
@@ -39,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": 64,
     "logprob_chunk_tokens": 16,
 }
-OBJECTIVE_CONFIGS = {"listmle": ListMleConfig(), "kto": KtoConfig(), "simpo": SimPoConfig()}
+OBJECTIVE_CONFIGS = {"listmle": listmle.settings(), "kto": kto.settings(), "simpo": simpo.settings()}
 
 
 class Killed(Exception):  # noqa: N818 - it stands for the end of the process
@@ -105,7 +107,7 @@ def train(
 ) -> TrainingResult:
     """Train with an objective."""
     config = TrainConfig(**SETTINGS | {"objective": OBJECTIVE_CONFIGS[objective]} | changes)
-    needs = OBJECTIVES[objective]
+    needs = config.objective
     if not needs.needs_kl:
         lists = [TrainingList(item.encoded, item.reference_logps) for item in lists]
     options = {"loss": bind(config.objective), "needs_reference": needs.needs_reference, "needs_kl": needs.needs_kl}

@@ -12,13 +12,14 @@ from sklearn.metrics import ndcg_score
 from small_models import user
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from larpo_lib.config import ModelConfig, RewardModelConfig, VerifierConfig
+from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.score_reward_model.scoring import ScoredList
 from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.evaluation.score_reward_model.step import run
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import reward_model
 from larpo_lib.tables import read_table, write_table

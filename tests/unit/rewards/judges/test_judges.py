@@ -6,10 +6,10 @@ import json
 import pytest
 from small_models import user
 
-from larpo_lib.config import VerifierJudgeConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.judges import make_judge
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 
 PUBLISHED_ACCURACY = {
     "6b_finetuning": 21.683,

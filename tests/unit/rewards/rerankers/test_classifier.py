@@ -7,10 +7,11 @@ import torch
 from small_models import LLAMA3, make_classifier, make_tokenizer, user
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from larpo_lib.config import ClassifierConfig, ModelConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.playground.problems import demonstrate, make_problems
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 
 PLAIN = ModelConfig(device="cpu")
 END = 4

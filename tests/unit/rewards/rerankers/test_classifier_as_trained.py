@@ -27,11 +27,12 @@ from transformers import (
 )
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from larpo_lib.config import ClassifierConfig, ModelConfig, RewardModelConfig
+from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.load import load_tokenizer
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
-from larpo_lib.rewards.rerankers.classifier import check_classifier
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.engines.classifier import check_classifier
 from larpo_lib.training.reward_model import encode_conversations
 
 PLAIN = ModelConfig(device="cpu")

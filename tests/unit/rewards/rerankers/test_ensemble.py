@@ -5,11 +5,11 @@ import math
 import pytest
 from small_models import user
 
-from larpo_lib.config import EnsembleConfig, EnsembleMember, VerifierConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
-from larpo_lib.rewards.rerankers.ensemble import EnsembleReranker
+from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember, EnsembleReranker
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 QUESTION = user("How many?")
 

@@ -4,9 +4,9 @@ import pytest
 from server_double import Reply, serve
 from small_models import user
 
-from larpo_lib.config import HttpRerankerConfig
 from larpo_lib.errors import ConfigError, EndpointError
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 
 TURNS = [
     {"role": "system", "content": "Be brief."},

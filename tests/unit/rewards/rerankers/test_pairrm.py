@@ -8,11 +8,12 @@ import torch
 from small_models import user
 from tiny_pairrm import make_pairrm, tiny_tokenizer
 
-from larpo_lib.config import ModelConfig, PairRmConfig
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.rewards.models.pairrm_model import PairRmModel
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
-from larpo_lib.rewards.rerankers.pairrm import list_scores, pair_texts
+from larpo_lib.rewards.rerankers.engines.pairrm import list_scores, pair_texts
+from larpo_lib.rewards.rerankers.engines.pairrm_model import PairRmModel
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 
 REFERENCE = json.loads(Path(__file__).with_name("pairrm_reference.json").read_text("utf-8"))
 LIMITS = {"max_source_tokens": 40, "max_response_tokens": 20}

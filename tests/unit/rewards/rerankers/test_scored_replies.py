@@ -9,18 +9,15 @@ from server_double import Reply, serve
 from small_models import user
 from tiny_pairrm import make_pairrm
 
-from larpo_lib.config import (
-    ClassifierConfig,
-    EnsembleConfig,
-    EnsembleMember,
-    HttpRerankerConfig,
-    ModelConfig,
-    PairRmConfig,
-    VerifierConfig,
-    VerifierJudgeConfig,
-)
+from larpo_lib.config import ModelConfig
 from larpo_lib.rewards.judges import make_judge
+from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.rewards.rerankers import Scorable, counts_of_cut, make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 PLAIN = ModelConfig(device="cpu")
 THOUGHT = "<think>\n3 + 4 = 7\n</think>\n\nBen has 7 ."

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from small_models import user
 
-from larpo_lib.config import VerifierConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 
 def _item(response, reference="#### 5"):
@@ -48,7 +48,7 @@ def test_answers_may_be_mathematics():
     items = [_item(r"1 + 1 = 3, \boxed{\sqrt{18}}", r"3\sqrt{2}"), _item(r"\boxed{2\sqrt{3}}", r"3\sqrt{2}")]
     assert make_reranker(config).score(items) == [1.0, 0.0]
     assert make_reranker(config).name == "verifier-math"
-    assert config.highest == 1.0
+    assert config.beyond_one is None
 
 
 def test_the_mode_is_part_of_the_name():

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2PreTrainedModel
 
-from larpo_lib.config import PairRmConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.load import load_model_config, load_plain_tokenizer
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
 """What stands in front of the prompt, of the first and of the second response, as tokens of their own."""

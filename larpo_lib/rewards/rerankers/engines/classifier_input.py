@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedTokenizerBase
 
-from larpo_lib.config import ClassifierConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_ids, conversation_text
 from larpo_lib.policies.load import load_model_config, load_plain_tokenizer, load_tokenizer
-from larpo_lib.rewards.models.query import query_text
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.schemas import Messages
 
 Form = Literal["chat", "text", "pair"]

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from larpo_lib.config import ClassifierConfig
 from larpo_lib.policies.attention import use_sdpa_in_parts
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.load import check_context, check_weights, load_model, model_device
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.models.classifier_input import ClassifierInput, Encoding, padded
-from larpo_lib.rewards.models.sharing import can_share, shared_lists, shared_scores, worth_sharing
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
+from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput, Encoding, padded
+from larpo_lib.rewards.rerankers.engines.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
 
 def check_classifier(config: ClassifierConfig) -> None:

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from larpo_lib.config import HttpRerankerConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.models.query import query_text
+from larpo_lib.rewards.rerankers.engines.query import query_text
+from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.schemas import Messages
 
 

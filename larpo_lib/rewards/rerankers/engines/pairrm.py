@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from larpo_lib.config import PairRmConfig
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.load import load_model
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.models.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
+from larpo_lib.rewards.rerankers.engines.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
+from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.schemas import Messages
 
 _INSTRUCTION = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."

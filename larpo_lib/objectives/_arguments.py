@@ -1,0 +1,15 @@
+"""Arguments that several objectives have, with what their settings say of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+Beta = Annotated[
+    PositiveFloat, Field(description="Scale of the log-ratios (of the log-probabilities in CPO and SimPO).")
+]
+Reduction = Annotated[Literal["sum", "mean"], Field(description="Sum the terms of a list, or take their mean.")]
+SftWeight = Annotated[
+    NonNegativeFloat, Field(description="Weight of the best response's log-probability (in CPO of its NLL).")
+]

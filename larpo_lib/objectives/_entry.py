@@ -1,0 +1,76 @@
+"""What makes a function an objective."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, get_type_hints
+
+from pydantic import create_model
+
+from larpo_lib.config.kinds import ObjectiveConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from larpo_lib.objectives.batch import ListBatch
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Objective(Generic[P]):
+    """A loss, to be called as the function it is, and its settings.
+
+    Attributes:
+        function: from a ListBatch of B lists to a (B,) loss per list, float32 or float64.
+        settings: a class whose fields are the function's keyword arguments.
+    """
+
+    function: Callable[Concatenate[ListBatch, P], Tensor]
+    settings: type[ObjectiveConfig]
+
+    def __call__(self, batch: ListBatch, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        """The loss of each list, (B,)."""
+        return self.function(batch, *args, **kwargs)
+
+
+def objective(
+    *, needs_reference: bool = True, needs_kl: bool = False, exponential_gains: bool = False
+) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
+    """Make a function an objective of its own name.
+
+    Its keyword-only arguments become settings, with their types, limits, defaults and descriptions; its docstring's
+    first line says in the reference what it is. The arguments are facts of `ObjectiveConfig`.
+    """
+    facts = {"needs_reference": needs_reference, "needs_kl": needs_kl, "exponential_gains": exponential_gains}
+
+    def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
+        return Objective(function, _settings(function, facts))
+
+    return decorate
+
+
+def _settings(function: Callable[..., Tensor], facts: dict[str, bool]) -> type[ObjectiveConfig]:
+    name = function.__name__
+    arguments = [each for each in inspect.signature(function).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    stated = SimpleNamespace(__annotations__={each.name: each.annotation for each in arguments})
+    types = get_type_hints(stated, function.__globals__, include_extras=True)
+    fields: dict[str, Any] = {"type": (Literal[name], name)}
+    fields |= {each.name: (types[each.name], each.default) for each in arguments}
+    made = create_model(
+        "".join(part.title() for part in name.split("_")) + "Config",
+        __base__=ObjectiveConfig,
+        __module__=function.__module__,
+        __doc__=(inspect.getdoc(function) or "").partition("\n")[0],
+        **fields,
+    )
+
+    def loss(self: ObjectiveConfig, batch: ListBatch) -> Tensor:
+        return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
+
+    for fact, value in {**facts, "loss": loss}.items():
+        setattr(made, fact, value)
+    return made

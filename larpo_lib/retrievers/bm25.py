@@ -1,0 +1,43 @@
+"""By the words that texts share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from larpo_lib.candidates import corpus, related
+from larpo_lib.config.kinds import RetrieverConfig
+from larpo_lib.retrievers import Retriever
+
+
+class Bm25Config(RetrieverConfig):
+    """Prompts are related by the words they share (BM25)."""
+
+    packages: ClassVar[tuple[str, ...]] = ("bm25s", "scipy")
+
+    type: Literal["bm25"] = "bm25"
+
+    @property
+    def title(self) -> str:
+        """As it is written."""
+        return "BM25"
+
+    def make(self) -> Retriever:
+        """Nothing is loaded."""
+        return Bm25Retriever()
+
+
+class Bm25Retriever:
+    """Lucene's BM25; texts that share no word are not related."""
+
+    def neighbours(self, prompt_ids: Sequence[str], texts: Mapping[str, str]) -> related.Neighbours:
+        """By falling score."""
+        return related.by_words(prompt_ids, texts)
+
+    def documents(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> list[list[int]]:
+        """By falling score."""
+        return corpus.by_words(queries, documents, depth)
+
+    def cut(self) -> dict[str, int | None]:
+        """Nothing."""
+        return {}

@@ -1,0 +1,68 @@
+"""By the cosine of sentence embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import PositiveInt
+
+from larpo_lib.candidates import corpus, related
+from larpo_lib.config.kinds import RetrieverConfig
+from larpo_lib.retrievers import Retriever
+
+
+class EmbeddingConfig(RetrieverConfig):
+    """Prompts are related by the cosine of their sentence embeddings."""
+
+    packages: ClassVar[tuple[str, ...]] = ("sentence-transformers",)
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    type: Literal["embedding"] = "embedding"
+    path: str
+    """Local directory of a sentence-transformers model."""
+    device: str = "auto"
+    """`auto`: the first GPU if there is one, else the CPU."""
+    batch_size: PositiveInt = 64
+    """Prompts embedded at one time."""
+
+    @property
+    def title(self) -> str:
+        """The model's name."""
+        return Path(self.path).name
+
+    def models(self) -> dict[str, Path]:
+        """The embedding model."""
+        return {"retriever": Path(self.path)}
+
+    def make(self) -> Retriever:
+        """Load the model."""
+        return EmbeddingRetriever(self)
+
+    def check(self) -> None:
+        """All but the weights' values."""
+        from larpo_lib.retrievers.engines.sentences import check_embedding_model
+
+        check_embedding_model(self)
+
+
+class EmbeddingRetriever:
+    """Cosines to five decimals."""
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        from larpo_lib.retrievers.engines.sentences import SentenceEmbedder
+
+        self._embed = SentenceEmbedder(config)
+
+    def neighbours(self, prompt_ids: Sequence[str], texts: Mapping[str, str]) -> related.Neighbours:
+        """By falling cosine."""
+        return related.by_embedding(prompt_ids, texts, self._embed)
+
+    def documents(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> list[list[int]]:
+        """By falling cosine."""
+        return corpus.by_embedding(queries, documents, depth, self._embed)
+
+    def cut(self) -> dict[str, int | None]:
+        """Texts that were longer than the model reads."""
+        return {"cut_for_embedding": self._embed.cut}

@@ -1,0 +1,1 @@
+"""What embeds texts. Loads torch, so that entries import it late."""

@@ -1,0 +1,1 @@
+"""What rerankers run: reward models, how they read a conversation, servers. Loads torch, so it is imported late."""

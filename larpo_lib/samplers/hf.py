@@ -1,0 +1,35 @@
+"""Sampling by `transformers` generate, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import PositiveInt
+
+from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.kinds import SamplerConfig
+from larpo_lib.samplers.base import Sampler, SamplingLimits
+
+
+class HfSamplerConfig(SamplerConfig):
+    """Sampling by `transformers` generate, in this process."""
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+
+    type: Literal["hf"] = "hf"
+    batch_size: PositiveInt = 64
+    """Responses generated at one time."""
+    model: ModelConfig = ModelConfig()
+
+    def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
+        """Load the policy."""
+        from larpo_lib.samplers.engines.hf import HfSampler
+
+        return HfSampler(self, policy, limits)
+
+    def check(self, policy: Path, limits: SamplingLimits) -> None:
+        """That prompts and responses fit into the policy's context."""
+        from larpo_lib.samplers.engines.limits import check_limits
+
+        check_limits(policy, self.model, limits)

@@ -1,0 +1,40 @@
+"""Sampling by any server with OpenAI's chat completions, such as `vllm serve` or TGI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.kinds import SamplerConfig
+from larpo_lib.samplers.base import Sampler, SamplingLimits
+
+
+class OpenAiSamplerConfig(SamplerConfig, EndpointConfig):
+    """Sampling by any server with OpenAI's chat completions, such as `vllm serve` or TGI."""
+
+    packages: ClassVar[tuple[str, ...]] = ("httpx2", "tenacity")
+    serves_one_policy: ClassVar[bool] = True
+
+    type: Literal["openai"] = "openai"
+    served_model: str
+    """The policy's name at the server. The server must serve the very policy that the step is given."""
+    token_ids: bool = False
+    """Ask for the sampled token ids, which vLLM's server gives; without them text is tokenized again for training."""
+    model: ModelConfig = ModelConfig()
+    """How the policy's tokenizer is loaded, which counts the tokens of prompts."""
+
+    def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
+        """Ask the server what it serves."""
+        from larpo_lib.samplers.engines.openai import OpenAiSampler
+
+        return OpenAiSampler(self, policy, limits)
+
+    def check(self, policy: Path, limits: SamplingLimits) -> None:
+        """That the server answers, serves the model, and writes prompts as the policy's own template does."""
+        from larpo_lib.policies.load import load_tokenizer
+        from larpo_lib.samplers.engines.openai import check_sampling_server, check_served_template
+
+        check_sampling_server(self, limits, retries=0)
+        check_served_template(load_tokenizer(policy, self.model))

@@ -1,0 +1,43 @@
+"""Sampling by vLLM's engine on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import PositiveInt
+
+from larpo_lib.config.base import Fraction, ModelConfig
+from larpo_lib.config.kinds import SamplerConfig
+from larpo_lib.samplers.base import Sampler, SamplingLimits
+
+
+class VllmSamplerConfig(SamplerConfig):
+    """Sampling by vLLM's engine on this machine."""
+
+    packages: ClassVar[tuple[str, ...]] = ("vllm",)
+    execution: ClassVar[frozenset[str]] = frozenset({"tensor_parallel", "gpu_memory", "max_num_seqs", "enforce_eager"})
+
+    type: Literal["vllm"] = "vllm"
+    tensor_parallel: PositiveInt = 1
+    """GPUs that share one copy of the policy."""
+    gpu_memory: Fraction = 0.9
+    """Share of a GPU's memory that the engine takes."""
+    max_num_seqs: PositiveInt = 256
+    """Responses generated at one time."""
+    enforce_eager: bool = False
+    """Leave out compilation and CUDA graphs: starts sooner, samples slower."""
+    model: ModelConfig = ModelConfig()
+    """Of it `device` and `attention` are vLLM's own choice."""
+
+    def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
+        """The engine starts with the first sample."""
+        from larpo_lib.samplers.engines.vllm import VllmSampler
+
+        return VllmSampler(self, policy, limits)
+
+    def check(self, policy: Path, limits: SamplingLimits) -> None:
+        """That vLLM is installed and can run such a policy."""
+        from larpo_lib.samplers.engines.vllm import check_vllm
+
+        check_vllm(self, policy, limits)
