@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from larpo_lib.config import Section
-from larpo_lib.config.kinds import alternatives
 
 _TEXTS = {"base_url": "http://server:8000"}
 
@@ -40,7 +39,7 @@ def _variants(annotation: Any, name: str) -> list[Any]:
     if annotation is str:
         return [_TEXTS.get(name, "some-text")]
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [variant for section in alternatives(annotation) for variant in _of_section(section)]
+        return [variant for section in annotation.alternatives() for variant in _of_section(section)]
     raise NotImplementedError(f"an example of {annotation} for '{name}'")
 
 

@@ -36,6 +36,10 @@ class Kind(Section):
     """The type of a table that names none; None: it must name one."""
     packages: ClassVar[tuple[str, ...]] = ()
     """What an entry cannot do without, by the names that pip knows them by."""
+    does: ClassVar[str] = ""
+    """What an entry does, in a few words, for tables in the documents."""
+    when: ClassVar[str] = ""
+    """When to take it, for the same tables."""
 
     if TYPE_CHECKING:
         type: str

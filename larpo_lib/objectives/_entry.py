@@ -38,14 +38,20 @@ class Objective(Generic[P]):
 
 
 def objective(
-    *, needs_reference: bool = True, needs_kl: bool = False, exponential_gains: bool = False
+    *, does: str, when: str, needs_reference: bool = True, needs_kl: bool = False, exponential_gains: bool = False
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
     Its keyword-only arguments become settings, with their types, limits, defaults and descriptions; its docstring's
     first line says in the reference what it is. The arguments are facts of `ObjectiveConfig`.
     """
-    facts = {"needs_reference": needs_reference, "needs_kl": needs_kl, "exponential_gains": exponential_gains}
+    facts = {
+        "does": does,
+        "when": when,
+        "needs_reference": needs_reference,
+        "needs_kl": needs_kl,
+        "exponential_gains": exponential_gains,
+    }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
         return Objective(function, _settings(function, facts))
@@ -53,7 +59,7 @@ def objective(
     return decorate
 
 
-def _settings(function: Callable[..., Tensor], facts: dict[str, bool]) -> type[ObjectiveConfig]:
+def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[ObjectiveConfig]:
     name = function.__name__
     arguments = [each for each in inspect.signature(function).parameters.values() if each.kind is each.KEYWORD_ONLY]
     stated = SimpleNamespace(__annotations__={each.name: each.annotation for each in arguments})

@@ -40,7 +40,10 @@ _SAME = 1e-6
 """A standard deviation that z-scores do not divide by, as in TPO."""
 
 
-@objective()
+@objective(
+    does="the list is to have the probabilities softmax(rewards / tau)",
+    when='rewards whose gaps mean something; `rewards = "zscore"` for scores without a scale',
+)
 def target(
     batch: ListBatch,
     *,
@@ -68,7 +71,10 @@ def target(
     return _where_decided(terms, batch)
 
 
-@objective()
+@objective(
+    does="each response's own likelihood is to rise or fall as the target says",
+    when="when the best response's likelihood falls",
+)
 def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards = "raw") -> Tensor:
     """NCA: over the m responses, -sum q log sigmoid(g) - (1 / m) sum log sigmoid(-g), with the target q.
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from larpo_lib.objectives.batch import ListBatch
 
 
-@objective()
+@objective(
+    does="the best is to be picked among all worse ones",
+    when="one clear winner, many losers; with `top_bottom` 1 and 3",
+)
 def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """LarPO's contrastive objective: logsumexp(g_1, g of every worse response) - g_1.
 
@@ -40,7 +43,10 @@ def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     return _selection_losses(batch, beta)[:, 0]
 
 
-@objective()
+@objective(
+    does="every response is to be picked before all worse ones",
+    when="lists of three or more; the default",
+)
 def listmle(
     batch: ListBatch,
     *,
@@ -67,7 +73,10 @@ def listmle(
     return reduce_terms(_selection_losses(batch, beta), picked, reduction)
 
 
-@objective()
+@objective(
+    does="ListMLE, with some weight on the order that the policy likes least",
+    when="ranks by a reranker that errs",
+)
 def robust_listmle(
     batch: ListBatch,
     *,
@@ -92,7 +101,10 @@ def robust_listmle(
     return (1 - rho) * given + rho * _selection_losses(batch, beta, ahead).sum(dim=1)
 
 
-@objective()
+@objective(
+    does="every better one is to beat every worse one",
+    when="lists of three or more; with `top_bottom` 2 and 2",
+)
 def lambdarank(
     batch: ListBatch,
     *,
@@ -116,7 +128,10 @@ def lambdarank(
     return reduce_terms(pair_losses(beta * log_ratios(batch)), pairs, reduction)
 
 
-@objective()
+@objective(
+    does="gaps of scores are to be the gaps of rewards, no more",
+    when="when order losses run away; rewards on a scale that means something",
+)
 def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
 
@@ -133,7 +148,10 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     return torch.where(ordered_pairs(batch).flatten(1).any(dim=1), total, 0.0)
 
 
-@objective()
+@objective(
+    does="the responses above the mean are to be picked before the others, together",
+    when="several good responses a list",
+)
 def group_contrast(
     batch: ListBatch,
     *,
@@ -164,7 +182,11 @@ def group_contrast(
     return torch.where(decided, loss, 0.0)
 
 
-@objective(needs_reference=False)
+@objective(
+    does="hinge on log-probabilities per token over all pairs, and the best stays likely",
+    when="baseline",
+    needs_reference=False,
+)
 def rrhf(batch: ListBatch, *, sft_weight: SftWeight = 1.0) -> Tensor:
     """RRHF: over pairs of a better i and a worse j, max(0, a_j / n_j - a_i / n_i); minus sft_weight * a_1.
 

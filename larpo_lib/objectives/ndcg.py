@@ -40,7 +40,14 @@ _MU = 10.0
 """What ndcg2 counts in ndcg2++, as in Wang et al. 2018."""
 
 
-@objective(exponential_gains=True)
+@objective(
+    does="LambdaRank, pairs weighted by what swapping them would cost",
+    when=(
+        "rewards from 0 to 1, since weights grow as 2^reward: those of reward models are refused until "
+        "`rewards` is `minmax` or `win_rate`"
+    ),
+    exponential_gains=True,
+)
 def lipo_lambda(
     batch: ListBatch,
     *,
@@ -65,7 +72,11 @@ def lipo_lambda(
     return reduce_terms(weights * pair_losses(scores), pairs, reduction)
 
 
-@objective(exponential_gains=True)
+@objective(
+    does="LambdaRank, pairs weighted by what they mean for the NDCG, with a cut-off",
+    when="the top of the list is what matters; rewards as for `lipo_lambda`",
+    exponential_gains=True,
+)
 def lambdaloss(
     batch: ListBatch,
     *,
@@ -100,7 +111,11 @@ def lambdaloss(
     return reduce_terms(weighed * pair_losses(scores), pairs, "sum")
 
 
-@objective(exponential_gains=True)
+@objective(
+    does="NDCG itself, by smooth ranks",
+    when="the top of the list is what matters; rewards as for `lipo_lambda`",
+    exponential_gains=True,
+)
 def approx_ndcg(
     batch: ListBatch,
     *,
@@ -125,7 +140,11 @@ def approx_ndcg(
     return _minus_ndcg(gains / torch.log2(1 + ranks), batch)
 
 
-@objective(exponential_gains=True)
+@objective(
+    does="NDCG itself, by a smooth permutation",
+    when="as `approx_ndcg`",
+    exponential_gains=True,
+)
 def neural_ndcg(
     batch: ListBatch,
     *,

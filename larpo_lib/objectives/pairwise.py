@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from larpo_lib.objectives.batch import ListBatch
 
 
-@objective()
+@objective(
+    does="the best is to beat the worst",
+    when="pairs; with `best_worst` it is iterative DPO",
+)
 def dpo(
     batch: ListBatch,
     *,
@@ -42,7 +45,10 @@ def dpo(
     return _where_decided(loss, batch)
 
 
-@objective()
+@objective(
+    does="the log-ratios are to differ by 1 / (2 tau), no more",
+    when="when DPO overfits clear preferences",
+)
 def ipo(
     batch: ListBatch,
     *,
@@ -65,7 +71,11 @@ def ipo(
     return _where_decided((_margin(ratios, batch) - 1 / (2 * tau)) ** 2, batch)
 
 
-@objective(needs_reference=False)
+@objective(
+    does="hinge on log-probabilities, and the best stays likely",
+    when="baseline",
+    needs_reference=False,
+)
 def slic_hf(
     batch: ListBatch,
     *,
@@ -82,7 +92,11 @@ def slic_hf(
     return _where_decided(torch.relu(delta - best + worst) - sft_weight * best, batch)
 
 
-@objective(needs_reference=False)
+@objective(
+    does="the best is to beat the worst, and to stay likely",
+    when="when the best response's likelihood falls",
+    needs_reference=False,
+)
 def cpo(
     batch: ListBatch,
     *,
@@ -101,7 +115,10 @@ def cpo(
     return _where_decided(-logsigmoid(beta * _margin(logps, batch)) - sft_weight * best, batch)
 
 
-@objective()
+@objective(
+    does="DPO with a cost for length",
+    when="when responses grow longer and longer",
+)
 def r_dpo(
     batch: ListBatch,
     *,
@@ -116,7 +133,11 @@ def r_dpo(
     return _where_decided(-logsigmoid(margin), batch)
 
 
-@objective(needs_reference=False)
+@objective(
+    does="the best is to beat the worst per token, by a margin",
+    when="when length is to count for nothing",
+    needs_reference=False,
+)
 def simpo(
     batch: ListBatch,
     *,

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from larpo_lib.objectives.batch import ListBatch
 
 
-@objective(needs_kl=True)
+@objective(
+    does="each response by itself: the best ones up, all others down",
+    when="no natural pairs",
+    needs_kl=True,
+)
 def kto(
     batch: ListBatch,
     *,

@@ -15,6 +15,8 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class HfSamplerConfig(SamplerConfig):
     """Sampling by `transformers` generate, in this process."""
 
+    does: ClassVar[str] = "by `transformers`, in this process"
+    when: ClassVar[str] = "the policy is small, or nothing else is installed"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     type: Literal["hf"] = "hf"

@@ -14,6 +14,8 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class OpenAiSamplerConfig(SamplerConfig, EndpointConfig):
     """Sampling by any server with OpenAI's chat completions, such as `vllm serve` or TGI."""
 
+    does: ClassVar[str] = "by a server with OpenAI's chat completions"
+    when: ClassVar[str] = "the policy runs elsewhere, such as in `vllm serve` or TGI; step by step only"
     packages: ClassVar[tuple[str, ...]] = ("httpx2", "tenacity")
     serves_one_policy: ClassVar[bool] = True
 

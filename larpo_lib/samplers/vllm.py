@@ -15,6 +15,8 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class VllmSamplerConfig(SamplerConfig):
     """Sampling by vLLM's engine on this machine."""
 
+    does: ClassVar[str] = "by vLLM's engine, on this machine"
+    when: ClassVar[str] = "there is a GPU"
     packages: ClassVar[tuple[str, ...]] = ("vllm",)
     execution: ClassVar[frozenset[str]] = frozenset({"tensor_parallel", "gpu_memory", "max_num_seqs", "enforce_eager"})
 

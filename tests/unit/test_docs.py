@@ -17,7 +17,7 @@ import typer
 
 from larpo_lib.cli import benchmarks, pipelines, runs, steps, studies
 from larpo_lib.cli.app import app
-from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, parse_settings
+from larpo_lib.config import LarpoConfig, ObjectiveConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
 from larpo_lib.pipeline.form import FORMS
 from larpo_lib.presets import preset_file
@@ -73,6 +73,19 @@ def test_the_settings_page_leaves_no_setting_without_a_meaning() -> None:
 def test_the_page_of_parameters_is_up_to_date() -> None:
     written = runpy.run_path(str(DOCS / "generate_parameters.py"))["render"]()
     assert (DOCS / "parameters.md").read_text("utf-8") == written, "run: python docs/generate_parameters.py"
+
+
+def test_the_guides_tables_are_up_to_date() -> None:
+    written = runpy.run_path(str(DOCS / "generate_tables.py"))["document"]()
+    assert (DOCS / "guide.md").read_text("utf-8") == written, "run: python docs/generate_tables.py"
+    for row in ("| `lambdarank` | every better one", "| `pairrm` | the responses", "| `vllm` | by vLLM's engine"):
+        assert written.count(row) == 1
+
+
+def test_the_method_has_the_formula_of_every_objective() -> None:
+    section = (DOCS / "method.md").read_text("utf-8").partition("## Objectives\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|[^\n]*\| [^|\n]*\d{4}[^|\n]*\|$|^\| `(\w+)` \|[^\n]*LarPO", section, re.MULTILINE)
+    assert {one or other for one, other in rows} == set(ObjectiveConfig.entries())
 
 
 def test_what_benchmarks_declare_is_what_the_pages_say() -> None:

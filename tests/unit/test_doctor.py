@@ -176,8 +176,9 @@ def test_what_every_entry_of_a_kind_needs_is_looked_at(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "transformers" else "1")
     findings = doctor.diagnose()
     rerankers = found(findings, "rerankers")
-    assert rerankers.detail == "verifier, ensemble, http"
-    assert rerankers.remedy == "classifier: pip install transformers; pairrm: pip install transformers"
+    able = set(rerankers.detail.split(", "))
+    assert able & {"verifier", "classifier", "pairrm", "ensemble", "http"} == {"verifier", "ensemble", "http"}
+    assert "classifier: pip install transformers; pairrm: pip install transformers" in rerankers.remedy
     assert found(findings, "objectives").detail.split(", ") == [*ObjectiveConfig.entries()]
 
 

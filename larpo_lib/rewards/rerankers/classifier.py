@@ -18,6 +18,8 @@ from larpo_lib.schemas import Messages
 class ClassifierConfig(ChatRerankerConfig):
     """Any AutoModelForSequenceClassification with one label as a reward model."""
 
+    does: ClassVar[str] = "each response on its own"
+    when: ClassVar[str] = "you have a reward model; the best all-round choice"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -42,6 +42,9 @@ class EnsembleMember(Section):
 
 class EnsembleConfig(RerankerConfig):
     """A weighted sum of the standardised scores of several rerankers."""
+
+    does: ClassVar[str] = "a weighted sum of several"
+    when: ClassVar[str] = "one reward model alone would be exploited"
 
     type: Literal["ensemble"] = "ensemble"
     members: tuple[EnsembleMember, ...] = Field(min_length=2)

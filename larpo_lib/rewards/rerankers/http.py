@@ -17,6 +17,8 @@ class HttpRerankerConfig(SingleRerankerConfig, EndpointConfig):
     Its `base_url` is the server's own, without `/v1`: http://localhost:8000.
     """
 
+    does: ClassVar[str] = "each response on its own, by a server"
+    when: ClassVar[str] = "the reward model runs elsewhere, such as in vLLM or TEI"
     packages: ClassVar[tuple[str, ...]] = ("httpx2", "tenacity")
     execution: ClassVar[frozenset[str]] = frozenset({"texts_per_request"})
 

@@ -15,6 +15,10 @@ from larpo_lib.rewards.rerankers import Reranker
 class PairRmConfig(SingleRerankerConfig):
     """PairRM: compares the responses of a list two by two (LLM-Blender, arXiv 2306.02561)."""
 
+    does: ClassVar[str] = "the responses of a list, two by two"
+    when: ClassVar[str] = (
+        "you want the paper's main results, or have no larger reward model: it has 0.4 billion parameters"
+    )
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 

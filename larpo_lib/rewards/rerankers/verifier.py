@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
@@ -22,6 +22,9 @@ class VerifierConfig(SingleRerankerConfig):
     of expressions, intervals, sets, units and words. `graded`: a weighted sum of the right final answer, as in `exact`,
     of the share of stated equations that hold, and of stating a final answer at all.
     """
+
+    does: ClassVar[str] = "the final answer, against the reference"
+    when: ClassVar[str] = "answers can be checked"
 
     type: Literal["verifier"] = "verifier"
     mode: Literal["exact", "math", "graded"] = "graded"

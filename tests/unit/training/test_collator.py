@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from list_batches import loss_of
 
 from larpo_lib.config import ObjectiveConfig
+from larpo_lib.objectives import bind
 from larpo_lib.policies.layout import padded_layout
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList, list_batch
 from larpo_lib.training.encode import EncodedList
@@ -30,7 +30,8 @@ def test_list_fields_stand_in_their_places():
 def _loss(objective, rewards):
     item = TrainingList(replace(PAIR.encoded, rewards=rewards), PAIR.reference_logps)
     fields = Collator(padded_layout(0), 0)([item])["lists"]
-    return loss_of(objective, list_batch(torch.tensor([-1.0, -2.0]), fields, torch.tensor(0.25))).item()
+    loss = bind(ObjectiveConfig.entries()[objective]())
+    return loss(list_batch(torch.tensor([-1.0, -2.0]), fields, torch.tensor(0.25))).item()
 
 
 @pytest.mark.parametrize("objective", sorted(ObjectiveConfig.entries()))
