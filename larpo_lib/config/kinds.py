@@ -123,6 +123,12 @@ def _union(kind: type[Kind]) -> TypeAdapter[Any]:
     return TypeAdapter(chosen)
 
 
+def forget_entries() -> None:
+    """Look all rooms up again: one has got a module."""
+    _entries.cache_clear()
+    _union.cache_clear()
+
+
 class SamplerConfig(Kind):
     """What draws responses from a policy."""
 
@@ -259,6 +265,11 @@ class SelectionConfig(Kind):
         """
         raise NotImplementedError
 
+    @property
+    def in_words(self) -> str:
+        """What tables of studies call it."""
+        return self.type.replace("_", " ")
+
     def most(self, k: int) -> int:
         """How many of `k` distinct responses it takes at most."""
         return k
@@ -311,3 +322,14 @@ class ObjectiveConfig(Kind):
     def loss(self, batch: Any) -> Any:
         """The loss of each list: a `larpo_lib.objectives.ListBatch` of B lists to a (B,) tensor, float32 or float64."""
         raise NotImplementedError
+
+
+KINDS: tuple[type[Kind], ...] = (
+    SamplerConfig,
+    RerankerConfig,
+    JudgeConfig,
+    SelectionConfig,
+    RetrieverConfig,
+    ObjectiveConfig,
+)
+"""All there are."""

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.config import SamplerConfig
+from larpo_lib.config.kinds import SamplerConfig
 from larpo_lib.samplers.base import Request, Response, Sampler, SamplingLimits, stream_seed
-from larpo_lib.samplers.hf import HfSamplerConfig
-from larpo_lib.samplers.openai import OpenAiSamplerConfig
-from larpo_lib.samplers.vllm import VllmSamplerConfig
 
 
 def make_sampler(config: SamplerConfig, policy: Path, limits: SamplingLimits) -> Sampler:
-    """The sampler that `config.type` names."""
-    if isinstance(config, HfSamplerConfig):
-        from larpo_lib.samplers.engines.hf import HfSampler
-
-        return HfSampler(config, policy, limits)
-    if isinstance(config, OpenAiSamplerConfig):
-        from larpo_lib.samplers.engines.openai import OpenAiSampler
-
-        return OpenAiSampler(config, policy, limits)
-    if isinstance(config, VllmSamplerConfig):
-        from larpo_lib.samplers.engines.vllm import VllmSampler
-
-        return VllmSampler(config, policy, limits)
-    raise AssertionError(config.type)
+    """The sampler of some settings."""
+    sampler: Sampler = config.make(policy, limits)
+    return sampler
 
 
 __all__ = ["Request", "Response", "Sampler", "SamplingLimits", "make_sampler", "stream_seed"]

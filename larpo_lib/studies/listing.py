@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from larpo_lib.candidates.selections.by_rank import TopBottomConfig
-from larpo_lib.config import LarpoConfig, SelectionConfig
+from larpo_lib.config import LarpoConfig
 from larpo_lib.reporting.table import aligned
 from larpo_lib.studies.estimate import Assumptions, Cost, estimate, sft_gpu_hours
 from larpo_lib.studies.study import Cell, ScaleName, Study
@@ -59,7 +58,7 @@ def shown(config: LarpoConfig) -> dict[str, str]:
         "measured by": _reranker(config.evaluate.reranker.model_dump()),
         "objective": objective.type,
         "with": ", ".join(f"{name} {value}" for name, value in parameters.items()) or "nothing",
-        "list": _list(config.lists.selection),
+        "list": config.lists.selection.in_words,
         "negatives": "own" if negatives is None else negatives.kind,
         "k": "+".join(str(count) for count, _ in draws),
         "temperature": "+".join(_numbers(temperature) for _, temperature in draws),
@@ -118,12 +117,6 @@ def _sft(config: LarpoConfig) -> str:
 
 def _reranker(reranker: Mapping[str, Any]) -> str:
     return str(reranker.get("path", reranker["type"]))
-
-
-def _list(selection: SelectionConfig) -> str:
-    if isinstance(selection, TopBottomConfig):
-        return f"top {selection.top}, bottom {selection.bottom}"
-    return selection.type.replace("_", " ")
 
 
 def _numbers(value: float | tuple[float, ...]) -> str:

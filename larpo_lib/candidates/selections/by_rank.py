@@ -32,6 +32,11 @@ class TopBottomConfig(SelectionConfig):
     top: PositiveInt = 2
     bottom: PositiveInt = 2
 
+    @property
+    def in_words(self) -> str:
+        """With both numbers."""
+        return f"top {self.top}, bottom {self.bottom}"
+
     def select(self, ordered: Sequence[RankedRow]) -> list[RankedRow]:
         """Both ends."""
         return _ends(ordered, self.top, self.bottom)
