@@ -48,7 +48,14 @@ def test_report_and_studies_read_evaluations_by_every_sampler_and_reranker(tmp_p
 
 def test_evaluations_with_different_settings_make_no_report(tmp_path):
     run = make_run(tmp_path, iterations=1, prompts=6, n=2, steps=2)
-    other = make_run(tmp_path / "other", iterations=1, prompts=6, n=2, steps=2, sampler=SAMPLERS[1])
+    other = make_run(
+        tmp_path / "other",
+        iterations=1,
+        prompts=6,
+        n=2,
+        steps=2,
+        sampler=next(one for one in SAMPLERS if one.type == "vllm"),
+    )
     mixed = [run.arguments["evaluations"][0], other.arguments["evaluations"][1]]
     with pytest.raises(ArtifactError, match=r"evaluation: its settings differ from those of .*sampler\.type"):
         report.run(ReportConfig(), report=tmp_path / "report", **run.arguments | {"evaluations": mixed})
