@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from larpo_lib import objectives
+from larpo_lib.config import ObjectiveConfig
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.presets import FOLDER
@@ -77,9 +77,9 @@ def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_every_objective_of_the_library_is_in_it() -> None:
     study = load(STUDY, {"prepare": {"source": "lists.jsonl"}})
     assert [*study.trained] == [*study.objectives]
-    assert set(study.objectives) == set(objectives.OBJECTIVES)
+    assert set(study.objectives) == set(ObjectiveConfig.entries())
     for name, one in study.objectives.items():
-        assert (one.score == "implicit_reward") == objectives.OBJECTIVES[name].needs_reference
+        assert (one.score == "implicit_reward") == ObjectiveConfig.entries()[name].needs_reference
 
 
 def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
