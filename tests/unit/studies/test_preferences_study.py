@@ -13,8 +13,7 @@ from scipy.stats import kendalltau
 from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from larpo_lib.config import ObjectiveConfig
-from larpo_lib.config import PrepareConfig
+from larpo_lib.config import ObjectiveConfig, PrepareConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.preferences import results, steps
