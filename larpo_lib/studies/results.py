@@ -78,15 +78,15 @@ class Results:
         return {
             "confidence": BOOTSTRAP.confidence,
             "measures": list(self.measures),
-            "start": {name: value.as_mean() for name, value in self.start.items()},
+            "start": _means(self.start),
             "rows": [
                 {
                     "labels": list(row.labels),
-                    "estimates": {name: value.as_mean() for name, value in row.estimates.items()},
+                    "estimates": _means(row.estimates),
                     "by_seed": {
                         name: {str(seed): value for seed, value in by.items()} for name, by in row.by_seed.items()
                     },
-                    "difference_from_baseline": {name: value.as_mean() for name, value in row.differences.items()},
+                    "difference_from_baseline": _means(row.differences),
                     "published": dict(row.published),
                 }
                 for row in self.rows
@@ -94,7 +94,7 @@ class Results:
             "starts": [
                 {
                     "labels": list(row.labels),
-                    "estimates": {name: value.as_mean() for name, value in row.estimates.items()},
+                    "estimates": _means(row.estimates),
                     "published": dict(row.published),
                 }
                 for row in self.starts
@@ -178,6 +178,10 @@ def over_seeds(groups: Sequence[Values]) -> Estimate:
 def _difference(new: Mapping[int, Outcome], old: Mapping[int, Outcome], name: str) -> Estimate:
     shared = [seed for seed in new if seed in old]
     return BOOTSTRAP.mean_of_groups([paired(new[seed].values[name], old[seed].values[name]) for seed in shared])
+
+
+def _means(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: one.as_mean() for name, one in estimates.items()}
 
 
 def _orderings(study: Study, measure: str, cells: Mapping[Labels, Mapping[int, Outcome]]) -> list[Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
 from larpo_lib.reporting.machine import made_on
 from larpo_lib.reporting.publication import made, publish
-from larpo_lib.reporting.table import UNDEFINED, aligned, difference, interval, number
+from larpo_lib.reporting.table import aligned, difference, interval, number
 from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.studies.preferences.results import MAIN
 from larpo_lib.studies.preferences.study import PreferenceStudy
@@ -40,7 +40,7 @@ def write(
     """Write the results for people, and all numbers; returns the tables."""
     told = {**provenance(study, search, command), **results}
     text = "\n\n".join("\n".join([title, *aligned(rows)]) for title, rows in tables(results))
-    publish(out, "preferences", numbers=told, table=text, panels=panels(results), context=_context(told))
+    publish(out, "preferences", numbers=_plain(told), table=text, panels=panels(results), context=_context(told))
     return text
 
 
@@ -70,7 +70,7 @@ def tables(results: Mapping[str, Any]) -> list[tuple[str, Rows]]:
     found = [("Held-out agreement with the published preferences; objectives by their implicit reward", main)]
     for other in ("length", "model identity", "dpo"):
         rows = [
-            _row(name, one["differences"][other], signed=True)
+            _row(name, one["differences"][other], difference)
             for name, one in objectives.items()
             if other in one["differences"]
         ]
@@ -91,9 +91,9 @@ def panels(results: Mapping[str, Any]) -> list[Panel]:
 
 def _panel(results: Mapping[str, Any], measure: str) -> Panel:
     lines = [
-        (name, results["baselines"][name]["estimates"][measure]["mean"])
+        (name, value)
         for name in _LINES
-        if results["baselines"][name]["estimates"][measure] is not None
+        if (value := results["baselines"][name]["estimates"][measure].value) is not None
     ]
     told = f"Dashed: {', '.join(name for name, _ in lines)}. " if lines else ""
     caption = (
@@ -101,9 +101,9 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
     )
 
     dots = [
-        Dot(name, _estimate(value), [*one["by_seed"][measure].values()])
+        Dot(name, one["estimates"][measure], [*one["by_seed"][measure].values()])
         for name, one in results["objectives"].items()
-        if (value := one["estimates"][measure]) is not None
+        if one["estimates"][measure].value is not None
     ]
 
     def draw(axes: Axes) -> None:
@@ -139,15 +139,12 @@ def _context(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(name: str, estimates: Mapping[str, Mapping[str, float] | None], *, signed: bool = False) -> list[str]:
-    return [name, *(_interval(estimates[measure], signed=signed) for measure in HEADS)]
+def _row(name: str, estimates: Mapping[str, Estimate], write: Callable[[Estimate], str] = interval) -> list[str]:
+    return [name, *(write(estimates[measure]) for measure in HEADS)]
 
 
-def _interval(value: Mapping[str, float] | None, *, signed: bool) -> str:
-    if value is None:
-        return UNDEFINED
-    return (difference if signed else interval)(_estimate(value))
-
-
-def _estimate(value: Mapping[str, float]) -> Estimate:
-    return Estimate(value["mean"], value["low"], value["high"])
+def _plain(value: Any) -> Any:
+    """What JSON can hold; where a seed has no value a measure is not defined, and its estimate is null."""
+    if isinstance(value, Estimate):
+        return None if value.value is None else value.as_mean()
+    return {name: _plain(part) for name, part in value.items()} if isinstance(value, Mapping) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import LarpoError
-from larpo_lib.statistics.estimates import Estimate, paired
+from larpo_lib.statistics.estimates import paired
 from larpo_lib.studies.preferences.agreement import MEASURES, Judged, agreement, model_means
 from larpo_lib.studies.preferences.runs import Places, Task
 from larpo_lib.studies.preferences.study import Own, PreferenceStudy
@@ -140,7 +140,7 @@ def choose(study: PreferenceStudy, out: Path) -> dict[str, dict[str, Any]]:
 
 
 def collect(study: PreferenceStudy, search: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
-    """All results, as results.json holds them, but for where they come from."""
+    """All results, under the names of results.json, but for where they come from."""
     places, seeds = Places(out), range(study.seeds)
     heldout = {seed: read_heldout(places, seed) for seed in seeds}
     found: dict[str, dict[int, Values]] = {name: {} for name in (*BASELINES, *study.trained)}
@@ -178,7 +178,7 @@ def collect(study: PreferenceStudy, search: Mapping[str, Mapping[str, Any]], out
 def summary(by_seed: Mapping[int, Values]) -> dict[str, Any]:
     """Means with intervals over seeds and prompts, the mean of each seed, and on how many prompts it is defined."""
     return {
-        "estimates": {name: _json(over_seeds([values[name] for values in by_seed.values()])) for name in MEASURES},
+        "estimates": {name: over_seeds([values[name] for values in by_seed.values()]) for name in MEASURES},
         "by_seed": {
             name: {
                 str(seed): fmean(values[name].values()) if values[name] else None for seed, values in by_seed.items()
@@ -193,7 +193,7 @@ def differences(new: Mapping[int, Values], old: Mapping[int, Values]) -> dict[st
     """Paired differences, over the prompts where both are defined."""
     found = {}
     for name in MEASURES:
-        found[name] = _json(BOOTSTRAP.mean_of_groups([paired(new[seed][name], old[seed][name]) for seed in new]))
+        found[name] = BOOTSTRAP.mean_of_groups([paired(new[seed][name], old[seed][name]) for seed in new])
     return found
 
 
@@ -216,8 +216,3 @@ def counts(places: Places, seed: int, heldout: Heldout, study: PreferenceStudy) 
 
 def _judged(row: Row) -> Judged:
     return Judged(preference=row["reward"], length=len(row["response"]), model=row["policy"])
-
-
-def _json(found: Estimate) -> dict[str, float | None] | None:
-    """None where a seed has no value at all: the measure is not defined."""
-    return None if found.value is None else found.as_mean()

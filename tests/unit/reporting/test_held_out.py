@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from larpo_lib.config import EvaluateConfig
-from larpo_lib.reporting.held_out import summarize
+from larpo_lib.reporting.held_out import per_prompt, summarize
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 
 JUDGED = EvaluateConfig(n=3, judge=VerifierJudgeConfig(), resamples=200)
@@ -109,11 +105,22 @@ def test_where_nothing_is_decided_nothing_is_claimed():
     assert metrics["pass_at_1_prompts"] == 0
 
 
-@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))
-def test_pass_at_n_is_the_mean_over_all_choices_of_n_responses(world):
-    rows = [_row(f"p{i}", float(right), right) for i, group in enumerate(world) for right in group]
-    metrics = summarize(rows, JUDGED.model_copy(update={"n": 4, "resamples": 2}))
-    for n in range(1, 5):
-        chosen = [list(combinations(group, n)) for group in world]
-        shares = [sum(map(any, choices)) / len(choices) for choices in chosen]
-        assert metrics[f"pass_at_{n}"] == pytest.approx(sum(shares) / len(shares))
+def test_each_prompt_by_hand():
+    undecided = [*ROWS[:2], ROWS[2] | {"correct": None}, *ROWS[3:]]
+    assert per_prompt(undecided, judged=True) == {
+        "reward": {"a": 0.5, "b": 0.25},
+        "accuracy": {"a": 1 / 2, "b": 0.0},
+        "greedy_reward": {"a": 0.75, "b": -1.0},
+        "greedy_accuracy": {"a": 1.0, "b": 0.0},
+        "pass_at_1": {"a": 1 / 2, "b": 0.0},
+        "pass_at_2": {"a": 1.0, "b": 0.0},
+        "pass_at_3": {"b": 0.0},
+    }
+
+
+def test_without_a_judge_each_prompt_has_its_best_reward_of_n():
+    found = per_prompt(ROWS, judged=False)
+    assert found["accuracy"] == found["greedy_accuracy"] == {}
+    # of the pairs of 1, 0.5, 0 the best are 1, 1 and 0.5; of 0.25, 0.5, 0 they are 0.5, 0.25 and 0.5
+    assert found["best_of_2"] == {"a": pytest.approx(2.5 / 3), "b": pytest.approx(1.25 / 3)}
+    assert list(found)[-3:] == ["best_of_1", "best_of_2", "best_of_3"]

@@ -39,13 +39,6 @@ def test_curve_is_over_the_prompts_that_have_so_many_responses():
     assert [sorted(quality.values[f"pass_at_{n}"]) for n in (1, 2, 3)] == [["a", "b"], ["a"], ["a"]]
 
 
-def test_undecided_responses_count_neither_as_right_nor_as_wrong():
-    undecided = [row | ({"correct": None} if row["reward"] == 0.0 else {}) for row in rows(BEFORE)]
-    quality = summarize(1, CONFIG, OTHER, undecided, judged=True)
-    assert quality.values["accuracy"] == {"a": 1.0}
-    assert quality.estimates["reward"].value == pytest.approx((0.5 + 0 + 0) / 3)
-
-
 def test_differences_pair_the_prompts():
     changes = {c.name: c for c in headline(of(BEFORE), of(AFTER), CONFIG, judged=True)}
     assert list(changes) == ["Accuracy", "Mean reward", "Greedy accuracy", "Pass@2"]
