@@ -1,7 +1,7 @@
 """Writes `configuration.md` from the configuration classes: `python docs/generate_configuration.py`.
 
-A setting's meaning is the text below its field, else its entry in `MEANINGS`, else what the section that it holds says
-of itself. A setting without any is an error.
+A setting's meaning is the text below its field, else what the section that it holds says of itself. A setting without
+any is an error.
 """
 
 from __future__ import annotations
@@ -21,40 +21,6 @@ from pydantic.fields import FieldInfo
 
 from larpo_lib.config import LarpoConfig, Section
 from larpo_lib.config.inheritance import Inherited, sections_of
-
-MEANINGS = {
-    "alpha": "Weight of the difference in length, per token.",
-    "answer_weight": "Reward of the right final number (`graded`).",
-    "beta": "Scale of the log-ratios (of the log-probabilities in CPO and SimPO).",
-    "bottom": "How many of the worst responses.",
-    "count": "How many responses.",
-    "delta": "Margin by which the best log-probability is to exceed the worst.",
-    "desirable_weight": "Weight of responses with the list's best reward.",
-    "format_weight": "Reward of stating a final answer at all (`graded`).",
-    "gamma": "Target margin between the best and the worst response.",
-    "kind": "Where negatives come from; see the guide.",
-    "label_smoothing": "Probability that a preference is the wrong way round.",
-    "length_normalized": "Divide each log-ratio by the number of tokens.",
-    "mode": "`exact` or `graded`.",
-    "model": "How the model is loaded.",
-    "negatives": "Not set: the losers are the selection's own.",
-    "nll": "NLL per token, or summed over the response.",
-    "path": "Directory of the reward model.",
-    "reduction": "Sum the terms of a list, or take their mean.",
-    "reranker": "The reward model.",
-    "members": "The rerankers of the ensemble, at least two.",
-    "selection": "Which responses of a prompt make up its list.",
-    "sft_weight": "Weight of the best response's log-probability (in CPO of its NLL).",
-    "steps_weight": "Reward of the share of stated equations that hold (`graded`).",
-    "tau": "Strength of the regularisation towards the reference; the log-ratio margin aimed at is 1 / (2 tau).",
-    "thinking": "What is read of a response that begins with thoughts. `strip`: the reply behind `</think>`, as"
-    " chat templates write a history; nothing where the thoughts are unfinished. `keep`: all of it, with the `<think>`"
-    " that a template opened in the prompt put back.",
-    "top": "How many of the best responses.",
-    "type": "Which kind this is.",
-    "undesirable_weight": "Weight of all other responses.",
-}
-"""Meanings of fields that the classes leave to their names, for every class that has them or for `Class.field`."""
 
 HEAD = """# Configuration
 
@@ -176,14 +142,11 @@ def _written_meanings(kind: type[BaseModel]) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(below):
                 found[field.target.id] = " ".join(ast.literal_eval(below.value).split())
     stated = {name: field.description for name, field in kind.model_fields.items() if field.description}
-    return {**found, **stated}
+    return {"type": "Which kind this is.", **found, **stated}
 
 
 def _meaning(kind: type[BaseModel], name: str) -> str:
-    """From `MEANINGS`, else what the section that a setting holds says of itself."""
-    for key in (f"{kind.__name__}.{name}", name):
-        if key in MEANINGS:
-            return MEANINGS[key]
+    """What the section that a setting holds says of itself."""
     texts = [part.__doc__ for part in sections_of(kind.model_fields[name].annotation)]
     if len(texts) != 1 or texts[0] is None:
         raise ValueError(f"{kind.__name__}.{name} has no meaning: write one below the field")

@@ -42,13 +42,6 @@ class Inherited:
         return {**below, **stated} if isinstance(below, dict) and isinstance(stated, dict) else value
 
 
-@dataclass(frozen=True)
-class DefaultType:
-    """Declares the `type` of a table that states none."""
-
-    name: str
-
-
 def resolve(kind: type[BaseModel], tree: dict[str, Any]) -> dict[str, Any]:
     """`tree`, the settings of a `kind`, with what they take over: a new tree, checked no further."""
     resolved = _Resolver(kind, tree)
@@ -78,8 +71,6 @@ class _Resolver:
         for rule in field.metadata:
             if isinstance(rule, Inherited) and (stands or rule.creates):
                 value = rule.over(value, self.lookup)
-            elif isinstance(rule, DefaultType) and isinstance(value, dict):
-                value = {"type": rule.name, **value}
         if isinstance(value, list | tuple):
             return [self._table(section_of(field.annotation, part), part) for part in value]
         if isinstance(value, dict):
@@ -110,7 +101,7 @@ def section_of(annotation: Any, table: Any) -> type[BaseModel] | None:
     kinds = list(sections_of(annotation))
     if len(kinds) == 1:
         return kinds[0]
-    tag = table.get("type") if isinstance(table, dict) else None
+    tag = table.get("type", getattr(annotation, "implied", None)) if isinstance(table, dict) else None
     return next(
         (kind for kind in kinds if "type" in kind.model_fields and kind.model_fields["type"].default == tag), None
     )

@@ -134,6 +134,7 @@ class SamplerConfig(Kind):
 
     room: ClassVar[str] = "larpo_lib.samplers"
     usual: ClassVar[str] = "hf"
+    implied: ClassVar[str | None] = "hf"
     serves_one_policy: ClassVar[bool] = False
     """It has a policy of its own loaded: what trains or compares policies cannot use it."""
 
@@ -153,12 +154,14 @@ class SamplerConfig(Kind):
         """
 
 
-Thinking = Literal["strip", "keep"]
-"""What a reward model gets of a response that begins with thoughts, `<think>...</think>`.
-
-`strip`: the reply behind them, as chat templates of thinking models write a history. `keep`: all of it, with the
-`<think>` that a template opened in the prompt put back. Without a reply, which is counted, `strip` gives an empty one.
-"""
+Thinking = Annotated[
+    Literal["strip", "keep"],
+    Field(
+        description="What is read of a response that begins with thoughts. `strip`: the reply behind `</think>`, as"
+        " chat templates write a history; nothing where the thoughts are unfinished, which is counted. `keep`: all of"
+        " it, with the `<think>` that a template opened in the prompt put back."
+    ),
+]
 
 Reading = Literal["numbers", "expressions"]
 """What a prompt's reference must hold."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveInt
 
 from larpo_lib.config.base import Fraction, Section, Seed
-from larpo_lib.config.inheritance import DefaultType, Inherited
+from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import RerankerConfig, SamplerConfig
 
 
@@ -48,9 +48,7 @@ class Limited(Section):
 class Sampling(InParts, Seeded):
     """What draws responses."""
 
-    sampler: Annotated[SamplerConfig, DefaultType("hf"), Inherited("sample.sampler")] = Field(
-        default_factory=SamplerConfig.default
-    )
+    sampler: Annotated[SamplerConfig, Inherited("sample.sampler")] = Field(default_factory=SamplerConfig.default)
     """What draws the responses."""
     top_p: Fraction = 1.0
     """Draw from the most probable tokens whose mass reaches this share."""

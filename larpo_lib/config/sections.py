@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from larpo_lib.config.base import Fraction, Section
-from larpo_lib.config.inheritance import DefaultType, Inherited
+from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import JudgeConfig, RerankerConfig, RetrieverConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
 
@@ -27,9 +27,7 @@ class SampleConfig(Sampling):
     execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share"})
     first: ClassVar[tuple[str, ...]] = ("sampler", "k", "temperature", "extra_draws")
 
-    sampler: Annotated[SamplerConfig, Inherited("model", into="model"), DefaultType("hf")] = Field(
-        default_factory=SamplerConfig.default
-    )
+    sampler: Annotated[SamplerConfig, Inherited("model", into="model")] = Field(default_factory=SamplerConfig.default)
     k: int = Field(10, ge=1)
     """Responses a prompt at `temperature`."""
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0
@@ -64,9 +62,11 @@ class NegativesConfig(Section):
     """Replaces the list's losers by negatives of one kind, easiest (`random`) to hardest (`cold`)."""
 
     kind: Literal["random", "related", "hot", "cold"]
+    """Where negatives come from; see the guide."""
     retriever: RetrieverConfig = Field(default_factory=RetrieverConfig.default)
     """What finds related prompts (`related`)."""
     count: PositiveInt = 1
+    """How many responses."""
     reward_gap: PositiveFloat = 1.0
     """A borrowed response (`random`, `related`) is scored this far below the worst response of the prompt's own."""
 
@@ -81,9 +81,11 @@ class ListsConfig(Seeded):
     """Which responses make up a training list."""
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig.default)
+    """Which responses of a prompt make up its list."""
     memory: Literal["current", "previous", "all"] = "all"
     """Whose responses a list may hold: of this iteration, also of the one before, or of all before."""
     negatives: NegativesConfig | None = None
+    """What replaces the losers; not set: they are the selection's own."""
 
 
 class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):

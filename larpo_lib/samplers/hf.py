@@ -23,6 +23,7 @@ class HfSamplerConfig(SamplerConfig):
     batch_size: PositiveInt = 64
     """Responses generated at one time."""
     model: ModelConfig = ModelConfig()
+    """How the policy is loaded."""
 
     def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
         """Load the policy."""

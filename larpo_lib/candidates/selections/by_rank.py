@@ -30,7 +30,9 @@ class TopBottomConfig(SelectionConfig):
 
     type: Literal["top_bottom"] = "top_bottom"
     top: PositiveInt = 2
+    """How many of the best responses."""
     bottom: PositiveInt = 2
+    """How many of the worst responses."""
 
     @property
     def in_words(self) -> str:

@@ -25,7 +25,9 @@ class ClassifierConfig(ChatRerankerConfig):
 
     type: Literal["classifier"] = "classifier"
     path: str
+    """Directory of the reward model."""
     model: Annotated[ModelConfig, Inherited("model.date", into="date")] = ModelConfig()
+    """How the model is loaded."""
     input: Literal["auto", "chat", "text", "pair"] = "auto"
     """What the model reads. `chat`: the chat template's text, whose special tokens are the template's own. `text`: the
     chat template's text, with the tokenizer's special tokens. `pair`: the prompt and the response as the tokenizer puts

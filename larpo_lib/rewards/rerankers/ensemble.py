@@ -21,6 +21,7 @@ class EnsembleMember(Section):
     """One reranker of an ensemble."""
 
     reranker: SingleRerankerConfig
+    """What gives its scores."""
     weight: float = 1.0
     """Of its standardised score in the sum."""
     mean: float | None = None
@@ -48,6 +49,7 @@ class EnsembleConfig(RerankerConfig):
 
     type: Literal["ensemble"] = "ensemble"
     members: tuple[EnsembleMember, ...] = Field(min_length=2)
+    """The rerankers of the ensemble, at least two."""
 
     @property
     def list_relative(self) -> bool:

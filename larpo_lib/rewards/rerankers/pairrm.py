@@ -26,6 +26,7 @@ class PairRmConfig(SingleRerankerConfig):
     path: str
     """Directory of a PairRM model in Hugging Face's layout."""
     model: ModelConfig = ModelConfig()
+    """How the model is loaded."""
     thinking: Thinking = "strip"
     batch_tokens: PositiveInt = 16384
     """Tokens, padding included, compared at one time."""

@@ -28,9 +28,13 @@ class VerifierConfig(SingleRerankerConfig):
 
     type: Literal["verifier"] = "verifier"
     mode: Literal["exact", "math", "graded"] = "graded"
+    """`exact`, `math` or `graded`."""
     answer_weight: NonNegativeFloat = 0.6
+    """Reward of the right final number (`graded`)."""
     steps_weight: NonNegativeFloat = 0.3
+    """Reward of the share of stated equations that hold (`graded`)."""
     format_weight: NonNegativeFloat = 0.1
+    """Reward of stating a final answer at all (`graded`)."""
 
     @property
     def references(self) -> frozenset[Reading]:

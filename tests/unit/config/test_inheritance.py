@@ -14,7 +14,7 @@ from larpo_lib.config import (
     TrainConfig,
     section_class,
 )
-from larpo_lib.config.inheritance import DefaultType, Inherited, resolve
+from larpo_lib.config.inheritance import Inherited, resolve
 
 
 class Ink(Section):
@@ -36,13 +36,13 @@ Tool = Annotated[Pen | Brush, Field(discriminator="type")]
 
 class Sheet(Section):
     size: Annotated[int, Inherited("size")] = 4
-    tool: Annotated[Tool, Inherited("tool"), DefaultType("pen")] = Pen()
+    tool: Annotated[Tool, Inherited("tool")] = Pen()
 
 
 class Album(Section):
     size: int = 4
     ink: Ink = Ink()
-    tool: Annotated[Tool, DefaultType("pen")] = Pen()
+    tool: Tool = Pen()
     margin: dict[str, int] = Field(default_factory=dict)
     sheet: Sheet = Sheet()
     cover: Sheet | None = None
@@ -64,7 +64,7 @@ TITLE: dict[str, Any] = {"title": "of size 9", "sheet": {"size": 9}}
         ({"size": 9, "cover": {}}, {**TITLE, "cover": {"size": 9}}),
         # A value that nothing can be taken over into is left to the check.
         ({"size": 9, "sheet": 5, "title": ""}, {}),
-        ({"tool": {}, "title": ""}, {"tool": {"type": "pen"}, "sheet": {"tool": {"type": "pen"}}}),
+        ({"tool": {}, "title": ""}, {"sheet": {"tool": {}}}),
         ({"tool": {"type": "tong"}, "title": ""}, {"sheet": {"tool": {"type": "tong"}}}),
         ({"margin": {"top": 1, "left": 2}, "frame": {"top": 5}, "title": ""}, {"frame": {"top": 5, "left": 2}}),
         ({"margin": 3, "frame": {"top": 5}, "title": ""}, {}),
@@ -97,9 +97,9 @@ ON = {"model": DAY}
         ({"launch": {"launcher": "deepspeed"}}, "reward_model.launch", {"launcher": "deepspeed"}),
         ({"model": DAY, "sample": {"sampler": {"type": "vllm"}}}, "gsm8k.answers.sampler", {"type": "vllm", **ON}),
         ({"model": DAY, "sample": {"sampler": {"batch_size": 2}}}, "evaluate.sampler",
-         {"type": "hf", "batch_size": 2, **ON}),
+         {"batch_size": 2, **ON}),
         ({"model": DAY, "evaluate": {"sampler": {"batch_size": 2}}}, "evaluate.sampler",
-         {"type": "hf", "batch_size": 2}),
+         {"batch_size": 2}),
         ({"model": DAY, "evaluate": {"sampler": {"model": {"device": "cpu"}}}}, "evaluate.sampler.model",
          {"device": "cpu", **DAY}),
         ({"seed": 5, "reward_eval": {"answers": {"seed": 6}}}, "reward_eval", {"seed": 5, "answers": {"seed": 6}}),
