@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import runpy
 import shlex
@@ -173,3 +174,22 @@ def headings(page: Path) -> list[str]:
 def slug(heading: str) -> str:
     """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def test_functions_on_the_way_of_a_prompt_exist() -> None:
+    stops = re.findall(r"^\| \d+ \|.*\| (.*) \|$", ARCHITECTURE.read_text("utf-8"), re.MULTILINE)
+    assert 5 < len(stops) < 10
+    for name in [name for stop in stops for name in re.findall(r"`([\w.]+)`", stop)]:
+        module, _, attribute = name.rpartition(".")
+        assert callable(getattr(importlib.import_module(f"larpo_lib.{module}"), attribute)), name
+
+
+def test_the_table_of_rooms_is_what_the_linter_checks() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    layers = [[room.strip().removeprefix("larpo_lib.") for room in layer.split("|")] for layer in contract["layers"]]
+    table = ARCHITECTURE.read_text("utf-8").split("| rooms |")[1]
+    rows = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
+    assert [re.findall(r"`([\w.]+)`", row) for row in rows] == layers
