@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from larpo_lib.artifacts import Work, digest
 from larpo_lib.config import AnswersConfig
 from larpo_lib.samplers.candidates import Draws, Origin
-from larpo_lib.schemas import PromptRow
+from larpo_lib.schemas import Messages, PromptRow, prompt_id
 from larpo_lib.shards import map_in_parts
 from larpo_lib.steps.sample import drawing
 from larpo_lib.tables import Counts, Row, read_table, write_table
+from larpo_lib.thinking import thought_counts, without_thoughts
 
 
 def answer(
@@ -31,6 +32,33 @@ def answer(
     """
     found, counts = answers(label, config, policy, prompts, [(config.temperature, 0)], work, name)
     return {prompt_id: rows[0] for prompt_id, rows in found.items()}, counts
+
+
+def replies(
+    label: str, config: AnswersConfig, policy: Path, prompts: Mapping[str, PromptRow], work: Work
+) -> tuple[dict[str, str], Counts]:
+    """What a policy says to each question, by the question's key, without its thoughts; see `answer`.
+
+    Returns:
+        The texts, those to prompts that are too long missing; and the counts `prompts` (answered, equal ones once),
+        `prompts_too_long_dropped`, and of thoughts.
+    """
+    rows, counts = answer(label, config, policy, [*prompts.values()], work)
+    said = {
+        key: without_thoughts(rows[prompt["prompt_id"]]["response"])
+        for key, prompt in prompts.items()
+        if prompt["prompt_id"] in rows
+    }
+    told = {name: counts[name] for name in ("prompts", "prompts_too_long_dropped")}
+    return said, {**told, **thought_counts(row["response"] for row in rows.values())}
+
+
+def asking(text: str, source: str, system: str | None = None) -> PromptRow:
+    """A question as a prompt."""
+    messages: Messages = [{"role": "user", "content": text}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return {"prompt_id": prompt_id(messages), "messages": messages, "reference": None, "source": source}
 
 
 def answers(

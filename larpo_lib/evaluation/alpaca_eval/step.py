@@ -20,15 +20,13 @@ from larpo_lib.evaluation.alpaca_eval.files import (
 )
 from larpo_lib.evaluation.alpaca_eval.judging import Judgements, Pair, judge_pairs
 from larpo_lib.evaluation.alpaca_eval.report import make_report
-from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, item_id, row_of, score
+from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, row_of, score
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
-from larpo_lib.evaluation.answers import answer
+from larpo_lib.evaluation.answers import asking, replies
 from larpo_lib.evaluation.completions import completions
 from larpo_lib.evaluation.decisions import decisions as open_decisions
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.schemas import PromptRow
 from larpo_lib.tables import Counts
-from larpo_lib.thinking import thought_counts, without_thoughts
 
 
 def run(
@@ -97,7 +95,7 @@ def run(
 
     named = {"reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers}
     inputs = {key: path for key, path in named.items() if path is not None}
-    return produce("alpaca_eval", config, inputs, evaluation, make, arguments={"versions": versions})
+    return produce(BENCHMARK.name, config, inputs, evaluation, make, arguments={"versions": versions})
 
 
 def _check_set(config: AlpacaEvalConfig, asked: Outputs, control: LengthControl | None, reference: Path) -> None:
@@ -119,20 +117,9 @@ def _of_the_set(given: Outputs, asked: Outputs) -> tuple[dict[str, str], Counts]
 
 
 def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work) -> tuple[dict[str, str], Counts]:
-    prompts = {instruction: _prompt(instruction) for instruction in asked.by_instruction}
-    rows, counts = answer("alpaca_eval", config.answers, policy, list(prompts.values()), work)
-    kept = {
-        key: without_thoughts(rows[row["prompt_id"]]["response"])
-        for key, row in prompts.items()
-        if row["prompt_id"] in rows
-    }
-    thoughts = thought_counts(row["response"] for row in rows.values())
-    return kept, {"prompts_too_long_dropped": counts["prompts_too_long_dropped"], **thoughts}
-
-
-def _prompt(instruction: str) -> PromptRow:
-    messages = [{"role": "user", "content": instruction}]
-    return {"prompt_id": item_id(instruction), "messages": messages, "reference": None, "source": "alpaca_eval"}
+    prompts = {instruction: asking(instruction, BENCHMARK.name) for instruction in asked.by_instruction}
+    said, counts = replies(BENCHMARK.name, config.answers, policy, prompts, work)
+    return said, {name: count for name, count in counts.items() if name != "prompts"}
 
 
 def _compared(pair: Pair, preference: float | None) -> Comparison:

@@ -9,9 +9,10 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.answers import answer
+from larpo_lib.evaluation.answers import asking, replies
 from larpo_lib.evaluation.completions import completions
 from larpo_lib.evaluation.decisions import decisions as open_decisions
+from larpo_lib.evaluation.mixeval import BENCHMARK
 from larpo_lib.evaluation.mixeval.judging import judge_responses
 from larpo_lib.evaluation.mixeval.prompts import asked
 from larpo_lib.evaluation.mixeval.questions import (
@@ -28,9 +29,7 @@ from larpo_lib.evaluation.mixeval.report import make_report
 from larpo_lib.evaluation.mixeval.scoring import read_judged
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.schemas import Messages, PromptRow, prompt_id
 from larpo_lib.tables import Counts
-from larpo_lib.thinking import thought_counts, without_thoughts
 
 JUDGED = "judged.jsonl"
 
@@ -94,7 +93,7 @@ def run(
     inputs = {"free_form": free_form, "multiple_choice": multiple_choice}
     inputs |= {"policy": policy} if policy is not None else {}
     inputs |= {f"answers.{number}": path for number, path in enumerate(answers)}
-    return produce("mixeval", config, inputs, evaluation, make)
+    return produce(BENCHMARK.name, config, inputs, evaluation, make)
 
 
 def _questions(config: MixEvalConfig, path: Path, kind: str) -> list[Question]:
@@ -106,26 +105,13 @@ def _questions(config: MixEvalConfig, path: Path, kind: str) -> list[Question]:
 def _responses(
     config: MixEvalConfig, policy: Path, questions: Sequence[Question], work: Work
 ) -> tuple[dict[str, str], Counts]:
-    """The policy's response to each question, by its key; equal questions are answered once."""
-    prompts = {question.key: _prompt(config, question) for question in questions}
-    rows, counts = answer("mixeval", config.answers, policy, list(prompts.values()), work)
-    responses = {
-        key: without_thoughts(rows[prompt["prompt_id"]]["response"])
-        for key, prompt in prompts.items()
-        if prompt["prompt_id"] in rows
-    }
-    return responses, {
-        **thought_counts(row["response"] for row in rows.values()),
-        "distinct_questions": counts["prompts"],
-        "prompts_too_long_dropped": len(questions) - len(responses),
-    }
-
-
-def _prompt(config: MixEvalConfig, question: Question) -> PromptRow:
-    messages: Messages = [{"role": "user", "content": asked(question)}]
-    if config.answers.system_message is not None:
-        messages.insert(0, {"role": "system", "content": config.answers.system_message})
-    return {"prompt_id": prompt_id(messages), "messages": messages, "reference": None, "source": "mixeval"}
+    """The policy's response to each question, by its key."""
+    system = config.answers.system_message
+    prompts = {question.key: asking(asked(question), BENCHMARK.name, system) for question in questions}
+    said, counts = replies(BENCHMARK.name, config.answers, policy, prompts, work)
+    del counts["prompts_too_long_dropped"]  # of distinct questions
+    distinct, too_long = counts.pop("prompts"), len(questions) - len(said)
+    return said, {**counts, "distinct_questions": distinct, "prompts_too_long_dropped": too_long}
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

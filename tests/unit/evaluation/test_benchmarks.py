@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ def test_declarations_are_read_without_what_benchmarks_need() -> None:
     count, *loaded = done.stdout.split()
     assert count == str(len(NAMES))
     assert {"pydantic", "numpy", "torch", "transformers", "pyarrow"}.isdisjoint(loaded)
+
+
+def test_no_benchmark_knows_of_another_one() -> None:
+    for file in FOLDERS.glob("*/*.py"):
+        named = set(re.findall(r"larpo_lib\.evaluation\.(\w+)", file.read_text("utf-8")))
+        assert named.intersection(NAMES) <= {file.parent.name}, file
 
 
 def test_a_family_of_numbers_is_filled_in_and_explained() -> None:
