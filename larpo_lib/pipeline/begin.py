@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from larpo_lib import logs
 from larpo_lib.checks import check_settings
@@ -26,6 +26,8 @@ from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 from larpo_lib.tracking import Tracker
+
+StartedT = TypeVar("StartedT", bound=Started)
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,18 @@ def begin(given: Mapping[str, Any], example: str) -> StartedLoop:
     Raises:
         LarpoError: something asked for cannot be.
     """
+    return first_task(given, example, _begin)
+
+
+def first_task(
+    given: Mapping[str, Any], example: str, work: Callable[[Mapping[str, Any], Place], StartedT]
+) -> StartedT:
+    """Do the work of a pipeline's first task, noted in the run's journal; it is given the parameters and the place."""
     logs.set_up()
     use_writable_cache()
     place = Place.find(given["root"], given["run_id"], given["job"], example)
     with Journal(place.root, given["job"]).step("start"):
-        return with_retries(lambda: _begin(given, place))
+        return with_retries(lambda: work(given, place))
 
 
 def _begin(given: Mapping[str, Any], place: Place) -> StartedLoop:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from larpo_lib import logs
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.begin import check
+from larpo_lib.pipeline.begin import check, first_task
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.execute import StepResult, open_context, promotion_text
-from larpo_lib.pipeline.journal import SUMMARY, Journal
+from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.parameters import compose
-from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import Place, RunContext, Started, store
@@ -34,11 +32,7 @@ def begin(given: Mapping[str, Any], example: str) -> Started:
     Raises:
         LarpoError: something asked for cannot be.
     """
-    logs.set_up()
-    use_writable_cache()
-    place = Place.find(given["root"], given["run_id"], given["job"], example)
-    with Journal(place.root, given["job"]).step("start"):
-        return with_retries(lambda: _begin(given, place))
+    return first_task(given, example, _begin)
 
 
 def _begin(given: Mapping[str, Any], place: Place) -> Started:
