@@ -14,7 +14,7 @@ from benchmarks.workloads import PAD_ID, TokenList, unique_tokens
 from larpo_lib.config import TrainConfig
 from larpo_lib.objectives import bind
 from larpo_lib.policies import layout as layouts
-from larpo_lib.policies.load import training_attention
+from larpo_lib.policies.device import training_attention
 from larpo_lib.policies.logprobs import LogitTransform, default_chunk_tokens, token_logps
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments

@@ -22,7 +22,7 @@ from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, save_classifier, words
 from benchmarks.workloads import TokenList, natural_lists
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.load import load_model, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier import ClassifierReranker
@@ -69,8 +69,8 @@ def compare(size: Size, device: str, items: Sequence[Scorable], batch_tokens: in
         settings = ModelConfig(device=device)
         config = ClassifierConfig(path=directory, model=settings, batch_tokens=batch_tokens, max_tokens=8192)
         reranker = ClassifierReranker(config)
-        model = load_model(AutoModelForSequenceClassification, Path(directory), settings)
-        tokenizer = load_tokenizer(Path(directory), settings)
+        model = ModelDir(Path(directory), settings).load(AutoModelForSequenceClassification)
+        tokenizer = ModelDir(Path(directory), settings).tokenizer
     sides = {"batched": lambda: reranker.score(items), "one": lambda: one_by_one(model, tokenizer, items)}
     for number in range(rounds + 1):
         found = {}

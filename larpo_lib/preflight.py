@@ -10,12 +10,16 @@ from larpo_lib.config import LarpoConfig, ModelConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import check_weights, load_tokenizer, model_device
+from larpo_lib.policies.device import model_device
+from larpo_lib.policies.model_dir import ModelDir, check_weights
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.training.trainable import check_trainable
 
 STEPS = frozenset({"sft", "sample", "rerank", "build_lists", "train", "evaluate"})
 """Names of the steps that need models or servers."""
+
+PolicyDirs = dict[ModelConfig, ModelDir]
+"""The policy by each of the settings that it is read by."""
 
 
 def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
@@ -31,9 +35,10 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         EndpointError: a server does not answer.
     """
     check_settings(config)
+    dirs = _policy_dirs(Path(config.policy), config)
     _check_one_machine(config)
     if not {"sft", "sample", "train", "evaluate"}.isdisjoint(left):
-        _check_policy(config)
+        _check_policy(config, dirs)
     _check_samplers(config, left)
     for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
         if step in left:
@@ -43,12 +48,13 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         negatives.retriever.check()
 
 
-def _check_policy(config: LarpoConfig) -> None:
-    check_policy(Path(config.policy), config)
-    for model in _models(config):
-        model_device(model)
+def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:
+    for source in dirs.values():
+        _check_readable(source)
+    for settings in dirs:
+        model_device(settings)
     for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
-        check_trainable(Path(config.policy), trained)
+        check_trainable(dirs[trained.model], trained)
 
 
 def _check_one_machine(config: LarpoConfig) -> None:
@@ -67,8 +73,8 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
     Raises:
         ModelError: they cannot.
     """
-    for model in _models(config):
-        _check_readable(policy, model)
+    for source in _policy_dirs(policy, config).values():
+        _check_readable(source)
 
 
 def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
@@ -76,12 +82,11 @@ def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
         step.sampler.check(Path(config.policy), sampling_limits(step))
 
 
-def _models(config: LarpoConfig) -> list[ModelConfig]:
-    """The ways in which the policy is loaded."""
+def _policy_dirs(policy: Path, config: LarpoConfig) -> PolicyDirs:
     models = (config.sft.model, config.sample.sampler.model, config.train.model, config.evaluate.sampler.model)
-    return list(dict.fromkeys(models))
+    return {settings: ModelDir(policy, settings) for settings in models}
 
 
-def _check_readable(path: Path, config: ModelConfig) -> None:
-    conversation_text(load_tokenizer(path, config), [{"role": "user", "content": "?"}], "!")
-    check_weights(path)
+def _check_readable(source: ModelDir) -> None:
+    conversation_text(source.tokenizer, [{"role": "user", "content": "?"}], "!")
+    check_weights(source.path)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
-from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.batching import token_batches
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.replies import encode_reply
 from larpo_lib.policies.scoring import attach_scorer, padded_rows, to_device
-from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.schemas import CandidateRow, PromptRow
 
 LogpScorer = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]
@@ -25,7 +22,7 @@ None where a response has no token.
 """
 
 
-def load_logp_scorer(policy: Path, config: ModelConfig, batch_tokens: int) -> LogpScorer:
+def load_logp_scorer(policy: ModelDir, batch_tokens: int) -> LogpScorer:
     """Load a policy that gives log-probabilities.
 
     The sampled token ids are scored where they are known, end-of-turn token included; a text is tokenized as it
@@ -33,15 +30,13 @@ def load_logp_scorer(policy: Path, config: ModelConfig, batch_tokens: int) -> Lo
 
     Args:
         policy: its directory.
-        config: how it is loaded.
         batch_tokens: of a forward pass, padding included.
 
     Raises:
         ModelError: it cannot be loaded or scored, or a log-probability is not finite.
     """
-    tokenizer = load_tokenizer(policy, config)
-    end = turn_end(tokenizer, stop_token_ids(policy, config, tokenizer))
-    model = attach_scorer(load_policy(policy, config), None)
+    tokenizer, end = policy.tokenizer, policy.turn_end
+    model = attach_scorer(policy.load_policy(), None)
     pad_id = int(tokenizer.pad_token_id)
 
     @torch.no_grad()
@@ -62,7 +57,7 @@ def load_logp_scorer(policy: Path, config: ModelConfig, batch_tokens: int) -> Lo
             for i, logp in zip(chosen, model(**to_device(model.device, rows)).float().tolist(), strict=True):
                 if not math.isfinite(logp):
                     raise ModelError(
-                        f"{policy}: the log-probability of candidate {pairs[i][1]['candidate_id']} of prompt"
+                        f"{policy.path}: the log-probability of candidate {pairs[i][1]['candidate_id']} of prompt"
                         f" {pairs[i][0]['prompt_id']} is {logp}",
                         remedy="Set model.dtype to float32, or check the policy's weights",
                     )

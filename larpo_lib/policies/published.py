@@ -20,8 +20,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.load import load_model_config, load_policy, read_tokenizer
-from larpo_lib.policies.turns import generation_stops, stop_token_ids
+from larpo_lib.policies.model_dir import ModelDir
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"
@@ -50,39 +49,36 @@ def save_policy(
     model: PreTrainedModel,
     weights: dict[str, Tensor],
     tokenizer: PreTrainedTokenizerBase,
-    source: Path,
-    config: ModelConfig,
+    source: ModelDir,
     directory: Path,
 ) -> None:
-    """Write a model that was made from the one in `source`, with its tokenizer, in safetensors.
+    """Write a model that was made from `source`, with its tokenizer, in safetensors.
 
     Args:
         model: the model; its weights may lie elsewhere.
         weights: what is written.
         tokenizer: of `source`; it says what its files are called.
-        source: model directory.
-        config: how `source` was loaded. A chat template or pad token that is set there is written into the tokenizer.
+        source: a chat template or pad token that its settings name is written into the tokenizer.
         directory: where to write.
     """
     model.generation_config = GenerationConfig()  # settings that transformers 5 would refuse to write are kept below
     model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     (directory / GENERATION).unlink(missing_ok=True)
-    made_from = model_directory(source)
+    made_from = model_directory(source.path)
     if (made_from / GENERATION).is_file():
         shutil.copyfile(made_from / GENERATION, directory / GENERATION)
     if model.can_generate() and tokenizer.chat_template:
-        _tell_stops(source, config, tokenizer, directory / GENERATION)
-    _write_json(directory / CONFIG, _model_config(made_from, config, _read_json(directory / CONFIG)))
-    copy_tokenizer(tokenizer_directory(source), directory, tokenizer, config)
+        _tell_stops(source, directory / GENERATION)
+    _write_json(directory / CONFIG, _model_config(source, _read_json(directory / CONFIG)))
+    copy_tokenizer(tokenizer_directory(source.path), directory, tokenizer, source.settings)
     write_older_keys(directory)
 
 
-def _tell_stops(source: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, generation: Path) -> None:
+def _tell_stops(source: ModelDir, generation: Path) -> None:
     """Name the ends of a turn that the policy was trained with, where its source does not: others would run on."""
-    stops = stop_token_ids(source, config, tokenizer)
-    if not set(stops) <= set(generation_stops(source, config)):
+    if not set(source.stop_ids) <= set(source.generation_stops):
         settings = _read_json(generation) if generation.is_file() else {}
-        _write_json(generation, {**settings, "eos_token_id": stops})
+        _write_json(generation, {**settings, "eos_token_id": source.stop_ids})
 
 
 @contextmanager
@@ -96,11 +92,12 @@ def merged_policy(policy: Path) -> Iterator[Path]:
         yield policy
         return
     plain = ModelConfig(device="cpu")
-    dtype = str(load_model_config(policy, plain).dtype).removeprefix("torch.")  # to be as large as its base
+    dtype = str(ModelDir(policy, plain).config.dtype).removeprefix("torch.")  # to be as large as its base
     config = plain if dtype == "None" else ModelConfig.model_validate({"device": "cpu", "dtype": dtype})
     with tempfile.TemporaryDirectory(prefix="larpo-") as folder:
-        directory, model = Path(folder) / "policy", load_policy(policy, config)
-        save_policy(model, model.state_dict(), read_tokenizer(policy, config), policy, config, directory)
+        source, directory = ModelDir(policy, config), Path(folder) / "policy"
+        model = source.load_policy()
+        save_policy(model, model.state_dict(), source.bare_tokenizer, source, directory)
         yield directory
 
 
@@ -199,12 +196,12 @@ def _older_tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _model_config(source: Path, config: ModelConfig, written: Mapping[str, Any]) -> dict[str, Any]:
+def _model_config(source: ModelDir, written: Mapping[str, Any]) -> dict[str, Any]:
     """The source's config.json, with what is true of the weights that were `written`."""
-    told = _read_json(source / CONFIG)
+    told = _read_json(model_directory(source.path) / CONFIG)
     if told.get("model_type") != written.get("model_type"):  # a part of the source's model
         return {**written, "use_cache": True}  # `transformers` switches it off for training
-    before = load_model_config(source, config).to_dict()
+    before = source.config.to_dict()
     told["architectures"] = written["architectures"]
     for key in _TRAINED:
         if key in written and written[key] != _as_json(before.get(key)):

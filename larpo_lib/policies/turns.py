@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.adapters import model_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.load import first_line, load_model_config
 
 _QUESTION = [{"role": "user", "content": "?"}]
 _REPLY = "larporeply"
@@ -56,19 +53,6 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Collection[int] = ()) ->
     return TurnEnd(int(tokens[name]), tail[: place + len(name)], tail)
 
 
-def stop_token_ids(path: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end a response.
-
-    They are the model's own by its generation settings, the tokenizer's eos, `stop_tokens`, and the one with which the
-    chat template ends a turn: many models name only `<|endoftext|>`, and end their turns with `<|im_end|>`.
-
-    Raises:
-        ModelError: the generation settings cannot be read, or `stop_tokens` names what is no token.
-    """
-    stops = {*generation_stops(path, config), int(tokenizer.eos_token_id), *named_stops(tokenizer, config)}
-    return sorted({*stops, turn_end(tokenizer, stops).token})
-
-
 def named_stops(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> list[int]:
     """The ids of `stop_tokens`.
 
@@ -83,21 +67,3 @@ def named_stops(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> list
                 remedy="Name single tokens, as tokenizer.json writes them",
             )
     return [int(vocabulary[name]) for name in config.stop_tokens]
-
-
-def generation_stops(path: Path, config: ModelConfig) -> list[int]:
-    """Tokens that end a response by a model's generation settings, or where it has none by its config.json.
-
-    Raises:
-        ModelError: they cannot be read.
-    """
-    path = model_directory(path)
-    if (path / "generation_config.json").is_file():
-        try:
-            generation = GenerationConfig.from_pretrained(path)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: generation_config.json cannot be read: {first_line(error)}") from error
-    else:
-        generation = GenerationConfig.from_model_config(load_model_config(path, config))
-    stated = generation.eos_token_id
-    return stated if isinstance(stated, list) else [stated] if stated is not None else []

@@ -59,9 +59,9 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
 
 def _of_template(config: TemplateConfig) -> Refusal:
     from larpo_lib.policies.chat import conversation_text, find_special_text, message_contents, prompt_text
-    from larpo_lib.policies.load import load_tokenizer
+    from larpo_lib.policies.model_dir import ModelDir
 
-    tokenizer = load_tokenizer(_local(config), config.model)
+    tokenizer = ModelDir(_local(config), config.model).tokenizer
 
     def refusal(messages: Messages) -> str | None:
         try:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
-from larpo_lib.policies.load import load_model_config, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import summarize
@@ -49,26 +49,27 @@ def run(
         trained: artifact to publish: a Hugging Face sequence classifier with its tokenizer, `history.jsonl` beside it.
         log: called with each optimiser step's metrics.
     """
-    check_trainable(policy, config)
+    source = ModelDir(policy, config.model)
+    check_trainable(source, config)
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _train(config, policy, lists, ranks, work, log)
+        return _train(config, source, lists, ranks, work, log)
 
     return produce_together("reward_model", config, {"policy": policy, "lists": lists}, trained, make, log)
 
 
 def _train(
-    config: RewardModelConfig, policy: Path, lists: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+    config: RewardModelConfig, source: ModelDir, lists: Path, ranks: Ranks, work: Work | None, log: MetricLogger
 ) -> Metrics:
-    tokenizer = load_tokenizer(policy, config.model)
-    _check_scored_token(policy, config, tokenizer)
+    tokenizer = source.tokenizer
+    _check_scored_token(source)
     encoded, counts = encode_conversations(read_table(lists, "lists"), tokenizer, config)
     if not encoded:
         raise LarpoError(
             f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise reward_model.max_tokens"
         )
     session = TrainingSession(config, training_arguments(config), ranks, work, log)
-    model = load_trainable_reward_model(policy, config, tokenizer)
+    model = load_trainable_reward_model(source, config)
     pad_id = int(tokenizer.pad_token_id)
     fitted = fit(
         session,
@@ -78,20 +79,20 @@ def _train(
         encoded,
         Collator(choose_reward_layout(model, encoded, pad_id), pad_id),
     )
-    save_trained(fitted, session, policy, tokenizer)
+    save_trained(fitted, session, source)
     return summarize(encoded, counts, fitted.history)
 
 
-def _check_scored_token(path: Path, config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_scored_token(source: ModelDir) -> None:
     """Check that the token which is scored will be the one that `classifier` scores.
 
     A reward model to go on with keeps its token, even where its pad token ends turns; a new head gets the end of the
     turn, by which a response that was cut short can be told from a whole one.
     """
-    if is_reward_model(path, config):
-        settings = load_model_config(path, config.model)
-        check_head(path, settings)
-        pad = settings.get_text_config().pad_token_id
+    path, tokenizer = source.path, source.tokenizer
+    if is_reward_model(source):
+        check_head(source)
+        pad = source.config.get_text_config().pad_token_id
         if pad != tokenizer.pad_token_id:
             raise ModelError(
                 f"{path}: pad token ids: model {pad}, tokenizer {tokenizer.pad_token_id}; padding would be scored",

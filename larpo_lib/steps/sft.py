@@ -10,9 +10,8 @@ from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
-from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.steps.train import say_readings, summarize
 from larpo_lib.tables import read_table
@@ -42,21 +41,20 @@ def run(
         trained: artifact to publish.
         log: called with each optimiser step's metrics.
     """
-    check_trainable(policy, config)
+    source = ModelDir(policy, config.model)
+    check_trainable(source, config)
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _sft(config, policy, demonstrations, ranks, work, log)
+        return _sft(config, source, demonstrations, ranks, work, log)
 
     return produce_together("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make, log)
 
 
 def _sft(
-    config: SftConfig, policy: Path, demonstrations: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+    config: SftConfig, source: ModelDir, demonstrations: Path, ranks: Ranks, work: Work | None, log: MetricLogger
 ) -> Metrics:
-    tokenizer = load_tokenizer(policy, config.model)
-    end = turn_end(tokenizer, stop_token_ids(policy, config.model, tokenizer))
     rows = read_table(demonstrations, "demonstrations")
-    encoded, counts = encode_demonstrations(rows, tokenizer, config, end)
+    encoded, counts = encode_demonstrations(rows, source.tokenizer, config, source.turn_end)
     if not encoded:
         raise LarpoError(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
@@ -64,10 +62,10 @@ def _sft(
     if ranks.is_main:
         say_readings(counts)
     session = TrainingSession(config, training_arguments(config), ranks, work, log)
-    model = load_trainable(AutoModelForCausalLM, policy, config)
+    model = load_trainable(AutoModelForCausalLM, source, config)
     with gathered_parameters(model):
         attach_scorer(model, config.logprob_chunk_tokens)
-    pad_id = int(tokenizer.pad_token_id)
+    pad_id = int(source.tokenizer.pad_token_id)
     fitted = fit(
         session,
         SftTrainer,
@@ -76,5 +74,5 @@ def _sft(
         encoded,
         Collator(padded_layout(pad_id), pad_id),
     )
-    save_trained(fitted, session, policy, tokenizer)
+    save_trained(fitted, session, source)
     return summarize(encoded, counts, fitted.history)

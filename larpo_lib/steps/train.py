@@ -13,10 +13,10 @@ from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.objectives import bind
+from larpo_lib.policies.device import model_dtype
 from larpo_lib.policies.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
-from larpo_lib.policies.load import load_model_config, load_policy, load_tokenizer, model_dtype
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
-from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_together
 from larpo_lib.tables import Row, read_table
@@ -65,7 +65,8 @@ def run(
     """
     named = {"policy": policy, "lists": lists, "reference": reference, "reference_logps": reference_logps}
     inputs = {name: path for name, path in named.items() if path is not None}
-    check_trainable(policy, config)
+    source = ModelDir(policy, config.model)
+    check_trainable(source, config)
     if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
             f"the objective {config.objective.type} reads no reference, but one is given",
@@ -73,30 +74,33 @@ def run(
         )
 
     def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _train(config, inputs, ranks, work, log)
+        return _train(config, source, inputs, ranks, work, log)
 
     return produce_together("train", config, inputs, trained, make, log)
 
 
 def _train(
-    config: TrainConfig, inputs: Mapping[str, Path], ranks: Ranks, work: Work | None, log: MetricLogger
+    config: TrainConfig,
+    source: ModelDir,
+    inputs: Mapping[str, Path],
+    ranks: Ranks,
+    work: Work | None,
+    log: MetricLogger,
 ) -> Metrics:
-    policy, lists = inputs["policy"], inputs["lists"]
-    tokenizer = load_tokenizer(policy, config.model)
-    end = turn_end(tokenizer, stop_token_ids(policy, config.model, tokenizer))
+    lists, tokenizer = inputs["lists"], source.tokenizer
     rows = read_table(lists, "lists")
     _check_rewards(config, rows, lists)
-    encoded, counts = encode_lists(rows, tokenizer, config, end)
+    encoded, counts = encode_lists(rows, tokenizer, config, source.turn_end)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
-    _check_ids(config, encoded, policy, lists)
+    _check_ids(source, encoded, lists)
     if ranks.is_main:
         say_readings(counts)
     objective, pad_id = config.objective, int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
     session = TrainingSession(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shards models
-    model = load_trainable(AutoModelForCausalLM, policy, config)
+    model = load_trainable(AutoModelForCausalLM, source, config)
     with gathered_parameters(model):
         attach_scorer(model, config.logprob_chunk_tokens)
     layout = choose_layout(model, [item.tokens for item in encoded], pad_id)
@@ -113,7 +117,7 @@ def _train(
         Collator(layout, pad_id),
         lambda: known or reference.by_the_policy_itself(model, layout),
     )
-    save_trained(fitted, session, policy, tokenizer)
+    save_trained(fitted, session, source)
     return summarize(encoded, counts, fitted.history)
 
 
@@ -169,14 +173,15 @@ class _Reference:
             ModelError: it reads other tokens than the policy does.
         """
         config = self._config
-        path = self._inputs["reference"]
-        if load_tokenizer(path, config.model).get_vocab() != tokenizer.get_vocab():
+        reference = ModelDir(self._inputs["reference"], config.model)
+        if reference.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise ModelError(
-                f"{path}: the reference's vocabulary is not the policy's", remedy="Give one of the same family"
+                f"{reference.path}: the reference's vocabulary is not the policy's",
+                remedy="Give one of the same family",
             )
 
         def load() -> PreTrainedModel:
-            return attach_scorer(load_policy(path, config.model), config.logprob_chunk_tokens)
+            return attach_scorer(reference.load_policy(), config.logprob_chunk_tokens)
 
         def layout(model: PreTrainedModel) -> Layout:
             return choose_layout(model, [item.tokens for item in self._encoded], self._pad_id)
@@ -235,15 +240,14 @@ class _Reference:
         ]
 
 
-def _check_ids(config: TrainConfig, encoded: Sequence[EncodedList], policy: Path, lists: Path) -> None:
+def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) -> None:
     """Refuse token ids, such as a file's from another tokenizer, that the policy has no embedding for."""
-    size = getattr(load_model_config(policy, config.model).get_text_config(), "vocab_size", None)
     for item in encoded:
         highest = max(max(response) for response in item.responses)
-        if size is not None and highest >= size:
+        if policy.vocab_size is not None and highest >= policy.vocab_size:
             raise DataError(
-                f"a response to prompt {item.prompt_id} has the token id {highest}, but {policy} has embeddings for ids"
-                f" below {size}",
+                f"a response to prompt {item.prompt_id} has the token id {highest}, but {policy.path} has embeddings"
+                f" for ids below {policy.vocab_size}",
                 path=lists,
                 remedy="Give the ids of the policy's own tokenizer, or none: the text is then tokenized",
             )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import (
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
     TrainerControl,
@@ -19,7 +17,8 @@ from transformers import TrainingArguments as Arguments
 
 from larpo_lib.artifacts import Work
 from larpo_lib.config import TrainingConfig
-from larpo_lib.policies.load import model_dtype
+from larpo_lib.policies.device import model_dtype
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.published import save_policy
 from larpo_lib.progress import progress
@@ -138,25 +137,22 @@ def fit(
     return TrainingResult(trainer, model, _history(trainer.state))
 
 
-def save_trained(
-    fitted: TrainingResult, session: TrainingSession, policy: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def save_trained(result: TrainingResult, session: TrainingSession, source: ModelDir) -> None:
     """Write the trained model as a plain Hugging Face directory, with its history beside it; all processes together.
 
     Args:
-        fitted: the training.
+        result: of the training.
         session: its settings and processes.
-        policy: the directory that was trained; what training does not change is copied from there.
-        tokenizer: the policy's.
+        source: the model that was trained; what training does not change is copied from there.
 
     Raises:
         ModelError: a weight is not a finite number.
     """
-    weights = trained_weights(fitted.trainer, session.config.lora)
+    weights = trained_weights(result.trainer, session.config.lora)
     if session.work is not None:
         check_finite(weights)
-        save_policy(fitted.model, weights, tokenizer, policy, session.config.model, session.work.data)
-        write_history(session.work.data, fitted.history)
+        save_policy(result.model, weights, source.tokenizer, source, session.work.data)
+        write_history(session.work.data, result.history)
 
 
 def _history(state: TrainerState) -> list[dict[str, float]]:

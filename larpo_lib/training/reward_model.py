@@ -25,7 +25,7 @@ from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
 from larpo_lib.policies.chat import conversation_ids, find_special_text, message_contents, prompt_ids
 from larpo_lib.policies.layout import Layout, choose_layout
-from larpo_lib.policies.load import load_model_config
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.packing import PackedList, attention_masks
 from larpo_lib.policies.scoring import TokenRows, disable_dropout
 from larpo_lib.schemas import Messages
@@ -87,15 +87,13 @@ def _conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, re
     return ids
 
 
-def is_reward_model(path: Path, config: RewardModelConfig) -> bool:
+def is_reward_model(model: ModelDir) -> bool:
     """Whether a directory holds a sequence classifier already, and not a policy."""
-    architectures = load_model_config(path, config.model).architectures or ()
+    architectures = model.config.architectures or ()
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
-def load_trainable_reward_model(
-    path: Path, config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase
-) -> PreTrainedModel:
+def load_trainable_reward_model(source: ModelDir, config: RewardModelConfig) -> PreTrainedModel:
     """Load a reward model to go on with, or put a new score head on a policy's body; with scores attached.
 
     Adapters, where they are set, are for the body; the head is trained itself.
@@ -105,9 +103,9 @@ def load_trainable_reward_model(
         ConfigError: adapters are wanted where they cannot be had.
     """
     changes: dict[str, Any] = {}
-    if not is_reward_model(path, config):
-        changes = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
-    model = load_trainable(_Classifiers(changes, config.seed), path, config)
+    if not is_reward_model(source):
+        changes = {"num_labels": 1, "pad_token_id": source.tokenizer.pad_token_id}
+    model = load_trainable(_Classifiers(changes, config.seed), source, config)
     head: Any = model.get_output_embeddings()
     for parameter in head.parameters():
         parameter.requires_grad_(True)

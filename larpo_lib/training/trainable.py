@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
 from larpo_lib.adapters import is_adapter
-from larpo_lib.config import LoraConfig, ModelConfig, TrainingConfig
+from larpo_lib.config import LoraConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.load import check_context, load_model, load_model_config, model_dtype, training_attention
+from larpo_lib.policies.device import model_dtype, training_attention
+from larpo_lib.policies.model_dir import ModelDir
 
 _ADAPTER = "default"
 _TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
 
 
-def check_trainable(path: Path, config: TrainingConfig) -> None:
+def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     """Check, without its weights, that a model can be trained as the settings ask.
 
     Raises:
@@ -29,15 +30,14 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
         ConfigError: a library is missing, there is nothing to put an adapter beside, or sequences may be longer than
             the model takes.
     """
-    check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
-    settings = load_model_config(path, config.model)
-    training_attention(config.model, settings.model_type)
-    _check_unquantized(path, settings)
-    if model_dtype(config.model) is torch.float16:
+    model.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+    training_attention(model.settings, model.config.model_type)
+    _check_unquantized(model)
+    if model_dtype(model.settings) is torch.float16:
         raise ConfigError("float16 is not for training", remedy="Set model.dtype to bfloat16 or float32")
-    if is_adapter(path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:
+    if is_adapter(model.path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:
         raise ConfigError(
-            f"{path}: holds adapters, which cannot be merged into a base that zero_stage = 3 shares out",
+            f"{model.path}: holds adapters, which cannot be merged into a base that zero_stage = 3 shares out",
             remedy="Set zero_stage to 2, or give the policy that peft's merge_and_unload makes of it",
         )
     if config.launch.launcher == "deepspeed" and find_spec("deepspeed") is None:
@@ -52,21 +52,23 @@ def check_trainable(path: Path, config: TrainingConfig) -> None:
             "lora is set, but peft is not installed", remedy="pip install 'larpo[lora]', or train all weights"
         )
     with torch.device("meta"):  # the modules without their weights
-        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.model.trust_remote_code)
-    add_adapters(model, config.lora)
+        empty = AutoModelForCausalLM.from_config(
+            copy.deepcopy(model.config), trust_remote_code=model.settings.trust_remote_code
+        )
+    add_adapters(empty, config.lora)
 
 
-def _check_unquantized(path: Path, settings: PretrainedConfig) -> None:
-    quantized = getattr(settings, "quantization_config", None)
+def _check_unquantized(model: ModelDir) -> None:
+    quantized = getattr(model.config, "quantization_config", None)
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
         raise ModelError(
-            f"{path}: its weights are quantized ({method}), and training is of whole ones",
+            f"{model.path}: its weights are quantized ({method}), and training is of whole ones",
             remedy="Give the model in bfloat16 or float32",
         )
 
 
-def load_trainable(kind: Any, path: Path, config: TrainingConfig) -> PreTrainedModel:
+def load_trainable(kind: Any, source: ModelDir, config: TrainingConfig) -> PreTrainedModel:
     """Load a model to train, with one of the `AutoModelFor...` classes.
 
     Weights that are trained are float32, or what DeepSpeed makes of them; those that low-rank adapters leave alone have
@@ -76,12 +78,10 @@ def load_trainable(kind: Any, path: Path, config: TrainingConfig) -> PreTrainedM
         ModelError: the directory cannot be used.
         ConfigError: adapters are wanted where they cannot be had.
     """
-    model_type = load_model_config(path, config.model).model_type
-    changes: dict[str, Any] = {"attention": training_attention(config.model, model_type)}
-    if config.lora is None or model_dtype(config.model) is not torch.bfloat16:
+    changes: dict[str, Any] = {"attention": training_attention(source.settings, source.config.model_type)}
+    if config.lora is None or model_dtype(source.settings) is not torch.bfloat16:
         changes["dtype"] = "float32"
-    settings: ModelConfig = config.model.model_copy(update=changes)
-    model = load_model(kind, path, settings)
+    model = ModelDir(source.path, source.settings.model_copy(update=changes)).load(kind)
     if config.lora is not None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)  # all processes draw the same, and so does every run

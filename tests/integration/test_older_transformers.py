@@ -18,7 +18,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from larpo_lib.config import ModelConfig, RewardModelConfig, SftConfig, TrainConfig
 from larpo_lib.playground.policy import make_policy
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.published import save_policy
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import reward_model, sft, train
@@ -82,8 +82,9 @@ def _write(root: Path) -> None:
 
 
 def _publish(source: Path, directory: Path, config: ModelConfig = PLAIN) -> None:
-    model = load_policy(source, config)
-    save_policy(model, model.state_dict(), load_tokenizer(source, config), source, config, directory)
+    made_from = ModelDir(source, config)
+    model = made_from.load_policy()
+    save_policy(model, model.state_dict(), made_from.tokenizer, made_from, directory)
 
 
 def _assert_same(one: dict[str, Any], other: dict[str, Any], tolerance: float = 0.0) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Pretra
 from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.playground.problems import vocabulary
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.published import save_policy
 
 CONTEXT = 512
@@ -67,4 +68,4 @@ def write_model(directory: Path, family: str) -> None:
     source = directory.with_name(f"{directory.name}-source")
     model.save_pretrained(source)
     _TOKENIZER.save_pretrained(source)
-    save_policy(model, model.state_dict(), _TOKENIZER, source, ModelConfig(device="cpu"), directory)
+    save_policy(model, model.state_dict(), _TOKENIZER, ModelDir(source, ModelConfig(device="cpu")), directory)

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
@@ -49,7 +49,7 @@ def test_greedy_decoding_is_that_of_transformers_token_for_token(make_vllm, mode
 
 
 def test_ids_text_and_finish_reason_agree(make_vllm, model_directory):
-    tokenizer = load_tokenizer(model_directory("llama"), PLAIN)
+    tokenizer = ModelDir(model_directory("llama"), PLAIN).tokenizer
     end = tokenizer.eos_token_id
     responses = make_vllm().sample(_requests(100))
     assert {response.finish_reason for response in responses} == {STOP, LENGTH}
@@ -105,9 +105,9 @@ def test_first_tokens_come_as_often_as_the_model_says(make_vllm, model_directory
     requests = [Request("p", _user("How many ?"), t, seed) for seed in range(draws) for t in temperatures]
     responses = make_vllm(longest=1, top_p=top_p).sample(requests)
     policy = model_directory("llama")
-    ids = prompt_ids(load_tokenizer(policy, PLAIN), _user("How many ?"))
+    ids = prompt_ids(ModelDir(policy, PLAIN).tokenizer, _user("How many ?"))
     with torch.no_grad():
-        logits = load_policy(policy, PLAIN)(torch.tensor([ids])).logits[0, -1].double()
+        logits = ModelDir(policy, PLAIN).load_policy()(torch.tensor([ids])).logits[0, -1].double()
     for number, temperature in enumerate(temperatures):
         seen = Counter(response.token_ids[0] for response in responses[number::2])
         right, wrong = (_nucleus((logits / t).softmax(-1), top_p) for t in (temperature, temperatures[1 - number]))
@@ -140,7 +140,7 @@ def _fit(seen, probabilities, draws):
 
 
 def test_a_prompt_of_the_longest_length_is_whole_and_gets_a_whole_response(make_vllm, model_directory):
-    tokenizer = load_tokenizer(model_directory("llama"), PLAIN)
+    tokenizer = ModelDir(model_directory("llama"), PLAIN).tokenizer
     question = "Ann has 3 pens . " * 12
     length = len(prompt_ids(tokenizer, _user(question)))
     sampler = make_vllm(prompt=length, longest=CONTEXT - length)

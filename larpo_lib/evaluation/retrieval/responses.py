@@ -20,6 +20,7 @@ from larpo_lib.evaluation.retrieval.ranking import (
     scores_of_orders,
 )
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.recorded import RecordedEvaluation, read_settings
 from larpo_lib.reporting.evaluation import EvaluationReport
@@ -106,7 +107,7 @@ def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> d
 @contextmanager
 def _scoring(config: RetrievalConfig, policy: Path, prompts: Path, evaluated: Path) -> Iterator[PartFn]:
     asked, answers = PromptTable(prompts, "prompts"), PromptTable(evaluated, "evaluated")
-    score = load_logp_scorer(policy, config.model, config.batch_tokens)
+    score = load_logp_scorer(ModelDir(policy, config.model), config.batch_tokens)
 
     def make(prompt_ids: Sequence[str]) -> PartResult:
         pairs: list[Any] = [

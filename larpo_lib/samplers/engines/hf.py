@@ -16,8 +16,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.policies.turns import stop_token_ids
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.limits import check_limits
 from larpo_lib.samplers.hf import HfSamplerConfig
@@ -38,10 +37,11 @@ class HfSampler:
     """
 
     def __init__(self, config: HfSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
-        check_limits(policy, config.model, limits)
-        self._tokenizer = load_tokenizer(policy, config.model)
-        self._model = load_policy(policy, config.model)
-        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
+        source = ModelDir(policy, config.model)
+        check_limits(source, limits)
+        self._tokenizer = source.tokenizer
+        self._model = source.load_policy()
+        self._stops = source.stop_ids
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
         self._limits = limits

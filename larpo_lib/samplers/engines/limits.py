@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from larpo_lib.config import ModelConfig
-from larpo_lib.policies.load import check_context
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.samplers.base import SamplingLimits
 
 
-def check_limits(policy: Path, config: ModelConfig, limits: SamplingLimits) -> None:
+def check_limits(policy: ModelDir, limits: SamplingLimits) -> None:
     """Check that the longest prompt and the longest response fit into a policy's context together.
 
     Raises:
@@ -17,4 +14,4 @@ def check_limits(policy: Path, config: ModelConfig, limits: SamplingLimits) -> N
     """
     longest = limits.max_prompt_tokens + limits.max_new_tokens
     said = f"max_prompt_tokens = {limits.max_prompt_tokens} and max_new_tokens = {limits.max_new_tokens}"
-    check_context(policy, config, longest, said)
+    policy.check_context(longest, said)

@@ -19,8 +19,8 @@ from larpo_lib.policies.chat import (
     opened_think_tag,
     prompt_ids,
 )
-from larpo_lib.policies.load import load_tokenizer
-from larpo_lib.policies.turns import named_stops, stop_token_ids, turn_end
+from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.policies.turns import TurnEnd, named_stops
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, Messages
@@ -133,14 +133,15 @@ class OpenAiSampler:
     """
 
     def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
-        self._tokenizer = load_tokenizer(policy, config.model)
+        source = ModelDir(policy, config.model)
+        self._tokenizer = source.tokenizer
         check_served_template(self._tokenizer)
-        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
+        self._stops = source.stop_ids
         self._config = config
         self._limits = limits
         self._completions = Endpoint(config, "chat/completions", _Completion)
         self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
-        self._stop_texts = self._texts_to_stop_at()
+        self._stop_texts = self._texts_to_stop_at(source.turn_end)
 
     def prompt_tokens(self, messages: Messages) -> int:
         """Length of a prompt in tokens, by the policy's own tokenizer."""
@@ -177,9 +178,9 @@ class OpenAiSampler:
                     "Set model.special_text to control, so that it is the token everywhere; or sample with hf or vllm",
                 )
 
-    def _texts_to_stop_at(self) -> list[str]:
+    def _texts_to_stop_at(self, end: TurnEnd) -> list[str]:
         """The end of a turn and `stop_tokens`. A server knows those in the model's own settings, eos among them."""
-        ends = {turn_end(self._tokenizer, self._stops).token, *named_stops(self._tokenizer, self._config.model)}
+        ends = {end.token, *named_stops(self._tokenizer, self._config.model)}
         texts = sorted(str(self._tokenizer.convert_ids_to_tokens(token)) for token in ends)
         if not self._is_vllm and len(texts) > _STOPS:
             raise ConfigError(

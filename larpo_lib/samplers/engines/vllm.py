@@ -17,8 +17,8 @@ from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
-from larpo_lib.policies.load import load_tokenizer, model_dtype
-from larpo_lib.policies.turns import stop_token_ids
+from larpo_lib.policies.device import model_dtype
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.limits import check_limits
 from larpo_lib.samplers.vllm import VllmSamplerConfig
@@ -44,10 +44,10 @@ class VllmSampler:
     """
 
     def __init__(self, config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
-        check_vllm(config, policy, limits)
+        source = ModelDir(policy, config.model)
+        check_vllm(source, limits)
         self._config, self._policy, self._limits = config, policy, limits
-        self._tokenizer = load_tokenizer(policy, config.model)
-        self._stops = stop_token_ids(policy, config.model, self._tokenizer)
+        self._tokenizer, self._stops = source.tokenizer, source.stop_ids
         self._engine: Any = None
 
     def prompt_tokens(self, messages: Messages) -> int:
@@ -146,16 +146,16 @@ class VllmSampler:
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
 
 
-def check_vllm(config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
+def check_vllm(policy: ModelDir, limits: SamplingLimits) -> None:
     """Check what can be known to be wrong before the engine starts.
 
     Raises:
         LarpoError: vLLM is not installed.
         ConfigError: the limits do not fit into the policy's context, or the policy is an adapter.
     """
-    if is_adapter(policy):
+    if is_adapter(policy.path):
         raise ConfigError(
-            f"{policy}: holds adapters, and vLLM is given whole models here",
+            f"{policy.path}: holds adapters, and vLLM is given whole models here",
             remedy="Set the sampler's type to hf, or give the policy that peft's merge_and_unload makes of it",
         )
     if find_spec("vllm") is None:
@@ -163,7 +163,7 @@ def check_vllm(config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) 
             "sampling with vLLM needs the package vllm, which is not installed",
             remedy="pip install vllm, or set the sampler's type to hf",
         )
-    check_limits(policy, config.model, limits)
+    check_limits(policy, limits)
 
 
 def _check_temperatures(temperatures: Collection[float]) -> None:

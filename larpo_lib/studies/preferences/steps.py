@@ -8,10 +8,9 @@ from typing import Any, cast
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import ModelConfig, Section
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.turns import stop_token_ids, turn_end
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.studies.preferences.policy import make_policy
@@ -76,7 +75,7 @@ def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Met
 
     def make(work: Work) -> Metrics:
         fitting, counts = _fitting(config, policy, part)
-        found = load_logp_scorer(policy, ModelConfig(), config.batch_tokens)(fitting)
+        found = load_logp_scorer(ModelDir(policy, ModelConfig()), config.batch_tokens)(fitting)
         rows = []
         for (_, row), scored in zip(fitting, found, strict=True):
             assert scored is not None, "a response has its end-of-turn token at least"
@@ -89,8 +88,8 @@ def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Met
 
 
 def _fitting(config: ScoreConfig, policy: Path, part: Path) -> tuple[list[tuple[PromptRow, CandidateRow]], Metrics]:
-    tokenizer = load_tokenizer(policy, ModelConfig())
-    end = turn_end(tokenizer, stop_token_ids(policy, ModelConfig(), tokenizer))
+    source = ModelDir(policy, ModelConfig())
+    tokenizer, end = source.tokenizer, source.turn_end
     prompts = {row["prompt_id"]: row for row in read_table(part, "prompts")}
     asked_as = {name: prompt_ids(tokenizer, row["messages"]) for name, row in prompts.items()}
     lengths = {name: len(ids) for name, ids in asked_as.items()}

@@ -16,7 +16,7 @@ from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
 from larpo_lib.pipeline.parameters import QUICKSTART, compose
 from larpo_lib.policies.chat import conversation_text, prompt_text
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.preflight import check_config
 from larpo_lib.presets import preset_file, preset_names
 
@@ -128,7 +128,7 @@ def test_a_run_of_a_preset_passes_its_checks(path, stand_ins):
 
 
 def test_the_base_models_template_is_zephyrs(stand_ins):
-    tokenizer = load_tokenizer(stand_ins / "base", load_config(preset_file("mistral-7b-base-fsfairx")).model)
+    tokenizer = ModelDir(stand_ins / "base", load_config(preset_file("mistral-7b-base-fsfairx")).model).tokenizer
     asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hello"}]
     prompt = "<bos><|system|>\nBe short.</s>\n<|user|>\nhello</s>\n<|assistant|>\n"
     assert prompt_text(tokenizer, asked) == prompt

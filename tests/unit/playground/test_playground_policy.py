@@ -6,8 +6,8 @@ from small_models import user
 from larpo_lib.config import ModelConfig
 from larpo_lib.playground.policy import make_policy, make_tokenizer
 from larpo_lib.policies.chat import conversation_text, decode, prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer
-from larpo_lib.policies.turns import stop_token_ids, turn_end
+from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.policies.turns import turn_end
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -34,12 +34,12 @@ def test_making_a_policy_leaves_the_random_state_alone(tmp_path):
 
 def test_a_policy_loads_with_one_token_a_word(tmp_path):
     make_policy(tmp_path, ["one", "two"], 0, hidden=16, layers=1, heads=2)
-    model, tokenizer = load_policy(tmp_path, PLAIN), load_tokenizer(tmp_path, PLAIN)
+    model, tokenizer = ModelDir(tmp_path, PLAIN).load_policy(), ModelDir(tmp_path, PLAIN).tokenizer
     assert model.config.vocab_size == len(tokenizer) == 7
     ids = prompt_ids(tokenizer, user("one two unheard"))
     assert tokenizer.convert_ids_to_tokens(ids) == ["<user>", "one", "two", "<unk>", "<assistant>"]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    assert turn_end(tokenizer, stop_token_ids(tmp_path, PLAIN, tokenizer)).token == tokenizer.eos_token_id
+    assert turn_end(tokenizer, ModelDir(tmp_path, PLAIN).stop_ids).token == tokenizer.eos_token_id
 
 
 def test_conversations_of_several_turns_mark_every_turn():

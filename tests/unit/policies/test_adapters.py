@@ -24,13 +24,11 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.loop import run_loop
-from larpo_lib.policies.load import check_weights, load_policy, load_tokenizer
-from larpo_lib.policies.turns import stop_token_ids
+from larpo_lib.policies.model_dir import ModelDir, check_weights
 from larpo_lib.registry import Registry
 from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.engines.vllm import check_vllm
 from larpo_lib.samplers.hf import HfSamplerConfig
-from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
 from larpo_lib.tables import read_table, write_table
@@ -49,7 +47,9 @@ KINDS = {
 
 def _write(directory, base, **settings):
     """Adapters far from 0 as peft writes them; returns the logits that peft gives by them."""
-    model = get_peft_model(load_policy(base, PLAIN), Adapters(r=4, lora_alpha=12, task_type="CAUSAL_LM", **settings))
+    model = get_peft_model(
+        ModelDir(base, PLAIN).load_policy(), Adapters(r=4, lora_alpha=12, task_type="CAUSAL_LM", **settings)
+    )
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -80,7 +80,7 @@ def _change(directory, **changes):
 def test_a_policy_with_its_adapters_merged_is_the_one_that_peft_runs(base, tmp_path, kind):
     expected = _write(tmp_path / "adapter", base, **KINDS[kind])
     with torch.no_grad():
-        model, without = load_policy(tmp_path / "adapter", PLAIN), load_policy(base, PLAIN)
+        model, without = ModelDir(tmp_path / "adapter", PLAIN).load_policy(), ModelDir(base, PLAIN).load_policy()
         torch.testing.assert_close(model(IDS).logits, expected, atol=2e-5, rtol=1e-4)
         assert (without(IDS).logits - expected).abs().max() > 0.01
     assert type(model) is type(without)
@@ -88,17 +88,17 @@ def test_a_policy_with_its_adapters_merged_is_the_one_that_peft_runs(base, tmp_p
 
 
 def test_what_adapters_leave_out_is_their_bases(base, adapter):
-    tokenizer = load_tokenizer(adapter, PLAIN)
-    assert tokenizer.get_vocab() == load_tokenizer(base, PLAIN).get_vocab()
+    tokenizer = ModelDir(adapter, PLAIN).tokenizer
+    assert tokenizer.get_vocab() == ModelDir(base, PLAIN).tokenizer.get_vocab()
     (base / "generation_config.json").write_text('{"eos_token_id": [2, 4]}', "utf-8")
-    assert stop_token_ids(adapter, PLAIN, tokenizer) == [2, 4]
+    assert ModelDir(adapter, PLAIN).stop_ids == [2, 4]
 
 
 def test_a_tokenizer_beside_adapters_is_theirs(base, adapter):
-    tokenizer = load_tokenizer(base, PLAIN)
+    tokenizer = ModelDir(base, PLAIN).tokenizer
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     tokenizer.save_pretrained(adapter)
-    assert load_tokenizer(adapter, PLAIN).chat_template == tokenizer.chat_template
+    assert ModelDir(adapter, PLAIN).tokenizer.chat_template == tokenizer.chat_template
 
 
 def test_the_content_of_adapters_and_base_decides_the_identity(base, adapter):
@@ -112,7 +112,7 @@ def test_the_content_of_adapters_and_base_decides_the_identity(base, adapter):
 
 def test_a_base_is_found_beside_the_adapters_too(base, adapter, tmp_path):
     _change(adapter, base_model_name_or_path="../base")
-    assert load_policy(adapter, PLAIN).config.model_type == "llama"
+    assert ModelDir(adapter, PLAIN).load_policy().config.model_type == "llama"
 
 
 def test_a_base_is_found_in_the_cache_of_the_hub(base, adapter, tmp_path, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_base_is_found_in_the_cache_of_the_hub(base, adapter, tmp_path, monkey
     (stored / "refs").mkdir()
     (stored / "refs" / "main").write_text("0123")
     _change(adapter, base_model_name_or_path="someone/base")
-    assert load_policy(adapter, PLAIN).config.model_type == "llama"
+    assert ModelDir(adapter, PLAIN).load_policy().config.model_type == "llama"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,12 @@ def test_a_base_is_found_in_the_cache_of_the_hub(base, adapter, tmp_path, monkey
 )
 def test_adapters_that_cannot_be_used_are_refused_in_one_line(adapter, changes, message):
     _change(adapter, **changes)
-    for use in (digest, check_weights, lambda path: load_policy(path, PLAIN), lambda path: load_tokenizer(path, PLAIN)):
+    for use in (
+        digest,
+        check_weights,
+        lambda path: ModelDir(path, PLAIN).load_policy(),
+        lambda path: ModelDir(path, PLAIN).tokenizer,
+    ):
         with pytest.raises(ModelError, match=message) as told:
             use(adapter)
         assert "\n" not in str(told.value)
@@ -150,7 +155,7 @@ def test_adapters_of_another_model_are_refused(base, adapter, tmp_path):
     settings = json.loads((base / "config.json").read_text("utf-8"))
     (base / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 1}), "utf-8")
     with pytest.raises(ModelError, match=r"of another model than their base: .*layers\.1\..* and \d+ more"):
-        load_policy(adapter, PLAIN)
+        ModelDir(adapter, PLAIN).load_policy()
 
 
 def test_weights_that_are_not_there_are_refused(adapter):
@@ -166,15 +171,15 @@ def test_weights_that_are_not_there_are_refused(adapter):
 def test_a_whole_model_beside_adapters_is_refused(base, adapter):
     shutil.copy(base / "model.safetensors", adapter)
     with pytest.raises(ModelError, match=r"holds adapters \(adapter_config.json\) and a whole model"):
-        load_policy(adapter, PLAIN)
+        ModelDir(adapter, PLAIN).load_policy()
 
 
 def test_vllm_and_zero_3_refuse_adapters(adapter):
     with pytest.raises(ConfigError, match=r"vLLM is given whole models here.*hf"):
-        check_vllm(VllmSamplerConfig(), adapter, SamplingLimits(8, 8, 1.0))
+        check_vllm(ModelDir(adapter, ModelConfig()), SamplingLimits(8, 8, 1.0))
     launch = LaunchConfig(launcher="deepspeed", zero_stage=3)
     with pytest.raises(ConfigError, match=r"zero_stage = 3 shares out.*Set zero_stage to 2"):
-        check_trainable(adapter, TrainConfig(model=PLAIN, launch=launch))
+        check_trainable(ModelDir(adapter, PLAIN), TrainConfig(model=PLAIN, launch=launch))
 
 
 def _lists(prompts, directory):
@@ -201,8 +206,8 @@ def _lists(prompts, directory):
 @pytest.fixture
 def merged(adapter, tmp_path):
     """The same policy as a plain directory."""
-    load_policy(adapter, PLAIN).save_pretrained(tmp_path / "merged")
-    load_tokenizer(adapter, PLAIN).save_pretrained(tmp_path / "merged")
+    ModelDir(adapter, PLAIN).load_policy().save_pretrained(tmp_path / "merged")
+    ModelDir(adapter, PLAIN).tokenizer.save_pretrained(tmp_path / "merged")
     return tmp_path / "merged"
 
 
@@ -230,7 +235,7 @@ def test_every_step_takes_adapters_as_it_takes_the_merged_policy(adapter, merged
         rows = read_table(out / "candidates", "candidates")
         made[name] = (
             [row["token_ids"] for row in rows],
-            [load_policy(out / trained, PLAIN).state_dict() for trained in ("trained", "with-lora")],
+            [ModelDir(out / trained, PLAIN).load_policy().state_dict() for trained in ("trained", "with-lora")],
         )
         assert not (out / "trained" / "adapter_config.json").exists()
     (ids, weights), (expected_ids, expected) = made["adapter"], made["merged"]
@@ -251,11 +256,11 @@ def test_adapters_are_registered_as_a_policy_that_needs_no_base(adapter, base, t
         paths = {"policy": adapter, "evaluation": evaluation, "baseline": None}
         promote.run(PromoteConfig(), promotion=tmp_path / "promotion", registry=registry, **paths)
     found = registry.download("models:/larpo-policy@champion", tmp_path / "champion")
-    expected = load_policy(adapter, PLAIN).state_dict()
+    expected = ModelDir(adapter, PLAIN).load_policy().state_dict()
     shutil.rmtree(base)
-    for name, value in load_policy(found, PLAIN).state_dict().items():
+    for name, value in ModelDir(found, PLAIN).load_policy().state_dict().items():
         assert torch.equal(value, expected[name])
-    assert load_tokenizer(found, PLAIN).chat_template
+    assert ModelDir(found, PLAIN).tokenizer.chat_template
 
 
 def test_a_whole_run_begins_with_adapters(tiny_world, tmp_path, mlflow_uri):

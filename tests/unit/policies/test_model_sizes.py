@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, RobertaCo
 
 from larpo_lib.config import ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.load import check_context, context_length, load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.samplers import SamplingLimits, make_sampler
@@ -33,33 +33,33 @@ def _set(directory, **changes):
 
 
 def test_a_token_without_an_embedding_is_refused(policy):
-    tokenizer = load_tokenizer(policy, PLAIN)
+    tokenizer = ModelDir(policy, PLAIN).tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": ["<late>"]})
     tokenizer.save_pretrained(policy)
     beyond = tokenizer.convert_tokens_to_ids("<late>")
     with pytest.raises(IndexError):  # what a user would see without the check
-        load_policy(policy, PLAIN)(input_ids=torch.tensor([[beyond]]))
+        ModelDir(policy, PLAIN).load_policy()(input_ids=torch.tensor([[beyond]]))
     with pytest.raises(ModelError, match=rf"'<late>' is {beyond}, but the model has embeddings for ids below {beyond}"):
-        load_tokenizer(policy, PLAIN)
+        _ = ModelDir(policy, PLAIN).tokenizer
 
 
 def test_a_tokenizer_smaller_than_the_embedding_is_taken(policy):
-    tokenizer = load_tokenizer(policy, PLAIN)
+    tokenizer = ModelDir(policy, PLAIN).tokenizer
     _set(policy, vocab_size=len(tokenizer) + 64)  # as many models pad theirs
-    assert len(load_tokenizer(policy, PLAIN)) == len(tokenizer)
+    assert len(ModelDir(policy, PLAIN).tokenizer) == len(tokenizer)
 
 
 def test_absolute_positions_end_where_the_models_own_end(tmp_path):
     config = GPT2Config(vocab_size=8, n_positions=16, n_embd=8, n_layer=1, n_head=2)
     config.save_pretrained(tmp_path)
     model = AutoModelForCausalLM.from_config(config).eval()
-    assert context_length(tmp_path, PLAIN) == 16
+    assert ModelDir(tmp_path, PLAIN).context_length == 16
     model(input_ids=torch.zeros((1, 16), dtype=torch.long))
     with pytest.raises(IndexError):
         model(input_ids=torch.zeros((1, 17), dtype=torch.long))
-    check_context(tmp_path, PLAIN, 16, "max_tokens = 16")
+    ModelDir(tmp_path, PLAIN).check_context(16, "max_tokens = 16")
     with pytest.raises(ConfigError, match=r"max_tokens = 17: sequences of up to 17 tokens, but .* takes 16"):
-        check_context(tmp_path, PLAIN, 17, "max_tokens = 17")
+        ModelDir(tmp_path, PLAIN).check_context(17, "max_tokens = 17")
 
 
 def test_positions_that_begin_behind_the_padding_id_are_not_counted(tmp_path):
@@ -67,7 +67,7 @@ def test_positions_that_begin_behind_the_padding_id_are_not_counted(tmp_path):
     config = RobertaConfig(vocab_size=8, max_position_embeddings=18, pad_token_id=1, **sizes)
     config.save_pretrained(tmp_path)
     model = RobertaModel(config).eval()
-    longest = context_length(tmp_path, PLAIN)
+    longest = ModelDir(tmp_path, PLAIN).context_length
     model(input_ids=torch.full((1, longest), 5))
     with pytest.raises((IndexError, RuntimeError)):
         model(input_ids=torch.full((1, longest + 1), 5))
@@ -82,10 +82,12 @@ def test_whoever_reads_sequences_refuses_those_beyond_the_positions(policy, tmp_
         "scoring": lambda: make_reranker(
             ClassifierConfig(path=str(tmp_path / "reward-model"), model=PLAIN, max_tokens=33)
         ),
-        "training": lambda: check_trainable(policy, TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=33)),
+        "training": lambda: check_trainable(
+            ModelDir(policy, PLAIN), TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=33)
+        ),
     }
     for refused in beyond.values():
         with pytest.raises(ConfigError, match=r"sequences of up to 33 tokens, but .* takes 32"):
             refused()
     make_sampler(HfSamplerConfig(model=PLAIN), policy, SamplingLimits(24, 8, 1.0)).close()
-    check_trainable(policy, TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=32))
+    check_trainable(ModelDir(policy, PLAIN), TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=32))

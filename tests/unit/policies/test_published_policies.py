@@ -10,7 +10,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.policies.chat import prompt_ids, prompt_text
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.published import save_policy, with_older_keys, write_older_keys
 
 PLAIN = ModelConfig(device="cpu")
@@ -48,9 +48,10 @@ def source(tmp_path):
 
 def _publish(source, config=PLAIN, weights=None):
     directory = source.parent / "published"
-    model = load_policy(source, config)
+    made_from = ModelDir(source, config)
+    model = made_from.load_policy()
     model.config.use_cache = False  # as the trainer leaves it
-    save_policy(model, weights or model.state_dict(), load_tokenizer(source, config), source, config, directory)
+    save_policy(model, weights or model.state_dict(), made_from.tokenizer, made_from, directory)
     return directory
 
 
@@ -78,9 +79,9 @@ def test_the_configuration_is_the_sources_but_for_the_precision(source):
 
 
 def test_the_weights_are_those_that_are_given(source):
-    before = load_policy(source, PLAIN).state_dict()
+    before = ModelDir(source, PLAIN).load_policy().state_dict()
     published = _publish(source, weights={name: value + 1 for name, value in before.items()})
-    for name, value in load_policy(published, PLAIN).state_dict().items():
+    for name, value in ModelDir(published, PLAIN).load_policy().state_dict().items():
         assert torch.equal(value, before[name] + 1)
 
 
@@ -95,7 +96,7 @@ def test_generation_settings_are_kept_even_if_transformers_would_not_write_them(
 
 def test_a_source_without_generation_settings_gets_none(source):
     (source / "generation_config.json").unlink()
-    _change(source / "config.json", eos_token_id=load_tokenizer(source, PLAIN).eos_token_id)
+    _change(source / "config.json", eos_token_id=ModelDir(source, PLAIN).tokenizer.eos_token_id)
     assert not (_publish(source) / "generation_config.json").exists()
 
 
@@ -112,8 +113,8 @@ def test_the_end_of_a_turn_that_the_source_does_not_name_is_told(source):
 def test_a_chat_template_that_was_chosen_by_its_name_is_published_as_the_default(source):
     chosen = ModelConfig(device="cpu", chat_template="tool_use")
     published = _publish(source, chosen)
-    assert prompt_text(load_tokenizer(published, PLAIN), user("hello")) == "tools"
-    assert prompt_text(load_tokenizer(published, chosen), user("hello")) == "tools"  # in the next iteration
+    assert prompt_text(ModelDir(published, PLAIN).tokenizer, user("hello")) == "tools"
+    assert prompt_text(ModelDir(published, chosen).tokenizer, user("hello")) == "tools"  # in the next iteration
     assert (published / "chat_template.jinja").read_text("utf-8") == "tools"
     told = {each["name"]: each["template"] for each in _read(published / "tokenizer_config.json")["chat_template"]}
     assert told == {"default": "tools", "tool_use": "tools"}  # older readers look there
@@ -121,7 +122,7 @@ def test_a_chat_template_that_was_chosen_by_its_name_is_published_as_the_default
 
 def test_a_chat_template_of_the_settings_is_published(source):
     published = _publish(source, ModelConfig(device="cpu", chat_template=OTHER_TEMPLATE))
-    tokenizer = load_tokenizer(published, PLAIN)
+    tokenizer = ModelDir(published, PLAIN).tokenizer
     assert tokenizer.chat_template == OTHER_TEMPLATE
     assert prompt_ids(tokenizer, user("hello world")) == tokenizer.convert_tokens_to_ids(["hello", "world"])
     assert _read(published / "tokenizer_config.json")["chat_template"] == OTHER_TEMPLATE  # older readers look there
@@ -132,7 +133,7 @@ def test_a_chat_template_of_the_settings_is_published(source):
 
 def test_a_pad_token_of_the_settings_is_published(source):
     published = _publish(source, ModelConfig(device="cpu", pad_token="<unk>"))
-    assert load_tokenizer(published, PLAIN).pad_token == "<unk>"
+    assert ModelDir(published, PLAIN).tokenizer.pad_token == "<unk>"
     assert _read(published / "special_tokens_map.json") == {"pad_token": "<unk>"}
 
 
@@ -224,7 +225,7 @@ def test_a_tokenizer_that_transformers_5_wrote_is_told_in_older_names(tmp_path):
     assert told["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert told["additional_special_tokens"] == ["<|im_start|>"]
     assert "extra_special_tokens" not in told
-    read = load_tokenizer(tmp_path / "older", PLAIN)
+    read = ModelDir(tmp_path / "older", PLAIN).tokenizer
     assert read.extra_special_tokens == tokenizer.extra_special_tokens
     assert prompt_ids(read, user("hello 1")) == prompt_ids(tokenizer, user("hello 1"))
 
@@ -239,6 +240,6 @@ def test_a_template_that_is_chosen_by_its_name_is_the_default_of_what_is_publish
     else:
         (source / "additional_chat_templates" / "plain.jinja").write_text(OTHER_TEMPLATE, "utf-8")
     published = _publish(source, ModelConfig(device="cpu", chat_template="plain"))
-    tokenizer = load_tokenizer(published, PLAIN)
+    tokenizer = ModelDir(published, PLAIN).tokenizer
     assert tokenizer.chat_template["default"] == tokenizer.chat_template["plain"] == OTHER_TEMPLATE
     assert prompt_ids(tokenizer, user("hello world")) == tokenizer.convert_tokens_to_ids(["hello", "world"])

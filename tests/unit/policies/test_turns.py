@@ -10,8 +10,8 @@ from transformers import GenerationConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.load import load_tokenizer
-from larpo_lib.policies.turns import stop_token_ids, turn_end
+from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.policies.turns import turn_end
 
 PLAIN = ModelConfig(device="cpu")
 IM = ("<|im_start|>", "<|im_end|>")
@@ -56,29 +56,29 @@ def test_a_response_stops_where_the_template_ends_a_turn(tmp_path, tiny_policy):
     tokenizer = make_tokenizer(CHATML, "<|endoftext|>", IM)
     tokenizer.save_pretrained(tmp_path)
     GenerationConfig(eos_token_id=tokenizer.eos_token_id).save_pretrained(tmp_path)
-    stops = stop_token_ids(tmp_path, PLAIN, load_tokenizer(tmp_path, PLAIN))
+    stops = ModelDir(tmp_path, PLAIN).stop_ids
     assert stops == sorted(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"]))
 
 
 @pytest.mark.parametrize(("stated", "expected"), [(None, [4]), (7, [4, 7]), ([9, 4, 7], [4, 7, 9])])
 def test_a_response_stops_at_the_models_own_tokens_and_at_eos(tiny_policy, tmp_path, stated, expected):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
-    assert tokenizer.eos_token_id == 4
-    shutil.copy(tiny_policy / "config.json", tmp_path)
+    shutil.copytree(tiny_policy, tmp_path, dirs_exist_ok=True)
+    assert ModelDir(tmp_path, PLAIN).tokenizer.eos_token_id == 4
     GenerationConfig(eos_token_id=stated).save_pretrained(tmp_path)
-    assert stop_token_ids(tmp_path, PLAIN, tokenizer) == expected
+    assert ModelDir(tmp_path, PLAIN).stop_ids == expected
 
 
 def test_without_generation_settings_the_models_own_eos_stops_a_response(tiny_policy, tmp_path):
+    shutil.copytree(tiny_policy, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "generation_config.json").unlink()
     settings = json.loads((tiny_policy / "config.json").read_text("utf-8"))
     (tmp_path / "config.json").write_text(json.dumps({**settings, "eos_token_id": [6, 5]}), "utf-8")
-    assert stop_token_ids(tmp_path, PLAIN, load_tokenizer(tiny_policy, PLAIN)) == [4, 5, 6]
+    assert ModelDir(tmp_path, PLAIN).stop_ids == [4, 5, 6]
 
 
 def test_stop_tokens_stop_too_and_must_be_tokens(tiny_policy):
     config = ModelConfig(device="cpu", stop_tokens=("<user>",))
-    tokenizer = load_tokenizer(tiny_policy, config)
-    assert stop_token_ids(tiny_policy, config, tokenizer) == [2, 4]
+    assert ModelDir(tiny_policy, config).stop_ids == [2, 4]
     wrong = ModelConfig(device="cpu", stop_tokens=("<nothing>",))
     with pytest.raises(ModelError, match=r"model.stop_tokens: '<nothing>' is not in the tokenizer's vocabulary"):
-        stop_token_ids(tiny_policy, wrong, tokenizer)
+        _ = ModelDir(tiny_policy, wrong).stop_ids

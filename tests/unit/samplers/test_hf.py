@@ -12,7 +12,7 @@ from small_models import break_token, user
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer, padded_rows
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.engines.hf import draw_tokens
@@ -32,12 +32,12 @@ QUESTIONS = (
 
 @pytest.fixture(scope="module")
 def model(tiny_policy):
-    return load_policy(tiny_policy, PLAIN)
+    return ModelDir(tiny_policy, PLAIN).load_policy()
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_policy):
-    return load_tokenizer(tiny_policy, PLAIN)
+    return ModelDir(tiny_policy, PLAIN).tokenizer
 
 
 def _sampler(policy, *, batch_size=64, top_p=1.0, longest=LONGEST, model=PLAIN):
@@ -153,7 +153,7 @@ def test_a_response_ends_where_the_template_ends_a_turn(tiny_policy, tmp_path, t
     settings = json.loads((policy / "tokenizer_config.json").read_text())
     others = {"eos_token": "<unk>", "additional_special_tokens": ["<user>", "<assistant>", "<end>"]}
     (policy / "tokenizer_config.json").write_text(json.dumps({**settings, **others}))
-    assert load_tokenizer(policy, PLAIN).eos_token_id == 1
+    assert ModelDir(policy, PLAIN).tokenizer.eos_token_id == 1
     sampled = [response.token_ids for response in _sampler(policy).sample(_requests(60))]
     ended = [ids for ids in sampled if END in ids]
     assert len(ended) > 5
@@ -179,7 +179,7 @@ def test_the_scorer_gives_sampled_tokens_finite_log_probabilities(tiny_policy, t
     responses = _sampler(tiny_policy).sample(requests)
     prompts = [prompt_ids(tokenizer, request.messages) for request in requests]
     rows = padded_rows(prompts, [response.token_ids for response in responses], tokenizer.pad_token_id)
-    logps = attach_scorer(load_policy(tiny_policy, PLAIN), 100)(**rows)
+    logps = attach_scorer(ModelDir(tiny_policy, PLAIN).load_policy(), 100)(**rows)
     assert logps.isfinite().all()
     assert (logps < 0).all()
 

@@ -7,7 +7,7 @@ from small_models import user
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
@@ -18,7 +18,7 @@ WORDS = ("Ann", "has", "3", "pens", "<end>")
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_policy):
-    return load_tokenizer(tiny_policy, PLAIN)
+    return ModelDir(tiny_policy, PLAIN).tokenizer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from small_models import make_model, user
 
 from larpo_lib.config import ModelConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.policies.load import context_length
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.preflight import check_config
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers import vllm as sampler_module
@@ -76,9 +76,9 @@ def test_scaled_positions_lengthen_the_context(tmp_path, rope, expected):
     make_model(
         "llama", max_position_embeddings=64, rope_parameters={"rope_theta": 10000.0, **rope}
     ).config.save_pretrained(tmp_path)
-    assert context_length(tmp_path, PLAIN) == expected
+    assert ModelDir(tmp_path, PLAIN).context_length == expected
 
 
 def test_layers_with_rotary_embeddings_of_their_own_have_one_context(tmp_path):
     make_model("gemma3", max_position_embeddings=64).config.save_pretrained(tmp_path)
-    assert context_length(tmp_path, PLAIN) == 64
+    assert ModelDir(tmp_path, PLAIN).context_length == 64

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.layout import packed_layout
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.schemas import candidate_id, prompt_id
@@ -117,9 +117,9 @@ def _published(directory):
 
 def _scored_in_training(path, rows):
     """What the trainer sees of a published model, in rows that share prompts."""
-    config, tokenizer = RewardModelConfig(**SETTINGS), load_tokenizer(path, PLAIN)
-    lists, _ = encode_conversations(rows, tokenizer, config)
-    model = load_trainable_reward_model(path, config, tokenizer)
+    config, source = RewardModelConfig(**SETTINGS), ModelDir(path, PLAIN)
+    lists, _ = encode_conversations(rows, source.tokenizer, config)
+    model = load_trainable_reward_model(source, config)
     with torch.no_grad():
         return model(**with_last_tokens(packed_layout(0))([item.tokens for item in lists])).tolist()
 
@@ -224,10 +224,10 @@ def test_two_processes_train_what_one_does(run, tmp_path, launch):
 
 
 def _with_eos_for_padding(policy, directory):
-    tokenizer = load_tokenizer(policy, PLAIN)
+    tokenizer = ModelDir(policy, PLAIN).tokenizer
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(directory)
-    load_policy(policy, PLAIN).save_pretrained(directory)
+    ModelDir(policy, PLAIN).load_policy().save_pretrained(directory)
     return directory
 
 
@@ -240,7 +240,7 @@ def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_polic
     assert named == "<pad>"
     run(policy=policy, max_steps=1, model=ModelConfig(device="cpu", pad_token=named))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "trained")
-    assert model.config.pad_token_id == load_tokenizer(tmp_path / "trained", PLAIN).pad_token_id == 0
+    assert model.config.pad_token_id == ModelDir(tmp_path / "trained", PLAIN).tokenizer.pad_token_id == 0
     rewards = [reward for rewards in _reranked(tmp_path / "trained", ROWS) for reward in rewards]
     assert _scored_in_training(tmp_path / "trained", ROWS) == pytest.approx(rewards, abs=1e-5)
 
@@ -248,7 +248,7 @@ def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_polic
 def test_a_reward_model_that_pads_with_eos_goes_on_at_the_token_it_scores(run, tiny_classifier, tmp_path):
     """As TRL leaves it: the last token that is not eos."""
     model = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)
-    tokenizer = load_tokenizer(tiny_classifier, PLAIN)
+    tokenizer = ModelDir(tiny_classifier, PLAIN).tokenizer
     tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(tmp_path / "eos")

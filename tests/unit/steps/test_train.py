@@ -18,7 +18,7 @@ from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.policies.turns import turn_end
 from larpo_lib.schemas import candidate_id, prompt_id
@@ -99,13 +99,13 @@ def run(tiny_policy, tmp_path, rows):
 def loud_policy(tiny_policy, tmp_path_factory):
     """Weights so large that bfloat16's rounding differs between rows of other lengths."""
     directory = tmp_path_factory.mktemp("loud")
-    model = load_policy(tiny_policy, PLAIN)
+    model = ModelDir(tiny_policy, PLAIN).load_policy()
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
     model.save_pretrained(directory)
-    load_tokenizer(tiny_policy, PLAIN).save_pretrained(directory)
+    ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(directory)
     return directory
 
 
@@ -122,9 +122,9 @@ def test_a_trained_policy_is_published_with_history_and_metrics(run, tmp_path, t
     assert metrics["final_ranking_accuracy"] == history[-1]["ranking_accuracy"]
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[-1]["margin"] > 0
-    tokenizer = load_tokenizer(tmp_path / "trained", PLAIN)
-    assert tokenizer.chat_template == load_tokenizer(tiny_policy, PLAIN).chat_template
-    before, after = load_policy(tiny_policy, PLAIN), load_policy(tmp_path / "trained", PLAIN)
+    tokenizer = ModelDir(tmp_path / "trained", PLAIN).tokenizer
+    assert tokenizer.chat_template == ModelDir(tiny_policy, PLAIN).tokenizer.chat_template
+    before, after = ModelDir(tiny_policy, PLAIN).load_policy(), ModelDir(tmp_path / "trained", PLAIN).load_policy()
     assert any((a != b).any() for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
@@ -223,10 +223,10 @@ def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path
 def other_policy(tiny_policy, tmp_path_factory):
     """The same tokens, but surer of what it says."""
     directory = tmp_path_factory.mktemp("other") / "policy"
-    model = load_policy(tiny_policy, PLAIN)
+    model = ModelDir(tiny_policy, PLAIN).load_policy()
     torch.nn.init.normal_(model.lm_head.weight, std=0.2, generator=torch.Generator().manual_seed(0))
     model.save_pretrained(directory)
-    load_tokenizer(tiny_policy, PLAIN).save_pretrained(directory)
+    ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(directory)
     return directory
 
 
@@ -237,12 +237,16 @@ def _own_logps(artifact):
 def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_policy, other_policy, rows):
     """One step of all ten lists: kl is the mean over lists of what their responses' log(reference / policy) are."""
     run(max_steps=1, batch_size=10, reference=other_policy)
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
     encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), turn_end(tokenizer))
     lists = [item.tokens for item in encoded]
     policy, reference = (
         reference_logps(
-            attach_scorer(load_policy(path, PLAIN), 64), lists, padded_layout(0), [range(len(lists))], Ranks()
+            attach_scorer(ModelDir(path, PLAIN).load_policy(), 64),
+            lists,
+            padded_layout(0),
+            [range(len(lists))],
+            Ranks(),
         )
         for path in (tiny_policy, other_policy)
     )
@@ -291,7 +295,7 @@ def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, m
 
 def test_adapters_are_merged_into_the_policy_that_is_published(run, tmp_path, tiny_policy):
     run(lora=LoraConfig(r=4), max_steps=3, learning_rate=1e-2)
-    before, after = (load_policy(path, PLAIN).state_dict() for path in (tiny_policy, tmp_path / "trained"))
+    before, after = (ModelDir(path, PLAIN).load_policy().state_dict() for path in (tiny_policy, tmp_path / "trained"))
     assert before.keys() == after.keys()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if "_proj" in name}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
 
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.training import checkpoints
 from larpo_lib.training.history import read_history
 
@@ -95,5 +95,5 @@ def test_a_saved_policy_has_its_history_beside_it_and_keeps_its_checkpoint(tiny_
     saved = publish(fitted, tiny_policy, tmp_path)
     assert any((tmp_path / "checkpoints").iterdir())  # a crash before the publishing goes on from it
     assert read_history(saved) == fitted.history
-    assert _weights(load_policy(saved, PLAIN)) == _weights(fitted.model)
-    assert load_tokenizer(saved, PLAIN).get_vocab() == load_tokenizer(tiny_policy, PLAIN).get_vocab()
+    assert _weights(ModelDir(saved, PLAIN).load_policy()) == _weights(fitted.model)
+    assert ModelDir(saved, PLAIN).tokenizer.get_vocab() == ModelDir(tiny_policy, PLAIN).tokenizer.get_vocab()

@@ -12,8 +12,9 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 from larpo_lib.config import LoraConfig, ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
+from larpo_lib.policies.device import attention
 from larpo_lib.policies.layout import packed_layout, padded_layout
-from larpo_lib.policies.load import attention, load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
@@ -70,7 +71,7 @@ def _scores(model, lists):
 
 
 def _loaded(path, config=CONFIG):
-    return load_trainable_reward_model(path, config, load_tokenizer(path, config.model))
+    return load_trainable_reward_model(ModelDir(path, config.model), config)
 
 
 def _make_classifier(family, **changes):
@@ -257,7 +258,7 @@ def test_the_history_tells_how_the_scores_order_the_responses(tiny_policy):
 
 def test_a_policys_body_gets_a_head_that_the_seed_decides(tiny_policy):
     model, again, other = (_loaded(tiny_policy, CONFIG.model_copy(update={"seed": seed})) for seed in (0, 0, 1))
-    policy = load_policy(tiny_policy, PLAIN)
+    policy = ModelDir(tiny_policy, PLAIN).load_policy()
     for name, value in policy.base_model.state_dict().items():
         assert torch.equal(model.base_model.state_dict()[name], value), name
     assert torch.equal(model.score.weight, again.score.weight)
@@ -274,21 +275,21 @@ def test_a_reward_model_goes_on_with_its_own_head(tiny_classifier):
 def test_only_a_policy_may_lack_the_head(tiny_classifier, tiny_policy, tmp_path):
     """A directory that says it is a reward model and has no head is broken, and so is a policy without its body."""
     broken = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)
-    load_tokenizer(tiny_classifier, PLAIN).save_pretrained(tmp_path)
+    ModelDir(tiny_classifier, PLAIN).tokenizer.save_pretrained(tmp_path)
     weights = broken.state_dict()
     broken.save_pretrained(tmp_path, state_dict={k: v for k, v in weights.items() if k != "score.weight"})
     with pytest.raises(ModelError, match=r"the weights lack score.weight\."):
         _loaded(tmp_path)
-    policy = load_policy(tiny_policy, PLAIN)
+    policy = ModelDir(tiny_policy, PLAIN).load_policy()
     weights = {k: v for k, v in policy.state_dict().items() if k != "model.norm.weight"}
     policy.save_pretrained(tmp_path / "policy", state_dict=weights)
-    load_tokenizer(tiny_policy, PLAIN).save_pretrained(tmp_path / "policy")
+    ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(tmp_path / "policy")
     with pytest.raises(ModelError, match=r"the weights lack model.norm.weight\."):
         _loaded(tmp_path / "policy")
 
 
 def test_a_classifier_without_a_score_head_is_refused(tiny_policy, tmp_path):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     encoder = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=1, **sizes))
     encoder.save_pretrained(tmp_path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from small_models import user
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.training.encode import EncodeCounts
 from larpo_lib.training.reward_model import encode_conversations
 
@@ -25,7 +25,7 @@ def _row(responses, rewards, text="How many ?"):
 
 
 def _encode(rows, tiny_policy, **changes):
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
     lists, counts = encode_conversations(rows, tokenizer, CONFIG.model_copy(update=changes))
     return [(tokenizer.decode(item.prompt), list(map(tokenizer.decode, item.responses))) for item in lists], counts
 
@@ -38,7 +38,7 @@ def test_conversations_share_what_they_begin_with(tiny_policy):
 
 
 def test_padding_at_a_conversations_end_is_not_its_last_token(tiny_policy):
-    tokenizer = load_tokenizer(tiny_policy, ModelConfig(device="cpu", special_text="control"))
+    tokenizer = ModelDir(tiny_policy, ModelConfig(device="cpu", special_text="control")).tokenizer
     tokenizer.chat_template = tokenizer.chat_template.replace("<end>", "")
     (item,), _ = encode_conversations([_row(["7 <pad> <pad>", "<pad> 3"], [1.0, 0.0])], tokenizer, CONFIG)
     assert [tokenizer.convert_ids_to_tokens(ids) for ids in item.responses] == [["7"], ["<pad>", "3"]]
@@ -60,7 +60,7 @@ def test_what_does_not_fit_or_has_no_preference_is_counted(tiny_policy):
 
 def test_names_of_special_tokens_are_counted_and_read_as_text(tiny_policy):
     rows = [_row(["7 <end>", "7"], [1.0, 0.0]), _row(["7", "3"], [1.0, 0.0], "What is <user> ?")]
-    tokenizer = load_tokenizer(tiny_policy, PLAIN)
+    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
     lists, counts = encode_conversations(rows, tokenizer, CONFIG)
     assert counts == EncodeCounts(prompts_with_special_text=1, responses_with_special_text=1)
     for item in lists:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.load import load_policy
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
@@ -104,7 +104,7 @@ def test_adapters_are_float32_and_start_where_the_model_is():
 
 def test_only_adapters_are_trained(tiny_policy, adapted):
     fitted, _ = adapted
-    before = load_policy(tiny_policy, PLAIN).state_dict()
+    before = ModelDir(tiny_policy, PLAIN).load_policy().state_dict()
     after = fitted.model.state_dict()
     frozen = {name.replace(".base_layer.", "."): value for name, value in after.items() if ".lora_" not in name}
     assert frozen.keys() == before.keys()
@@ -118,7 +118,7 @@ def test_only_adapters_are_trained(tiny_policy, adapted):
 
 def test_training_with_adapters_starts_from_the_reference(tiny_policy, tmp_path):
     """The reference is the plain policy; adapters that did not start at 0 would have drifted from it."""
-    model = attach_scorer(load_policy(tiny_policy, PLAIN), 64)
+    model = attach_scorer(ModelDir(tiny_policy, PLAIN).load_policy(), 64)
     values = iter(_logps(model))
     exact = [TrainingList(item, [next(values) for _ in item.responses]) for item in LISTS]
     settings = {"lora": LORA, "learning_rate": 0.1, "warmup_ratio": 0.0, "batch_size": 6}
@@ -137,10 +137,10 @@ def test_a_published_policy_is_plain_and_says_what_the_adapted_one_says(tiny_pol
     assert not any("adapter" in name for name in names)
     plain, found = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert plain.state_dict().keys() == load_policy(tiny_policy, PLAIN).state_dict().keys()
-    says = _logps(attach_scorer(load_policy(saved, PLAIN), 64))
+    assert plain.state_dict().keys() == ModelDir(tiny_policy, PLAIN).load_policy().state_dict().keys()
+    says = _logps(attach_scorer(ModelDir(saved, PLAIN).load_policy(), 64))
     assert says == pytest.approx(_logps(fitted.model.eval()), abs=1e-4)
-    said = _logps(attach_scorer(load_policy(tiny_policy, PLAIN), 64))
+    said = _logps(attach_scorer(ModelDir(tiny_policy, PLAIN).load_policy(), 64))
     assert max(abs(one - other) for one, other in zip(says, said, strict=True)) > 0.1
 
 
@@ -210,15 +210,16 @@ def test_an_output_layer_that_is_tied_cannot_be_adapted():
     ],
 )
 def test_a_library_that_is_not_installed_is_told(tiny_policy, monkeypatch, package, changes, message):
-    check_trainable(tiny_policy, TrainConfig(model=PLAIN, **changes))
+    check_trainable(ModelDir(tiny_policy, PLAIN), TrainConfig(model=PLAIN, **changes))
     monkeypatch.setattr(trainable, "find_spec", lambda name: None if name == package else True)
     with pytest.raises(ConfigError, match=message):
-        check_trainable(tiny_policy, TrainConfig(model=PLAIN, **changes))
+        check_trainable(ModelDir(tiny_policy, PLAIN), TrainConfig(model=PLAIN, **changes))
 
 
 def test_float16_is_not_trained_in(tiny_policy):
+    half = ModelConfig(device="cpu", dtype="float16")
     with pytest.raises(ConfigError, match="float16 is not for training"):
-        check_trainable(tiny_policy, TrainConfig(model=ModelConfig(device="cpu", dtype="float16")))
+        check_trainable(ModelDir(tiny_policy, half), TrainConfig(model=half))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +233,13 @@ def test_float16_is_not_trained_in(tiny_policy):
 )
 def test_weights_that_are_trained_are_float32(tiny_policy, dtype, lora, expected):
     config = TrainConfig(model=ModelConfig(device="cpu", dtype=dtype), lora=lora)
-    model = load_trainable(AutoModelForCausalLM, tiny_policy, config)
+    model = load_trainable(AutoModelForCausalLM, ModelDir(tiny_policy, config.model), config)
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     assert model.get_input_embeddings().weight.dtype is expected
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tiny_policy):
-    weights = {**load_policy(tiny_policy, PLAIN).state_dict()}
+    weights = {**ModelDir(tiny_policy, PLAIN).load_policy().state_dict()}
     check_finite(weights)
     weights["model.norm.weight"] = weights["model.norm.weight"].clone()
     weights["model.norm.weight"][3] = float("inf")
@@ -252,4 +253,4 @@ def test_quantized_weights_are_not_trained(tiny_policy, tmp_path):
     quantized = {**settings, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     (tmp_path / "config.json").write_text(json.dumps(quantized), "utf-8")
     with pytest.raises(ModelError, match=r"its weights are quantized \(gptq\)"):
-        check_trainable(tmp_path, TrainConfig(model=PLAIN))
+        check_trainable(ModelDir(tmp_path, PLAIN), TrainConfig(model=PLAIN))

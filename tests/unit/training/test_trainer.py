@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.layout import packed_layout, padded_layout
-from larpo_lib.policies.load import load_policy
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.training.trainer import BROKEN_BATCH
 
 BETA = 0.1
@@ -114,7 +114,7 @@ def _nll(model, lists):
 
 def _by_hand(policy, loss_of, lists, steps):
     """The loop as one would write it without a trainer: full batches, AdamW, clipped gradients."""
-    model = load_policy(policy, PLAIN)
+    model = ModelDir(policy, PLAIN).load_policy()
     decayed = [p for name, p in model.named_parameters() if "norm" not in name]
     others = [p for name, p in model.named_parameters() if "norm" in name]
     optimizer = torch.optim.AdamW(
@@ -163,7 +163,7 @@ def test_fine_tuning_is_the_hand_written_loop(tiny_policy, tmp_path):
 
 def test_kto_estimates_its_baseline_over_the_global_batch(tiny_policy, lists):
     """The guard of the tests above: the baseline is neither 0 nor the same in every forward pass."""
-    model = load_policy(tiny_policy, PLAIN)
+    model = ModelDir(tiny_policy, PLAIN).load_policy()
     with torch.no_grad():
         drifts = [
             float(_logp(model, item.encoded.prompt, item.mismatched)) - item.mismatched_reference_logp
@@ -223,7 +223,7 @@ def test_a_training_of_one_step_trains(tiny_policy, lists, tmp_path):
     """With the default warm-up. AdamW's first step moves every weight that has a gradient by the rate."""
     fitted = train(tiny_policy, lists, tmp_path, "listmle", max_steps=1, weight_decay=0.0)
     assert fitted.history[0]["learning_rate"] == SETTINGS["learning_rate"]
-    before = load_policy(tiny_policy, PLAIN).get_output_embeddings().weight
+    before = ModelDir(tiny_policy, PLAIN).load_policy().get_output_embeddings().weight
     moved = (fitted.model.get_output_embeddings().weight - before).abs()
     assert moved.max().item() == pytest.approx(SETTINGS["learning_rate"], rel=1e-2)
 

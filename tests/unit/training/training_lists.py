@@ -16,7 +16,7 @@ from larpo_lib.objectives.listwise import listmle
 from larpo_lib.objectives.pairwise import simpo
 from larpo_lib.objectives.pointwise import kto
 from larpo_lib.policies.layout import Layout, padded_layout
-from larpo_lib.policies.load import load_policy, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.packing import PackedList
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
@@ -81,7 +81,7 @@ def with_reference(policy: Path, lists: Sequence[EncodedList]) -> list[TrainingL
 
     They are moved a little, so that the objective is not at its symmetric starting point, and KTO's baseline not at 0.
     """
-    model = attach_scorer(load_policy(policy, PLAIN), 64)
+    model = attach_scorer(ModelDir(policy, PLAIN).load_policy(), 64)
     rng = random.Random(1)
 
     def logps(packed: list[PackedList]) -> list[float]:
@@ -127,7 +127,7 @@ def publish(fitted: TrainingResult, policy: Path, scratch: Path, **changes: Any)
     """Save a model as the steps do that trained it in `scratch`; returns its directory."""
     config = TrainConfig(**SETTINGS | changes)
     session = TrainingSession(config, fitted.trainer.args, Ranks(), _work(scratch), lambda _row, _step: None)
-    save_trained(fitted, session, policy, load_tokenizer(policy, PLAIN))
+    save_trained(fitted, session, ModelDir(policy, PLAIN))
     return scratch / "data"
 
 
@@ -145,6 +145,8 @@ def _fit(
     collate: Collator,
 ) -> TrainingResult:
     session = TrainingSession(config, training_arguments(config), Ranks(), _work(scratch), log)
-    model = attach_scorer(load_trainable(AutoModelForCausalLM, policy, config), config.logprob_chunk_tokens)
+    model = attach_scorer(
+        load_trainable(AutoModelForCausalLM, ModelDir(policy, config.model), config), config.logprob_chunk_tokens
+    )
     scratch.mkdir(parents=True, exist_ok=True)
     return fit(session, kind[0], model, kind[1], [item.encoded for item in lists], collate, lambda: lists)

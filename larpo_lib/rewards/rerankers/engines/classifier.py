@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.policies.attention import use_sdpa_in_parts
 from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.load import check_context, check_weights, load_model, model_device
+from larpo_lib.policies.device import model_device
+from larpo_lib.policies.model_dir import ModelDir, check_weights
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput, Encoding, padded
@@ -25,12 +26,11 @@ def check_classifier(config: ClassifierConfig) -> None:
         ModelError: the directory is no reward model, or cannot be read as the settings say.
         ConfigError: conversations may be longer than it takes, or there is no such device.
     """
-    path = Path(config.path)
+    source = ModelDir(Path(config.path), config.model)
     model_device(config.model)
-    check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
-    read = ClassifierInput(config)
-    read.encode([{"role": "user", "content": "?"}], "!")
-    check_weights(path)
+    source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+    ClassifierInput(source, config).encode([{"role": "user", "content": "?"}], "!")
+    check_weights(source.path)
 
 
 class ClassifierReranker:
@@ -43,11 +43,11 @@ class ClassifierReranker:
     list_relative = False
 
     def __init__(self, config: ClassifierConfig) -> None:
-        path = Path(config.path)
+        source = ModelDir(Path(config.path), config.model)
         self.name = _name(config)
-        check_context(path, config.model, config.max_tokens, f"max_tokens = {config.max_tokens}")
-        self._input = ClassifierInput(config)
-        self._model = load_model(AutoModelForSequenceClassification, path, config.model)
+        source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+        self._input = ClassifierInput(source, config)
+        self._model = source.load(AutoModelForSequenceClassification)
         if self._input.scores_last_token:
             use_sdpa_in_parts(self._model)
         self._batch_tokens = config.batch_tokens

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from larpo_lib.errors import ModelError
 from larpo_lib.policies.chat import conversation_ids, conversation_text
-from larpo_lib.policies.load import load_model_config, load_plain_tokenizer, load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.schemas import Messages
@@ -45,16 +44,15 @@ class ClassifierInput:
         ModelError: the directory is no reward model, or cannot be read in this way.
     """
 
-    def __init__(self, config: ClassifierConfig) -> None:
-        path = Path(config.path)
-        settings = load_model_config(path, config.model)
-        check_head(path, settings)
+    def __init__(self, source: ModelDir, config: ClassifierConfig) -> None:
+        path, settings = source.path, source.config
+        check_head(source)
         self.scores_last_token = _scores_last_token(settings, trust=config.model.trust_remote_code)
         self._path = path
         self._scores_end = config.last_token == "end"  # noqa: S105 - no password
         self._pad_id = settings.get_text_config().pad_token_id
-        self.form = self._choose_form(config)
-        self.tokenizer = (load_plain_tokenizer if self.form == "pair" else load_tokenizer)(path, config.model)
+        self.form = self._choose_form(source, config)
+        self.tokenizer = source.plain_tokenizer if self.form == "pair" else source.tokenizer
         self._keeps_text = config.model.special_text == "text"
         self._around = _added(self.tokenizer) if self.form == "text" else _NOTHING
         if self._around != _NOTHING and _writes(self.tokenizer, self._around):
@@ -99,17 +97,15 @@ class ClassifierInput:
             return len(ids) - 1
         return max((place for place, token in enumerate(ids) if token != self._pad_id), default=0)
 
-    def _choose_form(self, config: ClassifierConfig) -> Form:
+    def _choose_form(self, source: ModelDir, config: ClassifierConfig) -> Form:
         """What is set, or else: a decoder reads the chat template's text as it is, an encoder with its own tokens."""
         if config.input != "auto":
             return config.input
         if self.scores_last_token:
             return "chat"
-        tokenizer = load_plain_tokenizer(self._path, config.model)
-        if not (config.model.chat_template or tokenizer.chat_template):
+        if not (config.model.chat_template or source.plain_tokenizer.chat_template):
             return "pair"
-        tokenizer = load_tokenizer(self._path, config.model)
-        return "chat" if _writes(tokenizer, _added(tokenizer)) else "text"
+        return "chat" if _writes(source.tokenizer, _added(source.tokenizer)) else "text"
 
     def _tell_of_padding(self) -> None:
         """Say so where the end of a turn is no token to score, since not everybody trains in this way."""
@@ -125,12 +121,13 @@ class ClassifierInput:
             )
 
 
-def check_head(path: Path, settings: PretrainedConfig) -> None:
+def check_head(model: ModelDir) -> None:
     """Check, without its weights, that a model is a classifier that gives one score.
 
     Raises:
         ModelError: it is none.
     """
+    path, settings = model.path, model.config
     architectures = settings.architectures or ()
     own_code = "AutoModelForSequenceClassification" in (getattr(settings, "auto_map", None) or {})
     if architectures and not own_code and not any(name.endswith("ForSequenceClassification") for name in architectures):

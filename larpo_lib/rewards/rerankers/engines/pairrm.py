@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.load import load_model
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.engines.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
@@ -63,11 +63,11 @@ class PairRmReranker:
     list_relative = True
 
     def __init__(self, config: PairRmConfig) -> None:
-        path = Path(config.path)
-        self.name = f"pairrm-{path.name}"
+        source = ModelDir(Path(config.path), config.model)
+        self.name = f"pairrm-{source.path.name}"
         self._config = config
-        self._tokenizer = load_pairrm_tokenizer(config)
-        self._model = load_model(PairRmModel, path, config.model)
+        self._tokenizer = load_pairrm_tokenizer(source, config)
+        self._model = source.load(PairRmModel)
         self._second_id = int(self._model.config.cand2_prefix_id)
         self._not_in_text = sorted(self._tokenizer.get_added_vocab())
 

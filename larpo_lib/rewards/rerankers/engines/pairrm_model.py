@@ -14,7 +14,7 @@ from transformers import DebertaV2Config, DebertaV2Model, PretrainedConfig, PreT
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.load import load_model_config, load_plain_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
@@ -60,17 +60,17 @@ class PairRmModel(DebertaV2PreTrainedModel):
         return difference
 
 
-def load_pairrm_tokenizer(config: PairRmConfig) -> PreTrainedTokenizerBase:
+def load_pairrm_tokenizer(source: ModelDir, config: PairRmConfig) -> PreTrainedTokenizerBase:
     """The tokenizer of a directory that, but for its weights, is known to be a PairRM.
 
     Raises:
         ModelError: it is none.
     """
-    path = Path(config.path)
+    path = source.path
     _refuse_older_layout(path)
-    settings = load_model_config(path, config.model)
+    settings = source.config
     _check_settings(path, settings)
-    tokenizer = load_plain_tokenizer(path, config.model)
+    tokenizer = source.plain_tokenizer
     for token, name in PREFIX_IDS.items():
         known = tokenizer.get_vocab().get(token)
         if known != getattr(settings, name):

@@ -17,6 +17,7 @@ from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ArtifactError, ConfigError, ModelError
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.evaluation.retrieval.step import run
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.own_logps import load_logp_scorer
 from larpo_lib.steps import evaluate
 from larpo_lib.tables import read_table
@@ -157,7 +158,7 @@ def test_log_probabilities_that_are_not_finite_are_refused_by_policy_and_candida
     word = next(word for word in pairs[0][0]["messages"][0]["content"].split() if word.isalpha())
     broken = {key for key, row in asked.items() if word in row["messages"][0]["content"].split()}
     break_token(tmp_path / "broken", tiny_policy, word, float("nan"))
-    score = load_logp_scorer(tmp_path / "broken", CONFIG.model, 1000)
+    score = load_logp_scorer(ModelDir(tmp_path / "broken", CONFIG.model), 1000)
     sound = [pair for pair in pairs if pair[0]["prompt_id"] not in broken]
     assert len(score([pair for pair in sound if word not in pair[1]["response"].split()])) > 1
     with pytest.raises(ModelError, match="broken: the log-probability of candidate") as told:

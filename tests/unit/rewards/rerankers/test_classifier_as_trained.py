@@ -29,7 +29,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.load import load_tokenizer
+from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier import check_classifier
@@ -316,7 +316,7 @@ def test_scoring_reads_names_of_special_tokens_as_training_does(tmp_path, specia
         "rewards": [1.0, 0.0], "token_ids": [None, None], "finish_reasons": ["stop"] * 2, "negative_kinds": [""] * 2,
     }  # fmt: skip
     config = RewardModelConfig(model=model, max_prompt_tokens=60, max_tokens=120)
-    [encoded], _ = encode_conversations([row], load_tokenizer(tmp_path, model), config)
+    [encoded], _ = encode_conversations([row], ModelDir(tmp_path, model).tokenizer, config)
     trained = [[*encoded.prompt, *response] for response in encoded.responses]
     read = [reranker._reranker._input.encode(messages, response)["input_ids"] for response in responses]
     assert read == trained

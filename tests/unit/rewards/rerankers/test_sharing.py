@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.policies.attention import use_sdpa_in_parts
+from larpo_lib.policies.device import attention
 from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES
-from larpo_lib.policies.load import attention
 from larpo_lib.policies.packing import packed_tokens
 from larpo_lib.rewards.rerankers.engines.sharing import can_share, shared_lists, shared_scores, worth_sharing
 

@@ -9,14 +9,8 @@ from small_models import make_classifier
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.load import (
-    attention,
-    load_plain_tokenizer,
-    load_policy,
-    load_tokenizer,
-    model_dtype,
-    training_attention,
-)
+from larpo_lib.policies.device import attention, model_dtype, training_attention
+from larpo_lib.policies.model_dir import ModelDir
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -32,93 +26,93 @@ def _edit(path, **changes):
 
 
 def test_a_policy_loads_on_its_device_in_evaluation_mode(policy):
-    model = load_policy(policy, PLAIN)
+    model = ModelDir(policy, PLAIN).load_policy()
     assert not model.training
     assert model.dtype == torch.float32
     assert model.device.type == "cpu"
-    assert load_policy(policy, ModelConfig(device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
+    assert ModelDir(policy, ModelConfig(device="cpu", dtype="bfloat16")).load_policy().dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("load", [load_policy, load_tokenizer])
+@pytest.mark.parametrize("load", [ModelDir.load_policy, lambda source: source.tokenizer])
 def test_a_missing_directory_is_named(tmp_path, load):
     with pytest.raises(ModelError, match=r"nowhere: is not a model directory \(no config.json\)"):
-        load(tmp_path / "nowhere", PLAIN)
+        load(ModelDir(tmp_path / "nowhere", PLAIN))
 
 
-@pytest.mark.parametrize("load", [load_policy, load_tokenizer])
+@pytest.mark.parametrize("load", [ModelDir.load_policy, lambda source: source.tokenizer])
 def test_a_directory_without_config_is_refused(policy, load):
     (policy / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):
-        load(policy, PLAIN)
+        load(ModelDir(policy, PLAIN))
 
 
 @pytest.mark.parametrize("text", ["{", '{"model_type": "no-such-family"}'])
 def test_a_config_that_cannot_be_read_is_refused(policy, text):
     (policy / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"policy: config.json cannot be read: .*"):
-        load_policy(policy, PLAIN)
+        ModelDir(policy, PLAIN).load_policy()
 
 
 def test_a_model_of_another_kind_is_refused(policy):
     (policy / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_policy(policy, PLAIN)
+        ModelDir(policy, PLAIN).load_policy()
 
 
 def test_pickled_weights_are_refused(policy):
-    torch.save(load_policy(policy, PLAIN).state_dict(), policy / "pytorch_model.bin")
+    torch.save(ModelDir(policy, PLAIN).load_policy().state_dict(), policy / "pytorch_model.bin")
     (policy / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"weights in safetensors"):
-        load_policy(policy, PLAIN)
+        ModelDir(policy, PLAIN).load_policy()
 
 
 def test_torn_weights_are_refused(policy):
     weights = (policy / "model.safetensors").read_bytes()
     (policy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ModelError, match=r"policy: the model cannot be loaded"):
-        load_policy(policy, PLAIN)
+        ModelDir(policy, PLAIN).load_policy()
 
 
 def test_weights_of_another_shape_are_refused(policy):
     _edit(policy / "config.json", intermediate_size=40)
     with pytest.raises(ModelError, match=r"policy: the model cannot be loaded"):
-        load_policy(policy, PLAIN)
+        ModelDir(policy, PLAIN).load_policy()
 
 
 def test_missing_weights_are_not_made_up(policy, tmp_path):
     make_classifier(tmp_path / "classifier", policy)
     with pytest.raises(ModelError, match=r"lack lm_head.weight. Give a model that was saved as LlamaForCausalLM"):
-        load_policy(tmp_path / "classifier", PLAIN)
+        ModelDir(tmp_path / "classifier", PLAIN).load_policy()
 
 
 def test_a_directory_without_tokenizer_is_refused(policy):
     for path in policy.glob("*token*"):
         path.unlink()
     with pytest.raises(ModelError, match="tokenizer cannot be loaded"):
-        load_tokenizer(policy, PLAIN)
+        _ = ModelDir(policy, PLAIN).tokenizer
 
 
 def test_a_policy_without_a_pad_token_is_padded_with_eos_or_with_the_token_named(policy):
     """As TRL's trainers do; Llama 3 comes without one, and byte-level BPE has no <unk> to take instead."""
     _edit(policy / "tokenizer_config.json", pad_token=None)
-    assert load_tokenizer(policy, PLAIN).pad_token == "<end>"
-    assert load_tokenizer(policy, ModelConfig(pad_token="<unk>")).pad_token_id == 1
+    assert ModelDir(policy, PLAIN).tokenizer.pad_token == "<end>"
+    assert ModelDir(policy, ModelConfig(pad_token="<unk>")).tokenizer.pad_token_id == 1
     with pytest.raises(ModelError, match=r"no pad token\. Name one .*model.pad_token"):
-        load_plain_tokenizer(policy, PLAIN)
+        _ = ModelDir(policy, PLAIN).plain_tokenizer
     with pytest.raises(ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary\. Leave pad_tok"):
-        load_tokenizer(policy, ModelConfig(pad_token="<nothing>"))
+        _ = ModelDir(policy, ModelConfig(pad_token="<nothing>")).tokenizer
 
 
 def test_a_tokenizer_without_eos_token_is_refused(policy):
     _edit(policy / "tokenizer_config.json", eos_token=None)
     with pytest.raises(ModelError, match="no eos token"):
-        load_tokenizer(policy, PLAIN)
+        _ = ModelDir(policy, PLAIN).tokenizer
 
 
 def test_a_tokenizer_without_chat_template_is_refused(policy):
     (policy / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
-        load_tokenizer(policy, PLAIN)
+        _ = ModelDir(policy, PLAIN).tokenizer
 
 
 def test_families_with_capped_attention_are_kept_off_sdpa():
