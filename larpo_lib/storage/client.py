@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,8 +18,35 @@ CONNECTIONS = 16
 _CONNECT_TIMEOUT_S, _READ_TIMEOUT_S, _ATTEMPTS = 3, 60, 3
 
 
+def store_client(*, only_new: bool = False) -> S3Client:
+    """This process's client for the store of the environment: made when it is first asked for, and used by all threads.
+
+    Other settings or credentials in the environment or in its files, and a forked process, get a client of their own.
+
+    Args:
+        only_new: as of `make_client`.
+
+    Raises:
+        StorageError: the environment's settings cannot be used.
+    """
+    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    return _client(os.getpid(), settings, _file_times(), only_new)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(_process: int, _settings: tuple[Any, ...], _times: tuple[int, ...], only_new: bool) -> S3Client:
+    return make_client(only_new=only_new)
+
+
+def _file_times() -> tuple[int, ...]:
+    """When the files with settings and credentials were changed: boto3 reads them once a client."""
+    names = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    files = [Path(os.environ.get(name) or usual).expanduser() for name, usual in names.items()]
+    return tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+
+
 def make_client(*, only_new: bool = False) -> S3Client:
-    """A client for the store of the environment.
+    """A new client for the store of the environment.
 
     Args:
         only_new: every put says `If-None-Match: *`, so that it is refused where there is an object already.

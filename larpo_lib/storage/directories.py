@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larpo_lib.storage.client import CONNECTIONS, make_client
+from larpo_lib.storage.client import CONNECTIONS, store_client
 from larpo_lib.storage.failures import with_retries
 from larpo_lib.storage.locations import Location
 from larpo_lib.storage.transfer import Transfer, keys_below, send
@@ -22,7 +22,7 @@ def upload(directory: Path, uri: str, *, last: str) -> None:
     Raises:
         StorageError: the store refuses the write or stays away.
     """
-    location, client = Location.parse(uri), make_client()
+    location, client = Location.parse(uri), store_client()
     transfers = [Transfer(file, location / file.name) for file in sorted(directory.iterdir())]
     send(client, [transfer for transfer in transfers if transfer.file.name != last])
     send(client, [transfer for transfer in transfers if transfer.file.name == last])
@@ -35,7 +35,7 @@ def complete_directories(uri: str, *, last: str) -> list[str]:
         StorageError: the store refuses the read or stays away.
     """
     location = Location.parse(uri)
-    keys = keys_below(make_client(), location)
+    keys = keys_below(store_client(), location)
     return sorted(f"s3://{location.bucket}/{key.rpartition('/')[0]}" for key in keys if key.endswith(f"/{last}"))
 
 
@@ -45,7 +45,7 @@ def delete(uri: str, *, first: str) -> None:
     Raises:
         StorageError: the store refuses or stays away.
     """
-    location, client = Location.parse(uri), make_client()
+    location, client = Location.parse(uri), store_client()
     keys = keys_below(client, location)
     delete_keys(client, location, [key for key in keys if key.endswith(f"/{first}")])
     delete_keys(client, location, [key for key in keys if not key.endswith(f"/{first}")])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from larpo_lib.storage.client import make_client
+from larpo_lib.storage.client import store_client
 from larpo_lib.storage.fetching import cache_dir, fetch, short_hash
 from larpo_lib.storage.locations import Location, is_remote
 from larpo_lib.storage.manifests import stored_manifest
@@ -41,7 +41,7 @@ def localize(
             continue
         location = Location.parse(uri)
         paths[name] = cache / "outputs" / short_hash(uri) / location.name
-        published = None if paths[name].exists() else stored_manifest(make_client(), location)
+        published = None if paths[name].exists() else stored_manifest(store_client(), location)
         if published is None:
             to_publish[name] = uri
             continue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
-from larpo_lib.storage.client import CONNECTIONS, make_client
+from larpo_lib.storage.client import CONNECTIONS, store_client
 from larpo_lib.storage.failures import NotFoundError, s3_errors, with_retries
 from larpo_lib.storage.locations import Location, is_remote
 from larpo_lib.storage.manifests import Manifest, stored_manifest
@@ -45,7 +45,7 @@ def fetch(uri: str, cache: Path) -> Path:
     """
     if not is_remote(uri):
         return Path(uri)
-    location, client = Location.parse(uri), make_client()
+    location, client = Location.parse(uri), store_client()
     contents = _contents(client, location)
     target = cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
     with s3_errors(location), _waiting_lock(target.parent):

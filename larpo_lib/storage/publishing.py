@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
-from larpo_lib.storage.client import make_client, store_name
+from larpo_lib.storage.client import store_client, store_name
 from larpo_lib.storage.directories import delete_keys
 from larpo_lib.storage.failures import AlreadyExistsError, ConditionalPutError, with_retries
 from larpo_lib.storage.locations import Location
@@ -37,13 +37,13 @@ def publish(directory: Path, uri: str) -> None:
         ArtifactError: `directory` is no artifact, or damaged.
         StorageError: another artifact is at `uri`, or the store refuses the write or stays away.
     """
-    location, client = Location.parse(uri), make_client()
+    location, client = Location.parse(uri), store_client()
     artifacts.verify(directory)
     own = Manifest(artifacts.read_manifest(directory))
     there = stored_manifest(client, location)
     if there is None:
         try:
-            there = _put_first(client, make_client(only_new=True), own, directory, location)
+            there = _put_first(client, store_client(only_new=True), own, directory, location)
         except ConditionalPutError:
             _warn(f"{store_name()} does not know If-None-Match")
             there = _put(client, own, directory, location)

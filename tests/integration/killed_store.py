@@ -32,14 +32,13 @@ def killed_at(gateway: Gateway, operation: str, number: int, away_s: float) -> I
             threads[0].start()
 
     def make_client(**arguments: Any) -> Any:
-        made = original(**arguments)
+        made = client.make_client(**arguments)
         made.meta.events.register(f"before-call.s3.{operation}", count)
         return made
 
-    original = client.make_client
     with pytest.MonkeyPatch.context() as patch:
         for module in (directories, edge, fetching, publishing):
-            patch.setattr(module, "make_client", make_client)
+            patch.setattr(module, "store_client", make_client)
         yield
     assert threads, f"there were not {number} requests {operation}"
     threads[0].join()

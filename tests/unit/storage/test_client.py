@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from larpo_lib import storage
 from larpo_lib.storage import client
+
+BUCKET = "larpo-bucket"
 
 
 @pytest.mark.parametrize(
@@ -42,3 +48,30 @@ def test_store_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     assert client.store_name() == "AWS S3"
+
+
+def test_a_process_has_one_client_for_the_same_settings(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: storage.complete_directories(f"s3://{BUCKET}/a", last="x"), range(8)))
+    own = client.store_client()
+    assert own is client.store_client()
+    assert own is not client.store_client(only_new=True)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert client.store_client() is not own
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-id")
+    assert client.store_client() is own
+    (tmp_path / "no-credentials").write_text("[default]\naws_access_key_id = newer\n")
+    assert client.store_client() is not own
+
+
+def test_a_forked_process_gets_a_client_of_its_own(s3: Any) -> None:
+    before = client.store_client()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, b"own" if client.store_client() is not before else b"shared")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 10) == b"own"

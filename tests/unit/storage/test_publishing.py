@@ -34,7 +34,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, uploads: int) -> None:
         made.meta.events.register("before-call.s3.PutObject", count)
         return made
 
-    monkeypatch.setattr(publishing, "make_client", make_client)
+    monkeypatch.setattr(publishing, "store_client", make_client)
 
 
 @pytest.mark.parametrize("uploads", range(4))
