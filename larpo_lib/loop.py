@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, make_directory, write_json
+from larpo_lib.artifacts import Metrics
 from larpo_lib.checks import check_references
 from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
+from larpo_lib.files import make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, best_iteration, summarize
 from larpo_lib.preflight import check_config
 from larpo_lib.run_files import Clock, alone, run_key, write_settings

@@ -15,8 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import MANIFEST, digest, verify, write_json
+from larpo_lib.artifacts import MANIFEST, digest, verify
 from larpo_lib.errors import ArtifactError, StorageError, TrackingError
+from larpo_lib.files import write_json
 from larpo_lib.tracking import TrackingClient, mlflow_errors
 
 CHAMPION, CHALLENGER = "champion", "challenger"

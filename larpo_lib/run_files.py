@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
-from larpo_lib.artifacts import exclusive, write_json, write_text
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import exclusive, write_json, write_text
 from larpo_lib.tracking import redact
 
 SETTINGS = "config.toml"

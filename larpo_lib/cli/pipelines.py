@@ -69,7 +69,7 @@ def compile_(
     _require("kfp.kubernetes", "compiling needs the packages kfp and kfp-kubernetes")
     from larpo_kubeflow.components.images import Images
     from larpo_kubeflow.pipelines.compile import compile_pipeline
-    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.files import disk_errors
 
     images = Images(prefix=image_prefix, **({} if image_tag is None else {"tag": image_tag}))
     if output.suffix not in (".yaml", ".yml") or output.is_dir():

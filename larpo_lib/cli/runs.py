@@ -25,7 +25,7 @@ def run(
     from larpo_lib.config import load_config
 
     loaded = load_config(config, settings or ())
-    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.files import disk_errors
     from larpo_lib.loop import run_loop  # takes seconds to import; a mistake in the settings is told before
 
     with disk_errors(out):
@@ -41,8 +41,8 @@ def quickstart(
     settings: Settings = None,
 ) -> None:
     """The whole loop for real on an embedded world: no GPU, no hub, no cluster, a few minutes on two cores."""
-    from larpo_lib.artifacts import disk_errors
     from larpo_lib.config import load_config
+    from larpo_lib.files import disk_errors
     from larpo_lib.loop import run_loop
     from larpo_lib.playground.world import make_world, world_settings
     from larpo_lib.presets import preset_file
@@ -62,7 +62,7 @@ def playground(
     seed: Seed = 0,
 ) -> None:
     """Write the embedded world (tiny policy, demonstrations, prompts) to try the steps on one by one."""
-    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.files import disk_errors
     from larpo_lib.playground.world import make_world
     from larpo_lib.presets import preset_file
 

@@ -78,7 +78,7 @@ def reproduce(
         for line in lines:
             typer.echo(line)
         return
-    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.files import disk_errors
     from larpo_lib.reporting.publication import PAGE
     from larpo_lib.studies.run import Request, run_study
 
@@ -93,7 +93,7 @@ def reproduce(
 
 def _preferences(file: Path, over: Mapping[str, Any], jobs: int, out: Path | None, *, dry_run: bool) -> None:
     """The study whose cells are no runs of the loop."""
-    from larpo_lib.artifacts import disk_errors
+    from larpo_lib.files import disk_errors
     from larpo_lib.reporting.publication import PAGE
     from larpo_lib.studies.preferences.run import listing, run
     from larpo_lib.studies.preferences.study import load
@@ -142,7 +142,7 @@ def _dry_run(study: Study, scale: ScaleName, made: list[Cell], assumed: Sequence
 
 def _emit(study: Study, scale: ScaleName, made: list[Cell], folder: Path) -> list[str]:
     """Write a file of arguments for each run of the pipeline; returns what to say of them."""
-    from larpo_lib.artifacts import disk_errors, make_directory, write_json
+    from larpo_lib.files import disk_errors, make_directory, write_json
     from larpo_lib.pipeline.grid import grids
 
     if scale == "tiny":

@@ -77,7 +77,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
     check_workflow_size(rounds, given["shards"])
     check_earlier_results(Plan(config, place.root), given["shards"])
     follows = config.train.launch.nodes > 1
-    parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
+    parent = Tracker(config.tracking, store(place.root)).start_run(config.name, place.key, config)
     context = RunContext(
         job=given["job"], root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
         resources=_resources(given) if follows else {}, shards=given["shards"],

@@ -47,7 +47,7 @@ def _close(job: str, root: str, run_id: str, example: str) -> StepResult:
         done = SUMMARY in Journal(place.root, job).done()
         causes = [] if done else _noted(place.root, job, context)
     except LarpoError as error:
-        if error.passing:
+        if error.transient:
             raise
         place, context, done, causes = Place(root, run_id or job, None), None, False, [str(error)]
     state = _SUCCEEDED if done else _FAILED
@@ -138,9 +138,9 @@ def _end(context: RunContext, state: str, text: str, cause: str) -> str:
         for number in range(1, len(context.members) + 1):
             member = RunContext.find(member_root(context.root, number), context.job)
             if member is not None:
-                member.tracker().end(status, text, cause[:500])
+                member.tracker().end_run(status, text, cause[:500])
         tracker = context.tracker()
-        tracker.end(status, text, cause[:500])
-        return f"\nMLflow: {tracker.address(context.parent)}\n"
+        tracker.end_run(status, text, cause[:500])
+        return f"\nMLflow: {tracker.run_url(context.parent)}\n"
     except LarpoError as error:
         return f"\nMLflow could not be told: {one_line(error)}\n"

@@ -42,7 +42,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> Started:
     check(config, given, place.root)
     policies = (given["baseline"], given["policy"])
     check_earlier_results(Plan(config, place.root, policies=policies), 1)
-    parent = Tracker(config.tracking, store(place.root)).begin(config.name, place.key, config)
+    parent = Tracker(config.tracking, store(place.root)).start_run(config.name, place.key, config)
     context = RunContext(
         job=given["job"],
         root=place.root,

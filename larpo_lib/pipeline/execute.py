@@ -77,7 +77,7 @@ def _once(context: RunContext, call: StepCall) -> StepResult:
             tracker = context.tracker()
             with tracker.step(call.name, call.iteration) as run:
                 metrics = execute_step(call, paths, run)
-                address = tracker.address(run.run_id)
+                address = tracker.run_url(run.run_id)
         published = paths[next(iter(call.outputs))]
         return StepResult(
             call.output, metrics, _metadata(call, published, address), context.shown, _texts(call, published)
@@ -88,7 +88,7 @@ def describe(context: RunContext, call: StepCall) -> StepResult:
     """What a step made that was taken before."""
     tracker = context.tracker()
     with localize({"made": call.output}, {}) as local, tracker.step(call.name, call.iteration) as run:
-        metadata = _metadata(call, local["made"], tracker.address(run.run_id))
+        metadata = _metadata(call, local["made"], tracker.run_url(run.run_id))
         return StepResult(call.output, read_metrics(local["made"]), metadata, context.shown)
 
 
@@ -119,7 +119,7 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResul
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
         run.log_metrics(metrics)
         manifest = files.read(call.output, "artifact.json")
-        metadata = _described(call, manifest, tracker.address(run.run_id))
+        metadata = _described(call, manifest, tracker.run_url(run.run_id))
         return StepResult(call.output, metrics, metadata, context.shown)
 
 

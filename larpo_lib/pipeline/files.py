@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import MANIFEST, METRICS, Metrics, make_directory, write_json
+from larpo_lib.artifacts import MANIFEST, METRICS, Metrics
+from larpo_lib.files import make_directory, write_json
 from larpo_lib.storage import cache_dir, complete_directories, fetch, is_remote, upload
 
 

@@ -53,7 +53,7 @@ def report(run: str) -> StepResult:
 
 
 def _summary(context: RunContext, call: StepCall, done: StepResult, measured: Mapping[int, Metrics]) -> StepResult:
-    seconds = time.time() - context.tracker().opened().started / 1000
+    seconds = time.time() - context.tracker().open_run().started / 1000
     promoted = files.read(context.plan.promotion, "metrics.json")
     files.write(context.root, SUMMARY_FILE, summarize(context.config, measured, promoted, seconds))
     return dataclasses.replace(done, texts={**done.texts, "markdown": drops_text(call)})

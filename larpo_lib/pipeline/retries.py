@@ -39,4 +39,4 @@ def with_retries(work: Callable[[], ResultT]) -> ResultT:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed at another time with nothing changed."""
-    return error.passing if isinstance(error, LarpoError) else isinstance(error, ConnectionError | TimeoutError)
+    return error.transient if isinstance(error, LarpoError) else isinstance(error, ConnectionError | TimeoutError)

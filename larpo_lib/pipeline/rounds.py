@@ -87,7 +87,7 @@ def evaluate(run: str, iteration: str) -> StepResult:
     """A policy measured; its metrics make one curve over the rounds in the run's MLflow run."""
     context = open_context(run)
     done = execute(context, context.plan.evaluate(int(iteration)))
-    with_retries(lambda: context.tracker().opened().log_metrics(done.metrics, step=int(iteration)))
+    with_retries(lambda: context.tracker().open_run().log_metrics(done.metrics, step=int(iteration)))
     return done
 
 

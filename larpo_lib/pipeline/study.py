@@ -112,7 +112,7 @@ def _table(shared: RunContext) -> StepResult:
     runs = {str(i): metrics for i, metrics in reached.items()}
     files.write(shared.root, SUMMARY_FILE, {"grid": [*grid], "runs": runs})
     metrics: Metrics = {f"run_{i}_mean_reward": found["mean_reward"] for i, found in reached.items()}
-    shared.tracker().opened().log_metrics({**metrics, "best_run": best})
+    shared.tracker().open_run().log_metrics({**metrics, "best_run": best})
     return StepResult(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
 
 
@@ -120,7 +120,7 @@ def _keep(told: Mapping[str, Any]) -> str:
     """Make the MLflow run of a run, and keep its context; gives where."""
     config, root = told["config"], told["root"]
     key = Place(root, told["name"], None).key
-    parent = Tracker(config.tracking, store(told.get("shared") or root)).begin(told["name"], key, config)
+    parent = Tracker(config.tracking, store(told.get("shared") or root)).start_run(told["name"], key, config)
     return RunContext(parent=parent, **told).keep()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import make_directory
+from larpo_lib.files import make_directory
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import Problem, demonstrate, make_problems, vocabulary
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, write_json
+from larpo_lib.artifacts import Metrics
+from larpo_lib.files import write_json
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.tables import read_table, write_table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import __version__
-from larpo_lib.artifacts import write_json
+from larpo_lib.files import write_json
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import Panel
 from larpo_lib.reporting.machine import machine

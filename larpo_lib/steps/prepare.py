@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Metrics, Work, produce, write_json
+from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.files import write_json
 from larpo_lib.progress import tell
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.sources import conversion, locating, reading

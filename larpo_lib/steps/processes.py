@@ -99,7 +99,7 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
             with _followed(Path(folder) / "steps.jsonl", log):
                 elastic_launch(launch, command)(*command_arguments)
         except ChildFailedError as failure:
-            raise _told(Path(folder), failure) from None
+            raise _failure(failure) from None
     return read_metrics(output) if output.exists() else {}
 
 
@@ -122,10 +122,11 @@ def _check_devices(config: TrainingConfig) -> None:
         )
 
 
-def _told(folder: Path, failure: Any) -> LarpoError:
-    """What a process that failed said of it, the leading one before the others."""
-    for path in sorted(folder.glob("error-*.txt")):
-        return LarpoError(path.read_text("utf-8"))
+def _failure(failure: Any) -> LarpoError:
+    """What a process that failed recorded of it, the main one before the others."""
+    for _, found in sorted(failure.failures.items()):
+        if isinstance(found.message, dict):
+            return LarpoError(found.message["message"].partition(": ")[2])
     rank, first = failure.get_first_failure()
     return LarpoError(
         f"training process {rank} ended with {first.signal_name() if first.exitcode < 0 else first.exitcode}",
@@ -135,6 +136,8 @@ def _told(folder: Path, failure: Any) -> LarpoError:
 
 def main(call: Path) -> int:
     """One of the processes."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
     stated = json.loads(call.read_text("utf-8"))
     end_with_parent(stated["parent"])
     logs.set_up()
@@ -150,7 +153,7 @@ def main(call: Path) -> int:
     try:
         step.run(config, **paths, log=log)
     except LarpoError as error:
-        (call.parent / f"error-{os.environ['RANK']}.txt").write_text(str(error), "utf-8")
+        get_error_handler().record_exception(error)  # to TORCHELASTIC_ERROR_FILE, which the starting process reads
         sys.stdout.flush()
         os._exit(2)  # the others wait for this one: no farewell through the process group
     return 0

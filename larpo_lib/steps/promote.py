@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce, write_json
+from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
+from larpo_lib.files import write_json
 from larpo_lib.policies.published import merged_policy
 from larpo_lib.recorded import RecordedJudging, read_settings
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry

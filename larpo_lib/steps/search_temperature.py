@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce, write_json
+from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
+from larpo_lib.files import write_json
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker

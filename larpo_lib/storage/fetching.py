@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
+from larpo_lib.files import write_json
 from larpo_lib.storage.client import CONNECTIONS, store_client
 from larpo_lib.storage.failures import NotFoundError, s3_errors, with_retries
 from larpo_lib.storage.locations import Location, is_remote
@@ -110,7 +111,7 @@ def _download(client: S3Client, location: Location, contents: _Contents, partial
         file.parent.mkdir(parents=True, exist_ok=True)
     if contents.manifest is not None:
         receive(client, contents.manifest.transfers(partial, location))
-        artifacts.write_json(partial / artifacts.MANIFEST, contents.manifest.content)
+        write_json(partial / artifacts.MANIFEST, contents.manifest.content)
         return
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         known = pool.map(lambda name: Transfer.of_object(client, location / name, files[name]), files)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
+from larpo_lib.files import file_digest
 from larpo_lib.storage.client import CONNECTIONS
 from larpo_lib.storage.failures import (
     AlreadyExistsError,
@@ -69,7 +69,7 @@ class Transfer:
         if not self.file.is_file() or self.size not in (None, self.file.stat().st_size):
             return False
         if self.sha256 is not None:
-            return artifacts.file_digest(self.file) == self.sha256
+            return file_digest(self.file) == self.sha256
         if self.md5 is not None and len(self.md5) == 32:
             with self.file.open("rb") as content:
                 md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
@@ -132,7 +132,7 @@ def send_if_absent(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
 
 
 def _upload(manager: TransferManager, transfer: Transfer) -> TransferFuture:
-    digest = transfer.sha256 or artifacts.file_digest(transfer.file)
+    digest = transfer.sha256 or file_digest(transfer.file)
     place, metadata = transfer.place, {"Metadata": {_DIGEST: digest}}
     return manager.upload(str(transfer.file), place.bucket, place.key, extra_args=metadata)
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import make_directory, write_json
 from larpo_lib.config import apply_settings
 from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.files import make_directory, write_json
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.playground.world import make_world, world_documents, world_sources

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Work, sync, write_json
+from larpo_lib.artifacts import Work
+from larpo_lib.files import sync, write_json
 
 INDEX = "checkpoint.json"
 _FILE_BYTES = 4 * 2**30

@@ -96,26 +96,20 @@ def fit(
         options: what else that kind is made with, such as its loss.
         encoded: what to train on.
         collate: from lists to the tensors of a forward pass.
-        complete: called once the model is where it will be trained, before its first step; None where a list is all
-            that training needs to know of it.
+        complete: called before the first step, once the model is where it will be trained; None: nothing is missing.
     """
     config, ranks = session.config, session.ranks
     checkpoints = CheckpointStore(session.work, config.checkpoints) if session.work else None
-    found = checkpoints.latest() if checkpoints else None
-    done, history = ranks.broadcast((found.step, found.history) if found else (0, []))
+    resume = _Resume(ranks, checkpoints)
     batches = plan_steps(
-        len(encoded),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        max_steps=config.max_steps,
-        seed=config.seed,
+        len(encoded), batch_size=config.batch_size, epochs=config.epochs, max_steps=config.max_steps, seed=config.seed
     )
     session.arguments.max_steps = len(batches)
-    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
     if ranks.is_main:
+        trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
         check_steps_change_weights(config, len(batches), trained, model_dtype(config.model))
-    lists = [TrainingList(item) for item in encoded]
-    steps = OptimizerSteps(lists, batches[done:], collate, kind.weigh, ranks, config.micro_batch_tokens)
+    lists, left = [TrainingList(item) for item in encoded], batches[resume.done :]
+    steps = OptimizerSteps(lists, left, collate, kind.weigh, ranks, config.micro_batch_tokens)
     shown = _StepProgress(show=ranks.is_main)
     trainer = kind(
         model,
@@ -127,10 +121,9 @@ def fit(
         steps_per_epoch=-(-len(encoded) // config.batch_size),
         callbacks=[] if complete is None else [_Complete(steps, complete)],
     )
-    trainer.add_callback(_Resume(ranks, found, done, history))
-    trainer.add_callback(shown)
-    trainer.add_callback(_Logger(session, model, trainer, [item.tokens for item in encoded]))
-    trainer.add_callback(_Save(config.save_steps, checkpoints))
+    logger = _Logger(session, model, trainer, [item.tokens for item in encoded])
+    for callback in (resume, shown, logger, _Save(config.save_steps, checkpoints)):
+        trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
     with shown:
         trainer.train()
@@ -175,16 +168,16 @@ class _Complete(TrainerCallback):
 
 
 class _Resume(TrainerCallback):
-    """Brings a model where the last checkpoint left it."""
+    """Brings a model where the last checkpoint left it, `done` steps on; 0 where there is none."""
 
-    def __init__(self, ranks: Ranks, found: Checkpoint | None, done: int, history: list[dict[str, float]]) -> None:
+    def __init__(self, ranks: Ranks, checkpoints: CheckpointStore | None) -> None:
         self._ranks = ranks
-        self._found = found
-        self._done = done
-        self._history = history
+        self._found: Checkpoint | None = checkpoints.latest() if checkpoints else None
+        self.done: int
+        self.done, self._history = ranks.broadcast((self._found.step, self._found.history) if self._found else (0, []))
 
     def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if not self._done:
+        if not self.done:
             return
 
         def read(name: str) -> Any:
@@ -192,11 +185,11 @@ class _Resume(TrainerCallback):
             return self._found.read(name)
 
         optimizer, scheduler = kwargs["optimizer"], kwargs["lr_scheduler"]
-        training_state(kwargs["model"], optimizer).load(read, self._ranks, self._done)
+        training_state(kwargs["model"], optimizer).load(read, self._ranks, self.done)
         scheduler.load_state_dict(self._ranks.broadcast(self._found.scheduler if self._found else None))
         for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
-        state.global_step = self._done
+        state.global_step = self.done
         state.log_history = list(self._history)
 
 

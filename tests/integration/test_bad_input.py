@@ -271,7 +271,7 @@ def test_full_disk_is_told_and_the_command_goes_on_later(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("larpo_lib.artifacts.os.fsync", full)
+        patch.setattr("larpo_lib.files.os.fsync", full)
         outcome = larpo(*command)
     assert outcome.code == 2
     line = outcome.err.splitlines()[-1]
@@ -285,7 +285,7 @@ def test_full_disk_is_told_where_no_artifact_is_made(larpo: Larpo, here: Path, m
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("larpo_lib.artifacts.os.fsync", full)
+    monkeypatch.setattr("larpo_lib.files.os.fsync", full)
     told = "run: cannot be made: No space left on device ... run the same command again"
     refused(larpo, here, lambda _here: None, RUN, told)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_artifacts import OneSetting, Settings, beside, content, double, never
 
-from larpo_lib import artifacts
+from larpo_lib import files
 from larpo_lib.artifacts import Metrics, Work, produce, verify
 from larpo_lib.errors import StorageError
 
@@ -26,7 +26,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from larpo_lib.config import Section
-from larpo_lib import artifacts
+from larpo_lib import artifacts, files
 
 class Settings(Section):
     value: int = 1
@@ -47,7 +47,7 @@ if place == "before the manifest":
     whole = artifacts.write_json
     artifacts.write_json = lambda path, value: kill() if path.name == "artifact.json" else whole(path, value)
 if place == "in the middle of the manifest":
-    artifacts.os.fsync = lambda descriptor: kill()
+    files.os.fsync = lambda descriptor: kill()
 if place == "before the rename":
     Path.rename = kill
 if place == "after the rename":
@@ -168,7 +168,7 @@ def test_disk_that_fills_up_while_publishing_is_told(tmp_path: Path, monkeypatch
     def full(_descriptor: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(artifacts.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         produce("double", Settings(), {}, tmp_path / "out", double)
     assert beside(tmp_path / "out") == {".out.partial"}

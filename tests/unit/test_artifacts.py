@@ -9,8 +9,9 @@ import pytest
 from small_artifacts import Settings, beside, content, double, never
 
 from larpo_lib import artifacts
-from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics, verify, write_json
+from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics, verify
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
+from larpo_lib.files import write_json
 
 
 @pytest.fixture

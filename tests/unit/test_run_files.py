@@ -8,9 +8,9 @@ import time
 import pytest
 
 from larpo_lib import run_files
-from larpo_lib.artifacts import write_json
 from larpo_lib.config import load_config
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import write_json
 from larpo_lib.run_files import Clock, alone, write_settings
 
 SETTINGS = ["policy=p", "prepare.source=a.jsonl", "prepare.heldout=2"]

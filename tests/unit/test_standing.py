@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from larpo_lib.artifacts import Work, produce, write_json
+from larpo_lib.artifacts import Work, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import write_json
 from larpo_lib.plan import Plan
 from larpo_lib.standing import every_call, find_standing
 

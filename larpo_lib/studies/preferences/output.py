@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from larpo_lib.artifacts import file_digest
+from larpo_lib.files import file_digest
 from larpo_lib.reporting import drawing
 from larpo_lib.reporting.drawing import DASHED, GREY, MUTED, Dot, Panel
 from larpo_lib.reporting.machine import made_on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.artifacts import make_directory, write_json
+from larpo_lib.files import make_directory, write_json
 from larpo_lib.studies.preferences.output import write
 from larpo_lib.studies.preferences.results import choose, collect
 from larpo_lib.studies.preferences.runs import Task, go_through, prepare_source

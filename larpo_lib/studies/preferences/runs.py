@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from larpo_lib.artifacts import make_directory, read_metrics, write_json
+from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.files import make_directory, write_json
 from larpo_lib.progress import tell
 from larpo_lib.steps import build_lists, prepare, sft, train
 from larpo_lib.studies.preferences import steps

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from larpo_lib.artifacts import Metrics, Work, produce, write_json
+from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import (
     EvaluateConfig,
     ListsConfig,
@@ -21,6 +21,7 @@ from larpo_lib.config import (
     SamplerConfig,
     TrainConfig,
 )
+from larpo_lib.files import write_json
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers.hf import HfSamplerConfig

@@ -10,6 +10,7 @@ from larpo_lib import artifacts
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import PromoteConfig, ReportConfig
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import write_json
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.steps import report
 
@@ -94,7 +95,7 @@ def test_one_iteration_without_judge_gate_or_preparations(tmp_path):
 
 def test_gate_names_the_policy_it_was_about(whole, tmp_path):
     def make(work):
-        artifacts.write_json(work.data / "promotion.json", decision)
+        write_json(work.data / "promotion.json", decision)
         return {}
 
     decision = json.loads((whole.arguments["promotion"] / "promotion.json").read_text())
