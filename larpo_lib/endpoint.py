@@ -48,7 +48,7 @@ _TOO_LONG = re.compile(
 _BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random_exponential(multiplier=0.5, max=30)
 
 
-class _PassingError(EndpointError):
+class _TransientError(EndpointError):
     """A failure that another try may not meet; `wait_s` is how long the server asks to wait."""
 
     wait_s: float | None = None
@@ -171,13 +171,13 @@ class Endpoint(Generic[AnswerT]):
             sleep=self._sleep,
             stop=stop_after_attempt(self._tries),
             wait=_wait_s,
-            retry=retry_if_exception_type(_PassingError),
+            retry=retry_if_exception_type(_TransientError),
             before_sleep=self._tell,
             reraise=True,
         )
         try:
             return await retrying(self._request_once, client, method, payload)
-        except _PassingError as failure:
+        except _TransientError as failure:
             times = f" ({self._tries} tries)" if self._tries > 1 else ""
             raise EndpointError(failure.problem + times, remedy=failure.remedy, status=failure.status) from None
 
@@ -189,12 +189,12 @@ class Endpoint(Generic[AnswerT]):
                 response = await client.request(method, self.url, json=payload)
         except (TimeoutError, httpx2.ReadTimeout):
             problem = f"{self.url}: no answer within {self._config.timeout_s:g} s"
-            raise _PassingError(problem, remedy="Raise timeout_s, or lower concurrency") from None
+            raise _TransientError(problem, remedy="Raise timeout_s, or lower concurrency") from None
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise EndpointError(self._transport_problem(error), remedy="Check base_url and the key") from None
         except httpx2.RequestError as error:
             remedy = "Start the server, or mend base_url"
-            raise _PassingError(self._transport_problem(error), remedy=remedy) from None
+            raise _TransientError(self._transport_problem(error), remedy=remedy) from None
         if not response.is_success:
             return self._refusal(response)
         try:
@@ -213,9 +213,9 @@ class Endpoint(Generic[AnswerT]):
             return InputTooLongError(problem, remedy="Serve the model with a longer context", status=status)
         if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
             remedy = "Look into the server's log; lower concurrency, or raise retries"
-            passing = _PassingError(problem, remedy=remedy, status=status)
-            passing.wait_s = _retry_after_s(response)
-            raise passing
+            transient = _TransientError(problem, remedy=remedy, status=status)
+            transient.wait_s = _retry_after_s(response)
+            raise transient
         raise EndpointError(problem, remedy=self._remedy(status), status=status)
 
     def _remedy(self, status: int) -> str:
@@ -231,7 +231,7 @@ class Endpoint(Generic[AnswerT]):
         place = ".".join(str(part) for part in first["loc"])
         problem = f"{self.url}: cannot read the answer: {place + ': ' if place else ''}{self._short(first['msg'])}"
         cut_off = first["type"] == "json_invalid" and "json" in response.headers.get("content-type", "")
-        kind = _PassingError if cut_off else EndpointError
+        kind = _TransientError if cut_off else EndpointError
         return kind(problem, remedy="Check base_url, and that this server is of the kind the settings name")
 
     def _short(self, text: str) -> str:
@@ -245,7 +245,7 @@ class Endpoint(Generic[AnswerT]):
         if now - self._told >= _TELL_EVERY_S and state.outcome is not None:
             self._told = now
             error = state.outcome.exception()
-            assert isinstance(error, _PassingError)
+            assert isinstance(error, _TransientError)
             logging.getLogger(__name__).warning("%s; trying again", error.problem)
 
 
@@ -296,5 +296,5 @@ def _retry_after_s(response: httpx2.Response) -> float | None:
 def _wait_s(state: RetryCallState) -> float:
     assert state.outcome is not None
     error = state.outcome.exception()
-    assert isinstance(error, _PassingError)
+    assert isinstance(error, _TransientError)
     return _BACKOFF(state) if error.wait_s is None else error.wait_s

@@ -13,10 +13,10 @@ class LarpoError(Exception):
         remedy: what to do about it; appended as a sentence of its own.
 
     Attributes:
-        passing: whether the same may succeed at another time with nothing changed, such as where a server is away.
+        transient: whether the same may succeed at another time with nothing changed, such as where a server is away.
     """
 
-    passing = False
+    transient = False
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
         self.problem = problem
@@ -65,19 +65,19 @@ class TrackingError(LarpoError):
     """The MLflow server or its registry refused a request.
 
     Args:
-        passing: as of every LarpoError.
+        transient: as of every LarpoError.
     """
 
-    def __init__(self, problem: str, *, remedy: str = "", passing: bool = False) -> None:
+    def __init__(self, problem: str, *, remedy: str = "", transient: bool = False) -> None:
         super().__init__(problem, remedy=remedy)
-        self.passing = passing
+        self.transient = transient
 
 
 class ClusterError(LarpoError):
     """The Kubernetes API refused a request, or a TrainJob failed."""
 
 
-_PASSING = frozenset({None, 408, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({None, 408, 429, 500, 502, 503, 504})
 """HTTP statuses, None where there was no answer."""
 
 
@@ -91,7 +91,7 @@ class EndpointError(LarpoError):
     def __init__(self, problem: str, *, remedy: str = "", status: int | None = None) -> None:
         super().__init__(problem, remedy=remedy)
         self.status = status
-        self.passing = status in _PASSING
+        self.transient = status in _TRANSIENT
 
 
 class InputTooLongError(EndpointError):

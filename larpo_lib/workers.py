@@ -15,14 +15,14 @@ from typing import Any
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
 
-Work = Callable[[Callable[[], int | None], Callable[[int], None]], None]
+WorkerFn = Callable[[Callable[[], int | None], Callable[[int], None]], None]
 """Called in each process with what gives the next task's number (None: there is no more) and what is told that it is
 done. It must be picklable."""
 
 _POLL_S = 1.0
 
 
-def run_in_processes(work: Work, tasks: int, processes: int) -> Iterator[int]:
+def run_in_processes(work: WorkerFn, tasks: int, processes: int) -> Iterator[int]:
     """Have `processes` processes go through tasks 0 to `tasks` - 1; gives the number of each as it is done.
 
     The visible GPUs are dealt out to them evenly. They end with this process, however that one ends.
@@ -34,7 +34,7 @@ def run_in_processes(work: Work, tasks: int, processes: int) -> Iterator[int]:
     upcoming, results = context.Value("q", 0), context.Queue()
     started = [
         context.Process(target=_serve, args=(work, upcoming, tasks, results, gpus, os.getpid()))
-        for gpus in _shares_of_gpus(processes)
+        for gpus in _gpus_per_process(processes)
     ]
     for process in started:
         process.start()
@@ -66,7 +66,7 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _shares_of_gpus(processes: int) -> list[str | None]:
+def _gpus_per_process(processes: int) -> list[str | None]:
     """CUDA_VISIBLE_DEVICES of each process; None where there is no GPU to deal out."""
     stated = os.environ.get("CUDA_VISIBLE_DEVICES")
     if stated is not None:
@@ -83,7 +83,7 @@ def _shares_of_gpus(processes: int) -> list[str | None]:
     return [",".join(devices[i * each : (i + 1) * each]) for i in range(processes)]
 
 
-def _serve(work: Work, upcoming: Any, tasks: int, results: Any, gpus: str | None, parent: int) -> None:
+def _serve(work: WorkerFn, upcoming: Any, tasks: int, results: Any, gpus: str | None, parent: int) -> None:
     end_with_parent(parent)
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus  # before any library looks for GPUs

@@ -172,7 +172,7 @@ def follow(
             now = api.ask(api.runs.run_service_get_run, run_id=run)
             answered, away = clock(), False
         except EndpointError as error:
-            if not error.passing or clock() - answered > _PATIENCE_S:
+            if not error.transient or clock() - answered > _PATIENCE_S:
                 raise
             if not away:
                 tell(f"{error.problem}; trying again")

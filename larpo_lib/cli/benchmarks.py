@@ -54,7 +54,7 @@ def log(tracker: Tracker, name: str, config: Section, evaluation: Path, metrics:
     from larpo_lib.artifacts import read_manifest
     from larpo_lib.reporting import benchmark
 
-    with tracker.single(name, read_manifest(evaluation)["fingerprint"], config) as run:
+    with tracker.standalone_run(name, read_manifest(evaluation)["fingerprint"], config) as run:
         run.log_metrics({f"{name}/{metric}": value for metric, value in metrics.items()})
         for file in (benchmark.PAGE, benchmark.SUMMARY, benchmark.VALUES, benchmark.REPORT):
             run.log_artifact(evaluation / file)

@@ -17,7 +17,7 @@ from larpo_lib.kubernetes.manifests import GROUP, MANAGED_BY, MANAGER, NODE, PLU
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATIENCE_S = 300.0
 _CONNECT_S, _READ_S, _SILENCE_S = 5.0, 30.0, 60.0
-_PASSING = {408, 429, 500, 502, 503, 504}
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
 _DENIED = {401, 403}
 _NODES = "jobset.sigs.k8s.io/jobset-name"
 
@@ -153,7 +153,7 @@ class Cluster:
         name = method.__name__
 
         def passes(error: BaseException) -> bool:
-            return _may_pass(error) or (name in self._granted and getattr(error, "status", None) in _DENIED)
+            return _is_transient(error) or (name in self._granted and getattr(error, "status", None) in _DENIED)
 
         again = Retrying(
             retry=retry_if_exception(passes),
@@ -208,11 +208,11 @@ def _load(configuration: Any) -> str:
     return str(context["context"].get("namespace", "default"))
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in _PASSING)
+    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in _TRANSIENT)
 
 
 def _is_missing(error: Any) -> bool:

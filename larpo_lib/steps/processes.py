@@ -32,7 +32,7 @@ from larpo_lib.workers import end_with_parent
 _POLL_S = 1.0
 
 
-def produce_together(
+def produce_distributed(
     step: str,
     config: TrainingConfig,
     inputs: Mapping[str, Path],

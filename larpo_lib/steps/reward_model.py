@@ -11,7 +11,7 @@ from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
-from larpo_lib.steps.processes import produce_together
+from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
@@ -55,7 +55,7 @@ def run(
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _train(config, source, lists, ranks, work, log)
 
-    return produce_together("reward_model", config, {"policy": policy, "lists": lists}, trained, make, log)
+    return produce_distributed("reward_model", config, {"policy": policy, "lists": lists}, trained, make, log)
 
 
 def _train(

@@ -12,8 +12,8 @@ from larpo_lib.errors import LarpoError
 from larpo_lib.policies.layout import padded_layout
 from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
-from larpo_lib.steps.processes import produce_together
-from larpo_lib.steps.train import say_readings, summarize
+from larpo_lib.steps.processes import produce_distributed
+from larpo_lib.steps.train import report_encoding, summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
@@ -47,7 +47,7 @@ def run(
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _sft(config, source, demonstrations, ranks, work, log)
 
-    return produce_together("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make, log)
+    return produce_distributed("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make, log)
 
 
 def _sft(
@@ -60,7 +60,7 @@ def _sft(
             f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
         )
     if ranks.is_main:
-        say_readings(counts)
+        report_encoding(counts)
     session = TrainingSession(config, training_arguments(config), ranks, work, log)
     model = load_trainable(AutoModelForCausalLM, source, config)
     with gathered_parameters(model):

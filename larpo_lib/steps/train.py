@@ -18,7 +18,7 @@ from larpo_lib.policies.layout import Layout, choose_layout, padded_layout, prom
 from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.progress import tell
-from larpo_lib.steps.processes import produce_together
+from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
@@ -76,7 +76,7 @@ def run(
     def make(ranks: Ranks, work: Work | None) -> Metrics:
         return _train(config, source, inputs, ranks, work, log)
 
-    return produce_together("train", config, inputs, trained, make, log)
+    return produce_distributed("train", config, inputs, trained, make, log)
 
 
 def _train(
@@ -95,7 +95,7 @@ def _train(
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
     _check_ids(source, encoded, lists)
     if ranks.is_main:
-        say_readings(counts)
+        report_encoding(counts)
     objective, pad_id = config.objective, int(tokenizer.pad_token_id)
     reference = _Reference(config, inputs, encoded, ranks, work, pad_id)
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
@@ -253,7 +253,7 @@ def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) ->
             )
 
 
-def say_readings(counts: EncodeCounts) -> None:
+def report_encoding(counts: EncodeCounts) -> None:
     """Say what is taught of responses that may be read otherwise than they are meant."""
     if counts.unknown_ends_taught:
         tell(f"{counts.unknown_ends_taught} responses do not say how they ended: they are taught to end (unknown_end)")

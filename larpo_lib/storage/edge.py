@@ -46,7 +46,7 @@ def localize(
             to_publish[name] = uri
             continue
         paths[name] = fetch(uri, cache)
-        if published.aside:
+        if published.staging:
             publish(paths[name], uri)  # whoever began it did not come to its end
     yield paths
     for name, uri in to_publish.items():

@@ -25,7 +25,7 @@ _LONGEST_PAUSE_S = 5.0
 class UnreachableError(StorageError):
     """The store cannot be reached, broke off, or says that it is busy: another try may succeed."""
 
-    passing = True
+    transient = True
 
 
 class NotFoundError(StorageError):

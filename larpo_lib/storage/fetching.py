@@ -55,7 +55,7 @@ def fetch(uri: str, cache: Path) -> Path:
             try:
                 _download(client, location, contents, partial)
             except NotFoundError:
-                if contents.manifest is None or not contents.manifest.aside:
+                if contents.manifest is None or not contents.manifest.staging:
                     raise
                 _download(client, location, _contents(client, location), partial)  # they were just moved in
             _remove_strays(partial, contents.names)

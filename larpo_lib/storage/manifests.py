@@ -16,7 +16,7 @@ from larpo_lib.storage.transfer import Transfer
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_ASIDE = "objects"
+_STAGING = "objects"
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Manifest:
 
     Attributes:
         content: the artifact's own manifest.
-        aside: folder below the artifact that holds its files for now; "" once they are in their places.
+        staging: folder below the artifact that holds its files for now; "" once they are in their places.
     """
 
     content: dict[str, Any]
-    aside: str = ""
+    staging: str = ""
 
     def same_artifact(self, other: Manifest) -> bool:
         """Whether both stand for the same bytes made from the same things."""
@@ -37,7 +37,7 @@ class Manifest:
 
     def encoded(self) -> bytes:
         """As it is stored: the very bytes of the artifact's own, unless its files are aside."""
-        stored = self.content | {_ASIDE: self.aside} if self.aside else self.content
+        stored = self.content | {_STAGING: self.staging} if self.staging else self.content
         text = json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return f"{text}\n".encode()
 
@@ -46,7 +46,7 @@ class Manifest:
 
         Metrics come first: they mark a place as an artifact's, so that without a manifest it is known to be unfinished.
         """
-        place, files = location / self.aside, self.content["files"]
+        place, files = location / self.staging, self.content["files"]
         return [
             Transfer(directory / name, place / name, files[name]["sha256"], files[name]["bytes"])
             for name in sorted(files, key=lambda name: (name != artifacts.METRICS, name))
@@ -70,9 +70,9 @@ def stored_manifest(client: S3Client, location: Location) -> Manifest | None:
         return None
     try:
         content = json.loads(body)
-        aside = content.pop(_ASIDE, "")
+        staging = content.pop(_STAGING, "")
         for recorded in content["files"].values():
             recorded["sha256"], recorded["bytes"]
-        return Manifest(content, aside)
+        return Manifest(content, staging)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise StorageError(f"{place}: is no manifest", remedy="Delete it and publish the artifact again") from None

@@ -49,15 +49,15 @@ def publish(directory: Path, uri: str) -> None:
             there = _put(client, own, directory, location)
     if not there.same_artifact(own):
         raise StorageError(f"{uri}: holds another artifact", remedy="Choose another URI, or delete that one")
-    if there.aside:
-        _move_in(client, there, directory, location)
+    if there.staging:
+        _move_from_staging(client, there, directory, location)
 
 
 def _put_first(client: S3Client, only_new: S3Client, own: Manifest, directory: Path, location: Location) -> Manifest:
     """Put an artifact if nobody else does. Returns the manifest that is there in the end."""
     first, *others = own.transfers(directory, location)
     if not (send_if_absent(only_new, [first]) and send_if_absent(only_new, others)):
-        own = Manifest(own.content, aside=f".{hashlib.sha256(own.encoded()).hexdigest()[:16]}")
+        own = Manifest(own.content, staging=f".{hashlib.sha256(own.encoded()).hexdigest()[:16]}")
         send(client, own.transfers(directory, location))
     if _put_manifest(only_new, own, location):
         if _put_manifest(only_new, own, location):  # the same bytes: nothing is lost if the store takes them
@@ -66,7 +66,7 @@ def _put_first(client: S3Client, only_new: S3Client, own: Manifest, directory: P
     there = stored_manifest(client, location)
     if there is None:
         raise StorageError(f"{location}: was deleted while it was published", remedy="Run the same command again")
-    if own.aside and not there.same_artifact(own):
+    if own.staging and not there.same_artifact(own):
         _clear(client, own, location)
     return there
 
@@ -90,14 +90,14 @@ def _put_manifest(client: S3Client, manifest: Manifest, location: Location) -> b
     return True
 
 
-def _move_in(client: S3Client, there: Manifest, directory: Path, location: Location) -> None:
+def _move_from_staging(client: S3Client, there: Manifest, directory: Path, location: Location) -> None:
     """Put the files of a published artifact to their places and remove them from aside."""
     _put(client, Manifest(there.content), directory, location)
     _clear(client, there, location)
 
 
-def _clear(client: S3Client, aside: Manifest, location: Location) -> None:
-    delete_keys(client, location, keys_below(client, location / aside.aside))
+def _clear(client: S3Client, staged: Manifest, location: Location) -> None:
+    delete_keys(client, location, keys_below(client, location / staged.staging))
 
 
 def _warn(problem: str) -> None:

@@ -90,7 +90,7 @@ def receive(client: S3Client, transfers: Iterable[Transfer]) -> None:
     def submit(manager: TransferManager, transfer: Transfer) -> TransferFuture:
         return manager.download(transfer.place.bucket, transfer.place.key, str(transfer.file))
 
-    _in_rounds(client, missing, submit)
+    _run_transfers(client, missing, submit)
     for transfer in missing:
         if not transfer.matches():
             raise StorageError(
@@ -104,7 +104,7 @@ def send(client: S3Client, transfers: Iterable[Transfer]) -> None:
     Raises:
         StorageError: the store refuses or stays away.
     """
-    _in_rounds(client, list(transfers), _upload)
+    _run_transfers(client, list(transfers), _upload)
 
 
 def send_if_absent(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
@@ -127,7 +127,7 @@ def send_if_absent(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
         stored = dict(zip(transfers, digests, strict=True))
     if any(digest not in (None, transfer.sha256) for transfer, digest in stored.items()):
         return False
-    taken = _in_rounds(only_new, [transfer for transfer, digest in stored.items() if digest is None], _upload)
+    taken = _run_transfers(only_new, [transfer for transfer, digest in stored.items() if digest is None], _upload)
     return all(_stored_digest(only_new, transfer) == transfer.sha256 for transfer in taken)
 
 
@@ -145,7 +145,7 @@ def _stored_digest(client: S3Client, transfer: Transfer) -> str | None:
         return None
 
 
-def _in_rounds(
+def _run_transfers(
     client: S3Client, transfers: Sequence[Transfer], submit: Callable[[TransferManager, Transfer], TransferFuture]
 ) -> list[Transfer]:
     """Run transfers together; those that a store's absence breaks run again when it is back.

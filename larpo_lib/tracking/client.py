@@ -73,7 +73,7 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         if not isinstance(error, _refusals()):
             raise
         problem = f"MLflow at {redact(uri)}: {one_line(error)}"
-        raise TrackingError(problem, remedy=_remedy(error), passing=_may_pass(error)) from None
+        raise TrackingError(problem, remedy=_remedy(error), transient=_is_transient(error)) from None
 
 
 def _probe(uri: str) -> None:
@@ -122,7 +122,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError, Boto3Error, BotoCoreError, ClientError)
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether the server or what is behind it was away or busy."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError

@@ -141,7 +141,7 @@ class Tracker:
             finally:
                 self._parent = None
 
-    def begin(self, name: str, key: str, config: BaseModel) -> str:
+    def start_run(self, name: str, key: str, config: BaseModel) -> str:
         """Make the run that `run` would make, or find it, and leave it open for other processes to nest steps under.
 
         Returns:
@@ -153,7 +153,7 @@ class Tracker:
         self._log_config(found, config)
         return str(found.info.run_id)
 
-    def opened(self) -> Run:
+    def open_run(self) -> Run:
         """The run that is open, or that another process left open.
 
         Raises:
@@ -163,7 +163,7 @@ class Tracker:
             raise TrackingError("no run is open", remedy="Set MLFLOW_RUN_ID to an MLflow run")
         return Run(self._client, self._client.get_run(self._parent))
 
-    def end(self, status: Literal["FINISHED", "FAILED"], report: str, cause: str = "") -> None:
+    def end_run(self, status: Literal["FINISHED", "FAILED"], report: str, cause: str = "") -> None:
         """End the run that another process left open.
 
         Args:
@@ -171,7 +171,7 @@ class Tracker:
             report: kept with it as `final_report.md`.
             cause: of a failure, in one line.
         """
-        run_id = self.opened().run_id
+        run_id = self.open_run().run_id
         self._client.log_text(run_id, report, "final_report.md")
         if cause:
             self._client.set_tag(run_id, ERROR, cause)
@@ -179,7 +179,7 @@ class Tracker:
             self._client.delete_tag(run_id, ERROR)
         self._client.set_terminated(run_id, status)
 
-    def address(self, run_id: str) -> str:
+    def run_url(self, run_id: str) -> str:
         """Where a run is to be seen: a page of the server, else MLflow's URI of it. Holds no password."""
         if not self.uri.startswith("http"):
             return f"runs:/{run_id}"
@@ -204,7 +204,7 @@ class Tracker:
             yield Run(self._client, found)
 
     @contextmanager
-    def single(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
+    def standalone_run(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
         """A run of its own for one artifact, nested under MLFLOW_RUN_ID where that is set.
 
         Args:

@@ -291,7 +291,7 @@ def test_an_artifact_has_one_run_however_often_it_is_logged(
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.png").write_bytes(b"png")
     for key in ("x", "x", "y"):
-        with tracker.single("quiz", key, config) as run:
+        with tracker.standalone_run("quiz", key, config) as run:
             run.log_metrics({"quiz/right": 0.5})
             run.log_artifacts(tmp_path / "figures", "figures")
     client = reader(tracker)
@@ -308,6 +308,6 @@ def test_an_artifacts_run_is_nested_under_the_given_one(
     with tracker.run("demo", KEY, config) as parent:
         pass
     monkeypatch.setenv("MLFLOW_RUN_ID", parent.run_id)
-    with Tracker(TrackingConfig(), mlflow_store).single("quiz", "x", config) as run:
+    with Tracker(TrackingConfig(), mlflow_store).standalone_run("quiz", "x", config) as run:
         pass
     assert [child.info.run_id for child in children(tracker, parent.run_id)] == [run.run_id]

@@ -34,7 +34,7 @@ def test_it_names_step_and_cause_and_ends_the_run_in_mlflow(given: Given, tmp_pa
     run = MlflowClient(tracking_uri=mlflow_uri).get_run(context.parent)
     assert run.info.status == "FAILED"
     assert "**train-1**: no list is left." in run.data.tags["larpo.error"]
-    assert Tracker(context.config.tracking, tmp_path, context.parent).opened().run_id == context.parent
+    assert Tracker(context.config.tracking, tmp_path, context.parent).open_run().run_id == context.parent
 
 
 def test_only_the_last_step_makes_a_run_a_success(given: Given, tmp_path: Path) -> None:

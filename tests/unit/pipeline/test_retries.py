@@ -54,7 +54,7 @@ def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "passing"),
+    ("error", "transient"),
     [
         (UnreachableError("x"), True),
         (NotFoundError("x"), False),
@@ -70,16 +70,16 @@ def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:
         (FileNotFoundError("x"), False),
     ],
 )
-def test_what_may_pass(error: Exception, passing: bool, slept: list[float]) -> None:
-    assert is_transient(error) is passing
-    if not passing:
+def test_what_may_pass(error: Exception, transient: bool, slept: list[float]) -> None:
+    assert is_transient(error) is transient
+    if not transient:
         with pytest.raises(type(error)):
             with_retries(failing(error))
         assert slept == []
 
 
 @pytest.mark.parametrize(
-    ("error", "passing"),
+    ("error", "transient"),
     [
         (MlflowException("API request failed with HTTPConnectionPool"), True),  # an internal error to MLflow
         (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "busy"}), True),
@@ -89,11 +89,11 @@ def test_what_may_pass(error: Exception, passing: bool, slept: list[float]) -> N
         (ValueError("port"), False),
     ],
 )
-def test_what_may_pass_of_mlflow(error: Exception, passing: bool) -> None:
+def test_what_may_pass_of_mlflow(error: Exception, transient: bool) -> None:
     with pytest.raises(TrackingError) as raised, mlflow_errors("http://mlflow"):
         raise error
-    assert raised.value.passing is passing
+    assert raised.value.transient is transient
 
 
 def test_errors_do_not_pass_unless_they_say_so() -> None:
-    assert LarpoError("x").passing is False
+    assert LarpoError("x").transient is False
