@@ -12,7 +12,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.preflight import check_config
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
-from larpo_lib.samplers import vllm as sampler_module
+from larpo_lib.samplers.engines import vllm as sampler_module
 from larpo_lib.samplers.vllm import VllmSamplerConfig
 
 PLAIN = ModelConfig(device="cpu")
