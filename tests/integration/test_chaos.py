@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from tiny_world import files, make_tiny_world
 
 from larpo_lib.artifacts import MANIFEST, verify
@@ -69,7 +68,7 @@ def _killed(world: Path, out: Path, moment: float) -> tuple[float, int] | None:
     try:
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill_session()
     process.wait()
     return None if (out / "summary.json").exists() else (round(moment, 1), _published(out))
 
@@ -93,13 +92,10 @@ def test_another_seed_gives_other_responses_and_another_policy(world: Path, unbr
         assert (world / "other" / name).read_bytes() != (unbroken[0] / name).read_bytes()
 
 
-def _start(world: Path, out: Path, *settings: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "larpo_lib", "run", "--config", str(world / "larpo.toml"), "--out", str(out)]
-    for setting in (*SETTINGS, *settings):
-        command += ["--set", setting]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    log = (world / f"{out.name}.log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+def _start(world: Path, out: Path, *settings: str) -> Forked:
+    command = ["run", "--config", world / "larpo.toml", "--out", out]
+    chosen = [f"--set={setting}" for setting in (*SETTINGS, *settings)]
+    return Forked(*command, *chosen, output=world / f"{out.name}.log", without="MLFLOW_")
 
 
 def _artifact_bytes(out: Path) -> dict[str, dict[str, bytes]]:

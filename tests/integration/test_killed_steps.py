@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import digest
@@ -28,9 +26,9 @@ def folder(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows: list[dict[str, object]] = [{"question": p.question, "answer": p.solution} for p in problems]
     source = write_jsonl(root / "prompts.jsonl", rows)
     config = ["--config", str(tiny_world / "larpo.toml")]
-    _run("prepare", *config, "--set", f"prepare.source={source}", "--prompts", str(root / "prompts"))
-    assert _start(_sample(tiny_world, root, "candidates", 1)).wait() == 0
-    assert _start(_rerank(tiny_world, root, "ranked", 1)).wait() == 0
+    prepare = ["prepare", *config, "--set", f"prepare.source={source}", "--prompts", str(root / "prompts")]
+    for command in (prepare, _sample(tiny_world, root, "candidates", 1), _rerank(tiny_world, root, "ranked", 1)):
+        assert _start(command, root).wait() == 0
     return root
 
 
@@ -60,22 +58,22 @@ def test_a_killed_step_makes_no_part_twice_and_the_same_bytes(
     rng = random.Random(processes)
     parts: dict[str, int] = {}
     for wanted in sorted(rng.sample(range(1, PROMPTS // PART - 2), 2)):
-        process = _start(command(tiny_world, folder, out.name, processes))
+        process = _start(command(tiny_world, folder, out.name, processes), folder)
         while process.poll() is None and len(_parts(out)) < wanted:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)  # the starter alone: its workers must end with it
+        process.kill()  # the starter alone: its workers must end with it
         assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
         _wait_for_end_of(out)
         found = _parts(out)
         assert {name: found[name] for name in parts} == parts, "a part was made twice"
         parts = found
     record_property("parts at the last kill", len(parts))
-    process = _start(command(tiny_world, folder, out.name, processes))
+    process = _start(command(tiny_world, folder, out.name, processes), folder)
     seen = dict(parts)
     while process.poll() is None:
         seen.update(_parts(out))
         time.sleep(0.005)
-    assert process.returncode == 0
+    assert process.poll() == 0
     assert {name: seen[name] for name in parts} == parts, "a part was made twice"
     assert digest(out) == digest(folder / whole)
 
@@ -102,13 +100,5 @@ def _wait_for_end_of(out: Path) -> None:
     raise AssertionError("a worker outlived the process that started it")
 
 
-def _run(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "larpo_lib", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    json.loads(done.stdout)
-
-
-def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "larpo_lib", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _start(arguments: list[str], folder: Path) -> Forked:
+    return Forked(*arguments, output=folder / "output")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from forked import Forked
+from tiny_world import Larpo
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "studies"))
 from mixeval_questions import completion, write_questions
@@ -21,18 +21,14 @@ from small_study import STUDY, write_study
 
 def _command(tmp_path: Path, *options: str) -> list[str]:
     study = tmp_path / "small.toml"
-    return [
-        sys.executable,
-        "-m",
-        "larpo_lib",
-        "reproduce",
-        str(study),
-        "--out",
-        str(tmp_path / "out"),
-        "--seeds",
-        "1",
-        *options,
-    ]
+    return ["reproduce", str(study), "--out", str(tmp_path / "out"), "--seeds", "1", *options]
+
+
+def _reproduce(tmp_path: Path, *options: str) -> str:
+    """What a process of its own says that comes to its end."""
+    output = tmp_path / "output"
+    assert Forked(*_command(tmp_path, *options), output=output).wait() == 0, output.read_text()
+    return output.read_text()
 
 
 def _numbers(results: Path) -> dict[str, str]:
@@ -45,19 +41,18 @@ def test_killed_and_run_again_a_study_ends_as_one_that_was_not(tmp_path):
     for place in (whole, killed):
         place.mkdir()
         write_study(place, STUDY.replace("values = [1e-5, 1e-4]", "values = [1e-4]"))
-    done = subprocess.run(_command(whole), capture_output=True, text=True, check=True)
-    _check_results(whole / "out" / "results", done.stdout)
+    _check_results(whole / "out" / "results", _reproduce(whole))
     _check_shared(whole / "out")
 
-    process = subprocess.Popen(_command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Forked(*_command(killed), output=killed / "output")
     deadline = time.monotonic() + 400
     while not list((killed / "out" / "search" / "runs").glob("*/summary.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
-    subprocess.run(_command(killed, "--jobs", "2"), capture_output=True, check=True)
+    _reproduce(killed, "--jobs", "2")
     assert _numbers(killed / "out" / "results") == _numbers(whole / "out" / "results")
 
 
@@ -101,18 +96,16 @@ def _check_shared(out: Path) -> None:
 
 def test_a_dry_run_lists_the_runs_and_runs_none(tmp_path):
     write_study(tmp_path)
-    done = subprocess.run(_command(tmp_path, "--dry-run"), capture_output=True, text=True, check=True)
-    assert "2 runs" in done.stdout
-    assert "chosen for each cell among 1e-05, 0.0001, with seed 1000" in done.stdout
+    told = _reproduce(tmp_path, "--dry-run")
+    assert "2 runs" in told
+    assert "chosen for each cell among 1e-05, 0.0001, with seed 1000" in told
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_study_is_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "larpo_lib", "reproduce", "table9"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("larpo: there is no study 'table9'. Name one of fig2, fig3a")
+def test_an_unknown_study_is_one_line(larpo: Larpo):
+    outcome = larpo("reproduce", "table9")
+    assert outcome.code == 2
+    assert outcome.err.startswith("larpo: there is no study 'table9'. Name one of fig2, fig3a")
 
 
 def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path):
@@ -127,7 +120,7 @@ def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path)
         .replace("iterations = 1", 'iterations = 2, evaluate = "last_iteration"')
         + STUDY[STUDY.index("[paper]") :],
     )
-    subprocess.run(_command(tmp_path), capture_output=True, check=True)
+    _reproduce(tmp_path)
     results = tmp_path / "out" / "results"
     head, *rows = (results / "table.txt").read_text().splitlines()
     assert head.split("  ")[0] == "N"
@@ -162,10 +155,10 @@ settings = {{ answers = {{ max_new_tokens = 8 }}, judge = {{ base_url = "{server
             .replace('["accuracy", "reward"]', f'["mixeval", "reward"]\nbenchmarks = ["{tmp_path / "mix.toml"}"]')
             + STUDY[STUDY.index("[paper]") :],
         )
-        subprocess.run(_command(tmp_path), capture_output=True, check=True)
+        _reproduce(tmp_path)
         asked = len(server.asked)
         assert asked > 0
-        subprocess.run(_command(tmp_path), capture_output=True, check=True)
+        _reproduce(tmp_path)
         assert len(server.asked) == asked
     head, start, *rows = (tmp_path / "out" / "results" / "table.txt").read_text().splitlines()
     assert re.split("  +", head) == ["objective", "MixEval", "mean reward", "paper: MixEval"]
