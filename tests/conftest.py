@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from services.radosgw import Gateway, missing_programs, radosgw
+from skipped import skipped_line
 from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
 from larpo_lib import logs
@@ -25,6 +26,15 @@ _SLOW_MACHINES = {"deadline": None, "suppress_health_check": [HealthCheck.too_sl
 settings.register_profile("default", derandomize=True, **_SLOW_MACHINES)
 settings.register_profile("fuzz", max_examples=5000, **_SLOW_MACHINES)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say in the last line what was skipped."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    reports = reporter.stats.get("skipped", [])
+    reporter.write_line(skipped_line([report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]))
 
 
 @pytest.fixture(scope="module", autouse=True)

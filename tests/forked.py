@@ -7,28 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["forked_imports"])
 
 
 class Forked:
-    """A process that runs a command of larpo, in a session of its own, as `python -m larpo_lib` would.
+    """A process of a session of its own, that a test may kill."""
 
-    Args:
-        arguments: of the command line.
-        output: file that what it writes is added to.
-        without: beginnings of the names of variables that it does not get of this process's environment.
-    """
-
-    def __init__(self, *arguments: object, output: Path, without: str | None = None) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if without is None or not name.startswith(without)
-        }
-        given = ([str(argument) for argument in arguments], output.absolute(), environment, Path.cwd())
-        self._process = _CONTEXT.Process(target=_larpo, args=given)
-        self._process.start()
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        process.start()
 
     def poll(self) -> int | None:
         """The exit code, negative where a signal ended it; None while it runs."""
@@ -55,7 +47,30 @@ class Forked:
         os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _larpo(arguments: list[str], output: Path, environment: dict[str, str], folder: Path) -> None:
+def forked(
+    function: Callable[..., None], *arguments: object, output: Path, environment: Mapping[str, str] | None = None
+) -> Forked:
+    """Call a function in a process of its own.
+
+    Args:
+        function: of a module, so that the process finds it.
+        arguments: of the function.
+        output: file that what it writes is added to.
+        environment: this process's, if not given.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    given = (function, arguments, output.absolute(), variables, Path.cwd())
+    return Forked(_CONTEXT.Process(target=_call, args=given))
+
+
+def forked_larpo(*arguments: object, output: Path, environment: Mapping[str, str] | None = None) -> Forked:
+    """Run a command as `python -m larpo_lib` would."""
+    return forked(_larpo, [str(argument) for argument in arguments], output=output, environment=environment)
+
+
+def _call(
+    function: Callable[..., None], arguments: Sequence[object], output: Path, environment: dict[str, str], folder: Path
+) -> None:
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
@@ -63,7 +78,11 @@ def _larpo(arguments: list[str], output: Path, environment: dict[str, str], fold
     written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(written, 1)
     os.dup2(written, 2)
-    sys.argv = ["larpo", *arguments]
+    function(*arguments)
+
+
+def _larpo(arguments: list[str]) -> None:
     from larpo_lib.cli import main
 
+    sys.argv = ["larpo", *arguments]
     main()

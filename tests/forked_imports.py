@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import importlib
 
 from larpo_lib import logs
 
 logs.set_up()  # before the libraries that speak when they are imported
-
-
-import larpo_lib.loop  # noqa: E402
-import larpo_lib.studies  # noqa: E402
-import larpo_lib.training.fit  # noqa: E402, F401
-
+for name in (
+    "deepspeed",
+    "larpo_lib.loop",
+    "larpo_lib.studies",
+    "larpo_lib.training.fit",
+    "matplotlib.pyplot",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "transformers.trainer",
+):
+    importlib.import_module(name)
 gc.collect()
 gc.freeze()  # every training begins with a full garbage collection, which would look at all of it

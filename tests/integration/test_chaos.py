@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forked
+from forked import Forked, forked_larpo
 from tiny_world import files, make_tiny_world
 
 from larpo_lib.artifacts import MANIFEST, verify
@@ -95,7 +95,8 @@ def test_another_seed_gives_other_responses_and_another_policy(world: Path, unbr
 def _start(world: Path, out: Path, *settings: str) -> Forked:
     command = ["run", "--config", world / "larpo.toml", "--out", out]
     chosen = [f"--set={setting}" for setting in (*SETTINGS, *settings)]
-    return Forked(*command, *chosen, output=world / f"{out.name}.log", without="MLFLOW_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return forked_larpo(*command, *chosen, output=world / f"{out.name}.log", environment=environment)
 
 
 def _artifact_bytes(out: Path) -> dict[str, dict[str, bytes]]:

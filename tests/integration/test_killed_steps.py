@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forked
+from forked import Forked, forked_larpo
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import digest
@@ -101,4 +101,4 @@ def _wait_for_end_of(out: Path) -> None:
 
 
 def _start(arguments: list[str], folder: Path) -> Forked:
-    return Forked(*arguments, output=folder / "output")
+    return forked_larpo(*arguments, output=folder / "output")

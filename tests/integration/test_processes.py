@@ -6,8 +6,6 @@ import fcntl
 import os
 import random
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import forked
 from safetensors.torch import load_file
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
@@ -90,6 +89,35 @@ def run(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
+def run_two(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """As `run`, by two processes that are started as torchrun starts them, and without the seconds that it takes."""
+
+    def run_two(
+        reference: Path | None = None, **changes: Any
+    ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+        folder = tmp_path_factory.mktemp("two")
+        config = TrainConfig(**SETTINGS | changes).model_dump_json()
+        meeting = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        given = (config, tiny_policy, lists, folder / "trained", reference)
+        processes = [
+            forked(
+                _train, *given, output=folder / f"{rank}.log", environment={**meeting, "RANK": rank, "LOCAL_RANK": rank}
+            )
+            for rank in ("0", "1")
+        ]
+        ended = [process.wait() for process in processes]
+        assert ended == [0, 0], (folder / "0.log").read_text() + (folder / "1.log").read_text()
+        return load_file(folder / "trained" / "model.safetensors"), read_history(folder / "trained")
+
+    return run_two
+
+
+def _train(config: str, policy: Path, lists: Path, trained: Path, reference: Path | None = None) -> None:
+    settings = TrainConfig.model_validate_json(config)
+    train.run(settings, policy=policy, lists=lists, trained=trained, reference=reference)
+
+
+@pytest.fixture(scope="module")
 def alone(run: Run) -> Any:
     """What one process makes."""
     return run()
@@ -108,13 +136,14 @@ def _assert_same(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("launch", WAYS, ids=lambda way: f"{way.launcher}-{way.zero_stage}")
-def test_two_processes_train_what_one_does(run: Run, alone: Any, launch: LaunchConfig) -> None:
-    _assert_same(run(launch=launch), alone)
+def test_two_processes_train_what_one_does(run: Run, run_two: Run, alone: Any, launch: LaunchConfig) -> None:
+    together = run if launch.launcher == "torchrun" else run_two
+    _assert_same(together(launch=launch), alone)
 
 
-def test_the_kl_estimate_is_over_all_processes(run: Run) -> None:
+def test_the_kl_estimate_is_over_all_processes(run: Run, run_two: Run) -> None:
     launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
-    _assert_same(run(objective=kto.settings(), launch=launch), run(objective=kto.settings()))
+    _assert_same(run_two(objective=kto.settings(), launch=launch), run(objective=kto.settings()))
 
 
 LONG = {"epochs": 30, "save_steps": 7, "learning_rate": 1e-4, "schedule": "linear"}
@@ -153,9 +182,7 @@ def _killed_after_a_checkpoint(launch: LaunchConfig, lists: Path, policy: Path, 
         The step of the newest whole checkpoint.
     """
     config = TrainConfig(**SETTINGS | LONG | {"launch": launch})
-    settings = out / "larpo.json"
-    settings.write_text(config.model_dump_json())
-    process = subprocess.Popen(_command(settings, policy, lists, out / "trained"), start_new_session=True)
+    process = forked(_train, config.model_dump_json(), policy, lists, out / "trained", output=out / "output")
     while not list(out.glob(".trained.partial/*/scratch/checkpoints/step-*")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -166,16 +193,6 @@ def _killed_after_a_checkpoint(launch: LaunchConfig, lists: Path, policy: Path, 
     assert not (out / "trained").exists()
     whole = sorted(out.glob(".trained.partial/*/scratch/checkpoints/step-*"))
     return int(whole[-1].name.removeprefix("step-"))
-
-
-def _command(config: Path, policy: Path, lists: Path, trained: Path) -> list[str]:
-    """Trains in a process that is not this one."""
-    code = (
-        "import sys; from pathlib import Path; from larpo_lib.config import TrainConfig; from larpo_lib.steps import"
-        " train; config = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text());"
-        " train.run(config, policy=Path(sys.argv[2]), lists=Path(sys.argv[3]), trained=Path(sys.argv[4]))"
-    )
-    return [sys.executable, "-c", code, *map(str, (config, policy, lists, trained))]
 
 
 def _locked(path: Path) -> bool:
@@ -198,25 +215,27 @@ def _locked(path: Path) -> bool:
     ],
     ids=["offload-checkpointing", "stage-3-checkpointing", "torchrun-lora", "stage-3-lora"],
 )
-def test_what_saves_memory_changes_nothing(run: Run, launch: LaunchConfig, changes: dict[str, Any]) -> None:
+def test_what_saves_memory_changes_nothing(
+    run: Run, run_two: Run, launch: LaunchConfig, changes: dict[str, Any]
+) -> None:
     lora = {name: value for name, value in changes.items() if name == "lora"}
-    _assert_same(run(launch=launch, **changes), run(**lora))
+    _assert_same(run_two(launch=launch, **changes), run(**lora))
 
 
-def test_a_fixed_reference_is_scored_by_all_processes(run: Run, tmp_path: Path) -> None:
+def test_a_fixed_reference_is_scored_by_all_processes(run: Run, run_two: Run, tmp_path: Path) -> None:
     """It is whole on each of them, though stage 3 will share out the policy."""
     make_policy(tmp_path, vocabulary(), 1, hidden=32, layers=2, heads=2)
     launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
-    found = run(reference=tmp_path, launch=launch, max_steps=1)
+    found = run_two(reference=tmp_path, launch=launch, max_steps=1)
     _assert_same(found, run(reference=tmp_path, max_steps=1))
     assert abs(found[1][0]["kl"]) > 0.01
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_bfloat16_differs_by_its_rounding(run: Run, alone: Any, stage: int) -> None:
+def test_bfloat16_differs_by_its_rounding(run_two: Run, alone: Any, stage: int) -> None:
     model = ModelConfig(device="cpu", dtype="bfloat16")
     launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=stage)
-    weights, history = run(launch=launch, model=model)
+    weights, history = run_two(launch=launch, model=model)
     expected, exact = alone
     assert history[0]["kl"] == 0  # the reference was scored as the policy is, in the same rows
     assert history[0]["start_log_ratio_max_abs"] == 0
@@ -230,12 +249,13 @@ def test_several_machines_meet_by_torchruns_variables(
 ) -> None:
     """Two machines of one process each, both of them this one; the second has an output of its own, and leaves it."""
     config = TrainConfig(**SETTINGS, launch=LaunchConfig(launcher="torchrun", nproc=1))
-    (tmp_path / "config.json").write_text(config.model_dump_json())
     meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(_free_port())}
     machines = [
-        subprocess.Popen(
-            _command(tmp_path / "config.json", tiny_policy, lists, tmp_path / str(rank) / "trained"),
-            env={**os.environ, **meeting, "PET_NODE_RANK": str(rank)},
+        forked(
+            _train,
+            *(config.model_dump_json(), tiny_policy, lists, tmp_path / str(rank) / "trained"),
+            output=tmp_path / f"{rank}.log",
+            environment={**os.environ, **meeting, "PET_NODE_RANK": str(rank)},
         )
         for rank in range(2)
     ]

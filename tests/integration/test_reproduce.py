@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from forked import Forked
+from forked import forked_larpo
 from tiny_world import Larpo
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "studies"))
@@ -27,7 +27,7 @@ def _command(tmp_path: Path, *options: str) -> list[str]:
 def _reproduce(tmp_path: Path, *options: str) -> str:
     """What a process of its own says that comes to its end."""
     output = tmp_path / "output"
-    assert Forked(*_command(tmp_path, *options), output=output).wait() == 0, output.read_text()
+    assert forked_larpo(*_command(tmp_path, *options), output=output).wait() == 0, output.read_text()
     return output.read_text()
 
 
@@ -44,7 +44,7 @@ def test_killed_and_run_again_a_study_ends_as_one_that_was_not(tmp_path):
     _check_results(whole / "out" / "results", _reproduce(whole))
     _check_shared(whole / "out")
 
-    process = Forked(*_command(killed), output=killed / "output")
+    process = forked_larpo(*_command(killed), output=killed / "output")
     deadline = time.monotonic() + 400
     while not list((killed / "out" / "search" / "runs").glob("*/summary.json")):
         assert process.poll() is None
