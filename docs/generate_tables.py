@@ -9,7 +9,8 @@ import json
 import re
 from pathlib import Path
 
-from larpo_lib.config.kinds import Kind, ObjectiveConfig, RerankerConfig, SamplerConfig
+from larpo_lib.config.kinds import ObjectiveConfig, RerankerConfig, SamplerConfig
+from larpo_lib.config.registry import Kind
 
 GUIDE = Path(__file__).with_name("guide.md")
 

@@ -25,13 +25,13 @@ from urllib.request import Request, urlopen
 from larpo_lib import __version__
 from larpo_lib.config.kinds import (
     JudgeConfig,
-    Kind,
     ObjectiveConfig,
     RerankerConfig,
     RetrieverConfig,
     SamplerConfig,
     SelectionConfig,
 )
+from larpo_lib.config.registry import Kind
 from larpo_lib.evaluation import benchmarks
 
 _DEADLINE_S = 9.0

@@ -17,13 +17,12 @@ from larpo_lib import doctor
 from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.config.kinds import (
     JudgeConfig,
-    Kind,
     ObjectiveConfig,
     RerankerConfig,
     SamplerConfig,
     SelectionConfig,
-    forget_entries,
 )
+from larpo_lib.config.registry import Kind, forget_entries
 from larpo_lib.errors import ConfigError
 from larpo_lib.objectives import ListBatch, bind
 from larpo_lib.rewards.answers import Scorable

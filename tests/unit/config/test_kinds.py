@@ -12,10 +12,10 @@ from larpo_lib.config.kinds import (
     KINDS,
     ChatRerankerConfig,
     JudgeConfig,
-    Kind,
     RerankerConfig,
     SingleRerankerConfig,
 )
+from larpo_lib.config.registry import Kind
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 
 
