@@ -149,8 +149,8 @@ def test_missing_packages_are_named_with_what_they_would_enable(monkeypatch):
     monkeypatch.setattr(doctor, "_version", version)
     findings = doctor.diagnose()
     assert found(findings, "transformers").remedy == "pip install transformers"
-    assert found(findings, "samplers").detail == "none"
-    assert found(findings, "rerankers").detail == "verifier, ensemble"
+    assert not {"hf", "vllm", "openai"} & {*found(findings, "samplers").detail.split(", ")}
+    assert found(findings, "rerankers").detail.startswith("verifier, ensemble")
     assert found(findings, "related prompts").detail == "bm25"
     assert "embedding: pip install sentence-transformers" in found(findings, "related prompts").remedy
     assert found(findings, "launchers").detail == "none"
