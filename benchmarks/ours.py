@@ -12,11 +12,11 @@ from benchmarks.measure import Clock, Run, TrainingClock, peak_memory, reset_pea
 from benchmarks.models import Size
 from benchmarks.workloads import PAD_ID, TokenList, unique_tokens
 from larpo_lib.config import TrainConfig
+from larpo_lib.models import layout as layouts
+from larpo_lib.models.device import training_attention
+from larpo_lib.models.logprobs import LogitTransform, default_chunk_tokens, token_logps
+from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives import bind
-from larpo_lib.policies import layout as layouts
-from larpo_lib.policies.device import training_attention
-from larpo_lib.policies.logprobs import LogitTransform, default_chunk_tokens, token_logps
-from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList

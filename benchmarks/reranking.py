@@ -22,7 +22,7 @@ from benchmarks.measure import Clock, report
 from benchmarks.models import SIZES, Size, save_classifier, words
 from benchmarks.workloads import TokenList, natural_lists
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier import ClassifierReranker

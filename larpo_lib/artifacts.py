@@ -23,7 +23,7 @@ from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import disk_errors, exclusive, file_digest, sync, write_json
-from larpo_lib.pool import joined
+from larpo_lib.pool import shared_through_pool
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
 MANIFEST_VERSION = 1
@@ -90,7 +90,7 @@ def produce(
                 raise _made_otherwise(output, existing, identity)
             shutil.rmtree(partial, ignore_errors=True)
             return read_metrics(output)
-        with joined(fingerprint, output) as found:
+        with shared_through_pool(fingerprint, output) as found:
             if not found:
                 work = _prepare_work(partial, fingerprint)
                 metrics = make(work)

@@ -18,8 +18,8 @@ from larpo_lib.execution import execute_step
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, best_iteration, summarize
 from larpo_lib.preflight import check_config
-from larpo_lib.run_files import Clock, alone, run_key, write_settings
-from larpo_lib.standing import find_standing
+from larpo_lib.run_files import Clock, run_key, run_lock, write_settings
+from larpo_lib.run_state import find_run_state
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.tracking import Run, Tracker
@@ -36,14 +36,14 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
         LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
     plan = Plan(config, str(out))
-    standing = find_standing(plan)
-    if not standing.left and (out / SUMMARY).is_file():
+    run_state = find_run_state(plan)
+    if not run_state.left and (out / SUMMARY).is_file():
         finished: dict[str, Any] = json.loads((out / SUMMARY).read_text("utf-8"))
         return finished
-    check_config(config, standing.names)
+    check_config(config, run_state.names)
     make_directory(out)
     clock = Clock(out)
-    with alone(out), clock.running():
+    with run_lock(out), clock.running():
         write_settings(config, out)
         measured, promoted = _run(plan, out)
         seconds = clock.by_call()

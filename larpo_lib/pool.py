@@ -14,7 +14,7 @@ _POOL: ContextVar[Path | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def pooled(pool: Path | None) -> Iterator[None]:
+def use_pool(pool: Path | None) -> Iterator[None]:
     """Within the block, an artifact that was made before for any run with this pool is linked, not made again.
 
     The files of linked artifacts are one and the same, so they must only ever be read, as artifacts are.
@@ -30,7 +30,7 @@ def pooled(pool: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def joined(fingerprint: str, output: Path) -> Iterator[bool]:
+def shared_through_pool(fingerprint: str, output: Path) -> Iterator[bool]:
     """Says whether the pool had the artifact, which then is `output`; if not, what the block publishes joins the pool.
 
     Of two runs that are at work on the same artifact one makes it, and the other waits and links it.

@@ -9,9 +9,9 @@ from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, ModelConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import is_secondary_process
-from larpo_lib.policies.chat import conversation_text
-from larpo_lib.policies.device import model_device
-from larpo_lib.policies.model_dir import ModelDir, check_weights
+from larpo_lib.models.chat import conversation_text
+from larpo_lib.models.device import model_device
+from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.training.trainable import check_trainable
 

@@ -45,7 +45,7 @@ def run_key(out: Path) -> str:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def run_lock(out: Path) -> Iterator[None]:
     """Hold a run's directory. Raises ArtifactError where another process does."""
     with exclusive(out / ".run.lock", out):
         yield

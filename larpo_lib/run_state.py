@@ -14,7 +14,7 @@ from larpo_lib.plan import Plan, StepCall
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunState:
     """The steps of a run on this machine, in the order of the run.
 
     Attributes:
@@ -54,7 +54,7 @@ HERE = Artifacts(
 """On this machine."""
 
 
-def find_standing(plan: Plan, artifacts: Artifacts = HERE) -> Standing:
+def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
     """How far the run of a plan has come.
 
     Args:
@@ -67,16 +67,16 @@ def find_standing(plan: Plan, artifacts: Artifacts = HERE) -> Standing:
     """
     made: list[StepCall] = []
     left: list[StepCall] = []
-    for call in every_call(plan, _measured(plan, artifacts)):
+    for call in all_calls(plan, _measured(plan, artifacts)):
         (made if _is_made(call, artifacts) else left).append(call)
-    standing = Standing(made, left)
+    state = RunState(made, left)
     for call in made:
         _check_settings(call, artifacts)
-    _check_end(plan, standing, artifacts)
-    return standing
+    _check_end(plan, state, artifacts)
+    return state
 
 
-def every_call(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:
+def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:
     """The calls of a run in turn. Where it ends the iterations measured tell, as far as they do."""
     loop, last = plan.config.loop, plan.last(measured)
     yield from plan.prepare()
@@ -128,14 +128,14 @@ def _expected(settings: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str
     return settings
 
 
-def _check_end(plan: Plan, standing: Standing, artifacts: Artifacts) -> None:
+def _check_end(plan: Plan, state: RunState, artifacts: Artifacts) -> None:
     """With more iterations than before the run would go on for long, and then find its end made already."""
-    ends = [call for call in standing.made if call.output == plan.promotion]
-    left = [call for call in standing.left if call.name == "evaluate"]
+    ends = [call for call in state.made if call.output == plan.promotion]
+    left = [call for call in state.left if call.name == "evaluate"]
     if not ends or not left:
         return
     judged = read_manifest(artifacts.folder(plan.promotion))["inputs"]["evaluation"]
-    of_others = [call.output for call in standing.made if call.name == "evaluate"]
+    of_others = [call.output for call in state.made if call.name == "evaluate"]
     if any(digest(artifacts.folder(path)) == judged for path in of_others):
         raise ArtifactError(
             f"{plan.promotion}: is the end of a shorter run, but {left[0].output} is still to be made",

@@ -16,7 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from larpo_lib.policies.packing import PADDING, PROMPT
+from larpo_lib.models.packing import PADDING, PROMPT
 
 SDPA_IN_PARTS = "sdpa_in_parts"
 """Name of the attention implementation; without packed rows it is sdpa."""

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.special_text import SpecialText
+from larpo_lib.models.special_text import SpecialText
 from larpo_lib.schemas import Messages
 from larpo_lib.thinking import OPEN
 

@@ -6,7 +6,7 @@ import torch
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError
-from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES
+from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES
 
 _EAGER = {"gemma2", "deberta-v2"}
 """Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""

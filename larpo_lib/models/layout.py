@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from larpo_lib.policies.attention import SDPA_IN_PARTS
-from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens, round_up
-from larpo_lib.policies.scoring import TokenRows, padded_rows
+from larpo_lib.models.attention import SDPA_IN_PARTS
+from larpo_lib.models.packing import PackedList, packed_rows, packed_tokens, round_up
+from larpo_lib.models.scoring import TokenRows, padded_rows
 
 PROMPT_SHARING_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"})
 """Model types whose packed log-probabilities and gradients are tested to equal those of separate rows."""
@@ -55,7 +55,7 @@ def padded_layout(pad_id: int) -> Layout:
 
 
 def packed_layout(pad_id: int) -> Layout:
-    """One list a row; see `larpo_lib.policies.attention` for what attention costs there."""
+    """One list a row; see `larpo_lib.models.attention` for what attention costs there."""
 
     def rows(lists: Sequence[PackedList]) -> TokenRows:
         return packed_rows([[item] for item in lists], pad_id)

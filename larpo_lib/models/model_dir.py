@@ -23,10 +23,10 @@ from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.chat import attach_settings, select_chat_template
-from larpo_lib.policies.device import attention, model_device, model_dtype
-from larpo_lib.policies.merging import merge_adapters
-from larpo_lib.policies.turns import TurnEnd, named_stops, turn_end
+from larpo_lib.models.chat import attach_settings, select_chat_template
+from larpo_lib.models.device import attention, model_device, model_dtype
+from larpo_lib.models.merging import merge_adapters
+from larpo_lib.models.turns import TurnEnd, named_stops, turn_end
 
 _POSITIONS_BEHIND_PADDING = {
     "roberta",

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.scoring import attach_scorer, padded_rows, to_device
+from larpo_lib.models.batching import token_batches
+from larpo_lib.models.chat import prompt_ids
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.scoring import attach_scorer, padded_rows, to_device
 from larpo_lib.schemas import CandidateRow, PromptRow
 
 LogpScorer = Callable[[Sequence[tuple[PromptRow, CandidateRow]]], list[tuple[float, int] | None]]

@@ -36,7 +36,7 @@ def packed_rows(rows: Sequence[Sequence[PackedList]], pad_id: int, multiple_of: 
         multiple_of: the row length is rounded up to a multiple of this many tokens.
 
     Returns:
-        The keys of `larpo_lib.policies.scoring.TokenRows`, with `groups` and `segments` (R, S) in place of
+        The keys of `larpo_lib.models.scoring.TokenRows`, with `groups` and `segments` (R, S) in place of
         `attention_mask`: which list of its row a token belongs to, and which part of the list.
     """
     length = round_up(max(sum(packed_tokens(item) for item in row) for row in rows), multiple_of)

@@ -20,7 +20,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.policies.chat import hide_special_text, prompt_text, render_chat_template, tokenize_text, with_reply
-from larpo_lib.policies.turns import TurnEnd
+from larpo_lib.models.chat import hide_special_text, prompt_text, render_chat_template, tokenize_text, with_reply
+from larpo_lib.models.turns import TurnEnd
 from larpo_lib.schemas import LENGTH, Messages
 
 _OPENED = re.compile(r"(<\w+>)\s*$")

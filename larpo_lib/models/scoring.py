@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.attention import SDPA_IN_PARTS, long_enough_for_parts, parts_of, use_sdpa_in_parts
-from larpo_lib.policies.logprobs import default_chunk_tokens, logit_transform, token_logps
-from larpo_lib.policies.packing import attention_masks
+from larpo_lib.models.attention import SDPA_IN_PARTS, long_enough_for_parts, parts_of, use_sdpa_in_parts
+from larpo_lib.models.logprobs import default_chunk_tokens, logit_transform, token_logps
+from larpo_lib.models.packing import attention_masks
 
 _TOLERANCE = 1e-2
 """Far above what precision costs (bfloat16 included), far below what a forgotten scale does."""
@@ -105,7 +105,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         raise ModelError(
             f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
             f" {found:.4f}, but the model's own is {expected:.4f}",
-            remedy="Use a model of another family, or add its output layer to larpo_lib.policies.logprobs",
+            remedy="Use a model of another family, or add its output layer to larpo_lib.models.logprobs",
         )
     return model
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import conversation_text
+from larpo_lib.models.chat import conversation_text
 
 _QUESTION = [{"role": "user", "content": "?"}]
 _REPLY = "larporeply"

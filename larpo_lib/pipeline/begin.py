@@ -36,7 +36,7 @@ class StartedLoop(Started):
 
     Attributes:
         rounds: numbers of the rounds.
-        shards: the shares of a round's prompts, i/n each.
+        shards: the shards of an iteration's prompts, i/n each.
         train_gpus: GPUs of the pod that trains: none where it only follows other machines; `train_memory` likewise.
     """
 
@@ -85,7 +85,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
     return StartedLoop(
         context.keep(),
         numbers(rounds),
-        shares(given["shards"]),
+        shard_names(given["shards"]),
         train_gpus="0" if follows else given["train_gpus"],
         train_memory="2Gi" if follows else given["train_memory"],
     )
@@ -118,7 +118,7 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         check_policy(Path(config.policy), config)
 
 
-def shares(count: int) -> list[str]:
+def shard_names(count: int) -> list[str]:
     """The shares that a round's prompts are cut into, i/n each."""
     return [f"{i}/{count}" for i in range(count)]
 

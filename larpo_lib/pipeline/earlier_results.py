@@ -8,8 +8,8 @@ from larpo_lib.artifacts import MANIFEST, METRICS, read_manifest
 from larpo_lib.errors import ArtifactError
 from larpo_lib.pipeline import files
 from larpo_lib.plan import Plan
+from larpo_lib.run_state import Artifacts, find_run_state
 from larpo_lib.shards import Shard
-from larpo_lib.standing import Artifacts, find_standing
 from larpo_lib.storage import cache_dir, fetch
 
 
@@ -18,24 +18,24 @@ def check_earlier_results(plan: Plan, shards: int) -> None:
 
     Args:
         plan: of the run.
-        shards: the shares of a round's prompts.
+        shards: the shards of an iteration's prompts.
 
     Raises:
-        ArtifactError: a step was made with other settings or in other shares, or an end that the run has not come to.
+        ArtifactError: a step was made with other settings or in another number of shards, or an end that the run has not come to.
     """
     there = {uri for root in {plan.root, plan.shared} - {""} for uri in files.directories(root, MANIFEST)}
-    first_shares = _require_same_shares(plan, shards, there)
+    first_shards = _require_same_shards(plan, shards, there)
 
     def made(uri: str) -> bool:
-        return uri in there and first_shares.get(uri, uri) in there
+        return uri in there and first_shards.get(uri, uri) in there
 
     def folder(uri: str) -> Path:
-        return _folder(first_shares.get(uri, uri))  # what is put together of shares has no settings of its own
+        return _folder(first_shards.get(uri, uri))  # what is merged from shards has no settings of its own
 
-    find_standing(plan, Artifacts(made, folder, lambda uri: files.read(uri, METRICS)))
+    find_run_state(plan, Artifacts(made, folder, lambda uri: files.read(uri, METRICS)))
 
 
-def _require_same_shares(plan: Plan, shards: int, there: set[str]) -> dict[str, str]:
+def _require_same_shards(plan: Plan, shards: int, there: set[str]) -> dict[str, str]:
     """The first share of everything that is made in shares, by where the whole is."""
     found = {}
     for iteration in range(1, plan.config.loop.iterations + 1):
@@ -43,15 +43,15 @@ def _require_same_shares(plan: Plan, shards: int, there: set[str]) -> dict[str, 
             whole = step(iteration).output
             if shards > 1:
                 found[whole] = step(iteration, Shard(0, shards)).output
-            if whole in there and (count := _shares(whole)) != shards:
+            if whole in there and (count := _shard_count(whole)) != shards:
                 raise ArtifactError(
-                    f"{whole}: exists already, made in {count} shares instead of {shards}",
+                    f"{whole}: exists already, made in {count} shards instead of {shards}",
                     remedy=f"Set shards to {count}, or choose another run_id",
                 )
     return found
 
 
-def _shares(uri: str) -> int:
+def _shard_count(uri: str) -> int:
     manifest = read_manifest(_folder(uri))
     return len(manifest["inputs"]) if manifest["step"].startswith("merge_shards") else 1
 

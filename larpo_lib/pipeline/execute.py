@@ -63,7 +63,7 @@ def open_context(run: str) -> RunContext:
 def execute(context: RunContext, call: StepCall) -> StepResult:
     """Take a step, again and again where it fails of what may pass.
 
-    A share of a step is not logged: what the step did is known when the shares are put together.
+    A shard of a step is not logged: what the step did is known when its shards are merged.
     """
     with context.journal.step(_name(call)):
         return with_retries(lambda: _once(context, call))

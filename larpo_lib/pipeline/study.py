@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.begin import check, first_task, numbers, shares, with_world
+from larpo_lib.pipeline.begin import check, first_task, numbers, shard_names, with_world
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.execute import StepResult, open_context
 from larpo_lib.pipeline.grid import COMMON
@@ -36,7 +36,7 @@ class StartedStudy(Started):
     Attributes:
         members: where the contexts of the runs are.
         rounds: numbers of the rounds of the longest run.
-        shards: the shares of a round's prompts, i/n each.
+        shards: the shards of an iteration's prompts, i/n each.
     """
 
     members: list[str]
@@ -79,7 +79,7 @@ def _begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
         _keep({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
         for i, (name, config) in enumerate(zip(names, configs, strict=True), start=1)
     ]
-    return StartedStudy(run, members, numbers(max(rounds)), shares(given["shards"]))
+    return StartedStudy(run, members, numbers(max(rounds)), shard_names(given["shards"]))
 
 
 def table(run: str) -> StepResult:

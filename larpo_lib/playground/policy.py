@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from larpo_lib.policies.published import write_older_keys
+from larpo_lib.models.published import write_older_keys
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<user>", "<assistant>", "<end>")
 CHAT_TEMPLATE = (

@@ -35,7 +35,7 @@ class OpenAiSamplerConfig(SamplerConfig, EndpointConfig):
 
     def check(self, policy: Path, limits: SamplingLimits) -> None:
         """That the server answers, serves the model, and writes prompts as the policy's own template does."""
-        from larpo_lib.policies.model_dir import ModelDir
+        from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.samplers.engines.openai import check_sampling_server, check_served_template
 
         check_sampling_server(self, limits, retries=0)

@@ -40,7 +40,7 @@ class VllmSamplerConfig(SamplerConfig):
 
     def check(self, policy: Path, limits: SamplingLimits) -> None:
         """That vLLM is installed and can run such a policy."""
-        from larpo_lib.policies.model_dir import ModelDir
+        from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.samplers.engines.vllm import check_vllm
 
         check_vllm(ModelDir(policy, self.model), limits)

@@ -9,7 +9,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, Work, produce, read_manifest
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
-from larpo_lib.recorded import RecordedSampling, read_settings
+from larpo_lib.provenance import RecordedSampling, read_settings
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import rerank, sample
 from larpo_lib.tables import concat_tables

@@ -23,7 +23,7 @@ from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
 from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.launcher import is_distributed
-from larpo_lib.policies.device import model_device
+from larpo_lib.models.device import model_device
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, init_distributed

@@ -13,8 +13,8 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.files import write_json
-from larpo_lib.policies.published import merged_policy
-from larpo_lib.recorded import RecordedJudging, read_settings
+from larpo_lib.models.published import merged_policy
+from larpo_lib.provenance import RecordedJudging, read_settings
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import by_prompt, is_greedy, means

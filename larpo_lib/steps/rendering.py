@@ -58,8 +58,8 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
 
 
 def _of_template(config: TemplateConfig) -> Refusal:
-    from larpo_lib.policies.chat import conversation_text, find_special_text, message_contents, prompt_text
-    from larpo_lib.policies.model_dir import ModelDir
+    from larpo_lib.models.chat import conversation_text, find_special_text, message_contents, prompt_text
+    from larpo_lib.models.model_dir import ModelDir
 
     tokenizer = ModelDir(_local(config), config.model).tokenizer
 

@@ -12,7 +12,7 @@ from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, r
 from larpo_lib.config import ReportConfig
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.recorded import RecordedEvaluation, read_settings
+from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import summarize

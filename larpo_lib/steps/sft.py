@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM
 from larpo_lib.artifacts import Metrics, Work
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
-from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.models.layout import padded_layout
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import report_encoding, summarize
 from larpo_lib.tables import read_table

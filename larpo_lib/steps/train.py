@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from larpo_lib.artifacts import Metrics, Work, digest
 from larpo_lib.config import TrainConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
+from larpo_lib.models.device import model_dtype
+from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives import bind
-from larpo_lib.policies.device import model_dtype
-from larpo_lib.policies.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, read_table

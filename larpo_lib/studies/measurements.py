@@ -9,7 +9,7 @@ from pathlib import Path
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.pool import pooled
+from larpo_lib.pool import use_pool
 from larpo_lib.progress import tell
 from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.statistics.estimates import Values
@@ -47,7 +47,7 @@ class Measurement:
         """
         if not self.evaluation.exists():
             tell(f"measuring: {self.evaluation}")
-        with pooled(pool):
+        with use_pool(pool):
             benchmarks()[self.step].step.run(self.config, evaluation=self.evaluation, **self.inputs)
         found = read_values(self.evaluation)
         missing = sorted({*self.measures.values()} - found.keys())

@@ -15,9 +15,9 @@ from larpo_lib.files import make_directory, write_json
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.playground.world import make_world, world_documents, world_sources
-from larpo_lib.pool import pooled
+from larpo_lib.pool import use_pool
 from larpo_lib.progress import tell
-from larpo_lib.recorded import RecordedEvaluation, read_settings
+from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.held_out import per_prompt
 from larpo_lib.statistics.estimates import Values, mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
@@ -241,7 +241,7 @@ def _run(cell: Cell, out: Path, pool: Path, instruments: Instruments) -> None:
     if not (run / SUMMARY).is_file():
         make_directory(run)
         write_json(run / _SETTINGS, cell.settings)
-        with pooled(pool):
+        with use_pool(pool):
             run_loop(cell.config(), run)
     for _, measurement in _measurements(cell, run, instruments):
         measurement.take(pool)

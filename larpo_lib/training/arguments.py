@@ -10,7 +10,7 @@ from transformers import TrainingArguments as Arguments
 
 from larpo_lib.config import LaunchConfig, TrainingConfig
 from larpo_lib.launcher import is_distributed
-from larpo_lib.policies.device import model_device, model_dtype
+from larpo_lib.models.device import model_device, model_dtype
 
 _SERVER = "KUBEFLOW_TRAINER_SERVER_URL"
 """Set in the nodes of a TrainJob where Kubeflow Trainer takes their progress."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from larpo_lib.models.layout import Layout, padded_layout
+from larpo_lib.models.packing import packed_tokens
 from larpo_lib.objectives.batch import ListBatch
-from larpo_lib.policies.layout import Layout, padded_layout
-from larpo_lib.policies.packing import packed_tokens
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import rank_micro_batches
 from larpo_lib.training.ranks import Ranks

@@ -9,10 +9,10 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
-from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
-from larpo_lib.policies.packing import PackedList
-from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.turns import TurnEnd
+from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
+from larpo_lib.models.packing import PackedList
+from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.turns import TurnEnd
 from larpo_lib.schemas import LENGTH, STOP, UNKNOWN, Messages
 from larpo_lib.tables import Row
 

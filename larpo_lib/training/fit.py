@@ -17,10 +17,10 @@ from transformers import TrainingArguments as Arguments
 
 from larpo_lib.artifacts import Work
 from larpo_lib.config import TrainingConfig
-from larpo_lib.policies.device import model_dtype
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.packing import PackedList
-from larpo_lib.policies.published import save_policy
+from larpo_lib.models.device import model_dtype
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.packing import PackedList
+from larpo_lib.models.published import save_policy
 from larpo_lib.progress import progress
 from larpo_lib.training.checkpoints import Checkpoint, CheckpointStore
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList

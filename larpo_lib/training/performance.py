@@ -17,7 +17,7 @@ import torch
 from torch.nn import Embedding, Parameter
 from transformers import PreTrainedModel
 
-from larpo_lib.policies.packing import PackedList
+from larpo_lib.models.packing import PackedList
 
 _DENSE_PEAKS = {
     "A10": 125e12,

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.launcher import is_distributed
-from larpo_lib.policies.device import model_device
+from larpo_lib.models.device import model_device
 
 
 class Ranks:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import ArtifactError
-from larpo_lib.policies.layout import Layout
-from larpo_lib.policies.packing import PackedList
+from larpo_lib.models.layout import Layout
+from larpo_lib.models.packing import PackedList
 from larpo_lib.progress import progress
 from larpo_lib.training.plan import rank_micro_batches
 from larpo_lib.training.ranks import Ranks

@@ -21,13 +21,13 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.models.chat import conversation_ids, find_special_text, message_contents, prompt_ids
+from larpo_lib.models.layout import Layout, choose_layout
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.packing import PackedList, attention_masks
+from larpo_lib.models.scoring import TokenRows, disable_dropout
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
-from larpo_lib.policies.chat import conversation_ids, find_special_text, message_contents, prompt_ids
-from larpo_lib.policies.layout import Layout, choose_layout
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.packing import PackedList, attention_masks
-from larpo_lib.policies.scoring import TokenRows, disable_dropout
 from larpo_lib.schemas import Messages
 from larpo_lib.tables import Row
 from larpo_lib.training.collator import Batch, list_batch

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LoraConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.device import model_dtype, training_attention
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.device import model_dtype, training_attention
+from larpo_lib.models.model_dir import ModelDir
 
 _ADAPTER = "default"
 _TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"

@@ -17,9 +17,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from larpo_lib.config import ModelConfig, RewardModelConfig, SftConfig, TrainConfig
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.published import save_policy
 from larpo_lib.playground.policy import make_policy
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.published import save_policy
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import reward_model, sft, train
 from larpo_lib.tables import write_table

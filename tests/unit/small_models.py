@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.device import attention
+from larpo_lib.models.device import attention
 from larpo_lib.schemas import prompt_id
 from larpo_lib.tables import write_table
 

@@ -8,7 +8,7 @@ import pytest
 
 from larpo_lib.artifacts import digest, produce, read_metrics, verify
 from larpo_lib.config import ReportConfig
-from larpo_lib.pool import pooled
+from larpo_lib.pool import use_pool
 
 
 def _make(output: Path, made: list[str], title: str = "t", seconds: float = 0.0):
@@ -24,7 +24,7 @@ def _make(output: Path, made: list[str], title: str = "t", seconds: float = 0.0)
 
 def test_the_second_run_links_what_the_first_one_made(tmp_path):
     made: list[str] = []
-    with pooled(tmp_path / "pool"):
+    with use_pool(tmp_path / "pool"):
         assert _make(tmp_path / "a", made) == _make(tmp_path / "b", made) == {"titles": 1}
     assert made == ["a"]
     verify(tmp_path / "b")
@@ -34,7 +34,7 @@ def test_the_second_run_links_what_the_first_one_made(tmp_path):
 
 def test_other_settings_are_another_artifact(tmp_path):
     made: list[str] = []
-    with pooled(tmp_path / "pool"):
+    with use_pool(tmp_path / "pool"):
         _make(tmp_path / "a", made)
         _make(tmp_path / "b", made, title="u")
     assert made == ["a", "b"]
@@ -43,10 +43,10 @@ def test_other_settings_are_another_artifact(tmp_path):
 
 def test_without_a_pool_everything_is_made(tmp_path):
     made: list[str] = []
-    with pooled(tmp_path / "pool"):
+    with use_pool(tmp_path / "pool"):
         _make(tmp_path / "a", made)
     _make(tmp_path / "b", made)
-    with pooled(None):
+    with use_pool(None):
         _make(tmp_path / "c", made)
     assert made == ["a", "b", "c"]
 
@@ -55,7 +55,7 @@ def test_what_fails_joins_no_pool(tmp_path):
     def fail(work):
         raise ValueError("no")
 
-    with pooled(tmp_path / "pool"):
+    with use_pool(tmp_path / "pool"):
         with pytest.raises(ValueError, match="no"):
             produce("step", ReportConfig(title="t"), {}, tmp_path / "a", fail)
         made: list[str] = []
@@ -64,7 +64,7 @@ def test_what_fails_joins_no_pool(tmp_path):
 
 
 def _in_process(place: Path, name: str) -> None:
-    with pooled(place / "pool"):
+    with use_pool(place / "pool"):
         _make(place / name, [], seconds=0.5)
         (place / f"{name}.done").touch()
 

@@ -11,7 +11,7 @@ from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.plan import Plan
-from larpo_lib.standing import every_call, find_standing
+from larpo_lib.run_state import all_calls, find_run_state
 
 
 def plan_of(root: Path, **settings) -> Plan:
@@ -21,7 +21,7 @@ def plan_of(root: Path, **settings) -> Plan:
 
 def make(plan: Plan, names, reward=0.0, iteration=None):
     """Publish what the calls of these names make, a reward of `reward` with every evaluation."""
-    for call in every_call(plan, {}):
+    for call in all_calls(plan, {}):
         if call.name in names and (iteration is None or call.iteration in (None, iteration)):
             for path in call.outputs.values():
                 config = call.config
@@ -40,27 +40,27 @@ STEPS = ("sample", "rerank", "build_lists", "train")
 
 
 def test_a_new_run_has_everything_left(tmp_path):
-    standing = find_standing(plan_of(tmp_path, demonstrations={"source": "d.jsonl"}, loop={"iterations": 2}))
-    assert not standing.made
+    state = find_run_state(plan_of(tmp_path, demonstrations={"source": "d.jsonl"}, loop={"iterations": 2}))
+    assert not state.made
     begin, one = ["prepare", "prepare-demonstrations", "sft", "evaluate"], [*STEPS, "evaluate"]
-    assert [call.name for call in standing.left] == [*begin, *one, *one, "promote", "report"]
+    assert [call.name for call in state.left] == [*begin, *one, *one, "promote", "report"]
 
 
 def test_what_is_made_is_not_left(tmp_path):
     plan = plan_of(tmp_path, loop={"iterations": 1})
     make(plan, {"prepare", "evaluate", "sample", "rerank"})
-    standing = find_standing(plan)
-    assert [call.name for call in standing.left] == ["build_lists", "train", "promote", "report"]
-    assert standing.names == {"build_lists", "train", "promote", "report"}
+    state = find_run_state(plan)
+    assert [call.name for call in state.left] == ["build_lists", "train", "promote", "report"]
+    assert state.names == {"build_lists", "train", "promote", "report"}
     make(plan, {"build_lists", "train", "promote", "report"})
-    assert not find_standing(plan).left
+    assert not find_run_state(plan).left
 
 
 def test_a_step_of_two_outputs_is_left_until_both_are_there(tmp_path):
     plan = plan_of(tmp_path)
     make(plan, {"prepare"})
     (tmp_path / "heldout" / "artifact.json").unlink()
-    assert find_standing(plan).left[0].name == "prepare"
+    assert find_run_state(plan).left[0].name == "prepare"
 
 
 def test_a_run_that_stopped_early_has_no_later_iterations_left(tmp_path):
@@ -68,7 +68,7 @@ def test_a_run_that_stopped_early_has_no_later_iterations_left(tmp_path):
     make(plan, {"prepare"})
     for i in (0, 1):  # no rise: iteration 1 is the last one
         make(plan, {*STEPS, "evaluate"}, iteration=i)
-    assert [call.name for call in find_standing(plan).left] == ["promote", "report"]
+    assert [call.name for call in find_run_state(plan).left] == ["promote", "report"]
 
 
 def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
@@ -79,18 +79,18 @@ def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
         ({"seed": 1}, r"config\.seed 0 instead of 1"),
     ):
         with pytest.raises(ArtifactError, match=told):
-            find_standing(plan_of(tmp_path, **settings))
+            find_run_state(plan_of(tmp_path, **settings))
     moved = plan_of(tmp_path, prepare={"source": "/elsewhere/p.jsonl", "heldout": 4}, sample={"processes": 2})
-    assert len(find_standing(moved).made) == 8
+    assert len(find_run_state(moved).made) == 8
 
 
 def test_more_iterations_than_a_finished_run_had_are_refused_before_they_are_made(tmp_path):
     plan = plan_of(tmp_path, loop={"iterations": 1})
     make(plan, {"prepare", *STEPS, "evaluate", "promote", "report"})
-    assert not find_standing(plan).left
+    assert not find_run_state(plan).left
     longer = plan_of(tmp_path, loop={"iterations": 2})
     with pytest.raises(ArtifactError, match=r"promotion: is the end of a shorter run, but .*iteration-2/evaluation"):
-        find_standing(longer)
+        find_run_state(longer)
     for name in ("promotion", "report"):
         (tmp_path / name / "artifact.json").unlink()
-    assert [call.name for call in find_standing(longer).left] == [*STEPS, "evaluate", "promote", "report"]
+    assert [call.name for call in find_run_state(longer).left] == [*STEPS, "evaluate", "promote", "report"]

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from larpo_lib.config import ModelConfig
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.published import save_policy
 from larpo_lib.playground.policy import make_tokenizer
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.published import save_policy
 
 CONTEXT = 512
 HEAD = 32

@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.chat import prompt_ids
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP

@@ -20,9 +20,9 @@ from larpo_lib.evaluation.retrieval.ranking import (
     scores_of_orders,
 )
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.own_logps import load_logp_scorer
-from larpo_lib.recorded import RecordedEvaluation, read_settings
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.own_logps import load_logp_scorer
+from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap

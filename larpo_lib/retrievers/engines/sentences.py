@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import LarpoError, ModelError
-from larpo_lib.policies.device import model_device
-from larpo_lib.policies.model_dir import check_weights
+from larpo_lib.models.device import model_device
+from larpo_lib.models.model_dir import check_weights
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
 _SAVED = "Give a local directory that SentenceTransformer.save_pretrained wrote, with weights in safetensors"

@@ -6,13 +6,13 @@ from larpo_lib.config.kinds import RerankerConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
-from larpo_lib.rewards.rerankers._replies import OfReplies
+from larpo_lib.rewards.rerankers._replies import ReplyReranker
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
     """The reranker of some settings; it reads of a response's thoughts what they say."""
     reranker: Reranker = config.make()
-    return reranker if config.thoughts is None else OfReplies(reranker, config.thoughts)
+    return reranker if config.thoughts is None else ReplyReranker(reranker, config.thoughts)
 
 
 def require_pointwise(config: RerankerConfig, setting: str) -> None:

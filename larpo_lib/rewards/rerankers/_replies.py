@@ -11,7 +11,7 @@ from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
 from larpo_lib.thinking import with_whole_thoughts, without_thoughts
 
 
-class OfReplies:
+class ReplyReranker:
     """Another reranker, given the replies without the thoughts before them, or with the whole block of them.
 
     Kept thoughts are part of the name: such rewards are others.

@@ -54,7 +54,7 @@ class ClassifierConfig(ChatRerankerConfig):
 
     def reading(self) -> Callable[[Messages, str], Sequence[str]]:
         """As `input` says."""
-        from larpo_lib.policies.model_dir import ModelDir
+        from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput
 
         return ClassifierInput(ModelDir(Path(self.path), self.model), self).source

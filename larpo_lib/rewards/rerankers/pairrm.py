@@ -59,8 +59,8 @@ class PairRmConfig(SingleRerankerConfig):
 
     def check(self) -> None:
         """All but the weights."""
-        from larpo_lib.policies.device import model_device
-        from larpo_lib.policies.model_dir import ModelDir, check_weights
+        from larpo_lib.models.device import model_device
+        from larpo_lib.models.model_dir import ModelDir, check_weights
         from larpo_lib.rewards.rerankers.engines.pairrm_model import load_pairrm_tokenizer
 
         load_pairrm_tokenizer(ModelDir(Path(self.path), self.model), self)

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.limits import check_limits
 from larpo_lib.samplers.hf import HfSamplerConfig

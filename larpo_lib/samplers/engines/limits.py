@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import SamplingLimits
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.policies.chat import (
+from larpo_lib.models.chat import (
     decode,
     depends_on_date,
     find_special_text,
@@ -19,8 +19,8 @@ from larpo_lib.policies.chat import (
     opened_think_tag,
     prompt_ids,
 )
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.turns import TurnEnd, named_stops
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.turns import TurnEnd, named_stops
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, Messages

@@ -16,9 +16,9 @@ from typing import Any
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
-from larpo_lib.policies.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
-from larpo_lib.policies.device import model_dtype
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
+from larpo_lib.models.device import model_dtype
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.limits import check_limits
 from larpo_lib.samplers.vllm import VllmSamplerConfig

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import ModelConfig, Section
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.own_logps import load_logp_scorer
-from larpo_lib.policies.replies import encode_reply
+from larpo_lib.models.chat import prompt_ids
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.own_logps import load_logp_scorer
+from larpo_lib.models.replies import encode_reply
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.studies.preferences.policy import make_policy

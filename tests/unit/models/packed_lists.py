@@ -11,8 +11,8 @@ from small_models import FAMILIES, VOCABULARY
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen2Config
 
-from larpo_lib.policies.packing import PackedList
-from larpo_lib.policies.scoring import TokenRows
+from larpo_lib.models.packing import PackedList
+from larpo_lib.models.scoring import TokenRows
 
 Sizes = Sequence[tuple[int, Sequence[int]]]
 """Length of each list's prompt, and of its responses."""

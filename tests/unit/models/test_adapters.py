@@ -24,7 +24,7 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.loop import run_loop
-from larpo_lib.policies.model_dir import ModelDir, check_weights
+from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.registry import Registry
 from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.engines.vllm import check_vllm

@@ -8,11 +8,11 @@ from packed_lists import CASES, SIZES, lists_of, logps_and_gradient, random_list
 from small_models import make_model
 from transformers.integrations import sdpa_attention
 
-from larpo_lib.policies import attention
-from larpo_lib.policies.attention import SDPA_IN_PARTS, Part, long_enough_for_parts, parts_of, use_sdpa_in_parts
-from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.packing import packed_rows, visible_keys
-from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.models import attention
+from larpo_lib.models.attention import SDPA_IN_PARTS, Part, long_enough_for_parts, parts_of, use_sdpa_in_parts
+from larpo_lib.models.layout import padded_layout
+from larpo_lib.models.packing import packed_rows, visible_keys
+from larpo_lib.models.scoring import attach_scorer
 
 LIST = ([5] * 3, [[6] * 3, [6] * 2])
 

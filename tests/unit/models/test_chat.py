@@ -6,7 +6,7 @@ from small_models import CHATML, GEMMA, LLAMA3, make_tokenizer, user
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import (
+from larpo_lib.models.chat import (
     attach_settings,
     conversation_ids,
     conversation_text,
@@ -16,8 +16,8 @@ from larpo_lib.policies.chat import (
     prompt_text,
     select_chat_template,
 )
-from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.turns import turn_end
+from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.turns import turn_end
 
 FORMATS = {
     "chatml": (CHATML, "<|endoftext|>", ("<|im_start|>", "<|im_end|>"), "<|im_end|>"),

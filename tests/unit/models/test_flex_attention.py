@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from packed_lists import CASES, LONG, MANY, SIZES, WINDOWED, lists_of, random_lists, rms
 from small_models import FAMILIES, make_model
 
-from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES, choose_layout, flex_layout, padded_layout
-from larpo_lib.policies.packing import attention_masks, visible_keys
-from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES, choose_layout, flex_layout, padded_layout
+from larpo_lib.models.packing import attention_masks, visible_keys
+from larpo_lib.models.scoring import attach_scorer
 
 SHARING_CASES = [case for case in CASES if FAMILIES[case[0]]().model_type in PROMPT_SHARING_FAMILIES]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from packed_lists import SIZES, lists_of, random_lists
 from small_models import make_model
 
-from larpo_lib.policies.layout import (
+from larpo_lib.models.layout import (
     PROMPT_SHARING_FAMILIES,
     choose_layout,
     flex_layout,

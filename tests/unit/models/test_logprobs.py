@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import make_model
 
-from larpo_lib.policies import logprobs
-from larpo_lib.policies.logprobs import LogitTransform, default_chunk_tokens, logit_transform, token_logps
+from larpo_lib.models import logprobs
+from larpo_lib.models.logprobs import LogitTransform, default_chunk_tokens, logit_transform, token_logps
 
 PLAIN = LogitTransform()
 TRANSFORMS = [PLAIN, LogitTransform(scale=0.25), LogitTransform(cap=1.5), LogitTransform(scale=3.0, cap=2.0)]

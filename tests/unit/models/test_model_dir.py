@@ -9,8 +9,8 @@ from small_models import make_classifier
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.device import attention, model_dtype, training_attention
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.device import attention, model_dtype, training_attention
+from larpo_lib.models.model_dir import ModelDir
 
 PLAIN = ModelConfig(device="cpu")
 

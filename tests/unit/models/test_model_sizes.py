@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, RobertaCo
 
 from larpo_lib.config import ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.samplers import SamplingLimits, make_sampler

@@ -20,10 +20,10 @@ from packed_lists import (
 )
 from small_models import FAMILIES, make_model
 
-from larpo_lib.policies import attention
-from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.packing import PADDING, PROMPT, attention_masks, packed_rows, packed_tokens, visible_keys
-from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.models import attention
+from larpo_lib.models.layout import padded_layout
+from larpo_lib.models.packing import PADDING, PROMPT, attention_masks, packed_rows, packed_tokens, visible_keys
+from larpo_lib.models.scoring import attach_scorer
 
 
 def _rows(lists, lists_a_row):

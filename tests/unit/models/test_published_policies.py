@@ -9,9 +9,9 @@ from small_models import CHATML, FAMILIES, make_model, make_tokenizer, user
 from transformers import AutoConfig, GenerationConfig
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.chat import prompt_ids, prompt_text
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.published import save_policy, with_older_keys, write_older_keys
+from larpo_lib.models.chat import prompt_ids, prompt_text
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.published import save_policy, with_older_keys, write_older_keys
 
 PLAIN = ModelConfig(device="cpu")
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}

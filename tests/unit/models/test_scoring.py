@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_models import FAMILIES, UNSHARED, VOCABULARY, make_model
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.scoring import attach_scorer, padded_rows
+from larpo_lib.models.scoring import attach_scorer, padded_rows
 
 PROMPT_LENGTHS, RESPONSE_LENGTHS = (1, 9, 4, 7, 4), (6, 1, 8, 3, 8)
 TOKENS = sum(RESPONSE_LENGTHS)

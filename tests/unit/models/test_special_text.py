@@ -7,9 +7,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.chat import attach_settings, conversation_ids, find_special_text, prompt_ids
-from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.turns import turn_end
+from larpo_lib.models.chat import attach_settings, conversation_ids, find_special_text, prompt_ids
+from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.turns import turn_end
 
 CONTROL = ModelConfig(special_text="control")
 

@@ -4,9 +4,9 @@ import pytest
 from real_tokenizers import ALPACA, CHATML, KINDS, SPACED, Kind, published, real_tokenizer
 from small_models import user
 
-from larpo_lib.policies.chat import decode, prompt_ids
-from larpo_lib.policies.replies import encode_reply
-from larpo_lib.policies.turns import turn_end
+from larpo_lib.models.chat import decode, prompt_ids
+from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.turns import turn_end
 
 ASKED = user("How many coins?")
 IM = ("<|im_start|>", "<|im_end|>")

@@ -10,8 +10,8 @@ from transformers import GenerationConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.turns import turn_end
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.turns import turn_end
 
 PLAIN = ModelConfig(device="cpu")
 IM = ("<|im_start|>", "<|im_end|>")

@@ -14,9 +14,9 @@ from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
+from larpo_lib.models.chat import conversation_text, prompt_text
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.pipeline.parameters import QUICKSTART, compose
-from larpo_lib.policies.chat import conversation_text, prompt_text
-from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.preflight import check_config
 from larpo_lib.presets import preset_file, preset_names
 

@@ -4,10 +4,10 @@ import torch
 from small_models import user
 
 from larpo_lib.config import ModelConfig
+from larpo_lib.models.chat import conversation_text, decode, prompt_ids
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.turns import turn_end
 from larpo_lib.playground.policy import make_policy, make_tokenizer
-from larpo_lib.policies.chat import conversation_text, decode, prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.turns import turn_end
 
 PLAIN = ModelConfig(device="cpu")
 

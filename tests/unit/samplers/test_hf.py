@@ -11,9 +11,9 @@ from small_models import break_token, user
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.scoring import attach_scorer, padded_rows
+from larpo_lib.models.chat import prompt_ids
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.scoring import attach_scorer, padded_rows
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.engines.hf import draw_tokens
 from larpo_lib.samplers.hf import HfSamplerConfig

@@ -6,8 +6,8 @@ from small_models import user
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.policies.chat import prompt_ids
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.chat import prompt_ids
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP

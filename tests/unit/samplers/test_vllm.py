@@ -9,7 +9,7 @@ from small_models import make_model, user
 
 from larpo_lib.config import ModelConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.preflight import check_config
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.engines import vllm as sampler_module

@@ -11,7 +11,7 @@ from reporting.synthetic_run import make_run
 from larpo_lib.artifacts import produce, read_metrics
 from larpo_lib.config import EvaluateConfig, ReportConfig, RerankConfig, RerankerConfig, SampleConfig, SamplerConfig
 from larpo_lib.errors import ArtifactError
-from larpo_lib.recorded import RecordedEvaluation, RecordedSampling, read_settings
+from larpo_lib.provenance import RecordedEvaluation, RecordedSampling, read_settings
 from larpo_lib.steps import merge_shards, report
 from larpo_lib.studies.run import evaluated_by_prompt
 from larpo_lib.tables import read_table, write_table

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
-from larpo_lib.policies.layout import packed_layout
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.layout import packed_layout
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.schemas import candidate_id, prompt_id

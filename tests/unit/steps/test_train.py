@@ -11,16 +11,16 @@ from small_models import break_token, user
 from larpo_lib import artifacts
 from larpo_lib.config import LoraConfig, ModelConfig, ObjectiveConfig, TrainConfig
 from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
+from larpo_lib.models.layout import padded_layout
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.scoring import attach_scorer
+from larpo_lib.models.turns import turn_end
 from larpo_lib.objectives.listwise import contrastive, listmle
 from larpo_lib.objectives.ndcg import lipo_lambda
 from larpo_lib.objectives.pairwise import simpo
 from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
-from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.scoring import attach_scorer
-from larpo_lib.policies.turns import turn_end
 from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
 from larpo_lib.tables import write_table

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.config import ObjectiveConfig
+from larpo_lib.models.layout import padded_layout
 from larpo_lib.objectives import bind
-from larpo_lib.policies.layout import padded_layout
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList, list_batch
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.ranks import Ranks

@@ -5,8 +5,8 @@ from real_tokenizers import CHATML, SPACED, Kind, real_tokenizer
 from small_models import user
 
 from larpo_lib.config import SftConfig, TrainConfig
+from larpo_lib.models.turns import turn_end
 from larpo_lib.playground.policy import make_tokenizer
-from larpo_lib.policies.turns import turn_end
 from larpo_lib.training.encode import EncodeCounts, encode_demonstrations, encode_lists
 
 WORDS = ("one", "two", "three")

@@ -14,7 +14,7 @@ from real_tokenizers import KINDS, Kind, real_tokenizer
 from small_models import user
 
 from larpo_lib.config import RewardModelConfig, SftConfig, TrainConfig
-from larpo_lib.policies.turns import turn_end
+from larpo_lib.models.turns import turn_end
 from larpo_lib.training.encode import encode_demonstrations, encode_lists
 from larpo_lib.training.reward_model import encode_conversations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
 
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.training import checkpoints
 from larpo_lib.training.history import read_history
 

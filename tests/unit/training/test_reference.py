@@ -8,8 +8,8 @@ from small_models import make_model
 
 from larpo_lib.artifacts import Work
 from larpo_lib.errors import ArtifactError
-from larpo_lib.policies.layout import packed_layout, padded_layout
-from larpo_lib.policies.scoring import attach_scorer, padded_rows
+from larpo_lib.models.layout import packed_layout, padded_layout
+from larpo_lib.models.scoring import attach_scorer, padded_rows
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import plan_steps

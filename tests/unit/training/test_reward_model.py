@@ -11,10 +11,10 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from larpo_lib.config import LoraConfig, ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
+from larpo_lib.models.device import attention
+from larpo_lib.models.layout import packed_layout, padded_layout
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.objectives import ListBatch
-from larpo_lib.policies.device import attention
-from larpo_lib.policies.layout import packed_layout, padded_layout
-from larpo_lib.policies.model_dir import ModelDir
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList

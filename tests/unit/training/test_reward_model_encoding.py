@@ -3,7 +3,7 @@ from __future__ import annotations
 from small_models import user
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.training.encode import EncodeCounts
 from larpo_lib.training.reward_model import encode_conversations
 

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.policies.layout import padded_layout
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.scoring import attach_scorer
+from larpo_lib.models.layout import padded_layout
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
 from larpo_lib.training.ranks import Ranks

@@ -11,8 +11,8 @@ from training_lists import PLAIN, SETTINGS, finetune, random_lists, train, with_
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.layout import packed_layout, padded_layout
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.layout import packed_layout, padded_layout
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.training.trainer import BROKEN_BATCH
 
 BETA = 0.1

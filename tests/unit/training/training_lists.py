@@ -11,14 +11,14 @@ from transformers import AutoModelForCausalLM
 
 from larpo_lib.artifacts import Work
 from larpo_lib.config import ModelConfig, SftConfig, TrainConfig, TrainingConfig
+from larpo_lib.models.layout import Layout, padded_layout
+from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.packing import PackedList
+from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives import bind
 from larpo_lib.objectives.listwise import listmle
 from larpo_lib.objectives.pairwise import simpo
 from larpo_lib.objectives.pointwise import kto
-from larpo_lib.policies.layout import Layout, padded_layout
-from larpo_lib.policies.model_dir import ModelDir
-from larpo_lib.policies.packing import PackedList
-from larpo_lib.policies.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList

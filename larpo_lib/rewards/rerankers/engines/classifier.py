@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from larpo_lib.policies.attention import use_sdpa_in_parts
-from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.device import model_device
-from larpo_lib.policies.model_dir import ModelDir, check_weights
+from larpo_lib.models.attention import use_sdpa_in_parts
+from larpo_lib.models.batching import token_batches
+from larpo_lib.models.device import model_device
+from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput, Encoding, padded

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedTokenizerBase
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.chat import conversation_ids, conversation_text
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.chat import conversation_ids, conversation_text
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.schemas import Messages

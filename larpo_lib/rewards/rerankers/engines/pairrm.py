@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.batching import token_batches
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.engines.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig

@@ -14,7 +14,7 @@ from transformers import DebertaV2Config, DebertaV2Model, PretrainedConfig, PreT
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2PreTrainedModel
 
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from larpo_lib.policies.attention import SDPA_IN_PARTS
-from larpo_lib.policies.batching import token_batches
-from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES, prompt_sharing_ratio
-from larpo_lib.policies.packing import PackedList, packed_rows, packed_tokens
-from larpo_lib.policies.scoring import hidden_states, to_device
+from larpo_lib.models.attention import SDPA_IN_PARTS
+from larpo_lib.models.batching import token_batches
+from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES, prompt_sharing_ratio
+from larpo_lib.models.packing import PackedList, packed_rows, packed_tokens
+from larpo_lib.models.scoring import hidden_states, to_device
 
 WORTH_IT = 1.1
 """How many times more tokens separate rows must hold."""

@@ -29,7 +29,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.errors import ModelError
-from larpo_lib.policies.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier import check_classifier

@@ -11,10 +11,10 @@ from small_models import FAMILIES
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import ModelConfig
-from larpo_lib.policies.attention import use_sdpa_in_parts
-from larpo_lib.policies.device import attention
-from larpo_lib.policies.layout import PROMPT_SHARING_FAMILIES
-from larpo_lib.policies.packing import packed_tokens
+from larpo_lib.models.attention import use_sdpa_in_parts
+from larpo_lib.models.device import attention
+from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES
+from larpo_lib.models.packing import packed_tokens
 from larpo_lib.rewards.rerankers.engines.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
 SHARED = [family for family in FAMILIES if family in PROMPT_SHARING_FAMILIES]
