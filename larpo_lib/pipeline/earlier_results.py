@@ -21,7 +21,8 @@ def check_earlier_results(plan: Plan, shards: int) -> None:
         shards: the shards of an iteration's prompts.
 
     Raises:
-        ArtifactError: a step was made with other settings or in another number of shards, or an end that the run has not come to.
+        ArtifactError: a step was made with other settings or in another number of shards, or the run has not come to
+            that end.
     """
     there = {uri for root in {plan.root, plan.shared} - {""} for uri in files.directories(root, MANIFEST)}
     first_shards = _require_same_shards(plan, shards, there)

@@ -152,7 +152,7 @@ FINISHED = {"loop": {"evaluate": "every_iteration"}}
             {"rounds": 3},
             r"promotion: is the end of a shorter run, but .*iteration-3/evaluation is still to be made",
         ),
-        ({}, {"shards": 2}, r"iteration-1/candidates: exists already, made in \d shares instead of 2\. Set shards to"),
+        ({}, {"shards": 2}, r"iteration-1/candidates: exists already, made in \d shards instead of 2\. Set shards to"),
     ],
 )
 def test_what_does_not_fit_what_is_there_is_refused_by_the_first_task(
