@@ -10,8 +10,8 @@ from typing import Literal
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
-from larpo_lib.candidates.related import Relate, by_words
 from larpo_lib.candidates.selections import select
+from larpo_lib.candidates.similarity import Score, by_words
 from larpo_lib.config import ListsConfig
 from larpo_lib.schemas import ListRow, Messages, PromptRow, RankedRow
 
@@ -26,7 +26,7 @@ class Lists:
         prompts: the row of every prompt, by prompt_id.
         history: ranked candidates of `prompts`, one mapping an iteration, current last; rewards are finite.
         config: memory, and selection or negatives.
-        relate: how related prompts are found, where negatives are theirs.
+        score: how alike prompts are, where negatives are those of related ones.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Lists:
         prompts: Mapping[str, Sequence[PromptRow]],
         history: Sequence[Iteration],
         config: ListsConfig,
-        relate: Relate = by_words,
+        score: Score = by_words,
     ) -> None:
         self._prompts = prompts
         self._history = history
         self._config = config
-        self._relate = relate
+        self._score = score
         self._tally: Counter[str] = Counter()
         self._gaps = 0.0
 
@@ -55,7 +55,7 @@ class Lists:
             candidates_not_remembered=sum(len(rows) for iteration in forgotten for rows in iteration.values()),
         )
         self._gaps = 0.0
-        choose = _chooser(merged, self._prompts, config, self._relate)
+        choose = _chooser(merged, self._prompts, config, self._score)
         for prompt_id, own in merged.items():
             sampled = len(merged.candidates(prompt_id))
             self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(own))
@@ -126,7 +126,7 @@ _COUNTED = (
 
 
 def _chooser(
-    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, relate: Relate
+    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, score: Score
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
         return lambda own: select(own, config.selection)
@@ -135,7 +135,7 @@ def _chooser(
         texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}
     # Borrowed responses come from anywhere: going through files for each would take longer than holding them all.
     pool = dict(merged) if _borrows(config) else merged
-    find = finder(config.negatives, pool, texts, config.seed, relate)
+    find = finder(config.negatives, pool, texts, config.seed, score)
     return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
 
 

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from larpo_lib.candidates.related import Neighbours, Relate, by_words
+from larpo_lib.candidates.similarity import Neighbours, Score, by_words, neighbours
 from larpo_lib.config import NegativesConfig
 from larpo_lib.schemas import RankedRow, candidate_id
 
@@ -27,7 +27,7 @@ def finder(
     pool: Mapping[str, Sequence[RankedRow]],
     texts: Mapping[str, str],
     seed: int,
-    relate: Relate = by_words,
+    score: Score = by_words,
 ) -> Finder:
     """How to find the negatives of a prompt.
 
@@ -37,13 +37,13 @@ def finder(
             every temperature to be known.
         texts: the text of each prompt of `pool`; read by the kind `related` only.
         seed: decides between equally good ones.
-        relate: how to find the neighbours of prompts by their texts; called by the kind `related` only.
+        score: how alike the texts of prompts are; called by the kind `related` only.
     """
     match config.kind:
         case "random":
             return partial(_borrow, _random_prompts(list(pool), seed), pool, config, seed)
         case "related":
-            return partial(_borrow, relate(list(pool), texts), pool, config, seed)
+            return partial(_borrow, neighbours(list(pool), texts, score), pool, config, seed)
         case "hot":
             return partial(_wrong, max, pool, config, seed)
         case "cold":
@@ -69,7 +69,7 @@ def _temperature(row: RankedRow) -> float:
 
 
 def _borrow(
-    neighbours: Neighbours,
+    others: Neighbours,
     pool: Mapping[str, Sequence[RankedRow]],
     config: NegativesConfig,
     seed: int,
@@ -80,7 +80,7 @@ def _borrow(
     reward = own[-1]["reward"] - config.reward_gap
     taken = {row["response"] for row in own}
     borrowed: list[RankedRow] = []
-    for neighbour in neighbours(prompt_id):
+    for neighbour in others(prompt_id):
         for row in _shuffled(pool[neighbour], seed, prompt_id):
             if row["response"] not in taken:
                 taken.add(row["response"])
@@ -105,14 +105,14 @@ def _random_prompts(prompt_ids: Sequence[str], seed: int) -> Neighbours:
     """All other prompts from a random one on, in prompt_id order: prompt_ids are hashes, so that order is random."""
     places = {prompt_id: place for place, prompt_id in enumerate(prompt_ids)}
 
-    def neighbours(prompt_id: str) -> Iterator[str]:
+    def find(prompt_id: str) -> Iterator[str]:
         others = len(prompt_ids) - 1
         start = _hash(seed, prompt_id)
         for step in range(others):
             away = 1 + (start + step) % others
             yield prompt_ids[(places[prompt_id] + away) % len(prompt_ids)]
 
-    return neighbours
+    return find
 
 
 def _shuffled(candidates: Iterable[RankedRow], seed: int, prompt_id: str) -> list[RankedRow]:

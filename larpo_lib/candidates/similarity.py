@@ -1,11 +1,12 @@
-"""How alike texts are: by the words they share (BM25), or by the cosine of their embeddings.
+"""How alike texts are, by the words they share (BM25) or the cosine of their embeddings; prompts and documents by that.
 
-Scores of all pairs never exist at one time: they are worked out for some queries at a time.
+Scores of all pairs never exist at one time: they are worked out for some queries at a time. So whoever asks for the
+neighbours of one prompt after another, in their order, has every score worked out once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,18 @@ from numpy.typing import NDArray
 Scores = Callable[[int, int], NDArray[np.float32]]
 """Scores of the queries from one place to another against all D documents, (stop - start, D); -inf: not found."""
 
+Score = Callable[[Sequence[str], Sequence[str]], Scores]
+"""From queries and documents to their scores; of texts with one another it is given one list twice."""
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""From texts to one vector each, (N, D), not necessarily of length 1."""
+
+Neighbours = Callable[[str], Iterator[str]]
+"""From a prompt_id to other prompt_ids, the preferred ones first."""
+
 WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
 _DECIMALS = 5  # of a cosine; further ones are rounding of the model and of the product
 _CHUNK_ELEMENTS = 4_000_000  # scores that exist at one time: 16 MB
-
-
-def rows_at_once(documents: int) -> int:
-    """Of how many queries the scores may exist at one time."""
-    return max(1, _CHUNK_ELEMENTS // max(1, documents))
 
 
 def by_words(queries: Sequence[str], documents: Sequence[str]) -> Scores:
@@ -54,11 +59,61 @@ def by_words(queries: Sequence[str], documents: Sequence[str]) -> Scores:
     return scores
 
 
-def by_angle(queries: NDArray[np.float32], documents: NDArray[np.float32]) -> Scores:
-    """Cosines to five decimals of vectors, (Q, D) and (N, D), not necessarily of length 1."""
-    found = _unit(documents)
-    asked = found if queries is documents else _unit(queries)
+def by_embedding(queries: Sequence[str], documents: Sequence[str], embed: Embed) -> Scores:
+    """Cosines of embeddings to five decimals."""
+    found = _unit(embed(documents))
+    asked = found if queries is documents else _unit(embed(queries))
     return lambda start, stop: np.round(asked[start:stop] @ found.T, _DECIMALS)
+
+
+def neighbours(prompt_ids: Sequence[str], texts: Mapping[str, str], score: Score) -> Neighbours:
+    """Other prompts by falling score of their texts; equal ones by place in `prompt_ids`. Those not found are left out.
+
+    Args:
+        prompt_ids: the prompts.
+        texts: the text of each.
+        score: how alike texts are.
+    """
+    own = [texts[prompt_id] for prompt_id in prompt_ids]
+    scores = score(own, own)
+    places = {prompt_id: place for place, prompt_id in enumerate(prompt_ids)}
+    rows = _rows_at_once(len(prompt_ids))
+    start, chunk = 0, scores(0, min(rows, len(prompt_ids)))
+
+    def find(prompt_id: str) -> Iterator[str]:
+        nonlocal start, chunk
+        place = places[prompt_id]
+        if not start <= place < start + rows:
+            start = place // rows * rows
+            chunk = scores(start, min(start + rows, len(prompt_ids)))
+        row = chunk[place - start].copy()
+        row[place] = -np.inf
+        while row[best := int(row.argmax())] > -np.inf:
+            yield prompt_ids[best]
+            row[best] = -np.inf
+
+    return find
+
+
+def nearest_documents(queries: Sequence[str], documents: Sequence[str], depth: int, score: Score) -> list[list[int]]:
+    """For each query the places of at most `depth` documents, by falling score, the first of equals first."""
+    scores, rows = score(queries, documents), _rows_at_once(len(documents))
+    chunks = (scores(start, min(start + rows, len(queries))) for start in range(0, len(queries), rows))
+    return [_top(row, min(depth, len(documents))) for chunk in chunks for row in chunk]
+
+
+def _top(row: NDArray[np.float32], depth: int) -> list[int]:
+    """Places of the `depth` highest values above minus infinity, the first of equals first."""
+    least = np.partition(row, len(row) - depth)[len(row) - depth]
+    candidates = np.flatnonzero((row >= least) & (row > -np.inf))
+    order = np.argsort(-row[candidates], kind="stable")[:depth]
+    places: list[int] = candidates[order].tolist()
+    return places
+
+
+def _rows_at_once(documents: int) -> int:
+    """Of how many queries the scores may exist at one time."""
+    return max(1, _CHUNK_ELEMENTS // max(1, documents))
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

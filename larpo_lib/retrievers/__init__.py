@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from larpo_lib.candidates.related import Neighbours
+from larpo_lib.candidates.similarity import Scores
 from larpo_lib.config.kinds import RetrieverConfig
 
 
 class Retriever(Protocol):
-    """Orders texts by how related they are to another one."""
+    """Says how related texts are."""
 
-    def neighbours(self, prompt_ids: Sequence[str], texts: Mapping[str, str]) -> Neighbours:
-        """How to find other prompts by their texts, the most related first."""
-        ...
-
-    def documents(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> list[list[int]]:
-        """For each query the places of at most `depth` documents, the most related first."""
+    def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Scores:
+        """Of each query against all documents, which may be the same texts."""
         ...
 
     def cut(self) -> dict[str, int | None]:

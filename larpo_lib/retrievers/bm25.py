@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from larpo_lib.candidates import corpus, related
+from larpo_lib.candidates.similarity import Scores, by_words
 from larpo_lib.config.kinds import RetrieverConfig
 from larpo_lib.retrievers import Retriever
 
@@ -30,13 +30,9 @@ class Bm25Config(RetrieverConfig):
 class Bm25Retriever:
     """Lucene's BM25; texts that share no word are not related."""
 
-    def neighbours(self, prompt_ids: Sequence[str], texts: Mapping[str, str]) -> related.Neighbours:
-        """By falling score."""
-        return related.by_words(prompt_ids, texts)
-
-    def documents(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> list[list[int]]:
-        """By falling score."""
-        return corpus.by_words(queries, documents, depth)
+    def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Scores:
+        """By the words they share."""
+        return by_words(queries, documents)
 
     def cut(self) -> dict[str, int | None]:
         """Nothing."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from larpo_lib.candidates import corpus, related
+from larpo_lib.candidates.similarity import Scores, by_embedding
 from larpo_lib.config.kinds import RetrieverConfig
 from larpo_lib.retrievers import Retriever
 
@@ -55,13 +55,9 @@ class EmbeddingRetriever:
 
         self._embed = SentenceEmbedder(config)
 
-    def neighbours(self, prompt_ids: Sequence[str], texts: Mapping[str, str]) -> related.Neighbours:
-        """By falling cosine."""
-        return related.by_embedding(prompt_ids, texts, self._embed)
-
-    def documents(self, queries: Sequence[str], documents: Sequence[str], depth: int) -> list[list[int]]:
-        """By falling cosine."""
-        return corpus.by_embedding(queries, documents, depth, self._embed)
+    def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Scores:
+        """Cosines."""
+        return by_embedding(queries, documents, self._embed)
 
     def cut(self) -> dict[str, int | None]:
         """Texts that were longer than the model reads."""

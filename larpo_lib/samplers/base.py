@@ -41,6 +41,11 @@ class SamplingLimits:
     max_new_tokens: int
     top_p: float
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with the longest response."""
+        return self.max_prompt_tokens + self.max_new_tokens
+
 
 @dataclass(frozen=True)
 class Response:

@@ -34,6 +34,6 @@ class HfSamplerConfig(SamplerConfig):
     def check(self, policy: Path, limits: SamplingLimits) -> None:
         """That prompts and responses fit into the policy's context."""
         from larpo_lib.models.model_dir import ModelDir
-        from larpo_lib.samplers.engines.limits import check_limits
+        from larpo_lib.samplers.engines.policy import check_limits
 
         check_limits(ModelDir(policy, self.model), limits)

@@ -53,7 +53,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         _check_rerankers(kept)
         related = make_retriever(retriever)
         history: list[Any] = [PromptTable(path, "ranked") for path in ranked]
-        built = Lists(cast(Any, known), history, config, related.neighbours)
+        built = Lists(cast(Any, known), history, config, related.scores)
         if not write_table(work.data / "lists.parquet", "lists", built):
             raise _nothing_left(lists, built.counts())
         return {**built.counts(), **{f"prompts_{name}": count for name, count in related.cut().items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from larpo_lib.candidates.similarity import nearest_documents
 from larpo_lib.config import RetrieverConfig
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.files import Collection, read_collection
@@ -93,7 +94,7 @@ def _search(retriever: RetrieverConfig, collection: Collection, depth: int) -> t
     """Document ids by query, the best first; and how many texts were cut, where that is known."""
     queries, documents = list(collection.queries.values()), list(collection.documents.values())
     finder = make_retriever(retriever)
-    places = finder.documents(queries, documents, depth)
+    places = nearest_documents(queries, documents, depth, finder.scores)
     cut = next(iter(finder.cut().values()), None)
     ids = list(collection.documents)
     found = zip(collection.queries, places, strict=True)

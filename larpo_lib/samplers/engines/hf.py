@@ -15,15 +15,15 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.errors import ModelError
-from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
+from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
-from larpo_lib.samplers.engines.limits import check_limits
+from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
 from larpo_lib.samplers.hf import HfSamplerConfig
-from larpo_lib.schemas import LENGTH, STOP, Messages
+from larpo_lib.schemas import LENGTH, STOP
 
 
-class HfSampler:
+class HfSampler(PolicySampler):
     """Draws responses from a Hugging Face policy directory.
 
     Args:
@@ -39,21 +39,10 @@ class HfSampler:
     def __init__(self, config: HfSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         source = ModelDir(policy, config.model)
         check_limits(source, limits)
-        self._tokenizer = source.tokenizer
+        super().__init__(source, limits)
         self._model = source.load_policy()
-        self._stops = source.stop_ids
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
-        self._limits = limits
-        self._policy = policy
-
-    def prompt_tokens(self, messages: Messages) -> int:
-        """Length of a prompt in tokens."""
-        return len(prompt_ids(self._tokenizer, messages))
-
-    def has_special_text(self, messages: Messages) -> bool:
-        """Whether a prompt's text holds the name of a special token."""
-        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request; requests of like length share a batch.

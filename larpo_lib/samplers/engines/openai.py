@@ -22,8 +22,9 @@ from larpo_lib.models.chat import (
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.turns import TurnEnd, named_stops
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
+from larpo_lib.samplers.engines.policy import PolicySampler
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
-from larpo_lib.schemas import LENGTH, STOP, Messages
+from larpo_lib.schemas import LENGTH, STOP
 
 _FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}
 """TGI may say `eos_token`. Other reasons (a filter, a tool call, an abort) leave no response of the policy's own."""
@@ -95,11 +96,10 @@ def check_sampling_server(
             f"{config.base_url} serves no model '{config.served_model}'",
             remedy=f"Set served_model to one of {', '.join(model.id for model in models.data)}",
         )
-    longest = limits.max_prompt_tokens + limits.max_new_tokens
-    if served.max_model_len is not None and longest > served.max_model_len:
+    if served.max_model_len is not None and limits.longest > served.max_model_len:
         raise ConfigError(
             f"{config.base_url} serves '{served.id}' with {served.max_model_len} tokens, but max_prompt_tokens +"
-            f" max_new_tokens = {longest}",
+            f" max_new_tokens = {limits.longest}",
             remedy="Lower them, or serve the model with a longer context",
         )
     return served.owned_by
@@ -119,7 +119,7 @@ def check_served_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-class OpenAiSampler:
+class OpenAiSampler(PolicySampler):
     """Draws responses from a policy that a server has loaded.
 
     Args:
@@ -134,22 +134,12 @@ class OpenAiSampler:
 
     def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         source = ModelDir(policy, config.model)
-        self._tokenizer = source.tokenizer
+        super().__init__(source, limits)
         check_served_template(self._tokenizer)
-        self._stops = source.stop_ids
         self._config = config
-        self._limits = limits
         self._completions = Endpoint(config, "chat/completions", _Completion)
         self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
         self._stop_texts = self._texts_to_stop_at(source.turn_end)
-
-    def prompt_tokens(self, messages: Messages) -> int:
-        """Length of a prompt in tokens, by the policy's own tokenizer."""
-        return len(prompt_ids(self._tokenizer, messages))
-
-    def has_special_text(self, messages: Messages) -> bool:
-        """Whether a prompt's text holds the name of a special token."""
-        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request.

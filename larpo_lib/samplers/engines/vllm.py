@@ -16,19 +16,19 @@ from typing import Any
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
-from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
+from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
 from larpo_lib.models.device import model_dtype
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
-from larpo_lib.samplers.engines.limits import check_limits
+from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
 from larpo_lib.samplers.vllm import VllmSamplerConfig
-from larpo_lib.schemas import LENGTH, STOP, Messages
+from larpo_lib.schemas import LENGTH, STOP
 
 _PASS_TOKENS = 8192
 """Tokens of a forward pass over prompts, unless one sequence is longer."""
 
 
-class VllmSampler:
+class VllmSampler(PolicySampler):
     """Draws responses from a Hugging Face policy directory.
 
     The engine starts with the first call of `sample`, so that what can be refused is refused before.
@@ -46,17 +46,9 @@ class VllmSampler:
     def __init__(self, config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         source = ModelDir(policy, config.model)
         check_vllm(source, limits)
-        self._config, self._policy, self._limits = config, policy, limits
-        self._tokenizer, self._stops = source.tokenizer, source.stop_ids
+        super().__init__(source, limits)
+        self._config = config
         self._engine: Any = None
-
-    def prompt_tokens(self, messages: Messages) -> int:
-        """Length of a prompt in tokens."""
-        return len(prompt_ids(self._tokenizer, messages))
-
-    def has_special_text(self, messages: Messages) -> bool:
-        """Whether a prompt's text holds the name of a special token."""
-        return find_special_text(self._tokenizer, message_contents(messages)) is not None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request, in their order.
@@ -106,7 +98,7 @@ class VllmSampler:
                         load_format="safetensors",
                         dtype=_dtype(config.model),
                         generation_config="vllm",  # the model's own penalties would distort the distribution
-                        max_model_len=_longest(self._limits),
+                        max_model_len=self._limits.longest,
                         max_num_seqs=config.max_num_seqs,
                         tensor_parallel_size=config.tensor_parallel,
                         gpu_memory_utilization=config.gpu_memory,
@@ -115,7 +107,7 @@ class VllmSampler:
                         # A prompt in chunks costs its response random numbers, which vLLM gives back by guess on a GPU
                         # and not at all on a CPU: it fails there. So prompts are computed whole.
                         enable_chunked_prefill=False,
-                        max_num_batched_tokens=max(_PASS_TOKENS, _longest(self._limits)),
+                        max_num_batched_tokens=max(_PASS_TOKENS, self._limits.longest),
                     )
             except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
                 said = str(error).strip() or type(error).__name__
@@ -173,10 +165,6 @@ def _check_temperatures(temperatures: Collection[float]) -> None:
                 f"temperature = {temperature}, but vLLM takes 0, or 0.01 to 2",
                 remedy="Set another temperature, or the sampler's type to hf",
             )
-
-
-def _longest(limits: SamplingLimits) -> int:
-    return limits.max_prompt_tokens + limits.max_new_tokens
 
 
 def _dtype(config: ModelConfig) -> str:

@@ -1,6 +1,11 @@
+"""Neighbours of prompts and documents for queries, against full sorts, bm25s, and BM25 by hand."""
+
 import gzip
 import json
+import math
 import tracemalloc
+from collections import Counter
+from functools import partial
 
 import bm25s
 import numpy as np
@@ -10,14 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.candidates import similarity
-from larpo_lib.candidates.related import by_embedding, by_words
+from larpo_lib.candidates.similarity import by_embedding, by_words, nearest_documents, neighbours
 
 IDS = ["p0", "p1", "p2", "p3"]
 TEXTS = dict(zip(IDS, IDS, strict=True))
 
 
+def near(ids, texts, embed):
+    return neighbours(ids, texts, partial(by_embedding, embed=embed))
+
+
 def embedded(vectors):
-    return by_embedding(IDS[: len(vectors)], TEXTS, lambda _: np.array(vectors, dtype=np.float32))
+    return near(IDS[: len(vectors)], TEXTS, lambda _: np.array(vectors, dtype=np.float32))
 
 
 def test_embeddings_are_compared_by_angle_not_length():
@@ -45,7 +54,7 @@ def test_the_texts_are_embedded_once_and_in_order():
         seen.append(list(texts))
         return np.eye(len(texts), dtype=np.float32)
 
-    find = by_embedding(["b", "a"], {"a": "text a", "b": "text b"}, embed)
+    find = near(["b", "a"], {"a": "text a", "b": "text b"}, embed)
     assert list(find("a")) == ["b"]
     assert list(find("b")) == ["a"]
     assert seen == [["text b", "text a"]]
@@ -57,7 +66,7 @@ def test_chunks_change_no_neighbour(vectors, elements):
     unit = [np.array(v) / (np.linalg.norm(v) or 1) for v in vectors]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(similarity, "_CHUNK_ELEMENTS", elements)
-        find = by_embedding(ids, dict(zip(ids, ids, strict=True)), lambda _: np.array(vectors, dtype=np.float32))
+        find = near(ids, dict(zip(ids, ids, strict=True)), lambda _: np.array(vectors, dtype=np.float32))
         for i in reversed(range(len(ids))):  # the order that chunks are not made for
             others = [j for j in range(len(ids)) if j != i]
             expected = sorted(others, key=lambda j: (-round(float(unit[i] @ unit[j]), 4), j))
@@ -68,7 +77,7 @@ def test_all_pairs_are_never_in_memory():
     vectors = np.random.default_rng(0).normal(size=(6000, 16)).astype(np.float32)
     ids = [str(i) for i in range(len(vectors))]
     tracemalloc.start()
-    find = by_embedding(ids, dict(zip(ids, ids, strict=True)), lambda _: vectors)
+    find = near(ids, dict(zip(ids, ids, strict=True)), lambda _: vectors)
     nearest = [next(find(prompt_id)) for prompt_id in ids]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -84,7 +93,7 @@ def test_words_give_what_bm25s_finds_query_by_query():
     with gzip.open(shared_data("ultrafeedback/prompts_5000.jsonl.gz"), "rt", encoding="utf-8") as file:
         texts = [json.loads(next(file))["context_messages"][0]["content"] for _ in range(400)]
     ids = [f"{i:03d}" for i in range(len(texts))]
-    find = by_words(ids, dict(zip(ids, texts, strict=True)))
+    find = neighbours(ids, dict(zip(ids, texts, strict=True)), by_words)
     tokens = bm25s.tokenize(texts, token_pattern=r"(?u)\b\w+\b", stopwords=None, show_progress=False)
     index = bm25s.BM25()
     index.index(tokens, show_progress=False)
@@ -95,3 +104,63 @@ def test_words_give_what_bm25s_finds_query_by_query():
         assert set(found) == set(np.flatnonzero(scores > 0))
         ranked = scores[found]
         assert np.all(np.diff(ranked) <= 1e-5 * ranked[:-1])  # sums in another order differ in the last digit
+
+
+DOCUMENTS = ["the red cat", "a red red hat in the hall", "dogs and cats", "the red cat", "7 + 5"]
+
+
+def bm25(query: str, documents: list[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Lucene's formula, word by word."""
+    texts = [document.replace("+", " ").split() for document in documents]
+    mean = sum(map(len, texts)) / len(texts)
+    scores = []
+    for text in texts:
+        counts = Counter(text)
+        total = 0.0
+        for word in query.split():
+            holders = sum(word in other for other in texts)
+            idf = math.log(1 + (len(texts) - holders + 0.5) / (holders + 0.5))
+            total += idf * counts[word] / (counts[word] + k1 * (1 - b + b * len(text) / mean))
+        scores.append(total)
+    return scores
+
+
+@pytest.mark.parametrize("query", ["red cat", "red red hall", "the unknown cat", "7"])
+def test_documents_by_words_are_in_the_order_of_the_formula(query):
+    scores = bm25(query, DOCUMENTS)
+    expected = [i for i in sorted(range(5), key=lambda i: (-round(scores[i], 6), i)) if scores[i] > 0]
+    assert nearest_documents([query], DOCUMENTS, 10, by_words) == [expected]
+    assert nearest_documents([query], DOCUMENTS, 2, by_words) == [expected[:2]]
+
+
+def test_equal_scores_go_by_place_and_no_shared_word_finds_nothing():
+    assert nearest_documents(["cat", "zebra", ""], DOCUMENTS, 3, by_words) == [[0, 3], [], []]
+    assert nearest_documents(["cat"], DOCUMENTS, 1, by_words) == [[0]]
+
+
+def test_documents_without_words():
+    assert nearest_documents(["cat"], ["", "!"], 3, by_words) == [[]]
+
+
+def test_embeddings_are_the_full_sort_whatever_the_chunk(monkeypatch):
+    random = np.random.default_rng(0)
+    queries = {str(i): random.normal(size=8) for i in range(7)}
+    documents = {f"d{i}": random.normal(size=8) * (1 + i) for i in range(30)}
+    vectors = {**queries, **documents}
+
+    def embed(texts):
+        return np.array([vectors[text] for text in texts], dtype=np.float32)
+
+    def cosine(a, b):
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    expected = [
+        sorted(range(30), key=lambda i: -cosine(query, documents[f"d{i}"]))[:5] for query in queries.values()
+    ]  # fmt: skip
+    whole = nearest_documents(list(queries), list(documents), 5, partial(by_embedding, embed=embed))
+    assert whole == expected
+    monkeypatch.setattr(similarity, "_CHUNK_ELEMENTS", 60)
+    assert nearest_documents(list(queries), list(documents), 5, partial(by_embedding, embed=embed)) == expected
+    assert [
+        len(row) for row in nearest_documents(list(queries), list(documents), 99, partial(by_embedding, embed=embed))
+    ] == [30] * 7
