@@ -16,7 +16,6 @@ from larpo_lib.models import layout as layouts
 from larpo_lib.models.device import training_attention
 from larpo_lib.models.logprobs import LogitTransform, default_chunk_tokens, token_logps
 from larpo_lib.models.scoring import attach_scorer
-from larpo_lib.objectives import bind
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodedList
@@ -89,7 +88,7 @@ def train(
         return [TrainingList(item, values) for item, values in zip(encoded, reference, strict=True)]
 
     options = {
-        "loss": bind(config.objective),
+        "loss": config.objective.loss,
         "needs_reference": True,
         "needs_kl": False,
         "watchers": [timer, *callbacks],

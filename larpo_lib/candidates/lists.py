@@ -10,7 +10,6 @@ from typing import Literal
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
-from larpo_lib.candidates.selections import select
 from larpo_lib.candidates.similarity import Score, by_words
 from larpo_lib.config import ListsConfig
 from larpo_lib.schemas import ListRow, Messages, PromptRow, RankedRow
@@ -129,7 +128,7 @@ def _chooser(
     merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, score: Score
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
-        return lambda own: select(own, config.selection)
+        return config.selection.select
     texts: dict[str, str] = {}
     if config.negatives.kind == "related":
         texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}

@@ -43,8 +43,7 @@ class Merged(Mapping[str, list[RankedRow]]):
     def __getitem__(self, prompt_id: str) -> list[RankedRow]:
         if prompt_id not in self._prompt_ids:
             raise KeyError(prompt_id)
-        distinct, _ = drop_duplicates(self.candidates(prompt_id))
-        ordered = best_first(distinct)
+        ordered = best_first(drop_duplicates(self.candidates(prompt_id)))
         places = ranks([row["reward"] for row in ordered])
         return [{**row, "rank": rank} for row, rank in zip(ordered, places, strict=True)]
 

@@ -37,18 +37,12 @@ def best_first(candidates: Iterable[RankedRow]) -> list[RankedRow]:
     return sorted(candidates, key=lambda row: (-row["reward"], row["candidate_id"]))
 
 
-def drop_duplicates(candidates: Iterable[RowT]) -> tuple[list[RowT], int]:
-    """Keep the first sampled of each candidate_id, which is one text as the response to one prompt.
-
-    Returns:
-        The kept candidates in (iteration, sample_index) order, and the number dropped.
-    """
+def drop_duplicates(candidates: Iterable[RowT]) -> list[RowT]:
+    """The first sampled of each candidate_id, one text as the response to one prompt, by iteration and sample_index."""
     kept: dict[str, RowT] = {}
-    total = 0
     for row in sorted(candidates, key=lambda row: (row["iteration"], row["sample_index"])):
         kept.setdefault(row["candidate_id"], row)
-        total += 1
-    return list(kept.values()), total - len(kept)
+    return list(kept.values())
 
 
 def by_prompt(candidates: Iterable[RowT]) -> dict[str, list[RowT]]:

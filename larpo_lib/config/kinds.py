@@ -56,7 +56,35 @@ Reading = Literal["numbers", "expressions"]
 """What a prompt's reference must hold."""
 
 
-class RerankerConfig(Kind):
+class _LoadedKind(Kind):
+    """What is made of its settings alone, perhaps by loading models."""
+
+    def models(self) -> dict[str, Path]:
+        """The directories of models, by names for a step's inputs: their content decides the results."""
+        return {}
+
+    def make(self) -> Any:
+        """The part itself; what it is, the kind's room says."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
+
+        Raises:
+            LarpoError: it would fail.
+        """
+
+
+class _ReadsReferences(_LoadedKind):
+    """What may read the references of prompts."""
+
+    @property
+    def references(self) -> frozenset[Reading]:
+        """What references must hold; empty: none is read."""
+        return frozenset()
+
+
+class RerankerConfig(_ReadsReferences):
     """What scores responses."""
 
     room: ClassVar[str] = "larpo_lib.rewards.rerankers"
@@ -70,32 +98,12 @@ class RerankerConfig(Kind):
     @property
     def thoughts(self) -> Thinking | None:
         """What `make`'s reranker is given of a response's thoughts; None: it sees to that itself."""
-        return "strip"
-
-    @property
-    def references(self) -> frozenset[Reading]:
-        """What references must hold; empty: none is read."""
-        return frozenset()
+        return getattr(self, "thinking", "strip")
 
     @property
     def beyond_one(self) -> str | None:
         """Why a score may be below 0 or above 1; None: it cannot, or it is not known."""
         return f"the scores of '{self.type}' have no bounds"
-
-    def models(self) -> dict[str, Path]:
-        """The directories of models, by names for a step's inputs: their content decides scores."""
-        return {}
-
-    def make(self) -> Any:
-        """The `larpo_lib.rewards.rerankers.Reranker`."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
-
-        Raises:
-            LarpoError: it would fail.
-        """
 
 
 class SingleRerankerConfig(RerankerConfig):
@@ -123,21 +131,12 @@ class ChatRerankerConfig(SingleRerankerConfig):
         raise NotImplementedError
 
 
-class JudgeConfig(Kind):
+class JudgeConfig(_ReadsReferences):
     """What says whether responses are right."""
 
     room: ClassVar[str] = "larpo_lib.rewards.judges"
     usual: ClassVar[str] = "verifier"
     implied: ClassVar[str | None] = "verifier"
-
-    @property
-    def references(self) -> frozenset[Reading]:
-        """What references must hold; empty: none is read."""
-        return frozenset()
-
-    def make(self) -> Any:
-        """The `larpo_lib.rewards.judges.Judge`."""
-        raise NotImplementedError
 
 
 class SelectionConfig(Kind):
@@ -167,7 +166,7 @@ class SelectionConfig(Kind):
         return k
 
 
-class RetrieverConfig(Kind):
+class RetrieverConfig(_LoadedKind):
     """What finds related prompts, and documents."""
 
     room: ClassVar[str] = "larpo_lib.retrievers"
@@ -177,21 +176,6 @@ class RetrieverConfig(Kind):
     def title(self) -> str:
         """Its name for people."""
         return self.type
-
-    def models(self) -> dict[str, Path]:
-        """The directories of models, by names for a step's inputs: their content decides what is found."""
-        return {}
-
-    def make(self) -> Any:
-        """The `larpo_lib.retrievers.Retriever`."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Check, without loading it, what can be known of `make`'s packages and models.
-
-        Raises:
-            LarpoError: it would fail.
-        """
 
 
 class ObjectiveConfig(Kind):

@@ -21,7 +21,7 @@ class Retriever(Protocol):
 
         None: that is not known. Nothing: a text is always read whole.
         """
-        ...
+        return {}
 
 
 def make_retriever(config: RetrieverConfig) -> Retriever:

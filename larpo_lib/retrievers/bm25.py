@@ -27,13 +27,9 @@ class Bm25Config(RetrieverConfig):
         return Bm25Retriever()
 
 
-class Bm25Retriever:
+class Bm25Retriever(Retriever):
     """Lucene's BM25; texts that share no word are not related."""
 
     def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Scores:
         """By the words they share."""
         return by_words(queries, documents)
-
-    def cut(self) -> dict[str, int | None]:
-        """Nothing."""
-        return {}

@@ -47,7 +47,7 @@ class EmbeddingConfig(RetrieverConfig):
         check_embedding_model(self)
 
 
-class EmbeddingRetriever:
+class EmbeddingRetriever(Retriever):
     """Cosines to five decimals."""
 
     def __init__(self, config: EmbeddingConfig) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers import Reranker, counts_of_cut
+from larpo_lib.rewards.rerankers import Reranker
 
 
-class LengthPenalised:
+class LengthPenalised(Reranker):
     """Another reranker's score, less `penalty` for each character of the response.
 
     The penalty is part of the name: penalised and plain rewards are never ranked together.
@@ -30,7 +30,7 @@ class LengthPenalised:
 
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
         """What the reranker below cuts."""
-        return counts_of_cut(self._reranker, items)
+        return self._reranker.cut(items)
 
 
 def penalise_length(reranker: Reranker, penalty: float) -> Reranker:

@@ -17,7 +17,7 @@ from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import Reranker, Scorable, counts_of_cut, make_reranker
+from larpo_lib.rewards.rerankers import Reranker, Scorable, make_reranker
 from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
@@ -113,7 +113,7 @@ def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -
             "ranked": len(scored),
             "too_long_to_score_dropped": len(rows) - len(scored),
             **thought_counts(row["response"] for row in rows),
-            **counts_of_cut(reranker, scorables(asked, rows)),
+            **reranker.cut(scorables(asked, rows)),
         }
 
     yield make

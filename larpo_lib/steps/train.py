@@ -16,7 +16,6 @@ from larpo_lib.models.device import model_dtype
 from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
-from larpo_lib.objectives import bind
 from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, read_table
@@ -109,7 +108,7 @@ def _train(
         ListwiseTrainer,
         model,
         {
-            "loss": bind(config.objective),
+            "loss": config.objective.loss,
             "needs_reference": objective.needs_reference,
             "needs_kl": objective.needs_kl,
         },

@@ -24,7 +24,7 @@ from larpo_lib.config.kinds import (
 )
 from larpo_lib.config.registry import Kind, forget_entries
 from larpo_lib.errors import ConfigError
-from larpo_lib.objectives import ListBatch, bind
+from larpo_lib.objectives import ListBatch
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.judges import make_judge
 from larpo_lib.rewards.rerankers import make_reranker
@@ -67,7 +67,7 @@ def test_an_objective(add: Add) -> None:
     objective = _config("train.objective.type=hinge", "train.objective.beta=0.05").train.objective
     logps, ones = torch.tensor([[-10.0, -30.0]]), torch.ones(1, 2)
     batch = ListBatch(logps, torch.tensor([[-14.0, -20.0]]), ones, torch.tensor([[1.0, 0.0]]), ones.bool())
-    assert bind(objective)(batch).item() == pytest.approx(0.3)
+    assert objective.loss(batch).item() == pytest.approx(0.3)
     written = runpy.run_path(str(ROOT / "docs" / "generate_tables.py"))["document"]()
     assert "| `hinge` | every better one is to beat every worse one by a margin | an example | `beta` (0.1)," in written
 

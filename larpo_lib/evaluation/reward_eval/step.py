@@ -14,7 +14,7 @@ from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rewards.rerankers import counts_of_cut, make_reranker
+from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
@@ -113,7 +113,7 @@ def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[P
     def make(prompt_ids: Sequence[str]) -> PartResult:
         asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
-        return ranked_rows(score_rows(reranker, asked, rows)), counts_of_cut(reranker, scorables(asked, rows))
+        return ranked_rows(score_rows(reranker, asked, rows)), reranker.cut(scorables(asked, rows))
 
     yield make
 

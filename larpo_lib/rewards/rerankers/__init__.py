@@ -5,7 +5,7 @@ from __future__ import annotations
 from larpo_lib.config.kinds import RerankerConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
+from larpo_lib.rewards.rerankers._base import Reranker
 from larpo_lib.rewards.rerankers._replies import ReplyReranker
 
 
@@ -32,4 +32,4 @@ def require_pointwise(config: RerankerConfig, setting: str) -> None:
         )
 
 
-__all__ = ["Reranker", "Scorable", "counts_of_cut", "make_reranker", "require_pointwise"]
+__all__ = ["Reranker", "Scorable", "make_reranker", "require_pointwise"]

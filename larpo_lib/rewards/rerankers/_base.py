@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from larpo_lib.rewards.answers import Scorable
 
@@ -17,7 +17,7 @@ class Reranker(Protocol):
     """
 
     name: str
-    list_relative: bool
+    list_relative: bool = False
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score each item, in their order. None: it cannot be scored (too long); the caller drops and counts it.
@@ -26,19 +26,9 @@ class Reranker(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class Cutting(Protocol):
-    """A reranker that scores what is too long by a part of it, and says how often."""
-
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
-        """Counts, by their name in the metrics, of what of these items it sees only a part of.
+        """Counts, by their name in the metrics, of what of these items it sees a part of only; none if it never cuts.
 
         Distinct prompts and responses are counted once, so the counts of several calls that share no prompt add up.
         """
-        ...
-
-
-def counts_of_cut(reranker: Reranker, items: Sequence[Scorable]) -> dict[str, int]:
-    """What `reranker` cuts of `items`; no counts from one that never cuts."""
-    return reranker.cut(items) if isinstance(reranker, Cutting) else {}
+        return {}

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from larpo_lib.config.kinds import Thinking
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers._base import Reranker, counts_of_cut
+from larpo_lib.rewards.rerankers._base import Reranker
 from larpo_lib.thinking import with_whole_thoughts, without_thoughts
 
 
-class ReplyReranker:
+class ReplyReranker(Reranker):
     """Another reranker, given the replies without the thoughts before them, or with the whole block of them.
 
     Kept thoughts are part of the name: such rewards are others.
@@ -29,7 +29,7 @@ class ReplyReranker:
 
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
         """What the reranker below cuts."""
-        return counts_of_cut(self._reranker, self._seen(items))
+        return self._reranker.cut(self._seen(items))
 
     def _seen(self, items: Sequence[Scorable]) -> list[Scorable]:
         return [replace(item, response=self._read(item.response)) for item in items]

@@ -43,11 +43,6 @@ class ClassifierConfig(ChatRerankerConfig):
     max_tokens: PositiveInt = 2048
     """Longer conversations are dropped and counted."""
 
-    @property
-    def thoughts(self) -> Thinking:
-        """As it is set."""
-        return self.thinking
-
     def models(self) -> dict[str, Path]:
         """The reward model."""
         return {"reranker": Path(self.path)}

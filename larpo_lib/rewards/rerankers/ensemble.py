@@ -14,7 +14,7 @@ from larpo_lib.config.base import Section
 from larpo_lib.config.kinds import Reading, RerankerConfig, SingleRerankerConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers import Reranker, counts_of_cut, make_reranker
+from larpo_lib.rewards.rerankers import Reranker, make_reranker
 
 
 class EnsembleMember(Section):
@@ -81,7 +81,7 @@ class EnsembleConfig(RerankerConfig):
             member.reranker.check()
 
 
-class EnsembleReranker:
+class EnsembleReranker(Reranker):
     """Scores a response by sum over members of weight * (score - mean) / std.
 
     Mean and standard deviation are the member's own settings, or else those of its scores of the prompt's distinct
@@ -119,7 +119,7 @@ class EnsembleReranker:
         """What its members cut, added up."""
         total: Counter[str] = Counter()
         for _, member in self._members:
-            total.update(counts_of_cut(member, items))
+            total.update(member.cut(items))
         return dict(total)
 
 

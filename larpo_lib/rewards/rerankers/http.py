@@ -33,11 +33,6 @@ class HttpRerankerConfig(SingleRerankerConfig, EndpointConfig):
     """Responses to one prompt that a request of pairs may hold; TEI's own limit is 32."""
 
     @property
-    def thoughts(self) -> Thinking:
-        """As it is set."""
-        return self.thinking
-
-    @property
     def beyond_one(self) -> None:
         """What a server gives is not known."""
         return

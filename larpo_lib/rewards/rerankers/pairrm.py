@@ -42,11 +42,6 @@ class PairRmConfig(SingleRerankerConfig):
         """A margin over the other responses of the list."""
         return True
 
-    @property
-    def thoughts(self) -> Thinking:
-        """As it is set."""
-        return self.thinking
-
     def models(self) -> dict[str, Path]:
         """The model."""
         return {"reranker": Path(self.path)}

@@ -54,14 +54,12 @@ class VerifierConfig(SingleRerankerConfig):
         return VerifierReranker(self)
 
 
-class VerifierReranker:
+class VerifierReranker(Reranker):
     """Scores a response by its final answer, and in `graded` mode also by its reasoning.
 
     Graded reward = answer_weight * (final answer right) + steps_weight * (share of stated equations that hold)
     + format_weight * (a final answer is stated).
     """
-
-    list_relative = False
 
     def __init__(self, config: VerifierConfig) -> None:
         self._config = config

@@ -3,7 +3,6 @@ from candidate_rows import candidates, iterations, selections
 from hypothesis import given
 
 from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates
-from larpo_lib.candidates.selections import select
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, TopBottomConfig, WholeListConfig
 
 SIX = best_first(candidates("p0", {"a": 6.0, "b": 5.0, "c": 4.0, "d": 3.0, "e": 2.0, "f": 1.0}))
@@ -28,21 +27,21 @@ TOP2_BOTTOM2 = TopBottomConfig(top=2, bottom=2)
     ],
 )
 def test_what_each_selection_takes(length, config, expected):
-    assert "".join(row["response"] for row in select(SIX[:length], config)) == expected
+    assert "".join(row["response"] for row in config.select(SIX[:length])) == expected
 
 
 def test_one_vs_rest_leaves_out_what_ties_with_the_best():
     ordered = best_first(candidates("p0", {"a": 2.0, "b": 2.0, "c": 1.0, "d": 1.0, "e": 0.0}))
-    chosen = select(ordered, OneVsRestConfig())
+    chosen = OneVsRestConfig().select(ordered)
     assert chosen[0] == ordered[0]
     assert [row["reward"] for row in chosen] == [2.0, 1.0, 1.0, 0.0]
 
 
 @given(iterations(), selections)
 def test_a_selection_is_an_ordered_part_that_keeps_best_and_worst(rows, config):
-    for group in by_prompt(drop_duplicates(rows)[0]).values():
+    for group in by_prompt(drop_duplicates(rows)).values():
         ordered = best_first(group)
-        chosen = select(ordered, config)
+        chosen = config.select(ordered)
         places = [ordered.index(row) for row in chosen]
         assert places == sorted(set(places))
         assert chosen[0] == ordered[0]

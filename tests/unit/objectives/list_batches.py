@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from larpo_lib.config import ObjectiveConfig
-from larpo_lib.objectives import ListBatch, bind
+from larpo_lib.objectives import ListBatch
 
 A = (-10.0, -16.0, -15.0, -30.0)
 B = (-14.0, -17.0, -13.0, -20.0)
@@ -53,7 +53,7 @@ _responses = st.tuples(_logps, _logps, st.integers(1, 40), st.integers(0, 4).map
 
 def loss_of(name: str, batch: ListBatch, **settings: Any) -> Tensor:
     """The (B,) loss of an objective with some settings."""
-    return bind(ObjectiveConfig.entries()[name](**settings))(batch)
+    return ObjectiveConfig.entries()[name](**settings).loss(batch)
 
 
 def ranked_lists(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[Response]]:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from larpo_lib.config import ObjectiveConfig
 from larpo_lib.models.layout import padded_layout
-from larpo_lib.objectives import bind
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList, list_batch
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.ranks import Ranks
@@ -30,7 +29,7 @@ def test_list_fields_stand_in_their_places():
 def _loss(objective, rewards):
     item = TrainingList(replace(PAIR.encoded, rewards=rewards), PAIR.reference_logps)
     fields = Collator(padded_layout(0), 0)([item])["lists"]
-    loss = bind(ObjectiveConfig.entries()[objective]())
+    loss = ObjectiveConfig.entries()[objective]().loss
     return loss(list_batch(torch.tensor([-1.0, -2.0]), fields, torch.tensor(0.25))).item()
 
 

@@ -15,7 +15,6 @@ from larpo_lib.models.layout import Layout, padded_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.packing import PackedList
 from larpo_lib.models.scoring import attach_scorer
-from larpo_lib.objectives import bind
 from larpo_lib.objectives.listwise import listmle
 from larpo_lib.objectives.pairwise import simpo
 from larpo_lib.objectives.pointwise import kto
@@ -110,7 +109,7 @@ def train(
     needs = config.objective
     if not needs.needs_kl:
         lists = [TrainingList(item.encoded, item.reference_logps) for item in lists]
-    options = {"loss": bind(config.objective), "needs_reference": needs.needs_reference, "needs_kl": needs.needs_kl}
+    options = {"loss": config.objective.loss, "needs_reference": needs.needs_reference, "needs_kl": needs.needs_kl}
     collate = Collator(layout(PAD), PAD)
     return _fit(config, scratch, log, policy, (ListwiseTrainer, options), lists, collate)
 

@@ -13,7 +13,7 @@ from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
 from larpo_lib.models.model_dir import ModelDir, check_weights
-from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput, Encoding, padded
 from larpo_lib.rewards.rerankers.engines.sharing import can_share, shared_lists, shared_scores, worth_sharing
@@ -33,14 +33,12 @@ def check_classifier(config: ClassifierConfig) -> None:
     check_weights(source.path)
 
 
-class ClassifierReranker:
+class ClassifierReranker(Reranker):
     """Scores conversations with an AutoModelForSequenceClassification that has a single label.
 
     A decoder-only classifier scores one token: which one its settings say, whatever it is padded with. An encoder gets
     the special tokens of its tokenizer, and is scored by its own forward pass.
     """
-
-    list_relative = False
 
     def __init__(self, config: ClassifierConfig) -> None:
         source = ModelDir(Path(config.path), config.model)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
-from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.schemas import Messages
@@ -139,14 +139,12 @@ def check_scoring_server(config: HttpRerankerConfig, retries: int | None = None)
         )
 
 
-class HttpReranker:
+class HttpReranker(Reranker):
     """Scores responses by a reward model behind a server; each distinct response to a prompt is scored once.
 
     Raises:
         ConfigError, EndpointError: as `check_scoring_server`.
     """
-
-    list_relative = False
 
     def __init__(self, config: HttpRerankerConfig) -> None:
         self.name = f"http-{config.served_model or urlsplit(config.base_url).netloc}"

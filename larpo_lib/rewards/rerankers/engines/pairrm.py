@@ -15,7 +15,7 @@ import torch
 
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.model_dir import ModelDir
-from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.schemas import Messages
@@ -53,7 +53,7 @@ class _Pair:
     second: int
 
 
-class PairRmReranker:
+class PairRmReranker(Reranker):
     """Scores the responses of a list by comparing each with each other one.
 
     A response's score is the sum of its margins over the others, each the first order's logit minus the second's,

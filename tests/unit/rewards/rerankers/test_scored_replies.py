@@ -12,7 +12,7 @@ from tiny_pairrm import make_pairrm
 from larpo_lib.config import ModelConfig
 from larpo_lib.rewards.judges import make_judge
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
-from larpo_lib.rewards.rerankers import Scorable, counts_of_cut, make_reranker
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
@@ -76,7 +76,7 @@ def test_pairrm_compares_replies(tmp_path):
     reranker = make_reranker(PairRmConfig(path=str(make_pairrm(tmp_path)), model=PLAIN, max_response_tokens=24))
     others = ("hello", "you love the")
     assert reranker.score(_items(THOUGHT, *others)) == pytest.approx(reranker.score(_items(REPLY, *others)), abs=1e-5)
-    assert counts_of_cut(reranker, _items(THOUGHT * 9, *others)) == counts_of_cut(reranker, _items(REPLY, *others))
+    assert reranker.cut(_items(THOUGHT * 9, *others)) == reranker.cut(_items(REPLY, *others))
 
 
 def test_the_verifier_reads_the_answer_behind_the_thoughts():
