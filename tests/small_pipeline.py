@@ -6,7 +6,7 @@ Annotations stay objects here: the compiler reads them.
 from pathlib import Path
 from typing import Any
 
-from larpo_kubeflow.pipelines.names import distinct
+from larpo_kubeflow.pipelines.functions import distinct
 
 
 def write_small_pipeline(path: Path, *, times: int = 2, platform: bool = False) -> Path:

@@ -25,21 +25,21 @@ _NODES = "jobset.sigs.k8s.io/jobset-name"
 class Cluster:
     """One namespace of a cluster, reached as the pod's service account or by the user's kubeconfig.
 
+    The namespace is the pod's own, else the kubeconfig's.
+
     Args:
-        namespace: the pod's own, else the kubeconfig's, if not given.
         patience_s: how long a request is repeated that does not get through; may be changed at any time.
 
     Raises:
         ClusterError: there is no cluster to ask, or no namespace is known.
     """
 
-    def __init__(self, namespace: str | None = None, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
         from kubernetes import client
 
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 100  # one a node whose log is followed
-        own = _load(configuration)
-        self.namespace = namespace or own
+        self.namespace = _load(configuration)
         self.patience_s = patience_s
         self._granted: set[str] = set()
         self._api = client.ApiClient(configuration)

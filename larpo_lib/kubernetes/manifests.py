@@ -63,7 +63,6 @@ def train_job(
     name: str,
     run: str,
     image: str,
-    runtime: str = RUNTIME,
     resources: Mapping[str, str] | None = None,
     deadline_s: int | None = None,
     queue: str | None = None,
@@ -77,7 +76,6 @@ def train_job(
         name: of the TrainJob; see `job_name`.
         run: what `cleanup` finds it by.
         image: with larpo and what the launcher needs.
-        runtime: the TrainingRuntime that says how a node looks.
         resources: what a node asks for and may use, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}; the runtime's
             holds for all else.
         deadline_s: seconds after which the cluster ends it.
@@ -93,7 +91,7 @@ def train_job(
                 f"{option} is '{uri}', which other machines cannot reach", remedy="Give an s3:// URI, or train on one"
             )
     spec: dict[str, Any] = {
-        "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": runtime},
+        "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
         "trainer": {
             "image": image,
             "command": ["larpo", "train"],

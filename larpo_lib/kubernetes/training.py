@@ -21,7 +21,7 @@ _POLL_S = 5.0
 _FAREWELL_S = 20.0  # of the 30 that a pod has between SIGTERM and SIGKILL
 
 
-def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s: float = _POLL_S) -> None:
+def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
     """Start a TrainJob, and return when the policy is published.
 
     A TrainJob of that name that runs already, as after a kill of the pod that followed it, is followed on; one that
@@ -30,7 +30,6 @@ def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s:
 
     Args:
         job: the TrainJob, as `train_job` makes it.
-        namespace: the pod's own, else the kubeconfig's, if not given.
         poll_s: seconds between two looks at the TrainJob.
 
     Raises:
@@ -38,7 +37,7 @@ def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s:
             by another, or the Kubernetes API refuses.
     """
     name = job["metadata"]["name"]
-    cluster = Cluster(namespace)
+    cluster = Cluster()
     owner = cluster.owner()
     if owner is not None:  # it goes when the run goes
         job = {**job, "metadata": {**job["metadata"], "ownerReferences": [owner]}}
@@ -54,12 +53,11 @@ def train_on_nodes(job: dict[str, Any], *, namespace: str | None = None, poll_s:
     cluster.delete(name)
 
 
-def cleanup(run: str, namespace: str | None = None) -> int:
+def cleanup(run: str) -> int:
     """Delete all TrainJobs of a run, running or not; for the exit handler.
 
     Args:
         run: as given to `train_job`.
-        namespace: the pod's own, else the kubeconfig's, if not given.
 
     Returns:
         How many there were.
@@ -67,7 +65,7 @@ def cleanup(run: str, namespace: str | None = None) -> int:
     Raises:
         ClusterError: the Kubernetes API refuses.
     """
-    cluster = Cluster(namespace)
+    cluster = Cluster()
     names = cluster.of_run(run)
     for name in names:
         cluster.delete(name)

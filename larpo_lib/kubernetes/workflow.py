@@ -32,17 +32,13 @@ class Workflow:
     failures: list[str]
 
 
-def read_workflow(name: str, namespace: str | None = None) -> Workflow:
-    """The workflow of that name.
-
-    Args:
-        name: as in the label `workflows.argoproj.io/workflow` of its pods.
-        namespace: the pod's own, else the kubeconfig's, if not given.
+def read_workflow(name: str) -> Workflow:
+    """The workflow of that name, which the label `workflows.argoproj.io/workflow` of its pods gives.
 
     Raises:
         ClusterError: the Kubernetes API refuses, or there is no such workflow.
     """
-    return parse(Cluster(namespace, patience_s=_PATIENCE_S).workflow(name))
+    return parse(Cluster(patience_s=_PATIENCE_S).workflow(name))
 
 
 def parse(workflow: Mapping[str, Any]) -> Workflow:

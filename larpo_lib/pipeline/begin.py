@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -21,11 +22,10 @@ from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, Started, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
-from larpo_lib.tracking import Tracker
 
 StartedT = TypeVar("StartedT", bound=Started)
 
@@ -46,44 +46,38 @@ class StartedLoop(Started):
     train_memory: str
 
 
-def begin(given: Mapping[str, Any], example: str) -> StartedLoop:
-    """Check the request, find or make its MLflow run, and leave the context in the run's root.
-
-    Args:
-        given: the parameters of the pipeline by name, and `job`.
-        example: URI of one of KFP's artifacts of this run.
-
-    Raises:
-        LarpoError: something asked for cannot be.
-    """
-    return first_task(given, example, _begin)
-
-
 def first_task(
-    given: Mapping[str, Any], example: str, work: Callable[[Mapping[str, Any], Place], StartedT]
-) -> StartedT:
-    """Do the work of a pipeline's first task, noted in the run's journal; it is given the parameters and the place."""
-    logs.set_up()
-    use_writable_cache()
-    place = Place.find(given["root"], given["run_id"], given["job"], example)
-    with Journal(place.root, given["job"]).step("start"):
-        return with_retries(lambda: work(given, place))
+    work: Callable[[Mapping[str, Any], Place], StartedT],
+) -> Callable[[Mapping[str, Any], str], StartedT]:
+    """Make a pipeline's first task of its work, which is given the parameters and the run's place.
+
+    The task is given the parameters of the pipeline by name, with `job`, and the URI of one of KFP's artifacts of this
+    run. It is noted in the run's journal, and raises a LarpoError where something asked for cannot be.
+    """
+
+    @functools.wraps(work)
+    def task(given: Mapping[str, Any], example: str) -> StartedT:
+        logs.set_up()
+        use_writable_cache()
+        place = Place.find(given["root"], given["run_id"], given["job"], example)
+        with Journal(place.root, given["job"]).step("start"):
+            return with_retries(lambda: work(given, place))
+
+    return task
 
 
-def _begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
+@first_task
+def begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
+    """Check the request, find or make its MLflow run, and leave the context in the run's root."""
     config = with_world(given, place.root)
     check(config, given, place.root)
     rounds = config.loop.iterations
     check_workflow_size(rounds, given["shards"])
     check_earlier_results(Plan(config, place.root), given["shards"])
     follows = config.train.launch.nodes > 1
-    parent = Tracker(config.tracking, store(place.root)).start_run(config.name, place.key, config)
-    context = RunContext(
-        job=given["job"], root=place.root, name=place.name, shown=place.shown, parent=parent, config=config,
-        resources=_resources(given) if follows else {}, shards=given["shards"],
-    )  # fmt: skip
+    resources = _resources(given) if follows else {}
     return StartedLoop(
-        context.keep(),
+        RunContext.begin(given["job"], place, config, config.name, resources=resources, shards=given["shards"]),
         numbers(rounds),
         shard_names(given["shards"]),
         train_gpus="0" if follows else given["train_gpus"],

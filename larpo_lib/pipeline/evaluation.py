@@ -14,45 +14,23 @@ from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, Started, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import summary_table
-from larpo_lib.tracking import Tracker
 
 _ONE_ROUND = {"loop": {"iterations": 1, "early_stop": None, "evaluate": "every_iteration"}, "demonstrations": None}
 
 
-def begin(given: Mapping[str, Any], example: str) -> Started:
-    """Check the request, find or make its MLflow run, and leave the context in the run's root.
-
-    Args:
-        given: the parameters of the pipeline by name, and `job`.
-        example: URI of one of KFP's artifacts of this run.
-
-    Raises:
-        LarpoError: something asked for cannot be.
-    """
-    return first_task(given, example, _begin)
-
-
-def _begin(given: Mapping[str, Any], place: Place) -> Started:
+@first_task
+def begin(given: Mapping[str, Any], place: Place) -> Started:
+    """Check the request, find or make its MLflow run, and leave the context in the run's root."""
     if not given["policy"]:
         raise ConfigError("there is no policy to evaluate", remedy="Set policy")
     config = compose(given, _ONE_ROUND, pipeline="evaluate")
     check(config, given, place.root)
     policies = (given["baseline"], given["policy"])
     check_earlier_results(Plan(config, place.root, policies=policies), 1)
-    parent = Tracker(config.tracking, store(place.root)).start_run(config.name, place.key, config)
-    context = RunContext(
-        job=given["job"],
-        root=place.root,
-        name=place.name,
-        shown=place.shown,
-        parent=parent,
-        config=config,
-        policies=policies,
-    )
-    return Started(context.keep())
+    return Started(RunContext.begin(given["job"], place, config, config.name, policies=policies))
 
 
 def compare(run: str) -> StepResult:

@@ -38,8 +38,5 @@ def directories(root: str, name: str) -> list[str]:
 
 def measured(evaluations: Mapping[int, str]) -> dict[int, Metrics]:
     """The metrics of those evaluations that are there, by iteration."""
-    return {i: read(uri, METRICS) for i, uri in evaluations.items() if uri in directories(_parent(uri), MANIFEST)}
-
-
-def _parent(uri: str) -> str:
-    return uri.rpartition("/")[0]
+    there = {i: directories(uri.rpartition("/")[0], MANIFEST) for i, uri in evaluations.items()}
+    return {i: read(uri, METRICS) for i, uri in evaluations.items() if uri in there[i]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +18,6 @@ class Artifact(Protocol):
     uri: str
     path: str
     metadata: MutableMapping[str, Any]
-
-
-class MetricsArtifact(Artifact, Protocol):
-    """One of numbers."""
-
-    def log_metric(self, metric: str, value: float) -> None:
-        """Show a number."""
 
 
 def show(artifact: Any, result: StepResult) -> None:
@@ -51,22 +45,16 @@ def _point_to(artifact: Artifact, done: StepResult) -> None:
     Path(artifact.path).write_text(json.dumps(done.metadata, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _numbers(artifact: MetricsArtifact, done: StepResult) -> None:
+def _numbers(artifact: Any, done: StepResult) -> None:
     """Show the step's metrics, those that are defined."""
     for name, value in done.metrics.items():
         if value is not None:
             artifact.log_metric(name, float(value))
 
 
-def _page(artifact: Artifact, done: StepResult) -> None:
-    """Show the report."""
-    Path(artifact.path).write_text(done.texts["html"], "utf-8")
-    artifact.metadata.update(done.metadata)
-
-
-def _text(artifact: Artifact, done: StepResult) -> None:
-    """Show what the step says in Markdown."""
-    Path(artifact.path).write_text(done.texts["markdown"], "utf-8")
+def _text(kind: str, artifact: Artifact, done: StepResult) -> None:
+    """Show what the step says as a page or in Markdown."""
+    Path(artifact.path).write_text(done.texts[kind], "utf-8")
     artifact.metadata.update(done.metadata)
 
 
@@ -74,7 +62,7 @@ _SHOWN: dict[str, Callable[[Any, StepResult], None]] = {
     "system.Dataset": _point_to,
     "system.Model": _point_to,
     "system.Metrics": _numbers,
-    "system.HTML": _page,
-    "system.Markdown": _text,
+    "system.HTML": partial(_text, "html"),
+    "system.Markdown": partial(_text, "markdown"),
 }
 """By KFP's name of an artifact's kind."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.errors import ArtifactError
@@ -86,15 +87,11 @@ def drops_text(call: StepCall) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *rows])
 
 
-def _sources(inputs: Mapping[str, object]) -> list[tuple[str, int, str]]:
+def _sources(inputs: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     """Step, iteration and place of the artifacts that a report is about."""
-    found = []
+    steps = {"candidates": "sample", "ranked": "rerank", "lists": "build_lists", "policies": "train"}
     for name, given in inputs.items():
-        if name in ("preparations", "candidates", "ranked", "lists", "policies"):
-            assert isinstance(given, list)
-            first = 0 if name == "preparations" else 1
-            steps = {"candidates": "sample", "ranked": "rerank", "lists": "build_lists", "policies": "train"}
-            for i, uri in enumerate(given):
-                step = steps.get(name, str(uri).rpartition("/")[2])
-                found.append((step, first * (i + 1), str(uri)))
-    return found
+        if name == "preparations":
+            yield from ((uri.rpartition("/")[2], 0, uri) for uri in given)
+        elif name in steps:
+            yield from ((steps[name], i, uri) for i, uri in enumerate(given, start=1))

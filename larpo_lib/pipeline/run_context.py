@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -47,6 +48,21 @@ class RunContext(Section):
     """Names of the runs that make up a study."""
     grid: tuple[str, ...] = ()
     """What each of them changes, as JSON."""
+
+    @classmethod
+    def begin(cls, job: str, place: Place, config: LarpoConfig, title: str, *, shared: str = "", **more: Any) -> str:
+        """Find or make a run's MLflow run, and leave the context in the run's root.
+
+        Args:
+            job: as `place`, `config`, `shared` and `more`: what the context holds.
+            title: of the MLflow run.
+
+        Returns:
+            Where it is, which is all that the run's tasks are told.
+        """
+        parent = Tracker(config.tracking, store(shared or place.root)).start_run(title, place.key, config)
+        known = {"job": job, "root": place.root, "name": place.name, "shown": place.shown, "shared": shared}
+        return cls(**known, parent=parent, config=config, **more).keep()
 
     @classmethod
     def at(cls, run: str) -> RunContext:

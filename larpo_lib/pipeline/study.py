@@ -18,12 +18,11 @@ from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.parameters import compose, read_settings
 from larpo_lib.pipeline.results import results
 from larpo_lib.pipeline.retries import with_retries
-from larpo_lib.pipeline.run_context import Place, RunContext, Started, member_root, store
+from larpo_lib.pipeline.run_context import Place, RunContext, Started, member_root
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import number
-from larpo_lib.tracking import Tracker
 
 _EXAMPLE = 'Write it as in ["{\\"train\\": {\\"epochs\\": 1}}", "{}"]'
 _NO_GATE = {"loop": {"promote": "last_iteration"}}
@@ -44,24 +43,15 @@ class StartedStudy(Started):
     shards: list[str]
 
 
-def begin(given: Mapping[str, Any], example: str) -> StartedStudy:
-    """Check the request and every run of it, before anything that costs, and make their MLflow runs.
-
-    Args:
-        given: the parameters of the pipeline by name, and `job`.
-        example: URI of one of KFP's artifacts of this run.
-
-    Raises:
-        LarpoError: something asked for cannot be.
-    """
-    return first_task(given, example, _begin)
-
-
-def _begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
+@first_task
+def begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
+    """Check the request and every run of it, before anything that costs, and make their MLflow runs."""
     changes = _grid(given["grid"])
     base = with_world(given, place.root, "study")
     check(base, given, place.root)
-    configs = [compose(_settled(given, base), change, _NO_GATE) for change in changes]
+    # What `base` settled are settings here, so that a run of the study changes nothing else.
+    settled = {"settings": base.model_dump_json(), "train_gpus": given["train_gpus"]}
+    configs = [compose(settled, change, _NO_GATE) for change in changes]
     for place_in_grid, config in enumerate(configs, start=1):
         check(config, given, place.root)
         _comparable(place_in_grid, base, config)
@@ -72,11 +62,12 @@ def _begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
     for i, config in enumerate(configs, start=1):
         check_earlier_results(Plan(config, member_root(place.root, i), place.root), given["shards"])
     names = tuple(f"{place.name}-{i}" for i in range(1, len(configs) + 1))
-    common = {"job": given["job"], "shown": place.shown, "shards": given["shards"]}
-    shared = {"root": place.root, "name": place.name, "config": base, "members": names, "grid": tuple(given["grid"])}
-    run = _keep({**common, **shared})
+    job, shards = given["job"], given["shards"]
+    run = RunContext.begin(job, place, base, place.name, shards=shards, members=names, grid=tuple(given["grid"]))
     members = [
-        _keep({**common, "root": member_root(place.root, i), "name": name, "config": config, "shared": place.root})
+        RunContext.begin(
+            job, Place(member_root(place.root, i), name, place.shown), config, name, shards=shards, shared=place.root
+        )
         for i, (name, config) in enumerate(zip(names, configs, strict=True), start=1)
     ]
     return StartedStudy(run, members, numbers(max(rounds)), shard_names(given["shards"]))
@@ -116,14 +107,6 @@ def _table(shared: RunContext) -> StepResult:
     return StepResult(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
 
 
-def _keep(told: Mapping[str, Any]) -> str:
-    """Make the MLflow run of a run, and keep its context; gives where."""
-    config, root = told["config"], told["root"]
-    key = Place(root, told["name"], None).key
-    parent = Tracker(config.tracking, store(told.get("shared") or root)).start_run(told["name"], key, config)
-    return RunContext(parent=parent, **told).keep()
-
-
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     if not texts or not all(isinstance(text, str) for text in texts) or len(set(texts)) < len(texts):
         raise ConfigError("grid is no list of different JSON texts", remedy=_EXAMPLE)
@@ -134,11 +117,6 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
         except ConfigError as error:
             raise ConfigError(f"grid: {text}: {error.problem}", remedy=_EXAMPLE) from None
     return changes
-
-
-def _settled(given: Mapping[str, Any], base: LarpoConfig) -> dict[str, Any]:
-    """The parameters with all that `base` settled as settings, so that a run of the study changes nothing else."""
-    return {"settings": base.model_dump_json(), "train_gpus": given["train_gpus"]}
 
 
 def _comparable(number: int, base: LarpoConfig, member: LarpoConfig) -> None:

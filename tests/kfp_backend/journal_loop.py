@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kfp import dsl
 from small_components import component
 
-from larpo_kubeflow.pipelines.names import distinct
+from larpo_kubeflow.pipelines.functions import distinct
 
 
 @component

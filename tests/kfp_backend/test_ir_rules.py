@@ -14,7 +14,7 @@ from larpo_runs import COMPILED
 from small_components import compiled
 from small_tasks import count, gate, hold, last, promote, say, sized, told, words, words_of
 
-from larpo_kubeflow.pipelines.names import distinct
+from larpo_kubeflow.pipelines.functions import distinct
 from larpo_lib.pipeline.form import FORMS
 
 SAFE = {"runAsUser": "1000", "runAsNonRoot": True}
