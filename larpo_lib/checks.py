@@ -19,33 +19,34 @@ def check_settings(config: LarpoConfig) -> None:
     """
     if (config.prepare.heldout == 0) == (config.evaluation_prompts is None):
         raise ConfigError(
-            "prompts to evaluate on must come from exactly one place",
+            "evaluation prompts must come from exactly one source",
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
     _check_gains(config)
     if config.promote.metric not in EVALUATE_METRICS:
         raise ConfigError(
-            f"promote.metric is '{config.promote.metric}', which a run does not measure",
-            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or give a benchmark's artifact to `larpo promote`",
+            f"promote.metric is '{config.promote.metric}', which `larpo run` does not measure",
+            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or pass a benchmark's artifact to `larpo promote`",
         )
     if config.evaluate.judge is None:
         for setting, metric in _metrics_used(config).items():
             if "accuracy" in metric:
                 raise ConfigError(
-                    f"{setting} is '{metric}', but nothing judges answers as right or wrong",
-                    remedy="Set evaluate.judge, or use the reward",
+                    f"{setting} is '{metric}', but evaluate.judge, which decides what is right, is not set",
+                    remedy="Set evaluate.judge, or use a metric of the reward",
                 )
     # A server serves one policy. A run trains others, which it would go on to sample from the first one's server.
-    remedy = "Set its type to hf or vllm, or take the steps one by one and serve each policy before it is sampled"
+    remedy = "Set its type to hf or vllm, or run the steps one by one and serve each policy before you sample from it"
     if config.evaluate.sampler.serves_one_policy:
         raise ConfigError(
-            "evaluate.sampler is a server, which serves one policy, and a run evaluates several", remedy=remedy
+            "evaluate.sampler is a server, which serves only one policy, but a run evaluates several", remedy=remedy
         )
     several = config.loop.iterations > 1 or config.demonstrations is not None
     if config.sample.sampler.serves_one_policy and several:
         raise ConfigError(
-            "sample.sampler is a server, which serves one policy, and this run trains before it samples", remedy=remedy
+            "sample.sampler is a server, which serves only one policy, but this run trains before it samples",
+            remedy=remedy,
         )
 
 

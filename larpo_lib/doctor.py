@@ -90,7 +90,7 @@ def render(findings: Sequence[Finding]) -> str:
         if not finding.ok and finding.remedy:
             lines.append(f"    {' ' * width}  > {finding.remedy}")
     missing = ", ".join(finding.name for finding in findings if finding.needed and not finding.ok)
-    verdict = f"cannot run here: see {missing}" if missing else "can run here"
+    verdict = f"cannot run on this machine: see {missing}" if missing else "can run on this machine"
     return "\n".join([*lines, "", f"The main job (sample, rerank, train, evaluate) {verdict}."])
 
 
@@ -108,7 +108,7 @@ def run_checks(checks: Mapping[str, Check], deadline_s: float) -> list[Finding]:
         try:
             findings += future.result(timeout=max(0.0, end - time.monotonic()))
         except TimeoutError:
-            findings.append(Finding(name, False, f"did not answer within {deadline_s:g} s", "Run larpo doctor again"))
+            findings.append(Finding(name, False, f"did not finish within {deadline_s:g} s", "Run larpo doctor again"))
     return findings
 
 
@@ -144,8 +144,8 @@ def _torch() -> list[Finding]:
         return [Finding("PyTorch", False, f"cannot be imported: {_line(error)}", f"{install} again", needed=True)]
     found = Finding("PyTorch", True, torch.__version__, needed=True)
     if not torch.cuda.is_available():
-        remedy = "Only tiny policies can be trained; with a GPU, install a CUDA build of torch (pytorch.org)"
-        return [found, Finding("GPU", False, "none that PyTorch can use", remedy)]
+        remedy = "Without a GPU, only tiny policies can be trained. To use one, install torch with CUDA (pytorch.org)"
+        return [found, Finding("GPU", False, "PyTorch finds no GPU", remedy)]
     numbers = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bfloat16"
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     names = [f"{device.name}, {device.total_memory / _GIB:.0f} GiB" for device in devices]
@@ -154,7 +154,7 @@ def _torch() -> list[Finding]:
 
 def _packages() -> list[Finding]:
     return [
-        _package("transformers", "samples, scores and trains", needed=True),
+        _package("transformers", "sampling, scoring and training", needed=True),
         _package("accelerate", "training", needed=True),
         _package("vllm", "fast sampling"),
         _package("deepspeed", "training on several GPUs"),
@@ -207,7 +207,7 @@ def _offer(name: str, offered: Mapping[str, Sequence[str]]) -> Finding:
 def _docker() -> Finding:
     command = shutil.which("docker")
     if command is None:
-        return Finding("Docker", False, "no docker command (local container runs)", "apt-get install docker.io")
+        return Finding("Docker", False, "not installed (for local container runs)", "apt-get install docker.io")
     try:
         done = subprocess.run(  # noqa: S603 - the command is the user's own docker
             [command, "info", "--format", "{{.ServerVersion}}"],
@@ -217,7 +217,7 @@ def _docker() -> Finding:
         return Finding("Docker", False, f"the daemon did not answer within {_PROBE_S:g} s", "Restart dockerd")
     version = done.stdout.strip()
     if done.returncode or not version:
-        return Finding("Docker", False, "the daemon cannot be reached", "Start dockerd, and join the group docker")
+        return Finding("Docker", False, "cannot connect to the daemon", "Start dockerd, and join the group docker")
     return Finding("Docker", True, f"daemon {version}")
 
 
@@ -226,11 +226,12 @@ def _s3(environment: Mapping[str, str]) -> Finding:
     credentials = _has_credentials(environment)
     told = f"credentials {'set' if credentials else 'not set'}"
     if endpoint is None:
-        remedy = "" if credentials else "For s3:// paths set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        return Finding("S3", credentials, f"{told}; no endpoint set, so Amazon's", remedy)
+        remedy = "" if credentials else "To use s3:// paths, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return Finding("S3", credentials, f"{told}; no endpoint set, so Amazon S3 is used", remedy)
     problem = _probe(endpoint)
     if problem is not None:
-        return Finding("S3", False, f"{_public(endpoint)} {problem}; {told}", "Mend AWS_ENDPOINT_URL_S3 or the store")
+        remedy = "Fix AWS_ENDPOINT_URL_S3, or start the store"
+        return Finding("S3", False, f"{_public(endpoint)} {problem}; {told}", remedy)
     remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     return Finding("S3", credentials, f"{_public(endpoint)} answers; {told}", remedy)
 
@@ -247,9 +248,9 @@ def _mlflow(environment: Mapping[str, str]) -> Finding:
     if version is None:
         return Finding("MLflow", False, "not installed", "pip install mlflow", needed=True)
     if not uri:
-        return Finding("MLflow", True, f"{version}, local SQLite store in the run's directory", needed=True)
+        return Finding("MLflow", True, f"{version}, SQLite store in the run's directory", needed=True)
     if urlsplit(uri).scheme not in ("http", "https"):
-        return Finding("MLflow", True, f"{version}, store at {_public(uri)} (not probed)", needed=True)
+        return Finding("MLflow", True, f"{version}, store at {_public(uri)} (not checked)", needed=True)
     problem = _probe(uri.rstrip("/") + "/health", only_success=True)
     detail = f"{version}, {_public(uri)} {problem or 'answers'}"
     remedy = "Start the server, or unset MLFLOW_TRACKING_URI for a local store"
@@ -281,7 +282,7 @@ def _line(error: BaseException) -> str:
 
 def _resources() -> list[Finding]:
     memory, disk = _memory(), shutil.disk_usage(Path.cwd()).free
-    remedy = "The loop needs at least {} GiB, and real policies far more"
+    remedy = "The loop needs at least {} GiB, and large policies need far more"
     found = {
         "memory": (memory, _LEAST_MEMORY, f"{memory / _GIB:.1f} GiB, {os.cpu_count()} CPU cores"),
         "disk": (disk, _LEAST_DISK, f"{disk / _GIB:.1f} GiB free here"),

@@ -189,11 +189,11 @@ class Endpoint(Generic[AnswerT]):
                 response = await client.request(method, self.url, json=payload)
         except (TimeoutError, httpx2.ReadTimeout):
             problem = f"{self.url}: no answer within {self._config.timeout_s:g} s"
-            raise _TransientError(problem, remedy="Raise timeout_s, or lower concurrency") from None
+            raise _TransientError(problem, remedy="Increase timeout_s, or reduce concurrency") from None
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise EndpointError(self._transport_problem(error), remedy="Check base_url and the key") from None
         except httpx2.RequestError as error:
-            remedy = "Start the server, or mend base_url"
+            remedy = "Start the server, or fix base_url"
             raise _TransientError(self._transport_problem(error), remedy=remedy) from None
         if not response.is_success:
             return self._refusal(response)
@@ -210,9 +210,9 @@ class Endpoint(Generic[AnswerT]):
         status, message = response.status_code, _message(response)
         problem = f"{self.url}: answered {status}: {self._short(message)}"
         if _says_too_long(status, message):
-            return InputTooLongError(problem, remedy="Serve the model with a longer context", status=status)
+            return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
         if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
-            remedy = "Look into the server's log; lower concurrency, or raise retries"
+            remedy = "Check the server's log; reduce concurrency, or increase retries"
             transient = _TransientError(problem, remedy=remedy, status=status)
             transient.wait_s = _retry_after_s(response)
             raise transient
@@ -221,18 +221,18 @@ class Endpoint(Generic[AnswerT]):
     def _remedy(self, status: int) -> str:
         if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
             name = self._config.api_key_env
-            return f"Check the key in {name}" if name else "Name the environment variable of the key in api_key_env"
+            return f"Check the key in {name}" if name else "Set api_key_env to the key's environment variable"
         if status in _NO_SUCH_ROUTE or status < 400:
-            return "Check base_url, and that this server has the route"
+            return "Check base_url, and that this server has this route"
         return "Check the settings of this server's section"
 
     def _unreadable(self, response: httpx2.Response, error: ValidationError) -> EndpointError:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        problem = f"{self.url}: cannot read the answer: {place + ': ' if place else ''}{self._short(first['msg'])}"
+        problem = f"{self.url}: the answer cannot be read: {place + ': ' if place else ''}{self._short(first['msg'])}"
         cut_off = first["type"] == "json_invalid" and "json" in response.headers.get("content-type", "")
         kind = _TransientError if cut_off else EndpointError
-        return kind(problem, remedy="Check base_url, and that this server is of the kind the settings name")
+        return kind(problem, remedy="Check base_url, and that the server is of the kind set in the configuration")
 
     def _short(self, text: str) -> str:
         """First line of a server's message, without the key, should it have been echoed."""
@@ -246,7 +246,7 @@ class Endpoint(Generic[AnswerT]):
             self._told = now
             error = state.outcome.exception()
             assert isinstance(error, _TransientError)
-            logging.getLogger(__name__).warning("%s; trying again", error.problem)
+            logging.getLogger(__name__).warning("%s; retrying", error.problem)
 
 
 def _key(config: EndpointConfig) -> str | None:
@@ -255,9 +255,11 @@ def _key(config: EndpointConfig) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise ConfigError(f"the environment variable {name}, which api_key_env names, is not set", remedy="Set it")
+        raise ConfigError(f"the environment variable {name}, named by api_key_env, is not set", remedy="Set it")
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"the environment variable {name}, which api_key_env names, holds no key", remedy="Mend it")
+        raise ConfigError(
+            f"the environment variable {name}, named by api_key_env, does not hold a valid key", remedy="Fix its value"
+        )
     return key
 
 

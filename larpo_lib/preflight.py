@@ -60,11 +60,14 @@ def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:
 def _check_one_machine(config: LarpoConfig) -> None:
     if is_secondary_process():
         raise ConfigError(
-            "a run is one machine's, and PET_NODE_RANK or RANK says that this one is not the first",
-            remedy="Train on several machines by `larpo train`, or unset them",
+            "`larpo run` uses one machine, but PET_NODE_RANK or RANK says that this is not the first machine",
+            remedy="Unset them, or train on several machines with `larpo train`",
         )
     if max(config.train.launch.nodes, config.sft.launch.nodes) > 1:
-        raise ConfigError("a run is one machine's, but launch.nodes says more", remedy="Set it to 1, or use Kubeflow")
+        raise ConfigError(
+            "`larpo run` uses one machine, but launch.nodes is greater than 1",
+            remedy="Set it to 1, or use the Kubeflow pipeline",
+        )
 
 
 def check_policy(policy: Path, config: LarpoConfig) -> None:

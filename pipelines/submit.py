@@ -175,7 +175,7 @@ def follow(
             if not error.transient or clock() - answered > _PATIENCE_S:
                 raise
             if not away:
-                tell(f"{error.problem}; trying again")
+                tell(f"{error.problem}; retrying")
             away, now = True, Json()
         for key, (what, state) in _states(now).items():
             if told.get(key) != state:
@@ -184,7 +184,7 @@ def follow(
         if now.get("state") in FINAL:
             return Ending(now["state"], failures(now))
         if timeout_s is not None and clock() - began >= timeout_s:
-            problem = f"run {run} is {told.get('', 'of unknown state')} after {timeout_s:g} s and goes on"
+            problem = f"run {run} is {told.get('', 'of unknown state')} after {timeout_s:g} s and continues"
             raise StillRunningError(problem, remedy=how_to_go_on(run))
         sleep(interval_s)
 

@@ -59,7 +59,10 @@ def _with_presets(function: Callable[..., Any]) -> Callable[..., Any]:
         from larpo_lib.presets import preset_file
 
         if preset is not None and config is not None:
-            raise ConfigError("--config and --preset are both given", remedy="Give one of them, and --set for the rest")
+            raise ConfigError(
+                "--config and --preset cannot be used together",
+                remedy="Pass one of them, and change settings with --set",
+            )
         return function(config=config if preset is None else preset_file(preset), **given)
 
     signature = inspect.signature(function, eval_str=True)
@@ -89,23 +92,26 @@ app = _Commands(
 )
 
 benchmark_app = _Commands(
-    cls=_ByAnyName, rich_markup_mode=None, no_args_is_help=True, help="Measure a policy or a reward model."
+    cls=_ByAnyName,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Measure the quality of a policy or a reward model.",
 )
 score_app = typer.Typer(
     cls=_ByAnyName,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Recompute a benchmark's numbers from stored decisions, as JSON.",
+    help="Recompute a benchmark's numbers from stored decisions and print them as JSON.",
 )
 app.add_typer(benchmark_app, name="benchmark", rich_help_panel=BENCHMARKS)
 app.add_typer(score_app, name="score", rich_help_panel=BENCHMARKS)
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with the settings.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")]
 Preset = Annotated[
-    str | None, typer.Option(help="Settings that come with larpo, by name, in place of --config; see larpo presets.")
+    str | None, typer.Option(help="Name of a built-in preset, instead of --config; `larpo presets` lists them.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", "-s", help="One setting over the file, as in rerank.part_prompts=64.")
+    list[str] | None, typer.Option("--set", "-s", help="Override one setting, for example rerank.part_prompts=64.")
 ]
 In = Annotated[str, typer.Option(help="Artifact to read: a directory or s3:// URI.")]
 Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// URI.")]
@@ -113,16 +119,18 @@ Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// 
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show details, and what other libraries say.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings and errors only: no progress.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show details and the messages of other libraries.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show only warnings and errors, no progress.")] = False,
 ) -> None:
     """LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, promote."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
     if verbose and quiet:
-        raise typer.BadParameter("--verbose and --quiet cannot be given together.")
+        raise typer.BadParameter("--verbose and --quiet cannot be used together.")
     logs.set_up(logs.VERBOSE if verbose else logs.QUIET if quiet else None)
 
 

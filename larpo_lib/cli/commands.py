@@ -81,9 +81,8 @@ def _request(steps: Sequence[Step], given: Mapping[str, Any]) -> Request:
     outputs = {name: given[name] for name in names if given[name] is not None}
     step = next((step for step in steps if step.makes([*outputs])), None)
     if step is None:
-        raise ConfigError(
-            f"{steps[0].command_name} cannot make {' and '.join(outputs) or 'nothing'}", remedy=_choices(steps)
-        )
+        problem = f"cannot make {' and '.join(outputs)}" if outputs else "needs an output"
+        raise ConfigError(f"{steps[0].command_name} {problem}", remedy=_choices(steps))
     inputs = {one.name: given[one.name] or [] if one.several else given[one.name] for one in step.inputs}
     short = [
         f"{step.section}.{option.setting}={given[option.name]}"
@@ -99,14 +98,14 @@ def _request(steps: Sequence[Step], given: Mapping[str, Any]) -> Request:
 
 
 def _choices(steps: Sequence[Step]) -> str:
-    """The outputs that go together, as in: Give --a, --a --b, or --c."""
+    """The outputs that go together, as in: Pass --a, --a --b, or --c."""
     found = []
     for step in steps:
         flags = [f"--{output.name}" for output in step.outputs]
         if step.outputs[-1].optional:
             found.append(" ".join(flags[:-1]))
         found.append(" ".join(flags))
-    return f"Give {', '.join(found[:-1])}, or {found[-1]}"
+    return f"Pass {', '.join(found[:-1])}, or {found[-1]}"
 
 
 def _parameters(steps: Sequence[Step]) -> list[inspect.Parameter]:

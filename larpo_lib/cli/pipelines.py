@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from larpo_kubeflow.pipelines.api import PipelinesApi
 
 pipeline_app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Pipelines and runs on a Kubeflow Pipelines server."
+    rich_markup_mode=None, no_args_is_help=True, help="Manage pipelines and runs on a Kubeflow Pipelines server."
 )
 app.add_typer(pipeline_app, name="pipeline", rich_help_panel=KUBEFLOW)
 
@@ -32,40 +32,45 @@ _CPUS = re.compile(r"[1-9][0-9]*m?|[0-9]+\.[0-9]+")
 Server = Annotated[
     str,
     typer.Option(
-        "--endpoint", envvar="KFP_ENDPOINT", help="Address of the API, as in https://kubeflow.example.com/pipeline."
+        "--endpoint",
+        envvar="KFP_ENDPOINT",
+        help="Address of the API, for example https://kubeflow.example.com/pipeline.",
     ),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option(envvar="KFP_NAMESPACE", help="The user's namespace, where the installation has more than one."),
+    typer.Option(envvar="KFP_NAMESPACE", help="Your namespace, if the installation has more than one."),
 ]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with the token, as a cluster mounts it; or KFP_TOKEN."
+        envvar="KF_PIPELINES_SA_TOKEN_PATH",
+        help="File with the token, as mounted by the cluster. KFP_TOKEN can hold the token instead.",
     ),
 ]
 CaCertificate = Annotated[
     Path | None, typer.Option(envvar="KFP_CA_CERTIFICATE", help="PEM file with the certificates to trust.")
 ]
-Package = Annotated[Path | None, typer.Option(help="A compiled pipeline, as `larpo compile` writes it.")]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait; without it, until the run ends.")]
-Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two looks at the run.")]
-RunId = Annotated[str, typer.Argument(help="The run's id.")]
+Package = Annotated[Path | None, typer.Option(help="Compiled pipeline, written by `larpo compile`.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait. Default: until the run ends.")]
+Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two checks of the run.")]
+RunId = Annotated[str, typer.Argument(help="ID of the run.")]
 
 
 @app.command(name="compile", rich_help_panel=KUBEFLOW)
 def compile_(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
-    pipeline: Annotated[PipelineName, typer.Option(help="Which of the pipelines.")] = "larpo",
-    image_prefix: Annotated[str, typer.Option(help="Registry and folder of the images; empty: local ones.")] = "",
-    image_tag: Annotated[str | None, typer.Option(help="Tag of all images; without it, larpo's version.")] = None,
-    gpu_type: Annotated[str, typer.Option(help="Name of the resource that GPUs are in the cluster.")] = Limits.gpu_type,
-    cpus: Annotated[str, typer.Option(help="Processors of a pod with a model, as in 8 or 500m.")] = Limits.cpus,
-    queue: Annotated[str, typer.Option(help="Queue of Kueue for pods with a model; empty: none.")] = Limits.queue,
-    priority_class: Annotated[str, typer.Option(help="Its priority class; empty: none.")] = Limits.priority_class,
+    pipeline: Annotated[PipelineName, typer.Option(help="Which pipeline to compile.")] = "larpo",
+    image_prefix: Annotated[str, typer.Option(help="Registry and folder of the images. Empty: local images.")] = "",
+    image_tag: Annotated[str | None, typer.Option(help="Tag of all images. Default: larpo's version.")] = None,
+    gpu_type: Annotated[str, typer.Option(help="Resource name of the cluster's GPUs.")] = Limits.gpu_type,
+    cpus: Annotated[str, typer.Option(help="CPUs of each pod that runs a model, for example 8 or 500m.")] = Limits.cpus,
+    queue: Annotated[str, typer.Option(help="Kueue queue for pods that run a model. Empty: none.")] = Limits.queue,
+    priority_class: Annotated[
+        str, typer.Option(help="Priority class in that queue. Empty: none.")
+    ] = Limits.priority_class,
 ) -> None:
-    """Compile a pipeline to the file that Kubeflow Pipelines takes. The same input gives the same bytes."""
+    """Compile a pipeline to a YAML file for Kubeflow Pipelines. The same input gives the same bytes."""
     _require("kfp.kubernetes", "compiling needs the packages kfp and kfp-kubernetes")
     from larpo_kubeflow.components.images import Images
     from larpo_kubeflow.pipelines.compile import compile_pipeline
@@ -73,23 +78,26 @@ def compile_(
 
     images = Images(prefix=image_prefix, **({} if image_tag is None else {"tag": image_tag}))
     if output.suffix not in (".yaml", ".yml") or output.is_dir():
-        raise ConfigError(f"{output}: Kubeflow takes .yaml files only", remedy="Give --output FILE.yaml")
+        raise ConfigError(f"{output}: Kubeflow accepts only .yaml files", remedy="Use --output FILE.yaml")
     if not _IMAGE.fullmatch(images.reference("base")):
-        problem = f"'{images.reference('base')}' is no name of an image"
-        raise ConfigError(problem, remedy="Give --image-prefix as in registry.example.com/team, --image-tag as in 1.0")
+        problem = f"'{images.reference('base')}' is not a valid image name"
+        raise ConfigError(problem, remedy="Use, for example, --image-prefix registry.example.com/team --image-tag 1.0")
     for text, allowed, remedy in (
-        (gpu_type, _RESOURCE, "Give --gpu-type as in nvidia.com/gpu"),
-        (cpus, _CPUS, "Give --cpus as in 8 or 500m"),
-        (queue, _QUEUE, "Give --queue the name of a LocalQueue"),
-        (priority_class, _QUEUE, "Give --priority-class the name of a WorkloadPriorityClass"),
+        (gpu_type, _RESOURCE, "Use --gpu-type with a resource name such as nvidia.com/gpu"),
+        (cpus, _CPUS, "Use --cpus with an amount such as 8 or 500m"),
+        (queue, _QUEUE, "Use --queue with the name of a LocalQueue"),
+        (priority_class, _QUEUE, "Use --priority-class with the name of a WorkloadPriorityClass"),
     ):
         if not allowed.fullmatch(text):
-            raise ConfigError(f"'{text}' is nothing that Kubernetes knows", remedy=remedy)
+            raise ConfigError(f"'{text}' is not valid in Kubernetes", remedy=remedy)
     with disk_errors(output):
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise ConfigError(f"{output}: a file is in the way", remedy="Give --output another folder") from None
+            raise ConfigError(
+                f"{output}: the folder cannot be created, because a file has its name",
+                remedy="Choose another folder with --output",
+            ) from None
         limits = Limits(cpus=cpus, gpu_type=gpu_type, queue=queue, priority_class=priority_class)
         compile_pipeline(pipeline, output, images=images, limits=limits)
     typer.echo(str(output))
@@ -98,51 +106,63 @@ def compile_(
 @pipeline_app.command()
 def upload(
     endpoint: Server,
-    package: Annotated[Path, typer.Option(help="A compiled pipeline, as `larpo compile` writes it.")],
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline; without it, the package's own.")] = None,
-    version: Annotated[str | None, typer.Option(help="Name of the version; without it, the git commit.")] = None,
+    package: Annotated[Path, typer.Option(help="Compiled pipeline, written by `larpo compile`.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: the name in the package.")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version. Default: the git commit.")] = None,
     namespace: Namespace = None,
     token_file: TokenFile = None,
     ca_certificate: CaCertificate = None,
 ) -> None:
-    """Make a compiled pipeline a new version, and create the pipeline where it is missing."""
+    """Upload a compiled pipeline as a new version, and create the pipeline if it does not exist."""
     from larpo_kubeflow.pipelines import submit as client
 
     chosen = version or client.git_version()
     api = _connect(endpoint, namespace, token_file, ca_certificate)
     pipeline, new = client.upload(api, package, name=name, version=chosen)
-    typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'is there already, with the same content'}")
+    typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'exists already, with the same content'}")
 
 
 @app.command(rich_help_panel=KUBEFLOW)
 def submit(
     endpoint: Server,
     package: Package = None,
-    pipeline: Annotated[str, typer.Option(help="Name of an uploaded pipeline, where no package is given.")] = "larpo",
-    from_version: Annotated[str, typer.Option(help="Name of its version.")] = "latest",
+    pipeline: Annotated[str, typer.Option(help="Name of an uploaded pipeline, if --package is not used.")] = "larpo",
+    from_version: Annotated[str, typer.Option(help="Version of the uploaded pipeline.")] = "latest",
     config: Config = None,
     settings: Settings = None,
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="One of the pipeline's parameters, as in rounds=3.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="Set a parameter of the pipeline, for example rounds=3."),
     ] = None,
     arguments_file: Annotated[
-        Path | None, typer.Option("--arguments", help="JSON of parameters, as `larpo reproduce --pipeline` writes it.")
+        Path | None,
+        typer.Option("--arguments", help="JSON file with parameters, written by `larpo reproduce --pipeline`."),
     ] = None,
-    experiment: Annotated[str, typer.Option(help="The experiment to put the run in.")] = "larpo",
-    create_experiment: Annotated[bool, typer.Option("--create-experiment", help="Create it if it is missing.")] = False,
-    run_name: Annotated[str | None, typer.Option(help="Without it, the pipeline's name and the time.")] = None,
-    pipeline_root: Annotated[str | None, typer.Option(help="Where artifacts go; without it, the server's.")] = None,
-    service_account: Annotated[str | None, typer.Option(help="Of the run's pods; without it, the server's.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit code 1 if it fails.")] = False,
+    experiment: Annotated[str, typer.Option(help="Experiment of the run.")] = "larpo",
+    create_experiment: Annotated[
+        bool, typer.Option("--create-experiment", help="Create the experiment if it does not exist.")
+    ] = False,
+    run_name: Annotated[
+        str | None, typer.Option(help="Name of the run. Default: the pipeline's name and the time.")
+    ] = None,
+    pipeline_root: Annotated[
+        str | None, typer.Option(help="Where artifacts are stored. Default: the server's setting.")
+    ] = None,
+    service_account: Annotated[
+        str | None, typer.Option(help="Service account of the run's pods. Default: the server's setting.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the run until it ends. Exit code 1 if it fails.")
+    ] = False,
     timeout: Timeout = None,
     interval: Interval = 10.0,
     namespace: Namespace = None,
     token_file: TokenFile = None,
     ca_certificate: CaCertificate = None,
 ) -> None:
-    """Start a run of a compiled or of an uploaded pipeline; --wait follows it."""
+    """Start a run of a compiled or uploaded pipeline. --wait follows it until it ends."""
     if package is not None and from_version != "latest":
-        raise ConfigError("--package and --from-version name two pipelines", remedy="Give one of them")
+        raise ConfigError("--package and --from-version cannot be used together", remedy="Pass one of them")
     from larpo_kubeflow.pipelines import submit as client
     from larpo_kubeflow.pipelines.arguments import run_arguments
 
@@ -175,7 +195,7 @@ def wait(
     token_file: TokenFile = None,
     ca_certificate: CaCertificate = None,
 ) -> None:
-    """Follow a run to its end. Exit code 1 if it failed or was cancelled, 3 if --timeout passed."""
+    """Follow a run until it ends. Exit code 1 if it fails or is cancelled, 3 if --timeout is reached."""
     _follow(_connect(endpoint, namespace, token_file, ca_certificate), run, timeout, interval)
 
 
@@ -187,14 +207,14 @@ def terminate(
     token_file: TokenFile = None,
     ca_certificate: CaCertificate = None,
 ) -> None:
-    """End a run. What it has written stays, and the next run with the same root goes on from it."""
+    """Stop a run. Its results stay, and the next run with the same root continues from them."""
     api = _connect(endpoint, namespace, token_file, ca_certificate)
     api.ask(api.runs.run_service_terminate_run, run_id=run)
     typer.echo(f"run {run} is being terminated")
 
 
 def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
-    _require("kfp_server_api", "Kubeflow is asked by the package kfp")
+    _require("kfp_server_api", "this command needs the package kfp")
     from larpo_kubeflow.pipelines.api import PipelinesApi, read_token
 
     return PipelinesApi(endpoint, token=read_token(token_file), namespace=namespace, ca_certificate=ca)
@@ -206,7 +226,7 @@ def _follow(api: PipelinesApi, run: str, timeout_s: float | None, interval_s: fl
     try:
         ending = client.follow(api, run, typer.echo, timeout_s=timeout_s, interval_s=interval_s)
     except KeyboardInterrupt:
-        typer.echo(f"larpo: run {run} goes on. {client.how_to_go_on(run)}.", err=True)
+        typer.echo(f"larpo: run {run} is still running. {client.how_to_go_on(run)}.", err=True)
         raise typer.Exit(130) from None
     except client.StillRunningError as error:
         typer.echo(f"larpo: {error}", err=True)

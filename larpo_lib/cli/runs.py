@@ -11,8 +11,10 @@ import typer
 
 from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app
 
-RunDirectory = Annotated[Path, typer.Option(help="The run's directory; run again with it to go on after a stop.")]
-Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]
+RunDirectory = Annotated[
+    Path, typer.Option(help="Directory of the run. To resume a stopped run, pass the same directory again.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices.")]
 
 
 @app.command(rich_help_panel=LOOP)
@@ -21,7 +23,7 @@ def run(
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Run the whole loop on this machine, or go on with it: prompts to a promoted policy and a report."""
+    """Run the whole loop on this machine, from prompts to a promoted policy and a report, or resume it."""
     from larpo_lib.config import load_config
 
     loaded = load_config(config, settings or ())
@@ -40,7 +42,7 @@ def quickstart(
     out: RunDirectory = Path("runs/quickstart"),
     settings: Settings = None,
 ) -> None:
-    """The whole loop for real on an embedded world: no GPU, no hub, no cluster, a few minutes on two cores."""
+    """Run the whole loop on a small built-in example: no GPU, no downloads, a few minutes on two cores."""
     from larpo_lib.config import load_config
     from larpo_lib.files import disk_errors
     from larpo_lib.loop import run_loop
@@ -61,7 +63,7 @@ def playground(
     out: Annotated[Path, typer.Option(help="Directory to write to.")],
     seed: Seed = 0,
 ) -> None:
-    """Write the embedded world (tiny policy, demonstrations, prompts) to try the steps on one by one."""
+    """Write the files of the built-in example (tiny policy, demonstrations, prompts), to try the steps one by one."""
     from larpo_lib.files import disk_errors
     from larpo_lib.playground.world import make_world
     from larpo_lib.presets import preset_file
@@ -73,8 +75,8 @@ def playground(
 
 
 @app.command(rich_help_panel=TOOLS)
-def presets(name: Annotated[str | None, typer.Argument(help="Print the file of this one.")] = None) -> None:
-    """List the settings that come with larpo, for --preset, or print one of them."""
+def presets(name: Annotated[str | None, typer.Argument(help="Name of the preset to print.")] = None) -> None:
+    """List the built-in presets for --preset, or print one of them."""
     from larpo_lib.presets import preset_file, preset_names, preset_summary
 
     if name is not None:
@@ -87,7 +89,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print the file of t
 
 @app.command(rich_help_panel=TOOLS)
 def doctor() -> None:
-    """Say what is installed, what can run here, and what to install for the rest."""
+    """Check what is installed, what can run on this machine, and what to install for the rest."""
     from larpo_lib.doctor import diagnose, ok_for_main_job, render
 
     findings = diagnose()

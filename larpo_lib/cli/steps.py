@@ -31,17 +31,19 @@ for _name in dict.fromkeys(step.command_name for step in STEPS.values() if step.
 @app.command(rich_help_panel=PANEL)
 def promote(
     policy: Annotated[Path | None, typer.Option(help="Policy directory to register.")] = None,
-    evaluation: Annotated[Path | None, typer.Option(help="Its evaluation.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Evaluation to beat where there is no champion.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Evaluation of the policy.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Evaluation to beat if there is no champion yet.")] = None,
     promotion: Annotated[Path | None, typer.Option(help="Artifact to write.")] = None,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Make the champion's predecessor champion again.")
+        bool, typer.Option("--rollback", help="Make the previous champion the champion again.")
     ] = False,
-    store: Annotated[Path, typer.Option(help="Local MLflow store, where no server is named.")] = Path("mlflow"),
+    store: Annotated[Path, typer.Option(help="Folder of a local MLflow store, used if no server is set.")] = Path(
+        "mlflow"
+    ),
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Register a policy, and make it the champion if it beats the one before it; or --rollback."""
+    """Register a policy in MLflow, and make it the champion if it beats the current one. --rollback undoes that."""
     from larpo_lib.config import PromoteConfig, TrackingConfig, load_section
     from larpo_lib.registry import Registry
     from larpo_lib.tracking import Tracker
@@ -53,7 +55,9 @@ def promote(
         typer.echo(f"{gate.model_name}: champion was version {before}, is version {after} again")
         return
     if policy is None or evaluation is None or promotion is None:
-        raise ConfigError("promote needs --policy, --evaluation and --promotion", remedy="Or give --rollback alone")
+        raise ConfigError(
+            "promote needs --policy, --evaluation and --promotion", remedy="Pass all three, or only --rollback"
+        )
     from larpo_lib.artifacts import digest
 
     identity = digest(policy)

@@ -16,45 +16,51 @@ from larpo_lib.errors import ConfigError
 if TYPE_CHECKING:
     from larpo_lib.studies.study import Cell, ScaleName, Study
 
-Jobs = Annotated[int, typer.Option(min=1, help="Runs at one time, each with GPUs of its own.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of runs at the same time, each on its own GPUs.")]
 
 
 @app.command(rich_help_panel=LOOP)
 def reproduce(
     study: Annotated[
-        str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a file.")
+        str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a .toml file.")
     ],
     scale: Annotated[
-        Literal["tiny", "paper"], typer.Option(help="tiny: the embedded world, on a laptop. paper: the paper's models.")
+        Literal["tiny", "paper"],
+        typer.Option(help="tiny: the built-in example, on a laptop. paper: the paper's models."),
     ] = "tiny",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each cell, seeds 0, 1, ...")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of runs for each cell, with seeds 0, 1, ...")] = None,
     faithful: Annotated[
         Literal["paper", "as_published"],
-        typer.Option(help="as_published: as the authors' scripts do, where they differ from the paper."),
+        typer.Option(help="as_published: follow the authors' scripts where they differ from the paper."),
     ] = "paper",
     jobs: Jobs = 1,
     settings: Settings = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and what they would take; run none.")
+        bool, typer.Option("--dry-run", help="Print the runs and their estimated cost, without running them.")
     ] = False,
     assume: Annotated[
         list[str] | None,
         typer.Option(
-            help="One assumption of --dry-run, such as gpu_hour_price=2.5 or judge_price=0.01; again for more."
+            help="Change an assumption of --dry-run, for example gpu_hour_price=2.5 or judge_price=0.01. Can be "
+            "repeated."
         ),
     ] = None,
     pipeline: Annotated[
         Path | None,
-        typer.Option(help="Folder to write the arguments of Kubeflow runs of the pipeline `study` to; nothing is run."),
+        typer.Option(
+            help="Write the arguments of Kubeflow runs of the pipeline `study` to this folder, without running them."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The study's directory; runs/reproduce/STUDY-SCALE if not given.")
+        Path | None, typer.Option(help="Directory of the study. Default: runs/reproduce/STUDY-SCALE.")
     ] = None,
 ) -> None:
-    """Reproduce a table or figure of the paper: every cell an ordinary run, resumable, with intervals over seeds.
+    """Reproduce a table or figure of the paper. Each cell is an ordinary run that can be resumed; intervals are over
+    seeds.
 
     The results say which of the paper's orderings hold at this scale, which do not, and which are within noise. A tiny
-    policy on word problems says nothing about large models: it shows what the objectives do when all else is equal.
+    policy on word problems says nothing about large models: it shows what the objectives do when everything else is
+    equal.
     """
     from larpo_lib.config import parse_settings
     from larpo_lib.studies.study import cells, kind_of, load_study
@@ -63,8 +69,8 @@ def reproduce(
     if kind_of(file) == "preferences":
         if scale == "paper" or faithful != "paper" or assume or pipeline is not None:
             raise ConfigError(
-                f"{study} has one scale, and no runs of the loop",
-                remedy="Leave out --scale, --faithful, --assume and --pipeline",
+                f"the study '{study}' has only one scale, and no runs of the loop",
+                remedy="Remove --scale, --faithful, --assume and --pipeline",
             )
         _preferences(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, dry_run=dry_run)
         return
@@ -120,7 +126,7 @@ def _file(study: str) -> Path:
         return Path(study)
     known = preset_names("studies")
     if study not in known:
-        raise ConfigError(f"there is no study '{study}'", remedy=f"Name one of {', '.join(known)}, or a .toml file")
+        raise ConfigError(f"unknown study '{study}'", remedy=f"Use one of {', '.join(known)}, or a .toml file")
     return FOLDER / "studies" / f"{study}.toml"
 
 
@@ -134,7 +140,9 @@ def _dry_run(study: Study, scale: ScaleName, made: list[Cell], assumed: Sequence
 
     size = study.scale(scale)
     if assumed and size.cost is None:
-        raise ConfigError(f"nothing is estimated at the scale {scale}", remedy="Leave --assume out")
+        raise ConfigError(
+            f"--assume has no effect: there is no cost estimate at the scale '{scale}'", remedy="Remove --assume"
+        )
     given = size.cost and check(Assumptions, {**size.cost.model_dump(), **parse_settings(assumed)})
     calls = sum(one.calls for one in load_benchmarks(size.benchmarks, {}).values())
     return listing(study, scale, [placed(cell, scale, Path("worlds")) for cell in made], given, calls)
@@ -146,7 +154,9 @@ def _emit(study: Study, scale: ScaleName, made: list[Cell], folder: Path) -> lis
     from larpo_lib.pipeline.grid import grids
 
     if scale == "tiny":
-        raise ConfigError("the embedded world of the scale tiny is on one machine", remedy="Give --scale paper")
+        raise ConfigError(
+            "--pipeline cannot be used with --scale tiny, which runs on one machine only", remedy="Use --scale paper"
+        )
     found = grids({cell.key: cell.config() for cell in made})
     lines = []
     with disk_errors(folder):
@@ -156,7 +166,9 @@ def _emit(study: Study, scale: ScaleName, made: list[Cell], folder: Path) -> lis
             write_json(folder / f"{name}.json", {"run_id": name, **grid.arguments()})
             lines.append(f"{folder / name}.json: {len(grid.names)} runs")
             lines += [f"  {place}: {run}" for place, run in enumerate(grid.names, start=1)]
-    lines.append("Submit each: larpo submit --pipeline larpo-study --arguments FILE --parameter root=s3://BUCKET/RUNS")
+    lines.append(
+        "Submit each file: larpo submit --pipeline larpo-study --arguments FILE --parameter root=s3://BUCKET/RUNS"
+    )
     if study.scale(scale).benchmarks:
-        lines.append("Benchmarks are no part of the pipeline: measure its policies by their commands afterwards.")
+        lines.append("The pipeline does not run benchmarks: measure its policies with `larpo benchmark` afterwards.")
     return lines

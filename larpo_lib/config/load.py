@@ -75,12 +75,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         names = [part.strip() for part in key.split(".")]
         if not equals or not all(names):
-            raise ConfigError(f"--set {text!r} is not of the form section.name=value")
+            raise ConfigError(f"--set {text!r} is not in the form section.name=value")
         node = tree
         for part in names[:-1]:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"--set {text!r}: '{part}' was set to a value already")
+                raise ConfigError(f"--set {text!r}: '{part}' is already set to a value")
         node[names[-1]] = _value(value.strip())
     return tree
 
@@ -118,7 +118,7 @@ def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]
         try:
             tree = tomllib.loads(path.read_text("utf-8"))
         except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file", remedy="Give --config an existing TOML file") from None
+            raise ConfigError(f"{path}: no such file", remedy="Pass an existing TOML file to --config") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
     return apply_settings(tree, parse_settings(settings))
@@ -149,11 +149,11 @@ def _config_error(
         return ConfigError(f"{_place(path)}unknown setting '{place}'{more}", remedy=_did_you_mean(names[-1], known))
     if first["type"] == "missing":
         return ConfigError(
-            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Add it to the file or give --set {place}=..."
+            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Add it to the file, or use --set {place}=..."
         )
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = first.get("ctx", {}).get("tag")
-        problem = "needs a type" if tag is None else f"has no type '{tag}'"
+        problem = "has no type" if tag is None else f"has the unknown type '{tag}'"
         tags = ", ".join(model.model_fields["type"].default for model in models)
         return ConfigError(f"{_place(path)}'{place}' {problem}{more}", remedy=f"Set {place}.type to one of {tags}")
     message = first["msg"].removeprefix("Value error, ")

@@ -26,7 +26,7 @@ def preset_file(name: str) -> Path:
     """
     known = preset_names()
     if name not in known:
-        raise ConfigError(f"there is no preset '{name}'", remedy=f"Give one of {', '.join(known)}")
+        raise ConfigError(f"unknown preset '{name}'", remedy=f"Use one of {', '.join(known)}")
     return FOLDER / f"{name}.toml"
 
 

@@ -131,15 +131,16 @@ def read_judgement(evaluation: Path) -> Judgement:
     for number, row in enumerate(rows):
         if row["list_relative"]:
             raise DataError(
-                f"rewards of '{row['reranker']}' hold only within one list and cannot compare two policies",
+                f"rewards of '{row['reranker']}' are only comparable within one list, so they cannot compare "
+                "two policies",
                 path=evaluation,
                 row=number,
                 field="list_relative",
-                remedy="Evaluate with a pointwise reranker",
+                remedy="Evaluate with a reranker that scores each response on its own",
             )
     greedy, sampled = [row for row in rows if is_greedy(row)], [row for row in rows if not is_greedy(row)]
     if not sampled:
-        raise DataError("holds no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
+        raise DataError("contains no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
     found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
     judge = read_settings(evaluation, RecordedJudging).judge
     values = dict(zip(EVALUATE_METRICS, found, strict=True))
@@ -161,7 +162,7 @@ def decide(config: PromoteConfig, policy: Judgement, opponent: Opponent | None) 
     new = policy.values[config.metric]
     mean = fmean(new.values())
     if opponent is None:
-        return Decision(True, "there is no champion and no baseline to beat", mean)
+        return Decision(True, "no champion and no baseline to compare with", mean)
     obstacle = _incomparable(config.metric, policy, opponent.judgement)
     if obstacle is not None or opponent.judgement is None:
         return Decision(False, f"cannot be compared with {opponent.name}: {obstacle}", mean)
@@ -174,7 +175,7 @@ def decide(config: PromoteConfig, policy: Judgement, opponent: Opponent | None) 
         promoted=promoted,
         reason=(
             f"{'beats' if promoted else 'does not beat'} {opponent.name} by more than {config.margin:g}: "
-            f"probability {probability:.4f}, asked for {config.confidence:g}"
+            f"probability {probability:.4f} (required: {config.confidence:g})"
         ),
         policy_mean=mean,
         opponent_mean=fmean(old.values()),
@@ -199,7 +200,7 @@ def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> Data
         remedy = "Set evaluate.judge and evaluate again, or set promote.metric to reward"
     else:
         remedy = f"Set promote.metric to one of {', '.join(sorted(judgement.values)) or 'those of another evaluation'}"
-    return DataError(f"gives no {metric}", path=evaluation, remedy=remedy)
+    return DataError(f"has no {metric}", path=evaluation, remedy=remedy)
 
 
 def _means(rows: Sequence[Row], field: str) -> dict[str, float]:
@@ -214,14 +215,14 @@ def _incomparable(metric: str, policy: Judgement, opponent: Judgement | None) ->
     if opponent is None:
         return "its evaluation is not in the registry"
     if metric not in opponent.values:
-        return f"its evaluation gives no {metric}"
+        return f"its evaluation has no {metric}"
     difference = _judged_otherwise(metric, policy, opponent)
     if difference is not None:
         return difference
     new, old = set(policy.values[metric]), set(opponent.values[metric])
     if new != old:
         items = "prompts" if policy.benchmark is None else "items"
-        return f"it was evaluated on other {items} ({len(new & old)} of {len(new)} in common)"
+        return f"it was evaluated on different {items} ({len(new & old)} of {len(new)} in common)"
     return None
 
 

@@ -83,7 +83,7 @@ class RetryBudget:
         left = self._since + self._seconds - now
         if left <= 0:
             raise error
-        logging.getLogger(__name__).warning("%s; trying again for up to %.0f s", error.problem, left)
+        logging.getLogger(__name__).warning("%s; retrying for up to %.0f s", error.problem, left)
         time.sleep(min(self._pause_s, left))
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 

@@ -148,7 +148,7 @@ CASES = [
         "policy: is not an artifact (it has no artifact.json) ... Give a directory that a larpo step wrote",
     ),
     case(
-        "evaluation gives no accuracy",
+        "evaluation has no accuracy",
         column("evaluated", "correct", None),
         [
             "promote",
@@ -160,7 +160,7 @@ CASES = [
             "out",
             *sets("promote.metric=accuracy"),
         ],
-        "evaluated: gives no accuracy ... set promote.metric to reward",
+        "evaluated: has no accuracy ... set promote.metric to reward",
     ),
 ]
 

@@ -36,7 +36,7 @@ SETTINGS = [
         "unknown objective",
         None,
         [*RUN, *sets("train.objective.type=listmel")],
-        "larpo.toml: 'train.objective' has no type 'listmel' ... one of dpo",
+        "larpo.toml: 'train.objective' has the unknown type 'listmel' ... one of dpo",
     ),
     case(
         "unknown setting",
@@ -119,7 +119,7 @@ SETTINGS = [
         "--set without equals sign",
         None,
         [*RUN, "--set", "sample.k"],
-        "--set 'sample.k' is not of the form section.name=value",
+        "--set 'sample.k' is not in the form section.name=value",
     ),
     case(
         "no configuration file",

@@ -81,7 +81,7 @@ def test_server_killed_while_an_artifact_is_published(
     with killed_at(gateway, "UploadPart", 4, away_s=6):
         storage.publish(artifact, uri)
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
-    assert "cannot be reached, or broke off; trying again for up to" in caplog.text
+    assert "cannot be reached, or broke off; retrying for up to" in caplog.text
     assert gateway.secret_key not in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_server_killed_while_an_artifact_is_fetched(
         fetched = storage.fetch(uri, tmp_path / "cache")
     assert content(fetched) == content(artifact)
     assert [path.name for path in fetched.parent.iterdir() if path.name.startswith(".a")] == []
-    assert "cannot be reached, or broke off; trying again for up to" in caplog.text
+    assert "cannot be reached, or broke off; retrying for up to" in caplog.text
 
 
 def test_server_that_is_away_is_given_up_and_the_work_is_kept(

@@ -105,7 +105,7 @@ def test_a_dry_run_lists_the_runs_and_runs_none(tmp_path):
 def test_an_unknown_study_is_one_line(larpo: Larpo):
     outcome = larpo("reproduce", "table9")
     assert outcome.code == 2
-    assert outcome.err.startswith("larpo: there is no study 'table9'. Name one of fig2, fig3a")
+    assert outcome.err.startswith("larpo: unknown study 'table9'. Use one of fig2, fig3a")
 
 
 def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path):

@@ -81,7 +81,7 @@ def test_everything_is_looked_at_in_less_than_ten_seconds(monkeypatch, silent):
 
 def test_this_machine_can_run_the_main_job_without_servers():
     findings = doctor.diagnose()
-    assert found(findings, "MLflow").detail.endswith("local SQLite store in the run's directory")
+    assert found(findings, "MLflow").detail.endswith("SQLite store in the run's directory")
     needed = {finding.name for finding in findings if finding.needed}
     assert {"Python", "PyTorch", "transformers", "MLflow", "memory", "disk"} <= needed
     assert {"GPU", "vllm", "Docker", "S3", "kfp"} & needed == set()
@@ -122,8 +122,8 @@ def test_secrets_in_uris_are_not_shown(monkeypatch, server, uri):
     ("script", "ok", "detail"),
     [
         ("echo 27.1", True, "daemon 27.1"),
-        ("echo cannot connect >&2; exit 1", False, "the daemon cannot be reached"),
-        ("echo", False, "the daemon cannot be reached"),
+        ("echo cannot connect >&2; exit 1", False, "cannot connect to the daemon"),
+        ("echo", False, "cannot connect to the daemon"),
         ("exec sleep 20", False, "the daemon did not answer within 3 s"),
     ],
 )
@@ -190,7 +190,7 @@ def test_slow_checks_do_not_hold_up_the_others():
     )
     assert time.monotonic() - start < 2
     assert [(finding.name, finding.ok) for finding in findings] == [("Slow", False), ("Quick", True)]
-    assert "did not answer within 0.3 s" in findings[0].detail
+    assert "did not finish within 0.3 s" in findings[0].detail
 
 
 def test_a_broken_check_is_a_bug_and_keeps_its_error():
@@ -211,8 +211,8 @@ def test_rendering_aligns_and_marks_what_is_missing():
         "NO  disk    full",
         "            > free some",
         "",
-        "The main job (sample, rerank, train, evaluate) cannot run here: see disk.",
+        "The main job (sample, rerank, train, evaluate) cannot run on this machine: see disk.",
     ]
-    assert doctor.render(findings[:2]).endswith("can run here.")
+    assert doctor.render(findings[:2]).endswith("can run on this machine.")
     assert doctor.ok_for_main_job(findings[:2])
     assert not doctor.ok_for_main_job(findings)

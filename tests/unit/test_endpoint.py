@@ -130,8 +130,8 @@ def test_tries_are_bounded_and_counted():
             _endpoint(server, slept, retries=2).ask(PAYLOADS[:1])
         assert len(server.asked) == 3
     assert str(raised.value) == (
-        f"{server.url}/v1/double: answered 503: out of (3 tries). Look into the server's log; lower concurrency,"
-        " or raise retries."
+        f"{server.url}/v1/double: answered 503: out of (3 tries). Check the server's log;"
+        " reduce concurrency, or increase retries."
     )
     assert raised.value.status == 503
     assert len(slept) == 2
@@ -141,7 +141,7 @@ def test_a_server_that_is_not_there_is_named():
     with serve(_double) as server:
         pass
     with pytest.raises(
-        EndpointError, match=r"/v1/double: .*\(2 tries\)\. Start the server, or mend base_url\."
+        EndpointError, match=r"/v1/double: .*\(2 tries\)\. Start the server, or fix base_url\."
     ) as raised:
         _endpoint(server, retries=1).ask(PAYLOADS)
     assert raised.value.status is None
@@ -240,7 +240,7 @@ def test_too_large_a_batch_is_no_input_that_is_too_long():
 )
 def test_an_answer_of_another_form_is_refused_at_once(body, problem):
     with serve(lambda _: Reply(body)) as server:
-        with pytest.raises(EndpointError, match=f"cannot read the answer: .*{problem}"):
+        with pytest.raises(EndpointError, match=f"the answer cannot be read: .*{problem}"):
             _endpoint(server).ask(PAYLOADS[:1])
         assert len(server.asked) == 1
 
@@ -269,17 +269,19 @@ def test_the_key_is_sent_and_never_told(monkeypatch, caplog):
     assert server.asked[0].headers["authorization"] == f"Bearer {SECRET}"
     assert "wrong key: Bearer ***" in str(raised.value)
     assert "Check the key in MY_KEY" in str(raised.value)
-    assert "trying again" in caplog.text
+    assert "retrying" in caplog.text
     assert SECRET not in str(raised.value) + repr(raised.value) + caplog.text
 
 
-@pytest.mark.parametrize(("value", "problem"), [(None, "is not set"), ("", "is not set"), ("sk\nx", "holds no key")])
+@pytest.mark.parametrize(
+    ("value", "problem"), [(None, "is not set"), ("", "is not set"), ("sk\nx", "does not hold a valid key")]
+)
 def test_a_missing_key_is_told_before_anything_is_asked(monkeypatch, value, problem):
     monkeypatch.delenv("MY_KEY", raising=False)
     if value is not None:
         monkeypatch.setenv("MY_KEY", value)
     with serve(_double) as server:
-        with pytest.raises(ConfigError, match=f"the environment variable MY_KEY, which api_key_env names, {problem}"):
+        with pytest.raises(ConfigError, match=f"the environment variable MY_KEY, named by api_key_env, {problem}"):
             _endpoint(server, api_key_env="MY_KEY")
         assert server.asked == []
 
@@ -315,4 +317,4 @@ def test_many_requests_that_fail_make_one_line_in_the_log(caplog):
     with serve(lambda asked: Reply({"error": "busy"}, status=429) if asked.tries == 1 else _double(asked)) as server:
         _endpoint(server).ask(PAYLOADS)
     assert len(server.asked) == 40
-    assert [record.message.count("busy; trying again") for record in caplog.records] == [1]
+    assert [record.message.count("busy; retrying") for record in caplog.records] == [1]

@@ -115,5 +115,5 @@ def test_a_model_or_server_is_looked_for_only_while_a_step_that_needs_it_is_left
 
 
 def test_settings_that_contradict_each_other_are_refused_whatever_is_left(checked):
-    with pytest.raises(ConfigError, match="one place"):
+    with pytest.raises(ConfigError, match="one source"):
         checked("prepare.heldout=2", left={"report"})

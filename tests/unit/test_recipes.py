@@ -78,7 +78,7 @@ def test_a_reranker(add: Add) -> None:
     items = [Scorable("p", [], text) for text in ("one two three", "one", "<think>hm</think>one two three")]
     assert make_reranker(config).score(items) == [0.0, -2.0, 0.0]
     assert "words" in next(found for found in doctor.diagnose() if found.name == "rerankers").detail.split(", ")
-    with pytest.raises(ConfigError, match=r"has no type 'wrods'.* verifier, classifier, .*words"):
+    with pytest.raises(ConfigError, match=r"has the unknown type 'wrods'.* verifier, classifier, .*words"):
         _config("rerank.reranker.type=wrods")
     written = runpy.run_path(str(ROOT / "docs" / "generate_configuration.py"))["document"]()
     assert "| `words` | integer > 0 | `12` | Number of words of the best response. |" in written

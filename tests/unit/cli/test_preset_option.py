@@ -29,7 +29,7 @@ def test_a_preset_is_printed_as_it_is(larpo: Larpo) -> None:
 def test_an_unknown_preset_is_told_with_those_there_are(larpo: Larpo, arguments: tuple[str, ...]) -> None:
     outcome = larpo(*arguments)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert outcome.err == f"larpo: there is no preset 'gsm8'. Give one of {', '.join(preset_names())}.\n"
+    assert outcome.err == f"larpo: unknown preset 'gsm8'. Use one of {', '.join(preset_names())}.\n"
 
 
 def test_a_preset_takes_the_place_of_a_file(larpo: Larpo, tiny_world: Path, tmp_path: Path) -> None:
@@ -39,7 +39,10 @@ def test_a_preset_takes_the_place_of_a_file(larpo: Larpo, tiny_world: Path, tmp_
     assert outcome.code == 0, outcome.err
     refused = larpo(*arguments, "--preset", "quickstart", "-c", preset_file("quickstart"), "--prompts", tmp_path / "p")
     assert refused.code == 2
-    assert refused.err == "larpo: --config and --preset are both given. Give one of them, and --set for the rest.\n"
+    assert (
+        refused.err
+        == "larpo: --config and --preset cannot be used together. Pass one of them, and change settings with --set.\n"
+    )
 
 
 def test_every_command_that_takes_a_file_takes_a_preset() -> None:

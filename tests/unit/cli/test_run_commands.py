@@ -89,12 +89,15 @@ def test_a_run_is_one_machines(larpo: Larpo, tiny_world: Path, tmp_path: Path, m
     monkeypatch.setenv("PET_NODE_RANK", "1")
     outcome = larpo("run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml")
     assert outcome.code == 2
-    assert "a run is one machine's" in outcome.err
+    assert "`larpo run` uses one machine" in outcome.err
     monkeypatch.delenv("PET_NODE_RANK")
     several = ("--set", "launch.launcher=torchrun", "--set", "launch.nodes=2")
     outcome = larpo("run", "--out", tmp_path / "run", "--config", tiny_world / "larpo.toml", *several)
     assert outcome.code == 2
-    assert "a run is one machine's, but launch.nodes says more. Set it to 1, or use Kubeflow." in outcome.err
+    assert (
+        "`larpo run` uses one machine, but launch.nodes is greater than 1. Set it to 1, or use the Kubeflow pipeline."
+        in outcome.err
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -174,7 +177,10 @@ def test_champion_is_beaten_and_made_champion_again(
 def test_promote_tells_what_it_needs(larpo: Larpo, tmp_path: Path) -> None:
     outcome = larpo("promote", "--policy", tmp_path, "--store", tmp_path / "new")
     assert outcome.code == 2
-    assert outcome.err == "larpo: promote needs --policy, --evaluation and --promotion. Or give --rollback alone.\n"
+    assert (
+        outcome.err
+        == "larpo: promote needs --policy, --evaluation and --promotion. Pass all three, or only --rollback.\n"
+    )
     all_of_it = [f"--{name}={tmp_path / name}" for name in ("policy", "evaluation", "promotion")]
     outcome = larpo("promote", *all_of_it, "--store", tmp_path / "new")
     assert outcome.err.startswith(f"larpo: {tmp_path / 'policy'}: no such file or directory. ")
@@ -222,5 +228,5 @@ def test_process_ends_with_the_code_and_one_line(entry: list[str], tmp_path: Pat
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"larpo: {tmp_path / 'no.toml'}: no such file. Give --config an existing TOML file.\n"
+    assert done.stderr == f"larpo: {tmp_path / 'no.toml'}: no such file. Pass an existing TOML file to --config.\n"
     assert list(tmp_path.iterdir()) == []

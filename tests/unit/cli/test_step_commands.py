@@ -94,7 +94,7 @@ def test_prepare_makes_what_is_named(larpo: Larpo, tiny_world: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ([], "prepare cannot make nothing"),
+        ([], "prepare needs an output"),
         (["heldout"], "prepare cannot make heldout"),
         (["prompts", "demonstrations"], "prepare cannot make prompts and demonstrations"),
     ],
@@ -104,7 +104,7 @@ def test_prepare_tells_what_it_can_make(larpo: Larpo, tmp_path: Path, wanted: li
     assert outcome.code == 2
     assert outcome.err == (
         f"larpo: {told}. "
-        "Give --prompts, --prompts --heldout, --demonstrations, or --prompts --ranked.\n"
+        "Pass --prompts, --prompts --heldout, --demonstrations, or --prompts --ranked.\n"
     )  # fmt: skip
 
 

@@ -99,12 +99,12 @@ def test_value_is_toml_or_else_plain_text(text: str, tree: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("text", ["sample.k", "=1", "sample.=1", ".k=1", "a..b=1", ""])
 def test_setting_without_name_or_equals_sign_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"is not of the form section\.name=value"):
+    with pytest.raises(ConfigError, match=r"is not in the form section\.name=value"):
         parse_settings([text])
 
 
 def test_setting_below_a_value_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'--set|'sample' was set to a value already"):
+    with pytest.raises(ConfigError, match=r"'--set|'sample' is already set to a value"):
         parse_settings(["sample=1", "sample.k=2"])
 
 
@@ -150,10 +150,10 @@ def told(file: Path, *settings: str) -> str:
         ("seed=-1", ["'seed'", "greater than or equal to 0", "not -1"]),
         ("prepare=1", ["'prepare'", "not 1"]),
         ("train.objective=listmle", ["'train.objective'", "table of settings, not 'listmle'"]),
-        ("train.objective.type=listmel", ["'train.objective'", "has no type 'listmel'", "listmle"]),
+        ("train.objective.type=listmel", ["'train.objective'", "has the unknown type 'listmel'", "listmle"]),
         (
             "lists.selection.top=3",
-            ["'lists.selection' needs a type", "Set lists.selection.type to one of top_bottom, best_worst"],
+            ["'lists.selection' has no type", "Set lists.selection.type to one of top_bottom, best_worst"],
         ),
         ("sample.temperature=[1, -1]", ["setting 'sample.temperature'", "not [1, -1]"]),
         ("sample.extra_draws=[{ cont = 1 }]", ["'sample.extra_draws.0.cont'", "Did you mean 'count'?"]),

@@ -96,7 +96,7 @@ def test_evaluation_keeps_its_own_limits_and_reranker() -> None:
         ({"train": {"lora": {"r": 0}}}, "'train.lora.r'"),
         ({"sft": {"max_prompt_tokens": 64, "max_tokens": 64}}, "max_prompt_tokens 64 leaves no room"),
         ({"train": {"learning_rate": 0}}, "'train.learning_rate'"),
-        ({"lists": {"selection": {"type": "best"}}}, "has no type 'best'"),
+        ({"lists": {"selection": {"type": "best"}}}, "has the unknown type 'best'"),
         ({"lists": {"negatives": {"kind": "warm"}}}, "'lists.negatives.kind'"),
         ({"evaluate": {"temperature": 0}}, "'evaluate.temperature'"),
         ({"promote": {"confidence": 0.5}}, "'promote.confidence'"),

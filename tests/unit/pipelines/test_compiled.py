@@ -78,16 +78,27 @@ def test_compiling_loads_no_model_library(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--output", "x.json"], "larpo: x.json: Kubeflow takes .yaml files only. Give --output FILE.yaml.\n"),
-        (["--image-tag", "a b"], "larpo: 'larpo-base:a b' is no name of an image. Give --image-prefix as in registry"),
+        (["--output", "x.json"], "larpo: x.json: Kubeflow accepts only .yaml files. Use --output FILE.yaml.\n"),
+        (["--image-tag", "a b"], "larpo: 'larpo-base:a b' is not a valid image name. Use, for example, --image-prefix"),
         (["--image-prefix", "https://r"], "larpo: 'https://r/larpo-base:"),
         (["--image-prefix", "Team"], "larpo: 'Team/larpo-base:"),
-        (["--gpu-type", "8"], "larpo: '8' is nothing that Kubernetes knows. Give --gpu-type as in nvidia.com/gpu.\n"),
-        (["--cpus", "two"], "larpo: 'two' is nothing that Kubernetes knows. Give --cpus as in 8 or 500m.\n"),
-        (["--queue", "My Queue"], "larpo: 'My Queue' is nothing that Kubernetes knows. Give --queue the name of a"),
-        (["--priority-class", "-"], "larpo: '-' is nothing that Kubernetes knows. Give --priority-class the name of a"),
-        (["--output", "file/x.yaml"], "larpo: file/x.yaml: a file is in the way. Give --output another folder.\n"),
-        (["--output", "file/a/x.yaml"], "larpo: file/a/x.yaml: a file is in the way. Give --output another folder.\n"),
+        (
+            ["--gpu-type", "8"],
+            "larpo: '8' is not valid in Kubernetes. Use --gpu-type with a resource name such as nvidia.com/gpu.\n",
+        ),
+        (["--cpus", "two"], "larpo: 'two' is not valid in Kubernetes. Use --cpus with an amount such as 8 or 500m.\n"),
+        (["--queue", "My Queue"], "larpo: 'My Queue' is not valid in Kubernetes. Use --queue with the name of a"),
+        (["--priority-class", "-"], "larpo: '-' is not valid in Kubernetes. Use --priority-class with the name of a"),
+        (
+            ["--output", "file/x.yaml"],
+            "larpo: file/x.yaml: the folder cannot be created, because a file has its name. Choose another "
+            "folder with --output.\n",
+        ),
+        (
+            ["--output", "file/a/x.yaml"],
+            "larpo: file/a/x.yaml: the folder cannot be created, because a file has its name. Choose another "
+            "folder with --output.\n",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -46,7 +46,7 @@ def test_a_version_is_uploaded_once_and_never_changed(
     arguments = ("pipeline", "upload", "--version", "v1", "--name", "mine")
     larpo(*arguments, "--package", small_package)
     again = larpo(*arguments, "--package", small_package)
-    assert (again.code, again.out) == (0, "mine: version v1 is there already, with the same content\n")
+    assert (again.code, again.out) == (0, "mine: version v1 exists already, with the same content\n")
     other = larpo(*arguments, "--package", write_small_pipeline(tmp_path / "other.yaml", times=3))
     assert other.code == 2
     assert other.err == (
@@ -139,10 +139,10 @@ def test_an_uploaded_version_is_run(
         (["-p", "text=a", "-p", "times=b"], "the parameter 'times' takes a whole number, not 'b'. Give"),
         ([], "the pipeline's parameter 'text' has no default and no value. Give --parameter text=..."),
         (["-p", "text=a", "--experiment", "x"], "has no experiment 'x'. Check --experiment and --namespace, or give"),
-        (["-p", "text=a", "--config", "none.toml"], "none.toml: no such file. Give --config an existing TOML file."),
+        (["-p", "text=a", "--config", "none.toml"], "none.toml: no such file. Pass an existing TOML file to --config."),
         (
             ["--package", "none.yaml", "--from-version", "v1"],
-            "--package and --from-version name two pipelines. Give one",
+            "--package and --from-version cannot be used together. Pass one",
         ),
         (["--package", "none.yaml"], "none.yaml: cannot be read: No such file or directory. Write one with"),
     ],
@@ -183,7 +183,7 @@ def test_waiting_for_some_time_only(larpo: Larpo, server: KfpApi, small_package:
     (key,) = server.runs
     assert outcome.code == 3
     assert outcome.err == (
-        f"larpo: run {key} is RUNNING after 0.05 s and goes on. "
+        f"larpo: run {key} is RUNNING after 0.05 s and continues. "
         f"Follow it with `larpo pipeline wait {key}`, end it with `larpo pipeline terminate {key}`.\n"
     )
     assert larpo("pipeline", "terminate", key).out == f"run {key} is being terminated\n"
@@ -217,7 +217,7 @@ def test_an_interrupt_leaves_the_run_alone(server: KfpApi, small_package: Path) 
         errors = waiting.stderr.read()
     (key,) = server.runs
     assert waiting.returncode == 130
-    assert errors == f"larpo: run {key} goes on. {submit.how_to_go_on(key)}.\n"
+    assert errors == f"larpo: run {key} is still running. {submit.how_to_go_on(key)}.\n"
     assert server.runs[key]["state"] == "RUNNING"
 
 
@@ -255,4 +255,4 @@ def test_without_kfp_the_package_to_install_is_named(larpo: Larpo, monkeypatch: 
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     outcome = larpo("pipeline", "wait", "7", "--endpoint", "http://127.0.0.1:1")
     assert outcome.code == 2
-    assert outcome.err == "larpo: Kubeflow is asked by the package kfp. pip install 'larpo[kubeflow]'.\n"
+    assert outcome.err == "larpo: this command needs the package kfp. pip install 'larpo[kubeflow]'.\n"

@@ -57,7 +57,7 @@ def test_the_end_is_good_or_not(state: str, good: bool, server: KfpApi) -> None:
 def test_a_wait_ends_at_its_time(server: KfpApi) -> None:
     api, run = start(server, Plan(["RUNNING"]))
     clock = Clock()
-    with pytest.raises(StillRunningError, match=f"run {run} is RUNNING after 25 s and goes on. Follow it with"):
+    with pytest.raises(StillRunningError, match=f"run {run} is RUNNING after 25 s and continues. Follow it with"):
         follow(api, run, lambda _: None, timeout_s=25, clock=clock, sleep=clock.sleep)
     assert clock.now == 30
 
@@ -67,7 +67,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(server: KfpApi) -> None
     server.fail("GET .*/runs/", 503, "upstream connect error", times=59)
     clock, lines = Clock(), list[str]()
     assert follow(api, run, lines.append, clock=clock, sleep=clock.sleep).good
-    assert lines[0] == f"{server.url}: answered 503: upstream connect error; trying again"
+    assert lines[0] == f"{server.url}: answered 503: upstream connect error; retrying"
     assert lines[1:] == ["590 s: run RUNNING", "600 s: run SUCCEEDED"]
 
 

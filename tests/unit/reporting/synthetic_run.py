@@ -316,7 +316,7 @@ def _promotion(output: Path, evaluation: Path, promoted: bool) -> Path:
         "margin": 0.0,
         "confidence": 0.95,
         "reason": f"{'beats' if promoted else 'does not beat'} version 3 by more than 0: "
-        f"probability {1.0 if promoted else 0.61:.4f}, asked for 0.95",
+        f"probability {1.0 if promoted else 0.61:.4f} (required: 0.95)",
     }
 
     def make(work: Work) -> Metrics:

@@ -55,7 +55,7 @@ def test_rewards_that_hold_only_within_a_list_are_refused(tmp_path: Path) -> Non
 
 
 def test_an_evaluation_without_responses_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no sampled response"):
+    with pytest.raises(DataError, match="contains no sampled response"):
         read_judgement(evaluation(tmp_path / "evaluation", []))
 
 
@@ -97,10 +97,10 @@ def test_with_nothing_to_beat_the_gate_is_open() -> None:
     ("known", "reason"),
     [
         (None, "its evaluation is not in the registry"),
-        (judgement({"a": 0.0, "c": 0.0}), "other prompts (1 of 2 in common)"),
-        (judgement({"a": 0.0}), "other prompts (1 of 2 in common)"),
+        (judgement({"a": 0.0, "c": 0.0}), "different prompts (1 of 2 in common)"),
+        (judgement({"a": 0.0}), "different prompts (1 of 2 in common)"),
         (judgement({"a": 0.0, "b": 0.0}, reranker="pairrm"), "its rewards come from pairrm, not from verifier"),
-        (judgement({"a": 0.0, "b": 0.0}, metric="accuracy"), "its evaluation gives no reward"),
+        (judgement({"a": 0.0, "b": 0.0}, metric="accuracy"), "its evaluation has no reward"),
     ],
 )
 def test_what_cannot_be_compared_is_not_promoted_and_says_why(known: Judgement | None, reason: str) -> None:
@@ -147,8 +147,8 @@ def test_a_benchmark_says_how_a_policy_did_on_each_item(tmp_path: Path) -> None:
     [
         ({"judged_by": "llama"}, "it was judged by llama, not by gpt"),
         ({"version": "1"}, "it was evaluated by alpaca_eval 1, not by alpaca_eval 2"),
-        ({"values": {"win_rate": {"p00": 1.0}}}, "it was evaluated on other items (1 of 20 in common)"),
-        ({"values": {"lc_win_rate": {"p00": 1.0}}}, "its evaluation gives no win_rate"),
+        ({"values": {"win_rate": {"p00": 1.0}}}, "it was evaluated on different items (1 of 20 in common)"),
+        ({"values": {"lc_win_rate": {"p00": 1.0}}}, "its evaluation has no win_rate"),
     ],
 )
 def test_scores_of_other_judges_editions_and_items_are_not_compared(

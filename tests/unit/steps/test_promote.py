@@ -46,7 +46,7 @@ def test_a_benchmark_decides_and_the_registry_keeps_its_values(world: World, tmp
     assert run("worse", 0.5)["alias"] == "challenger"
     better = run("better", 2.0)
     assert (better["alias"], better["opponent"], better["difference"]) == ("champion", "version 1", 1.0)
-    with pytest.raises(DataError, match=r"gives no reward\. Set promote\.metric to one of win_rate"):
+    with pytest.raises(DataError, match=r"has no reward\. Set promote\.metric to one of win_rate"):
         promote.run(
             CONFIG,
             policy=tmp_path / "first",
@@ -73,7 +73,7 @@ def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:
         "probability": None,
         "margin": 0.0,
         "confidence": 0.95,
-        "reason": "there is no champion and no baseline to beat",
+        "reason": "no champion and no baseline to compare with",
     }
     worse = world.promote("worse", 0.25)
     assert (worse["promoted"], worse["alias"], worse["opponent"]) == (False, "challenger", "version 1")
@@ -115,7 +115,7 @@ def test_a_margin_is_asked_for(world: World) -> None:
 
 
 def test_a_metric_that_was_not_evaluated_is_told_before_anything_is_registered(world: World) -> None:
-    with pytest.raises(DataError, match=r"gives no accuracy\. Set evaluate\.judge"):
+    with pytest.raises(DataError, match=r"has no accuracy\. Set evaluate\.judge"):
         world.promote("first", 0.5, metric="accuracy")
     assert reader(world.uri).search_registered_models() == []
 
@@ -132,7 +132,7 @@ def test_a_champion_judged_on_other_prompts_stays(world: World, tmp_path: Path) 
     better = world.promote("better", 0.75)
     assert (better["alias"], better["probability"]) == ("challenger", None)
     assert better["reason"] == (
-        "cannot be compared with version 1: it was evaluated on other prompts (0 of 20 in common)"
+        "cannot be compared with version 1: it was evaluated on different prompts (0 of 20 in common)"
     )
     assert Registry(world.uri).champion("larpo-policy") == 1
 

@@ -106,7 +106,7 @@ def test_store_that_is_busy_or_away_is_waited_for(
 
     assert failures.with_retries(Location("bucket", "key"), ask) == "answer"
     assert pauses == [0.5, 1.0, 2.0]
-    assert caplog.messages[0] == "s3://bucket/key: store answered 'SlowDown'; trying again for up to 30 s"
+    assert caplog.messages[0] == "s3://bucket/key: store answered 'SlowDown'; retrying for up to 30 s"
     assert len(caplog.messages) == 3
 
 

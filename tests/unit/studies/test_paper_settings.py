@@ -208,7 +208,7 @@ def test_without_prices_no_money_is_told_and_a_misspelt_assumption_is_named(larp
     assert refused.code == 2
     assert "unknown setting 'gpu_price'. Did you mean 'gpu_hour_price'?" in refused.err
     nothing = larpo("reproduce", "fig3a", "--dry-run", "--assume", "gpu_hour_price=1")
-    assert "nothing is estimated at the scale tiny" in nothing.err
+    assert "--assume has no effect: there is no cost estimate at the scale 'tiny'" in nothing.err
 
 
 def _run(config: LarpoConfig) -> dict[str, object]:
@@ -244,4 +244,7 @@ def test_two_seeds_are_two_runs_of_the_pipeline_and_the_tiny_world_is_none(larpo
     larpo("reproduce", "table4", "--scale", "paper", "--seeds", "2", "--pipeline", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table4-paper-1.json", "table4-paper-2.json"]
     refused = larpo("reproduce", "table4", "--pipeline", tmp_path)
-    assert "larpo: the embedded world of the scale tiny is on one machine. Give --scale paper." in refused.err
+    assert (
+        "larpo: --pipeline cannot be used with --scale tiny, which runs on one machine only. Use --scale paper."
+        in refused.err
+    )
