@@ -107,7 +107,7 @@ def _value(schema: dict[str, Any], links: dict[str, str]) -> str:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in schema["enum"])
     if schema["type"] == "array":
         return f"list of {_value(schema['items'], links)}"
-    word = {"string": "text", "boolean": "`true`, `false`"}.get(schema["type"], schema["type"])
+    word = {"string": "text", "boolean": "`true`, `false`", "object": "table"}.get(schema["type"], schema["type"])
     bounds = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
     limits = [f"{sign} {schema[bound]:g}" for bound, sign in bounds if bound in schema and schema[bound] < 2**31]
     return " ".join([word, ", ".join(limits)]).strip()

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from larpo_lib.config import Section
 
-_TEXTS = {"base_url": "http://server:8000"}
+_TEXTS = {"base_url": "http://server:8000", "target": "my_rewards.py:brevity"}
 
 
 def every(union: Any) -> list[Any]:

@@ -20,10 +20,15 @@ RERANKERS = {
     "classifier": '{{ type = "classifier", path = "{root}/reward", model = {{ device = "cpu" }} }}',
     "pairrm": '{{ type = "pairrm", path = "{root}/pairrm", model = {{ device = "cpu" }} }}',
     "http": "{{ " + HTTP + ', api = "vllm_pooling" }}',
+    "function": '{{ type = "function", target = "{root}/my_rewards.py:by_length", settings = {{ goal = 20 }} }}',
     "ensemble": "{{ type = \"ensemble\", members = ["
     '{{ reranker = {{ type = "verifier" }}, mean = 0.5, std = 0.5 }},'
     "{{ reranker = {{ " + HTTP + ', api = "tei_rerank" }}, mean = 20.0, std = 10.0 }} ] }}',
 }  # fmt: skip
+FUNCTION = """
+def by_length(responses, goal):
+    return [-abs(len(response) - goal) for response in responses]
+"""
 SERVED = 'sample.sampler = {{ type = "openai", base_url = "{url}/v1", served_model = "policy" }}'
 
 
@@ -71,6 +76,7 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
     make_tiny_world(world)
     make_reward_model(world / "reward")
     make_pairrm(world / "pairrm")
+    (world / "my_rewards.py").write_text(FUNCTION)
     out.mkdir()
     mlflow_store.rename(out / "mlflow")
     arguments = ["--config", world / "larpo.toml", *settings_of(reranker, world, server.url), "--out", out]

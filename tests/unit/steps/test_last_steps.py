@@ -27,7 +27,14 @@ def name(settings):
 
 def test_every_kind_is_among_the_pairs():
     assert {sampler.type for sampler, _ in PAIRS} >= {"hf", "vllm", "openai"}
-    assert {reranker.type for _, reranker in PAIRS} >= {"verifier", "classifier", "pairrm", "http", "ensemble"}
+    assert {reranker.type for _, reranker in PAIRS} >= {
+        "verifier",
+        "classifier",
+        "pairrm",
+        "http",
+        "ensemble",
+        "function",
+    }
     named = {reranker.served_model for _, reranker in PAIRS if reranker.type == "http"}
     assert named == {None, "some-name"}  # with a name the manifest holds no address
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 from server_double import Reply, serve
@@ -11,8 +12,10 @@ from tiny_pairrm import make_pairrm
 
 from larpo_lib.config import ModelConfig, RerankConfig
 from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError
+from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
@@ -115,6 +118,53 @@ def test_two_runs_give_the_same_bytes(run, tmp_path):
     run("a")
     run("b")
     assert (tmp_path / "a" / "ranked.parquet").read_bytes() == (tmp_path / "b" / "ranked.parquet").read_bytes()
+
+
+GRADED = """
+from larpo_lib.rewards.answers import Scorable, equations_share, is_right, states_answer
+
+def graded(prompts, responses, references):
+    return [
+        0.6 * is_right(Scorable("", prompt, response, reference))
+        + 0.3 * equations_share(response)
+        + 0.1 * states_answer(response)
+        for prompt, response, reference in zip(prompts, responses, references)
+    ]
+"""
+
+
+def test_the_verifier_written_as_a_function_ranks_as_the_verifier(run, tmp_path):
+    (tmp_path / "mine.py").write_text(GRADED)
+    function = FunctionRerankerConfig(target=f"{tmp_path}/mine.py:graded")
+    one, other = run("built-in"), run("function", config=RerankConfig(reranker=function))
+    assert one[1] == other[1]
+    tables = [pq.read_table(tmp_path / name / "ranked.parquet") for name in ("built-in", "function")]
+    place = tables[0].schema.get_field_index("reranker")
+    assert set(tables[1]["reranker"].to_pylist()) == {make_reranker(function).name}
+    assert tables[1].set_column(place, tables[0].schema.field(place), tables[0]["reranker"]) == tables[0]
+    assert tables[0].schema.equals(tables[1].schema, check_metadata=True)
+
+
+def test_a_changed_function_makes_another_artifact(prompts, run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def f(responses): return [len(text) for text in responses]")
+    config = RerankConfig(reranker=FunctionRerankerConfig(target=f"{file}:f"))
+    run(config=config)
+    again = {"prompts": prompts, "candidates": [tmp_path / "ranked-candidates"], "ranked": tmp_path / "ranked"}
+    rerank.run(config, **again)
+    (tmp_path / "elsewhere").mkdir()
+    moved = file.rename(tmp_path / "elsewhere" / "mine.py")
+    rerank.run(RerankConfig(reranker=FunctionRerankerConfig(target=f"{moved}:f", timeout_s=5)), **again)
+    file.write_text("def f(responses): return [-len(text) for text in responses]")
+    with pytest.raises(ArtifactError, match=r"exists already, made with .*inputs\.reranker"):
+        rerank.run(config, **again)
+
+
+def test_processes_share_a_function(prompts, run, tmp_path):
+    (tmp_path / "mine.py").write_text("def f(responses): return [len(text) for text in responses]")
+    reranker = FunctionRerankerConfig(target=f"{tmp_path}/mine.py:f")
+    one = run("one", config=RerankConfig(reranker=reranker))
+    assert run("two", config=RerankConfig(reranker=reranker, part_prompts=1, processes=2)) == one
 
 
 def test_the_mode_of_the_verifier_is_a_setting(run):
