@@ -41,11 +41,6 @@ class FunctionRerankerConfig(FunctionSettings, SingleRerankerConfig):
         return self.load().list_relative
 
     @property
-    def thoughts(self) -> Thinking:
-        """As it is set."""
-        return self.thinking
-
-    @property
     def beyond_one(self) -> None:
         """What a function gives is not known."""
         return
@@ -63,7 +58,7 @@ class FunctionRerankerConfig(FunctionSettings, SingleRerankerConfig):
         self.load()
 
 
-class FunctionReranker:
+class FunctionReranker(Reranker):
     """Scores responses by a function."""
 
     def __init__(self, function: RewardFunction) -> None:
