@@ -77,7 +77,7 @@ chaos: install
 	LARPO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/integration/test_chaos.py --timeout 3600
 
 fuzz: install
-	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/statistics tests/unit/answers
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/statistics tests/unit/rewards/answers
 
 clean:
 	rm -rf .venv .venv-vllm .transformers4 runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

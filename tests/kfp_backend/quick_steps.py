@@ -114,7 +114,7 @@ class NoTracker:
     def __init__(self, *given: Any) -> None:
         self.ended: list[str] = []
 
-    def begin(self, name: str, key: str, config: Any) -> str:
+    def start_run(self, name: str, key: str, config: Any) -> str:
         """A run of that name."""
         return f"parent-of-{name}"
 
@@ -123,15 +123,15 @@ class NoTracker:
         """A step's run."""
         yield NoRun()
 
-    def opened(self) -> NoRun:
+    def open_run(self) -> NoRun:
         """The run that the steps are under."""
         return NoRun()
 
-    def address(self, run_id: str) -> str:
+    def run_url(self, run_id: str) -> str:
         """Where a run is shown."""
         return f"runs:/{run_id}"
 
-    def end(self, status: str, text: str, cause: str) -> None:
+    def end_run(self, status: str, text: str, cause: str) -> None:
         """End a run."""
 
 

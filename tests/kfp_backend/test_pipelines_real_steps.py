@@ -52,7 +52,7 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     for change, shards, told in (
         ({"k": 5}, 2, r"config\.k"),
         ({"rounds": 3}, 2, "shorter run"),
-        ({}, 3, "in 2 shares"),
+        ({}, 3, "in 2 shards"),
     ):
         other = compose({"root": given["root"], "settings": given["settings"], "rounds": 2, **change})
         with pytest.raises(ArtifactError, match=told):
