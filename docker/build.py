@@ -1,10 +1,10 @@
-"""Builds the images from a clean checkout of HEAD and prints what each took and weighs.
+"""Builds the images from a clean checkout of HEAD, and prints the build time and size of each.
 
     python3 docker/build.py --prefix registry.example.org/team
 
-Needs Docker with BuildKit and Python's standard library. The build reaches package indexes as pip does on this machine:
-settings of `pip config list` go to it as a secret that no layer keeps, and folders that they name are served to it on
-loopback while it runs.
+Needs Docker with BuildKit and Python's standard library. The build uses the same package indexes as pip on this
+machine: the settings of `pip config list` are passed to it as a secret, which no layer stores. Local folders in these
+settings are served to the build on loopback.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from urllib.request import url2pathname
 ROOT = Path(__file__).parents[1]
 TARGETS = ("base", "sampler", "trainer", "evaluator", "mlflow")
 SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "proxy", "timeout", "retries")
-"""Settings of pip that say how it reaches its indexes."""
+"""Settings of pip for reaching its indexes."""
 FOLDERS = ("index-url", "extra-index-url", "find-links")
 
 
 def main() -> None:
-    """Build what the command line asks for."""
+    """Build the targets on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--variant", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--prefix", default="", help="put before the images' names: registry and project")
+    parser.add_argument("--prefix", default="", help="registry and project, put in front of the image names")
     parser.add_argument("--tag", help="default: the full hash of HEAD")
     parser.add_argument("--base-image", help="default: the Dockerfile's")
-    parser.add_argument("--torch-index", help="where torch's build for CPUs lies; default: PyTorch's own index")
-    parser.add_argument("--no-cache", action="store_true", help="build every layer anew")
+    parser.add_argument("--torch-index", help="index of torch's CPU build; default: PyTorch's own index")
+    parser.add_argument("--no-cache", action="store_true", help="rebuild every layer")
     options = parser.parse_args()
     if unknown := set(options.targets) - set(TARGETS):
-        parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        parser.error(f"unknown target {', '.join(sorted(unknown))}; choose from {', '.join(TARGETS)}")
     build(options)
 
 
@@ -54,7 +54,7 @@ def build(options: argparse.Namespace) -> None:
     docker = docker_with_buildkit()
     revision = _output("git", "rev-parse", "HEAD")
     if _output("git", "status", "--porcelain"):
-        print("The working tree has changes that are not committed; they are not in the images.", file=sys.stderr)
+        print("The working tree has uncommitted changes; the images do not contain them.", file=sys.stderr)
     prefix = f"{options.prefix.rstrip('/')}/" if options.prefix else ""
     arguments = {
         "VARIANT": options.variant,
@@ -81,7 +81,7 @@ def build(options: argparse.Namespace) -> None:
 
 
 def docker_with_buildkit() -> str:
-    """The first docker on PATH, or `$DOCKER`, whose `build` knows secrets: a client alone may lack buildx."""
+    """`$DOCKER`, or the first docker on PATH, whose `build` supports secrets. A client without buildx does not."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     found = [shutil.which("docker", path=folder) for folder in folders]
     for program in [os.environ["DOCKER"]] if "DOCKER" in os.environ else filter(None, found):
@@ -94,11 +94,11 @@ def docker_with_buildkit() -> str:
         )
         if "--secret" in shown.stdout:
             return program
-    sys.exit("No docker with BuildKit on PATH; install Docker's buildx, or name the program in DOCKER")
+    sys.exit("No docker with BuildKit on PATH; install Docker's buildx, or set DOCKER to the program")
 
 
 def pip_settings() -> dict[str, str]:
-    """What `pip config list` says, the environment's word over the files'."""
+    """The settings of `pip config list`. The environment overrides the files."""
     listed = _output(sys.executable, "-m", "pip", "config", "list")
     settings: dict[str, str] = {}
     for scope in ("global.", "install.", ":env:."):
@@ -111,11 +111,11 @@ def pip_settings() -> dict[str, str]:
 
 @contextmanager
 def pip_access(folder: Path, settings: dict[str, str]) -> Iterator[list[str]]:
-    """Options of `docker build` with which pip reaches in the build what it reaches here.
+    """Options of `docker build` that give pip in the build the same package indexes as here.
 
     Args:
-        folder: for the files that hold the secrets.
-        settings: of pip. Folders among them are served on loopback, which the build then shares.
+        folder: for the files with the secrets.
+        settings: of pip. Local folders in them are served on loopback, which the build then shares.
     """
     lines, options = ["[global]"], []
     roots: list[Path] = []
@@ -138,19 +138,19 @@ def pip_access(folder: Path, settings: dict[str, str]) -> Iterator[list[str]]:
 
 
 def _served(word: str, roots: list[Path], *, index: bool) -> str:
-    """The address under which `_server` offers a folder; other addresses as they are."""
+    """The address at which `_server` serves a folder; other addresses are returned unchanged."""
     parts = urlsplit(word)
     if parts.scheme not in ("", "file"):
         return word
     path = Path(url2pathname(parts.path)).resolve()
-    # An index's pages point to files beside it, so the folder above is what is served.
+    # The pages of an index link to files next to it, so the parent folder is served.
     roots.append(path.parent if index else path)
     return f"http://127.0.0.1:{{port}}/{len(roots) - 1}/{f'{path.name}/' if index else ''}"
 
 
 @contextmanager
 def _server(roots: Sequence[Path]) -> Iterator[int]:
-    """Serve the n-th folder below /n/ on a free port of loopback, which is given."""
+    """Serve the n-th folder below /n/ on a free loopback port, and yield the port."""
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a base image for the Dockerfile from Debian's own packages, for machines that reach a Debian mirror and no image
+# Creates a base image for the Dockerfile from Debian packages, for machines that can reach a Debian mirror but no image
 # registry:   docker/debootstrap.sh larpo-python:bookworm && make images BASE_IMAGE=larpo-python:bookworm
-# It runs as root and needs debootstrap. On other machines the images start from python:3.11-slim-bookworm.
+# Run it as root; it needs debootstrap. By default the images start from python:3.11-slim-bookworm.
 set -eu
 
 image=${1:?usage: debootstrap.sh IMAGE}

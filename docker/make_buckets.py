@@ -1,4 +1,4 @@
-"""Makes the buckets that are named on the command line, as soon as the S3 server answers."""
+"""Creates the buckets named on the command line, as soon as the S3 server answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ for bucket in sys.argv[1:]:
     for attempt in range(ATTEMPTS):
         try:
             client.create_bucket(Bucket=bucket)
-            print(f"{bucket}: made")
+            print(f"{bucket}: created")
             break
         except exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
-            print(f"{bucket}: is there")
+            print(f"{bucket}: exists already")
             break
         except (exceptions.ConnectionError, exceptions.HTTPClientError):
             if attempt == ATTEMPTS - 1:
