@@ -83,13 +83,14 @@ def map_in_parts(
         size: prompts a part holds. A restarted step goes on behind the parts it finds.
         open_work: gets ready; not called where every part is done.
         schema: of the rows.
-        scratch: keeps finished parts until the step is published.
+        scratch: keeps finished parts until the step is published; is made if it is not there.
         output: Parquet file to write.
         processes: that work on parts at the same time, on this machine.
 
     Returns:
         The sum of the parts' counts.
     """
+    scratch.mkdir(exist_ok=True)
     cut = {_part(scratch, start): prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)}
     missing = {part: ids for part, ids in cut.items() if not part.is_file()}
     with progress(label, len(prompt_ids), sum(len(ids) for part, ids in cut.items() if part not in missing)) as advance:

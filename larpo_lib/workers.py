@@ -9,11 +9,14 @@ import queue
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
+
+ItemT = TypeVar("ItemT")
 
 WorkerFn = Callable[[Callable[[], int | None], Callable[[int], None]], None]
 """Called in each process with what gives the next task's number (None: there is no more) and what is told that it is
@@ -54,6 +57,46 @@ def run_in_processes(work: WorkerFn, tasks: int, processes: int) -> Iterator[int
         for process in started:
             process.kill()
             process.join()
+
+
+def go_through(
+    items: Sequence[ItemT], do: Callable[[ItemT], None], jobs: int, *, threads: int | None = None
+) -> Iterator[ItemT]:
+    """Do something to each item, one after the other here or `jobs` at one time in processes; gives what those did.
+
+    Args:
+        items: for several jobs picklable, as `do` is.
+        do: what is to be done.
+        jobs: most items that are worked on at the same time.
+        threads: of each process; None: its share of those it would take alone.
+
+    Raises:
+        LarpoError: as of `run_in_processes`.
+    """
+    if jobs == 1:
+        for item in items:
+            do(item)
+        return
+    processes = min(jobs, len(items))
+    work = partial(_take_items, list(items), do, processes, threads)
+    for index in run_in_processes(work, len(items), processes):
+        yield items[index]
+
+
+def _take_items(
+    items: Sequence[ItemT],
+    do: Callable[[ItemT], None],
+    processes: int,
+    threads: int | None,
+    take: Callable[[], int | None],
+    done: Callable[[int], None],
+) -> None:
+    import torch
+
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() // processes))  # else each would take every core
+    while (index := take()) is not None:
+        do(items[index])
+        done(index)
 
 
 def end_with_parent(parent: int) -> None:

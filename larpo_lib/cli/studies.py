@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,44 +17,48 @@ from larpo_lib.errors import ConfigError
 if TYPE_CHECKING:
     from larpo_lib.studies.study import Cell, ScaleName, Study
 
+StudyName = Annotated[
+    str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a .toml file.")
+]
+Scale = Annotated[
+    Literal["tiny", "paper"], typer.Option(help="tiny: the built-in example, on a laptop. paper: the paper's models.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs for each cell, with seeds 0, 1, ...")]
+Faithful = Annotated[
+    Literal["paper", "as_published"],
+    typer.Option(help="as_published: follow the authors' scripts where they differ from the paper."),
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Number of runs at the same time, each on its own GPUs.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the runs and their estimated cost, without running them.")
+]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Change an assumption of --dry-run, for example gpu_hour_price=2.5 or judge_price=0.01. Can be repeated."
+    ),
+]
+Pipeline = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the arguments of Kubeflow runs of the pipeline `study` to this folder, without running them."
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Directory of the study. Default: runs/reproduce/STUDY-SCALE.")]
 
 
 @app.command(rich_help_panel=LOOP)
 def reproduce(
-    study: Annotated[
-        str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a .toml file.")
-    ],
-    scale: Annotated[
-        Literal["tiny", "paper"],
-        typer.Option(help="tiny: the built-in example, on a laptop. paper: the paper's models."),
-    ] = "tiny",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of runs for each cell, with seeds 0, 1, ...")] = None,
-    faithful: Annotated[
-        Literal["paper", "as_published"],
-        typer.Option(help="as_published: follow the authors' scripts where they differ from the paper."),
-    ] = "paper",
+    study: StudyName,
+    scale: Scale = "tiny",
+    seeds: Seeds = None,
+    faithful: Faithful = "paper",
     jobs: Jobs = 1,
     settings: Settings = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and their estimated cost, without running them.")
-    ] = False,
-    assume: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Change an assumption of --dry-run, for example gpu_hour_price=2.5 or judge_price=0.01. Can be "
-            "repeated."
-        ),
-    ] = None,
-    pipeline: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the arguments of Kubeflow runs of the pipeline `study` to this folder, without running them."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Directory of the study. Default: runs/reproduce/STUDY-SCALE.")
-    ] = None,
+    dry_run: DryRun = False,
+    assume: Assume = None,
+    pipeline: Pipeline = None,
+    out: Out = None,
 ) -> None:
     """Reproduce a table or figure of the paper. Each cell is an ordinary run that can be resumed; intervals are over
     seeds.
@@ -66,57 +71,56 @@ def reproduce(
     from larpo_lib.studies.study import cells, kind_of, load_study
 
     file, over = _file(study), parse_settings(settings or ())
+    together = Path("runs") / "reproduce"  # studies there share what their runs have in common
     if kind_of(file) == "preferences":
         if scale == "paper" or faithful != "paper" or assume or pipeline is not None:
             raise ConfigError(
                 f"the study '{study}' has only one scale, and no runs of the loop",
                 remedy="Remove --scale, --faithful, --assume and --pipeline",
             )
-        _preferences(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, dry_run=dry_run)
+        _preferences(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, together, dry_run=dry_run)
         return
     loaded = load_study(file)
     if dry_run or pipeline is not None:
         made = cells(loaded, scale, seeds, faithful, over)
-        if pipeline is not None:
-            lines = _emit(loaded, scale, made, pipeline)
-        else:
-            lines = _dry_run(loaded, scale, made, assume or ())
-        for line in lines:
-            typer.echo(line)
+        _print(
+            _dry_run(loaded, scale, made, assume or ()) if pipeline is None else _emit(loaded, scale, made, pipeline)
+        )
         return
-    from larpo_lib.files import disk_errors
-    from larpo_lib.reporting.publication import PAGE
     from larpo_lib.studies.run import Request, run_study
 
-    suffix = "" if faithful == "paper" else f"-{faithful}"
-    together = Path("runs") / "reproduce"  # studies there share what their runs have in common
-    place = out or together / f"{loaded.name}-{scale}{suffix}"
+    place = out or together / f"{loaded.name}-{scale}{'' if faithful == 'paper' else f'-{faithful}'}"
     request = Request(scale, seeds, faithful, jobs, None if out else together / "pool", over)
-    with disk_errors(place):
-        typer.echo(run_study(loaded, request, place, _command()))
-    typer.echo(f"Results: {place / 'results' / PAGE}")
+    _run(place, partial(run_study, loaded, request, place))
 
 
-def _preferences(file: Path, over: Mapping[str, Any], jobs: int, out: Path | None, *, dry_run: bool) -> None:
+def _preferences(
+    file: Path, over: Mapping[str, Any], jobs: int, out: Path | None, together: Path, *, dry_run: bool
+) -> None:
     """The study whose cells are no runs of the loop."""
-    from larpo_lib.files import disk_errors
-    from larpo_lib.reporting.publication import PAGE
     from larpo_lib.studies.preferences.run import listing, run
     from larpo_lib.studies.preferences.study import load
 
     study = load(file, over)
     if dry_run:
-        for line in listing(study):
-            typer.echo(line)
+        _print(listing(study))
         return
-    place = out or Path("runs") / "reproduce" / study.name
+    place = out or together / study.name
+    _run(place, partial(run, study, place, jobs))
+
+
+def _run(place: Path, work: Callable[[str], str]) -> None:
+    """Run a study, which is told the command, and print its table and where its page is."""
+    from larpo_lib.files import disk_errors
+    from larpo_lib.reporting.publication import PAGE
+
     with disk_errors(place):
-        typer.echo(run(study, place, jobs, _command()))
+        typer.echo(work(shlex.join(["larpo", *sys.argv[1:]])))
     typer.echo(f"Results: {place / 'results' / PAGE}")
 
 
-def _command() -> str:
-    return shlex.join(["larpo", *sys.argv[1:]])
+def _print(lines: Sequence[str]) -> None:
+    typer.echo("\n".join(lines))
 
 
 def _file(study: str) -> Path:

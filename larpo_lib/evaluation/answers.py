@@ -86,8 +86,6 @@ def answers(
         the counts `prompts` (answered) and `prompts_too_long_dropped`.
     """
     distinct = {row["prompt_id"]: row for row in prompts}
-    scratch = work.scratch / name
-    scratch.mkdir(exist_ok=True)
     asked, output = work.scratch / f"{name}-prompts.parquet", work.scratch / f"{name}-candidates.parquet"
     write_table(asked, "prompts", [distinct[prompt_id] for prompt_id in sorted(distinct)])
     origin = Origin(digest(policy)[:16], 0, config.seed)
@@ -97,7 +95,7 @@ def answers(
         config.part_prompts,
         partial(drawing, config, policy, asked, origin, draws),
         schema="candidates",
-        scratch=scratch,
+        scratch=work.scratch / name,
         output=output,
         processes=config.processes,
     )

@@ -123,7 +123,8 @@ class Benchmark:
 
     def explanations(self) -> dict[str, str]:
         """What each number and each count means."""
-        numbers = {one.name: f"{one.unit and f'In {one.unit}: '}{one.meaning}" for one in map(_explained, self.numbers)}
+        named = [one.filled(**{"n": "n", **one.example}) for one in self.numbers]  # a family as documents name it
+        numbers = {one.name: f"{one.unit and f'In {one.unit}: '}{one.meaning}" for one in named}
         return {**numbers, **self.counts}
 
     @property
@@ -142,11 +143,6 @@ class Benchmark:
             ConfigError: one is not installed.
         """
         return {package: _version(package, self.packages[package]) for package in self.packages}
-
-
-def _explained(number: Number) -> Number:
-    """A family as documents name it."""
-    return number.filled(**{"n": "n", **number.example})
 
 
 def _version(package: str, remedy: str) -> str:

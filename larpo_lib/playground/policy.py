@@ -42,7 +42,21 @@ def make_policy(
     directory: Path, words: Sequence[str], seed: int, *, hidden: int = 128, layers: int = 4, heads: int = 4
 ) -> None:
     """Write a policy with random weights as a Hugging Face directory; the same seed gives the same bytes."""
-    tokenizer = make_tokenizer(words)
+    write_policy(directory, make_tokenizer(words), seed, hidden=hidden, layers=layers, heads=heads, positions=8192)
+    write_older_keys(directory)
+
+
+def write_policy(
+    directory: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    positions: int,
+) -> None:
+    """Write a Llama with random weights for a tokenizer, and that, as a Hugging Face directory."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -50,7 +64,7 @@ def make_policy(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=8192,
+        max_position_embeddings=positions,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -61,4 +75,3 @@ def make_policy(
         policy = LlamaForCausalLM(config)
     policy.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    write_older_keys(directory)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.files import make_directory
+from larpo_lib.files import make_directory, write_json_lines
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import Problem, demonstrate, make_problems, vocabulary
 
@@ -55,12 +55,12 @@ def make_world(directory: Path, seed: int) -> None:
     shown, rest = problems[:DEMONSTRATIONS], problems[DEMONSTRATIONS:]
     make_directory(directory)
     make_policy(directory / "policy", vocabulary(), seed)
-    _write(
+    write_json_lines(
         directory / "demonstrations.jsonl",
         ({"prompt": problem.question, "response": demonstrate(problem, rng)} for problem in shown),
     )
     for name, part in (("prompts", rest[:PROMPTS]), ("heldout", rest[PROMPTS:])):
-        _write(
+        write_json_lines(
             directory / f"{name}.jsonl",
             ({"question": problem.question, "answer": problem.solution} for problem in part),
         )
@@ -99,11 +99,7 @@ def _write_documents(directory: Path, problems: Sequence[Problem]) -> None:
     places = world_documents(directory)
     documents = {solution: f"d{i}" for i, solution in enumerate(dict.fromkeys(one.solution for one in problems))}
     asked = {f"q{i}": problem for i, problem in enumerate(problems[PROMPTS:])}
-    _write(places["queries"], ({"_id": name, "text": problem.question} for name, problem in asked.items()))
-    _write(places["corpus"], ({"_id": name, "text": solution} for solution, name in documents.items()))
+    write_json_lines(places["queries"], ({"_id": name, "text": problem.question} for name, problem in asked.items()))
+    write_json_lines(places["corpus"], ({"_id": name, "text": solution} for solution, name in documents.items()))
     lines = ["query-id\tcorpus-id\tscore", *(f"{q}\t{documents[one.solution]}\t1" for q, one in asked.items())]
     places["relevance"].write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

@@ -129,8 +129,7 @@ def draw_heldout(
     All are drawn before any is scored: the sampler has given back its GPUs when the reranker takes them.
     """
     chosen = chosen_prompts(prompts, config.limit)
-    scratch, output = work.scratch / "drawn", work.scratch / "candidates.parquet"
-    scratch.mkdir(exist_ok=True)
+    output = work.scratch / "candidates.parquet"
     origin = Origin(digest(policy)[:16], 0, config.seed)
     counts = map_in_parts(
         f"{label}, sampling",
@@ -138,7 +137,7 @@ def draw_heldout(
         config.part_prompts,
         partial(drawing, config, policy, prompts, origin, draws),
         schema="candidates",
-        scratch=scratch,
+        scratch=work.scratch / "drawn",
         output=output,
         processes=config.processes,
     )

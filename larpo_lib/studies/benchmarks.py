@@ -12,7 +12,7 @@ from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_setting
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.evaluation.benchmark import POLICY, Benchmark
+from larpo_lib.evaluation.benchmark import POLICY
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.study import Cell
 
@@ -34,15 +34,12 @@ class BenchmarkPreset(Section):
     @field_validator("step", mode="after")
     @classmethod
     def _exists(cls, step: str) -> str:
-        known = [name for name, one in benchmarks().items() if POLICY in one.inputs and _asks(one)]
+        # Those that let a policy answer questions, and need nothing else that a run makes.
+        asking = {name: one for name, one in benchmarks().items() if "answers" in one.settings().model_fields}
+        known = [name for name, one in asking.items() if POLICY in one.inputs]
         if step not in known:
             raise ValueError(f"Input should be one of {', '.join(known)}")
         return step
-
-
-def _asks(benchmark: Benchmark) -> bool:
-    """Whether it lets a policy answer questions, and needs nothing else that a run makes."""
-    return "answers" in benchmark.settings().model_fields
 
 
 def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, BenchmarkPreset]:

@@ -52,7 +52,9 @@ def shown(config: LarpoConfig) -> dict[str, str]:
     parameters.pop("type")
     return {
         "policy": config.policy,
-        "SFT": "none" if config.demonstrations is None else f"{config.demonstrations.source}, {_sft(config)}",
+        "SFT": "none"
+        if config.demonstrations is None
+        else f"{config.demonstrations.source}, {config.sft.epochs} epochs, {config.sft.learning_rate:g}",
         "prompts": config.prepare.source,
         "ranked by": _reranker(config.rerank.reranker.model_dump()),
         "measured by": _reranker(config.evaluate.reranker.model_dump()),
@@ -73,7 +75,9 @@ def shown(config: LarpoConfig) -> dict[str, str]:
         "schedule": f"{train.schedule}, warm-up {train.warmup_ratio:g}",
         "batch": str(train.batch_size),
         "tokens": f"{train.max_tokens}, of them {train.max_prompt_tokens} of the prompt",
-        "held-out prompts": _heldout(config),
+        "held-out prompts": config.evaluation_prompts.source
+        if config.evaluation_prompts
+        else str(config.prepare.heldout),
         "training": "one process"
         if launch.launcher == "none"
         else f"{launch.launcher}, {launch.nproc} processes, ZeRO-{launch.zero_stage}",
@@ -111,17 +115,9 @@ def _start(config: LarpoConfig) -> str:
     return f"{config.policy} {config.demonstrations.model_dump_json()} {config.sft.model_dump_json()}"
 
 
-def _sft(config: LarpoConfig) -> str:
-    return f"{config.sft.epochs} epochs, {config.sft.learning_rate:g}"
-
-
 def _reranker(reranker: Mapping[str, Any]) -> str:
     return str(reranker.get("path", reranker["type"]))
 
 
 def _numbers(value: float | tuple[float, ...]) -> str:
     return ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else f"{value:g}"
-
-
-def _heldout(config: LarpoConfig) -> str:
-    return str(config.prepare.heldout) if config.evaluation_prompts is None else config.evaluation_prompts.source

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from larpo_lib.reporting.publication import made, publish
 from larpo_lib.reporting.table import aligned, difference, interval, number
 from larpo_lib.studies import by_n
 from larpo_lib.studies.results import BOOTSTRAP, Results, Row
-from larpo_lib.studies.study import ScaleName, Study
+from larpo_lib.studies.study import Study
 
 _LIBRARIES = ("torch", "transformers", "numpy")
 _NAMES = {
@@ -32,31 +31,15 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """How results came about: the command, and what the cells were given."""
+def write(study: Study, results: Results, provenance: Mapping[str, Any], directory: Path) -> str:
+    """Write the results for people, and all numbers; returns the table.
 
-    command: str
-    scale: ScaleName
-    seeds: int
-    settings: Mapping[str, Mapping[str, Any]]
-    search: Mapping[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """With the date, the machine and the versions."""
-        return {
-            "command": self.command,
-            "scale": self.scale,
-            "seeds": self.seeds,
-            **made(_LIBRARIES),
-            "search": self.search,
-            "settings": {name: dict(tree) for name, tree in self.settings.items()},
-        }
-
-
-def write(study: Study, results: Results, made_by: Provenance, directory: Path) -> str:
-    """Write the results for people, and all numbers; returns the table."""
-    told, table = made_by.to_json(), "\n".join(aligned(_rows(study, results)))
+    Args:
+        study: as `results`: what was run, and what it came to.
+        provenance: `command`, `scale` and `seeds`, the `settings` of each cell, and what the `search` found, or None.
+        directory: to write to.
+    """
+    told, table = {**provenance, **made(_LIBRARIES)}, "\n".join(aligned(_rows(study, results)))
     publish(
         directory,
         "study",
@@ -111,7 +94,7 @@ def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
 def _rows(study: Study, results: Results) -> list[list[str]]:
     if study.layout == "by_n":
         return by_n.rows(by_n.curves(results))
-    columns = _published_columns([*results.starts, *results.rows])
+    columns = list(dict.fromkeys(name for row in (*results.starts, *results.rows) for name in row.published))
     head = [*_axes(study, results), *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
     body = [
         [
@@ -166,10 +149,6 @@ def _differences(results: Results) -> list[list[str]]:
         for row in results.rows
         if row.differences
     ]
-
-
-def _published_columns(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.published))
 
 
 def _axes(study: Study, results: Results) -> list[str]:

@@ -121,53 +121,31 @@ def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]
     for outcome in outcomes:
         cells.setdefault(outcome.labels, {})[outcome.seed] = outcome
     published = {one.cell: one.values for one in study.published}
-    rows = [
-        Row(
+
+    def row(labels: Labels, values: Mapping[int, Mapping[str, Values]], differences: Mapping[str, Estimate]) -> Row:
+        return Row(
             labels=labels,
-            estimates={name: over_seeds([one.values[name] for one in runs.values()]) for name in measures},
-            by_seed={
-                name: {seed: mean([*one.values[name].values()]) for seed, one in runs.items()} for name in measures
-            },
-            differences=(
-                {}
-                if labels[-1] == study.baseline
-                else {name: _difference(runs, cells[(*labels[:-1], study.baseline)], name) for name in measures}
-            ),
+            estimates={name: over_seeds([one[name] for one in values.values()]) for name in measures},
+            by_seed={name: {seed: mean([*one[name].values()]) for seed, one in values.items()} for name in measures},
+            differences=differences,
             published=published.get(labels, {}),
         )
-        for labels, runs in cells.items()
-    ]
+
+    rows, starts = [], {}
+    for labels, runs in cells.items():
+        base = None if labels[-1] == study.baseline else cells[(*labels[:-1], study.baseline)]
+        differences = {} if base is None else {name: _difference(runs, base, name) for name in measures}
+        rows.append(row(labels, {seed: one.values for seed, one in runs.items()}, differences))
+        if labels[:-1] not in starts:
+            starts[labels[:-1]] = row((*labels[:-1], START), {seed: one.start for seed, one in runs.items()}, {})
     first = {outcome.seed: outcome for outcome in reversed(outcomes)}
     return Results(
         measures=measures,
         start={name: over_seeds([one.start[name] for one in first.values()]) for name in measures},
         rows=rows,
         found=_orderings(study, measures[0], cells),
-        starts=_starts(measures, cells, published),
+        starts=[*starts.values()],
     )
-
-
-def _starts(
-    measures: Sequence[str],
-    cells: Mapping[Labels, Mapping[int, Outcome]],
-    published: Mapping[Labels, Mapping[str, float]],
-) -> list[Row]:
-    first: dict[Labels, Mapping[int, Outcome]] = {}
-    for labels, runs in cells.items():
-        first.setdefault(labels[:-1], runs)
-    return [
-        Row(
-            labels=(*group, START),
-            estimates={name: over_seeds([one.start[name] for one in first[group].values()]) for name in measures},
-            by_seed={
-                name: {seed: mean([*one.start[name].values()]) for seed, one in first[group].items()}
-                for name in measures
-            },
-            differences={},
-            published=published.get((*group, START), {}),
-        )
-        for group in first
-    ]
 
 
 def over_seeds(groups: Sequence[Values]) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,8 @@ from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.held_out import per_prompt
 from larpo_lib.statistics.estimates import Values, mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
-from larpo_lib.studies.instruments import NOTHING, Instruments
-from larpo_lib.studies.measurements import Measurement
-from larpo_lib.studies.output import Provenance, write
+from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement
+from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import (
     Cell,
@@ -38,7 +37,7 @@ from larpo_lib.studies.study import (
     with_setting,
 )
 from larpo_lib.tables import read_table
-from larpo_lib.workers import run_in_processes
+from larpo_lib.workers import go_through
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,13 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     outcomes = run_cells(made, request, out, Instruments(benchmarks, size.retrieval, _documents(made, size, out)))
     results = summarize(study, size.measures, outcomes)
     search = out / "search.json"
-    provenance = Provenance(
-        command=command,
-        scale=request.scale,
-        seeds=len({cell.seed for cell in made}),
-        settings={" / ".join(cell.labels): cell.settings for cell in reversed(made)},
-        search=json.loads(search.read_text("utf-8")) if size.search is not None else None,
-    )
+    provenance = {
+        "command": command,
+        "scale": request.scale,
+        "seeds": len({cell.seed for cell in made}),
+        "search": json.loads(search.read_text("utf-8")) if size.search is not None else None,
+        "settings": {" / ".join(cell.labels): dict(cell.settings) for cell in reversed(made)},
+    }
     return write(study, results, provenance, out / "results")
 
 
@@ -127,13 +126,8 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     left = [cell for cell in ready if not _is_done(cell, out, instruments)]
     tell(f"{len(left)} of {len(ready)} runs left")
     pool = request.pool_of(out)
-    if request.jobs > 1 and len(left) > 1:
-        processes = min(request.jobs, len(left))
-        for index in run_in_processes(partial(_work, left, out, pool, processes, instruments), len(left), processes):
-            tell(f"{left[index].key} is done")
-    else:
-        for cell in left:
-            _run(cell, out, pool, instruments)
+    for cell in go_through(left, partial(_run, out, pool, instruments), request.jobs if len(left) > 1 else 1):
+        tell(f"{cell.key} is done")
     return [read_outcome(cell, out, pool, instruments) for cell in ready]
 
 
@@ -219,24 +213,7 @@ def _documents(made: Sequence[Cell], size: Scale, out: Path) -> dict[int, dict[s
     return {cell.seed: world_documents(_world(out, cell.seed)) for cell in made}
 
 
-def _work(
-    cells: Sequence[Cell],
-    out: Path,
-    pool: Path,
-    processes: int,
-    instruments: Instruments,
-    take: Callable[[], int | None],
-    done: Callable[[int], None],
-) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // processes))  # else each would take every core
-    while (index := take()) is not None:
-        _run(cells[index], out, pool, instruments)
-        done(index)
-
-
-def _run(cell: Cell, out: Path, pool: Path, instruments: Instruments) -> None:
+def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
     run = _home(out, cell)
     if not (run / SUMMARY).is_file():
         make_directory(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from larpo_lib.config import LarpoConfig, Section, apply_settings
-from larpo_lib.config.load import check
+from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
@@ -262,12 +261,9 @@ def _preset(name: str, named: Mapping[str, str]) -> Tree:
 
 
 def _read(path: Path) -> Tree:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", remedy="Name one of the studies that are there") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file", remedy="Name one of the studies that are there")
+    return load_tree(path)
 
 
 def _slug(text: str) -> str:

@@ -84,7 +84,8 @@ def run(
             judged = judge_pairs(config, pairs, store, endpoint)
             store.save(work.data / "decisions.jsonl")
         compared = {
-            pair.instruction: _compared(pair, value) for pair, value in zip(pairs, judged.preferences, strict=True)
+            pair.instruction: Comparison(row_of(pair.instruction), value, len(pair.reference), len(pair.model))
+            for pair, value in zip(pairs, judged.preferences, strict=True)
         }
         write_outputs(work.data / "outputs.json", name, {pair.instruction: pair.model for pair in pairs})
         write_preferences(work.data / "preferences.csv", name, compared.values())
@@ -120,10 +121,6 @@ def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work
     prompts = {instruction: asking(instruction, BENCHMARK.name) for instruction in asked.by_instruction}
     said, counts = replies(BENCHMARK.name, config.answers, policy, prompts, work)
     return said, {name: count for name, count in counts.items() if name != "prompts"}
-
-
-def _compared(pair: Pair, preference: float | None) -> Comparison:
-    return Comparison(row_of(pair.instruction), preference, len(pair.reference), len(pair.model))
 
 
 def _write_annotations(

@@ -49,7 +49,7 @@ BENCHMARK = Benchmark(
     " or problems; accuracies by a test whether the answer stands anywhere in the response, as the paper's scripts have"
     " it, which calls 133 of 5,276 published solutions right that are wrong.",
     rescoring=Step(
-        "gsm8k", "larpo_lib.evaluation.gsm8k.rescore:run", None,
+        "gsm8k", "larpo_lib.evaluation.gsm8k.scoring:rescore", None,
         (Input("solutions", help="JSON Lines or .gz: question, ground_truth and, for each model, {solution}."),),
         (),
         "Accuracies of models from their stored solutions: {model: percent}, to three decimals as published.\n\nA"

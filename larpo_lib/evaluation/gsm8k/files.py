@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,11 @@ def read_solutions(path: Path, origin: str) -> list[Solved]:
     seen: set[str] = set()
     for row in read_file(path, origin).rows:
         problem = _problem(row, origin, "ground_truth", _SOLUTIONS)
-        solutions = dict(_solutions(row, origin))
+        solutions = {
+            name: _text(value.get("solution"), row, origin, f"{name}.solution", _SOLUTIONS)
+            for name, value in row.values.items()
+            if isinstance(value, dict)
+        }
         if not solutions:
             raise DataError("holds no model's solution", path=origin, row=row.number, remedy=_SOLUTIONS)
         if problem.item_id in seen:
@@ -79,23 +83,13 @@ def read_solutions(path: Path, origin: str) -> list[Solved]:
 
 
 def _problem(row: RawRow, origin: str, answer: str, remedy: str) -> Problem:
-    question, worked = (_text(row, origin, column, remedy) for column in ("question", answer))
+    question, worked = (_text(row.values.get(column), row, origin, column, remedy) for column in ("question", answer))
     if final_number(worked) is None:
         raise DataError("holds no number", path=origin, row=row.number, field=answer, remedy=remedy)
     return Problem(prompt_id([{"role": "user", "content": question}]), question, worked)
 
 
-def _solutions(row: RawRow, origin: str) -> Iterator[tuple[str, str]]:
-    for name, value in row.values.items():
-        if isinstance(value, dict):
-            yield name, _told(value.get("solution"), row, origin, f"{name}.solution", _SOLUTIONS)
-
-
-def _text(row: RawRow, origin: str, column: str, remedy: str) -> str:
-    return _told(row.values.get(column), row, origin, column, remedy)
-
-
-def _told(value: Any, row: RawRow, origin: str, field: str, remedy: str) -> str:
+def _text(value: Any, row: RawRow, origin: str, field: str, remedy: str) -> str:
     if not isinstance(value, str):
         raise DataError("is no text", path=origin, row=row.number, field=field, remedy=remedy)
     return value

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from larpo_lib.evaluation.gsm8k import BENCHMARK
+from larpo_lib.evaluation.gsm8k.files import read_solutions
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table, mean_curve
 from larpo_lib.rewards.answers import final_number
 from larpo_lib.schemas import Messages
@@ -49,6 +51,18 @@ def judge(reference: str, greedy: str | None, sampled: Sequence[str]) -> Judged:
     )
 
 
+def rescore(*, solutions: Path) -> dict[str, float]:
+    """The accuracy of every model in a file of solutions, in percent.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    solved = read_solutions(solutions, str(solutions))
+    return {
+        name: accuracy([(one.problem.answer, one.solutions[name]) for one in solved]) for name in solved[0].solutions
+    }
+
+
 def accuracy(pairs: Sequence[tuple[str, str]]) -> float:
     """Percent of right ones among (reference, response) pairs, to three decimals as it was published."""
     right = sum(final_number(reference) == final_number(response) for reference, response in pairs)
@@ -89,7 +103,11 @@ def report(
         judged_by=JUDGED_BY,
         version=version,
         scores=_scores(values, n, bootstrap),
-        counts={**counts, **_counts(judged)},
+        counts={
+            **counts,
+            "greedy_without_number": sum(one.greedy is None for one in judged.values()),
+            "sampled_without_number": sum(number is None for one in judged.values() for number in one.sampled),
+        },
         values=values,
         tables=_by_steps(judged, values["accuracy"]),
         curves=_curves(judged, n, bootstrap),
@@ -129,13 +147,6 @@ def _scores(values: Mapping[str, Values], n: int, bootstrap: Bootstrap) -> list[
         *(BENCHMARK.mean(name, values, bootstrap, n=n) for name in names),
         *(BENCHMARK.mean("pass_at_{n}", values, bootstrap, n=i) for i in range(1, n + 1)),
     ]
-
-
-def _counts(judged: Mapping[str, Judged]) -> dict[str, int]:
-    return {
-        "greedy_without_number": sum(one.greedy is None for one in judged.values()),
-        "sampled_without_number": sum(number is None for one in judged.values() for number in one.sampled),
-    }
 
 
 def _by_steps(judged: Mapping[str, Judged], values: Values) -> list[Table]:

@@ -14,6 +14,7 @@ from larpo_lib.evaluation.answers import answers as answer
 from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
 from larpo_lib.evaluation.gsm8k.scoring import Judged, conversation, judge, report
 from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
+from larpo_lib.files import write_json_lines
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.samplers.candidates import greedy_and_sampled
 from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
@@ -66,9 +67,8 @@ def run(
 
     def make(work: Work) -> Metrics:
         if answers is not None:
-            return _publish(
-                config, f"answers of {_chosen(config, answers)}", "as given", *_given(config, answers), work
-            )
+            name, responses, counts = _given(config, answers)
+            return _publish(config, f"answers of {name}", "as given", responses, counts, work)
         assert policy is not None
         assert problems is not None
         examples = _examples(config)
@@ -127,18 +127,15 @@ def _version(config: Gsm8kConfig, examples: Sequence[Problem]) -> str:
     return f"{len(examples)}-shot, prompt {sha256(shown.encode()).hexdigest()[:8]}"
 
 
-def _given(config: Gsm8kConfig, path: Path) -> tuple[list[_Responses], dict[str, int]]:
+def _given(config: Gsm8kConfig, path: Path) -> tuple[str, list[_Responses], dict[str, int]]:
+    """Whose solutions are scored, and those."""
     solved = read_solutions(path, str(path))
     name, sampled = _columns(config, solved, path)
     chosen = solved[: config.limit]
     responses = [
         _Responses(one.problem, one.solutions[name], [one.solutions[column] for column in sampled]) for one in chosen
     ]
-    return responses, {"problems": len(chosen), "over_limit_dropped": len(solved) - len(chosen)}
-
-
-def _chosen(config: Gsm8kConfig, path: Path) -> str:
-    return _columns(config, read_solutions(path, str(path)), path)[0]
+    return name, responses, {"problems": len(chosen), "over_limit_dropped": len(solved) - len(chosen)}
 
 
 def _columns(config: Gsm8kConfig, solved: Sequence[Solved], path: Path) -> tuple[str, list[str]]:
@@ -166,10 +163,7 @@ def _publish(
     work: Work,
 ) -> Metrics:
     judged = {one.problem.item_id: judge(one.problem.answer, one.greedy, one.sampled) for one in responses}
-    with (work.data / SOLUTIONS).open("w", encoding="utf-8") as file:
-        for one in responses:
-            row = _solution(one, judged[one.problem.item_id])
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    write_json_lines(work.data / SOLUTIONS, (_solution(one, judged[one.problem.item_id]) for one in responses))
     bootstrap = Bootstrap.of(config)
     return write(report(judged, policy=policy, version=version, counts=counts, bootstrap=bootstrap), work.data)
 

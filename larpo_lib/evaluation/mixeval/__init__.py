@@ -56,7 +56,7 @@ BENCHMARK = Benchmark(
     " questions (mixeval.limit) with all.",
     options=JUDGED,
     rescoring=Step(
-        "mixeval", "larpo_lib.evaluation.mixeval.rescore:run", None,
+        "mixeval", "larpo_lib.evaluation.mixeval.scoring:rescore", None,
         (Input("judged", "many", "Judgements, JSON Lines or .gz; several files are scored as one."),),
         (),
         "Scores from stored judgements: {overall, free_form, multiple_choice, benchmarks, ...}.\n\nA line holds kind"

@@ -73,7 +73,7 @@ def read_questions(path: Path, kind: str) -> list[Question]:
     Raises:
         DataError: names the file, the question's id and the field.
     """
-    published = _read_json(path)
+    published = _parsed(path, _read_text(path))
     if not isinstance(published, dict) or not published:
         raise DataError("holds no object of questions by their ids", path=path, remedy=_PUBLISHED_FILES)
     return [_question(path, kind, identity, row) for identity, row in published.items()]
@@ -81,7 +81,8 @@ def read_questions(path: Path, kind: str) -> list[Question]:
 
 def check_set(questions: Sequence[Question], benchmark: str, version: str, path: Path) -> None:
     """Refuse the questions of one published file if the settings name another benchmark or version."""
-    found = _PUBLISHED.get(_digest(questions))
+    text = json.dumps([[question.id, question.fields] for question in questions], sort_keys=True)
+    found = _PUBLISHED.get(hashlib.sha256(text.encode()).hexdigest()[:16])
     if found is not None and found != (benchmark, version):
         raise ConfigError(
             f"{path}: holds {found[0]} {found[1]}, but the settings name {benchmark} {version}",
@@ -175,15 +176,6 @@ def _question(path: Path, kind: str, identity: str, row: Any) -> Question:
 def _are_texts(values: list[Any]) -> bool:
     """Numbers count as their text, as officially."""
     return all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values)
-
-
-def _digest(questions: Sequence[Question]) -> str:
-    text = json.dumps([[question.id, question.fields] for question in questions], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _read_json(path: Path) -> Any:
-    return _parsed(path, _read_text(path))
 
 
 def _parsed(path: Path, text: str, row: int | None = None) -> Any:

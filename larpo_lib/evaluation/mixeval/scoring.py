@@ -134,8 +134,13 @@ def read_judged(paths: Sequence[Path]) -> list[Judgement]:
     return judgements
 
 
-def as_json(scores: MixEvalScores) -> dict[str, Any]:
-    """What `larpo score mixeval` prints: the scores, the scores of each benchmark, and counts."""
+def rescore(*, judged: Sequence[Path]) -> dict[str, Any]:
+    """The scores of the judgements in all files together, those of each benchmark, and counts.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    scores = score(read_judged(judged))
     free_form, multiple_choice = scores.kinds[FREE_FORM], scores.kinds[MULTIPLE_CHOICE]
     return {
         "overall": scores.overall,

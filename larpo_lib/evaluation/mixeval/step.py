@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
 from larpo_lib.errors import ConfigError
@@ -28,6 +26,7 @@ from larpo_lib.evaluation.mixeval.questions import (
 from larpo_lib.evaluation.mixeval.report import make_report
 from larpo_lib.evaluation.mixeval.scoring import read_judged
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.files import write_json_lines
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 
@@ -82,11 +81,11 @@ def run(
         with open_decisions(kept, limit=config.judge.max_calls) as store:
             judged, further = judge_responses(config, questions, responses, store, endpoint)
             store.save(work.data / "decisions.jsonl")
-        _write_rows(work.data / JUDGED, judged)
+        write_json_lines(work.data / JUDGED, judged)
         for kind, file in KIND_NAMES.items():
             of_kind = [question for question in questions if question.kind == kind and question.key in responses]
             rows = [answered(question, asked(question), responses[question.key]) for question in of_kind]
-            _write_rows(work.data / f"{file}.answers.jsonl", rows)
+            write_json_lines(work.data / f"{file}.answers.jsonl", rows)
         report = make_report(config, questions, read_judged([work.data / JUDGED]), name, {**counts, **further})
         return write(report, work.data)
 
@@ -112,7 +111,3 @@ def _responses(
     del counts["prompts_too_long_dropped"]  # of distinct questions
     distinct, too_long = counts.pop("prompts"), len(questions) - len(said)
     return said, {**counts, "distinct_questions": distinct, "prompts_too_long_dropped": too_long}
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.reporting.evaluation import Curve, Score, mean_curve
@@ -48,7 +47,8 @@ def draws(prompts: Prompts, references: Mapping[str, str | None]) -> dict[str, d
     `majority_accuracy` where references have a number.
     """
     rewards = {item: [one.reward for one in group] for item, group in prompts.items()}
-    judged = {item: right for item, group in prompts.items() if (right := _judgements(group))}
+    judgements = {item: [one.correct for one in group if one.correct is not None] for item, group in prompts.items()}
+    judged = {item: right for item, right in judgements.items() if right}
     values = {"reward": means(rewards)}
     if judged:
         values["accuracy"] = means(judged)
@@ -56,7 +56,8 @@ def draws(prompts: Prompts, references: Mapping[str, str | None]) -> dict[str, d
         if passed := pass_at(judged, i):
             values[f"pass_at_{i}"] = passed
         values[f"best_of_{i}_reward"] = best_of(rewards, i)
-    wanted = {item: number for item in judged if (number := _number(references.get(item))) is not None}
+    stated = {item: text for item in judged if (text := references.get(item)) is not None}
+    wanted = {item: number for item, text in stated.items() if (number := final_number(text)) is not None}
     if wanted:
         values["majority_accuracy"] = {
             item: majority_vote([final_number(without_thoughts(one.text)) for one in prompts[item]], right)
@@ -80,12 +81,9 @@ def orders(prompts: Prompts, *, per_token: bool) -> dict[str, dict[str, float]]:
     n = most(lists)
     for item, group in lists.items():
         rewards = [one.reward for one in group]
-        found: dict[str, float | None] = {
-            "kendall_tau": kendall_tau([_score(one, per_token=False) for one in group], rewards) if group else None,
-            "kendall_tau_per_token": (
-                kendall_tau([_score(one, per_token=True) for one in group], rewards) if group else None
-            ),
-        }
+        found: dict[str, float | None] = {}
+        for name, by_token in (("kendall_tau", False), ("kendall_tau_per_token", True)):
+            found[name] = kendall_tau([_score(one, per_token=by_token) for one in group], rewards) if group else None
         ranked = sorted(group, key=lambda one: (-_score(one, per_token=per_token), one.candidate_id))
         gains = [one.reward - min(rewards) for one in ranked]
         found["ndcg"] = ndcg(range(len(gains), 0, -1), gains)  # equal log-probabilities stand in the order of ids
@@ -138,17 +136,9 @@ def curves(values: Mapping[str, Values], bootstrap: Bootstrap) -> list[Curve]:
     return found
 
 
-def _judgements(group: Iterable[Response]) -> list[bool]:
-    return [one.correct for one in group if one.correct is not None]
-
-
 def _score(one: Response, *, per_token: bool) -> float:
     assert one.logp is not None
     return one.logp / one.tokens if per_token else one.logp
-
-
-def _number(reference: str | None) -> Fraction | None:
-    return None if reference is None else final_number(reference)
 
 
 def _numbers(values: Mapping[str, Values], prefix: str, suffix: str = "") -> list[int]:

@@ -89,15 +89,13 @@ def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> d
     """The log-probabilities of the sampled responses, by prompt and `sample_index`."""
     evaluated = inputs["evaluated"]
     output = work.data / "logps.parquet"
-    scratch = work.scratch / "logps"
-    scratch.mkdir(exist_ok=True)
     map_in_parts(
         "retrieval, scoring",
         [*PromptTable(evaluated, "evaluated")],
         config.part_prompts,
         partial(_scoring, config, inputs["policy"], inputs["prompts"], evaluated),
         schema="logps",
-        scratch=scratch,
+        scratch=work.scratch / "logps",
         output=output,
         processes=config.processes,
     )

@@ -63,15 +63,13 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     ]
     pairs, ranked = work.scratch / "pairs.parquet", work.data / "ranked.parquet"
     write_table(pairs, "candidates", both)
-    scratch = work.scratch / "scored"
-    scratch.mkdir(exist_ok=True)
     scored = map_in_parts(
         "reward_eval, scoring",
         [*PromptTable(pairs, "candidates")],
         config.part_prompts,
         partial(_scoring, config, prompts, pairs),
         schema="ranked",
-        scratch=scratch,
+        scratch=work.scratch / "scored",
         output=ranked,
         processes=config.processes,
     )

@@ -51,15 +51,13 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metric
     )
     write_table(prompts, "prompts", map(_prompt, rows))
     write_table(candidates, "candidates", [candidate for row in rows for candidate in _candidates(row)])
-    scratch = work.scratch / "scored"
-    scratch.mkdir(exist_ok=True)
     counts = map_in_parts(
         "score_reward_model",
         sorted(row["prompt_id"] for row in rows),
         config.part_prompts,
         partial(reranking, RerankConfig(reranker=config.reranker), prompts, [candidates]),
         schema="ranked",
-        scratch=scratch,
+        scratch=work.scratch / "scored",
         output=ranked,
         processes=config.processes,
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from larpo_lib.playground.policy import CHAT_TEMPLATE
+from larpo_lib.playground.policy import CHAT_TEMPLATE, write_policy
 from larpo_lib.studies.preferences.study import PolicyConfig
 
 _PAD, _END = "<pad>", "<end>"
@@ -40,22 +39,5 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizer
 
 def make_policy(directory: Path, texts: Iterable[str], config: PolicyConfig) -> None:
     """Write a policy with random weights, and its tokenizer, as a Hugging Face directory."""
-    tokenizer = make_tokenizer(texts, config.vocabulary)
-    settings = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=config.hidden,
-        intermediate_size=2 * config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
-        max_position_embeddings=config.positions,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        policy = LlamaForCausalLM(settings)
-    policy.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    shape = {"hidden": config.hidden, "layers": config.layers, "heads": config.heads, "positions": config.positions}
+    write_policy(directory, make_tokenizer(texts, config.vocabulary), config.seed, **shape)

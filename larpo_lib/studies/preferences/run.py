@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from larpo_lib.files import make_directory, write_json
+from larpo_lib.steps import prepare
 from larpo_lib.studies.preferences.output import write
 from larpo_lib.studies.preferences.results import choose, collect
-from larpo_lib.studies.preferences.runs import Task, go_through, prepare_source
+from larpo_lib.studies.preferences.runs import Task, run_tasks
 from larpo_lib.studies.preferences.study import PreferenceStudy
 
 
 def run(study: PreferenceStudy, out: Path, jobs: int, command: str) -> str:
     """Do what is not done yet, write `results/`, and return the table."""
     make_directory(out)
-    prepare_source(study.prepared, out)
-    go_through([Task(seed) for seed in (study.search_seed, *range(study.seeds))], study, out, jobs)
-    go_through(searched(study), study, out, jobs)
+    prepare.ranked(study.prepared, prompts=out / "prompts", ranked=out / "ranked")
+    run_tasks([Task(seed) for seed in (study.search_seed, *range(study.seeds))], study, out, jobs)
+    run_tasks(searched(study), study, out, jobs)
     search = choose(study, out)
     write_json(out / "search.json", search)
     rates = {name: found["learning_rate"] for name, found in search.items()}
-    go_through([Task(seed, name, rates[name]) for seed in range(study.seeds) for name in rates], study, out, jobs)
+    run_tasks([Task(seed, name, rates[name]) for seed in range(study.seeds) for name in rates], study, out, jobs)
     return write(study, search, collect(study, search, out), command, out / "results")
 
 

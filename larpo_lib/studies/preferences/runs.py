@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.progress import tell
-from larpo_lib.steps import build_lists, prepare, sft, train
+from larpo_lib.steps import build_lists, sft, train
 from larpo_lib.studies.preferences import steps
 from larpo_lib.studies.preferences.steps import FoldConfig, ScoreConfig
 from larpo_lib.studies.preferences.study import PreferenceStudy
-from larpo_lib.workers import run_in_processes
+from larpo_lib.workers import go_through
 
 
 @dataclass(frozen=True)
@@ -53,39 +52,14 @@ class Places:
         return self.seed(seed) / "reference" / selection
 
 
-def prepare_source(config: PrepareConfig, out: Path) -> None:
-    """The source as artifacts, `prompts` and `ranked`."""
-    prepare.ranked(config, prompts=out / "prompts", ranked=out / "ranked")
-
-
-def go_through(tasks: Sequence[Task], study: PreferenceStudy, out: Path, jobs: int) -> None:
+def run_tasks(tasks: Sequence[Task], study: PreferenceStudy, out: Path, jobs: int) -> None:
     """Do the tasks; several `jobs` at one time, one thread each."""
     tell(f"{len(tasks)} runs, seeds {sorted({task.seed for task in tasks})}")
-    if jobs == 1:
-        for task in tasks:
-            _do(task, study, Places(out))
-        return
-    work = partial(_work, list(tasks), study, out)
-    for index in run_in_processes(work, len(tasks), min(jobs, len(tasks))):
-        tell(f"seed {tasks[index].seed}: {tasks[index].name} is done")
+    for task in go_through(tasks, partial(_do, study, Places(out)), jobs, threads=1):
+        tell(f"seed {task.seed}: {task.name} is done")
 
 
-def _work(
-    tasks: Sequence[Task],
-    study: PreferenceStudy,
-    out: Path,
-    take: Callable[[], int | None],
-    done: Callable[[int], None],
-) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    while (index := take()) is not None:
-        _do(tasks[index], study, Places(out))
-        done(index)
-
-
-def _do(task: Task, study: PreferenceStudy, places: Places) -> None:
+def _do(study: PreferenceStudy, places: Places, task: Task) -> None:
     (_run if task.objective else _share)(task, study, places)
 
 

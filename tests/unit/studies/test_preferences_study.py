@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from larpo_lib.config import ObjectiveConfig, PrepareConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.presets import FOLDER
+from larpo_lib.steps import prepare
 from larpo_lib.studies.preferences import results, steps
 from larpo_lib.studies.preferences.run import listing, run
-from larpo_lib.studies.preferences.runs import Places, Task, prepare_source
+from larpo_lib.studies.preferences.runs import Places, Task
 from larpo_lib.studies.preferences.study import PolicyConfig, PreferenceStudy, load
 from larpo_lib.tables import read_table, write_table
 
@@ -114,7 +115,7 @@ def test_the_command_takes_the_study_by_name(larpo: Larpo) -> None:
 
 
 def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
-    prepare_source(PrepareConfig(source=str(source)), tmp_path)
+    prepare.ranked(PrepareConfig(source=str(source)), prompts=tmp_path / "prompts", ranked=tmp_path / "ranked")
     heldout: list[str] = []
     for number in range(5):
         parts = {}
@@ -133,7 +134,7 @@ def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
 
 
 def test_scores_are_the_models_own_and_what_does_not_fit_is_counted(source: Path, tmp_path: Path) -> None:
-    prepare_source(PrepareConfig(source=str(source)), tmp_path)
+    prepare.ranked(PrepareConfig(source=str(source)), prompts=tmp_path / "prompts", ranked=tmp_path / "ranked")
     part, policy = tmp_path / "part", tmp_path / "policy"
     config = steps.FoldConfig(folds=5, fold=0, heldout=True)
     steps.fold(config, prompts=tmp_path / "prompts", ranked=tmp_path / "ranked", part=part)

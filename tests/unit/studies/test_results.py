@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_study import STUDY, write_study
 
-from larpo_lib.studies.output import Provenance, write
+from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import load_study
 
@@ -50,7 +50,8 @@ def test_cells_that_begin_with_another_policy_have_a_start_of_their_own(tmp_path
     results = summarize(study, ["accuracy"], outcomes)
     found = [(row.labels, row.estimates["accuracy"].value, dict(row.published)) for row in results.starts]
     assert found == [(("A", "start"), 0.25, {"win_rate": 7.0}), (("B", "start"), 0.5, {"win_rate": 8.0})]
-    write(study, results, Provenance("c", "paper", 1, {}, None), tmp_path / "results")
+    provenance = {"command": "c", "scale": "paper", "seeds": 1, "settings": {}, "search": None}
+    write(study, results, provenance, tmp_path / "results")
     head, *rows = (tmp_path / "results" / "table.txt").read_text().splitlines()
     assert head.split("  ")[0] == "model"
     assert [row.split()[:2] for row in rows] == [

@@ -19,7 +19,7 @@ from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError, DataError, EndpointError, LarpoError
 from larpo_lib.evaluation.mixeval import step as mixeval
-from larpo_lib.evaluation.mixeval.scoring import as_json, read_judged, score
+from larpo_lib.evaluation.mixeval.scoring import rescore
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 
 RESPONSES = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "[[B]]", "[[B]]"]
@@ -52,7 +52,7 @@ def test_a_small_set_is_scored_by_hand(run, tmp_path):
     assert len(server.asked) == 5  # one of six is a copy
     assert metrics["free_form_standard_error"] > 0
     evaluation = tmp_path / "evaluation"
-    assert as_json(score(read_judged([evaluation / "judged.jsonl"])))["overall"] == metrics["overall"]
+    assert rescore(judged=[evaluation / "judged.jsonl"])["overall"] == metrics["overall"]
     assert len(_lines(evaluation / "decisions.jsonl")) == 5
     report = json.loads((evaluation / "report.json").read_text())
     assert report["judged_by"] == "judge with MixEval's prompts"
@@ -138,7 +138,7 @@ def test_what_can_never_be_read_scores_as_the_settings_say(
     assert (metrics["free_form"], metrics["multiple_choice"]) == (free_form, multiple_choice)
     assert (metrics["free_form_unparsed"], metrics["multiple_choice_unparsed"], metrics["unparsed"]) == (1, 1, 2)
     assert metrics["left_out"] == left_out
-    found = as_json(score(read_judged([tmp_path / "evaluation" / "judged.jsonl"])))
+    found = rescore(judged=[tmp_path / "evaluation" / "judged.jsonl"])
     assert {name: metrics[name] for name in found if name != "benchmarks"} == {
         name: value for name, value in found.items() if name != "benchmarks"
     }
@@ -208,7 +208,7 @@ def test_options_read_by_rule_cost_nothing(run, tmp_path):
         metrics = run(server, responses, multiple_choice="rule")
         assert len(server.asked) == 3
     assert (metrics["multiple_choice"], metrics["multiple_choice_unparsed"]) == (0.5, 1)
-    assert as_json(score(read_judged([tmp_path / "evaluation" / "judged.jsonl"])))["multiple_choice_unparsed"] == 1
+    assert rescore(judged=[tmp_path / "evaluation" / "judged.jsonl"])["multiple_choice_unparsed"] == 1
 
 
 def test_an_answer_too_long_for_the_judge_is_counted_and_not_asked_again(run):

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from larpo_lib.errors import DataError
-from larpo_lib.evaluation.mixeval.scoring import as_json, read_judged, score, standard_error
+from larpo_lib.evaluation.mixeval.scoring import read_judged, rescore, standard_error
 
 PUBLISHED = {
     "mixeval.deepseek-llm-67b-chat": (0.7915, 0.826, 0.757, 2000, 11),
@@ -26,7 +26,7 @@ def _file(tmp_path, *rows):
 
 @pytest.mark.parametrize(("name", "expected"), PUBLISHED.items(), ids=PUBLISHED)
 def test_published_judgements_give_the_published_scores(name, expected, shared_data):
-    found = as_json(score(read_judged([shared_data(f"mixeval/judged.{name}.jsonl.gz")])))
+    found = rescore(judged=[shared_data(f"mixeval/judged.{name}.jsonl.gz")])
     overall, free_form, multiple_choice, items, unparsed = expected
     assert (found["overall"], found["free_form"], found["multiple_choice"]) == (overall, free_form, multiple_choice)
     assert found["free_form_items"] == found["multiple_choice_items"] == items
@@ -42,7 +42,7 @@ def test_the_same_scores_by_another_way(name, shared_data):
 
     with gzip.open(shared_data(f"mixeval/judged.{name}.jsonl.gz"), "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    found = as_json(score(read_judged([shared_data(f"mixeval/judged.{name}.jsonl.gz")])))
+    found = rescore(judged=[shared_data(f"mixeval/judged.{name}.jsonl.gz")])
     random.Random(0).shuffle(rows)
     for kind, part, value in (
         ("ff", "free_form", lambda row: row["score"]),
@@ -55,7 +55,7 @@ def test_the_same_scores_by_another_way(name, shared_data):
 
 def test_kinds_of_different_size_are_weighted_after_rounding(tmp_path):
     thirds = [{**FF, "id": str(i), "judge": f"[[{value}]]", "score": value} for i, value in enumerate([1.0, 0.0, 0.0])]
-    found = as_json(score(read_judged(_file(tmp_path, *thirds, MP))))
+    found = rescore(judged=_file(tmp_path, *thirds, MP))
     assert found["free_form"] == 0.333
     assert found["overall"] == (3 * 0.333 + 1 * 1.0) / 4
 
@@ -71,7 +71,7 @@ def test_the_text_decides_and_what_it_does_not_say_the_record_does(tmp_path):
         {**MP, "id": "by rule", "judge": None, "option": "B", "parsed": True},
         {**MP, "id": "beyond", "judge": "[[Z]]", "option": "Z"},
     ]
-    found = as_json(score(read_judged(_file(tmp_path, *rows))))
+    found = rescore(judged=_file(tmp_path, *rows))
     assert found["free_form"] == pytest.approx(0.6)  # of .8, .4, .6
     assert found["multiple_choice"] == 0.5
     assert (found["free_form_unparsed"], found["multiple_choice_unparsed"], found["unparsed"]) == (3, 1, 4)
@@ -79,7 +79,7 @@ def test_the_text_decides_and_what_it_does_not_say_the_record_does(tmp_path):
 
 
 def test_one_kind_alone_has_no_overall_score(tmp_path):
-    found = as_json(score(read_judged(_file(tmp_path, FF))))
+    found = rescore(judged=_file(tmp_path, FF))
     assert (found["overall"], found["free_form"], found["multiple_choice"]) == (None, 0.5, None)
 
 
@@ -87,7 +87,7 @@ def test_official_judge_files_are_read(tmp_path):
     row = {"prompt": "p", "context": None, "id": "7", "response": "r"}
     ff = {**row, "target": ["x"], "benchmark_name": "DROP", "judge_response": "[[0.9]]", "judge_score": 0.9}
     mp = {**row, "target": [2], "options": ["x", "y", "z"], "benchmark_name": "ARC", "judge_response": "?"}
-    found = as_json(score(read_judged(_file(tmp_path, ff, {**mp, "judge_option": "C"}))))
+    found = rescore(judged=_file(tmp_path, ff, {**mp, "judge_option": "C"}))
     assert (found["free_form"], found["multiple_choice"], found["multiple_choice_unparsed"]) == (0.9, 1.0, 1)
     assert found["benchmarks"] == {"free_form": {"DROP": 0.9}, "multiple_choice": {"ARC": 1.0}}
 
