@@ -179,9 +179,9 @@ def test_functions_on_the_way_of_a_prompt_exist() -> None:
         assert callable(getattr(importlib.import_module(f"larpo_lib.{module}"), attribute)), name
 
 
-def test_the_table_of_rooms_is_what_the_linter_checks() -> None:
+def test_the_table_of_packages_is_what_the_linter_checks() -> None:
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
     layers = [[room.strip().removeprefix("larpo_lib.") for room in layer.split("|")] for layer in contract["layers"]]
-    table = ARCHITECTURE.read_text("utf-8").split("| rooms |")[1]
+    table = ARCHITECTURE.read_text("utf-8").split("| packages |")[1]
     rows = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
     assert [re.findall(r"`([\w.]+)`", row) for row in rows] == layers
