@@ -21,7 +21,6 @@ SAMPLE = ["sample", "--policy", "policy", "--prompts", "prompts", "--candidates"
 RERANK = ["rerank", "--prompts", "prompts", "--candidates", "candidates", "--ranked", "out", *CONFIG]
 LISTS = ["build-lists", "--prompts", "prompts", "--ranked", "ranked", "--lists", "out", *CONFIG]
 TRAIN = ["train", "--policy", "policy", "--lists", "lists", "--trained", "out", *CONFIG]
-EVALUATE = ["evaluate", "--policy", "policy", "--prompts", "heldout", "--evaluation", "out", *CONFIG]
 
 Spoil = Callable[[Path], object]
 
@@ -99,19 +98,6 @@ def cut(name: str) -> Spoil:
     return spoil
 
 
-def flipped(name: str) -> Spoil:
-    """Flips a bit of a Parquet file's values: in statistics, which no checksum is of, nothing would read it."""
-
-    def spoil(here: Path) -> None:
-        data = bytearray((here / name).read_bytes())
-        column = pq.read_metadata(here / name).row_group(0).column(0)
-        start = column.dictionary_page_offset or column.data_page_offset
-        data[start + column.total_compressed_size - 1] ^= 1
-        (here / name).write_bytes(data)
-
-    return spoil
-
-
 def changed(name: str, **changes: Any) -> Spoil:
     """Changes keys of a JSON file; None removes one."""
 
@@ -131,17 +117,6 @@ def column(name: str, field: str, value: Any) -> Spoil:
         table = pq.read_table(path)
         content = [row | {field: value} for row in table.to_pylist()]
         pq.write_table(type(table).from_pylist(content, schema=table.schema), path)
-
-    return spoil
-
-
-def version(name: str) -> Spoil:
-    """Makes an artifact's table one of another schema version."""
-
-    def spoil(here: Path) -> None:
-        path = here / name / f"{name}.parquet"
-        table = pq.read_table(path)
-        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"larpo.version": b"99"}), path)
 
     return spoil
 
