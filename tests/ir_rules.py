@@ -10,17 +10,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import compiled_ir as ir
 from compiled_ir import Compiled, Tree
 
 _PLACE = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}")
-_GROUP = re.compile(r"comp-(condition|condition-branches|for-loop|exit-handler)-\d+")
-_NOT_CACHED = re.compile(r"comp-(start|gate|promote|report|final-report)\b")
-_DEFAULT_LONGEST_S = 3600
-MOST_BYTES = 250_000
-"""Of a pipeline and its platform: a workflow of 1 MiB holds them, every node's inputs and the state."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +110,6 @@ def nothing_behind_a_condition(at: At) -> Texts:
             yield f"waits for {upstream}, which may not be triggered"
 
 
-def nothing_out_of_a_group(at: At) -> Texts:
-    """A value out of a group depends on states that only launchers update, and on a scan that one duplicate breaks."""
-    for name, source in ir.given(at.task).items():
-        wanted = source.get("taskOutputParameter")
-        if wanted is not None and "dag" in at.compiled.component(_reference(at.beside[wanted["producerTask"]])):
-            yield f"input {name} is read out of the group {wanted['producerTask']}"
-    if any("valueFromOneof" in made for made in _passed(at).values()):
-        yield "gives on what OneOf of its tasks made"
-
-
 def types_agree(at: At) -> Texts:
     """A text takes everything, every other type only its own (driver/resolve.go:196-247)."""
     for name, source in ir.given(at.task).items():
@@ -141,41 +125,6 @@ def items_are_texts(at: At) -> Texts:
     kind = ir.parameters(at.component).get(iterator.get("itemInput"), {}).get("parameterType")
     if "inputParameter" in iterator.get("items", {}) and kind != "STRING":
         yield f"its items are {kind}, and what a list holds is known when it runs only"
-
-
-def retries_outlast_a_try(at: At) -> Texts:
-    """The longest time of retries counts from the first try's start: a longer try is the last one."""
-    retry = at.task.get("retryPolicy")
-    longest = int(retry.get("backoffMaxDuration", "").rstrip("s") or _DEFAULT_LONGEST_S) if retry else 0
-    run = int(at.settings().get("activeDeadlineSeconds", 0))
-    if retry and run > longest:
-        yield f"is tried again for {longest} s from the first try's start, but a try may take {run} s"
-
-
-def no_status(at: At) -> Texts:
-    """An exit task with a status or an output does not run after a duplicate, and is never told SUCCEEDED."""
-    for name, source in ir.given(at.task).items():
-        if "taskFinalStatus" in source:
-            yield f"input {name} is the status of the tasks before, which is never SUCCEEDED"
-        if ir.is_exit(at.task) and "taskOutputParameter" in source:
-            yield f"input {name} of an exit task is the output of another task"
-
-
-def one_after_the_other(at: At) -> Texts:
-    """A loop with a gate goes one after the other, and only there is a limit (argocompiler/dag.go:382)."""
-    if "parameterIterator" not in at.task:
-        return
-    inside = [task["componentRef"]["name"] for task in ir.tasks(at.component).values()]
-    limit = at.task.get("iteratorPolicy", {}).get("parallelismLimit", 0)
-    if any(name.startswith("comp-gate") for name in inside) and limit != 1:
-        yield "has a gate in each iteration, and they may run at once"
-
-
-def never_cached(at: At) -> Texts:
-    """What judges the state of a run is judged each time: the cache knows nothing of the store (driver/cache.go)."""
-    cached = at.task.get("cachingOptions", {}).get("enableCache")
-    if cached and "executorLabel" in at.component and _NOT_CACHED.match(_reference(at.task)):
-        yield "is taken from the cache, but looks at what is in the store"
 
 
 def names_of_its_own(at: At) -> Texts:
@@ -207,16 +156,11 @@ RULES: dict[str, Rule] = {
     "R2": resources_that_are_given,
     "R3": resources_are_texts,
     "R4": nothing_behind_a_condition,
-    "R5": nothing_out_of_a_group,
-    "R6": types_agree,
-    "R7": items_are_texts,
-    "R8": retries_outlast_a_try,
-    "R9": no_status,
-    "R10": one_after_the_other,
-    "R11": never_cached,
-    "R12": names_of_its_own,
-    "R13": its_own_executor,
-    "R14": not_as_root,
+    "R5": types_agree,
+    "R6": items_are_texts,
+    "R7": names_of_its_own,
+    "R8": its_own_executor,
+    "R9": not_as_root,
 }
 
 
@@ -229,9 +173,8 @@ def findings(compiled: Compiled) -> list[str]:
         for text in check(at)
     ]
     labels = [part["executorLabel"] for part in compiled.components().values() if "executorLabel" in part]
-    found += [f"R13 {label}: several components share it" for label in sorted(set(labels)) if labels.count(label) > 1]
-    bytes_ = size(compiled)
-    return found + ([f"R15 {compiled.name}: has {bytes_} bytes"] if bytes_ > MOST_BYTES else [])
+    found += [f"R8 {label}: several components share it" for label in sorted(set(labels)) if labels.count(label) > 1]
+    return found
 
 
 def size(compiled: Compiled) -> int:
@@ -241,10 +184,6 @@ def size(compiled: Compiled) -> int:
 
 def _reference(task: Tree) -> str:
     return str(task["componentRef"]["name"])
-
-
-def _passed(at: At) -> dict[str, Any]:
-    return dict(at.component.get("dag", {}).get("outputs", {}).get("parameters", {}))
 
 
 def _resources(at: At) -> list[str]:

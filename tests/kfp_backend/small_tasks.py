@@ -65,15 +65,3 @@ def last(status: dsl.PipelineTaskFinalStatus) -> str:
 def said_last(word: str) -> str:
     """Run last, and be told nothing."""
     return word
-
-
-@component
-def gate(word: str) -> str:
-    """Say what is due."""
-    return word
-
-
-@component
-def promote(word: str) -> str:
-    """Say what was best."""
-    return word

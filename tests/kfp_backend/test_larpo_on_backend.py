@@ -16,8 +16,7 @@ COMBINATIONS = [
     for promote in ("last_iteration", "every_iteration")
     for evaluate in ("last_iteration", "every_iteration")
     if evaluate == "every_iteration" or (peak is None and promote == "last_iteration")  # else the settings are refused
-    for sft in (False, True)
-    for shards in (1, 3)
+    for sft, shards in ((False, 1), (True, 3))
 ]
 
 

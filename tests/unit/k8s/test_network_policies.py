@@ -74,12 +74,7 @@ def test_what_a_pipeline_needs_it_reaches(kustomization: str) -> None:
     assert allowed(rules, pipeline(kustomization), KFP_SERVER_ELSEWHERE, 8080)
     assert allowed(rules, pipeline(kustomization), INTERNET, 443)
     assert allowed(rules, pipeline(kustomization), DNS_OF_OPENSHIFT, 5353, "UDP")
-    for port in (
-        443,
-        6443,
-        8443,
-        16443,
-    ):  # where the Kubernetes API is behind its service: clouds, kubeadm, minikube, MicroK8s
+    for port in (443, 6443, 8443, 16443):  # of the Kubernetes API: clouds, kubeadm, minikube, MicroK8s
         assert allowed(rules, pipeline(kustomization), API_SERVER, port)
 
 
@@ -115,11 +110,7 @@ def test_training_nodes_reach_one_another_and_nobody_reaches_them(kustomization:
 
 
 def test_mlflow_and_its_database_are_closed_to_others(kustomization: str) -> None:
-    rules, mlflow, postgres = (
-        policies(kustomization),
-        pod(kustomization, "mlflow"),
-        pod(kustomization, "postgres"),
-    )
+    rules, mlflow, postgres = (policies(kustomization), pod(kustomization, "mlflow"), pod(kustomization, "postgres"))
     assert allowed(rules, mlflow, postgres, 5432)
     assert not allowed(rules, mlflow, postgres, 22)
     for source in (pipeline(kustomization), stranger(kustomization), STRANGER_ELSEWHERE, kfp_server(kustomization)):

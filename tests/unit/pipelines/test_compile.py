@@ -160,32 +160,23 @@ def test_a_package_is_small_enough_for_the_cluster(compiled):
         assert not [at.name for at in everything(pipeline) if re.search(r"-\d+-of-\d", at.name)]
 
 
-def test_limits_are_set_when_a_pipeline_is_compiled(tmp_path):
+def test_limits_are_set_and_pods_with_a_model_wait_in_a_queue(tmp_path):
+    """Labels of Kueue stand on plain pods, as those of Argo's workflows are, and on no others."""
     path = tmp_path / "larpo.yaml"
-    limits = Limits(retries=5, backoff="5s", long_hours=1, cpus="8", gpu_type="amd.com/gpu")
-    compile_pipeline("larpo", path, limits=limits)
-    ((at, container),) = [(at, container) for name, at, container in pods(load(path)) if name == "train"]
-    assert at.task["retryPolicy"]["maxRetryCount"] == 5
-    assert at.task["retryPolicy"]["backoffDuration"] == "5s"
+    chosen = {"cpus": "8", "gpu_type": "amd.com/gpu", "queue": "gpus", "priority_class": "high"}
+    compile_pipeline("larpo", path, limits=Limits(retries=5, backoff="5s", long_hours=1, **chosen))
+    labels = {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "high"}
+    found = {name: (at, container) for name, at, container in pods(load(path))}
+    assert found.keys() > HEAVY
+    for name, (at, _) in found.items():
+        own = at.settings()["podMetadata"]["labels"]
+        assert {key: value for key, value in own.items() if "kueue" in key} == (labels if name in HEAVY else {})
+    at, container = found["train"]
+    assert (at.task["retryPolicy"]["maxRetryCount"], at.task["retryPolicy"]["backoffDuration"]) == (5, "5s")
     assert int(at.settings()["activeDeadlineSeconds"]) == 3600
     resources = container["resources"]
     assert (resources["accelerator"]["resourceType"], resources["resourceCpuRequest"]) == ("amd.com/gpu", "8")
     assert {"name": "LARPO_GPU_TYPE", "value": "amd.com/gpu"} in container["env"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_pods_with_a_model_and_no_others_wait_in_a_queue(name, tmp_path):
-    """Labels of Kueue on plain pods, as those of Argo's workflows are."""
-    path = tmp_path / "pipeline.yaml"
-    compile_pipeline(name, path, limits=Limits(queue="gpus", priority_class="high"))
-    labels = {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "high"}
-    seen = set()
-    for function, at, _ in pods(load(path)):
-        found = at.settings()["podMetadata"]["labels"]
-        assert {key: value for key, value in found.items() if "kueue" in key} == (labels if function in HEAVY else {})
-        seen.add(function)
-    assert seen & HEAVY
-    assert seen - HEAVY
 
 
 def test_without_a_queue_no_pod_has_a_label_of_one(compiled):

@@ -25,7 +25,7 @@ def test_the_repository_holds_every_pipeline() -> None:
     assert sorted(path.stem for path in COMPILED.glob("*.yaml")) == sorted(NAMES)
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in NAMES for seed in ("0", "7")])
+@pytest.mark.parametrize(("name", "seed"), list(zip(NAMES, ("0", "7", "99"), strict=True)))
 def test_the_compiled_pipelines_in_the_repository_are_those_of_the_code(
     name: str, seed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,14 +45,8 @@ def test_the_compiled_pipelines_in_the_repository_are_those_of_the_code(
 
 def test_the_options_reach_the_package(larpo: Larpo, tmp_path: Path) -> None:
     output = tmp_path / "larpo.yaml"
-    options = (
-        "--gpu-type",
-        "amd.com/gpu",
-        "--image-prefix",
-        "registry.example.com:5000/team",
-        "--image-tag",
-        "0123abc",
-    )
+    images = ("--image-prefix", "registry.example.com:5000/team", "--image-tag", "0123abc")
+    options = ("--gpu-type", "amd.com/gpu", *images)
     outcome = larpo("compile", "--output", output, *options)
     assert (outcome.code, outcome.out) == (0, f"{output}\n")
     spec = next(yaml.safe_load_all(output.read_text("utf-8")))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from small_models import CHATML, GEMMA, make_classifier, make_model, make_tokenizer
 from tiny_pairrm import make_pairrm
 
 from larpo_kubeflow.pipelines.arguments import run_arguments
-from larpo_kubeflow.pipelines.compile import compile_pipeline
 from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
@@ -81,11 +81,9 @@ def test_presets_differ_in_what_their_names_say_alone(path):
 
 
 @pytest.fixture(scope="module")
-def declared(tmp_path_factory):
+def declared():
     """The parameters of the compiled pipeline."""
-    package = tmp_path_factory.mktemp("compiled") / "larpo.yaml"
-    compile_pipeline("larpo", package)
-    return read_package(package).parameters
+    return read_package(Path(__file__).parents[3] / "pipelines" / "compiled" / "larpo.yaml").parameters
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
