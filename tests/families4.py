@@ -40,10 +40,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen2-yarn": ("qwen2", {**_SIZES, "rope_theta": 1e6, "rope_scaling": _YARN}),
     "qwen3": ("qwen3", {**_SIZES, "rope_theta": 1e6, "head_dim": 8}),
-    "gemma2": (
-        "gemma2",
-        {**_GEMMA, "rope_theta": 2e4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5},
-    ),
+    "gemma2": ("gemma2", {**_GEMMA, "rope_theta": 2e4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}),
     "gemma3": (
         "gemma3_text",
         {

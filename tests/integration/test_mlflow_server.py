@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from services.mlflow_server import database, mlflow_server
 from stored_artifacts import make_evaluation
+from table_rows import ranked
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import LarpoConfig, PromoteConfig, TrackingConfig
@@ -60,23 +61,7 @@ def reader(uri: str) -> Any:
 
 
 def evaluation(folder: Path, reward: float) -> Path:
-    rows = [
-        {
-            "prompt_id": f"p{number}",
-            "candidate_id": f"c{number}",
-            "iteration": 0,
-            "sample_index": 0,
-            "temperature": 1.0,
-            "response": "text",
-            "finish_reason": "stop",
-            "policy": "policy",
-            "reranker": "verifier",
-            "list_relative": False,
-            "reward": reward,
-            "rank": 1,
-        }
-        for number in range(10)
-    ]
+    rows = [ranked(f"p{number}", "text", reward) for number in range(10)]
     return make_evaluation(folder, rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import reader4
 from families4 import FAMILIES
+from table_rows import preferences
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
@@ -20,7 +21,6 @@ from larpo_lib.config import ModelConfig, RewardModelConfig, SftConfig, TrainCon
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.published import save_policy
 from larpo_lib.playground.policy import make_policy
-from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import reward_model, sft, train
 from larpo_lib.tables import write_table
 
@@ -118,23 +118,10 @@ def test_a_chat_template_of_the_settings_is_read(version4: Reader, sources: dict
 
 
 def _lists(directory: Path) -> Path:
-    rows = []
-    for number in range(4):
-        messages = [{"role": "user", "content": f"hello {number}"}]
-        key = prompt_id(messages)
-        responses = ["1 2 !", "world 3"]
-        rows.append(
-            {
-                "prompt_id": key,
-                "messages": messages,
-                "candidate_ids": [candidate_id(key, response) for response in responses],
-                "responses": responses,
-                "token_ids": [None, None],
-                "rewards": [1.0, 0.0],
-                "finish_reasons": ["stop", "stop"],
-                "negative_kinds": ["positive", "sampled"],
-            }
-        )
+    rows = [
+        preferences([{"role": "user", "content": f"hello {number}"}], ["1 2 !", "world 3"], [1.0, 0.0])
+        for number in range(4)
+    ]
     directory.mkdir()
     write_table(directory / "lists.parquet", "lists", rows)
     demonstrations = [

@@ -63,7 +63,7 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
 UNSHARED: dict[str, Callable[[], PretrainedConfig]] = {
     "llama4_text": lambda: Llama4TextConfig(
         **_SIZES, head_dim=8, intermediate_size_mlp=48, num_local_experts=2, attention_chunk_size=4
-    ),
+    )
 }
 """Families that are trained with every response in a row of its own."""
 

@@ -21,8 +21,7 @@ def say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "lines"),
-    [("quiet", WARNING), ("normal", WARNING + NOTICE), ("verbose", WARNING + NOTICE + DETAIL)],
+    ("level", "lines"), [("quiet", WARNING), ("normal", WARNING + NOTICE), ("verbose", WARNING + NOTICE + DETAIL)]
 )
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_levels(level, lines, by_environment, capsys, monkeypatch):

@@ -15,13 +15,7 @@ import torch
 
 from larpo_lib import doctor
 from larpo_lib.config import LarpoConfig, load_config
-from larpo_lib.config.kinds import (
-    JudgeConfig,
-    ObjectiveConfig,
-    RerankerConfig,
-    SamplerConfig,
-    SelectionConfig,
-)
+from larpo_lib.config.kinds import JudgeConfig, ObjectiveConfig, RerankerConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.registry import Kind, forget_entries
 from larpo_lib.errors import ConfigError
 from larpo_lib.objectives import ListBatch

@@ -9,27 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table_rows import candidate
 
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.progress import tell
-from larpo_lib.schemas import STOP
 from larpo_lib.shards import Shard, map_in_parts
 from larpo_lib.tables import read_table
 
 
 def _row(item):
-    return {
-        "prompt_id": f"p{item}",
-        "candidate_id": f"c{item}",
-        "iteration": 1,
-        "sample_index": 0,
-        "temperature": 1.0,
-        "response": str(item),
-        "token_ids": [item],
-        "num_tokens": 1,
-        "finish_reason": STOP,
-        "policy": "policy",
-    }
+    return candidate(f"p{item}", str(item), candidate_id=f"c{item}", token_ids=[item], num_tokens=1)
 
 
 class Maker:

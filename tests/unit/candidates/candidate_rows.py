@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import lzma
+import math
 import os
+from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import strategies as st
+from table_rows import ranked as row_of
 
 from larpo_lib.candidates.lists import Counts, Lists
 from larpo_lib.candidates.memory import Memory, Merged, remembered
@@ -16,7 +20,7 @@ from larpo_lib.candidates.ranking import by_prompt
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, TopBottomConfig, WholeListConfig
 from larpo_lib.candidates.similarity import Score, by_words
 from larpo_lib.config import ListsConfig, NegativesConfig
-from larpo_lib.schemas import ListRow, PromptRow, RankedRow, candidate_id
+from larpo_lib.schemas import ListRow, PromptRow, RankedRow
 
 PROMPT_IDS = ["p0", "p1", "p2", "p3"]
 TEXTS = {"p0": "add two apples", "p1": "two pears", "p2": "sort a list", "p3": "???"}
@@ -45,22 +49,14 @@ def ranked(
     temperature: float | None = 1.0,
 ) -> RankedRow:
     """One row; its rank is wrong on purpose, because merging must recompute it."""
-    return {
-        "prompt_id": prompt_id,
-        "candidate_id": candidate_id(prompt_id, response),
-        "iteration": iteration,
-        "sample_index": sample_index,
-        "temperature": temperature,
-        "response": response,
-        "token_ids": [len(response), sample_index],
-        "num_tokens": 2,
-        "finish_reason": "length" if response == "c" else "stop",
-        "policy": "policy",
-        "reranker": "test",
-        "list_relative": False,
-        "reward": reward,
-        "rank": 99,
-    }
+    return cast(
+        RankedRow,
+        row_of(
+            prompt_id, response, reward, sample_index, iteration=iteration, temperature=temperature, rank=99,
+            token_ids=[len(response), sample_index], num_tokens=2,
+            finish_reason="length" if response == "c" else "stop", reranker="test",
+        ),
+    )  # fmt: skip
 
 
 def build(
@@ -131,3 +127,16 @@ def alpaca_lists() -> list[dict]:
     """805 published lists: index, instruction, candidates (generator, response, score)."""
     with lzma.open(shared_data("alpaca_eval/candidate_lists.jsonl.xz"), "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def bm25(query: Counter[str], documents: list[Counter[str]], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Lucene's BM25 of each document (Kamphuis et al. 2020), word by word; texts are bags of words."""
+    mean_length = sum(document.total() for document in documents) / len(documents)
+    scores = [0.0] * len(documents)
+    for word, asked in query.items():
+        holding = sum(word in document for document in documents)
+        idf = math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
+        for place, document in enumerate(documents):
+            times = document[word]
+            scores[place] += asked * idf * times / (times + k1 * (1 - b + b * document.total() / mean_length))
+    return scores

@@ -1,11 +1,10 @@
 import gzip
 import json
-import math
 import re
 from collections import Counter
 
 import pytest
-from candidate_rows import TEXTS, candidates, histories, merge, negatives, ranked, shared_data
+from candidate_rows import TEXTS, bm25, candidates, histories, merge, negatives, ranked, shared_data
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,18 +120,6 @@ def test_properties_of_every_kind(history, config, seed, random):
                 assert row["temperature"] == extreme(one["temperature"] for one in own)
 
 
-def _bm25(query, document, documents, k1=1.5, b=0.75):
-    """Lucene's BM25 (Kamphuis et al. 2020), word by word; texts are bags of words."""
-    mean_length = sum(other.total() for other in documents) / len(documents)
-    score = 0.0
-    for word in query.keys() & document.keys():
-        holding = sum(word in other for other in documents)
-        idf = math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
-        times = document[word]
-        score += query[word] * idf * times / (times + k1 * (1 - b + b * document.total() / mean_length))
-    return score
-
-
 def test_related_is_the_prompt_with_the_highest_bm25_score():
     with gzip.open(shared_data("ultrafeedback/prompts_5000.jsonl.gz"), "rt", encoding="utf-8") as file:
         contents = [json.loads(next(file))["context_messages"][0]["content"] for _ in range(60)]
@@ -141,6 +128,7 @@ def test_related_is_the_prompt_with_the_highest_bm25_score():
     pool = _pool(*(ranked(key, key, 0.0) for key in texts))
     find = finder(NegativesConfig(kind="related"), pool, texts, 0)
     for key in texts:
-        scores = {other: _bm25(words[key], words[other], list(words.values())) for other in texts if other != key}
+        scores = dict(zip(words, bm25(words[key], [*words.values()]), strict=True))
+        del scores[key]
         [row] = find(key)
         assert scores[row["response"]] == pytest.approx(max(scores.values()), rel=1e-5)

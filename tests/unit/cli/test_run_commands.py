@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from stored_artifacts import make_evaluation
+from table_rows import ranked
 from tiny_world import Larpo, files
 
 import larpo_lib
@@ -20,7 +21,6 @@ from larpo_lib.artifacts import read_metrics, verify
 from larpo_lib.cli import app
 from larpo_lib.config import load_config
 from larpo_lib.playground import world as playground_world
-from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import report
 
 
@@ -138,16 +138,7 @@ def test_playground_writes_a_world_to_try_the_steps_on(
 
 def evaluation(path: Path, reward: float) -> Path:
     """What an evaluation holds that gave every response the same reward."""
-    rows: list[dict[str, Any]] = [
-        {
-            "prompt_id": prompt, "candidate_id": candidate_id(prompt, "a"), "iteration": 0, "sample_index": 0,
-            "temperature": 1.0, "response": "a", "token_ids": None, "num_tokens": None, "finish_reason": "stop",
-            "policy": "p", "reranker": "verifier-graded", "list_relative": False,
-            "reward": reward, "rank": 1, "correct": None,
-        }
-        for prompt in ("p1", "p2", "p3")
-    ]  # fmt: skip
-    return make_evaluation(path, rows)
+    return make_evaluation(path, [ranked(prompt, "a", reward, correct=None) for prompt in ("p1", "p2", "p3")])
 
 
 def test_champion_is_beaten_and_made_champion_again(

@@ -8,13 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from larpo_lib.config import Section
-from larpo_lib.config.kinds import (
-    KINDS,
-    ChatRerankerConfig,
-    JudgeConfig,
-    RerankerConfig,
-    SingleRerankerConfig,
-)
+from larpo_lib.config.kinds import KINDS, ChatRerankerConfig, JudgeConfig, RerankerConfig, SingleRerankerConfig
 from larpo_lib.config.registry import Kind
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
-from larpo_lib.presets import preset_file, preset_names
 from larpo_lib.steps.declarations import STEPS
 
 WHOLE = """
@@ -233,17 +231,6 @@ def test_configuration_cannot_be_changed(file: Path) -> None:
     config = load_config(file)
     with pytest.raises(ValidationError, match="frozen"):
         config.sample.k = 2  # type: ignore[misc]
-
-
-STANDS_IN = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
-"""What a preset may leave to the command line."""
-
-
-@pytest.mark.parametrize("name", preset_names())
-def test_shipped_preset_is_read(name: str) -> None:
-    given = tomllib.loads(preset_file(name).read_text("utf-8"))
-    config = LarpoConfig.model_validate(apply_settings(STANDS_IN, given))
-    assert given.keys() <= config.model_fields_set
 
 
 def test_configuration_and_help_load_no_heavy_library() -> None:

@@ -9,8 +9,6 @@ from larpo_lib.config import LarpoConfig, ModelConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
-from larpo_lib.rewards.rerankers.verifier import VerifierConfig
-from larpo_lib.samplers.hf import HfSamplerConfig
 
 NEEDED: dict[str, Any] = {"policy": "models/base", "prepare": {"source": "prompts.jsonl"}}
 
@@ -36,23 +34,11 @@ def test_seed_reaches_every_section_that_draws() -> None:
     assert set(seeds.values()) == {7}
 
 
-def test_section_keeps_a_seed_of_its_own() -> None:
-    config = whole(seed=7, train={"seed": 1}, prepare={"source": "prompts.jsonl", "seed": 2})
-    assert (config.train.seed, config.prepare.seed, config.sample.seed) == (1, 2, 7)
-
-
 def test_model_reaches_whatever_loads_the_policy() -> None:
     model = ModelConfig(dtype="bfloat16", device="cpu", pad_token="<unk>")
     config = whole(model=model.model_dump(), train={"model": {"device": "cuda"}})
     assert config.sft.model == config.sample.sampler.model == config.evaluate.sampler.model == model
     assert config.train.model == ModelConfig(device="cuda")
-
-
-def test_model_joins_a_sampler_that_is_given_without_one() -> None:
-    config = whole(model={"device": "cpu"}, sample={"sampler": {"type": "hf", "batch_size": 3}})
-    assert config.sample.sampler == HfSamplerConfig(batch_size=3, model=ModelConfig(device="cpu"))
-    own = whole(model={"device": "cpu"}, sample={"sampler": {"type": "hf", "model": {"device": "cuda"}}})
-    assert own.sample.sampler.model.device == "cuda"
 
 
 def test_policys_model_settings_are_not_the_reward_models() -> None:
@@ -67,16 +53,6 @@ def test_evaluation_takes_over_the_samplers_limits_and_the_reranker() -> None:
     taken = config.evaluate
     assert (taken.max_new_tokens, taken.max_prompt_tokens, taken.sampler.batch_size, taken.top_p) == (9, 8, 2, 1.0)
     assert taken.reranker == ClassifierConfig(path="models/reward")
-
-
-def test_evaluation_keeps_its_own_limits_and_reranker() -> None:
-    config = whole(
-        sample={"max_new_tokens": 9},
-        rerank={"reranker": {"type": "classifier", "path": "models/reward"}},
-        evaluate={"max_new_tokens": 5, "reranker": {"type": "verifier", "mode": "exact"}},
-    )
-    assert config.evaluate.max_new_tokens == 5
-    assert config.evaluate.reranker == VerifierConfig(mode="exact")
 
 
 @pytest.mark.parametrize(
@@ -123,17 +99,6 @@ def test_one_response_is_enough_where_others_are_drawn_beside_it() -> None:
     assert config.sample.k + config.sample.extra_draws[0].count == 2
 
 
-def test_what_a_step_says_of_its_processes_leaves_the_rest_as_it_is() -> None:
-    top = {"launcher": "deepspeed", "nproc": 8, "zero_stage": 3}
-    config = whole(launch=top, train={"launch": {"nproc": 4}})
-    assert (config.sft.launch.nproc, config.sft.launch.zero_stage) == (8, 3)
-    assert (config.train.launch.launcher, config.train.launch.nproc, config.train.launch.zero_stage) == (
-        "deepspeed",
-        4,
-        3,
-    )
-
-
 def test_a_retriever_is_for_related_prompts_only() -> None:
     retriever = {"type": "embedding", "path": "models/minilm"}
     negatives = whole(lists={"negatives": {"kind": "related", "retriever": retriever}}).lists.negatives
@@ -166,12 +131,6 @@ def test_one_day_holds_for_every_chat_template_of_a_run() -> None:
     ]
     assert {model.date for model in told} == {"2025-03-01"}
     assert config.train.model.device == "cpu"
-
-
-def test_a_model_keeps_a_day_of_its_own() -> None:
-    reranker = {"type": "classifier", "path": "models/reward", "model": {"date": "2024-01-02"}}
-    config = whole(model={"date": "2025-03-01"}, rerank={"reranker": reranker})
-    assert config.rerank.reranker.model.date == "2024-01-02"
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2025-02-30", 20250301, "01.03.2025"])

@@ -53,8 +53,3 @@ def test_settings_of_the_execution_are_no_part_of_the_identity(name: str) -> Non
 @pytest.mark.parametrize("name", DECIDING)
 def test_settings_that_decide_the_result_are_part_of_the_identity(name: str) -> None:
     assert TrainConfig(**{name: DECIDING[name]}).identity() != TrainConfig().identity()
-
-
-@pytest.mark.parametrize("batch_size", [1, 5, 127])
-def test_any_batch_size_will_do(batch_size: int) -> None:
-    assert TrainConfig(batch_size=batch_size, micro_batch_tokens=4).batch_size == batch_size

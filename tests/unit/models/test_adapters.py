@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig as Adapters
 from peft import get_peft_model
 from small_models import write_prompts
+from table_rows import preferences
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import (
@@ -29,7 +30,6 @@ from larpo_lib.registry import Registry
 from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.engines.vllm import check_vllm
 from larpo_lib.samplers.hf import HfSamplerConfig
-from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
 from larpo_lib.tables import read_table, write_table
 from larpo_lib.tracking import Tracker
@@ -110,7 +110,8 @@ def test_the_content_of_adapters_and_base_decides_the_identity(base, adapter):
     assert len({first, second, digest(adapter)}) == 3
 
 
-def test_a_base_is_found_beside_the_adapters_too(base, adapter, tmp_path):
+def test_a_base_is_found_beside_the_adapters_too(base, adapter, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # a "../base" of the current directory comes first
     _change(adapter, base_model_name_or_path="../base")
     assert ModelDir(adapter, PLAIN).load_policy().config.model_type == "llama"
 
@@ -183,21 +184,7 @@ def test_vllm_and_zero_3_refuse_adapters(adapter):
 
 
 def _lists(prompts, directory):
-    rows = []
-    for row in read_table(prompts, "prompts"):
-        responses = ["1 2", "3"]
-        rows.append(
-            {
-                "prompt_id": row["prompt_id"],
-                "messages": row["messages"],
-                "candidate_ids": [candidate_id(row["prompt_id"], response) for response in responses],
-                "responses": responses,
-                "token_ids": [None, None],
-                "rewards": [1.0, 0.0],
-                "finish_reasons": ["stop", "stop"],
-                "negative_kinds": ["positive", "sampled"],
-            }
-        )
+    rows = [preferences(row["messages"], ["1 2", "3"], [1.0, 0.0]) for row in read_table(prompts, "prompts")]
     directory.mkdir()
     write_table(directory / "lists.parquet", "lists", rows)
     return directory

@@ -7,17 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_lists import (
-    CASES,
-    LONG,
-    MANY,
-    SIZES,
-    WINDOWED,
-    lists_of,
-    logps_and_gradient,
-    random_lists,
-    rms,
-)
+from packed_lists import CASES, LONG, MANY, SIZES, WINDOWED, lists_of, logps_and_gradient, random_lists, rms
 from small_models import FAMILIES, make_model
 
 from larpo_lib.models import attention

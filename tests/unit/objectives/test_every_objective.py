@@ -219,11 +219,7 @@ def test_bfloat16_inputs_are_computed_in_float32(name: str, options: dict[str, A
     narrow = batch_of(
         [[(-101.0, -97.0, 33, 2.0), (-55.5, -57.25, 21, 1.0), (-77.0, -70.0, 9, 0.0)]], dtype=torch.bfloat16
     )
-    wide = replace(
-        narrow,
-        policy_logps=narrow.policy_logps.float(),
-        reference_logps=narrow.reference_logps.float(),
-    )
+    wide = replace(narrow, policy_logps=narrow.policy_logps.float(), reference_logps=narrow.reference_logps.float())
     loss = loss_of(name, narrow, **options)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, loss_of(name, wide, **options), rtol=0, atol=0)

@@ -170,23 +170,6 @@ def test_exp_of_minus_the_loss_is_a_probability(responses: list[Response]) -> No
     assert chosen_best.sum().item() == pytest.approx(math.factorial(len(responses) - 1))
 
 
-@settings(max_examples=30, deadline=None)
-@given(ranked_lists(min_size=2))
-def test_contrastive_is_the_first_term_of_listmle(responses: list[Response]) -> None:
-    whole, rest = batch_of([responses]), batch_of([responses[1:]])
-    first_term = loss_of("listmle", whole) - loss_of("listmle", rest)
-    torch.testing.assert_close(loss_of("contrastive", whole), first_term, rtol=0, atol=1e-11)
-
-
-@settings(max_examples=30, deadline=None)
-@given(distinct_lists(min_size=2, max_size=2))
-def test_two_responses_are_dpo(responses: list[Response]) -> None:
-    expected = loss_and_gradient("dpo", batch_of([responses]), beta=BETA)
-    for name in ("contrastive", "lambdarank", "listmle"):
-        actual = loss_and_gradient(name, batch_of([responses]), beta=BETA)
-        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("name", "options", "loss", "gradient"),
     [
@@ -207,27 +190,6 @@ def test_top_and_robust_listmle_on_the_fixture(
     assert found.item() == pytest.approx(loss, abs=6e-7)
     if gradient is not None:
         assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=6e-7)
-
-
-@settings(max_examples=30, deadline=None)
-@given(ranked_lists())
-def test_listmle_of_the_top_one_is_contrastive(responses: list[Response]) -> None:
-    expected = loss_and_gradient("contrastive", batch_of([responses]))
-    torch.testing.assert_close(loss_and_gradient("listmle", batch_of([responses]), top=1), expected)
-
-
-@settings(max_examples=30, deadline=None)
-@given(distinct_lists(min_size=2, max_size=2))
-def test_robust_listmle_of_two_responses_smooths_labels_while_they_are_ordered_rightly(pair: list[Response]) -> None:
-    (best, _), (worst, _) = _scores(pair)
-    smoothing = 0.2 if best >= worst else 0.0
-    expected = loss_and_gradient("dpo", batch_of([pair]), label_smoothing=smoothing)
-    torch.testing.assert_close(loss_and_gradient("robust_listmle", batch_of([pair]), rho=0.2), expected)
-
-
-def test_robust_listmle_of_two_responses_of_the_fixture() -> None:
-    """The first and the fourth: (1 - rho) softplus(-1.4) + rho softplus(1.4)."""
-    assert loss_of("robust_listmle", fixture(1, 4), rho=0.1).item() == pytest.approx(0.360417, abs=6e-7)
 
 
 @settings(max_examples=30, deadline=None)

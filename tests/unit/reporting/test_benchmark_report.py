@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from reporting.parsed_page import HOSTILE, Page
 
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.benchmark_figures import panels
@@ -14,6 +15,7 @@ from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Published, S
 from larpo_lib.reporting.page import render_benchmark
 from larpo_lib.reporting.scores import text_table
 from larpo_lib.statistics.estimates import Estimate
+from larpo_lib.tables import read_table
 
 REPORT = EvaluationReport(
     benchmark="quiz",
@@ -36,32 +38,10 @@ REPORT = EvaluationReport(
     ],
     caveats=["Half of the quiz."],
 )
-HOSTILE = "</div></style><script>alert('x')</script><img src=http://evil/ onerror=alert(1)>{{ 7 * 7 }} &amp; $b$ <b>"
 
 
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text, self.inside_style = "", False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        self.inside_style = tag == "style"
-
-    def handle_endtag(self, tag):
-        self.inside_style = False
-        self.text += " "
-
-    def handle_data(self, data):
-        if not self.inside_style:
-            self.text += data
-
-    def words(self) -> str:
-        return " ".join(self.text.split()).replace("\N{EN DASH}", "-").replace("\N{MINUS SIGN}", "-")
+def words(page: Page) -> str:
+    return page.words().replace("\N{EN DASH}", "-").replace("\N{MINUS SIGN}", "-")
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +50,14 @@ def page() -> Page:
 
 
 def test_the_page_needs_nothing_from_anywhere(page: Page) -> None:
-    assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
-    assert all(value.startswith("#") for name, value in page.attributes if name in ("href", "xlink:href", "src"))
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
-    ids = [value for name, value in page.attributes if name == "id"]
-    assert len(ids) == len(set(ids)) > 0
+    page.check_self_contained()
+
+
+def test_metrics_hold_counts_scores_errors_and_bounds() -> None:
+    assert REPORT.metrics() == {
+        "questions": 2, "answers_too_long_dropped": 1234, "right": 50.0, "right_low": 0.0, "right_high": 100.0,
+        "right_standard_error": 35.4, "mean_length": 1200.4, "easy": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -91,7 +74,7 @@ def test_the_page_needs_nothing_from_anywhere(page: Page) -> None:
     ],
 )
 def test_the_page_tells(page: Page, told: str) -> None:
-    assert told in page.words().replace("\u202f", " ")
+    assert told in words(page).replace("\u202f", " ")
 
 
 def test_curves_of_a_title_share_a_panel_and_only_graded_values_are_spread() -> None:
@@ -108,9 +91,9 @@ def test_a_meaning_that_several_rows_share_is_told_once() -> None:
         Score("c", "C", Estimate(3.0), "", "Other."),
     ]
     page = Page(render_benchmark(replace(REPORT, scores=scores, headline=("c",)), []))
-    assert page.words().count("Same.") == 1
+    assert words(page).count("Same.") == 1
     assert ("rowspan", "2") in page.attributes
-    assert "judged by judge J C 3.000" in page.words()
+    assert "judged by judge J C 3.000" in words(page)
 
 
 def test_hostile_text_stays_text() -> None:
@@ -133,10 +116,10 @@ def test_hostile_text_stays_text() -> None:
 
 def test_a_report_of_scores_alone_has_no_empty_sections() -> None:
     bare = EvaluationReport("quiz", "Quiz", "p", "rule", REPORT.scores, {"questions": 2}, {})
-    words = Page(render_benchmark(bare, panels(bare))).words()
-    assert "Figures" not in words
-    assert "published" not in words
-    assert "comparing" not in words
+    told = Page(render_benchmark(bare, panels(bare))).words()
+    assert "Figures" not in told
+    assert "published" not in told
+    assert "comparing" not in told
 
 
 def test_the_table_of_the_terminal() -> None:
@@ -164,7 +147,7 @@ def test_the_same_report_gives_the_same_files(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        write(REPORT, tmp_path / name)
+        assert write(REPORT, tmp_path / name) == REPORT.metrics()
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append({path.relative_to(tmp_path / name).as_posix(): path.read_bytes() for path in files})
     assert contents[0] == contents[1]
@@ -178,3 +161,6 @@ def test_the_same_report_gives_the_same_files(tmp_path: Path) -> None:
         "summary.txt",
     ]
     assert all(content[:4] == b"\x89PNG" for name, content in contents[0].items() if name.endswith(".png"))
+    rows = read_table(tmp_path / "a" / "scores.parquet", "scores")
+    assert [(row["item_id"], row["value"]) for row in rows if row["metric"] == "right"] == [("a", 0.0), ("b", 1.0)]
+    assert json.loads((tmp_path / "a" / "report.json").read_text())["scores"][0]["value"] == 50.0

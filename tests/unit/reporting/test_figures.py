@@ -58,10 +58,7 @@ def test_series_that_were_not_logged_have_no_panel():
 
 def test_accuracy_shows_its_values_bands_and_whole_axis():
     axes = drawn(named(small_report(), "accuracy"))
-    assert lines(axes) == {
-        "sampled": pytest.approx([1 / 6, 2 / 3]),
-        "greedy": pytest.approx([1 / 3, 1 / 3]),
-    }
+    assert lines(axes) == {"sampled": pytest.approx([1 / 6, 2 / 3]), "greedy": pytest.approx([1 / 3, 1 / 3])}
     assert axes.get_ylim() == (0, 1)
     qualities = small_report().qualities
     bands = [collection.get_paths()[0].get_extents() for collection in axes.collections]

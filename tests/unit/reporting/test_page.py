@@ -1,53 +1,15 @@
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from reporting.parsed_page import HOSTILE, Page
 from reporting.small_report import small_report
 
 from larpo_lib.reporting.content import Drop, Setting
 from larpo_lib.reporting.examples import Text
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.page import render
-
-VOID = {"meta", "br"}
-HOSTILE = "</div></style><script>alert('x')</script><img src=http://evil/ onerror=alert(1)>{{ 7 * 7 }} &amp; <b>"
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page whose tags must nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
-        self.text += " "
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-    def words(self):
-        return " ".join(self.text.split())
 
 
 def page(report, *, figures=False):
@@ -63,14 +25,7 @@ def whole():
 
 def test_page_needs_nothing_from_anywhere(whole):
     assert whole.tags["svg"] == 11
-    assert not {"script", "link", "img", "iframe", "object", "base"} & set(whole.tags)
-    assert all(value.startswith("#") for name, value in whole.attributes if name in ("href", "xlink:href", "src"))
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in whole.attributes
-
-
-def test_ids_are_unique(whole):
-    ids = [value for name, value in whole.attributes if name == "id"]
-    assert len(ids) == len(set(ids)) > 0
+    whole.check_self_contained()
 
 
 def test_headline_tells_first_last_and_paired_change(whole):

@@ -20,12 +20,6 @@ def test_sampled_and_greedy_responses_are_told_apart():
     assert quality.rewards == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_curve_is_pass_at_n():
-    quality = of(AFTER)
-    # one draw is right in 1, 1/2 and 1/2 of the cases; of two draws one always is
-    assert [point.value for point in quality.curve] == pytest.approx([2 / 3, 1.0])
-
-
 def test_curve_without_a_judge_is_the_best_reward_of_n():
     quality = of({"a": [0.0, 0.25, 0.75], "b": [0.0, 0.5, 0.0]}, judged=False)
     assert [point.value for point in quality.curve] == pytest.approx([(0.5 + 0.25) / 2, (0.75 + 0.5) / 2])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from scripted_sampler import ScriptedSampler
 from small_models import user
 
 from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
@@ -21,17 +22,8 @@ PROMPTS = [
 ]
 
 
-class Recorder:
+class Recorder(ScriptedSampler):
     """Answers every request with its seed."""
-
-    def __init__(self):
-        self.requests = []
-
-    def has_special_text(self, messages):
-        return False
-
-    def prompt_tokens(self, messages):
-        return len(messages[0]["content"].split())
 
     def sample(self, requests):
         self.requests += requests

@@ -20,10 +20,7 @@ from larpo_lib.errors import DataError
 from larpo_lib.sources.locating import is_dataset
 from larpo_lib.sources.reading import Raw, read_dataset, read_file
 
-ROWS = [
-    {"prompt": "Zürich\u2028or\nBern?", "answer": "42"},
-    {"prompt": 'say "hi", please', "answer": None},
-]
+ROWS = [{"prompt": "Zürich\u2028or\nBern?", "answer": "42"}, {"prompt": 'say "hi", please', "answer": None}]
 
 
 def read(path: Path) -> Raw:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from raw_rows import AB, AC, CD, USUAL, Convert, Values, assistant, columns, raw, user
-from trl import extract_prompt, maybe_convert_to_chatml, maybe_extract_prompt, unpair_preference_dataset
+from trl import maybe_convert_to_chatml, maybe_extract_prompt, unpair_preference_dataset
 
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import DataError
@@ -198,15 +198,6 @@ def test_trl_reads_the_same_sharegpt_conversation() -> None:
     (row,) = demonstrations(raw({"conversations": [HUMAN, GPT]}), USUAL).tables["demonstrations"]
     theirs = [{"role": {"human": "user", "gpt": "assistant"}[m["role"]], "content": m["content"]} for m in theirs]
     assert [*row["messages"], *assistant(row["response"])] == theirs
-
-
-def test_trl_finds_the_same_prompt_in_a_pair() -> None:
-    chosen, rejected = AB + CD, TURNS + assistant("e")
-    assert (
-        extract_prompt({"chosen": chosen, "rejected": rejected})["prompt"]
-        == TURNS
-        == only_prompt({"chosen": chosen, "rejected": rejected})
-    )
 
 
 @pytest.mark.parametrize(

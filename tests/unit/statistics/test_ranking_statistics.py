@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from larpo_lib.statistics.ranking import (
-    kendall_tau,
-    ndcg,
-    pair_accuracy,
-    partial_kendall_tau,
-    recall_at_n,
-    spearman,
-)
+from larpo_lib.statistics.ranking import kendall_tau, ndcg, pair_accuracy, partial_kendall_tau, recall_at_n, spearman
 
 _VALUES = st.integers(0, 6)
 _TRIPLES = st.lists(st.tuples(_VALUES, _VALUES, _VALUES), min_size=3, max_size=9)

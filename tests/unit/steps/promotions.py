@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stored_artifacts import make_evaluation as evaluation
+from table_rows import ranked
 
 from larpo_lib.artifacts import produce
 from larpo_lib.config import PromoteConfig, Section, TrackingConfig
@@ -16,29 +17,16 @@ from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.steps import promote
 from larpo_lib.steps.promote import Judgement
+from larpo_lib.tables import Row
 from larpo_lib.tracking import Tracker
 
 PROMPTS = [f"p{number:02d}" for number in range(20)]
 CONFIG = PromoteConfig()
-Row = dict[str, Any]
 
 
 def row(prompt: str, reward: float, *, temperature: float = 1.0, correct: bool | None = None, index: int = 0) -> Row:
-    return {
-        "prompt_id": prompt,
-        "candidate_id": f"{prompt}-{index}-{temperature}",
-        "iteration": 0,
-        "sample_index": index,
-        "temperature": temperature,
-        "response": "text",
-        "finish_reason": "stop",
-        "policy": "policy",
-        "reranker": "verifier",
-        "list_relative": False,
-        "reward": reward,
-        "rank": 1,
-        "correct": correct,
-    }
+    identity = f"{prompt}-{index}-{temperature}"
+    return ranked(prompt, "text", reward, index, candidate_id=identity, temperature=temperature, correct=correct)
 
 
 def rewards(folder: Path, reward: float, prompts: list[str] = PROMPTS) -> Path:

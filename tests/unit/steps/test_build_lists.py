@@ -5,36 +5,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from table_rows import ranked as row_of
 
 from larpo_lib import artifacts, tables
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, WholeListConfig
 from larpo_lib.config import ListsConfig, NegativesConfig
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
 from larpo_lib.retrievers.embedding import EmbeddingConfig
-from larpo_lib.schemas import candidate_id
 from larpo_lib.steps import build_lists
 
 PAIRS = ListsConfig(selection=BestWorstConfig())
 
 
 def _candidate(prompt_id, response, reward, **other):
-    row = {
-        "prompt_id": prompt_id,
-        "candidate_id": candidate_id(prompt_id, response),
-        "iteration": 0,
-        "sample_index": 0,
-        "temperature": 1.0,
-        "response": response,
-        "token_ids": [1, 2],
-        "num_tokens": 2,
-        "finish_reason": "stop",
-        "policy": "policy",
-        "reranker": "verifier",
-        "list_relative": False,
-        "reward": reward,
-        "rank": 1,
-    }
-    return row | other
+    return row_of(prompt_id, response, reward, **{"token_ids": [1, 2], "num_tokens": 2, **other})
 
 
 GOOD = [_candidate("p0", "a", 1.0), _candidate("p0", "b", 0.0, sample_index=1, token_ids=None)]

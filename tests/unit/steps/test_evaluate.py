@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from scripted_sampler import ScriptedSampler
 from small_models import user, write_prompts
 
 from larpo_lib.config import EvaluateConfig, ModelConfig
@@ -37,20 +38,8 @@ ANSWERS = {  # two sampled responses and the greedy one
 }
 
 
-class Scripted:
+class Scripted(ScriptedSampler):
     """A sampler that knows what to answer."""
-
-    def __init__(self):
-        self.requests = []
-
-    def has_special_text(self, messages):
-        return False
-
-    def prompt_tokens(self, messages):
-        return len(messages[0]["content"].split())
-
-    def close(self):
-        pass
 
     def sample(self, requests):
         responses = []

@@ -34,11 +34,7 @@ def test_values_are_means_over_sampled_responses_and_the_greedy_ones_correctness
     )
     assert found == Judgement(
         "verifier",
-        {
-            "reward": {"a": 0.5, "b": 1.0},
-            "accuracy": {"a": 0.5, "b": 1.0},
-            "greedy_accuracy": {"a": 0.0, "b": 1.0},
-        },
+        {"reward": {"a": 0.5, "b": 1.0}, "accuracy": {"a": 0.5, "b": 1.0}, "greedy_accuracy": {"a": 0.0, "b": 1.0}},
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
+from table_rows import candidate
 from tiny_pairrm import make_pairrm
 
 from larpo_lib.config import ModelConfig, RerankConfig
@@ -19,7 +20,7 @@ from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
-from larpo_lib.schemas import STOP, candidate_id, prompt_id
+from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import rerank
 from larpo_lib.tables import read_table, write_table
 
@@ -28,18 +29,7 @@ ANN, BEN = (prompt_id(user(text)) for text, _ in QUESTIONS)
 
 
 def _candidate(prompt, sample_index, response):
-    return {
-        "prompt_id": prompt,
-        "candidate_id": candidate_id(prompt, response),
-        "iteration": 1,
-        "sample_index": sample_index,
-        "temperature": 1.0,
-        "response": response,
-        "token_ids": [5, 6],
-        "num_tokens": 2,
-        "finish_reason": STOP,
-        "policy": "policy",
-    }
+    return candidate(prompt, response, sample_index, token_ids=[5, 6], num_tokens=2)
 
 
 CANDIDATES = [

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_models import user, write_prompts
+from table_rows import candidate, preferences
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
@@ -15,15 +16,11 @@ from larpo_lib.models.layout import packed_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
-from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import rerank, reward_model
 from larpo_lib.tables import read_table, write_table
 from larpo_lib.training.history import read_history
-from larpo_lib.training.reward_model import (
-    encode_conversations,
-    load_trainable_reward_model,
-    with_last_tokens,
-)
+from larpo_lib.training.reward_model import encode_conversations, load_trainable_reward_model, with_last_tokens
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {
@@ -60,19 +57,7 @@ def _rows(count, seed):
     for number in range(count):
         messages = user("Ann " * rng.randint(1, 9) + f"has {number}")
         responses, counts = _responses(rng, rng.randint(2, 4))
-        key = prompt_id(messages)
-        rows.append(
-            {
-                "prompt_id": key,
-                "messages": messages,
-                "candidate_ids": [candidate_id(key, response) for response in responses],
-                "responses": responses,
-                "token_ids": [None] * len(responses),
-                "rewards": [float(-n) for n in counts],
-                "finish_reasons": ["stop"] * len(responses),
-                "negative_kinds": ["sampled"] * len(responses),
-            }
-        )
+        rows.append(preferences(messages, responses, [float(-n) for n in counts]))
     return rows
 
 
@@ -160,21 +145,7 @@ def test_rerank_takes_what_is_published(run, tmp_path):
     run(max_steps=1)
     prompts = write_prompts(tmp_path / "prompts", [("How many ?", None)])
     key, texts = prompt_id(user("How many ?")), ["1 2", "+ +", "7"]
-    rows = [
-        {
-            "prompt_id": key,
-            "candidate_id": candidate_id(key, text),
-            "iteration": 1,
-            "sample_index": i,
-            "temperature": 1.0,
-            "response": text,
-            "token_ids": None,
-            "num_tokens": None,
-            "finish_reason": "stop",
-            "policy": "test",
-        }
-        for i, text in enumerate(texts)
-    ]
+    rows = [candidate(key, text, i) for i, text in enumerate(texts)]
     (tmp_path / "candidates").mkdir()
     write_table(tmp_path / "candidates" / "candidates.parquet", "candidates", rows)
     config = RerankConfig(reranker=ClassifierConfig(path=str(tmp_path / "trained"), model=PLAIN))
@@ -209,14 +180,10 @@ def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp
     torch.testing.assert_close(after, before)
 
 
-@pytest.mark.parametrize(
-    "launch",
-    [LaunchConfig(launcher="torchrun", nproc=2), LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)],
-    ids=["torchrun", "zero3"],
-)
-def test_two_processes_train_what_one_does(run, tmp_path, launch):
+def test_two_processes_train_what_one_does(run, tmp_path):
+    """And share out the model, score head included."""
     run("alone", epochs=1)
-    run("together", epochs=1, launch=launch)
+    run("together", epochs=1, launch=LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3))
     alone, together = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "together"))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-3)
     one, other = (read_history(tmp_path / name) for name in ("alone", "together"))

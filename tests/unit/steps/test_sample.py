@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from scripted_sampler import ScriptedSampler
 from server_double import Reply, serve
 from small_models import write_prompts
 
@@ -115,20 +116,12 @@ def test_a_limit_no_prompt_meets_is_refused(run):
         run(max_prompt_tokens=3)
 
 
-class Scripted:
+class Scripted(ScriptedSampler):
     """A sampler that gives the scripted texts, one after another."""
 
     def __init__(self, texts):
+        super().__init__()
         self._texts = texts
-
-    def has_special_text(self, messages):
-        return False
-
-    def prompt_tokens(self, messages):
-        return 1
-
-    def close(self):
-        pass
 
     def sample(self, requests):
         return [Response(text, None, None, STOP) for text, _ in zip(self._texts, requests, strict=True)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from scripted_sampler import ScriptedSampler
 from small_models import user, write_prompts
 
 from larpo_lib.artifacts import digest, verify
@@ -32,17 +33,8 @@ ANSWERS = {  # two responses at 0.5, two at 1.0
 }
 
 
-class Scripted:
+class Scripted(ScriptedSampler):
     """A sampler that knows what to answer."""
-
-    def __init__(self):
-        self.requests = []
-
-    def has_special_text(self, messages):
-        return False
-
-    def prompt_tokens(self, messages):
-        return len(messages[0]["content"].split())
 
     def sample(self, requests):
         self.requests.append(list(requests))
@@ -54,9 +46,6 @@ class Scripted:
             asked[question] += 1
             responses.append(Response(text, [1] * len(text), len(text), LENGTH if text.endswith("6") else STOP))
         return responses
-
-    def close(self):
-        self.closed = True
 
 
 class Whole:

@@ -6,13 +6,7 @@ import math
 
 import pytest
 
-from larpo_lib.studies.preferences.agreement import (
-    MEASURES,
-    Judged,
-    agreement,
-    model_means,
-    similar,
-)
+from larpo_lib.studies.preferences.agreement import MEASURES, Judged, agreement, model_means, similar
 
 
 def test_similar_lengths_differ_by_a_tenth_of_the_longer_one() -> None:

@@ -85,10 +85,7 @@ def test_every_objective_of_the_library_is_in_it() -> None:
 def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
     head, *rows, search = listing(small("lists.jsonl"))
     assert head == "Objectives on published preferences: 2 runs, before them 4 of the search"
-    assert rows == [
-        "  listmle: top2_bottom2, ranks by implicit reward",
-        "  simpo: best_worst, ranks by logp per token",
-    ]
+    assert rows == ["  listmle: top2_bottom2, ranks by implicit reward", "  simpo: best_worst, ranks by logp per token"]
     assert search.endswith("on seed 4: 0.003, 0.01")
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import torch.distributed as dist
 
 from larpo_lib.config import ModelConfig, TrainingConfig
 from larpo_lib.training.arguments import training_arguments
@@ -20,12 +19,3 @@ def test_a_batch_of_the_trainer_is_an_optimiser_step():
     """Whatever the settings' batch size: the steps are planned elsewhere."""
     arguments = training_arguments(TrainingConfig(model=PLAIN, batch_size=12, micro_batch_tokens=7))
     assert arguments.train_batch_size == arguments.gradient_accumulation_steps == 1
-
-
-def test_a_process_alone_needs_no_process_group(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    arguments = training_arguments(TrainingConfig(model=PLAIN))
-    assert (arguments.world_size, arguments.process_index) == (1, 0)
-    assert arguments.deepspeed is None
-    assert not dist.is_initialized()

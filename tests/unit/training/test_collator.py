@@ -58,13 +58,7 @@ def test_rewards_that_float32_cannot_tell_apart_keep_their_order(objective):
 def test_rows_hold_every_response_behind_its_prompt():
     """But its last token, which predicts nothing."""
     rows = Collator(padded_layout(0), 0)([PAIR, TRIPLE])["rows"]
-    assert rows["input_ids"].tolist() == [
-        [5, 6, 0, 0],
-        [5, 6, 8, 9],
-        [13, 14, 0, 0],
-        [13, 0, 0, 0],
-        [13, 0, 0, 0],
-    ]
+    assert rows["input_ids"].tolist() == [[5, 6, 0, 0], [5, 6, 8, 9], [13, 14, 0, 0], [13, 0, 0, 0], [13, 0, 0, 0]]
     assert rows["targets"].tolist() == [7, 8, 9, 10, 14, 15, 16, 17]
     assert rows["owners"].tolist() == [0, 1, 1, 1, 2, 2, 3, 4]
 

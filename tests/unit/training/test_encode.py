@@ -149,12 +149,6 @@ def test_thoughts_that_a_template_leaves_out_are_counted():
     assert tokenizer.decode(item.responses[0]) == "count</think>42<|im_end|>"
 
 
-def test_sampled_tokens_are_not_counted(tokenizer):
-    row = _row(responses=("two", "three"), token_ids=[[TWO, END], [THREE, END]])
-    _, counts = _encode(tokenizer, row)
-    assert counts == EncodeCounts()
-
-
 def test_the_thought_that_a_prompt_opens_is_no_part_of_the_tokens_of_a_response():
     """Samplers put it in front of the text, so that thoughts that were cut are told from a reply."""
     opening = CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif")

@@ -62,16 +62,6 @@ def test_a_run_killed_while_it_writes_a_checkpoint_uses_the_one_before(
     assert _result(fitted) == whole
 
 
-def test_settings_of_the_execution_may_change_before_a_run_goes_on(tiny_policy, lists, whole, tmp_path):
-    with pytest.raises(Killed):
-        train(tiny_policy, lists, tmp_path, "kto", kill_at(3), save_steps=2)
-    fitted = train(
-        tiny_policy, lists, tmp_path, "kto", save_steps=1, micro_batch_tokens=50, gradient_checkpointing=True
-    )
-    for one, other in zip(fitted.history, whole[1], strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
-
-
 def test_the_schedule_goes_on_where_it_was(tiny_policy, lists, tmp_path):
     """With a warm-up over the kill: a schedule begun anew would show in the rates."""
     changes = {"warmup_ratio": 0.5, "schedule": "linear", "save_steps": 1}

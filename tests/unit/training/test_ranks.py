@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.launcher import is_distributed
-from larpo_lib.training.ranks import Ranks, init_distributed
+from larpo_lib.training.ranks import init_distributed
 
 PLAIN = ModelConfig(device="cpu")
 
@@ -48,7 +48,3 @@ def test_a_process_group_does_not_outlive_a_failure():
     with pytest.raises(ValueError, match="within"), init_distributed(PLAIN):
         raise ValueError("within")
     assert not dist.is_initialized()
-
-
-def test_only_the_first_process_leads():
-    assert [Ranks(rank, 3).is_main for rank in range(3)] == [True, False, False]

@@ -267,11 +267,6 @@ def test_a_policys_body_gets_a_head_that_the_seed_decides(tiny_policy):
     assert (model.config.num_labels, model.config.pad_token_id) == (1, PAD)
 
 
-def test_a_reward_model_goes_on_with_its_own_head(tiny_classifier):
-    stored = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)
-    assert torch.equal(_loaded(tiny_classifier).score.weight, stored.score.weight)
-
-
 def test_only_a_policy_may_lack_the_head(tiny_classifier, tiny_policy, tmp_path):
     """A directory that says it is a reward model and has no head is broken, and so is a policy without its body."""
     broken = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from small_models import user
+from table_rows import preferences
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
 from larpo_lib.models.model_dir import ModelDir
@@ -12,16 +13,7 @@ CONFIG = RewardModelConfig(model=PLAIN, max_prompt_tokens=32, max_tokens=64)
 
 
 def _row(responses, rewards, text="How many ?"):
-    return {
-        "prompt_id": "p",
-        "messages": user(text),
-        "candidate_ids": [str(i) for i in range(len(responses))],
-        "responses": responses,
-        "token_ids": [[5, 6]] * len(responses),
-        "rewards": rewards,
-        "finish_reasons": ["stop"] * len(responses),
-        "negative_kinds": ["sampled"] * len(responses),
-    }
+    return preferences(user(text), responses, rewards, token_ids=[[5, 6]] * len(responses))
 
 
 def _encode(rows, tiny_policy, **changes):

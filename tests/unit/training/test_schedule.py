@@ -62,8 +62,7 @@ def test_steps_that_move_no_weight_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("steps", "dtype", "told"),
-    [(2, torch.bfloat16, True), (470, torch.bfloat16, False), (2, torch.float32, False)],
+    ("steps", "dtype", "told"), [(2, torch.bfloat16, True), (470, torch.bfloat16, False), (2, torch.float32, False)]
 )
 def test_steps_that_hardly_matter_in_the_precision_of_the_policy_are_told(caplog, steps, dtype, told):
     """Weights of .02, as language models have them, are 6e-5 to 1.2e-4 apart in bfloat16; two steps reach 1e-6."""

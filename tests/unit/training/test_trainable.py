@@ -19,13 +19,7 @@ from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
-from larpo_lib.training.trainable import (
-    add_adapters,
-    check_finite,
-    check_trainable,
-    load_trainable,
-    merge_lora_weights,
-)
+from larpo_lib.training.trainable import add_adapters, check_finite, check_trainable, load_trainable, merge_lora_weights
 
 LORA = LoraConfig(r=4, alpha=12)
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

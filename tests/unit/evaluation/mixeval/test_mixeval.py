@@ -126,8 +126,7 @@ UNREADABLE = ["[[1.0]]", "Hm.", "[[0.6]]", "[[1.0]]", "[[B]]", "[[None]]"]
 
 
 @pytest.mark.parametrize(
-    ("unparsed", "free_form", "multiple_choice", "left_out"),
-    [("wrong", 0.65, 0.5, 0), ("leave_out", 0.867, 1.0, 2)],
+    ("unparsed", "free_form", "multiple_choice", "left_out"), [("wrong", 0.65, 0.5, 0), ("leave_out", 0.867, 1.0, 2)]
 )
 def test_what_can_never_be_read_scores_as_the_settings_say(
     run, tmp_path, unparsed, free_form, multiple_choice, left_out
@@ -221,22 +220,6 @@ def test_an_answer_too_long_for_the_judge_is_counted_and_not_asked_again(run):
         metrics = run(server)
         assert len(server.asked) == 5
     assert (metrics["too_long_for_judge"], metrics["unparsed"], metrics["free_form"]) == (1, 1, 0.65)
-
-
-def test_no_decision_is_bought_twice_after_a_failure(run):
-    failing = {"How many pens?"}
-
-    def answer(asked):
-        return Reply({}, status=400) if asked_about(asked.payload)[0] in failing else verdict(asked)
-
-    with serve(answer) as server:
-        with pytest.raises(EndpointError):
-            run(server, judge={"concurrency": 1})
-        before = [asked.payload for asked in server.asked]
-        failing.clear()
-        assert run(server, judge={"concurrency": 3})["overall"] == (4 * 0.7 + 2 * 0.5) / 6
-        answered_before = before[:-1]
-        assert all(asked.payload not in answered_before for asked in server.asked[len(before) :])
 
 
 def test_more_calls_than_allowed_are_told_before_any_is_made(run):

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.evaluation.mixeval.parsing import (
-    chosen_option,
-    judged_option,
-    judged_score,
-    random_option,
-    random_score,
-)
+from larpo_lib.evaluation.mixeval.parsing import chosen_option, judged_option, judged_score, random_option, random_score
 
 TEXTS = st.text(alphabet="[]AB01.9 x\n")
 OPTIONS = ["a red cat", "A dog", "cat", "4"]
