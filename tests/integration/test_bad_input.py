@@ -60,13 +60,7 @@ SETTINGS = [
         "two kinds of evaluation prompts",
         None,
         [*RUN, *sets("prepare.heldout=2")],
-        "prompts to evaluate on ... either prepare.heldout or evaluation_prompts",
-    ),
-    case(
-        "no evaluation prompts",
-        text("larpo.toml", "policy = 'policy'\n[prepare]\nsource = 'prompts.jsonl'"),
-        RUN,
-        "prompts to evaluate on ... Set either prepare.heldout",
+        "evaluation prompts must come from exactly one source. Set either prepare.heldout or evaluation_prompts",
     ),
     case(
         "promotion by accuracy, no judge",
