@@ -30,7 +30,10 @@ def check_settings(config: LarpoConfig) -> None:
             remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or pass a benchmark's artifact to `larpo promote`",
         )
     if config.evaluate.judge is None:
-        for setting, metric in _metrics_used(config).items():
+        used = {"promote.metric": config.promote.metric}
+        if config.loop.early_stop is not None:
+            used["loop.early_stop.metric"] = config.loop.early_stop.metric
+        for setting, metric in used.items():
             if "accuracy" in metric:
                 raise ConfigError(
                     f"{setting} is '{metric}', but evaluate.judge, which decides what is right, is not set",
@@ -71,7 +74,7 @@ def _check_gains(config: LarpoConfig) -> None:
     reason: str | None
     if rerank.length_penalty > 0:
         reason = "rerank.length_penalty makes rewards negative"
-    elif negatives is not None and negatives.kind in ("random", "related"):
+    elif negatives is not None and negatives.borrows:
         reason = f"'{negatives.kind}' negatives are scored below the worst response, so below 0"
     else:
         reason = rerank.reranker.beyond_one
@@ -80,10 +83,3 @@ def _check_gains(config: LarpoConfig) -> None:
             f"train.objective: {objective.type} needs rewards from 0 to 1, but {reason}",
             remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as lambdarank",
         )
-
-
-def _metrics_used(config: LarpoConfig) -> dict[str, str]:
-    used = {"promote.metric": config.promote.metric}
-    if config.loop.early_stop is not None:
-        used["loop.early_stop.metric"] = config.loop.early_stop.metric
-    return used

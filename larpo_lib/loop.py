@@ -7,7 +7,6 @@ any instant goes on from the step it was in, and ends with the same bytes. Which
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.checks import check_references
 from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
-from larpo_lib.files import make_directory, write_json
-from larpo_lib.plan import SUMMARY, Plan, StepCall, best_iteration, summarize
+from larpo_lib.files import exclusive, make_directory, write_json
+from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.preflight import check_config
-from larpo_lib.run_files import Clock, run_key, run_lock, write_settings
-from larpo_lib.run_state import find_run_state
+from larpo_lib.run_files import Clock, run_key, write_settings
+from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
-from larpo_lib.tracking import Run, Tracker
+from larpo_lib.tracking import Tracker
 
 
 def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
     check_config(config, run_state.names)
     make_directory(out)
     clock = Clock(out)
-    with run_lock(out), clock.running():
+    with exclusive(out / ".run.lock", out), clock.running():
         write_settings(config, out)
         measured, promoted = _run(plan, out)
         seconds = clock.by_call()
@@ -56,77 +55,26 @@ def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
     tracker = Tracker(config.tracking, out / "mlflow")
+    measured: dict[int, Metrics] = {}
+    promoted: Metrics = {}
+    checked = False
     with tracker.run(config.name, run_key(out), config) as parent:
-        loop = _Loop(plan, tracker, parent)
-        loop.prepare()
-        loop.evaluate(0)
-        for s in range(1, config.loop.iterations + 1):
-            loop.iterate(s)
-            if loop.plan.measures(s, config.loop.iterations):
-                loop.evaluate(s)
-                if config.loop.promote == "every_iteration":
-                    loop.promote(s, loop.plan.at(s, "promotion"), s)
-                if loop.plan.stops_after(loop.measured):
-                    break
-        best = best_iteration(loop.measured, config.loop.early_stop)
-        promoted = loop.promote(best, loop.plan.promotion, None)
-        loop.report()
-    return loop.measured, promoted
+        for call in all_calls(plan, measured):
+            if not checked and call.step.function != STEPS["prepare"].function:
+                check_references(config, Path(plan.prompts), Path(plan.heldout))
+                checked = True
+            metrics = _take(call, tracker)
+            if call.name == "evaluate" and call.iteration is not None:
+                measured[call.iteration] = metrics
+                parent.log_metrics(metrics, step=call.iteration)  # one curve over the iterations
+            elif call.output == plan.promotion:
+                promoted = metrics
+            elif call.name == "report":
+                parent.log_artifacts(Path(call.output))
+    return measured, promoted
 
 
-@dataclass
-class _Loop:
-    """Takes the steps of a run, each logged to MLflow as a nested run.
-
-    Attributes:
-        measured: metrics of the iterations that were evaluated.
-        made: iterations so far.
-    """
-
-    plan: Plan
-    tracker: Tracker
-    parent: Run
-    measured: dict[int, Metrics] = field(default_factory=dict)
-    made: int = 0
-
-    def prepare(self) -> None:
-        """Prompts, and the policy to begin with."""
-        config = self.plan.config
-        calls = self.plan.prepare()
-        sources = [call for call in calls if call.step.function == STEPS["prepare"].function]
-        for call in sources:
-            self._take(call)
-        check_references(config, Path(self.plan.prompts), Path(self.plan.heldout))
-        for call in calls[len(sources) :]:
-            self._take(call)
-        if config.demonstrations is not None:
-            self._take(self.plan.sft())
-
-    def iterate(self, s: int) -> None:
-        """One pass of Algorithm 1: the current policy samples, is the reference, and is trained."""
-        plan = self.plan
-        for step in (plan.sample, plan.rerank, plan.build_lists, plan.train):
-            self._take(step(s))
-        self.made = s
-
-    def evaluate(self, s: int) -> None:
-        """Measure the policy of an iteration."""
-        self.measured[s] = self._take(self.plan.evaluate(s))
-        self.parent.log_metrics(self.measured[s], step=s)  # one curve over the iterations
-
-    def promote(self, iteration: int, promotion: str, s: int | None) -> Metrics:
-        """The gate."""
-        return self._take(self.plan.promote(iteration, promotion, s))
-
-    def report(self) -> None:
-        """The report."""
-        call = self.plan.report(self.made)
-        self._take(call)
-        self.parent.log_artifacts(Path(call.output))
-
-    def _take(self, call: StepCall) -> Metrics:
-        with (
-            self.tracker.step(call.name, call.iteration) as run,
-            at_edge(call.config, call.inputs, call.outputs) as paths,
-        ):
-            return execute_step(call, paths, run)
+def _take(call: StepCall, tracker: Tracker) -> Metrics:
+    """Take a step, logged to MLflow as a nested run."""
+    with tracker.step(call.name, call.iteration) as run, at_edge(call.config, call.inputs, call.outputs) as paths:
+        return execute_step(call, paths, run)

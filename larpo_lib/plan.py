@@ -196,17 +196,12 @@ class Plan:
         """Whether an iteration's policy is evaluated, where `last` is the last iteration."""
         return self.config.loop.evaluate == "every_iteration" or iteration in (0, last)
 
-    def stops_after(self, measured: Mapping[int, Metrics]) -> bool:
-        """Whether the loop ends early with the last of the iterations measured."""
-        rule = self.config.loop.early_stop
-        return rule is not None and has_stalled([measured[i] for i in sorted(measured)], rule)
-
     def last(self, measured: Mapping[int, Metrics]) -> int:
         """The last iteration, as far as the iterations measured tell."""
-        numbers = sorted(measured)
-        for end in range(1, len(numbers) + 1):
-            if self.stops_after({i: measured[i] for i in numbers[:end]}):
-                return numbers[end - 1]
+        rule, numbers = self.config.loop.early_stop, sorted(measured)
+        for end, number in enumerate(numbers, start=1):
+            if rule is not None and has_stalled([measured[i] for i in numbers[:end]], rule):
+                return number
         return self.config.loop.iterations
 
     def _call(

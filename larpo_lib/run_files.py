@@ -15,7 +15,7 @@ from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import exclusive, write_json, write_text
+from larpo_lib.files import write_json, write_text
 from larpo_lib.tracking import redact
 
 SETTINGS = "config.toml"
@@ -42,13 +42,6 @@ def run_key(out: Path) -> str:
     if not path.exists():
         write_json(path, {"run_key": uuid.uuid4().hex})
     return str(json.loads(path.read_text("utf-8"))["run_key"])
-
-
-@contextmanager
-def run_lock(out: Path) -> Iterator[None]:
-    """Hold a run's directory. Raises ArtifactError where another process does."""
-    with exclusive(out / ".run.lock", out):
-        yield
 
 
 class Clock:

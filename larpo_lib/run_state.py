@@ -10,7 +10,7 @@ from typing import Any
 from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.plan import Plan, StepCall
+from larpo_lib.plan import Plan, StepCall, best_iteration
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,27 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
 
 
 def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:
-    """The calls of a run in turn. Where it ends the iterations measured tell, as far as they do."""
-    loop, last = plan.config.loop, plan.last(measured)
+    """The calls of a run in turn.
+
+    Args:
+        plan: of the run.
+        measured: metrics of the iterations that were evaluated, which tell where the run ends, and whose policy is its
+            result, as far as they do. Whoever takes the calls adds those of each evaluation before the next call.
+    """
+    loop, s = plan.config.loop, 0
     yield from plan.prepare()
     if plan.config.demonstrations is not None:
         yield plan.sft()
     yield plan.evaluate(0)
-    for s in range(1, last + 1):
+    while s < plan.last(measured):
+        s += 1
         yield from (step(s) for step in (plan.sample, plan.rerank, plan.build_lists, plan.train))
         if plan.measures(s, loop.iterations):
             yield plan.evaluate(s)
             if loop.promote == "every_iteration":
                 yield plan.promote(s, plan.at(s, "promotion"), s)
-    yield plan.promote(last, plan.promotion)
-    yield plan.report(last)
+    yield plan.promote(best_iteration(measured, loop.early_stop) if s in measured else s, plan.promotion)
+    yield plan.report(s)
 
 
 def _measured(plan: Plan, artifacts: Artifacts) -> dict[int, Metrics]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from types import UnionType
+from typing import Any, TypedDict, get_args, get_type_hints
 
 import pyarrow as pa
 
@@ -16,96 +17,14 @@ SCHEMA_VERSION = 2
 
 Messages = list[dict[str, str]]
 
-MESSAGES = pa.list_(
+_MESSAGES = pa.list_(
     pa.struct([pa.field("role", pa.string(), nullable=False), pa.field("content", pa.string(), nullable=False)])
 )
-TOKEN_IDS = pa.list_(pa.int32())
-
-
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
-PROMPTS = pa.schema(
-    [
-        _required("prompt_id", pa.string()),
-        _required("messages", MESSAGES),
-        pa.field("reference", pa.string()),
-        _required("source", pa.string()),
-    ]
-)
-DEMONSTRATIONS = pa.schema(
-    [
-        _required("prompt_id", pa.string()),
-        _required("messages", MESSAGES),
-        _required("response", pa.string()),
-        pa.field("finish_reason", pa.string()),
-        _required("source", pa.string()),
-    ]
-)
-CANDIDATES = pa.schema(
-    [
-        _required("prompt_id", pa.string()),
-        _required("candidate_id", pa.string()),
-        _required("iteration", pa.int32()),
-        _required("sample_index", pa.int32()),
-        pa.field("temperature", pa.float64()),
-        _required("response", pa.string()),
-        pa.field("token_ids", TOKEN_IDS),
-        pa.field("num_tokens", pa.int32()),
-        _required("finish_reason", pa.string()),
-        _required("policy", pa.string()),
-    ]
-)
-RANKED = pa.schema(
-    [
-        *CANDIDATES,
-        _required("reranker", pa.string()),
-        _required("list_relative", pa.bool_()),
-        _required("reward", pa.float64()),
-        _required("rank", pa.int32()),
-    ]
-)
-LISTS = pa.schema(
-    [
-        _required("prompt_id", pa.string()),
-        _required("messages", MESSAGES),
-        _required("candidate_ids", pa.list_(pa.string())),
-        _required("responses", pa.list_(pa.string())),
-        _required("token_ids", pa.list_(TOKEN_IDS)),
-        _required("rewards", pa.list_(pa.float64())),
-        _required("finish_reasons", pa.list_(pa.string())),
-        _required("negative_kinds", pa.list_(pa.string())),
-    ]
-)
-EVALUATED = pa.schema([*RANKED, pa.field("correct", pa.bool_())])
-SCORES = pa.schema(
-    [_required("metric", pa.string()), _required("item_id", pa.string()), _required("value", pa.float64())]
-)
-LOGPS = pa.schema(
-    [
-        _required("prompt_id", pa.string()),
-        _required("candidate_id", pa.string()),
-        _required("sample_index", pa.int32()),
-        _required("logp", pa.float64()),
-        _required("num_tokens", pa.int32()),
-    ]
-)
-
-SCHEMAS: dict[str, pa.Schema] = {
-    "prompts": PROMPTS,
-    "demonstrations": DEMONSTRATIONS,
-    "candidates": CANDIDATES,
-    "ranked": RANKED,
-    "lists": LISTS,
-    "evaluated": EVALUATED,
-    "scores": SCORES,
-    "logps": LOGPS,
-}
+_PLAIN = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
 
 
 class PromptRow(TypedDict):
-    """A row of PROMPTS."""
+    """A row of `prompts`."""
 
     prompt_id: str
     messages: Messages
@@ -113,8 +32,18 @@ class PromptRow(TypedDict):
     source: str
 
 
+class DemonstrationRow(TypedDict):
+    """A row of `demonstrations`."""
+
+    prompt_id: str
+    messages: Messages
+    response: str
+    finish_reason: str | None
+    source: str
+
+
 class CandidateRow(TypedDict):
-    """A row of CANDIDATES."""
+    """A row of `candidates`."""
 
     prompt_id: str
     candidate_id: str
@@ -129,7 +58,7 @@ class CandidateRow(TypedDict):
 
 
 class RankedRow(CandidateRow):
-    """A row of RANKED; `list_relative`: the reward holds only beside those it was ranked with."""
+    """A row of `ranked`; `list_relative`: the reward holds only beside those it was ranked with."""
 
     reranker: str
     list_relative: bool
@@ -138,7 +67,7 @@ class RankedRow(CandidateRow):
 
 
 class ListRow(TypedDict):
-    """A row of LISTS; every list but `messages` has one entry a response, best first."""
+    """A row of `lists`; every list but `messages` has one entry a response, best first."""
 
     prompt_id: str
     messages: Messages
@@ -150,9 +79,63 @@ class ListRow(TypedDict):
     negative_kinds: list[str]
 
 
+class EvaluatedRow(RankedRow):
+    """A row of `evaluated`."""
+
+    correct: bool | None
+
+
+class ScoreRow(TypedDict):
+    """A row of `scores`."""
+
+    metric: str
+    item_id: str
+    value: float
+
+
+class LogpRow(TypedDict):
+    """A row of `logps`."""
+
+    prompt_id: str
+    candidate_id: str
+    sample_index: int
+    logp: float
+    num_tokens: int
+
+
+def _arrow(kind: Any) -> pa.DataType:
+    if kind == Messages:
+        return _MESSAGES
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    inner = _arrow(get_args(kind)[0])  # of `inner | None` or of `list[inner]`
+    return inner if isinstance(kind, UnionType) else pa.list_(inner)
+
+
+def _schema(row: type) -> pa.Schema:
+    """The columns of a row; those that may be None may be null."""
+    kinds = get_type_hints(row)
+    return pa.schema(
+        [pa.field(name, _arrow(kind), nullable=isinstance(kind, UnionType)) for name, kind in kinds.items()]
+    )
+
+
+_ROWS: dict[str, type] = {
+    "prompts": PromptRow,
+    "demonstrations": DemonstrationRow,
+    "candidates": CandidateRow,
+    "ranked": RankedRow,
+    "lists": ListRow,
+    "evaluated": EvaluatedRow,
+    "scores": ScoreRow,
+    "logps": LogpRow,
+}
+SCHEMAS = {name: _schema(row) for name, row in _ROWS.items()}
+"""The columns of each table."""
+
 STOP, LENGTH, UNKNOWN = "stop", "length", "unknown"
 """finish_reason: the end-of-turn token was generated; the response was cut at its longest; nothing was said of it, as
-in most files of responses, where `unknown_end` of the training decides. In DEMONSTRATIONS null is unknown, too."""
+in most files of responses, where `unknown_end` of the training decides. In demonstrations null is unknown, too."""
 
 
 def prompt_id(messages: Sequence[dict[str, str]]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from larpo_lib.config.mixins import InParts
 from larpo_lib.errors import ConfigError
 from larpo_lib.progress import progress
 from larpo_lib.tables import Counts, Row, concat_tables, write_table
@@ -67,30 +68,30 @@ UNSHARDED = Shard(0, 1)
 def map_in_parts(
     label: str,
     prompt_ids: Sequence[str],
-    size: int,
+    config: InParts,
     open_work: OpenWorker,
     *,
     schema: str,
     scratch: Path,
     output: Path,
-    processes: int = 1,
 ) -> Counts:
-    """Turn prompts into the rows of one table, `size` prompts at a time.
+    """Turn prompts into the rows of one table, part by part.
 
     Args:
         label: shown as progress.
         prompt_ids: what to work on, in a fixed order.
-        size: prompts a part holds. A restarted step goes on behind the parts it finds.
+        config: how many prompts a part holds, and how many processes work on parts at the same time, on this machine.
+            A restarted step goes on behind the parts it finds.
         open_work: gets ready; not called where every part is done.
         schema: of the rows.
         scratch: keeps finished parts until the step is published; is made if it is not there.
         output: Parquet file to write.
-        processes: that work on parts at the same time, on this machine.
 
     Returns:
         The sum of the parts' counts.
     """
     scratch.mkdir(exist_ok=True)
+    size, processes = config.part_prompts, config.processes
     cut = {_part(scratch, start): prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)}
     missing = {part: ids for part, ids in cut.items() if not part.is_file()}
     with progress(label, len(prompt_ids), sum(len(ids) for part, ids in cut.items() if part not in missing)) as advance:

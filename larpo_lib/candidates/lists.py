@@ -143,7 +143,7 @@ def _text(messages: Messages) -> str:
 
 
 def _borrows(config: ListsConfig) -> bool:
-    return config.negatives is not None and config.negatives.kind in ("random", "related")
+    return config.negatives is not None and config.negatives.borrows
 
 
 def _why_dropped(own: Sequence[RankedRow], chosen: Sequence[RankedRow], config: ListsConfig) -> Drop | None:

@@ -7,14 +7,11 @@ from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.kinds import (
-    JudgeConfig,
     ObjectiveConfig,
     RerankerConfig,
     RetrieverConfig,
     SamplerConfig,
     SelectionConfig,
-    SingleRerankerConfig,
-    Thinking,
 )
 from larpo_lib.config.prepare import PrepareConfig, TemplateConfig
 from larpo_lib.config.sections import (
@@ -38,7 +35,7 @@ from larpo_lib.config.training import (
 
 if TYPE_CHECKING:
     from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings, section_class
-    from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, LoopConfig, TrackingConfig
+    from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, TrackingConfig
 else:
 
     def __getattr__(name: str) -> object:
@@ -55,12 +52,10 @@ __all__ = [
     "EarlyStopConfig",
     "EndpointConfig",
     "EvaluateConfig",
-    "JudgeConfig",
     "LarpoConfig",
     "LaunchConfig",
     "ListsConfig",
     "LlmJudgeConfig",
-    "LoopConfig",
     "LoraConfig",
     "ModelConfig",
     "NegativesConfig",
@@ -78,9 +73,7 @@ __all__ = [
     "Section",
     "SelectionConfig",
     "SftConfig",
-    "SingleRerankerConfig",
     "TemplateConfig",
-    "Thinking",
     "TrackingConfig",
     "TrainConfig",
     "TrainingConfig",

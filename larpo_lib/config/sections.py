@@ -70,6 +70,11 @@ class NegativesConfig(Section):
     reward_gap: PositiveFloat = 1.0
     """A borrowed response (`random`, `related`) is scored this far below the worst response of the prompt's own."""
 
+    @property
+    def borrows(self) -> bool:
+        """Whether negatives are responses to other prompts."""
+        return self.kind in ("random", "related")
+
     @model_validator(mode="after")
     def _check(self) -> NegativesConfig:
         if self.kind != "related" and self.retriever.type != RetrieverConfig.usual:

@@ -92,12 +92,11 @@ def answers(
     counts = map_in_parts(
         f"{label}, answering",
         sorted(distinct),
-        config.part_prompts,
+        config,
         partial(drawing, config, policy, asked, origin, draws),
         schema="candidates",
         scratch=work.scratch / name,
         output=output,
-        processes=config.processes,
     )
     found: dict[str, list[Row]] = {}
     for row in read_table(output, "candidates"):

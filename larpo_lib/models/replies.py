@@ -74,7 +74,7 @@ def _written(whole: str, before: str, reply: str, tail: str) -> str | None:
     if not whole.startswith(before) or not whole.endswith(tail):
         return None
     written = whole[len(before) : len(whole) - len(tail)]
-    return written if _squeezed(reply) in _squeezed(written) else None
+    return written if squeezed(reply) in squeezed(written) else None
 
 
 def _without_opened(before: str, reply: str) -> str:
@@ -86,7 +86,8 @@ def _without_opened(before: str, reply: str) -> str:
     return rest.lstrip() if before[-1].isspace() else rest
 
 
-def _squeezed(text: str) -> str:
+def squeezed(text: str) -> str:
+    """A text without white space."""
     return "".join(text.split())
 
 

@@ -14,7 +14,8 @@ from pydantic import Field, PositiveFloat
 from larpo_lib.objectives._arguments import Beta
 from larpo_lib.objectives._entry import objective
 from larpo_lib.objectives._torch import logsigmoid, torch
-from larpo_lib.objectives.masked import log_ratios, ordered_pairs
+from larpo_lib.objectives.masked import log_ratios
+from larpo_lib.objectives.terms import where_decided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +69,7 @@ def target(
     log_policy = _log_softmax(beta * log_ratios(batch), batch)
     log_target = _log_target(batch, rewards, tau).to(log_policy.dtype)
     terms = -log_target.exp() * log_policy if direction == "forward" else log_policy.exp() * (log_policy - log_target)
-    return _where_decided(terms, batch)
+    return where_decided(terms, batch)
 
 
 @objective(
@@ -85,7 +86,7 @@ def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards 
     scores = beta * log_ratios(batch)
     shares = _log_target(batch, rewards, tau).to(scores.dtype).exp()
     present = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return _where_decided(-shares * logsigmoid(scores) - logsigmoid(-scores) / present, batch)
+    return where_decided(-shares * logsigmoid(scores) - logsigmoid(-scores) / present, batch)
 
 
 def _log_target(batch: ListBatch, rewards: Rewards, tau: float) -> Tensor:
@@ -106,9 +107,3 @@ def _zscores(values: Tensor, batch: ListBatch) -> Tensor:
 def _log_softmax(values: Tensor, batch: ListBatch) -> Tensor:
     """(B, L) log of the share of each present response among them; 0 where none is present."""
     return values.masked_fill(~batch.mask, -torch.inf).log_softmax(dim=1).masked_fill(~batch.mask, 0.0)
-
-
-def _where_decided(terms: Tensor, batch: ListBatch) -> Tensor:
-    """(B,) sums of a list's terms; 0 where no response is better than another."""
-    decided = ordered_pairs(batch).flatten(1).any(dim=1)
-    return torch.where(decided, terms.masked_fill(~batch.mask, 0.0).sum(dim=1), 0.0)

@@ -23,7 +23,7 @@ from larpo_lib.objectives.masked import (
     present_pairs,
     token_counts,
 )
-from larpo_lib.objectives.terms import pair_losses, reduce_terms
+from larpo_lib.objectives.terms import pair_losses, reduce_terms, where_decided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +145,7 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     errors = differences(scores) - differences(rewards).to(scores.dtype)
     size = batch.mask.sum(dim=1)
     total = reduce_terms(errors.square(), present_pairs(batch), "sum") / (4 * size * (size - 1)).clamp(min=1)
-    return torch.where(ordered_pairs(batch).flatten(1).any(dim=1), total, 0.0)
+    return where_decided(total, batch)
 
 
 @objective(
@@ -193,10 +193,8 @@ def rrhf(batch: ListBatch, *, sft_weight: SftWeight = 1.0) -> Tensor:
     Reads no reference. Source: Yuan et al. 2023 (arXiv 2304.05302).
     """
     logps = policy_logps(batch)
-    pairs = ordered_pairs(batch)
     hinges = torch.relu(-differences(logps / token_counts(batch)))
-    loss = reduce_terms(hinges, pairs, "sum") - sft_weight * logps[:, 0]
-    return torch.where(pairs.flatten(1).any(dim=1), loss, 0.0)
+    return where_decided(reduce_terms(hinges, ordered_pairs(batch), "sum") - sft_weight * logps[:, 0], batch)
 
 
 def _selection_losses(batch: ListBatch, beta: float, ahead: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from larpo_lib.objectives._arguments import Beta, Reduction
 from larpo_lib.objectives._entry import objective
 from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs, present_pairs
-from larpo_lib.objectives.terms import pair_losses, reduce_terms
+from larpo_lib.objectives.terms import pair_losses, reduce_terms, where_decided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +137,7 @@ def approx_ndcg(
     behind = torch.sigmoid(-alpha * differences(scores)).masked_fill(~present_pairs(batch), 0.0)
     ranks = 0.5 + behind.sum(dim=2)
     gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
-    return _minus_ndcg(gains / torch.log2(1 + ranks), batch)
+    return where_decided(-gains / torch.log2(1 + ranks), batch)
 
 
 @objective(
@@ -167,13 +167,7 @@ def neural_ndcg(
     gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
     sorted_gains = (_log_permutation(scores / tau, batch).exp() @ gains.unsqueeze(2)).squeeze(2)
     places = torch.arange(1, batch.mask.shape[1] + 1, device=scores.device, dtype=scores.dtype)
-    return _minus_ndcg(sorted_gains / torch.log2(1 + places), batch)
-
-
-def _minus_ndcg(terms: Tensor, batch: ListBatch) -> Tensor:
-    """(B,) minus the sum of a list's terms; 0 where no response is better than another."""
-    decided = ordered_pairs(batch).flatten(1).any(dim=1)
-    return torch.where(decided, -terms.masked_fill(~batch.mask, 0.0).sum(dim=1), 0.0)
+    return where_decided(-sorted_gains / torch.log2(1 + places), batch)
 
 
 def _log_permutation(scores: Tensor, batch: ListBatch) -> Tensor:
@@ -199,9 +193,8 @@ def _gains(batch: ListBatch, rewards: Rewards) -> Tensor:
     """(B, L) psi, in the precision of the rewards; 0 where no response is present."""
     if rewards == "win_rate":
         pairs = present_pairs(batch)
-        beaten = (pairs & (differences(batch.rewards) > 0)).sum(2) + (pairs & (differences(batch.rewards) == 0)).sum(
-            2
-        ) / 2
+        leads = differences(batch.rewards)
+        beaten = (pairs & (leads > 0)).sum(2) + (pairs & (leads == 0)).sum(2) / 2
         others = (batch.mask.sum(1, keepdim=True) - 1).clamp(min=1)
         return ((beaten - 0.5) / others).masked_fill(~batch.mask, 0.0)  # nobody is another response to itself
     plain = batch.rewards.masked_fill(~batch.mask, 0.0)

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config.mixins import Sampling
 from larpo_lib.samplers.base import Request, Sampler, SamplingLimits, stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow, candidate_id
 
@@ -29,7 +30,7 @@ class Origin:
     seed: int
 
 
-def sampling_limits(config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig) -> SamplingLimits:
+def sampling_limits(config: Sampling) -> SamplingLimits:
     """The limits that a step's settings state."""
     return SamplingLimits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
 

@@ -97,7 +97,7 @@ def _check_rows(path: Path, known: PromptTable, config: ListsConfig) -> None:
             field="reward",
             remedy="Mend the reranker and run rerank again",
         )
-    if config.negatives is not None and config.negatives.kind in ("hot", "cold") and rows["temperature"].null_count:
+    if config.negatives is not None and not config.negatives.borrows and rows["temperature"].null_count:
         raise DataError(
             "is null, but hot and cold negatives are chosen by temperature",
             path=path,

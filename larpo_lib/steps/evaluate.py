@@ -12,16 +12,15 @@ from larpo_lib.artifacts import Metrics, Work, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting.held_out import summarize
-from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
-from larpo_lib.steps.rerank import ranked_rows, score_rows
+from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
-from larpo_lib.tables import PromptTable, Row, read_table
+from larpo_lib.tables import PromptTable, read_table
 from larpo_lib.thinking import thought_counts
 
 
@@ -38,12 +37,8 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
         ConfigError: the reranker is list-relative, so that its rewards cannot compare policies.
     """
     require_pointwise(config.reranker, "evaluate.reranker")
-
-    def make(work: Work) -> Metrics:
-        return _evaluate(config, policy, prompts, work)
-
     inputs = {"policy": policy, "prompts": prompts, **config.reranker.models()}
-    return produce("evaluate", config, inputs, evaluation, make)
+    return produce("evaluate", config, inputs, evaluation, partial(_evaluate, config, policy, prompts))
 
 
 def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
@@ -55,12 +50,11 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -
     scored = map_in_parts(
         "evaluate, scoring",
         [*PromptTable(candidates, "candidates")],
-        config.part_prompts,
+        config,
         partial(_scoring, config, prompts, candidates),
         schema="evaluated",
         scratch=work.scratch,
         output=output,
-        processes=config.processes,
     )
     evaluated = read_table(output, "evaluated")
     if all(row["temperature"] == 0 for row in evaluated):
@@ -92,13 +86,9 @@ def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterato
     yield make
 
 
-def _judged(judge: Judge | None, prompts: Mapping[str, PromptRow], rows: Sequence[Row]) -> list[Any]:
+def _judged(judge: Judge | None, prompts: Mapping[str, PromptRow], rows: Sequence[Any]) -> list[Any]:
     """Add `correct` to scored responses: null where the judge could not decide, and everywhere without a judge."""
     if judge is None:
         return [{**row, "correct": None} for row in rows]
-    answered = [prompts[row["prompt_id"]] for row in rows]
-    items = [
-        Scorable(prompt["prompt_id"], prompt["messages"], row["response"], prompt["reference"])
-        for prompt, row in zip(answered, rows, strict=True)
-    ]
-    return [{**row, "correct": right} for row, right in zip(rows, judge.judge(items), strict=True)]
+    judged = judge.judge(scorables(prompts, rows))
+    return [{**row, "correct": right} for row, right in zip(rows, judged, strict=True)]

@@ -18,7 +18,7 @@ from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import Reranker, Scorable, make_reranker
-from larpo_lib.schemas import CANDIDATES, CandidateRow, PromptRow
+from larpo_lib.schemas import SCHEMAS, CandidateRow, PromptRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
@@ -45,12 +45,9 @@ def run(
     """
     if not candidates:
         raise LarpoError("rerank: no candidates given", remedy="Give at least one artifact of candidates")
-
-    def make(work: Work) -> Metrics:
-        return _rerank(config, prompts, candidates, shard, work)
-
     inputs = {"prompts": prompts, **{f"candidates_{i}": path for i, path in enumerate(candidates)}}
     inputs |= config.reranker.models()
+    make = partial(_rerank, config, prompts, candidates, shard)
     return produce("rerank", config, inputs, ranked, make, arguments=shard.argument())
 
 
@@ -61,12 +58,11 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
     counts = map_in_parts(
         "rerank",
         answered,
-        config.part_prompts,
+        config,
         partial(reranking, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,
         output=output,
-        processes=config.processes,
     )
     return summarize(output, counts, shard, candidates[-1])
 
@@ -74,7 +70,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
 def _candidates(path: Path) -> PromptTable:
     """An artifact's candidates, also those that another reranker has ranked; without its rewards then."""
     if (path / "ranked.parquet").is_file() and not (path / "candidates.parquet").is_file():
-        return PromptTable(path, "ranked", CANDIDATES.names)
+        return PromptTable(path, "ranked", SCHEMAS["candidates"].names)
     return PromptTable(path, "candidates")
 
 

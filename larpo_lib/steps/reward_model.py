@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -51,15 +52,12 @@ def run(
     """
     source = ModelDir(policy, config.model)
     check_trainable(source, config)
-
-    def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _train(config, source, lists, ranks, work, log)
-
+    make = partial(_train, config, source, lists, log)
     return produce_distributed("reward_model", config, {"policy": policy, "lists": lists}, trained, make, log)
 
 
 def _train(
-    config: RewardModelConfig, source: ModelDir, lists: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+    config: RewardModelConfig, source: ModelDir, lists: Path, log: MetricLogger, ranks: Ranks, work: Work | None
 ) -> Metrics:
     tokenizer = source.tokenizer
     _check_scored_token(source)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from larpo_lib.artifacts import Metrics, Work, digest, produce
-from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config.mixins import Sampling
 from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
 from larpo_lib.errors import LarpoError
 from larpo_lib.samplers import make_sampler
@@ -51,12 +52,9 @@ def run(
         iteration: 1 for the first; decides prompts, temperature and seeds.
         shard: this machine's part of the iteration's prompts; `merge_shards` puts the shards together.
     """
-
-    def make(work: Work) -> Metrics:
-        return _sample(config, policy, prompts, iteration, shard, work)
-
     inputs = {"policy": policy, "prompts": prompts}
     arguments = {"iteration": iteration, **shard.argument()}
+    make = partial(_sample, config, policy, prompts, iteration, shard)
     return produce("sample", config, inputs, candidates, make, arguments=arguments)
 
 
@@ -67,12 +65,11 @@ def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, s
     counts = map_in_parts(
         "sample",
         chosen,
-        config.part_prompts,
+        config,
         partial(_sampling, config, policy, prompts, origin, training_draws(config, iteration)),
         schema="candidates",
         scratch=work.scratch,
         output=output,
-        processes=config.processes,
     )
     metrics = summarize(output, counts, config.max_prompt_tokens, shard, prompts)
     _warn_of_duplicates(metrics, config.max_duplicate_share)
@@ -92,13 +89,7 @@ def _sampling(config: SampleConfig, policy: Path, prompts: Path, origin: Origin,
 
 
 @contextmanager
-def drawing(
-    config: SampleConfig | EvaluateConfig | SearchTemperatureConfig | AnswersConfig,
-    policy: Path,
-    prompts: Path,
-    origin: Origin,
-    draws: Draws,
-) -> Iterator[PartFn]:
+def drawing(config: Sampling, policy: Path, prompts: Path, origin: Origin, draws: Draws) -> Iterator[PartFn]:
     """Work for `map_in_parts`: prompts to candidates, empty ones too. Its counts are of prompts."""
     table = PromptTable(prompts, "prompts")
     with closing(make_sampler(config.sampler, policy, sampling_limits(config))) as sampler:
@@ -134,12 +125,11 @@ def draw_heldout(
     counts = map_in_parts(
         f"{label}, sampling",
         chosen,
-        config.part_prompts,
+        config,
         partial(drawing, config, policy, prompts, origin, draws),
         schema="candidates",
         scratch=work.scratch / "drawn",
         output=output,
-        processes=config.processes,
     )
     return output, counts
 

@@ -41,12 +41,8 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
     Raises:
         LarpoError: no prompt fits, or none has a scored response at every temperature.
     """
-
-    def make(work: Work) -> Metrics:
-        return _search(config, policy, prompts, work)
-
     inputs = {"policy": policy, "prompts": prompts, **config.reranker.models()}
-    return produce("search_temperature", config, inputs, search, make)
+    return produce("search_temperature", config, inputs, search, partial(_search, config, policy, prompts))
 
 
 def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
@@ -60,12 +56,11 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
     counts = map_in_parts(
         "search temperature, scoring",
         [*PromptTable(candidates, "candidates")],
-        config.part_prompts,
+        config,
         partial(_scoring, config, prompts, candidates),
         schema="ranked",
         scratch=work.scratch,
         output=output,
-        processes=config.processes,
     )
     scored = read_table(output, "ranked", _COUNTED)
     found = _publish(config, prompts, scored, work)

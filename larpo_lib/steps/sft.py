@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM
@@ -43,15 +44,12 @@ def run(
     """
     source = ModelDir(policy, config.model)
     check_trainable(source, config)
-
-    def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _sft(config, source, demonstrations, ranks, work, log)
-
+    make = partial(_sft, config, source, demonstrations, log)
     return produce_distributed("sft", config, {"policy": policy, "demonstrations": demonstrations}, trained, make, log)
 
 
 def _sft(
-    config: SftConfig, source: ModelDir, demonstrations: Path, ranks: Ranks, work: Work | None, log: MetricLogger
+    config: SftConfig, source: ModelDir, demonstrations: Path, log: MetricLogger, ranks: Ranks, work: Work | None
 ) -> Metrics:
     rows = read_table(demonstrations, "demonstrations")
     encoded, counts = encode_demonstrations(rows, source.tokenizer, config, source.turn_end)
@@ -63,7 +61,7 @@ def _sft(
         report_encoding(counts)
     session = TrainingSession(config, training_arguments(config), ranks, work, log)
     model = load_trainable(AutoModelForCausalLM, source, config)
-    with gathered_parameters(model):
+    with gathered_parameters(model.parameters()):
         attach_scorer(model, config.logprob_chunk_tokens)
     pad_id = int(source.tokenizer.pad_token_id)
     fitted = fit(

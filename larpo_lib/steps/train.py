@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -71,20 +72,16 @@ def run(
             f"the objective {config.objective.type} reads no reference, but one is given",
             remedy="Leave reference and reference_logps out, or choose another objective",
         )
-
-    def make(ranks: Ranks, work: Work | None) -> Metrics:
-        return _train(config, source, inputs, ranks, work, log)
-
-    return produce_distributed("train", config, inputs, trained, make, log)
+    return produce_distributed("train", config, inputs, trained, partial(_train, config, source, inputs, log), log)
 
 
 def _train(
     config: TrainConfig,
     source: ModelDir,
     inputs: Mapping[str, Path],
+    log: MetricLogger,
     ranks: Ranks,
     work: Work | None,
-    log: MetricLogger,
 ) -> Metrics:
     lists, tokenizer = inputs["lists"], source.tokenizer
     rows = read_table(lists, "lists")
@@ -100,7 +97,7 @@ def _train(
     known = reference.by_another_policy(tokenizer) if "reference" in inputs else None
     session = TrainingSession(config, training_arguments(config), ranks, work, log)  # from here on ZeRO-3 shards models
     model = load_trainable(AutoModelForCausalLM, source, config)
-    with gathered_parameters(model):
+    with gathered_parameters(model.parameters()):
         attach_scorer(model, config.logprob_chunk_tokens)
     layout = choose_layout(model, [item.tokens for item in encoded], pad_id)
     fitted = fit(

@@ -132,12 +132,10 @@ class Tracker:
             self._log_config(given, config)
             yield Run(self._client, given)
             return
-        found = self._find({RUN_KEY: key}) or self._create(name, {RUN_KEY: key})
-        with self._ended(found):
-            self._log_config(found, config)
-            self._parent = found.info.run_id
+        with self.standalone_run(name, key, config) as run:
+            self._parent = run.run_id
             try:
-                yield Run(self._client, found)
+                yield run
             finally:
                 self._parent = None
 

@@ -62,7 +62,6 @@ def _deepspeed(launch: LaunchConfig, *, on_cpu: bool, bf16: bool) -> dict[str, A
         return None
     if on_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    if on_cpu:
         import deepspeed
 
         # Its collectives over shared memory would be compiled first, for minutes; gloo does.

@@ -11,7 +11,7 @@ from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
 from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.models.packing import PackedList
-from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.replies import encode_reply, squeezed
 from larpo_lib.models.turns import TurnEnd
 from larpo_lib.schemas import LENGTH, STOP, UNKNOWN, Messages
 from larpo_lib.tables import Row
@@ -103,17 +103,13 @@ def finish_reason_or_default(finish_reason: str, unknown_end: UnknownEnd, counts
 
 def _spelled_otherwise(row: Row, tokenizer: PreTrainedTokenizerBase) -> int:
     known = [pair for pair in zip(row["responses"], row["token_ids"], strict=True) if pair[1] is not None]
-    opened = _squeezed(opened_think_tag(tokenizer, row["messages"])) if known else ""
-    return sum(not _spells(tokenizer, ids, _squeezed(text).removeprefix(opened)) for text, ids in known)
+    opened = squeezed(opened_think_tag(tokenizer, row["messages"])) if known else ""
+    return sum(not _spells(tokenizer, ids, squeezed(text).removeprefix(opened)) for text, ids in known)
 
 
 def _spells(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> bool:
     """Whether token ids spell a text, with their last one or, where it is an ordinary token that ended it, without."""
-    return text in {_squeezed(decode(tokenizer, ids)), _squeezed(decode(tokenizer, ids[:-1]))}
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
+    return text in {squeezed(decode(tokenizer, ids)), squeezed(decode(tokenizer, ids[:-1]))}
 
 
 class _Texts:

@@ -33,7 +33,7 @@ from larpo_lib.tables import Row
 from larpo_lib.training.collator import Batch, list_batch
 from larpo_lib.training.encode import EncodeCounts, EncodedList, keep_within
 from larpo_lib.training.metrics import reference_free_metrics
-from larpo_lib.training.trainable import load_trainable
+from larpo_lib.training.trainable import gathered_parameters, load_trainable
 from larpo_lib.training.trainer import PolicyTrainer
 
 LOSSES: dict[str, Callable[[ListBatch], Tensor]] = {
@@ -139,28 +139,19 @@ class _Classifiers:
         model.get_output_embeddings = MethodType(lambda self: self.score, model)  # which adapters leave alone
         missing = set(found["missing_keys"])
         if self._changes and _HEAD in missing:
-            _start(head.weight, self._seed)
+            with gathered_parameters([head.weight], changed_by=0):
+                _start(head.weight, self._seed)
             missing.remove(_HEAD)
         return model, {**found, "missing_keys": missing}
 
 
 @torch.no_grad()
 def _start(weight: Tensor, seed: int) -> None:
-    """Fill a new head's (1, H) weight, with ZeRO-3 across processes.
+    """Fill a new head's (1, H) weight.
 
     With a variance of 1 / (H + 1) scores of normalised states are of order one (Stiennon et al. 2020, arXiv
     2009.01325).
     """
-    if hasattr(weight, "ds_id"):
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
-            _start_whole(weight, seed)
-    else:
-        _start_whole(weight, seed)
-
-
-def _start_whole(weight: Tensor, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     weight.copy_(torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5)
 

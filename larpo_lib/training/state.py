@@ -7,7 +7,7 @@ neither of ranks nor of ZeRO's partitions, so what one number of processes wrote
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,20 +21,11 @@ ReadTensor = Callable[[str], Tensor]
 """From a tensor's name to the tensor; called on the leading process only."""
 
 
-class TrainingState(Protocol):
-    """A model and its optimiser. All processes must call its methods together."""
+def training_state(model: torch.nn.Module, optimizer: Any) -> ReplicatedState | ZeroState:
+    """The state of `model` under the optimiser that trains it, DeepSpeed's or PyTorch's own.
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every trained parameter's tensors, whole and on the CPU, one at a time."""
-        ...
-
-    def load(self, read: ReadTensor, ranks: Ranks, updates: int) -> None:
-        """Go on from such tensors, after `updates` optimiser steps."""
-        ...
-
-
-def training_state(model: torch.nn.Module, optimizer: Any) -> TrainingState:
-    """The state of `model` under the optimiser that trains it, DeepSpeed's or PyTorch's own."""
+    All processes must call its methods together.
+    """
     while hasattr(optimizer, "optimizer"):
         if hasattr(optimizer, "fp32_partitioned_groups_flat") or hasattr(optimizer, "single_partition_of_fp32_groups"):
             return ZeroState(model, optimizer)
@@ -50,7 +41,7 @@ class ReplicatedState:
         self._optimizer = optimizer
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every trained parameter's tensors."""
+        """Every trained parameter's tensors, whole and on the CPU, one at a time."""
         for name, parameter in self._parameters:
             yield f"{WEIGHTS}/{name}", parameter.detach().cpu()
             for kind in MOMENTS:
@@ -58,7 +49,7 @@ class ReplicatedState:
 
     @torch.no_grad()
     def load(self, read: ReadTensor, ranks: Ranks, updates: int) -> None:
-        """Go on from such tensors."""
+        """Go on from such tensors, after `updates` optimiser steps."""
         for name, parameter in self._parameters:
             parameter.copy_(_received(read, ranks, f"{WEIGHTS}/{name}", parameter))
             moments = {kind: _received(read, ranks, f"{kind}/{name}", parameter) for kind in MOMENTS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -134,15 +134,15 @@ def _check_mergeable(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def gathered_parameters(model: PreTrainedModel) -> Iterator[None]:
-    """The model with all its weights, which ZeRO-3 spreads over processes."""
-    parameters = list(model.parameters())
+def gathered_parameters(parameters: Iterable[Tensor], changed_by: int | None = None) -> Iterator[None]:
+    """Parameters whole, which ZeRO-3 spreads over processes; `changed_by` is the rank that changes them."""
+    parameters = list(parameters)
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(parameters):
+    with deepspeed.zero.GatheredParameters(parameters, modifier_rank=changed_by):
         yield
 
 

@@ -11,7 +11,7 @@ from larpo_lib import run_files
 from larpo_lib.config import load_config
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
-from larpo_lib.run_files import Clock, run_lock, write_settings
+from larpo_lib.run_files import Clock, write_settings
 
 SETTINGS = ["policy=p", "prepare.source=a.jsonl", "prepare.heldout=2"]
 
@@ -70,14 +70,3 @@ def test_seconds_that_cannot_be_read_are_told(tmp_path):
     write_json(tmp_path / "seconds.json", {"a": 1})
     with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it holds no numbers\. Delete it"):
         Clock(tmp_path)
-
-
-def test_a_directory_is_one_runs_at_a_time(tmp_path):
-    with (
-        run_lock(tmp_path),
-        pytest.raises(ArtifactError, match=f"{tmp_path}: another process is making it"),
-        run_lock(tmp_path),
-    ):
-        pass
-    with run_lock(tmp_path):
-        pass

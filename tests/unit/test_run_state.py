@@ -71,6 +71,21 @@ def test_a_run_that_stopped_early_has_no_later_iterations_left(tmp_path):
     assert [call.name for call in find_run_state(plan).left] == ["promote", "report"]
 
 
+def test_the_calls_end_with_the_iteration_that_brings_nothing_and_promote_the_best(tmp_path):
+    """Metrics are there as the calls are taken: no rise in iterations 2 and 3, so that the fourth is not begun."""
+    plan = plan_of(tmp_path, loop={"iterations": 4, "early_stop": {"patience": 2}})
+    measured, names, rewards = {}, [], iter((0.1, 0.5, 0.4, 0.3))
+    for call in all_calls(plan, measured):
+        names.append(call.name)
+        if call.name == "evaluate":
+            measured[call.iteration] = {"mean_reward": next(rewards)}
+        if call.name == "promote":
+            assert call.inputs["policy"] == plan.policy(1)
+    one = [*STEPS, "evaluate"]
+    assert names == ["prepare", "evaluate", *one, *one, *one, "promote", "report"]
+    assert list(call.inputs["policies"]) == [plan.policy(i) for i in (1, 2, 3)]
+
+
 def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
     make(plan_of(tmp_path), {"prepare", "evaluate", "sample"})
     for settings, told in (

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table_rows import candidate
 
+from larpo_lib.config.mixins import InParts
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.progress import tell
 from larpo_lib.shards import Shard, map_in_parts
@@ -49,7 +50,7 @@ def run(tmp_path):
         scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
         scratch.mkdir(exist_ok=True)
         options = {"schema": "candidates", "scratch": scratch, "output": output}
-        run.counts = map_in_parts("test", list(items), size, make.open, **options)
+        run.counts = map_in_parts("test", list(items), InParts(part_prompts=size), make.open, **options)
         return output
 
     return run
@@ -164,8 +165,9 @@ def refusing(message: str | None):
 def _in_processes(tmp_path, open_work, processes, name="out"):
     scratch, output = tmp_path / f"{name}-scratch", tmp_path / f"{name}.parquet"
     scratch.mkdir(exist_ok=True)
-    options = {"schema": "candidates", "scratch": scratch, "output": output, "processes": processes}
-    return map_in_parts("test", list(range(12)), 2, open_work, **options), output, scratch
+    options = {"schema": "candidates", "scratch": scratch, "output": output}
+    config = InParts(part_prompts=2, processes=processes)
+    return map_in_parts("test", list(range(12)), config, open_work, **options), output, scratch
 
 
 def test_processes_make_the_same_bytes_and_share_the_work(tmp_path, capfd):

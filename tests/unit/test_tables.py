@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from table_rows import ranked
 
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
@@ -35,12 +36,7 @@ def test_rows_come_back_as_they_were_written(table: Path) -> None:
 
 
 def test_lengths_are_counted_in_characters(tmp_path: Path) -> None:
-    whole = dict.fromkeys(("prompt_id", "finish_reason", "policy", "reranker"), "x")
-    whole |= {"iteration": 1, "sample_index": 0, "list_relative": False, "rank": 1}
-    rows = [
-        {**whole, "candidate_id": text, "response": text, "reward": reward}
-        for text, reward in (("", 0.5), ("äöü", -1.0), ("a 😀 b", 2.0))
-    ]
+    rows = [ranked("x", text, reward) for text, reward in (("", 0.5), ("äöü", -1.0), ("a 😀 b", 2.0))]
     write_table(tmp_path / "ranked.parquet", "ranked", rows)
     assert rewards_and_lengths(tmp_path) == ([0.5, -1.0, 2.0], [0, 3, 5])
 

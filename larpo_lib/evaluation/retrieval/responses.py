@@ -92,12 +92,11 @@ def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> d
     map_in_parts(
         "retrieval, scoring",
         [*PromptTable(evaluated, "evaluated")],
-        config.part_prompts,
+        config,
         partial(_scoring, config, inputs["policy"], inputs["prompts"], evaluated),
         schema="logps",
         scratch=work.scratch / "logps",
         output=output,
-        processes=config.processes,
     )
     return {(row["prompt_id"], row["sample_index"]): row for row in read_table(output, "logps")}
 

@@ -66,12 +66,11 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     scored = map_in_parts(
         "reward_eval, scoring",
         [*PromptTable(pairs, "candidates")],
-        config.part_prompts,
+        config,
         partial(_scoring, config, prompts, pairs),
         schema="ranked",
         scratch=work.scratch / "scored",
         output=ranked,
-        processes=config.processes,
     )
     judged = read_table(ranked, "ranked")
     duels = _duels(judged)

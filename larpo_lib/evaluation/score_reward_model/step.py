@@ -54,12 +54,11 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metric
     counts = map_in_parts(
         "score_reward_model",
         sorted(row["prompt_id"] for row in rows),
-        config.part_prompts,
+        config,
         partial(reranking, RerankConfig(reranker=config.reranker), prompts, [candidates]),
         schema="ranked",
         scratch=work.scratch / "scored",
         output=ranked,
-        processes=config.processes,
     )
     scored = read_table(ranked, "ranked", ["prompt_id", "sample_index", "reward", "reranker"])
     found = {(row["prompt_id"], row["sample_index"]): row["reward"] for row in scored}

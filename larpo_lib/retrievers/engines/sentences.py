@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.device import model_device
-from larpo_lib.models.model_dir import check_weights
+from larpo_lib.models.model_dir import check_weights, first_line
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
 _SAVED = "Give a local directory that SentenceTransformer.save_pretrained wrote, with weights in safetensors"
@@ -92,8 +92,8 @@ class SentenceEmbedder:
                 model_kwargs={"use_safetensors": True},
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-            reason = str(error).strip().split("\n", 1)[0][:300]
-            raise ModelError(f"{config.path}: the embedding model cannot be loaded: {reason}", remedy=_SAVED) from error
+            problem = f"{config.path}: the embedding model cannot be loaded: {first_line(error)}"
+            raise ModelError(problem, remedy=_SAVED) from error
         self.cut = 0 if self._counts_tokens() else None
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:

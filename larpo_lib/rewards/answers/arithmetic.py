@@ -56,13 +56,13 @@ def number(text: str) -> Fraction:
         raise Unreadable from None
 
 
-def evaluate(text: str) -> Fraction:
+def evaluate(text: str, most_tokens: int = _MOST_TOKENS) -> Fraction:
     """The value of an expression of numbers in plain notation, such as `1 1/2`, `3*10^4`, `\\sqrt{16}` or `5!`.
 
     Raises:
-        Unreadable: it is no such expression, is not rational, or is too large.
+        Unreadable: it is no such expression, is not rational, or is too large: in value, or of more than `most_tokens`.
     """
-    reader = _Reader(_tokens(text))
+    reader = _Reader(_tokens(text, most_tokens))
     value = reader.sum()
     if reader.left:
         raise Unreadable
@@ -72,13 +72,13 @@ def evaluate(text: str) -> Fraction:
 Token = tuple[str, str]
 
 
-def _tokens(text: str) -> list[Token]:
+def _tokens(text: str, most: int) -> list[Token]:
     """Kind and text of each token, last one first."""
     found: list[Token] = []
     place, end = 0, len(text.rstrip())
     while place < end:
         token = _TOKEN.match(text, place)
-        if token is None or len(found) > _MOST_TOKENS:
+        if token is None or len(found) > most:
             raise Unreadable
         kind = token.lastgroup or ""
         if kind == "exponent":

@@ -6,6 +6,8 @@ import re
 from fractions import Fraction
 from itertools import pairwise
 
+from larpo_lib.rewards.answers.arithmetic import Unreadable, evaluate
+
 _UNSIGNED = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
 _ANY = re.compile(_NUMBER)
@@ -20,7 +22,8 @@ _SIDE = _sum_of(rf"(?:{_UNSIGNED}|\({_sum_of(_UNSIGNED)}\))")
 _EQUATIONS = re.compile(rf"((?<=[\w)%]){_OPERATOR})?(?<![\w.,)%])({_SIDE}(?:[ \t]*=[ \t]*{_SIDE})*)")
 """Sides joined by `=`, a lone side included so that none is read twice; the first group is there where the left side
 goes on to the left with what is no number."""
-_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+|[-+*/x×÷()]")  # noqa: RUF001
+_DECIMALS = re.compile(r"\.(\d+)")
+_PLAIN = str.maketrans({"x": "*", "×": "*", "÷": "/"} | dict.fromkeys(" \t,$"))  # noqa: RUF001
 
 
 def equations_share(text: str) -> float:
@@ -45,40 +48,13 @@ def _is_sum(side: str) -> bool:
 
 def _holds(left: str, right: str) -> bool:
     """Whether two sides are equal, up to the precision the right one is written in; fractions are exact."""
-    decimals = max((len(token.partition(".")[2]) for token in _TOKEN.findall(right)), default=0)
+    decimals = max(map(len, _DECIMALS.findall(right)), default=0)
     slack = 0 if _is_sum(right) and not decimals else Fraction(1, 2 * 10**decimals)
     try:
-        return abs(_sum(_tokens(left)) - _sum(_tokens(right))) <= slack
-    except (ZeroDivisionError, ValueError):
+        return abs(_value(left) - _value(right)) <= slack
+    except Unreadable:  # such as a division by 0
         return False
 
 
-def _tokens(side: str) -> list[str]:
-    """The tokens of a side, last one first: its parser takes them off the end."""
-    return _TOKEN.findall(side)[::-1]
-
-
-def _sum(tokens: list[str]) -> Fraction:
-    total = _product(tokens)
-    while tokens and tokens[-1] in "+-":
-        sign = 1 if tokens.pop() == "+" else -1
-        total += sign * _product(tokens)
-    return total
-
-
-def _product(tokens: list[str]) -> Fraction:
-    value = _operand(tokens)
-    while tokens and tokens[-1] in "*/x×÷":  # noqa: RUF001
-        value = value / _operand(tokens) if tokens.pop() in "/÷" else value * _operand(tokens)
-    return value
-
-
-def _operand(tokens: list[str]) -> Fraction:
-    token = tokens.pop()
-    if token == "-":  # noqa: S105 - no password
-        return -_operand(tokens)
-    if token == "(":  # noqa: S105
-        value = _sum(tokens)
-        tokens.pop()
-        return value
-    return Fraction(token.replace(",", ""))
+def _value(side: str) -> Fraction:
+    return evaluate(side.translate(_PLAIN), most_tokens=len(side))

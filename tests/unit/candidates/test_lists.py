@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, WholeListConfig
 from larpo_lib.config import ListsConfig, NegativesConfig
-from larpo_lib.schemas import LISTS, candidate_id, prompt_id
+from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
 
 WHOLE = ListsConfig(selection=WholeListConfig())
 
@@ -28,7 +28,7 @@ def test_a_list_by_hand():
             "negative_kinds": ["", "", ""],
         }
     ]
-    assert list(lists[0]) == LISTS.names
+    assert list(lists[0]) == SCHEMAS["lists"].names
     assert (counts["mean_list_size"], counts["mean_reward_gap"], counts["tied_pairs"]) == (3.0, 2.0, 0)
 
 

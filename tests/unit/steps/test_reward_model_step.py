@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_models import user, write_prompts
+from step_doubles import Killed, published
 from table_rows import candidate, preferences
 from transformers import AutoModelForSequenceClassification
 
@@ -39,10 +40,6 @@ BAD = "+"
 
 Of the two directions this is the one that an untrained model of seed 0 gets wrong.
 """
-
-
-class Killed(Exception):  # noqa: N818 - it stands for the end of the process
-    pass
 
 
 def _responses(rng, size):
@@ -94,10 +91,6 @@ def _accuracy(path, rows):
         for worse in scores[i + 1 :]
     ]
     return sum(right) / len(right)
-
-
-def _published(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def _scored_in_training(path, rows):
@@ -171,7 +164,7 @@ def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, changes):
     seen = []
     run("killed", log=lambda _row, step: seen.append(step), **changes)
     assert seen == [3, 4, 5, 6]
-    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+    assert published(tmp_path / "killed") == published(tmp_path / "whole")
 
 
 def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from scripted_sampler import ScriptedSampler
 from server_double import Reply, serve
 from small_models import write_prompts
+from step_doubles import interrupted
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import ModelConfig, SampleConfig
@@ -176,22 +177,7 @@ def test_a_policy_that_says_nothing_is_refused(run, tmp_path, monkeypatch):
 
 def test_a_killed_step_goes_on_behind_its_last_shard(run, tmp_path, monkeypatch):
     expected, _ = run("whole")
-    made = sample.make_sampler
-
-    def failing(*args, **options):
-        sampler = made(*args, **options)
-        whole, calls = sampler.sample, []
-
-        def sample_twice(requests):
-            calls.append({request.prompt_id for request in requests})
-            if len(calls) > 2:
-                raise KeyboardInterrupt
-            return whole(requests)
-
-        sampler.sample = sample_twice
-        return sampler
-
-    monkeypatch.setattr(sample, "make_sampler", failing)
+    monkeypatch.setattr(sample, "make_sampler", interrupted(sample.make_sampler, 2))
     with pytest.raises(KeyboardInterrupt):
         run("killed")
     assert not (tmp_path / "killed").exists()

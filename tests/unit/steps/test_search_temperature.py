@@ -5,6 +5,7 @@ import json
 import pytest
 from scripted_sampler import ScriptedSampler
 from small_models import user, write_prompts
+from step_doubles import interrupted
 
 from larpo_lib.artifacts import digest, verify
 from larpo_lib.config import ModelConfig, SearchTemperatureConfig
@@ -155,23 +156,8 @@ def test_a_grid_with_one_temperature_twice_is_refused():
 
 def test_a_real_policy_gives_the_same_bytes_after_a_kill_and_in_other_shards(run, tmp_path, monkeypatch):
     _, metrics = run("whole", k=3)
-    made = sample.make_sampler
-
-    def failing(*args, **options):
-        sampler = made(*args, **options)
-        whole, calls = sampler.sample, []
-
-        def sample_once(requests):
-            calls.append(requests)
-            if len(calls) > 1:
-                raise KeyboardInterrupt
-            return whole(requests)
-
-        sampler.sample = sample_once
-        return sampler
-
     with monkeypatch.context() as patch:
-        patch.setattr(sample, "make_sampler", failing)
+        patch.setattr(sample, "make_sampler", interrupted(sample.make_sampler, 1))
         with pytest.raises(KeyboardInterrupt):
             run("killed", k=3, part_prompts=1)
     assert not (tmp_path / "killed").exists()

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from small_models import user
+from step_doubles import Killed, published
 
 from larpo_lib.config import ModelConfig, SftConfig
 from larpo_lib.errors import LarpoError
@@ -28,10 +29,6 @@ SETTINGS = {
 }
 
 
-class Killed(Exception):  # noqa: N818 - it stands for the end of the process
-    pass
-
-
 def _demonstration(question, response):
     messages = user(question)
     return {"prompt_id": prompt_id(messages), "messages": messages, "response": response, "source": "test"}
@@ -50,10 +47,6 @@ def run(tiny_policy, tmp_path):
         return sft.run(config, policy=tiny_policy, demonstrations=demonstrations, trained=tmp_path / name, log=log)
 
     return run
-
-
-def _published(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_fine_tuning_makes_the_demonstrations_more_likely(run, tmp_path):
@@ -85,7 +78,7 @@ def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path):
     seen = []
     run("killed", log=lambda _row, step: seen.append(step))
     assert seen == [3, 4, 5, 6]
-    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+    assert published(tmp_path / "killed") == published(tmp_path / "whole")
 
 
 def test_what_does_not_fit_is_counted(run):

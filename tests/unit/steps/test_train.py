@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_models import break_token, user
+from step_doubles import Killed, published
 from table_rows import preferences
 
 from larpo_lib import artifacts
@@ -45,10 +46,6 @@ SETTINGS = {
 BFLOAT16 = ModelConfig(device="cpu", dtype="bfloat16")
 FIRST = {"max_steps": 1, "batch_size": 1, "micro_batch_tokens": 2000, "seed": 0}
 """A first step of one list, where all would fit into a pass: scored there, it differs by .01 nats in bfloat16."""
-
-
-class Killed(Exception):  # noqa: N818 - it stands for the end of the process
-    pass
 
 
 def _list(problem, rng, repeated=1):
@@ -97,10 +94,6 @@ def loud_policy(tiny_policy, tmp_path_factory):
     model.save_pretrained(directory)
     ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(directory)
     return directory
-
-
-def _published(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_a_trained_policy_is_published_with_history_and_metrics(run, tmp_path, tiny_policy):
@@ -184,7 +177,7 @@ def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objec
     seen = []
     run("killed", log=lambda _row, step: seen.append(step), objective=objective)
     assert seen == [3, 4, 5, 6]
-    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+    assert published(tmp_path / "killed") == published(tmp_path / "whole")
 
 
 def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, tmp_path):
@@ -195,7 +188,7 @@ def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, t
     (kept,) = tmp_path.glob(".killed.partial/*/scratch/reference.logps")
     kept.unlink()
     run("killed")
-    assert _published(tmp_path / "killed") == _published(tmp_path / "whole")
+    assert published(tmp_path / "killed") == published(tmp_path / "whole")
 
 
 def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path):

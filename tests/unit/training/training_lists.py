@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from step_doubles import Killed
 from transformers import AutoModelForCausalLM
 
 from larpo_lib.artifacts import Work
@@ -41,10 +42,6 @@ SETTINGS: dict[str, Any] = {
     "logprob_chunk_tokens": 16,
 }
 OBJECTIVE_CONFIGS = {"listmle": listmle.settings(), "kto": kto.settings(), "simpo": simpo.settings()}
-
-
-class Killed(Exception):  # noqa: N818 - it stands for the end of the process
-    pass
 
 
 def kill_at(last: int) -> MetricLogger:
