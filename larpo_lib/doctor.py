@@ -264,8 +264,7 @@ def _probe(url: str, *, only_success: bool = False) -> str | None:
         with urlopen(request, timeout=_PROBE_S):  # noqa: S310
             return None
     except HTTPError as error:
-        answered = error.code < 500 and not only_success
-        return None if answered else f"answers with status {error.code}"
+        return None if error.code < 500 and not only_success else f"answers with status {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         return f"cannot be reached ({_line(error)})"
 

@@ -33,6 +33,7 @@ from larpo_lib.config import EndpointConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 
 AnswerT = TypeVar("AnswerT")
+Payload = dict[str, Any] | None
 
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 600.0
@@ -126,9 +127,7 @@ class Endpoint(Generic[AnswerT]):
         """The error to raise for an answer that has the right type and still cannot be used."""
         return EndpointError(f"{self.url}: {problem}", remedy=remedy)
 
-    def _exchange(
-        self, method: str, payloads: Sequence[dict[str, Any] | None]
-    ) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
+    def _exchange(self, method: str, payloads: Sequence[Payload]) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
         arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None] = queue.SimpleQueue()
         with start_blocking_portal() as portal:  # left by an exception, it cancels what is still running
             done = portal.start_task_soon(self._request_all, method, payloads, arrived)
@@ -140,7 +139,7 @@ class Endpoint(Generic[AnswerT]):
     async def _request_all(
         self,
         method: str,
-        payloads: Sequence[dict[str, Any] | None],
+        payloads: Sequence[Payload],
         arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None],
     ) -> None:
         left = iter(enumerate(payloads))
@@ -164,9 +163,7 @@ class Endpoint(Generic[AnswerT]):
             except BaseExceptionGroup as failed:
                 raise failed.exceptions[0] from None
 
-    async def _request(
-        self, client: httpx2.AsyncClient, method: str, payload: dict[str, Any] | None
-    ) -> AnswerT | InputTooLongError:
+    async def _request(self, client: httpx2.AsyncClient, method: str, payload: Payload) -> AnswerT | InputTooLongError:
         retrying = AsyncRetrying(
             sleep=self._sleep,
             stop=stop_after_attempt(self._tries),
@@ -182,7 +179,7 @@ class Endpoint(Generic[AnswerT]):
             raise EndpointError(failure.problem + times, remedy=failure.remedy, status=failure.status) from None
 
     async def _request_once(
-        self, client: httpx2.AsyncClient, method: str, payload: dict[str, Any] | None
+        self, client: httpx2.AsyncClient, method: str, payload: Payload
     ) -> AnswerT | InputTooLongError:
         try:
             with anyio.fail_after(self._config.timeout_s):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import Section
 from larpo_lib.tables import write_table
 
@@ -19,7 +19,7 @@ class Settings(Section):
 def make_artifact(path: Path, value: int = 1, large: int = 0) -> Path:
     """An artifact of a few small files, and one of `large` bytes; all of them differ by `value`."""
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         (work.data / "deep").mkdir()
         (work.data / "deep" / "weights.bin").write_bytes(bytes(range(256)) * 10 + bytes([value]))
         (work.data / "table.txt").write_text(f"value {value}")
@@ -34,7 +34,7 @@ def make_artifact(path: Path, value: int = 1, large: int = 0) -> Path:
 def make_evaluation(path: Path, rows: list[dict[str, Any]]) -> Path:
     """What the step `evaluate` publishes of responses with rewards."""
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         write_table(work.data / "evaluated.parquet", "evaluated", rows)
         return {}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from larpo_lib.artifacts import Work, digest
+from larpo_lib.artifacts import WorkDir, digest
 from larpo_lib.config import AnswersConfig
 from larpo_lib.samplers.candidates import Draws, Origin
 from larpo_lib.schemas import Messages, PromptRow, prompt_id
@@ -21,7 +21,7 @@ def answer(
     config: AnswersConfig,
     policy: Path,
     prompts: Sequence[PromptRow],
-    work: Work,
+    work: WorkDir,
     name: str = "answers",
 ) -> tuple[dict[str, Row], Counts]:
     """One response to each prompt, at the settings' temperature; see `answers`.
@@ -35,7 +35,7 @@ def answer(
 
 
 def replies(
-    label: str, config: AnswersConfig, policy: Path, prompts: Mapping[str, PromptRow], work: Work
+    label: str, config: AnswersConfig, policy: Path, prompts: Mapping[str, PromptRow], work: WorkDir
 ) -> tuple[dict[str, str], Counts]:
     """What a policy says to each question, by the question's key, without its thoughts; see `answer`.
 
@@ -67,7 +67,7 @@ def answers(
     policy: Path,
     prompts: Sequence[PromptRow],
     draws: Draws,
-    work: Work,
+    work: WorkDir,
     name: str = "answers",
 ) -> tuple[dict[str, list[Row]], Counts]:
     """Responses to each prompt; a step that starts again goes on from those it has.

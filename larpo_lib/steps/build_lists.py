@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from larpo_lib import artifacts
-from larpo_lib.artifacts import Metrics, Work
+from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.candidates.lists import Lists
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import ListsConfig, RetrieverConfig
@@ -44,7 +44,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
 
     retriever = RetrieverConfig.default() if config.negatives is None else config.negatives.retriever
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         known = _prompts(prompts)
         kept = remembered(ranked, config.memory)
         for path in ranked:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.reporting.held_out import summarize
@@ -41,7 +41,7 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
     return produce("evaluate", config, inputs, evaluation, partial(_evaluate, config, policy, prompts))
 
 
-def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
+def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir) -> Metrics:
     require_references(prompts, config.reranker, config.judge, among=set(chosen_prompts(prompts, config.limit)))
     candidates, drawn = draw_heldout("evaluate", config, policy, prompts, evaluation_draws(config), work)
     if not drawn.get("prompts"):

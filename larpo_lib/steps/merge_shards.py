@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce, read_manifest
+from larpo_lib.artifacts import Metrics, WorkDir, produce, read_manifest
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
 from larpo_lib.provenance import RecordedSampling, read_settings
@@ -33,7 +33,7 @@ def run(*, shards: Sequence[Path], merged: Path) -> Metrics:
     ordered = sorted(zip(map(_shard, manifests), shards, strict=True), key=lambda found: found[0].index)
     schema = _SCHEMAS[step]
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         output = work.data / f"{schema}.parquet"
         counts = concat_tables([path / output.name for _, path in ordered], schema, output)
         if step == "rerank":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.files import write_json
@@ -64,12 +64,12 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
         }
         return kept, apart, found.counts | counts
 
-    def make_heldout(work: Work) -> Metrics:
+    def make_heldout(work: WorkDir) -> Metrics:
         apart = split()[1]
         write_table(work.data / "prompts.parquet", "prompts", _in_order(apart))
         return _count(apart)
 
-    def make_prompts(work: Work) -> Metrics:
+    def make_prompts(work: WorkDir) -> Metrics:
         kept, _, counts = split()
         write_table(work.data / "prompts.parquet", "prompts", _in_order(kept))
         return counts
@@ -89,7 +89,7 @@ def demonstrations(config: PrepareConfig, *, demonstrations: Path) -> Metrics:
     _refuse_heldout(config)
     source = _Source.open(config, conversion.demonstrations)
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         found = source.convert()
         rows = found.tables["demonstrations"]
         kept = rows[: config.limit]
@@ -117,7 +117,7 @@ def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
     _refuse_heldout(config)
     source = _Source.open(config, conversion.ranked)
 
-    def make(schema: str, work: Work) -> Metrics:
+    def make(schema: str, work: WorkDir) -> Metrics:
         found = source.convert()
         kept = found.tables["prompts"][: config.limit]
         identities = {row["prompt_id"] for row in kept}
@@ -164,8 +164,8 @@ class _Source:
         read = functools.cache(lambda: _usable(convert(located.read(), config), config))
         return cls(identity, located.inputs, arguments, read, functools.cache(lambda: _report(read())))
 
-    def produce(self, step: str, output: Path, make: Callable[[Work], Metrics]) -> Metrics:
-        def recorded(work: Work) -> Metrics:
+    def produce(self, step: str, output: Path, make: Callable[[WorkDir], Metrics]) -> Metrics:
+        def recorded(work: WorkDir) -> Metrics:
             metrics = make(work)
             write_json(work.data / RECORD, self.convert().record)
             self.report()

@@ -19,7 +19,7 @@ from threading import Event, Thread
 from typing import Any
 
 from larpo_lib import logs
-from larpo_lib.artifacts import Metrics, Work, produce, read_metrics
+from larpo_lib.artifacts import Metrics, WorkDir, produce, read_metrics
 from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.launcher import is_distributed
@@ -37,7 +37,7 @@ def produce_distributed(
     config: TrainingConfig,
     inputs: Mapping[str, Path],
     output: Path,
-    make: Callable[[Ranks, Work | None], Metrics],
+    make: Callable[[Ranks, WorkDir | None], Metrics],
     log: MetricLogger,
 ) -> Metrics:
     """`artifacts.produce` for a step that several processes make together.
@@ -62,7 +62,7 @@ def produce_distributed(
             return {}
         made = False
 
-        def lead(work: Work) -> Metrics:
+        def lead(work: WorkDir) -> Metrics:
             nonlocal made
             made = ranks.broadcast(True)
             return make(ranks, work)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.files import write_json
@@ -95,7 +95,7 @@ def run(
     if baseline is not None:
         inputs["baseline"] = baseline
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         judgement = read_judgement(evaluation)
         if config.metric not in judgement.values:
             raise _without_metric(config.metric, judgement, evaluation)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest, read_metrics
 from larpo_lib.config import ReportConfig
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
@@ -105,7 +105,7 @@ def run(
     _check_numbers(sources)
     _check_alike(evaluations)
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         built = _build(config, sources)
         drawn = panels(built)
         (work.data / "figures").mkdir()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.candidates.ranking import by_prompt, ranks
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
@@ -51,7 +51,7 @@ def run(
     return produce("rerank", config, inputs, ranked, make, arguments=shard.argument())
 
 
-def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], shard: Shard, work: Work) -> Metrics:
+def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], shard: Shard, work: WorkDir) -> Metrics:
     output = work.data / "ranked.parquet"
     answered = shard.of(_answered(prompts, candidates))
     require_references(prompts, config.reranker, among=set(answered))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from larpo_lib.artifacts import Metrics, Work
+from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.model_dir import ModelDir
@@ -57,7 +57,7 @@ def run(
 
 
 def _train(
-    config: RewardModelConfig, source: ModelDir, lists: Path, log: MetricLogger, ranks: Ranks, work: Work | None
+    config: RewardModelConfig, source: ModelDir, lists: Path, log: MetricLogger, ranks: Ranks, work: WorkDir | None
 ) -> Metrics:
     tokenizer = source.tokenizer
     _check_scored_token(source)

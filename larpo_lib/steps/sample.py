@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.mixins import Sampling
 from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
@@ -58,7 +58,7 @@ def run(
     return produce("sample", config, inputs, candidates, make, arguments=arguments)
 
 
-def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, shard: Shard, work: Work) -> Metrics:
+def _sample(config: SampleConfig, policy: Path, prompts: Path, iteration: int, shard: Shard, work: WorkDir) -> Metrics:
     chosen = shard.of(sorted(prompts_of_iteration([*PromptTable(prompts, "prompts")], config, iteration)))
     output = work.data / "candidates.parquet"
     origin = Origin(digest(policy)[:16], iteration, config.seed)
@@ -113,7 +113,12 @@ def chosen_prompts(prompts: Path, limit: int | None) -> list[str]:
 
 
 def draw_heldout(
-    label: str, config: EvaluateConfig | SearchTemperatureConfig, policy: Path, prompts: Path, draws: Draws, work: Work
+    label: str,
+    config: EvaluateConfig | SearchTemperatureConfig,
+    policy: Path,
+    prompts: Path,
+    draws: Draws,
+    work: WorkDir,
 ) -> tuple[Path, Counts]:
     """Candidates of held-out prompts in the step's scratch folder, and the counts of `drawing`.
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
@@ -45,7 +45,7 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
     return produce("search_temperature", config, inputs, search, partial(_search, config, policy, prompts))
 
 
-def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: Work) -> Metrics:
+def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: WorkDir) -> Metrics:
     require_references(prompts, config.reranker, among=set(chosen_prompts(prompts, config.limit)))
     candidates, drawn = draw_heldout("search temperature", config, policy, prompts, search_draws(config), work)
     if not drawn.get("prompts"):
@@ -91,7 +91,9 @@ def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -
     yield make
 
 
-def _publish(config: SearchTemperatureConfig, prompts: Path, scored: Sequence[Row], work: Work) -> temperatures.Search:
+def _publish(
+    config: SearchTemperatureConfig, prompts: Path, scored: Sequence[Row], work: WorkDir
+) -> temperatures.Search:
     if not any(temperatures.compared_rewards(scored, config).values()):
         raise LarpoError(
             f"{prompts}: no prompt has a scored response at every temperature",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM
 
-from larpo_lib.artifacts import Metrics, Work
+from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.config import SftConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.models.layout import padded_layout
@@ -49,7 +49,7 @@ def run(
 
 
 def _sft(
-    config: SftConfig, source: ModelDir, demonstrations: Path, log: MetricLogger, ranks: Ranks, work: Work | None
+    config: SftConfig, source: ModelDir, demonstrations: Path, log: MetricLogger, ranks: Ranks, work: WorkDir | None
 ) -> Metrics:
     rows = read_table(demonstrations, "demonstrations")
     encoded, counts = encode_demonstrations(rows, source.tokenizer, config, source.turn_end)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from larpo_lib.artifacts import Metrics, Work, digest
+from larpo_lib.artifacts import Metrics, WorkDir, digest
 from larpo_lib.config import TrainConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.models.device import model_dtype
@@ -81,7 +81,7 @@ def _train(
     inputs: Mapping[str, Path],
     log: MetricLogger,
     ranks: Ranks,
-    work: Work | None,
+    work: WorkDir | None,
 ) -> Metrics:
     lists, tokenizer = inputs["lists"], source.tokenizer
     rows = read_table(lists, "lists")
@@ -145,7 +145,7 @@ class _Reference:
         inputs: Mapping[str, Path],
         encoded: Sequence[EncodedList],
         ranks: Ranks,
-        work: Work | None,
+        work: WorkDir | None,
         pad_id: int,
     ) -> None:
         self._config = config

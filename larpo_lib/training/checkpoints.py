@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.files import sync, write_json
 
 INDEX = "checkpoint.json"
@@ -58,7 +58,7 @@ class CheckpointStore:
         uri: a directory or s3:// URI to keep them in instead or besides; None for the step's own scratch folder.
     """
 
-    def __init__(self, work: Work, uri: str | None) -> None:
+    def __init__(self, work: WorkDir, uri: str | None) -> None:
         self._scratch = work.scratch
         kept = _kept(uri, work.fingerprint) if uri else None
         self._remote = kept if kept and storage.is_remote(kept) else None

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers import TrainingArguments as Arguments
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.config import TrainingConfig
 from larpo_lib.models.device import model_dtype
 from larpo_lib.models.model_dir import ModelDir
@@ -58,7 +58,7 @@ class TrainingSession:
     config: TrainingConfig
     arguments: Arguments
     ranks: Ranks
-    work: Work | None
+    work: WorkDir | None
     log: MetricLogger
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import ArtifactError
 from larpo_lib.models.layout import Layout
 from larpo_lib.models.packing import PackedList
@@ -45,7 +45,7 @@ def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dt
 
 
 def cached_logps(
-    score: Callable[[], Logps], belongs_to: str, ranks: Ranks, work: Work | None, given: Path | None
+    score: Callable[[], Logps], belongs_to: str, ranks: Ranks, work: WorkDir | None, given: Path | None
 ) -> Logps:
     """Log-probabilities from where they are known already, or else scored; and kept in the artifact.
 

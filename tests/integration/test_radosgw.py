@@ -14,7 +14,7 @@ from services.radosgw import Gateway
 from stored_artifacts import BUCKET, content, keys, make_artifact
 
 from larpo_lib import artifacts, storage
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import StorageError
 from larpo_lib.storage import transfer
 from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints
@@ -128,7 +128,7 @@ def test_checkpoints_survive_the_machine_and_the_server(store: Any, gateway: Gat
 
     def checkpoints(machine: str) -> CheckpointStore:
         (tmp_path / machine).mkdir(exist_ok=True)
-        return CheckpointStore(Work(tmp_path / machine, tmp_path / machine, "fingerprint-of-this-training"), uri)
+        return CheckpointStore(WorkDir(tmp_path / machine, tmp_path / machine, "fingerprint-of-this-training"), uri)
 
     for step in (1, 2):
         with killed_at(gateway, "UploadPart", 2, away_s=1):

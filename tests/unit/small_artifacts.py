@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work
+from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.config import Section
 
 
@@ -16,14 +16,14 @@ class Settings(OneSetting):
     inner: dict[str, int] = {}  # noqa: RUF012 - pydantic copies it
 
 
-def double(work: Work) -> Metrics:
+def double(work: WorkDir) -> Metrics:
     (work.data / "deep").mkdir()
     (work.data / "deep" / "number.txt").write_text("2", "utf-8")
     (work.data / "text.txt").write_text("two", "utf-8")
     return {"rows": 2, "share": 0.5, "undefined": None}
 
 
-def never(work: Work) -> Metrics:
+def never(work: WorkDir) -> Metrics:
     raise AssertionError("this work was done already")
 
 

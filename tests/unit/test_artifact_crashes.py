@@ -11,7 +11,7 @@ import pytest
 from small_artifacts import OneSetting, Settings, beside, content, double, never
 
 from larpo_lib import files
-from larpo_lib.artifacts import Metrics, Work, produce, verify
+from larpo_lib.artifacts import Metrics, WorkDir, produce, verify
 from larpo_lib.errors import StorageError
 
 
@@ -85,7 +85,7 @@ def test_killed_at_any_place_a_rerun_ends_with_the_same_bytes(tmp_path: Path, pl
     assert run("nowhere") == 0
     assert beside(output) == {"out"}
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         (work.data / "number.txt").write_text("2", "utf-8")
         return {"rows": 2}
 
@@ -143,7 +143,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_is_told_and_partial_results_stay(small_disk: Path) -> None:
-    def fill(work: Work) -> Metrics:
+    def fill(work: WorkDir) -> Metrics:
         if not (work.scratch / "part-0").exists():
             (work.scratch / "part-0").write_bytes(bytes(8192))
         (work.data / "large").write_bytes(bytes(1 << 20))
@@ -155,7 +155,7 @@ def test_full_disk_is_told_and_partial_results_stay(small_disk: Path) -> None:
     parts = list((small_disk / ".out.partial").glob("*/scratch/part-0"))
     assert [part.stat().st_size for part in parts] == [8192]
 
-    def less(work: Work) -> Metrics:
+    def less(work: WorkDir) -> Metrics:
         assert (work.scratch / "part-0").stat().st_size == 8192
         (work.data / "small").write_bytes(b"1")
         return {}
@@ -184,7 +184,7 @@ def test_output_below_a_file_is_told(source: Path, below: str) -> None:
 
 
 def test_refused_access_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(work: Work) -> Metrics:
+    def refuse(work: WorkDir) -> Metrics:
         raise PermissionError(13, os.strerror(13), str(work.data / "x"))
 
     with pytest.raises(StorageError, match=r"out: cannot be made: Permission denied \(.*/data/x\)"):
@@ -192,7 +192,7 @@ def test_refused_access_is_told_with_its_place(tmp_path: Path, monkeypatch: pyte
 
 
 def test_other_operating_system_errors_are_no_fault_of_the_users(tmp_path: Path) -> None:
-    def bug(work: Work) -> Metrics:
+    def bug(work: WorkDir) -> Metrics:
         (work.data / "nothing").read_bytes()
         return {}
 

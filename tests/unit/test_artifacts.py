@@ -9,7 +9,7 @@ import pytest
 from small_artifacts import Settings, beside, content, double, never
 
 from larpo_lib import artifacts
-from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest, read_metrics, verify
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest, read_metrics, verify
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
 from larpo_lib.files import write_json
 
@@ -102,7 +102,7 @@ def test_foreign_directory_or_file_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, lambda: DataError("x", path="y")])
 def test_error_leaves_no_output_and_partial_results_stay(tmp_path: Path, failure: Callable[[], BaseException]) -> None:
-    def fail(work: Work) -> Metrics:
+    def fail(work: WorkDir) -> Metrics:
         (work.data / "half").touch()
         (work.scratch / "part-0").write_text("done", "utf-8")
         raise failure()
@@ -111,7 +111,7 @@ def test_error_leaves_no_output_and_partial_results_stay(tmp_path: Path, failure
         produce("double", Settings(), {}, tmp_path / "out", fail)
     assert beside(tmp_path / "out") == {".out.partial"}
 
-    def go_on(work: Work) -> Metrics:
+    def go_on(work: WorkDir) -> Metrics:
         assert (work.scratch / "part-0").read_text("utf-8") == "done"
         assert list(work.data.iterdir()) == []
         return double(work)
@@ -123,14 +123,14 @@ def test_error_leaves_no_output_and_partial_results_stay(tmp_path: Path, failure
 
 
 def test_partial_results_of_other_settings_are_not_used(tmp_path: Path) -> None:
-    def fail(work: Work) -> Metrics:
+    def fail(work: WorkDir) -> Metrics:
         (work.scratch / "part-0").touch()
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         produce("double", Settings(value=1), {}, tmp_path / "out", fail)
 
-    def check(work: Work) -> Metrics:
+    def check(work: WorkDir) -> Metrics:
         assert list(work.scratch.iterdir()) == []
         assert len(list(work.data.parent.parent.iterdir())) == 1
         return double(work)
@@ -246,7 +246,7 @@ def test_json_of_one_value_is_one_text(tmp_path: Path) -> None:
 
 
 def test_errors_of_the_user_pass_as_they_are(tmp_path: Path) -> None:
-    def fail(_work: Work) -> Metrics:
+    def fail(_work: WorkDir) -> Metrics:
         raise LarpoError("no list is left")
 
     with pytest.raises(LarpoError, match=r"^no list is left\.$"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from larpo_lib.artifacts import Work, produce
+from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
@@ -28,7 +28,7 @@ def make(plan: Plan, names, reward=0.0, iteration=None):
                 if call.name == "prepare":  # as the step names a local file
                     config = config.model_copy(update={"source": "p.jsonl"})
 
-                def content(work: Work, path=path):
+                def content(work: WorkDir, path=path):
                     write_json(work.data / "content.json", path)
                     return {"mean_reward": reward}
 

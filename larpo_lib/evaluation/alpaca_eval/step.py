@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 from larpo_lib.evaluation.alpaca_eval.files import (
@@ -72,7 +72,7 @@ def run(
     endpoint = completions(config.judge)
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         if given is not None:
             name, (responses, counts) = given.generator, _of_the_set(given, asked)
         else:
@@ -117,7 +117,7 @@ def _of_the_set(given: Outputs, asked: Outputs) -> tuple[dict[str, str], Counts]
     }
 
 
-def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work) -> tuple[dict[str, str], Counts]:
+def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: WorkDir) -> tuple[dict[str, str], Counts]:
     prompts = {instruction: asking(instruction, BENCHMARK.name) for instruction in asked.by_instruction}
     said, counts = replies(BENCHMARK.name, config.answers, policy, prompts, work)
     return said, {name: count for name, count in counts.items() if name != "prompts"}

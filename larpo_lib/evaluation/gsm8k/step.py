@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.answers import answers as answer
 from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
@@ -65,7 +65,7 @@ def run(
     # The place of the examples is no part of the identity; their content is.
     identity = config.model_copy(update={"examples": None})
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         if answers is not None:
             name, responses, counts = _given(config, answers)
             return _publish(config, f"answers of {name}", "as given", responses, counts, work)
@@ -79,7 +79,7 @@ def run(
 
 
 def _asked(
-    config: Gsm8kConfig, policy: Path, path: Path, examples: Sequence[Problem], work: Work
+    config: Gsm8kConfig, policy: Path, path: Path, examples: Sequence[Problem], work: WorkDir
 ) -> tuple[list[_Responses], dict[str, int]]:
     problems, repeated = read_problems(path, str(path))
     chosen = problems[: config.limit]
@@ -160,7 +160,7 @@ def _publish(
     version: str,
     responses: Sequence[_Responses],
     counts: Mapping[str, int],
-    work: Work,
+    work: WorkDir,
 ) -> Metrics:
     judged = {one.problem.item_id: judge(one.problem.answer, one.greedy, one.sampled) for one in responses}
     write_json_lines(work.data / SOLUTIONS, (_solution(one, judged[one.problem.item_id]) for one in responses))

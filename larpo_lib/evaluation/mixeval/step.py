@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.answers import asking, replies
 from larpo_lib.evaluation.completions import completions
@@ -71,7 +71,7 @@ def run(
     endpoint = completions(config.judge)
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         if policy is None:
             assert given is not None
             responses, counts, name = given, Counts(), " and ".join(path.name for path in answers)
@@ -102,7 +102,7 @@ def _questions(config: MixEvalConfig, path: Path, kind: str) -> list[Question]:
 
 
 def _responses(
-    config: MixEvalConfig, policy: Path, questions: Sequence[Question], work: Work
+    config: MixEvalConfig, policy: Path, questions: Sequence[Question], work: WorkDir
 ) -> tuple[dict[str, str], Counts]:
     """The policy's response to each question, by its key."""
     system = config.answers.system_message

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import DataError
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
@@ -21,7 +21,7 @@ from larpo_lib.evaluation.retrieval.ranking import (
 )
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.models.model_dir import ModelDir
-from larpo_lib.models.own_logps import load_logp_scorer
+from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 
 def of_responses(
-    config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Bootstrap, work: Work
+    config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Bootstrap, work: WorkDir
 ) -> EvaluationReport:
     """What the evaluation and the policy's log-probabilities say."""
     rows = [row for row in read_table(inputs["evaluated"], "evaluated", _COLUMNS) if row["temperature"] != 0.0]
@@ -85,7 +85,7 @@ def _responses(rows: Sequence[Row], logps: Mapping[tuple[str, int], Row]) -> dic
     return found
 
 
-def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> dict[tuple[str, int], Row]:
+def _logps(config: RetrievalConfig, inputs: Mapping[str, Path], work: WorkDir) -> dict[tuple[str, int], Row]:
     """The log-probabilities of the sampled responses, by prompt and `sample_index`."""
     evaluated = inputs["evaluated"]
     output = work.data / "logps.parquet"

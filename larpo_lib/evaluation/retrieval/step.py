@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce, read_manifest
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
@@ -59,13 +59,13 @@ def run(
         models = [path for retriever in config.retrievers for path in retriever.models().values()]
         inputs |= {f"retriever_{number}": path for number, path in enumerate(models)}
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         return _evaluate(config, inputs, work)
 
     return produce("retrieval", config, inputs, evaluation, make)
 
 
-def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: Work) -> Metrics:
+def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: WorkDir) -> Metrics:
     bootstrap = Bootstrap.of(config)
     parts = []
     if "evaluated" in inputs:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
@@ -44,14 +44,14 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
             remedy="Set its type to hf or vllm",
         )
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         return _evaluate(config, policy, baseline, prompts, work)
 
     inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **config.reranker.models()}
     return produce("reward_eval", config, inputs, evaluation, make)
 
 
-def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: Work) -> Metrics:
+def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: WorkDir) -> Metrics:
     rows = cast(list[PromptRow], read_table(prompts, "prompts"))
     asked = rows[: config.limit]
     own, _ = answer("reward_eval", config.answers, policy, asked, work)

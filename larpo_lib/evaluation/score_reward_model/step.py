@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, Work, digest, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
@@ -36,13 +36,13 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
             remedy="Set its type to classifier, pairrm or http",
         )
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         return _evaluate(config, lists, work)
 
     return produce("score_reward_model", config, {"lists": lists, **config.reranker.models()}, evaluation, make)
 
 
-def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: Work) -> Metrics:
+def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: WorkDir) -> Metrics:
     rows = read_table(lists, "lists")
     prompts, candidates, ranked = (
         work.scratch / "prompts.parquet",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import ModelConfig, Section
 from larpo_lib.models.chat import prompt_ids
 from larpo_lib.models.model_dir import ModelDir
-from larpo_lib.models.own_logps import load_logp_scorer
 from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow
 from larpo_lib.studies.preferences.policy import make_policy
@@ -40,7 +40,7 @@ def fold(config: FoldConfig, *, prompts: Path, ranked: Path, part: Path) -> Metr
     Folds depend on the prompts alone, and their sizes differ by at most one.
     """
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         rows = read_table(prompts, "prompts")
         by_chance = sorted(rows, key=lambda row: stream_seed("fold", 0, row["prompt_id"]))
         chosen = {
@@ -61,7 +61,7 @@ def fold(config: FoldConfig, *, prompts: Path, ranked: Path, part: Path) -> Metr
 def policy(config: PolicyConfig, *, part: Path, made: Path) -> Metrics:
     """Publish a policy with random weights whose tokenizer is learnt from the texts of `part`."""
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         texts = [message["content"] for row in read_table(part, "prompts") for message in row["messages"]]
         texts += [row["response"] for row in read_table(part, "ranked", ["response"])]
         make_policy(work.data, texts, config)
@@ -73,7 +73,7 @@ def policy(config: PolicyConfig, *, part: Path, made: Path) -> Metrics:
 def score(config: ScoreConfig, *, policy: Path, part: Path, scores: Path) -> Metrics:
     """Publish the policy's log-probability of every response of `part` that fits, as `logps.parquet`."""
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         fitting, counts = _fitting(config, policy, part)
         found = load_logp_scorer(ModelDir(policy, ModelConfig()), config.batch_tokens)(fitting)
         rows = []

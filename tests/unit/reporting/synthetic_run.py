@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import (
     EvaluateConfig,
     ListsConfig,
@@ -176,7 +176,7 @@ def _solution(random: np.random.Generator, problem: Row, right: bool, sound: boo
 def _artifact(output: Path, step: str, config: Any, table: tuple[str, list[Row]], metrics: Metrics) -> Path:
     schema, rows = table
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         write_table(work.data / f"{schema}.parquet", schema, rows)
         return metrics
 
@@ -277,7 +277,7 @@ def _lists(output: Path, config: ListsConfig, rows: list[Row], iteration: int) -
 
 
 def _policy(output: Path, random: np.random.Generator, iteration: int, steps: int) -> Path:
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         done = np.arange(1, steps + 1) / steps
         noise = random.normal(0, 1, (4, steps))
         lines = [
@@ -319,7 +319,7 @@ def _promotion(output: Path, evaluation: Path, promoted: bool) -> Path:
         f"probability {1.0 if promoted else 0.61:.4f} (required: 0.95)",
     }
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         write_json(work.data / "promotion.json", decision)
         return {"promoted": int(promoted)}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import EvaluateConfig, PromoteConfig
 from larpo_lib.errors import DataError
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
@@ -116,7 +116,7 @@ def test_accuracies_of_other_judges_cannot_be_compared() -> None:
 
 def test_an_evaluation_tells_who_judged(tmp_path: Path) -> None:
     def made(name: str, judge: VerifierJudgeConfig | None) -> Path:
-        def make(work: Work) -> Metrics:
+        def make(work: WorkDir) -> Metrics:
             write_table(work.data / "evaluated.parquet", "evaluated", [row("a", 0.5, correct=True)])
             return {}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import TrainConfig
 from larpo_lib.errors import StorageError
 from larpo_lib.steps.edge import at_edge
@@ -32,7 +32,7 @@ def trained(request: pytest.FixtureRequest, s3: Any, tmp_path: Path) -> str:
 def _train(trained: Path, goes_on_from: list[int | None]) -> Metrics:
     """A training that saves a checkpoint at step 4."""
 
-    def make(work: Work) -> Metrics:
+    def make(work: WorkDir) -> Metrics:
         checkpoints = CheckpointStore(work, KEPT)
         found = checkpoints.latest()
         goes_on_from.append(found.step if found else None)

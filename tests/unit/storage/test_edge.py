@@ -9,7 +9,7 @@ import pytest
 from stored_artifacts import BUCKET, Settings, keys
 
 from larpo_lib import storage
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.errors import ArtifactError
 
 
@@ -29,7 +29,7 @@ class Step:
     def __call__(self, config: Settings, *, source: Path, doubled: Path) -> Metrics:
         return produce("double", config, {"source": source}, doubled, lambda work: self.work(config, source, work))
 
-    def work(self, config: Settings, source: Path, work: Work) -> Metrics:
+    def work(self, config: Settings, source: Path, work: WorkDir) -> Metrics:
         self.runs += 1
         if self.fails:
             (work.scratch / "half").touch()

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import StorageError
 from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints
 
@@ -17,7 +17,7 @@ SCHEDULER = {"last_epoch": 4}
 
 
 def _work(path, fingerprint="a" * 64):
-    work = Work(path / "data", path / "scratch", fingerprint)
+    work = WorkDir(path / "data", path / "scratch", fingerprint)
     work.scratch.mkdir(parents=True)
     return work
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from training_lists import Killed
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.training import checkpoints
 from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints, latest_checkpoint, save_checkpoint
 
@@ -160,7 +160,7 @@ def test_killed_at_any_moment_of_clearing_a_whole_one_is_left_or_none(tmp_path, 
     moments = 0
     while True:
         place = tmp_path / str(moments)
-        checkpoints_there = CheckpointStore(Work(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
+        checkpoints_there = CheckpointStore(WorkDir(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
         checkpoints_there.save(2, iter(_tensors(2).items()), HISTORY, SCHEDULER)
         if not _dies(monkeypatch, moments, partial(delete_checkpoints, str(place), "0" * 64)):
             break

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_models import make_model
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import ArtifactError
 from larpo_lib.models.layout import packed_layout, padded_layout
 from larpo_lib.models.scoring import attach_scorer, padded_rows
@@ -84,7 +84,7 @@ def test_processes_share_the_work(model):
 def work(tmp_path):
     for name in ("data", "scratch"):
         (tmp_path / name).mkdir()
-    return Work(tmp_path / "data", tmp_path / "scratch", "0" * 64)
+    return WorkDir(tmp_path / "data", tmp_path / "scratch", "0" * 64)
 
 
 def _score():
@@ -117,7 +117,7 @@ def test_what_a_crashed_run_has_scored_is_not_scored_again_and_published_too(wor
 
 def test_another_artifacts_are_taken(work, tmp_path):
     cached_logps(_score, "these", Ranks(), work, None)
-    other = Work(tmp_path / "other", tmp_path / "scratch2", "1" * 64)
+    other = WorkDir(tmp_path / "other", tmp_path / "scratch2", "1" * 64)
     for folder in (other.data, other.scratch):
         folder.mkdir()
     assert cached_logps(_uncalled, "these", Ranks(), other, work.data) == _as_kept(LOGPS)

@@ -10,7 +10,7 @@ from typing import Any
 from step_doubles import Killed
 from transformers import AutoModelForCausalLM
 
-from larpo_lib.artifacts import Work
+from larpo_lib.artifacts import WorkDir
 from larpo_lib.config import ModelConfig, SftConfig, TrainConfig, TrainingConfig
 from larpo_lib.models.layout import Layout, padded_layout
 from larpo_lib.models.model_dir import ModelDir
@@ -127,8 +127,8 @@ def publish(fitted: TrainingResult, policy: Path, scratch: Path, **changes: Any)
     return scratch / "data"
 
 
-def _work(scratch: Path) -> Work:
-    return Work(scratch / "data", scratch, "0" * 64)
+def _work(scratch: Path) -> WorkDir:
+    return WorkDir(scratch / "data", scratch, "0" * 64)
 
 
 def _fit(

@@ -18,7 +18,7 @@ from larpo_lib.errors import ArtifactError, ConfigError, ModelError
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.evaluation.retrieval.step import run
 from larpo_lib.models.model_dir import ModelDir
-from larpo_lib.models.own_logps import load_logp_scorer
+from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.steps import evaluate
 from larpo_lib.tables import read_table
 
