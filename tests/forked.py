@@ -41,6 +41,10 @@ class Forked:
         """Kill it alone, and not what it has started."""
         self._process.kill()
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
     def kill_session(self) -> None:
         """Kill it with all that it has started."""
         assert self._process.pid is not None

@@ -29,7 +29,8 @@ PLAIN = ModelConfig(device="cpu")
 SPECIAL = ["<pad>", "<bos>", "<unk>", "<|im_end|>", "<|im_start|>"]
 WORDS = ("hello", "world", "1", "2", "3")
 SETTINGS: dict[str, Any] = {"model": PLAIN, "max_steps": 1, "max_prompt_tokens": 40, "max_tokens": 60}
-OTHER_TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+SHOWN = {"response": "1 2 !", "source": "test"}
 
 Reader = Callable[[str, Path], Any]
 
@@ -92,59 +93,63 @@ def _assert_same(one: dict[str, Any], other: dict[str, Any], tolerance: float = 
     assert one["logits"] == pytest.approx(other["logits"], abs=tolerance)
 
 
-def test_every_family_is_read_as_its_source_and_as_we_read_it(
-    version4: Reader, sources: dict[str, Path], tmp_path: Path
-) -> None:
-    """By version 4 the very same logits as from the source it wrote, and those of version 5 but for rounding."""
-    for version, root in sources.items():
-        for family in FAMILIES:
-            _publish(root / family, tmp_path / f"{family}-{version}")
-    theirs = version4("read", tmp_path)
-    expected = version4("read", sources["4"])
-    assert len(theirs) == 2 * len(FAMILIES)
-    for family in FAMILIES:
-        assert len(set(expected[family]["logits"])) > 10
-        _assert_same(theirs[f"{family}-4"], expected[family])
-        for version in sources:
-            _assert_same(theirs[f"{family}-{version}"], reader4.read(tmp_path / f"{family}-{version}"), 1e-5)
+@pytest.fixture(scope="module")
+def published(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is published of them: every family, one with another chat template, and what the steps make of one.
 
-
-def test_a_chat_template_of_the_settings_is_read(version4: Reader, sources: dict[str, Path], tmp_path: Path) -> None:
-    config = ModelConfig(device="cpu", chat_template=OTHER_TEMPLATE)
-    for version, root in sources.items():
-        _publish(root / "llama", tmp_path / version, config)
-    found = version4("read", tmp_path)
-    assert [found[version]["text"] for version in sources] == ["".join(f"{m['content']} " for m in reader4.CHAT)] * 2
-
-
-def _lists(directory: Path) -> Path:
-    rows = [
-        preferences([{"role": "user", "content": f"hello {number}"}], ["1 2 !", "world 3"], [1.0, 0.0])
-        for number in range(4)
-    ]
-    directory.mkdir()
-    write_table(directory / "lists.parquet", "lists", rows)
-    demonstrations = [
-        {"prompt_id": row["prompt_id"], "messages": row["messages"], "response": "1 2 !", "source": "test"}
-        for row in rows
-    ]
-    write_table(directory / "demonstrations.parquet", "demonstrations", demonstrations)
-    return directory
-
-
-def test_what_the_steps_publish_is_read(version4: Reader, sources: dict[str, Path], tmp_path: Path) -> None:
-    """Policies that `sft` and `train` made, a reward model, and a policy of the embedded world."""
-    data, root = _lists(tmp_path / "data"), tmp_path / "published"
+    Beside it the sources of version 4: every process of its own costs seconds.
+    """
+    root, data = tmp_path_factory.mktemp("published"), _lists(tmp_path_factory.mktemp("data"))
     for version, written in sources.items():
+        for family in FAMILIES:
+            _publish(written / family, root / f"{family}-{version}")
+        _publish(written / "llama", root / f"template-{version}", ModelConfig(device="cpu", chat_template=TEMPLATE))
         policy = written / "llama-3.1"
         sft.run(SftConfig(**SETTINGS), policy=policy, demonstrations=data, trained=root / f"sft-{version}")
         train.run(TrainConfig(**SETTINGS), policy=policy, lists=data, trained=root / f"train-{version}")
-        reward_model.run(
-            RewardModelConfig(**SETTINGS), policy=policy, lists=data, trained=root / f"reward-model-{version}"
-        )
+        reward = RewardModelConfig(**SETTINGS)
+        reward_model.run(reward, policy=policy, lists=data, trained=root / f"reward-model-{version}")
+    for family in FAMILIES:
+        (root / f"source-{family}").symlink_to(sources["4"] / family)
     make_policy(root / "playground", WORDS, 0, hidden=32, layers=2, heads=2)
-    found = version4("read", root)
-    assert len(found) == 7
-    for name, theirs in found.items():
-        _assert_same(theirs, reader4.read(root / name), 1e-5)
-        assert theirs["use_cache"] is True
+    return root
+
+
+@pytest.fixture(scope="module")
+def by_version4(version4: Reader, published: Path) -> Any:
+    """What version 4 reads in each of them."""
+    return version4("read", published)
+
+
+def test_every_family_is_read_as_its_source_and_as_we_read_it(
+    sources: dict[str, Path], published: Path, by_version4: Any
+) -> None:
+    """By version 4 the very same logits as from the source it wrote, and those of version 5 but for rounding."""
+    for family in FAMILIES:
+        expected = by_version4[f"source-{family}"]
+        assert len(set(expected["logits"])) > 10
+        _assert_same(by_version4[f"{family}-4"], expected)
+        for version in sources:
+            _assert_same(by_version4[f"{family}-{version}"], reader4.read(published / f"{family}-{version}"), 1e-5)
+
+
+def test_a_chat_template_of_the_settings_is_read(by_version4: Any) -> None:
+    found = {by_version4[f"template-{version}"]["text"] for version in ("4", "5")}
+    assert found == {"".join(f"{message['content']} " for message in reader4.CHAT)}
+
+
+def test_what_the_steps_publish_is_read(published: Path, by_version4: Any) -> None:
+    """Policies that `sft` and `train` made, a reward model, and a policy of the embedded world."""
+    made = [f"{step}-{version}" for step in ("sft", "train", "reward-model") for version in ("4", "5")]
+    for name in (*made, "playground"):
+        _assert_same(by_version4[name], reader4.read(published / name), 1e-5)
+        assert by_version4[name]["use_cache"] is True
+
+
+def _lists(directory: Path) -> Path:
+    chat = [[{"role": "user", "content": f"hello {number}"}] for number in range(4)]
+    rows = [preferences(messages, ["1 2 !", "world 3"], [1.0, 0.0]) for messages in chat]
+    write_table(directory / "lists.parquet", "lists", rows)
+    shown = [{name: row[name] for name in ("prompt_id", "messages")} | SHOWN for row in rows]
+    write_table(directory / "demonstrations.parquet", "demonstrations", shown)
+    return directory

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from forked import Forked, forked_larpo
 from kubernetes_double import Api, Pod, kubernetes_api
 from safetensors.torch import load_file
 
@@ -49,9 +49,10 @@ class Trainer:
 
     def __init__(self, api: Api, disks: Path) -> None:
         self._api, self._disks = api, disks
+        disks.mkdir()
         spec = yaml.safe_load(RUNTIME.read_text())["spec"]["template"]["spec"]
         self.restarts_left: int = spec["failurePolicy"]["maxRestarts"]
-        self.attempts: list[list[subprocess.Popen[bytes]]] = []
+        self.attempts: list[list[Forked]] = []
         self.before_restart: Callable[[], None] = lambda: None
         api.on_create = lambda name: threading.Thread(target=self._run, args=(name,), daemon=True).start()
 
@@ -79,41 +80,34 @@ class Trainer:
     def _attempt(self, trainer: dict[str, Any], pods: list[Pod]) -> bool:
         """One start of all nodes; when one fails the others go too."""
         assert trainer["command"][0] == "larpo"
-        command = [sys.executable, "-m", "larpo_lib", *trainer["command"][1:], *trainer["args"]]
         meeting = {
             "PET_NNODES": str(trainer["numNodes"]),
             "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(_free_port()),
         }
-        number, processes = len(self.attempts), []
-        for rank in range(len(pods)):
+        number, nodes = len(self.attempts), []
+        for rank, pod in enumerate(pods):
             own = {"PET_NODE_RANK": str(rank), "LARPO_CACHE": str(self._disks / f"{number}-{rank}")}
             environment = {**os.environ, **meeting, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            processes.append(subprocess.Popen(command, env=environment, start_new_session=True, **output))
-        self.attempts.append(processes)
-        threads = [
-            threading.Thread(target=self._watch, args=(pod, process, processes))
-            for pod, process in zip(pods, processes, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return all(process.returncode == 0 for process in processes)
-
-    def _watch(self, pod: Pod, process: subprocess.Popen[bytes], others: list[subprocess.Popen[bytes]]) -> None:
-        pod.starts()
-        assert process.stdout is not None
-        for line in process.stdout:
-            pod.writes(line.decode().rstrip("\n"))
-        code = process.wait()
-        pod.ends(code if code >= 0 else 128 - code)
-        if code:
-            for other in others:
-                if other.poll() is None:
-                    other.send_signal(signal.SIGTERM)
+            command, output = [*trainer["command"][1:], *trainer["args"]], self._disks / f"{number}-{rank}.log"
+            output.touch()
+            nodes.append((pod, forked_larpo(*command, output=output, environment=environment), output))
+            pod.starts()
+        self.attempts.append([process for _, process, _ in nodes])
+        running = dict(enumerate(nodes))
+        while running:
+            time.sleep(0.05)
+            for rank, (pod, process, output) in [*running.items()]:
+                code = process.poll()
+                whole, end, _ = output.read_text("utf-8").rpartition("\n")
+                pod.writes(*(whole + end).splitlines()[len(pod.lines) :])
+                if code is not None:
+                    del running[rank]
+                    pod.ends(code if code >= 0 else 128 - code)
+                    for _, other, _ in running.values() if code else ():
+                        other.terminate()
+        return all(process.poll() == 0 for process in self.attempts[-1])
 
 
 def _free_port() -> int:
