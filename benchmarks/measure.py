@@ -23,7 +23,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from larpo_lib.reporting.machine import machine
 
 Result = TypeVar("Result")
-GIB, MIB = 2**30, 2**20
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Run:
     loss: float
     grad_norms: list[float]
     reference_logps: list[list[float]]
+
+    def __str__(self) -> str:
+        return f"{self.train_seconds:.2f} s, reference {self.reference_seconds:.2f} s"
 
 
 class Clock:
@@ -103,18 +106,35 @@ class StepMemory(TrainerCallback):
             self.peak = peak_memory(args.device)
 
 
-def alternate(sides: Mapping[str, Callable[[int], Run]], rounds: int) -> dict[str, list[Run]]:
+class Seconds(float):
+    """A time that is printed to hundredths of a second."""
+
+    def __str__(self) -> str:
+        return f"{self:.2f} s"
+
+
+def timed(work: Callable[[], Result]) -> tuple[Seconds, Result]:
+    """How long something takes, and what it gives."""
+    clock = Clock()
+    clock.start()
+    found = work()
+    clock.stop()
+    return Seconds(clock.seconds), found
+
+
+def alternate(sides: Mapping[str, Callable[[int], Result]], rounds: int) -> dict[str, list[Result]]:
     """Run all sides in turn, `rounds` times after a round that warms up and is not counted.
 
-    Each side is given the round's number, to seed its weights with. Who begins changes from round to round.
+    Each side is given the round's number, to seed its weights with, and what it gives is printed. Who begins changes
+    from round to round.
     """
-    runs: dict[str, list[Run]] = {name: [] for name in sides}
+    runs: dict[str, list[Result]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         names = list(sides) if number % 2 else list(reversed(sides))
         for name in names:
             gc.collect()
             run = sides[name](number)
-            print(f"round {number}: {name} {run.train_seconds:.2f} s, reference {run.reference_seconds:.2f} s")
+            print(f"round {number}: {name} {run}")
             if number:
                 runs[name].append(run)
     return runs

@@ -62,18 +62,12 @@ def train(
         callbacks: of the trainer.
     """
     config = _config(policy, size, len(lists[0].responses), lists_per_step, pass_tokens, learning_rate)
-    encoded = [
-        EncodedList(str(i), item.prompt, item.responses, [float(-rank) for rank in range(len(item.responses))])
-        for i, item in enumerate(lists)
-    ]
+    encoded = _encoded(lists)
     tokens = [item.tokens for item in encoded]
     policy.set_attn_implementation(training_attention(config.model, policy.config.model_type))
     attach_scorer(policy, config.logprob_chunk_tokens)
-    lay_out = (
-        layouts.choose_layout(policy, tokens, PAD_ID)
-        if layout == "chosen"
-        else getattr(layouts, f"{layout}_layout")(PAD_ID)
-    )
+    fixed = None if layout == "chosen" else getattr(layouts, f"{layout}_layout")(PAD_ID)
+    lay_out = fixed or layouts.choose_layout(policy, tokens, PAD_ID)
     session = TrainingSession(config, training_arguments(config), Ranks(), None, lambda _row, _step: None)
     timer, reference_clock = TrainingClock(), Clock()
     reference: list[list[float]] = []
@@ -87,12 +81,8 @@ def train(
         reference.extend([next(flat) for _ in item.responses] for item in encoded)
         return [TrainingList(item, values) for item, values in zip(encoded, reference, strict=True)]
 
-    options = {
-        "loss": config.objective.loss,
-        "needs_reference": True,
-        "needs_kl": False,
-        "watchers": [timer, *callbacks],
-    }
+    needs = {"needs_reference": True, "needs_kl": False}
+    options = {"loss": config.objective.loss, **needs, "watchers": [timer, *callbacks]}
     history = fit(session, _Watched, policy, options, encoded, Collator(lay_out, PAD_ID), complete).history
     return Run(
         timer.clock.seconds,
@@ -103,6 +93,14 @@ def train(
         [row["grad_norm"] for row in history],
         reference,
     )
+
+
+def _encoded(lists: Sequence[TokenList]) -> list[EncodedList]:
+    """The lists as the library has them, with falling rewards."""
+    return [
+        EncodedList(str(i), item.prompt, item.responses, [float(-rank) for rank in range(len(item.responses))])
+        for i, item in enumerate(lists)
+    ]
 
 
 def _config(

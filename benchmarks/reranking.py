@@ -12,13 +12,15 @@ import argparse
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.measure import Clock, report
+from benchmarks.measure import Seconds, alternate, report, timed
 from benchmarks.models import SIZES, Size, save_classifier, words
 from benchmarks.workloads import TokenList, natural_lists
 from larpo_lib.config import ModelConfig
@@ -63,7 +65,6 @@ def one_by_one(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items
 
 def compare(size: Size, device: str, items: Sequence[Scorable], batch_tokens: int, rounds: int) -> dict[str, float]:
     """Median seconds of each side over `rounds` that alternate, after one that warms up and checks the scores."""
-    seconds: dict[str, list[float]] = {"batched": [], "one": []}
     with tempfile.TemporaryDirectory() as directory:
         save_classifier(size, 0, Path(directory))
         settings = ModelConfig(device=device)
@@ -71,20 +72,20 @@ def compare(size: Size, device: str, items: Sequence[Scorable], batch_tokens: in
         reranker = ClassifierReranker(config)
         model = ModelDir(Path(directory), settings).load(AutoModelForSequenceClassification)
         tokenizer = ModelDir(Path(directory), settings).tokenizer
-    sides = {"batched": lambda: reranker.score(items), "one": lambda: one_by_one(model, tokenizer, items)}
-    for number in range(rounds + 1):
-        found = {}
-        for side in list(sides) if number % 2 else list(reversed(sides)):
-            clock = Clock()
-            clock.start()
-            found[side] = sides[side]()
-            clock.stop()
-            print(f"round {number}: {side} {clock.seconds:.2f} s")
-            if number:
-                seconds[side].append(clock.seconds)
-        furthest = max(abs(a - b) for a, b in zip(found["batched"], found["one"], strict=True))  # type: ignore[operator]
+    scores: dict[str, list[float]] = {}
+
+    def check(side: str, score: Callable[[], list[float]], _number: int) -> Seconds:
+        seconds, scores[side] = timed(score)
+        furthest = max(abs(a - b) for one in scores.values() for a, b in zip(one, scores[side], strict=True))
         if furthest > TOLERANCE[device]:
             raise SystemExit(f"the sides disagree: scores differ by up to {furthest}")
+        return seconds
+
+    sides: dict[str, Any] = {
+        "batched": lambda: reranker.score(items),
+        "one": lambda: one_by_one(model, tokenizer, items),
+    }
+    seconds = alternate({side: partial(check, side, score) for side, score in sides.items()}, rounds)
     return {side: round(statistics.median(times), 3) for side, times in seconds.items()}
 
 

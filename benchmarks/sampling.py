@@ -7,19 +7,19 @@ end-of-turn token has a probability of 0, so that every response is of full leng
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import random
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.measure import Clock, report
+from benchmarks.measure import Seconds, alternate, report, timed
 from benchmarks.models import SIZES, Size, random_policy, word_tokenizer, words
 from benchmarks.workloads import END_ID, FIRST_WORD_ID
 from larpo_lib.config import ModelConfig
@@ -35,7 +35,6 @@ PROMPTS = {"short": 64, "long": 16}
 """How many there are."""
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2", "OMP_NUM_THREADS": "1"}
-Seconds = dict[str, list[float]]
 
 
 def write_endless_policy(directory: Path, size: Size, device: str) -> None:
@@ -78,25 +77,40 @@ def check_agreement(samplers: dict[str, Sampler], vocabulary: int) -> None:
     assert drawn[0] == drawn[1], "greedy responses differ"
 
 
-def alternate(samplers: dict[str, Sampler], make: Callable[[int], Sequence[Request]], rounds: int) -> Seconds:
-    """Seconds of each side in each of `rounds` rounds, after one of a few prompts that is not counted.
-
-    Every round has prompts of its own, so that none is cached from before. Who begins changes from round to round.
-    """
-    seconds: Seconds = {side: [] for side in samplers}
-    for number in range(rounds + 1):
-        requests = make(number) if number else make(number)[: 8 * RESPONSES]
-        for side in sorted(samplers, reverse=bool(number % 2)):
-            gc.collect()
-            clock = Clock()
-            clock.start()
-            responses = samplers[side].sample(requests)
-            clock.stop()
-            assert sum(response.num_tokens or 0 for response in responses) == len(requests) * NEW_TOKENS
-            print(f"round {number}: {side} {clock.seconds:.2f} s")
-            if number:
-                seconds[side].append(clock.seconds)
+def seconds_of(sampler: Sampler, make: Callable[[int], Sequence[Request]], number: int) -> Seconds:
+    """The time of one side in a round, of which the first has a few prompts only."""
+    requests = make(number) if number else make(number)[: 8 * RESPONSES]
+    seconds, responses = timed(lambda: sampler.sample(requests))
+    assert sum(response.num_tokens or 0 for response in responses) == len(requests) * NEW_TOKENS
     return seconds
+
+
+def compare(size: Size, device: str, rounds: int) -> dict[str, dict[str, list[Seconds]]]:
+    """Seconds of each side in each of `rounds` rounds, by workload.
+
+    Every round has prompts of its own, so that none is cached from before.
+    """
+    model = ModelConfig(device=device)
+    configs = {
+        "hf": HfSamplerConfig(model=model),
+        "vllm": VllmSamplerConfig(model=model, enforce_eager=device == "cpu", gpu_memory=0.6),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy"
+        write_endless_policy(policy, size, device)
+        limits = SamplingLimits(LONG, NEW_TOKENS, 1.0)
+        hf, vllm = (make_sampler(configs[side], policy, limits) for side in ("hf", "vllm"))
+        with closing(hf), closing(vllm):
+            sides: dict[str, Sampler] = {"hf": hf, "vllm": vllm}
+            check_agreement(sides, size.vocabulary)
+            found = {}
+            for name in LENGTHS:
+
+                def make(number: int, name: str = name) -> list[Request]:
+                    return make_requests(size.vocabulary, name, seed=number + 1)
+
+                found[name] = alternate({side: partial(seconds_of, one, make) for side, one in sides.items()}, rounds)
+    return found
 
 
 def main() -> None:
@@ -106,32 +120,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     on_cpu = given.device == "cpu"
-    size = SIZES[given.size or ("small" if on_cpu else "1b")]
     if on_cpu:
         os.environ |= ENVIRONMENT
         torch.set_num_threads(1)
-    model = ModelConfig(device=given.device)
-    configs = {
-        "hf": HfSamplerConfig(model=model),
-        "vllm": VllmSamplerConfig(model=model, enforce_eager=on_cpu, gpu_memory=0.6),
-    }
+    seconds = compare(SIZES[given.size or ("small" if on_cpu else "1b")], given.device, given.rounds)
     tokens = {name: count * RESPONSES * NEW_TOKENS for name, count in PROMPTS.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        policy = Path(folder) / "policy"
-        write_endless_policy(policy, size, given.device)
-        limits = SamplingLimits(LONG, NEW_TOKENS, 1.0)
-        hf, vllm = (make_sampler(configs[side], policy, limits) for side in ("hf", "vllm"))
-        with closing(hf), closing(vllm):
-            sides: dict[str, Sampler] = {"hf": hf, "vllm": vllm}
-            check_agreement(sides, size.vocabulary)
-            seconds = {
-                name: alternate(
-                    sides,
-                    lambda number, name=name: make_requests(size.vocabulary, name, seed=number + 1),
-                    given.rounds,
-                )
-                for name in LENGTHS
-            }
     medians = {
         name: {side: statistics.median(times) for side, times in found.items()} for name, found in seconds.items()
     }

@@ -113,8 +113,6 @@ Preset = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override one setting, for example rerank.part_prompts=64.")
 ]
-In = Annotated[str, typer.Option(help="Artifact to read: a directory or s3:// URI.")]
-Out = Annotated[str, typer.Option(help="Artifact to write: a directory or s3:// URI.")]
 
 
 @app.callback(invoke_without_command=True)

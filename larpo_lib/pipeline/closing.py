@@ -112,7 +112,7 @@ def _results(context: RunContext, troubles: list[str]) -> str:
     except LarpoError as error:
         troubles.append(str(error))
         return ""
-    table = summary_table([measured[i] for i in sorted(measured)], sorted(measured))
+    table = summary_table(dict(sorted(measured.items())))
     return (
         f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
     )

@@ -43,7 +43,7 @@ def compare(run: str) -> StepResult:
 def _compare(context: RunContext) -> StepResult:
     measured = results(context)
     names = [f"`{context.policies[i]}`" for i in measured]
-    table = summary_table([measured[i] for i in measured], list(measured))
+    table = summary_table(measured)
     decision = promotion_text(files.read(context.plan.promotion, "promotion.json"))
     text = f"{' against '.join(reversed(names))}\n\n```\n{table}\n```\n\n{decision}"
     return StepResult(context.root, measured[1], {"uri": context.root}, None, {"markdown": text})

@@ -19,6 +19,7 @@ from larpo_lib.reporting.drawing import (
     SOLID,
     Panel,
     draw_band,
+    draw_histogram,
     label_ends,
     whole_numbers,
 )
@@ -96,16 +97,13 @@ def _histograms(report: EvaluationReport) -> Iterator[Panel]:
 
         def draw(axes: Axes, values: Sequence[float] = values) -> None:
             edges = np.histogram_bin_edges(values, bins=_BINS)
-            shares = np.histogram(values, edges)[0] / len(values)
-            axes.stairs(shares, edges, fill=True, color=BLUE, alpha=0.16)
-            axes.stairs(shares, edges, color=BLUE, linewidth=1.6)
+            draw_histogram(axes, values, edges, color=BLUE)
             mean = float(np.mean(values))
             axes.axvline(mean, color=ORANGE, linestyle=DASHED, linewidth=1.4)
             axes.text(
                 mean, 1.02, "mean", transform=axes.get_xaxis_transform(), color=ORANGE, weight="bold", ha="center",
                 fontsize=9.5,
             )  # fmt: skip
-            axes.set_ylim(bottom=0)
             axes.set_xlabel("value of one item")
 
         caption = f"Share of the {len(values):,} items in each bin."

@@ -22,30 +22,6 @@ _BY_TEMPERATURE = "duplicate_share_t"
 
 
 @dataclass(frozen=True)
-class ListStatistics:
-    """What one iteration ranked and trained on; None where it is not defined.
-
-    Attributes:
-        candidates: ranked responses of the iteration, whose rewards have the mean `mean_reward`.
-        lists: training lists, earlier iterations' responses included where memory keeps them.
-        mean_size: responses a list.
-        reward_gap: mean of a list's best minus its worst reward.
-        tied_share: share of the lists' pairs whose rewards are equal.
-        length_correlation: Spearman's, of reward and characters over the ranked responses.
-    """
-
-    iteration: int
-    candidates: float | None
-    mean_reward: float | None
-    reward_std: float | None
-    lists: float | None
-    mean_size: float | None
-    reward_gap: float | None
-    tied_share: float | None
-    length_correlation: float | None
-
-
-@dataclass(frozen=True)
 class LengthCurve:
     """Reward against length of an iteration's ranked responses, from short to long, in groups of about one size.
 
@@ -100,6 +76,8 @@ class Report:
         judged: responses were judged right or wrong, so accuracy and Pass@N exist.
         confidence: of every interval.
         outcomes: number of prompts by outcome of `larpo_lib.reporting.examples`.
+        lists: what each iteration ranked and trained on: its number, and the metrics of what it `ranked` and of its
+            `lists`, which hold earlier iterations' responses where memory keeps them.
         diversity: of the sampled candidates, by iteration and rising temperature; none where they are not given.
         histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
@@ -112,7 +90,7 @@ class Report:
     qualities: Sequence[Quality]
     judged: bool
     prompts: int
-    lists: Sequence[ListStatistics]
+    lists: Sequence[Mapping[str, Any]]
     diversity: Sequence[SampleDiversity]
     length_curves: Sequence[LengthCurve]
     histories: Sequence[Mapping[str, Sequence[float | None]]]
@@ -123,21 +101,6 @@ class Report:
     settings: Sequence[Setting]
     versions: Sequence[tuple[str, str]]
     promotion: Mapping[str, Any] | None
-
-
-def list_statistics(iteration: int, ranked: Metrics, lists: Metrics) -> ListStatistics:
-    """Sum up one iteration from the metrics of its ranked candidates and of its lists."""
-    return ListStatistics(
-        iteration=iteration,
-        candidates=ranked["ranked"],
-        mean_reward=ranked["mean_reward"],
-        reward_std=ranked["reward_std"],
-        lists=lists["lists"],
-        mean_size=lists["mean_list_size"],
-        reward_gap=lists["mean_reward_gap"],
-        tied_share=lists["tied_pair_share"],
-        length_correlation=ranked["reward_length_correlation"],
-    )
 
 
 def length_curve(iteration: int, rewards: Sequence[float], lengths: Sequence[int]) -> LengthCurve:

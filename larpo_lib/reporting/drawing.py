@@ -6,7 +6,6 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +52,11 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "larpo",
 }
+_FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 200, "metadata": {"Software": None}},
+    "svg": {"metadata": {"Date": None, "Creator": None}},
+}
+"""Kinds of files, and how they are written: without what differs from one time to the next."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,7 @@ class Panel:
 
 def svg(panel: Panel) -> str:
     """The panel as an `<svg>` element whose colours are the page's CSS variables and whose ids are its own."""
-    buffer = io.StringIO()
-    with _drawn(panel) as figure:
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = _saved("svg", panel, transparent=True).decode()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
@@ -108,29 +109,17 @@ def svg(panel: Panel) -> str:
 
 def png(panel: Panel) -> bytes:
     """The panel on white."""
-    buffer = io.BytesIO()
-    with _drawn(panel) as figure:
-        figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    return _saved("png", panel, facecolor="white")
 
 
 def sheet(panels: Sequence[Panel]) -> dict[str, bytes]:
     """The panels side by side on white, as files of their own: the content by suffix, `png` and `svg`."""
-    found = {}
-    for suffix, options in (
-        ("png", {"dpi": 200, "metadata": {"Software": None}}),
-        ("svg", {"metadata": {"Date": None, "Creator": None}}),
-    ):
-        buffer = io.BytesIO()
-        with _drawn(*panels) as figure:
-            figure.savefig(buffer, format=suffix, facecolor="white", **options)
-        found[suffix] = buffer.getvalue()
-    return found
+    return {kind: _saved(kind, *panels, facecolor="white") for kind in _FORMATS}
 
 
-@contextmanager
-def _drawn(*panels: Panel) -> Iterator[Figure]:
-    """The panels side by side, all as high as the highest."""
+def _saved(kind: str, *panels: Panel, **look: Any) -> bytes:
+    """The panels side by side, all as high as the highest, as a file of a kind."""
+    buffer = io.BytesIO()
     wide, high = sum(panel.width for panel in panels), max(panel.height for panel in panels)
     with style.context("default"), matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(wide, high))
@@ -141,7 +130,8 @@ def _drawn(*panels: Panel) -> Iterator[Figure]:
             figure.text((start + 0.09) / wide, 1 - 0.17 / high, panel.title, weight="bold", fontsize=12)
             panel.draw(figure.add_axes(place))
             start += panel.width
-        yield figure
+        figure.savefig(buffer, format=kind, **_FORMATS[kind], **look)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -183,6 +173,14 @@ def draw_band(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate]
     low, value, high = numbers(estimates)
     axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
     axes.plot(places, value, color=color, **look)
+
+
+def draw_histogram(axes: Axes, values: Sequence[float], edges: Floats, *, color: str, linestyle: Any = SOLID) -> None:
+    """The share of the values in each bin."""
+    shares = np.histogram(values, edges)[0] / max(1, len(values))
+    axes.stairs(shares, edges, fill=True, color=color, alpha=0.16)
+    axes.stairs(shares, edges, color=color, linestyle=linestyle, linewidth=1.6)
+    axes.set_ylim(bottom=0)
 
 
 def numbers(estimates: Sequence[Estimate]) -> Iterator[Floats]:

@@ -20,6 +20,7 @@ from larpo_lib.reporting.drawing import (
     SOLID,
     Panel,
     draw_band,
+    draw_histogram,
     draw_steps,
     label_ends,
     label_outlines,
@@ -81,11 +82,8 @@ def _retrieval(report: Report) -> Iterator[Panel]:
     def histograms(axes: Axes) -> None:
         edges = np.histogram_bin_edges([reward for quality, *_ in policies for reward in quality.rewards], bins=24)
         for quality, colour, line, _ in policies:
-            shares = np.histogram(quality.rewards, edges)[0] / max(1, len(quality.rewards))
-            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.16)
-            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.6)
+            draw_histogram(axes, quality.rewards, edges, color=colour, linestyle=line)
         axes.set_xlabel("reward of a sampled response")
-        axes.set_ylim(bottom=0)
         label_outlines(axes, [(stroke, quality.name, colour) for quality, colour, _, stroke in policies])
 
     if report.judged:

@@ -49,7 +49,7 @@ def fill(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(lambda name: resources.files("larpo_lib.reporting").joinpath(name).read_text("utf-8")),
     )
     environment.filters.update(
         number=_typeset(number),
@@ -66,10 +66,6 @@ def fill(template: str, **values: Any) -> str:
 def drawn(panels: Sequence[Panel]) -> list[tuple[Panel, Markup]]:
     """Each panel with its figure for a page."""
     return [(panel, Markup(drawing.svg(panel))) for panel in panels]  # noqa: S704 - drawn here, text escaped
-
-
-def _source(name: str) -> str:
-    return resources.files("larpo_lib.reporting").joinpath(name).read_text("utf-8")
 
 
 def _typeset(write: Callable[..., str]) -> Callable[..., str]:

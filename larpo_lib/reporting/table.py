@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.statistics.estimates import Estimate
@@ -35,26 +35,21 @@ def difference(found: Estimate) -> str:
     return UNDEFINED if found.value is None else f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
-def summary_table(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> str:
+def summary_table(evaluations: Mapping[int, Metrics]) -> str:
     """One row per policy, as plain text.
 
     Args:
-        evaluations: metrics of the starting policy's evaluation, then of each iteration's.
-        iterations: whose they are, where not every iteration was evaluated; 0 is the starting policy.
+        evaluations: metrics of each evaluation, by the iteration that made the policy; 0 is the starting policy.
 
     Returns:
         Lines of equal columns, without a final newline. Where nothing was judged right or wrong the columns of accuracy
         give way to the best reward of N.
     """
-    return "\n".join(aligned(summary_rows(evaluations, iterations)))
-
-
-def summary_rows(evaluations: Sequence[Metrics], iterations: Sequence[int] | None = None) -> list[list[str]]:
-    """The cells of `summary_table`, its head first."""
-    judged = any(metrics["accuracy"] is not None for metrics in evaluations)
-    most = max((_passes(metrics) for metrics in evaluations), default=0)
-    rows = [_head(judged=judged, most=most)]
-    for place, metrics in zip(iterations or range(len(evaluations)), evaluations, strict=True):
+    judged = any(metrics["accuracy"] is not None for metrics in evaluations.values())
+    most = max(map(_passes, evaluations.values()), default=0)
+    columns = ["accuracy", f"pass@{most}", "greedy accuracy"] if judged else ["best of n", "greedy reward"]
+    rows = [["policy", "mean reward", *columns]]
+    for place, metrics in evaluations.items():
         row = [f"iteration {place}" if place else "start", _estimate(metrics, "mean_reward")]
         if judged:
             row += [_estimate(metrics, "accuracy"), number(metrics.get(f"pass_at_{most}"))]
@@ -62,13 +57,7 @@ def summary_rows(evaluations: Sequence[Metrics], iterations: Sequence[int] | Non
         else:
             row += [number(metrics["best_of_n_reward"]), number(metrics["greedy_reward"])]
         rows.append(row)
-    return rows
-
-
-def _head(*, judged: bool, most: int) -> list[str]:
-    if judged:
-        return ["policy", "mean reward", "accuracy", f"pass@{most}", "greedy accuracy"]
-    return ["policy", "mean reward", "best of n", "greedy reward"]
+    return "\n".join(aligned(rows))
 
 
 def _passes(metrics: Metrics) -> int:

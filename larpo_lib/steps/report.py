@@ -112,7 +112,7 @@ def run(
         for panel in (panel for group in drawn.values() for panel in group):
             (work.data / "figures" / f"{panel.name}.png").write_bytes(drawing.png(panel))
         (work.data / "report.html").write_text(page.render(built, drawn), "utf-8")
-        summary = summary_table([read_metrics(path) for path in evaluations], sources.evaluated())
+        summary = summary_table(dict(zip(sources.evaluated(), map(read_metrics, evaluations), strict=True)))
         (work.data / "summary.txt").write_text(summary + "\n", "utf-8")
         return {"examples": len(built.examples), **built.outcomes}
 
@@ -163,7 +163,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         judged=judged,
         prompts=len(qualities[-1].values["reward"]),
         lists=[
-            content.list_statistics(number, read_metrics(ranked), read_metrics(lists))
+            {"iteration": number, "ranked": read_metrics(ranked), "lists": read_metrics(lists)}
             for number, (ranked, lists) in enumerate(zip(sources.ranked, sources.lists, strict=True), start=1)
         ],
         diversity=[

@@ -41,6 +41,9 @@ def rows(values: dict[str, list[float]], *, judged: bool = True) -> list[Row]:
 BEFORE = {"a": [0.0, 0.0, 1.0], "b": [1.0, 0.0, 0.0], "c": [0.0, 0.0, 0.0]}
 AFTER = {"a": [1.0, 1.0, 1.0], "b": [0.0, 0.0, 1.0], "c": [0.0, 0.0, 1.0]}
 
+RANKED = {"ranked": 30, "mean_reward": 0.4, "reward_std": 0.2, "reward_length_correlation": -0.25}
+LISTS = {"lists": 7, "mean_list_size": 3.5, "mean_reward_gap": 0.75, "tied_pair_share": 0.125}
+
 
 def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
     """The report of `BEFORE` and `AFTER`, with any field changed."""
@@ -57,7 +60,7 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         qualities=qualities,
         judged=judged,
         prompts=3,
-        lists=[content.ListStatistics(1, 30, 0.4, 0.2, 7, 3.5, 0.75, 0.125, -0.25)],
+        lists=[{"iteration": 1, "ranked": RANKED, "lists": LISTS}],
         diversity=[content.SampleDiversity(1, "0.7", 0.4375, 0.625), content.SampleDiversity(1, "1.0", None, None)],
         length_curves=[content.LengthCurve(1, [10.0, 20.0], [0.25, 0.5], [0.125, 0.0])],
         histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],

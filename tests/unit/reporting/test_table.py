@@ -14,7 +14,7 @@ JUDGED = {
 
 def test_table_has_one_row_a_policy():
     later = {**JUDGED, "mean_reward": 12.5, "mean_reward_low": 11.0, "mean_reward_high": 13.0}
-    assert summary_table([JUDGED, later]).splitlines() == [
+    assert summary_table({0: JUDGED, 1: later}).splitlines() == [
         "policy       mean reward           accuracy              pass@8  greedy accuracy",
         "start        0.512 [0.480, 0.544]  0.250 [0.200, 0.300]  0.750   0.375",
         "iteration 1  12.50 [11.00, 13.00]  0.250 [0.200, 0.300]  0.750   0.375",
@@ -25,7 +25,7 @@ def test_without_a_judge_rewards_take_the_place_of_accuracy():
     undefined = dict.fromkeys(
         ("accuracy", "accuracy_low", "accuracy_high", "pass_at_1", "pass_at_8", "greedy_accuracy")
     )
-    assert summary_table([JUDGED | undefined]).splitlines() == [
+    assert summary_table({0: JUDGED | undefined}).splitlines() == [
         "policy  mean reward           best of n  greedy reward",
         "start   0.512 [0.480, 0.544]  0.900      0.600",
     ]

@@ -41,7 +41,7 @@ def test_artifact_holds_page_figures_and_summary(whole, made):
     }  # fmt: skip
     assert found["report.html"].startswith(b"<!doctype html>")
     evaluations = [read_metrics(path) for path in whole.arguments["evaluations"]]
-    assert found["summary.txt"].decode() == summary_table(evaluations) + "\n"
+    assert found["summary.txt"].decode() == summary_table(dict(enumerate(evaluations))) + "\n"
     artifacts.verify(made)
 
 
