@@ -54,6 +54,14 @@ CaCertificate = Annotated[
 Package = Annotated[Path | None, typer.Option(help="Compiled pipeline, written by `larpo compile`.")]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait. Default: until the run ends.")]
 Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two checks of the run.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", help="Set a parameter of the pipeline, for example rounds=3.")
+]
+ArgumentsFile = Annotated[
+    Path | None,
+    typer.Option("--arguments", help="JSON file with parameters, written by `larpo reproduce --pipeline`."),
+]
+RunName = Annotated[str | None, typer.Option(help="Name of the run. Default: the pipeline's name and the time.")]
 RunId = Annotated[str, typer.Argument(help="ID of the run.")]
 
 
@@ -130,21 +138,13 @@ def submit(
     from_version: Annotated[str, typer.Option(help="Version of the uploaded pipeline.")] = "latest",
     config: Config = None,
     settings: Settings = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="Set a parameter of the pipeline, for example rounds=3."),
-    ] = None,
-    arguments_file: Annotated[
-        Path | None,
-        typer.Option("--arguments", help="JSON file with parameters, written by `larpo reproduce --pipeline`."),
-    ] = None,
+    parameter: Parameters = None,
+    arguments_file: ArgumentsFile = None,
     experiment: Annotated[str, typer.Option(help="Experiment of the run.")] = "larpo",
     create_experiment: Annotated[
         bool, typer.Option("--create-experiment", help="Create the experiment if it does not exist.")
     ] = False,
-    run_name: Annotated[
-        str | None, typer.Option(help="Name of the run. Default: the pipeline's name and the time.")
-    ] = None,
+    run_name: RunName = None,
     pipeline_root: Annotated[
         str | None, typer.Option(help="Where artifacts are stored. Default: the server's setting.")
     ] = None,

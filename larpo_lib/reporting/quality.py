@@ -19,15 +19,14 @@ class Quality:
         iteration: 0 is the policy that the run started from.
         values: measure, then prompt, to value, as `larpo_lib.reporting.held_out.per_prompt` has them.
         estimates: of each measure's mean over prompts.
+        metrics: as the evaluation reported them.
         rewards: of every sampled response.
     """
 
     iteration: int
     values: Mapping[str, Values]
     estimates: Mapping[str, Estimate]
-    mean_tokens: float | None
-    truncated_share: float | None
-    distinct_share: float | None
+    metrics: Metrics
     rewards: Sequence[float]
 
     @property
@@ -66,9 +65,7 @@ def summarize(iteration: int, bootstrap: Bootstrap, metrics: Metrics, rows: Sequ
         iteration=iteration,
         values=values,
         estimates={name: bootstrap.mean([*found.values()]) for name, found in values.items()},
-        mean_tokens=metrics["mean_tokens"],
-        truncated_share=metrics["truncated_share"],
-        distinct_share=metrics["distinct_share"],
+        metrics=metrics,
         rewards=[row["reward"] for row in rows if not is_greedy(row)],
     )
 

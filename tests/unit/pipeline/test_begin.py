@@ -49,7 +49,7 @@ def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, mo
         ({"shards": 0}, {}, "shards is 0"),
         ({"sample_gpus": "two"}, {}, "sample_gpus is 'two'"),
         ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Give an amount as in 8Gi"),
-        ({}, {"prepare": {"heldout": 3}}, "must come from exactly one place"),
+        ({}, {"prepare": {"heldout": 3}}, "must come from exactly one source"),
         ({}, {"tracking": {"uri": "http://me:hunter2@mlflow"}}, "tracking.uri holds a password"),
         ({"policy": "/no/such/policy"}, {}, "/no/such/policy"),
     ],
