@@ -43,6 +43,8 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
     for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
         if step in left:
             reranker.check()
+    if "evaluate" in left and config.evaluate.judge is not None:
+        config.evaluate.judge.check()
     negatives = config.lists.negatives
     if "build_lists" in left and negatives is not None:
         negatives.retriever.check()

@@ -7,8 +7,9 @@ here what it needs.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -36,10 +37,17 @@ class RecordedJudge(RecordedType):
     """Who said right or wrong."""
 
     mode: str = "exact"
+    target: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    thinking: str = "strip"
 
     @property
     def name(self) -> str:
-        """What tells its accuracies from another's."""
+        """What tells its accuracies from another's; of a function also the digest of its file, which is no setting."""
+        if self.target:
+            settings = json.dumps(self.settings, sort_keys=True, ensure_ascii=False) if self.settings else ""
+            kept = "with thoughts" if self.thinking == "keep" else ""
+            return " ".join(part for part in (self.type, self.target, settings, kept) if part)
         return self.type if self.mode == "exact" else f"{self.type}-{self.mode}"
 
 
@@ -68,6 +76,19 @@ class RecordedEvaluation(RecordedIntervals):
 
     temperature: float
     judge: RecordedJudge | None = None
+
+
+def judge_name(artifact: Path) -> str | None:
+    """What tells the accuracies of an artifact from those that another judge found; None where nothing was judged.
+
+    Raises:
+        ArtifactError: as `read_settings`.
+    """
+    judge = read_settings(artifact, RecordedJudging).judge
+    if judge is None:
+        return None
+    content = read_manifest(artifact)["inputs"].get("judge", "")
+    return f"{judge.name} {content[:8]}".strip()
 
 
 def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:

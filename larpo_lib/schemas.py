@@ -32,6 +32,18 @@ class PromptRow(TypedDict):
     source: str
 
 
+class AskedRow(PromptRow, total=False):
+    """A prompt with what `metadata` holds of it."""
+
+    columns: dict[str, Any]
+
+
+class MetadataRow(TypedDict):
+    """A row of `metadata`, but for a struct of the kept columns, `columns`, typed as they are in the source."""
+
+    prompt_id: str
+
+
 class DemonstrationRow(TypedDict):
     """A row of `demonstrations`."""
 
@@ -122,6 +134,7 @@ def _schema(row: type) -> pa.Schema:
 
 _ROWS: dict[str, type] = {
     "prompts": PromptRow,
+    "metadata": MetadataRow,
     "demonstrations": DemonstrationRow,
     "candidates": CandidateRow,
     "ranked": RankedRow,

@@ -27,7 +27,14 @@ ROW_GROUP = 1024
 _KEPT_GROUPS = 4
 
 
-def write_table(path: Path, schema: str, rows: Iterable[Mapping[str, Any]], counts: Counts | None = None) -> int:
+def write_table(
+    path: Path,
+    schema: str,
+    rows: Iterable[Mapping[str, Any]],
+    counts: Counts | None = None,
+    *,
+    columns: pa.DataType | None = None,
+) -> int:
     """Write `rows` as one Parquet file, and return their number. The same rows give the same bytes.
 
     Args:
@@ -35,8 +42,10 @@ def write_table(path: Path, schema: str, rows: Iterable[Mapping[str, Any]], coun
         schema: of the rows.
         rows: are taken a row group at a time.
         counts: kept in the file, for `concat_tables`.
+        columns: of `metadata`: the type of its rows' columns.
     """
-    expected = SCHEMAS[schema].with_metadata(_metadata(schema, counts))
+    expected = SCHEMAS[schema] if columns is None else SCHEMAS[schema].append(pa.field("columns", columns))
+    expected = expected.with_metadata(_metadata(schema, counts))
     written = 0
     with _writer(path, expected) as writer:
         for group in _grouped(rows):
@@ -146,6 +155,10 @@ class PromptTable(Mapping[str, list[Row]]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def column_type(self, name: str) -> pa.DataType:
+        """The type of a column."""
+        return self._parquet.schema_arrow.field(name).type
+
     def row_numbers(self, prompt_id: str) -> list[int]:
         """The numbers of the prompt's rows in the file, for messages."""
         return [number for start, stop in self._places[prompt_id] for number in range(start, stop)]
@@ -239,7 +252,8 @@ def _open(file: Path, schema: str) -> pq.ParquetFile:
             f"{file}: schema version {version}, but this larpo reads version {SCHEMA_VERSION}",
             remedy="Make the artifact again with this version",
         )
-    if not arrow.equals(SCHEMAS[schema], check_metadata=False):
+    known = arrow if schema != "metadata" else pa.schema([field for field in arrow if field.name != "columns"])
+    if not known.equals(SCHEMAS[schema], check_metadata=False):
         raise ArtifactError(
             f"{file}: columns {arrow.names} are not those of '{schema}'",
             remedy="Make the artifact again with this version",

@@ -83,6 +83,11 @@ class _ReadsReferences(_LoadedKind):
         """What references must hold; empty: none is read."""
         return frozenset()
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Further columns of the prompts' rows that it cannot do without."""
+        return frozenset()
+
 
 class RerankerConfig(_ReadsReferences):
     """What scores responses."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from larpo_lib.config.base import ModelConfig, Section
-from larpo_lib.config.inheritance import Inherited, Lookup
+from larpo_lib.config.inheritance import UNSTATED, Inherited, Lookup
 from larpo_lib.config.kinds import ChatRerankerConfig, SamplerConfig
 from larpo_lib.config.mixins import Seeded
 
@@ -31,12 +31,22 @@ def policies(lookup: Lookup) -> list[dict[str, Any]]:
 
 def classifiers(lookup: Lookup) -> list[dict[str, Any]]:
     """The reward models of the run that read conversations here, those in ensembles included."""
+    return _distinct(
+        [each for each in _rerankers(lookup) if each.get("type") in ChatRerankerConfig.entries() and "path" in each]
+    )
+
+
+def kept(lookup: Lookup) -> Any:
+    """All columns where a function of the run could ask for them."""
+    parts = [*_rerankers(lookup), *_tables([lookup("evaluate.judge")])]
+    return "all" if any(part.get("type") == "function" for part in parts) else UNSTATED
+
+
+def _rerankers(lookup: Lookup) -> list[dict[str, Any]]:
+    """Those of the run, the members of ensembles included."""
     rerankers = _tables(lookup(place) for place in ("rerank.reranker", "evaluate.reranker"))
     members = [_tables(each["members"]) for each in rerankers if isinstance(each.get("members"), list)]
-    rerankers += _tables(each.get("reranker") for some in members for each in some)
-    return _distinct(
-        [each for each in rerankers if each.get("type") in ChatRerankerConfig.entries() and "path" in each]
-    )
+    return rerankers + _tables(each.get("reranker") for some in members for each in some)
 
 
 def _servers() -> list[str]:
@@ -80,6 +90,14 @@ class ColumnsConfig(Section):
     """The same for a response's token ids, end-of-turn token included, as the policy's tokenizer numbers them."""
     ignore: tuple[str, ...] = ()
     """Columns that are not looked at."""
+    keep: Annotated[tuple[str, ...] | Literal["all"], Inherited(kept)] = ()
+    """Columns whose values are kept beside the prompts, for reward functions; `all`: those that are taken for nothing
+    else and not ignored. Unless set, that is so where a reranker or judge of the run is a function."""
+
+    def identity(self) -> dict[str, Any]:
+        """Without `keep` where nothing is kept, so that prompts made before there was this setting are found again."""
+        found = super().identity()
+        return found if self.keep else {name: value for name, value in found.items() if name != "keep"}
 
 
 class TemplateConfig(Section):

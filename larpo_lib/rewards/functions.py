@@ -74,6 +74,7 @@ class RewardFunction:
     Attributes:
         name: the function with all that decides what it gives: settings, and the beginning of the source's digest.
         list_relative: it is called with a prompt's whole list.
+        columns: further ones of the prompts' rows that it cannot do without.
     """
 
     def __init__(self, config: FunctionSettings, loaded: Loaded) -> None:
@@ -84,6 +85,11 @@ class RewardFunction:
         parameters = inspect.signature(loaded.function).parameters.values()
         self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
         self._takes = {each.name: each for each in parameters if each.kind in (each.KEYWORD_ONLY, _EITHER)}
+        self.columns = frozenset(
+            name
+            for name, each in self._takes.items()
+            if each.default is each.empty and name not in config.settings and name not in GIVEN
+        )
         self._check(parameters)
 
     def values(self, items: Sequence[Scorable], read: Callable[[Any], ValueT]) -> list[ValueT]:
@@ -128,10 +134,10 @@ class RewardFunction:
 
     def _called(self, items: Sequence[Scorable]) -> Any:
         """What the function returns; where it raises, parts of the batch are tried for the response it stumbles on."""
-        start = time.monotonic()
+        keywords, start = self._keywords(items), time.monotonic()
         try:
             with _time_limit(self._config.timeout_s):
-                given = self._loaded.function(**self._keywords(items))
+                given = self._loaded.function(**keywords)
                 given = asyncio.run(_awaited(given)) if inspect.isawaitable(given) else given
         except (Exception, SystemExit, asyncio.CancelledError, _OutOfTimeError) as error:
             self._check_time(items, start, isinstance(error, _OutOfTimeError))
@@ -155,7 +161,15 @@ class RewardFunction:
             )
 
     def _keywords(self, items: Sequence[Scorable]) -> dict[str, Any]:
+        kept = items[0].columns
+        missing = sorted(self.columns - kept.keys())
+        if missing:
+            raise LarpoError(
+                f"{self._loaded.shown} needs '{missing[0]}', which is no column that the prompts keep",
+                remedy=f"It can take {', '.join([*GIVEN, *kept])}, and what settings holds",
+            )
         given = {
+            **{name: [item.columns.get(name) for item in items] for name in kept},
             "prompts": [[dict(message) for message in item.messages] for item in items],
             "responses": [item.response for item in items],
             "completions": [[{"role": "assistant", "content": item.response}] for item in items],
@@ -177,16 +191,6 @@ class RewardFunction:
         twice = [name for name in settings if name in GIVEN]
         if twice:
             raise ConfigError(f"{shown}: settings.{twice[0]} would hide the {twice[0]}", remedy="Name it otherwise")
-        missing = [
-            name
-            for name, each in self._takes.items()
-            if each.default is each.empty and name not in settings and name not in GIVEN
-        ]
-        if missing:
-            raise ConfigError(
-                f"{shown} needs '{missing[0]}', which it is not given",
-                remedy=f"It can take {', '.join(GIVEN)}, and what settings holds",
-            )
 
     def _wrong(self, items: Sequence[Scorable], what: str, remedy: str = "Mend the function") -> LarpoError:
         prompts = list(dict.fromkeys(item.prompt_id for item in items))

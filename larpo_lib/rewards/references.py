@@ -7,6 +7,7 @@ from pathlib import Path
 
 from larpo_lib.config.kinds import JudgeConfig, Reading, RerankerConfig
 from larpo_lib.errors import DataError
+from larpo_lib.metadata import kept_columns
 from larpo_lib.rewards.answers import final_values
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.mathematics import readable
@@ -22,7 +23,7 @@ def require_references(
     *,
     among: Collection[str] | None = None,
 ) -> None:
-    """Check that the verifier can read every reference it will judge by; others than the verifier need none.
+    """Check that the verifier can read every reference it will judge by, and that functions get their columns.
 
     Args:
         prompts: artifact with `prompts.parquet`.
@@ -31,11 +32,26 @@ def require_references(
         among: the prompts that matter; None: all.
 
     Raises:
-        DataError: names each row whose reference cannot be read.
+        DataError: names each row whose reference cannot be read, or a column that is not kept.
     """
-    needed = reranker.references | (judge.references if judge is not None else frozenset())
+    asking = [reranker] if judge is None else [reranker, judge]
+    _check_columns(prompts, frozenset[str]().union(*(each.columns for each in asking)))
+    needed = frozenset[Reading]().union(*(each.references for each in asking))
     for reading in sorted(needed, reverse=True):  # numbers first
         _check(prompts, reading, among)
+
+
+def _check_columns(prompts: Path, needed: frozenset[str]) -> None:
+    if not needed:
+        return
+    kept = kept_columns(prompts)
+    for name in sorted(needed - {*kept}):
+        raise DataError(
+            f"a reward function needs it, but these prompts keep {'only ' + ', '.join(kept) if kept else 'no columns'}",
+            path=prompts,
+            field=name,
+            remedy="Name the column in prepare.columns.keep, or give the function a default or a setting of this name",
+        )
 
 
 def _check(prompts: Path, reading: Reading, among: Collection[str] | None) -> None:

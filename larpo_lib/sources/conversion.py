@@ -9,10 +9,10 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
 from larpo_lib.config.prepare import PrepareConfig
-from larpo_lib.schemas import Messages, PromptRow, RankedRow, candidate_id, prompt_id
+from larpo_lib.schemas import AskedRow, Messages, RankedRow, candidate_id, prompt_id
 from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
 from larpo_lib.sources.lists import Scored, list_reader
-from larpo_lib.sources.reading import Raw
+from larpo_lib.sources.reading import Raw, RawRow
 from larpo_lib.sources.table import Table
 
 
@@ -35,24 +35,20 @@ def prompts(raw: Raw, config: PrepareConfig) -> Converted:
     """Distinct prompts as `prompts`, with the reference answer where there is one.
 
     Of several rows with one prompt the first is kept; `reference_conflicts` counts those whose reference differs from
-    the kept one.
+    the kept one, `column_conflicts` the same of columns that are kept.
 
     Raises:
         DataError: there is no column for the prompt, or a row holds no usable one and is not to be dropped.
     """
-    table = Table(raw, config)
+    table = Table(raw, config, config.columns.keep)
     prompt, reference = prompt_reader(table), reference_reader(table)
     found = _Prompts(raw.name)
     total = 0
-    for messages, answer in table.read(lambda row: (prompt(row), reference(row))):
-        found.add(messages, answer)
+    for messages, answer, values in table.read(lambda row: (prompt(row), reference(row), _kept(row, table))):
+        found.add(messages, answer, values)
         total += 1
-    counts: Metrics = {
-        **table.counts(),
-        "duplicates_dropped": total - len(found.rows),
-        "reference_conflicts": found.conflicts,
-    }
-    return Converted({"prompts": found.table()}, counts, table.record())
+    counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(found.rows), **found.counts()}
+    return Converted({"prompts": found.table(table.kept)}, counts, table.record())
 
 
 def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
@@ -89,13 +85,15 @@ def ranked(raw: Raw, config: PrepareConfig) -> Converted:
     Raises:
         DataError: a column is missing, or a row holds no usable prompt, response or reward and is not to be dropped.
     """
-    table = Table(raw, config)
+    table = Table(raw, config, config.columns.keep)
     read, reference = list_reader(table), reference_reader(table)
     found = _Prompts(raw.name)
     lists: dict[str, dict[str, Scored]] = {}
     total = conflicts = 0
-    for (messages, candidates), answer in table.read(lambda row: (read(row), reference(row))):
-        kept = lists.setdefault(found.add(messages, answer), {})
+    for (messages, candidates), answer, values in table.read(
+        lambda row: (read(row), reference(row), _kept(row, table))
+    ):
+        kept = lists.setdefault(found.add(messages, answer, values), {})
         for candidate in candidates:
             conflicts += kept.setdefault(candidate.response, candidate).reward != candidate.reward
         total += len(candidates)
@@ -103,10 +101,10 @@ def ranked(raw: Raw, config: PrepareConfig) -> Converted:
     counts: Metrics = {
         **table.counts(),
         "duplicates_dropped": total - len(rows),
-        "reference_conflicts": found.conflicts,
+        **found.counts(),
         "reward_conflicts": conflicts,
     }
-    return Converted({"prompts": found.table(), "ranked": rows}, counts, table.record())
+    return Converted({"prompts": found.table(table.kept), "ranked": rows}, counts, table.record())
 
 
 @dataclass
@@ -114,17 +112,38 @@ class _Prompts:
     """Distinct prompts in order of appearance."""
 
     source: str
-    rows: dict[str, PromptRow] = field(default_factory=dict)
+    rows: dict[str, AskedRow] = field(default_factory=dict)
     conflicts: int = 0
+    column_conflicts: int = 0
 
-    def add(self, messages: Messages, reference: str | None) -> str:
+    def add(self, messages: Messages, reference: str | None, columns: dict[str, Any]) -> str:
         identity = prompt_id(messages)
-        row = PromptRow(prompt_id=identity, messages=messages, reference=reference, source=self.source)
-        self.conflicts += self.rows.setdefault(identity, row)["reference"] != reference
+        row = AskedRow(prompt_id=identity, messages=messages, reference=reference, source=self.source)
+        if columns:
+            row["columns"] = columns
+        first = self.rows.setdefault(identity, row)
+        self.conflicts += first["reference"] != reference
+        self.column_conflicts += first.get("columns", {}) != columns
         return identity
 
-    def table(self) -> list[dict[str, Any]]:
-        return [dict(row) for row in self.rows.values()]
+    def counts(self) -> dict[str, int]:
+        """Rows that differ from the first one with their prompt; of columns only where any are kept."""
+        kept = any(row.get("columns") for row in self.rows.values())
+        return {
+            "reference_conflicts": self.conflicts,
+            **({"column_conflicts": self.column_conflicts} if kept else {}),
+        }
+
+    def table(self, kept: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows, with these columns: where the first ones were read, more may have been untaken."""
+        columns = [
+            {"columns": {name: row["columns"][name] for name in kept}} if kept else {} for row in self.rows.values()
+        ]
+        return [{**row, **also} for row, also in zip(self.rows.values(), columns, strict=True)]
+
+
+def _kept(row: RawRow, table: Table) -> dict[str, Any]:
+    return {name: row.values.get(name) for name in table.kept}
 
 
 def _ranked_rows(identity: str, candidates: Sequence[Scored]) -> Iterator[RankedRow]:

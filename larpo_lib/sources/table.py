@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from larpo_lib.config.prepare import ColumnsConfig, PrepareConfig
 from larpo_lib.errors import DataError
@@ -34,6 +34,7 @@ class Table:
     Args:
         raw: the rows.
         config: names of columns, and what becomes of rows that cannot be used.
+        keep: columns whose values are kept as they are, perhaps beside another use.
 
     Attributes:
         columns: the names that the settings give.
@@ -42,21 +43,31 @@ class Table:
         dropped: those that could not.
 
     Raises:
-        DataError: a column that is to be ignored is not there.
+        DataError: a column that is to be ignored or kept is not there.
     """
 
-    def __init__(self, raw: Raw, config: PrepareConfig) -> None:
+    def __init__(self, raw: Raw, config: PrepareConfig, keep: Sequence[str] | Literal["all"] = ()) -> None:
         self.raw = raw
         self.columns: ColumnsConfig = config.columns
         self.taken: dict[str, set[str]] = {}
         self.notes = Notes()
         self.dropped: list[Dropped] = []
+        self._keep = keep
         self._names = raw.columns
         self._drops = config.invalid == "drop"
         self._row = Notes()
         for name in config.columns.ignore:
             self._require(name, "ignore")
+        for name in () if keep == "all" else keep:
+            self._require(name, "keep")
         self._present = [name for name in self._names if name not in config.columns.ignore]
+
+    @property
+    def kept(self) -> list[str]:
+        """Columns whose values are kept; of all those that are taken for nothing, as far as is known."""
+        if self._keep != "all":
+            return [*dict.fromkeys(self._keep)]
+        return [name for name in self._present if name not in self.taken and name not in _UNSUPPORTED]
 
     def first(self, usual: Sequence[str]) -> str | None:
         """The first of the usual names that is there and not taken for anything yet."""
@@ -138,6 +149,7 @@ class Table:
             "taken": uses,
             "ignored": sorted(self.columns.ignore),
             "not_used": dict(sorted(self.notes.not_used.items())),
+            **({"kept": self.kept} if self.kept else {}),
             "files_not_read": self.raw.files_not_read,
             "rows_dropped": [asdict(each) for each in self.dropped[:_TOLD]],
         }
@@ -148,6 +160,7 @@ class Table:
             "rows_read": len(self.raw.rows),
             "invalid_rows_dropped": len(self.dropped),
             "columns_not_used": len(self.notes.not_used),
+            **({"columns_kept": len(self.kept)} if self.kept else {}),
             **{name: self.notes.counts[name] for name in _COUNTED},
         }
 
@@ -160,7 +173,8 @@ class Table:
                     "belongs to the prompt, but the policy could not be shown it",
                     "Name it in columns.ignore to do without, or drop such rows: invalid = 'drop'",
                 )
-            self._row.not_used[name] = 1
+            if name not in self.kept:
+                self._row.not_used[name] = 1
 
     def _require(self, named: str, setting: str) -> None:
         if named not in self._names:

@@ -11,12 +11,13 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
+from larpo_lib.metadata import Asked
 from larpo_lib.reporting.held_out import summarize
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
-from larpo_lib.schemas import PromptRow
+from larpo_lib.schemas import AskedRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
@@ -37,7 +38,8 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
         ConfigError: the reranker is list-relative, so that its rewards cannot compare policies.
     """
     require_pointwise(config.reranker, "evaluate.reranker")
-    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models()}
+    judges = config.judge.models() if config.judge is not None else {}
+    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models(), **judges}
     return produce("evaluate", config, inputs, evaluation, partial(_evaluate, config, policy, prompts))
 
 
@@ -70,11 +72,11 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
 
 @contextmanager
 def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterator[PartFn]:
-    asked, answers = PromptTable(prompts, "prompts"), PromptTable(candidates, "candidates")
+    asked, answers = Asked(prompts), PromptTable(candidates, "candidates")
     reranker, judge = make_reranker(config.reranker), make_judge(config.judge)
 
     def make(prompt_ids: Sequence[str]) -> PartResult:
-        known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
+        known = asked.of(prompt_ids)
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         scored = _judged(judge, known, score_rows(reranker, known, rows))
         return ranked_rows(scored), {
@@ -86,7 +88,7 @@ def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterato
     yield make
 
 
-def _judged(judge: Judge | None, prompts: Mapping[str, PromptRow], rows: Sequence[Any]) -> list[Any]:
+def _judged(judge: Judge | None, prompts: Mapping[str, AskedRow], rows: Sequence[Any]) -> list[Any]:
     """Add `correct` to scored responses: null where the judge could not decide, and everywhere without a judge."""
     if judge is None:
         return [{**row, "correct": None} for row in rows]

@@ -15,6 +15,7 @@ from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.files import write_json
+from larpo_lib.metadata import column_types, write_metadata
 from larpo_lib.progress import tell
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.sources import conversion, locating, reading
@@ -66,12 +67,12 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
 
     def make_heldout(work: WorkDir) -> Metrics:
         apart = split()[1]
-        write_table(work.data / "prompts.parquet", "prompts", _in_order(apart))
+        source.write_prompts(work, apart)
         return _count(apart)
 
     def make_prompts(work: WorkDir) -> Metrics:
         kept, _, counts = split()
-        write_table(work.data / "prompts.parquet", "prompts", _in_order(kept))
+        source.write_prompts(work, kept)
         return counts
 
     if heldout is not None:
@@ -121,8 +122,11 @@ def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
         found = source.convert()
         kept = found.tables["prompts"][: config.limit]
         identities = {row["prompt_id"] for row in kept}
-        rows = [row for row in found.tables[schema] if row["prompt_id"] in identities]
-        write_table(work.data / f"{schema}.parquet", schema, _in_order(rows))
+        if schema == "prompts":
+            source.write_prompts(work, kept)
+        else:
+            rows = [row for row in found.tables[schema] if row["prompt_id"] in identities]
+            write_table(work.data / f"{schema}.parquet", schema, _in_order(rows))
         responses = sum(row["prompt_id"] in identities for row in found.tables["ranked"])
         counts = {
             **_count(kept),
@@ -157,12 +161,18 @@ class _Source:
         arguments: dict[str, Any] = {"templates": rendered} if rendered else {}
         if not storage.is_remote(config.source) and locating.is_dataset(config.source):
             converted = _usable(convert(reading.read_dataset(config.source, config.split), config), config)
-            content = json.dumps([converted.tables, converted.counts], sort_keys=True)
+            content = json.dumps([converted.tables, converted.counts], sort_keys=True, default=repr)
             arguments["rows"] = hashlib.sha256(content.encode()).hexdigest()
             return cls(identity, {}, arguments, lambda: converted, functools.cache(lambda: _report(converted)))
         located = locating.locate(config.source, storage.fetch(config.source, storage.cache_dir()), config.split)
         read = functools.cache(lambda: _usable(convert(located.read(), config), config))
         return cls(identity, located.inputs, arguments, read, functools.cache(lambda: _report(read())))
+
+    def write_prompts(self, work: WorkDir, rows: list[Row]) -> None:
+        """Write some of the source's prompts, and beside them the columns of their rows that are kept."""
+        ordered = _in_order(rows)
+        write_table(work.data / "prompts.parquet", "prompts", ordered)
+        write_metadata(work.data, ordered, column_types(self.convert().tables["prompts"], self.config.source))
 
     def produce(self, step: str, output: Path, make: Callable[[WorkDir], Metrics]) -> Metrics:
         def recorded(work: WorkDir) -> Metrics:
@@ -202,8 +212,9 @@ def _report(converted: Converted) -> None:
     """Say what each column was taken for, what was not used, and what was dropped."""
     record, counts = converted.record, converted.counts
     taken = "; ".join(f"{use} from {', '.join(columns)}" for use, columns in record["taken"].items())
+    kept = f"; kept: {', '.join(record['kept'])}" if "kept" in record else ""
     unused = f"; not used: {', '.join(record['not_used'])}" if record["not_used"] else ""
-    tell(f"{record['source']}: {taken}{unused}")
+    tell(f"{record['source']}: {taken}{kept}{unused}")
     if record["files_not_read"]:
         tell(f"{record['source']}: not read, being of other splits: {', '.join(record['files_not_read'])}")
     if counts["unrenderable_prompts_dropped"]:

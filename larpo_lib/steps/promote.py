@@ -14,7 +14,7 @@ from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.files import write_json
 from larpo_lib.models.published import merged_policy
-from larpo_lib.provenance import RecordedJudging, read_settings
+from larpo_lib.provenance import judge_name
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import by_prompt, is_greedy, means
@@ -142,12 +142,11 @@ def read_judgement(evaluation: Path) -> Judgement:
     if not sampled:
         raise DataError("contains no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
     found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
-    judge = read_settings(evaluation, RecordedJudging).judge
     values = dict(zip(EVALUATE_METRICS, found, strict=True))
     return Judgement(
         reranker=" + ".join(sorted({row["reranker"] for row in rows})),
         values={metric: means for metric, means in values.items() if means},
-        judge=VERIFIER if judge is None else judge.name,
+        judge=judge_name(evaluation) or VERIFIER,
     )
 
 

@@ -15,10 +15,11 @@ from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.candidates.ranking import by_prompt, ranks
 from larpo_lib.config import RerankConfig
 from larpo_lib.errors import DataError, LarpoError
+from larpo_lib.metadata import Asked
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import Reranker, Scorable, make_reranker
-from larpo_lib.schemas import SCHEMAS, CandidateRow, PromptRow
+from larpo_lib.schemas import SCHEMAS, AskedRow, CandidateRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
@@ -97,11 +98,11 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
 def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[PartFn]:
     """What makes the rows of `ranked` for some prompts, and counts what became of their candidates."""
     reranker = penalise_length(make_reranker(config.reranker), config.length_penalty)
-    known = PromptTable(prompts, "prompts")
+    known = Asked(prompts)
     tables = [_candidates(path) for path in candidates]
 
     def make(prompt_ids: Sequence[str]) -> PartResult:
-        asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
+        asked = known.of(prompt_ids)
         rows: Any = [row for prompt_id in prompt_ids for table in tables for row in table.get(prompt_id, ())]
         scored = ranked_rows(score_rows(reranker, asked, rows))
         return scored, {
@@ -149,16 +150,16 @@ def ranked_rows(scored: Sequence[Any]) -> list[Row]:
     ]
 
 
-def scorables(prompts: Mapping[str, PromptRow], rows: Sequence[CandidateRow]) -> list[Scorable]:
+def scorables(prompts: Mapping[str, AskedRow], rows: Sequence[CandidateRow]) -> list[Scorable]:
     """Candidates with what they answer."""
     asked = [prompts[row["prompt_id"]] for row in rows]
     return [
-        Scorable(row["prompt_id"], prompt["messages"], row["response"], prompt["reference"])
+        Scorable(row["prompt_id"], prompt["messages"], row["response"], prompt["reference"], prompt.get("columns", {}))
         for prompt, row in zip(asked, rows, strict=True)
     ]
 
 
-def score_rows(reranker: Reranker, prompts: Mapping[str, PromptRow], rows: Sequence[CandidateRow]) -> list[Any]:
+def score_rows(reranker: Reranker, prompts: Mapping[str, AskedRow], rows: Sequence[CandidateRow]) -> list[Any]:
     """Add `reranker` and `reward` to candidates, and leave out those that cannot be scored.
 
     Raises:

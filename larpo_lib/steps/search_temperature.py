@@ -13,6 +13,7 @@ from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
 from larpo_lib.errors import LarpoError
 from larpo_lib.files import write_json
+from larpo_lib.metadata import Asked
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import make_reranker
@@ -75,11 +76,11 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
 
 @contextmanager
 def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -> Iterator[PartFn]:
-    asked, answers = PromptTable(prompts, "prompts"), PromptTable(candidates, "candidates")
+    asked, answers = Asked(prompts), PromptTable(candidates, "candidates")
     reranker = make_reranker(config.reranker)
 
     def make(prompt_ids: Sequence[str]) -> PartResult:
-        known: Any = {prompt_id: asked[prompt_id][0] for prompt_id in prompt_ids}
+        known = asked.of(prompt_ids)
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         scored = score_rows(reranker, known, rows)
         return ranked_rows(scored), {

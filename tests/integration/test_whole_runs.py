@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from server_double import Asked, Reply, ServerDouble, serve
 from tiny_pairrm import make_pairrm
-from tiny_world import Larpo, files, make_reward_model, make_tiny_world
+from tiny_world import Larpo, files, make_reward_model, make_tiny_world, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import RerankerConfig
@@ -26,8 +27,11 @@ RERANKERS = {
     "{{ reranker = {{ " + HTTP + ', api = "tei_rerank" }}, mean = 20.0, std = 10.0 }} ] }}',
 }  # fmt: skip
 FUNCTION = """
-def by_length(responses, goal):
-    return [-abs(len(response) - goal) for response in responses]
+def by_length(responses, goal, level):
+    return [-abs(len(response) - goal - number) for response, number in zip(responses, level)]
+
+def is_short(responses, **others):
+    return [len(response) < 20 for response in responses]
 """
 SERVED = 'sample.sampler = {{ type = "openai", base_url = "{url}/v1", served_model = "policy" }}'
 
@@ -58,9 +62,20 @@ def server() -> Iterator[ServerDouble]:
 
 def settings_of(reranker: str, root: Path, url: str) -> list[Any]:
     chosen = RERANKERS[reranker].format(root=root, url=url)
+    judge = f'evaluate.judge={{ type = "function", target = "{root}/my_rewards.py:is_short" }}'
     pointwise = chosen if reranker != "pairrm" else RERANKERS["http"].format(url=url)
-    settings = [f"rerank.reranker={chosen}", f"evaluate.reranker={pointwise}"]
+    settings = [
+        f"rerank.reranker={chosen}",
+        f"evaluate.reranker={pointwise}",
+        *(more if reranker == "function" else []),
+    ]
     return [part for setting in settings for part in ("--set", setting)]
+
+
+def add_a_level(*sources: Path) -> None:
+    for source in sources:
+        rows = [json.loads(line) for line in source.read_text("utf-8").splitlines()]
+        write_jsonl(source, [{**row, "level": len(row)} for row in rows])
 
 
 def test_every_reranker_has_a_whole_run() -> None:
@@ -77,6 +92,8 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
     make_reward_model(world / "reward")
     make_pairrm(world / "pairrm")
     (world / "my_rewards.py").write_text(FUNCTION)
+    if reranker == "function":
+        add_a_level(world / "prompts.jsonl", world / "heldout.jsonl")
     out.mkdir()
     mlflow_store.rename(out / "mlflow")
     arguments = ["--config", world / "larpo.toml", *settings_of(reranker, world, server.url), "--out", out]

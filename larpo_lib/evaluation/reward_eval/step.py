@@ -13,6 +13,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
+from larpo_lib.metadata import Asked
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.schemas import LENGTH, PromptRow
@@ -104,11 +105,11 @@ def _truncated(responses: Mapping[str, Mapping[str, Any]]) -> int:
 
 @contextmanager
 def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[PartFn]:
-    known, answers = PromptTable(prompts, "prompts"), PromptTable(pairs, "candidates")
+    known, answers = Asked(prompts), PromptTable(pairs, "candidates")
     reranker = make_reranker(config.reranker)
 
     def make(prompt_ids: Sequence[str]) -> PartResult:
-        asked: Any = {prompt_id: known[prompt_id][0] for prompt_id in prompt_ids}
+        asked = known.of(prompt_ids)
         rows: Any = [row for prompt_id in prompt_ids for row in answers[prompt_id]]
         return ranked_rows(score_rows(reranker, asked, rows)), reranker.cut(scorables(asked, rows))
 

@@ -6,8 +6,10 @@ Compares values, never substrings: 44 is not in 544, and 1/2 is .5.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers.equations import equations_share
@@ -21,12 +23,13 @@ _FORMULA = re.compile(r"[\\^_{}]")
 
 @dataclass(frozen=True)
 class Scorable:
-    """One response to score or to judge, with what it answers."""
+    """One response to score or to judge, with what it answers; `columns`: further ones of the prompt's row."""
 
     prompt_id: str
     messages: Messages
     response: str
     reference: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_right(item: Scorable) -> bool:

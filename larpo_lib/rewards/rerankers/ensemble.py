@@ -66,6 +66,11 @@ class EnsembleConfig(RerankerConfig):
         """Those of all members."""
         return frozenset[Reading]().union(*(member.reranker.references for member in self.members))
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Those of all members."""
+        return frozenset[str]().union(*(member.reranker.columns for member in self.members))
+
     def models(self) -> dict[str, Path]:
         """Those of all members, by the member's place."""
         each = enumerate(member.reranker.models() for member in self.members)

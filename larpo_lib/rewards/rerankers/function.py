@@ -19,7 +19,8 @@ class FunctionRerankerConfig(FunctionSettings, SingleRerankerConfig):
     """Scores responses by a Python function of your own, plain or async.
 
     It is called with keywords, those that it takes: `prompts` (lists of messages), `responses` (texts), `completions`
-    (the same as lists with one message), `references` (texts or None), and its settings. It gives a number or None
+    (the same as lists with one message), `references` (texts or None), the columns that the prompts keep, by their
+    names, and its settings. It gives a number or None
     for each response; None: it cannot be scored.
     """
 
@@ -39,6 +40,11 @@ class FunctionRerankerConfig(FunctionSettings, SingleRerankerConfig):
         except ConfigError:
             return False  # `check` tells it before anything is made
         return self.load().list_relative
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Those that it takes without a default."""
+        return self.load().columns
 
     @property
     def beyond_one(self) -> None:

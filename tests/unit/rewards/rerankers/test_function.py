@@ -201,7 +201,6 @@ def test_outside_the_main_thread_a_late_answer_is_refused(make: Make) -> None:
 @pytest.mark.parametrize(
     ("signature", "settings", "told"),
     [
-        ("responses, goal", {}, r"mine\.py:f needs 'goal', which it is not given"),
         ("responses", {"goal": 1}, r"mine\.py:f does not take the setting 'goal'"),
         ("responses", {"responses": 1}, r"settings\.responses would hide the responses"),
         ("responses, /", {}, r"takes 'responses' by place alone"),
@@ -213,6 +212,15 @@ def test_a_signature_that_does_not_fit_is_refused_at_once(
     (tmp_path / "mine.py").write_text(f"def f({signature}): return [1] * len(responses)")
     with pytest.raises(ConfigError, match=told):
         FunctionRerankerConfig(target=f"{tmp_path}/mine.py:f", settings=settings).check()
+
+
+def test_it_is_given_the_columns_that_prompts_keep(make: Make) -> None:
+    given = [Scorable("p", [], "a", None, {"goal": 3, "level": "x"}), Scorable("q", [], "b", None, {"goal": 4})]
+    assert scores(make("def f(responses, goal): return goal"), given) == [3.0, 4.0]
+    assert scores(make("def f(goal, **rest): return [len(rest['level'])] * 2"), given) == [2.0, 2.0]
+    assert scores(make("def f(goal): return [goal] * 2", settings={"goal": 9}), given) == [9.0, 9.0]  # settings win
+    with pytest.raises(LarpoError, match=r"needs 'goals', which is no column that the prompts keep. It can take pro"):
+        make("def f(goals): return goals").score(given)
 
 
 def test_the_target_has_a_form() -> None:
