@@ -104,12 +104,27 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
     if is_remote(root) and config.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
         raise ConfigError("there is no MLflow server to log to", remedy="Set MLFLOW_TRACKING_URI")
     check_settings(config)
+    _check_functions(config)
     if is_remote(config.policy):
         fetch(f"{config.policy.rstrip('/')}/config.json", cache_dir())  # the weights are fetched by who needs them
     else:
         from larpo_lib.preflight import check_policy  # loads torch
 
         check_policy(Path(config.policy), config)
+
+
+def _check_functions(config: LarpoConfig) -> None:
+    """Refuse a user's function that no task of this image would find."""
+    for part in (config.rerank.reranker, config.evaluate.reranker, config.evaluate.judge):
+        try:
+            if part is not None:
+                part.models()
+        except ConfigError as error:
+            raise ConfigError(
+                error.problem,
+                remedy="On Kubeflow the function must be in the image: give the absolute path of its file there, or"
+                " install its package",
+            ) from error
 
 
 def shard_names(count: int) -> list[str]:

@@ -67,7 +67,7 @@ def settings_of(reranker: str, root: Path, url: str) -> list[Any]:
     settings = [
         f"rerank.reranker={chosen}",
         f"evaluate.reranker={pointwise}",
-        *(more if reranker == "function" else []),
+        *([judge] if reranker == "function" else []),
     ]
     return [part for setting in settings for part in ("--set", setting)]
 

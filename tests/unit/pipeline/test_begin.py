@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipeline_requests import Given, changed
@@ -70,3 +71,14 @@ def test_a_run_in_s3_needs_a_server_of_mlflow(given: Given, monkeypatch: pytest.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(ConfigError, match="no MLflow server"):
         begin({**given, "root": "s3://larpo-bucket/runs"}, "/kfp/checked")
+
+
+@pytest.mark.parametrize("place", ["rerank.reranker", "evaluate.judge", "rerank.reranker.members.reranker"])
+def test_a_function_that_the_image_has_not_is_told_before_anything_is_made(given: Given, place: str) -> None:
+    function: Any = {"type": "function", "target": "my_rewards.py:brevity"}
+    if "members" in place:
+        members = [{"reranker": one, "mean": 0.0, "std": 1.0} for one in ({"type": "verifier"}, function)]
+        function = {"type": "ensemble", "members": members}
+    section, name, *_ = place.split(".")
+    with pytest.raises(ConfigError, match=r"my_rewards\.py: no such file\. On Kubeflow the function must be in"):
+        begin(changed(given, **{section: {name: function}}), "/kfp/checked")

@@ -149,7 +149,10 @@ def _ranked(tmp_path: Path, body: str, keep: Any = "all", name: str = "ranked") 
 
 
 def test_a_function_is_given_the_columns_of_each_response(tmp_path: Path) -> None:
-    body = "def f(responses, level, weight):\n    return [len(r) + w * (l or 0) for r, w, l in zip(responses, weight, level)]"
+    body = """
+def f(responses, level, weight):
+    return [len(text) + share * (number or 0) for text, number, share in zip(responses, level, weight)]
+"""
     assert _ranked(tmp_path, body) == {"p0": 3.0, "p0!": 4.0, "p1": 3.0, "p1!": 4.0, "p2": 2.0, "p2!": 3.0}
     every = "def f(responses, **rest):\n    assert {'level', 'tags', 'about', 'weight'} <= {*rest}\n"
     assert set(_ranked(tmp_path, every + "    return [1] * len(responses)", name="every").values()) == {1.0}
