@@ -35,13 +35,18 @@ def require_references(
         DataError: names each row whose reference cannot be read, or a column that is not kept.
     """
     asking = [reranker] if judge is None else [reranker, judge]
-    _check_columns(prompts, frozenset[str]().union(*(each.columns for each in asking)))
+    require_columns(prompts, frozenset[str]().union(*(each.columns for each in asking)))
     needed = frozenset[Reading]().union(*(each.references for each in asking))
     for reading in sorted(needed, reverse=True):  # numbers first
         _check(prompts, reading, among)
 
 
-def _check_columns(prompts: Path, needed: frozenset[str]) -> None:
+def require_columns(prompts: Path, needed: frozenset[str]) -> None:
+    """Check that prompts keep the columns that functions cannot do without.
+
+    Raises:
+        DataError: names the first that they do not.
+    """
     if not needed:
         return
     kept = kept_columns(prompts)

@@ -9,6 +9,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
 from larpo_lib.config.prepare import PrepareConfig
+from larpo_lib.rewards.answers import Scorable
 from larpo_lib.schemas import AskedRow, Messages, RankedRow, candidate_id, prompt_id
 from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
 from larpo_lib.sources.lists import Scored, list_reader
@@ -74,6 +75,21 @@ def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
         total += 1
     counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(kept)}
     return Converted({"demonstrations": list(kept.values())}, counts, table.record())
+
+
+def answered(raw: Raw, config: PrepareConfig) -> list[Scorable]:
+    """Prompts with a response, the reference where there is one, and all columns that are taken for nothing else.
+
+    Raises:
+        DataError: a column is missing, or a row holds no usable prompt or response.
+    """
+    table = Table(raw, config, "all")
+    read, reference = demonstration_reader(table), reference_reader(table)
+    rows = table.read(lambda row: (read(row), reference(row), _kept(row, table)))
+    return [
+        Scorable(prompt_id(messages), messages, response, answer, columns)
+        for (messages, response), answer, columns in rows
+    ]
 
 
 def ranked(raw: Raw, config: PrepareConfig) -> Converted:

@@ -1,0 +1,48 @@
+"""Commands for rewards of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from larpo_lib.cli.app import TOOLS, app
+
+rewards_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a reward function of your own.")
+app.add_typer(rewards_app, name="rewards", rich_help_panel=TOOLS)
+
+_SHOWN = 60
+
+
+@rewards_app.command(name="try")
+def try_function(
+    target: Annotated[str, typer.Option(help="my_rewards.py:brevity, or package.module:brevity.")],
+    prompts: Annotated[
+        Path, typer.Option(help="Artifact of prompts; without --responses a file of prompts with responses.")
+    ],
+    responses: Annotated[Path | None, typer.Option(help="Artifact of candidates: responses to the prompts.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Number of prompts whose responses are scored.")] = 3,
+    keywords: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="A setting of the function, for example goal=40.")
+    ] = None,
+) -> None:
+    """Show what a reward function gives for a few responses, without a run."""
+    from larpo_lib.config import parse_settings
+    from larpo_lib.config.load import check
+    from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
+    from larpo_lib.steps.reward_trial import try_rewards
+
+    config = check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())})
+    asked = ""
+    for item, score in try_rewards(config, prompts, responses, limit):
+        if item.prompt_id != asked:
+            asked = item.prompt_id
+            typer.echo(f"prompt {asked}: {_short(item.messages[-1]['content'])}")
+        typer.echo(f"  {'none' if score is None else format(score, '.6g'):>12}  {_short(item.response)}")
+
+
+def _short(text: str) -> str:
+    """The text on one line, cut where it is long, with what cannot be seen escaped."""
+    return json.dumps(text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ...", ensure_ascii=False)

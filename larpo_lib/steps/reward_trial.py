@@ -1,0 +1,63 @@
+"""A reward function on a handful of responses, before any run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from larpo_lib.config import PrepareConfig
+from larpo_lib.errors import ConfigError
+from larpo_lib.metadata import Asked
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.references import require_columns
+from larpo_lib.rewards.rerankers import make_reranker
+from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
+from larpo_lib.sources import conversion, locating
+from larpo_lib.steps.rerank import scorables
+from larpo_lib.tables import PromptTable
+
+
+def try_rewards(
+    config: FunctionRerankerConfig, prompts: Path, responses: Path | None, limit: int
+) -> Iterator[tuple[Scorable, float | None]]:
+    """Score the responses to a few prompts.
+
+    Args:
+        config: the function.
+        prompts: artifact of prompts; without `responses` a file whose rows hold a prompt and a response.
+        responses: artifact of candidates.
+        limit: prompts whose responses are scored.
+
+    Returns:
+        Each response with its score; None: it cannot be scored.
+
+    Raises:
+        LarpoError: the function cannot be loaded, or raises, or gives what is no score; or there are no responses.
+    """
+    reranker = make_reranker(config)
+    if responses is not None:
+        require_columns(prompts, config.columns)
+        items = _of_artifacts(prompts, responses, limit)
+    elif (prompts / "prompts.parquet").is_file():
+        raise ConfigError(
+            f"{prompts}: contains prompts without responses", remedy="Give an artifact of candidates with --responses"
+        )
+    else:
+        items = _of_source(str(prompts), limit)
+    return zip(items, reranker.score(items), strict=True)
+
+
+def _of_artifacts(prompts: Path, responses: Path, limit: int) -> Sequence[Scorable]:
+    schema = "ranked" if (responses / "ranked.parquet").is_file() else "candidates"
+    candidates = PromptTable(responses, schema)
+    chosen = list(itertools.islice(candidates, limit))
+    rows = [row for prompt_id in chosen for row in candidates[prompt_id]]
+    return scorables(Asked(prompts).of(chosen), rows)  # type: ignore[arg-type]  # rows of the schema
+
+
+def _of_source(source: str, limit: int) -> Sequence[Scorable]:
+    located = locating.locate(source, Path(source), "train")
+    items = conversion.answered(located.read(), PrepareConfig(source=source))
+    chosen = set(itertools.islice(dict.fromkeys(item.prompt_id for item in items), limit))
+    return [item for item in items if item.prompt_id in chosen]

@@ -1,0 +1,76 @@
+"""`larpo rewards try`: a reward function on a handful of responses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_world import Larpo
+
+from larpo_lib.config import PrepareConfig
+from larpo_lib.schemas import STOP, candidate_id
+from larpo_lib.steps import prepare
+from larpo_lib.tables import read_table, write_table
+
+FUNCTION = """
+def brevity(responses, level, goal=0):
+    return [None if not text else goal - len(text) + number for text, number in zip(responses, level)]
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("my_rewards.py").write_text(FUNCTION)
+    rows = [{"prompt": f"p{i}", "response": "ab\n" * i, "level": i} for i in range(1, 6)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_rows_of_a_file_are_scored(here: Path, larpo: Larpo) -> None:
+    done = larpo("rewards", "try", "--target", "my_rewards.py:brevity", "--prompts", "rows.jsonl", "--limit", 2)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert [line.split(": ")[1] for line in lines[::2]] == ['"p1"', '"p2"']
+    assert [line.split() for line in lines[1::2]] == [["-2", '"ab\\n"'], ["-4", '"ab\\nab\\n"']]
+    more = larpo("rewards", "try", "--target", "my_rewards.py:brevity", "--prompts", "rows.jsonl", "--set", "goal=0.5")
+    assert [line.split()[0] for line in more.out.splitlines()[1::2]] == ["-1.5", "-3.5", "-5.5"]
+
+
+def test_candidates_of_artifacts_are_scored(here: Path, larpo: Larpo) -> None:
+    keep = {"source": "rows.jsonl", "columns": {"keep": ["level"]}}
+    prepare.run(PrepareConfig.model_validate(keep), prompts=here / "prompts")
+    first = read_table(here / "prompts", "prompts")[0]["prompt_id"]
+    rows = [
+        {
+            "prompt_id": first, "candidate_id": candidate_id(first, text), "iteration": 1, "sample_index": i,
+            "temperature": 1.0, "response": text, "token_ids": None, "num_tokens": None, "finish_reason": STOP,
+            "policy": "policy",
+        }
+        for i, text in enumerate(["", "x" * 100])
+    ]  # fmt: skip
+    (here / "candidates").mkdir()
+    write_table(here / "candidates" / "candidates.parquet", "candidates", rows)
+    asked = ["rewards", "try", "--target", "my_rewards.py:brevity", "--prompts", "prompts"]
+    done = larpo(*asked, "--responses", "candidates")
+    assert done.code == 0, done.err
+    head, none, long = done.out.splitlines()
+    assert head.startswith(f"prompt {first}: ")
+    assert none.split() == ["none", '""']
+    assert long.endswith(f'"{"x" * 60} ..."')
+    alone = larpo(*asked)
+    assert (alone.code, "contains prompts without responses" in alone.err) == (2, True)
+
+
+def test_mistakes_are_told_in_one_line(here: Path, larpo: Larpo) -> None:
+    for target, told in [
+        ("brevity", "'brevity' names no function"),
+        ("other.py:brevity", "other.py: no such file"),
+        ("my_rewards.py:length", "my_rewards.py: has no function 'length'"),
+    ]:
+        done = larpo("rewards", "try", "--target", target, "--prompts", "rows.jsonl")
+        assert (done.code, told in done.err, done.err.count("\n")) == (2, True, 1), done.err
+    Path("my_rewards.py").write_text("def f(responses):\n    return [1 / 0]\n")
+    done = larpo("rewards", "try", "--target", "my_rewards.py:f", "--prompts", "rows.jsonl")
+    assert "my_rewards.py, line 2" in done.err
