@@ -26,13 +26,9 @@ from spoiling import (
     text,
     together,
 )
-from tiny_world import Larpo, make_reward_model
+from tiny_world import Larpo
 
 TOKENIZER = "policy/tokenizer_config.json"
-
-
-def two_labels(here: Path) -> None:
-    make_reward_model(here / "reward", labels=2)
 
 
 def sharded(here: Path) -> None:
@@ -51,24 +47,6 @@ def template(content: str) -> Spoil:
 
 
 CASES = [
-    case(
-        "model directory is missing",
-        None,
-        [*RUN, *sets("policy=nowhere")],
-        "nowhere: is not a model directory ... written by save_pretrained",
-    ),
-    case(
-        "model without config.json",
-        removed("policy/config.json"),
-        RUN,
-        "policy: is not a model directory (no config.json) ... written by save_pretrained",
-    ),
-    case(
-        "model without a tokenizer",
-        removed("policy/tokenizer.json", TOKENIZER),
-        RUN,
-        "policy: the tokenizer cannot be loaded ... must hold its tokenizer",
-    ),
     case(
         "model without weights",
         removed("policy/model.safetensors"),
@@ -93,18 +71,6 @@ CASES = [
         template("{{ raise_exception('users only') }}"),
         RUN,
         "policy: the chat template refuses a conversation with the roles user, assistant ... users only",
-    ),
-    case(
-        "reward model with two labels",
-        two_labels,
-        [*RUN, *CLASSIFIER],
-        "reward: has 2 labels (LABEL_0, LABEL_1); a reward model has one ... trained on preferences",
-    ),
-    case(
-        "policy for a reward model",
-        changed("reward/config.json", architectures=["LlamaForCausalLM"]),
-        [*RUN, *CLASSIFIER],
-        "reward: is a LlamaForCausalLM, no sequence classifier ... `larpo train-reward-model` makes one",
     ),
     case(
         "reward model without a chat template",

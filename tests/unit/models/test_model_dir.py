@@ -39,13 +39,6 @@ def test_a_missing_directory_is_named(tmp_path, load):
         load(ModelDir(tmp_path / "nowhere", PLAIN))
 
 
-@pytest.mark.parametrize("load", [ModelDir.load_policy, lambda source: source.tokenizer])
-def test_a_directory_without_config_is_refused(policy, load):
-    (policy / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"no config\.json"):
-        load(ModelDir(policy, PLAIN))
-
-
 @pytest.mark.parametrize("text", ["{", '{"model_type": "no-such-family"}'])
 def test_a_config_that_cannot_be_read_is_refused(policy, text):
     (policy / "config.json").write_text(text)

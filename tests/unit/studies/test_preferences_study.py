@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import kendalltau
+from table_rows import ranked
 from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -108,7 +109,7 @@ def test_the_command_takes_the_study_by_name(larpo: Larpo) -> None:
     assert told.startswith("Objectives on published preferences: 40 runs, before them 80 of the search\n")
     refused = larpo("reproduce", "preferences", "--set", "prepare.source=lists.jsonl", "--scale", "paper")
     assert refused.code == 2
-    assert "has one scale" in refused.err
+    assert "has only one scale" in refused.err
 
 
 def test_folds_part_the_prompts(source: Path, tmp_path: Path) -> None:
@@ -223,21 +224,10 @@ def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: p
 
 def test_models_are_known_from_the_training_lists_alone(tmp_path: Path) -> None:
     home = Places(tmp_path).seed(0)
-    row = {
-        "iteration": 0,
-        "temperature": None,
-        "token_ids": None,
-        "num_tokens": None,
-        "finish_reason": "stop",
-        "reranker": "source",
-        "list_relative": False,
-        "rank": 1,
-    }
 
     def answer(prompt: str, place: int, reward: float) -> dict[str, Any]:
         text = f"{prompt}{place}"
-        own = {"prompt_id": prompt, "candidate_id": text, "sample_index": place, "response": text}
-        return {**row, **own, "policy": f"model {place}", "reward": reward}
+        return ranked(prompt, text, reward, place, candidate_id=text, policy=f"model {place}", temperature=None)
 
     parts = {
         "training": [answer("a", 0, 0.25), answer("a", 1, 0.75)],

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from small_models import LLAMA3, make_classifier, make_tokenizer, user
+from small_models import make_classifier, user
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig
@@ -71,12 +71,6 @@ def test_a_response_cannot_end_its_turn_by_writing_so(tiny_classifier):
     assert taken_in != pytest.approx(expected, abs=1e-3)
 
 
-def test_the_order_of_items_does_not_matter(tiny_classifier):
-    items = _items(12)
-    reranker = _reranker(tiny_classifier, batch_tokens=40)
-    assert reranker.score(items[::-1]) == reranker.score(items)[::-1]
-
-
 def test_equal_conversations_are_scored_once(tiny_classifier, scored_rows):
     one, other = _items(2)
     again = Scorable("another id", one.messages, one.response)
@@ -103,54 +97,9 @@ def test_too_long_conversations_are_not_scored(tiny_classifier):
     assert _reranker(tiny_classifier, max_tokens=fitting - 1).score([long, short]) == [None, None]
 
 
-def test_nothing_to_score_gives_no_scores(tiny_classifier):
-    assert _reranker(tiny_classifier).score([]) == []
-
-
 def test_the_name_is_the_directorys(tiny_classifier):
     assert _reranker(tiny_classifier).name == "classifier-classifier"
     assert not _reranker(tiny_classifier).list_relative
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """What each forward pass of a classifier was given."""
-    passes = []
-    forward = LlamaForSequenceClassification.forward
-
-    def watching(self, input_ids, attention_mask, **options):
-        passes.append((input_ids, attention_mask))
-        return forward(self, input_ids=input_ids, attention_mask=attention_mask, **options)
-
-    monkeypatch.setattr(LlamaForSequenceClassification, "forward", watching)
-    return passes
-
-
-def test_a_template_that_writes_bos_gets_no_second_one_from_the_tokenizer(seen, tmp_path):
-    """As FsfairX-LLaMA3-RM and its kin: the template begins with the bos token that the tokenizer adds by itself."""
-    tokenizer = make_tokenizer(LLAMA3, "<|eot_id|>", ("<|start|>", "<|end|>"))
-    assert tokenizer("hello").input_ids[0] == tokenizer.bos_token_id  # it does
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    # of different prompts, so that each has a row of its own
-    items = [Scorable(f"p{i}", user("hello world"), answer) for i, answer in enumerate(("1", "1 2 3"))]
-    _reranker(tmp_path).score(items)
-    [(input_ids, mask)] = seen
-    assert (input_ids == tokenizer.bos_token_id).sum(dim=1).tolist() == [1, 1]
-    assert input_ids[:, 0].tolist() == [tokenizer.bos_token_id] * 2
-    for ids, kept in zip(input_ids, mask, strict=True):
-        length = int(kept.sum())
-        assert kept.tolist() == [1] * length + [0] * (len(kept) - length)  # padded on the right
-        assert ids[length - 1] == tokenizer.eos_token_id
-        assert set(ids[length:].tolist()) <= {tokenizer.pad_token_id}
-    expected = ["<bos>", "<|start|>", "user", "<|end|>", "hello", "world", "<|eot_id|>"]
-    expected += ["<|start|>", "assistant", "<|end|>", "1", "2", "3", "<|eot_id|>"]
-    assert tokenizer.convert_ids_to_tokens(input_ids[0]) == expected
 
 
 @pytest.mark.parametrize(

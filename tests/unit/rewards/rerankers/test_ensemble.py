@@ -90,10 +90,6 @@ def test_a_member_whose_score_is_not_finite_is_refused_by_name(value):
         _ensemble(a, b).score(_items("x", "y"))
 
 
-def test_nothing_gives_nothing():
-    assert _ensemble(Table("a", {}), Table("b", {})).score([]) == []
-
-
 def test_other_sums_have_other_names():
     a, b = Table("a", {}), Table("b", {})
     names = {

@@ -120,11 +120,6 @@ def test_several_turns_are_joined_to_one_query(api, field):
     assert queries == {"system: Be brief.\n\nuser: Hi\n\nassistant: Hello\n\nuser: And?", "one"}
 
 
-def test_nothing_to_score_gives_no_scores():
-    with serve(_vllm) as server:
-        assert _reranker(server, "vllm_pooling").score([]) == []
-
-
 def test_the_name_is_the_models_else_the_servers():
     with serve(_vllm) as server:
         assert _reranker(server, "vllm_score", served_model="rm").name == "http-rm"
@@ -148,7 +143,10 @@ def test_a_model_of_other_than_one_label_is_refused(data):
     def answer(asked):
         return Reply({"data": [{"index": 0, "data": data}]}) if asked.path == "/pooling" else _vllm(asked)
 
-    with serve(answer) as server, pytest.raises(EndpointError, match=r"scores for 1 responses|cannot read the answer"):
+    with (
+        serve(answer) as server,
+        pytest.raises(EndpointError, match=r"scores for 1 responses|the answer cannot be read"),
+    ):
         _reranker(server, "vllm_pooling").score(_items(("one", "a")))
 
 
