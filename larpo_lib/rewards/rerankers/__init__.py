@@ -2,11 +2,64 @@
 
 from __future__ import annotations
 
-from larpo_lib.config.kinds import RerankerConfig
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from larpo_lib.config.kinds import RerankerConfig, Thinking
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.rewards.rerankers._base import Reranker
-from larpo_lib.rewards.rerankers._replies import ReplyReranker
+from larpo_lib.thinking import with_whole_thoughts, without_thoughts
+
+
+class Reranker(Protocol):
+    """Scores responses; higher is better.
+
+    Attributes:
+        name: recorded in the `reranker` column.
+        list_relative: a score holds only within the list it was given in, so merged lists are scored again as one.
+    """
+
+    name: str
+    list_relative: bool = False
+
+    def score(self, items: Sequence[Scorable]) -> list[float | None]:
+        """Score each item, in their order. None: it cannot be scored (too long); the caller drops and counts it.
+
+        Items of one prompt_id are a list. All of a list must be given at once to a list-relative reranker.
+        """
+        ...
+
+    def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
+        """Counts, by their name in the metrics, of what of these items it sees a part of only; none if it never cuts.
+
+        Distinct prompts and responses are counted once, so the counts of several calls that share no prompt add up.
+        """
+        return {}
+
+
+class ReplyReranker(Reranker):
+    """Another reranker, given the replies without the thoughts before them, or with the whole block of them.
+
+    Kept thoughts are part of the name: such rewards are others.
+    """
+
+    def __init__(self, reranker: Reranker, thinking: Thinking) -> None:
+        self._reranker = reranker
+        self._read = without_thoughts if thinking == "strip" else with_whole_thoughts
+        self.name = reranker.name if thinking == "strip" else f"{reranker.name} with thoughts"
+        self.list_relative = reranker.list_relative
+
+    def score(self, items: Sequence[Scorable]) -> list[float | None]:
+        """Score what is read of each item."""
+        return self._reranker.score(self._seen(items))
+
+    def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
+        """What the reranker below cuts."""
+        return self._reranker.cut(self._seen(items))
+
+    def _seen(self, items: Sequence[Scorable]) -> list[Scorable]:
+        return [replace(item, response=self._read(item.response)) for item in items]
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
