@@ -198,27 +198,6 @@ def test_a_part_is_refused_before_any_call_or_scored_as_one(larpo, published, an
     assert any(caveat.startswith("Only 40 instructions") for caveat in report["caveats"])
 
 
-def test_judgements_that_cannot_be_read_are_counted_and_left_out(larpo, published, annotations, tmp_path):
-    silent = {row["instruction"] for row in annotations[::10]}
-
-    class Mumbling(Replay):
-        def __call__(self, asked):
-            reply = super().__call__(asked)
-            (instruction,) = INSTRUCTION.findall(asked.payload["messages"][-1]["content"])
-            if instruction in silent:
-                reply.body["choices"][0] = {**reply.body["choices"][0], "logprobs": None}
-            return reply
-
-    with serve(Mumbling(annotations)) as server:
-        assert larpo(*_command(published, server, tmp_path / "evaluation")).code == 0
-    metrics = read_metrics(tmp_path / "evaluation")
-    heard = [row["preference"] - 1 for row in annotations if row["instruction"] not in silent]
-    assert metrics["win_rate"] == pytest.approx(100 * sum(heard) / len(heard), abs=1e-9)
-    assert (metrics["undecided"], metrics["instructions"]) == (len(silent), SIZE)
-    assert metrics["lc_win_rate"] == pytest.approx(LC_WIN_RATE, abs=1)
-    _check_scored_again(larpo, published, tmp_path / "evaluation")
-
-
 def test_a_policy_answers_and_is_judged(larpo, published, annotations, tiny_policy, tmp_path):
     """Generation with a policy of random weights, on a cut reference; twice the same bytes."""
     rows = _read(published("alpaca_eval/gpt4_1106_preview.outputs.json.gz"))

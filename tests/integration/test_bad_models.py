@@ -16,7 +16,6 @@ from spoiling import (
     Spoil,
     case,
     changed,
-    cut,
     forbid_weights,
     refused,
     removed,
@@ -48,22 +47,10 @@ def template(content: str) -> Spoil:
 
 CASES = [
     case(
-        "model without weights",
-        removed("policy/model.safetensors"),
-        RUN,
-        "policy: the weights cannot be read ... model.safetensors ... weights in safetensors",
-    ),
-    case(
         "a shard of the weights is missing",
         sharded,
         RUN,
         "policy: the weights cannot be read ... model-00002-of-00002.safetensors",
-    ),
-    case(
-        "torn weights",
-        cut("policy/model.safetensors"),
-        RUN,
-        "policy: the weights cannot be read ... weights in safetensors",
     ),
     case("broken chat template", template("{% for %}"), RUN, "policy: the chat template refuses ... mend the template"),
     case(
