@@ -18,7 +18,7 @@ from backend_emulator import Backend
 from backend_pods import midway
 
 from larpo_lib import artifacts
-from larpo_lib.artifacts import Metrics, Work, produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import SampleConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.kubernetes import workflow
@@ -74,7 +74,7 @@ class Quick:
             )  # fmt: skip
         return metrics
 
-    def _make(self, call: StepCall, work: Work, paths: Mapping[str, Any]) -> Metrics:
+    def _make(self, call: StepCall, work: WorkDir, paths: Mapping[str, Any]) -> Metrics:
         output = str(paths[next(iter(call.outputs))])
         self.made.append(output)
         self.read[output] = [str(path) for name in call.inputs for path in [paths[name]]]
