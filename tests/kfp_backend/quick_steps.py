@@ -22,7 +22,7 @@ from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import SampleConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.kubernetes import workflow
-from larpo_lib.pipeline import begin, evaluation, execute, rounds, run_context, study
+from larpo_lib.pipeline import execute, rounds, run_context
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.plan import StepCall
 
@@ -158,6 +158,5 @@ def install(patch: pytest.MonkeyPatch) -> Quick:
     patch.setattr("larpo_lib.preflight.check_policy", lambda *_: None)
     patch.setattr(Journal, "step", step)
     patch.setattr(workflow, "read_workflow", read)
-    for module in (begin, evaluation, run_context, study):
-        patch.setattr(module, "Tracker", NoTracker)
+    patch.setattr(run_context, "Tracker", NoTracker)
     return quick
