@@ -10,7 +10,7 @@ from larpo_lib.errors import ModelError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-_MERGE = "Merge it into its base, by peft's merge_and_unload and save_pretrained, and give that directory"
+_MERGE = "Merge it into its base with peft's merge_and_unload and save_pretrained, and use that directory"
 
 
 def is_adapter(path: Path) -> bool:
@@ -28,11 +28,11 @@ def base_of(path: Path) -> Path:
     named = settings.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         remedy = "Set base_model_name_or_path to the base's directory"
-        raise ModelError(f"{path / CONFIG}: names no base", remedy=remedy)
+        raise ModelError(f"{path / CONFIG}: does not name a base model", remedy=remedy)
     for candidate in (Path(named), path / named):
         if candidate.is_dir():
             if is_adapter(candidate):
-                raise ModelError(f"{path}: its base {candidate} is an adapter itself", remedy=_MERGE)
+                raise ModelError(f"{path}: its base model {candidate} is itself an adapter", remedy=_MERGE)
             return candidate
     return _cached(path, named, settings.get("revision"))
 
@@ -58,7 +58,7 @@ def _cached(path: Path, name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (OSError, ValueError) as error:  # no such name, or not in the cache
         raise ModelError(
-            f"{path}: its base '{name}' is no directory here, and not in this machine's Hugging Face cache",
+            f"{path}: its base '{name}' is neither a local directory nor in this machine's Hugging Face cache",
             remedy=f"Set base_model_name_or_path in its {CONFIG} to the base's directory",
         ) from error
 
@@ -70,14 +70,15 @@ def _settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path / CONFIG}: cannot be read: {error}") from None
     if kind != "LORA":
-        raise ModelError(f"{path}: adapters of type {kind} cannot be merged; LORA can", remedy="Give a whole model")
+        raise ModelError(f"{path}: adapters of type {kind} cannot be merged, only LORA", remedy="Use a complete model")
     if task not in (None, "CAUSAL_LM"):
-        raise ModelError(f"{path}: adapters of a model for {task}, where one for CAUSAL_LM is read", remedy=_MERGE)
+        raise ModelError(f"{path}: the adapters are for a model of the task {task}, not CAUSAL_LM", remedy=_MERGE)
     whole = next(iter([*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin")]), None)
     if whole is not None:
         raise ModelError(
-            f"{path}: holds adapters ({CONFIG}) and a whole model ({whole.name})", remedy="Remove one of them"
+            f"{path}: contains both adapters ({CONFIG}) and a complete model ({whole.name})",
+            remedy="Remove one of them",
         )
     if not (path / WEIGHTS).is_file():
-        raise ModelError(f"{path}: the adapters' weights are not there ({WEIGHTS})", remedy="Save them as safetensors")
+        raise ModelError(f"{path}: the adapters' weights are missing ({WEIGHTS})", remedy="Save them as safetensors")
     return dict(settings)

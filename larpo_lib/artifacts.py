@@ -110,16 +110,17 @@ def read_manifest(artifact: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtifactError(
             f"{artifact}: is not an artifact (it has no {MANIFEST})",
-            remedy="Give a directory that a larpo step wrote, or another output path",
+            remedy="Use a directory that a larpo step wrote, or choose another output path",
         )
     manifest = _read_json(path)
     if manifest.get("version") != MANIFEST_VERSION:
         raise ArtifactError(
-            f"{path}: format version {manifest.get('version')}, but this larpo reads version {MANIFEST_VERSION}",
+            f"{path}: format version {manifest.get('version')}, but this version of larpo reads format version "
+            f"{MANIFEST_VERSION}",
             remedy="Make the artifact again with this version",
         )
     if not {"fingerprint", "step", "config", "inputs", "files"} <= manifest.keys():
-        raise ArtifactError(f"{path}: is no manifest", remedy=_AGAIN)
+        raise ArtifactError(f"{path}: is not a manifest", remedy=_AGAIN)
     return manifest
 
 
@@ -159,7 +160,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
         if not isinstance(value, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it does not contain a JSON object")
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}", remedy=_AGAIN) from None
     return value
@@ -208,7 +209,7 @@ def _publish(work: WorkDir, output: Path, identity: dict[str, Any], fingerprint:
 def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, Any]) -> ArtifactError:
     what = differences({k: existing.get(k) for k in identity}, identity)
     return ArtifactError(
-        f"{output}: exists already, made with {what}",
+        f"{output}: exists already, but was made with {what}",
         remedy="Choose another output, or delete this one to make it again",
     )
 

@@ -28,7 +28,7 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be made: {error.strerror}", remedy="Choose another directory") from error
+        raise StorageError(f"{path}: cannot be created: {error.strerror}", remedy="Choose another directory") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -69,8 +69,8 @@ def disk_errors(output: Path) -> Iterator[None]:
         if error.errno not in _REFUSALS:
             raise
         raise StorageError(
-            f"{output}: cannot be made: {error.strerror}" + (f" ({error.filename})" if error.filename else ""),
-            remedy="Free or choose another place and run the same command again; it goes on where it stopped",
+            f"{output}: cannot be created: {error.strerror}" + (f" ({error.filename})" if error.filename else ""),
+            remedy="Fix this, or choose another output, and run the same command again; it continues where it stopped",
         ) from error
 
 
@@ -87,6 +87,6 @@ def exclusive(path: Path, output: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ArtifactError(
-                f"{output}: another process is making it", remedy="Wait for it, or choose another output"
+                f"{output}: another process is writing it", remedy="Wait until it ends, or choose another output"
             ) from None
         yield

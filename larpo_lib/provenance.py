@@ -104,6 +104,6 @@ def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:
         first = error.errors(include_url=False)[0]
         field = ".".join(("config", *map(str, first["loc"])))
         raise ArtifactError(
-            f"{artifact / MANIFEST}: {field}: {first['msg']}; it was made by the step {manifest['step']}",
-            remedy="Give the artifact of the step that is asked for",
+            f"{artifact / MANIFEST}: {field}: {first['msg']}; the step {manifest['step']} wrote it",
+            remedy="Use an artifact of the required step",
         ) from None

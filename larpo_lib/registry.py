@@ -109,8 +109,8 @@ class Registry:
         before = self.replaced(model_name, champion)
         if before is None:
             raise TrackingError(
-                f"version {champion} of model '{model_name}' replaced no other champion",
-                remedy=f"Point the alias '{CHAMPION}' at another version in MLflow",
+                f"version {champion} of model '{model_name}' did not replace another champion",
+                remedy=f"Set the alias '{CHAMPION}' to another version in MLflow",
             )
         self.set_alias(model_name, CHAMPION, before)
         return champion, before
@@ -146,7 +146,9 @@ class Registry:
         folder = self._fetch(model_name, version, partial)
         shutil.rmtree(folder / _EVALUATION, ignore_errors=True)
         if expected is not None and digest(folder) != expected:
-            raise ArtifactError(f"{uri}: its files are not the ones registered", remedy="Register the policy again")
+            raise ArtifactError(
+                f"{uri}: its files differ from those that were registered", remedy="Register the policy again"
+            )
         if (folder / MANIFEST).is_file():  # its digest is of the manifest, not of the files
             verify(folder)
         folder.rename(target)
@@ -156,7 +158,7 @@ class Registry:
     def _upload(self, policy: Path, identity: str) -> str:
         """Identity of the logged model that holds the policy's files; a half-uploaded one of this run is completed."""
         if self._run_id is None:
-            raise TrackingError("a policy is registered from an MLflow run only", remedy="Set MLFLOW_RUN_ID")
+            raise TrackingError("a policy can only be registered from an MLflow run", remedy="Set MLFLOW_RUN_ID")
         experiment = self._client.get_run(self._run_id).info.experiment_id
         begun = self._client.search_logged_models(
             [experiment], filter_string=f"tags.`{DIGEST}` = '{identity}' AND source_run_id = '{self._run_id}'"
@@ -182,7 +184,7 @@ class Registry:
         match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
         if match is None:
             raise TrackingError(
-                f"'{uri}' names no registered policy", remedy="Write models:/name@alias or models:/name/1"
+                f"'{uri}' is not the URI of a registered policy", remedy="Use models:/name@alias or models:/name/1"
             )
         model_name, alias, number = match.groups()
         version = int(number) if number else self._alias(model_name, alias)

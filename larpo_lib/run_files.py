@@ -90,7 +90,7 @@ def _read(path: Path) -> Sequence[float]:
     try:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, list) or not all(isinstance(value, int | float) for value in found):
-            raise ValueError("it holds no numbers")
+            raise ValueError("it does not contain numbers")
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}", remedy="Delete it; what it counted is lost") from None
+        raise ArtifactError(f"{path}: cannot be read: {error}", remedy="Delete it; its counts are lost") from None
     return found

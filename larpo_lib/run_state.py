@@ -122,7 +122,7 @@ def _check_settings(call: StepCall, artifacts: Artifacts) -> None:
     what = differences(recorded, _expected(call.config.identity(), recorded), "config")
     if what:
         raise ArtifactError(
-            f"{call.output}: exists already, made with {what}",
+            f"{call.output}: exists already, but was made with {what}",
             remedy="Choose another output, or delete this one to make it again",
         )
 
@@ -145,6 +145,6 @@ def _check_end(plan: Plan, state: RunState, artifacts: Artifacts) -> None:
     of_others = [call.output for call in state.made if call.name == "evaluate"]
     if any(digest(artifacts.folder(path)) == judged for path in of_others):
         raise ArtifactError(
-            f"{plan.promotion}: is the end of a shorter run, but {left[0].output} is still to be made",
-            remedy=f"Delete it and {plan.root}/report to go on, or choose another output",
+            f"{plan.promotion}: ends a shorter run, but {left[0].output} does not exist yet",
+            remedy=f"Delete it and {plan.root}/report to continue the run, or choose another output",
         )

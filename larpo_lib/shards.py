@@ -50,7 +50,9 @@ class Shard:
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None or int(match[1]) >= int(match[2]):
-            raise ConfigError(f"shard {text!r} is not of the form i/n with i from 0 to n - 1", remedy="Such as 0/4")
+            raise ConfigError(
+                f"shard {text!r} is not in the form i/n with i from 0 to n - 1", remedy="Use, for example, 0/4"
+            )
         return cls(int(match[1]), int(match[2]))
 
     def argument(self) -> dict[str, str]:

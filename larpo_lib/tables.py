@@ -229,9 +229,7 @@ def _reading(file: Path, schema: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(
-            f"{file}: no such file", remedy=f"Expected an artifact that holds {schema}.parquet"
-        ) from None
+        raise ArtifactError(f"{file}: no such file", remedy=f"Use an artifact that contains {schema}.parquet") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{file}: cannot be read as Parquet: {error}", remedy="Delete the artifact and make it again"
@@ -246,16 +244,18 @@ def _open(file: Path, schema: str) -> pq.ParquetFile:
         metadata = {key.decode(): value.decode() for key, value in (arrow.metadata or {}).items()}
     found, version = metadata.get("larpo.schema", "none"), metadata.get("larpo.version", "none")
     if found != schema:
-        raise ArtifactError(f"{file}: holds '{found}', not '{schema}'", remedy="Give the artifact of the step before")
+        raise ArtifactError(
+            f"{file}: contains '{found}', not '{schema}'", remedy="Use the artifact of the previous step"
+        )
     if version != str(SCHEMA_VERSION):
         raise ArtifactError(
-            f"{file}: schema version {version}, but this larpo reads version {SCHEMA_VERSION}",
+            f"{file}: schema version {version}, but this version of larpo reads schema version {SCHEMA_VERSION}",
             remedy="Make the artifact again with this version",
         )
     known = arrow if schema != "metadata" else pa.schema([field for field in arrow if field.name != "columns"])
     if not known.equals(SCHEMAS[schema], check_metadata=False):
         raise ArtifactError(
-            f"{file}: columns {arrow.names} are not those of '{schema}'",
+            f"{file}: the columns {arrow.names} are not those of '{schema}'",
             remedy="Make the artifact again with this version",
         )
     return parquet

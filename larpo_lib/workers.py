@@ -155,7 +155,7 @@ def _next_result(results: Any, started: list[Any]) -> tuple[str, Any]:
             if ended:
                 raise LarpoError(
                     f"a worker process ended with exit code {ended[0].exitcode}",
-                    remedy="Killed by the system (-9) it was likely out of memory; use fewer processes",
+                    remedy="Exit code -9 usually means that memory ran out; use fewer processes",
                 ) from None
         else:
             return found

@@ -27,14 +27,14 @@ Token = Callable[[], str | None]
 
 _LIMITS_S = (10, 60)
 """Longest times to connect, and between two parts of an answer."""
-_NO_SERVER = "Start the server, or check --endpoint and the way to it, such as kubectl port-forward"
+_NO_SERVER = "Start the server, or check --endpoint and the connection to it, such as kubectl port-forward"
 
 
 class Json(dict[str, Any]):
     """An object of an answer. A field that it lacks is an EndpointError."""
 
     def __missing__(self, name: str) -> Any:
-        raise EndpointError(f"the API's answer lacks '{name}'", remedy="Check that the server's version is 2")
+        raise EndpointError(f"the API's answer has no '{name}'", remedy="Check that the server's version is 2")
 
 
 def read_token(file: Path | None) -> Token:
@@ -47,7 +47,7 @@ def read_token(file: Path | None) -> Token:
     """
     variable = os.environ.get("KFP_TOKEN", "").strip()
     if file is not None and variable:
-        raise ConfigError(f"both KFP_TOKEN and the file {file} name a token", remedy="Unset one of them")
+        raise ConfigError(f"both KFP_TOKEN and the file {file} contain a token", remedy="Unset one of them")
     place = "the environment variable KFP_TOKEN" if file is None else f"the token file {file}"
 
     def read() -> str | None:
@@ -58,7 +58,7 @@ def read_token(file: Path | None) -> Token:
         if file is not None and not token:
             raise ConfigError(f"{place} is empty", remedy="Check --token-file")
         if not token.isascii() or not (token.isprintable() and " " not in token):
-            raise ConfigError(f"{place} holds no token", remedy="Fix it")
+            raise ConfigError(f"{place} does not contain a valid token", remedy="Fix its content")
         return token or None
 
     read()
@@ -110,8 +110,8 @@ class PipelinesApi:
         except ValueError:
             answer = None
         if not isinstance(answer, Json):
-            problem = f"{self.endpoint}: the answer is not the API's"
-            raise EndpointError(problem, remedy="Check --endpoint; a login page may stand before it")
+            problem = f"{self.endpoint}: the answer is not from the API of Kubeflow Pipelines"
+            raise EndpointError(problem, remedy="Check --endpoint; a login page may be in front of it")
         return answer
 
     def first(self, things: str, call: Callable[..., Any], name: str | None, **given: Any) -> Json | None:
@@ -132,10 +132,10 @@ class PipelinesApi:
         if isinstance(error, NoAnswerInTimeError) and not isinstance(error, NewConnectionError):
             return EndpointError(f"{self.endpoint}: no answer in time", remedy=_NO_SERVER)
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            remedy = "Give the file of the authority that signed the server's certificate as --ca-certificate"
+            remedy = "Pass the certificate of the authority that signed the server's certificate with --ca-certificate"
             return EndpointError(f"{self.endpoint}: the server's certificate is not trusted", remedy=remedy)
         said = str(error).partition("): ")[2] or str(error)  # behind the connection that it is about
-        return EndpointError(f"{self.endpoint}: cannot be asked: {said}", remedy=_NO_SERVER)
+        return EndpointError(f"{self.endpoint}: the request failed: {said}", remedy=_NO_SERVER)
 
     def _refusal(self, error: kfp.ApiException) -> EndpointError:
         token = self._token()
@@ -146,15 +146,15 @@ class PipelinesApi:
 
     def _remedy(self, status: int, token: str | None) -> str:
         if status == 401 or (status < 400 and not token):
-            return "The token is wrong or has expired; renew it" if token else "Put a token into KFP_TOKEN"
+            return "The token is wrong or has expired; get a new one" if token else "Set KFP_TOKEN to a token"
         if status == 403:
             place = f"namespace '{self.namespace}'" if self.namespace else "an installation without namespaces"
-            return f"Check the namespace and what the token's account may do there; asked was for {place}"
+            return f"Check the namespace and the permissions of the token's account; the request was for {place}"
         if status < 400 or status in (404, 405):
             return "Check --endpoint, and the id if one was given"
         if status >= 500:
-            return "Look into the log of the API server (deployment ml-pipeline), or try again"
-        return "" if self.namespace else "Give --namespace if the installation has namespaces for its users"
+            return "Check the log of the API server (deployment ml-pipeline), or run the command again"
+        return "" if self.namespace else "Use --namespace if the installation has a namespace for each user"
 
 
 def _configuration(endpoint: str, token: Token, ca_certificate: Path | None) -> kfp.Configuration:
@@ -192,7 +192,7 @@ def _checked(endpoint: str) -> str:
     if not usable:
         raise ConfigError("the endpoint is not an http:// or https:// address", remedy="Fix --endpoint or KFP_ENDPOINT")
     if parts.username or parts.password:
-        raise ConfigError("the endpoint holds a user or a password", remedy="Put a token into KFP_TOKEN instead")
+        raise ConfigError("the endpoint contains a user or a password", remedy="Set KFP_TOKEN to a token instead")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
@@ -200,5 +200,5 @@ def _trust(ca_certificate: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_certificate)
     except (OSError, ssl.SSLError):
-        problem = f"{ca_certificate}: cannot be read as certificates"
-        raise ConfigError(problem, remedy="Give --ca-certificate a PEM file") from None
+        problem = f"{ca_certificate}: is not a readable certificate file"
+        raise ConfigError(problem, remedy="Pass a PEM file to --ca-certificate") from None

@@ -44,10 +44,10 @@ def run_arguments(
     tree = load_tree(config, settings)
     if tree:
         if SETTINGS not in parameters:
-            raise ConfigError("the pipeline takes no --config and no --set", remedy="Give --parameter name=value")
+            raise ConfigError("this pipeline does not support --config and --set", remedy="Use --parameter name=value")
         if SETTINGS in arguments:
             given = "--arguments" if file is not None else f"--parameter {SETTINGS}"
-            raise ConfigError(f"{given} and --config or --set are one thing", remedy="Give one of them")
+            raise ConfigError(f"{given} cannot be combined with --config or --set", remedy="Pass one of them")
         check_given(tree, config)
         arguments[SETTINGS] = json.dumps(tree, sort_keys=True)
     elif SETTINGS in arguments:
@@ -63,9 +63,9 @@ def _require_no_password(arguments: Mapping[str, Any]) -> None:
         told = place.endswith(_TRACKING) and redact(text) != text
         if told or _WITH_USER.match(text) or (text[:1] in ("{", "[") and redact(text) != text):
             raise ConfigError(
-                f"{place} holds a user or a password, and Kubeflow would keep it",
-                remedy="Put it into a secret of the cluster; of MLflow: MLFLOW_TRACKING_USERNAME and _PASSWORD"
-                " in Secret larpo-mlflow",
+                f"{place} contains a user or a password, which Kubeflow would store",
+                remedy="Put it into a secret of the cluster; for MLflow, set MLFLOW_TRACKING_USERNAME and _PASSWORD in "
+                "Secret larpo-mlflow",
             )
 
 
@@ -95,9 +95,9 @@ def _texts(file: Path | None) -> list[str]:
     try:
         tree = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file", remedy="Give --arguments an existing JSON file") from None
+        raise ConfigError(f"{file}: no such file", remedy="Pass an existing JSON file to --arguments") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{file}: is no JSON object of parameters", remedy='Write it as in {"rounds": 3}')
+        raise ConfigError(f"{file}: is not a JSON object with parameters", remedy='Write it like {"rounds": 3}')
     return [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in tree.items()]

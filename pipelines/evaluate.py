@@ -36,7 +36,7 @@ def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> A
     return whole(
         "larpo-evaluate",
         "evaluate",
-        "Evaluate a policy on held-out prompts, and promote it if it is the better.",
+        "Evaluate a policy on held-out prompts, and promote it if it is better.",
         build,
     )
 
@@ -62,5 +62,5 @@ def _measuring(cluster: Cluster) -> Any:
         with dsl.If(prepared.outputs["Output"] == "baseline", name="compared"):
             cluster.heavy(evaluate, evaluator, run=run, iteration="0")
 
-    description = "The policy and, where there is one, the policy to compare with."
+    description = "The policy, and the policy to compare with if there is one."
     return nested("measuring", description, {"run": str, **machine_inputs("evaluate")}, build)

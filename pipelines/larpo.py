@@ -42,8 +42,8 @@ def larpo_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:
     return whole(
         "larpo",
         "larpo",
-        "LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, round by"
-        " round, and promote the result.",
+        "LLM alignment as retriever preference optimisation: sample, rerank, build lists, train and evaluate in "
+        "each iteration, and promote the result.",
         build,
     )
 
@@ -68,7 +68,7 @@ def beginning_pipeline(cluster: Cluster) -> Any:
 
     return nested(
         "beginning",
-        "Prompts, and the policy that the first round begins with.",
+        "The prompts, and the policy of the first iteration.",
         {"run": str, **machine_inputs("train")},
         build,
     )
@@ -85,4 +85,9 @@ def _loop(cluster: Cluster) -> Any:
         promoted = cluster.light(promote(run=run, iteration="end").after(looped))
         cluster.light(report(run=run).after(promoted))
 
-    return nested("loop", "Prepare, evaluate the start, the rounds, the gate, the report.", ROUNDS_INPUTS, build)
+    return nested(
+        "loop",
+        "Prepare, evaluate the starting policy, run the iterations, the gate and the report.",
+        ROUNDS_INPUTS,
+        build,
+    )

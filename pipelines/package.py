@@ -47,7 +47,7 @@ def read_package(path: Path) -> Package:
     Raises:
         ConfigError: there is no such file, or it is not a compiled pipeline.
     """
-    remedy = "Write one with `larpo compile --output FILE`"
+    remedy = "Create one with `larpo compile --output FILE`"
     try:
         data = path.read_bytes()
         documents = [one for one in yaml.load_all(data, Loader=_Loader) if one]
@@ -79,13 +79,13 @@ def parse_arguments(texts: Iterable[str], parameters: Mapping[str, Parameter]) -
     Lists and structs are JSON. The later of two values for one parameter wins.
 
     Raises:
-        ConfigError: a text is not of the form name=value, its parameter is unknown or its value of another type.
+        ConfigError: a text is not in the form name=value, its parameter is unknown or its value of another type.
     """
     arguments: Json = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--parameter {text!r} is not of the form name=value")
+            raise ConfigError(f"--parameter {text!r} is not in the form name=value")
         require_known(name, parameters)
         arguments[name] = _typed(name, value, parameters[name].kind)
     return arguments
@@ -97,7 +97,7 @@ def require_known(name: str, parameters: Mapping[str, Parameter]) -> None:
         return
     close = difflib.get_close_matches(name, parameters, n=1)
     known = ", ".join(sorted(parameters)) or "none"
-    remedy = f"Did you mean '{close[0]}'?" if close else f"It has: {known}"
+    remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {known}"
     raise ConfigError(f"the pipeline has no parameter '{name}'", remedy=remedy)
 
 
@@ -107,13 +107,13 @@ def require_complete(arguments: Json, parameters: Mapping[str, Parameter]) -> No
     if missing:
         names = ", ".join(f"--parameter {name}=..." for name in missing)
         raise ConfigError(
-            f"the pipeline's parameter '{missing[0]}' has no default and no value", remedy=f"Give {names}"
+            f"the pipeline's parameter '{missing[0]}' has no default and no value", remedy=f"Pass {names}"
         )
 
 
 def _typed(name: str, text: str, kind: str) -> Any:
     if kind not in _KINDS:
-        raise ConfigError(f"the parameter '{name}' is of type {kind}, which has no text form")
+        raise ConfigError(f"the parameter '{name}' is of type {kind}, which cannot be set as text")
     cls, parse, what = _KINDS[kind]
     try:
         value = parse(text)
@@ -121,7 +121,7 @@ def _typed(name: str, text: str, kind: str) -> Any:
         value = None
     if not isinstance(value, cls) or (cls is float and not math.isfinite(value)):  # JSON has no such numbers
         raise ConfigError(
-            f"the parameter '{name}' takes {what}, not {text[:80]!r}", remedy=f"Give --parameter {name}=<{what}>"
+            f"the parameter '{name}' must be {what}, not {text[:80]!r}", remedy=f"Use --parameter {name}=<{what}>"
         )
     return value
 

@@ -27,8 +27,8 @@ ROUNDS_INPUTS: dict[str, type] = {"run": str, "rounds": list, "shards": list, **
 
 def rounds_pipeline(cluster: Cluster) -> Any:
     """The pipeline of all rounds, to be used as a task."""
-    sampling = _shares(cluster, "sample", sample, "Sample, share by share.")
-    reranking = _shares(cluster, "rerank", rerank, "Score and rank, share by share.")
+    sampling = _shares(cluster, "sample", sample, "Sample, one shard per pod.")
+    reranking = _shares(cluster, "rerank", rerank, "Score and rank, one shard per pod.")
 
     def build(given: Given) -> None:
         run = given["run"]
@@ -46,7 +46,7 @@ def rounds_pipeline(cluster: Cluster) -> Any:
                     with dsl.If(due.output == "promote", name="promoted"):
                         cluster.light(promote(**at).after(evaluated))
 
-    return nested("rounds", "The rounds, one after the other, each behind its gate.", ROUNDS_INPUTS, build)
+    return nested("rounds", "The iterations, one after the other, each after its gate.", ROUNDS_INPUTS, build)
 
 
 def _only(given: Given, kind: str) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def study_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:
             machines = {name: given[name] for name in machine_inputs(*ROUND_KINDS)}
             comparing(**{name: told[name] for name in ("run", "members", "rounds", "shards")}, **machines)
 
-    return whole("larpo-study", "study", "Compare settings: a run of the loop for each, in one table.", build)
+    return whole(
+        "larpo-study", "study", "Compare settings: one run of the loop for each, with results in one table.", build
+    )
 
 
 def _comparing(cluster: Cluster) -> Any:
@@ -52,7 +54,7 @@ def _comparing(cluster: Cluster) -> Any:
         looped = members(**{name: given[name] for name in _INPUTS if name != "run"}).after(baseline)
         cluster.light(study_table(run=run).after(looped))
 
-    return nested("comparing", "What the runs share, the runs, their table.", _INPUTS, build)
+    return nested("comparing", "The shared preparation, the runs and their table.", _INPUTS, build)
 
 
 def _members(cluster: Cluster) -> Any:
@@ -63,4 +65,4 @@ def _members(cluster: Cluster) -> Any:
             rounds(run=run, **{name: given[name] for name in ROUNDS_INPUTS if name != "run"})
 
     inputs = {name: kind for name, kind in _INPUTS.items() if name != "run"}
-    return nested("members", "The rounds of every run.", inputs, build)
+    return nested("members", "The iterations of every run.", inputs, build)

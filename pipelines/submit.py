@@ -59,7 +59,7 @@ def git_version() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError):
-        raise ConfigError("cannot determine the version: no git commit here", remedy="Give --version NAME") from None
+        raise ConfigError("cannot determine the version: no git commit here", remedy="Use --version NAME") from None
     return done.stdout.strip()
 
 
@@ -75,7 +75,7 @@ def upload(api: PipelinesApi, path: Path, *, name: str | None, version: str) -> 
         The pipeline's name, and whether the version is new: one of this name with the same content is left as it is.
 
     Raises:
-        LarpoError: the package is none, the API refused, or the version exists with other content.
+        LarpoError: the package is none, the API refused, or the version already exists with different content.
     """
     package = read_package(path)
     name, content = name or package.name, f"sha256 {package.digest}"
@@ -86,8 +86,8 @@ def upload(api: PipelinesApi, path: Path, *, name: str | None, version: str) -> 
         add = partial(api.uploads.upload_pipeline_version, str(path), pipelineid=pipeline["pipeline_id"])
         api.ask(add, name=version, description=content)
     elif content not in there.get("description", ""):
-        problem = f"version '{version}' of pipeline '{name}' exists with other content"
-        raise ConfigError(problem, remedy="Commit the change, or give another --version")
+        problem = f"version '{version}' of pipeline '{name}' already exists with different content"
+        raise ConfigError(problem, remedy="Commit the change, or use another --version")
     return name, there is None
 
 
@@ -127,7 +127,7 @@ def require_experiment(api: PipelinesApi, name: str, *, create: bool) -> str:
     found = api.first("experiments", listed, name, namespace=api.namespace)
     if found is None:
         if not create:
-            remedy = "Check --experiment and --namespace, or give --create-experiment"
+            remedy = "Check --experiment and --namespace, or use --create-experiment"
             raise ConfigError(f"{api.endpoint}: has no experiment '{name}'", remedy=remedy)
         found = api.ask(api.experiments.experiment_service_create_experiment, experiment=api.owned(name))
     return str(found["experiment_id"])

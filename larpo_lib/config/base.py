@@ -77,28 +77,28 @@ class ModelConfig(Section):
     """How a Hugging Face model directory is loaded."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: bfloat16 on a GPU that has it, else float32."""
+    """`auto`: bfloat16 on a GPU that supports it, else float32."""
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
     """`auto`: eager for families without sdpa (Gemma 2, DeBERTa), else sdpa."""
     pad_token: str | None = None
-    """Padding token, which must be in the vocabulary; null: the tokenizer's own, and of a policy without one its eos
-    token, which is never more than a filler behind a mask. Reward models need the one that they were trained with."""
+    """Padding token, which must be in the vocabulary. Not set: the tokenizer's own; a policy whose tokenizer has none
+    uses its eos token, which is masked out. A reward model needs the padding token that it was trained with."""
     chat_template: str | None = None
-    """Jinja in place of the tokenizer's own chat template, such as for a base model, which has none; or the name of one
-    of the tokenizer's templates, where it has several."""
+    """Jinja template that replaces the tokenizer's chat template, for example for a base model without one; or the name
+    of a template, if the tokenizer has several."""
     date: Annotated[Day, Inherited("model.date", creates=False)] = "2024-07-26"
-    """What a chat template is told when it asks for today's date (`strftime_now`): the same on every day, in every
-    process and for every model of a run. The default is the day that Llama 3's template falls back to."""
+    """The date that a chat template gets when it asks for today's (`strftime_now`), so that prompts do not change from
+    day to day or between models of a run. The default is the date that Llama 3's template uses by default."""
     stop_tokens: tuple[str, ...] = ()
-    """Further tokens that end a response, beside those of the model's generation settings, the tokenizer's eos and what
-    the chat template ends a turn with."""
+    """Additional tokens that end a response. The eos tokens of the model's generation settings and of the tokenizer,
+    and the chat template's end-of-turn token, always do."""
     special_text: Literal["text", "control"] = "text"
-    """What the name of a special token is that stands in a prompt or a response, such as `<|im_end|>` in a question
-    about chat templates. `text`: these characters. `control`: the token itself, as most other programs read it."""
+    """How the name of a special token in a prompt or a response is read, such as `<|im_end|>` in a question about chat
+    templates. `text`: as ordinary characters. `control`: as the special token, as most other programs do."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for models whose code you have read."""
+    """Run Python code that comes with the model. Use it only for models whose code you have read."""
 
     def identity(self) -> dict[str, Any]:
         """Without younger settings that are not set, so that what was made before there were these is found again."""

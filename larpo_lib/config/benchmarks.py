@@ -16,17 +16,17 @@ class AnswersConfig(Sampling):
     first: ClassVar[tuple[str, ...]] = ("sampler", "temperature")
 
     temperature: NonNegativeFloat = 0.0
-    """0 answers greedily."""
+    """Sampling temperature. 0: greedy answers."""
     max_prompt_tokens: PositiveInt = 4096
-    """Longer prompts get no answer and are counted."""
+    """Maximum tokens of a prompt. Longer prompts get no answer and are counted."""
 
 
 class LlmJudgeConfig(EndpointConfig):
-    """A language model behind an OpenAI-compatible server that judges responses."""
+    """A language model on an OpenAI-compatible server that judges responses."""
 
     execution: ClassVar[frozenset[str]] = frozenset({"max_calls"})
 
     model: str
-    """The name the server knows it by."""
+    """Name of the model at the server."""
     max_calls: PositiveInt | None = None
-    """Most decisions to buy; where more are needed nothing is bought and the number is told."""
+    """Maximum number of judge calls. If more are needed, none is made and the error names the number."""

@@ -20,18 +20,19 @@ class EndpointConfig(Section):
     execution: ClassVar[frozenset[str]] = frozenset({"base_url", "api_key_env", "concurrency", "timeout_s", "retries"})
 
     base_url: str
-    """Such as http://localhost:8000/v1; without a user, a password or a query."""
+    """URL of the server, for example http://localhost:8000/v1, without user, password or query."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key, which is never logged or written; null: none is sent."""
+    """Name of the environment variable that holds the API key, which is never logged or written to a file. Not set: no
+    key is sent."""
     concurrency: PositiveInt = 64
-    """Requests in flight at one time."""
+    """Maximum number of requests at the same time."""
     timeout_s: PositiveFloat = 600.0
-    """Longest wait for one whole answer."""
+    """Maximum seconds to wait for a complete answer."""
     retries: NonNegativeInt = 8
-    """Further tries of a request that found no connection or no answer, or was answered 429 or 500 and above.
+    """Number of retries after a failed connection, a timeout, or the status 429 or 500 and above.
 
-    The pauses between them grow to a minute; eight of them last two to three minutes. Where the server says how long to
-    wait (Retry-After), that holds, up to ten minutes.
+    The pauses between retries grow up to a minute; eight retries take two to three minutes. If the server says how long
+    to wait (Retry-After), larpo waits that long, up to ten minutes.
     """
 
     @field_validator("base_url", mode="after")

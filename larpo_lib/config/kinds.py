@@ -29,7 +29,7 @@ class SamplerConfig(Kind):
 
     if TYPE_CHECKING:
         model: ModelConfig
-        """How the policy's tokenizer, and the policy where it runs here, are loaded; every sampler has this field."""
+        """How the policy's tokenizer, and the policy if it runs here, are loaded."""
 
     def make(self, policy: Path, limits: Any) -> Any:
         """The `larpo_lib.samplers.Sampler` of a policy's directory and of a step's `Limits`."""
@@ -46,9 +46,9 @@ class SamplerConfig(Kind):
 Thinking = Annotated[
     Literal["strip", "keep"],
     Field(
-        description="What is read of a response that begins with thoughts. `strip`: the reply behind `</think>`, as"
-        " chat templates write a history; nothing where the thoughts are unfinished, which is counted. `keep`: all of"
-        " it, with the `<think>` that a template opened in the prompt put back."
+        description="What is scored of a response that begins with thoughts. `strip`: only the reply after `</think>`, "
+        "as chat templates render earlier turns; unfinished thoughts leave an empty reply and are counted. `keep`: "
+        "all of it, including a `<think>` that the template opened in the prompt."
     ),
 ]
 
@@ -108,7 +108,7 @@ class RerankerConfig(_ReadsReferences):
     @property
     def beyond_one(self) -> str | None:
         """Why a score may be below 0 or above 1; None: it cannot, or it is not known."""
-        return f"the scores of '{self.type}' have no bounds"
+        return f"the scores of '{self.type}' are unbounded"
 
 
 class SingleRerankerConfig(RerankerConfig):

@@ -15,16 +15,16 @@ class Seeded(Section):
     """What draws by chance."""
 
     seed: Annotated[Seed, Inherited("seed")] = 0
-    """Decides everything that is drawn here."""
+    """Seed of all random choices in this section."""
 
 
 class Bootstrap(Seeded):
     """What reports intervals."""
 
     resamples: PositiveInt = 1000
-    """Bootstrap resamples."""
+    """Number of bootstrap resamples."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Probability that an interval is to hold."""
+    """Confidence level of the intervals."""
 
 
 class InParts(Section):
@@ -33,29 +33,29 @@ class InParts(Section):
     execution: ClassVar[frozenset[str]] = frozenset({"processes"})
 
     part_prompts: PositiveInt = 256
-    """Prompts a partial result holds; a restarted step goes on after the last whole one."""
+    """Number of prompts in each partial result. A restarted step continues after the last complete one."""
     processes: PositiveInt = 1
-    """Processes on this machine that share the work, each with GPUs of its own."""
+    """Number of processes on this machine that divide the work, each on its own GPUs."""
 
 
 class Limited(Section):
     """What can take a part of its prompts."""
 
     limit: PositiveInt | None = None
-    """Take the first so many prompts only; not set: all."""
+    """Use only the first `limit` prompts. Not set: all."""
 
 
 class Sampling(InParts, Seeded):
     """What draws responses."""
 
     sampler: Annotated[SamplerConfig, Inherited("sample.sampler")] = Field(default_factory=SamplerConfig.default)
-    """What draws the responses."""
+    """The sampler that generates the responses."""
     top_p: Fraction = 1.0
-    """Draw from the most probable tokens whose mass reaches this share."""
+    """Sample only from the most probable tokens whose total probability reaches this value."""
     max_new_tokens: PositiveInt = 2048
-    """Longest response, end-of-turn token included."""
+    """Maximum tokens of a response, including the end-of-turn token."""
     max_prompt_tokens: PositiveInt = 1024
-    """Longer prompts are dropped and counted."""
+    """Maximum tokens of a prompt. Longer prompts are dropped and counted."""
 
 
 class SamplingAlike(Sampling):
@@ -63,11 +63,11 @@ class SamplingAlike(Sampling):
 
     max_new_tokens: Annotated[PositiveInt, Inherited("sample.max_new_tokens")] = 2048
     max_prompt_tokens: Annotated[PositiveInt, Inherited("sample.max_prompt_tokens")] = 1024
-    """Longer prompts are dropped and counted."""
+    """Maximum tokens of a prompt. Longer prompts are dropped and counted."""
 
 
 class ScoringAlike(Section):
     """What scores responses as the section `rerank` does."""
 
     reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = Field(default_factory=RerankerConfig.default)
-    """The reward model."""
+    """The reranker (reward model) that scores the responses."""

@@ -62,16 +62,16 @@ def _distinct(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class ColumnsConfig(Section):
-    """Names of the columns to read; null means: find it among the usual names."""
+    """Names of the columns to read. Not set: a column is found by its usual names."""
 
     messages: str | None = None
-    """Column with a conversation; of prompts, a reply at its end is left out."""
+    """Column with a conversation. For prompts, a reply at its end is removed."""
     prompt: str | None = None
-    """Column with the prompt: text, or messages that end with the user's."""
+    """Column with the prompt: text, or messages that end with a user message."""
     system: str | None = None
-    """Column of the system prompt."""
+    """Column with the system prompt."""
     history: str | None = None
-    """Column of the turns before the prompt: messages, or pairs of what was asked and replied."""
+    """Column with the turns before the prompt: messages, or pairs of question and reply."""
     response: str | None = None
     """Column with one response."""
     reference: str | None = None
@@ -79,20 +79,21 @@ class ColumnsConfig(Section):
     responses: str | None = None
     """Column with a list of responses."""
     rewards: str | None = None
-    """Column, or key of each response, with the reward."""
+    """Column with the reward, or key of the reward in each response."""
     chosen: str | None = None
-    """Column of the better response of a pair."""
+    """Column with the better response of a pair."""
     rejected: str | None = None
-    """Column of the worse response of a pair."""
+    """Column with the worse response of a pair."""
     finish_reason: str | None = None
-    """Column, or field in an object of `responses`, that says how a response ended: stop, length or null."""
+    """Column, or key in each response, that says how the response ended: stop, length or null."""
     token_ids: str | None = None
-    """The same for a response's token ids, end-of-turn token included, as the policy's tokenizer numbers them."""
+    """Column, or key in each response, with the response's token ids in the policy's tokenizer, including the
+    end-of-turn token."""
     ignore: tuple[str, ...] = ()
-    """Columns that are not looked at."""
+    """Columns to ignore."""
     keep: Annotated[tuple[str, ...] | Literal["all"], Inherited(kept)] = ()
-    """Columns whose values are kept beside the prompts, for reward functions; `all`: those that are taken for nothing
-    else and not ignored. Unless set, that is so where a reranker or judge of the run is a function."""
+    """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not used
+    otherwise and not ignored, which is the default if a reranker or judge of the run is a function."""
 
     def identity(self) -> dict[str, Any]:
         """Without `keep` where nothing is kept, so that prompts made before there was this setting are found again."""
@@ -108,7 +109,7 @@ class TemplateConfig(Section):
     model: ModelConfig = ModelConfig()
     """How its tokenizer is loaded."""
     served: bool = False
-    """A server renders its prompts, which takes names of special tokens in messages for the tokens."""
+    """Whether a server renders the prompts, which reads names of special tokens in messages as the tokens."""
 
 
 class PrepareConfig(Seeded):
@@ -117,23 +118,23 @@ class PrepareConfig(Seeded):
     execution: ClassVar[frozenset[str]] = frozenset({"templates", "reward_models"})  # their content counts instead
 
     source: str
-    """A .jsonl, .json, .csv or .parquet file (compressed or not), a directory or pattern (`data/*.jsonl`) of them, a
-    directory that `save_to_disk` wrote, an s3:// URI, or a `datasets` name."""
+    """A .jsonl, .json, .csv or .parquet file (may be compressed), a directory or pattern (`data/*.jsonl`) of them, a
+    directory written by `save_to_disk`, an s3:// URI, or a `datasets` name."""
     split: str = "train"
-    """Of a `datasets` name, or of a directory that `DatasetDict.save_to_disk` wrote."""
+    """Split to read, for a `datasets` name or a directory written by `DatasetDict.save_to_disk`."""
     columns: ColumnsConfig = ColumnsConfig()
-    """Names of the source's columns, where they are not found by themselves."""
+    """Names of the source's columns, if they are not found automatically."""
     invalid: Literal["refuse", "drop"] = "refuse"
-    """What becomes of a row that cannot be used, such as one with an empty prompt: it stops the step, or is dropped and
-    counted."""
+    """What to do with a row that cannot be used, such as one with an empty prompt: stop with an error (`refuse`), or
+    drop and count it (`drop`)."""
     templates: Annotated[tuple[TemplateConfig, ...], Inherited(policies)] = ()
-    """Policies that every prompt is rendered for before anything is sampled; unless set, that of the run. What a
-    template refuses, leaves out or renders to nothing is treated as `invalid` says."""
+    """Policies whose chat templates must be able to render every prompt; checked before sampling. Not set: the policy
+    of the run. Prompts that a template refuses, skips or renders to nothing are treated as `invalid` says."""
     reward_models: Annotated[tuple[ChatRerankerConfig, ...], Inherited(classifiers)] = ()
-    """The same for reward models that read a chat template's text."""
+    """The same check for reward models that read the text of a chat template."""
     limit: PositiveInt | None = None
-    """Take the first so many prompts in the source's order, after duplicates and held-out prompts are gone (of
-    demonstrations: so many demonstrations); null: all."""
+    """Use only the first `limit` prompts (or demonstrations) of the source, after removing duplicates and held-out
+    prompts. Not set: all."""
     heldout: NonNegativeInt = 0
-    """So many prompts of the whole source are kept apart for evaluation, beside those of `limit`; chosen by `seed` and
-    content."""
+    """Number of prompts of the whole source to hold out for evaluation, in addition to those of `limit`. They are
+    chosen by `seed` and content."""

@@ -13,12 +13,12 @@ from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, Sampl
 
 
 class Draw(Section):
-    """Some more responses a prompt, at another temperature."""
+    """Additional responses for each prompt, at another temperature."""
 
     count: PositiveInt
-    """How many responses."""
+    """Number of responses."""
     temperature: NonNegativeFloat
-    """0 is greedy."""
+    """Their sampling temperature. 0 is greedy."""
 
 
 class SampleConfig(Sampling):
@@ -29,21 +29,23 @@ class SampleConfig(Sampling):
 
     sampler: Annotated[SamplerConfig, Inherited("model", into="model")] = Field(default_factory=SamplerConfig.default)
     k: int = Field(10, ge=1)
-    """Responses a prompt at `temperature`."""
+    """Number of responses for each prompt at `temperature`."""
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0
-    """One value, or one for each iteration (the last one holds from there on)."""
+    """Sampling temperature: one value, or a list with one for each iteration (the last value is used for all later
+    iterations)."""
     extra_draws: tuple[Draw, ...] = ()
-    """More responses a prompt, at temperatures of their own."""
+    """Additional responses for each prompt, at other temperatures."""
     prompts_per_iteration: PositiveInt | None = None
-    """M of the algorithm; null means all. Each iteration takes the next M of the shuffled prompts, cyclically."""
+    """Number of prompts in each iteration (M in the paper's algorithm). Each iteration takes the next ones of the
+    shuffled prompts, starting over at the end. Not set: all."""
     max_duplicate_share: Fraction = 0.5
-    """A warning is given for a temperature at which a larger share of the responses repeat another one of their
+    """Warn if, at some temperature, more than this fraction of the responses repeat another response to the same
     prompt."""
 
     @model_validator(mode="after")
     def _check(self) -> SampleConfig:
         if isinstance(self.temperature, tuple) and not self.temperature:
-            raise ValueError("temperature is an empty list; give one value, or one for each iteration")
+            raise ValueError("temperature is an empty list; set one value, or one for each iteration")
         if self.k + sum(draw.count for draw in self.extra_draws) < 2:
             raise ValueError("k = 1 makes lists of one response, which cannot be ranked; use k >= 2 or add extra_draws")
         return self
@@ -53,22 +55,23 @@ class RerankConfig(InParts):
     """Which reward model ranks the candidates."""
 
     reranker: RerankerConfig = Field(default_factory=RerankerConfig.default)
-    """The reward model."""
+    """The reranker (reward model) that scores the candidates."""
     length_penalty: NonNegativeFloat = 0.0
-    """Reward taken off for each character of a response, against reward models that like length."""
+    """Reward subtracted for each character of a response, to counter reward models that prefer long responses."""
 
 
 class NegativesConfig(Section):
-    """Replaces the list's losers by negatives of one kind, easiest (`random`) to hardest (`cold`)."""
+    """Replaces a list's worse responses with negatives of one kind, from easiest (`random`) to hardest (`cold`)."""
 
     kind: Literal["random", "related", "hot", "cold"]
-    """Where negatives come from; see the guide."""
+    """The source of the negatives; see the guide."""
     retriever: RetrieverConfig = Field(default_factory=RetrieverConfig.default)
-    """What finds related prompts (`related`)."""
+    """The retriever that finds related prompts (kind `related`)."""
     count: PositiveInt = 1
-    """How many responses."""
+    """Number of responses."""
     reward_gap: PositiveFloat = 1.0
-    """A borrowed response (`random`, `related`) is scored this far below the worst response of the prompt's own."""
+    """A response borrowed from another prompt (`random`, `related`) gets a reward this far below the worst response of
+    the prompt itself."""
 
     @property
     def borrows(self) -> bool:
@@ -78,7 +81,9 @@ class NegativesConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> NegativesConfig:
         if self.kind != "related" and self.retriever.type != RetrieverConfig.usual:
-            raise ValueError(f"the retriever finds related prompts, but kind is '{self.kind}'; leave the retriever out")
+            raise ValueError(
+                f"the retriever is only used with kind 'related', but kind is '{self.kind}'; remove the retriever"
+            )
         return self
 
 
@@ -86,11 +91,11 @@ class ListsConfig(Seeded):
     """Which responses make up a training list."""
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig.default)
-    """Which responses of a prompt make up its list."""
+    """Which responses to a prompt form its list."""
     memory: Literal["current", "previous", "all"] = "all"
-    """Whose responses a list may hold: of this iteration, also of the one before, or of all before."""
+    """Which iterations' responses a list may contain: only the current one, also the previous one, or all."""
     negatives: NegativesConfig | None = None
-    """What replaces the losers; not set: they are the selection's own."""
+    """Negatives that replace the list's worse responses. Not set: the selection chooses the worse responses too."""
 
 
 class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
@@ -99,22 +104,23 @@ class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     first: ClassVar[tuple[str, ...]] = ("sampler", "n", "temperature")
 
     n: PositiveInt = 8
-    """Responses a prompt: N of Pass@N."""
+    """Number of sampled responses for each prompt: the N of Pass@N."""
     temperature: PositiveFloat = 1.0
-    """Of the sampled responses; a greedy one is drawn besides."""
+    """Temperature of the sampled responses. One greedy response is generated in addition."""
     judge: JudgeConfig | None = None
-    """Says right or wrong; without one there is no accuracy and no Pass@N."""
+    """Judge that decides whether a response is right. Not set: accuracy and Pass@N are not computed."""
 
 
 class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
-    """Which temperature to sample at: the paper's grid on held-out prompts, picked by the reranker's score."""
+    """Searches a sampling temperature: tries the paper's grid on held-out prompts and chooses by the reranker's
+    score."""
 
     first: ClassVar[tuple[str, ...]] = ("sampler", "temperatures", "k", "criterion")
 
     temperatures: tuple[NonNegativeFloat, ...] = Field((0.8, 0.9, 1.0, 1.1, 1.2), min_length=1)
-    """Those to try."""
+    """Temperatures to try."""
     k: PositiveInt = 4
-    """Responses a prompt at each temperature."""
+    """Number of responses for each prompt at each temperature."""
     criterion: Literal["best", "mean"] = "best"
     """`best`: the mean over prompts of the best reward of k. `mean`: the mean reward."""
 
@@ -122,7 +128,7 @@ class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     def _check(self) -> SearchTemperatureConfig:
         twice = [value for value in self.temperatures if self.temperatures.count(value) > 1]
         if twice:
-            raise ValueError(f"temperatures names {twice[0]} twice; name every temperature once")
+            raise ValueError(f"temperatures contains {twice[0]} twice; list each temperature once")
         return self
 
 
@@ -134,12 +140,13 @@ class PromoteConfig(Bootstrap):
     model_name: str = "larpo-policy"
     """Name of the registered model in MLflow."""
     metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
-    """What the gate compares, item by item: `reward`, `accuracy` or `greedy_accuracy` of the step `evaluate`, or a
-    metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or `accuracy`."""
+    """The metric that the gate compares, prompt by prompt: `reward`, `accuracy` or `greedy_accuracy` of the step
+    `evaluate`, or a metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or
+    `accuracy`."""
     margin: NonNegativeFloat = 0.0
     """The new policy must beat the champion by more than this."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Least probability, by paired bootstrap, that the new policy is the better one."""
+    """Required probability, estimated by paired bootstrap, that the new policy is better."""
     resamples: PositiveInt = 2000
 
 
@@ -147,6 +154,6 @@ class ReportConfig(Section):
     """The HTML report."""
 
     title: str = "LarPO run"
-    """Heading of the page."""
+    """Title of the page."""
     examples: NonNegativeInt = 6
-    """Prompts shown with the responses before and after."""
+    """Number of prompts to show with responses before and after training."""

@@ -13,18 +13,20 @@ from larpo_lib.config.mixins import Seeded
 
 
 class LaunchConfig(Section):
-    """The processes a training runs in, one a GPU."""
+    """The processes that training uses, one for each GPU."""
 
     launcher: Literal["none", "torchrun", "deepspeed"] = "none"
-    """`none`: this process alone. `torchrun`: each process holds the whole model. `deepspeed`: they share it (ZeRO)."""
+    """`none`: one process. `torchrun`: each process holds the whole model. `deepspeed`: processes share it (ZeRO)."""
     nproc: PositiveInt = 1
-    """Processes on this machine. Several machines are told by torchrun's PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR."""
+    """Number of processes on this machine. Several machines find each other through torchrun's variables PET_NNODES,
+    PET_NODE_RANK and PET_MASTER_ADDR."""
     nodes: PositiveInt = 1
-    """Machines. On Kubeflow several become a TrainJob; elsewhere start the command on each, with those variables."""
+    """Number of machines. On Kubeflow, more than one becomes a TrainJob; elsewhere, start the command on each machine
+    with those variables."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """What DeepSpeed shares out: 1 the optimiser's state, 2 also the gradients, 3 also the weights."""
+    """What DeepSpeed divides between processes: 1 the optimiser state, 2 also the gradients, 3 also the weights."""
     offload: bool = False
-    """DeepSpeed keeps the optimiser's state in the CPU's memory."""
+    """Let DeepSpeed keep the optimiser state in CPU memory."""
 
     @model_validator(mode="after")
     def _check(self) -> LaunchConfig:
@@ -38,14 +40,14 @@ class LaunchConfig(Section):
 
 
 class LoraConfig(Section):
-    """Low-rank adapters in place of all weights; they are merged into the policy that is published."""
+    """Low-rank adapters instead of all weights. They are merged into the published policy."""
 
     r: PositiveInt = 16
     """Rank of the adapters."""
     alpha: PositiveInt = 32
-    """Their product is scaled by alpha / r."""
+    """Scale of the adapters: their product is multiplied by alpha / r."""
     targets: tuple[str, ...] | None = None
-    """Names of the modules to adapt; null: every linear layer but the output layer."""
+    """Names of the modules to adapt. Not set: all linear layers except the output layer."""
 
 
 class TrainingConfig(Seeded):
@@ -65,45 +67,46 @@ class TrainingConfig(Seeded):
     model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
     """How the model is loaded."""
     learning_rate: PositiveFloat = 5e-7
-    """Of AdamW, at the end of the warm-up."""
+    """Learning rate of AdamW after the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Of the learning rate, after the warm-up: as transformers has it, down to 0 one step behind the last."""
+    """Schedule of the learning rate after the warm-up, as in transformers: it would reach 0 one step after the last."""
     warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the steps, rounded up, over which the learning rate rises: of w steps the k-th has k/w of it. No step
-    has 0."""
+    """Fraction of the steps used for warm-up, rounded up to whole steps. Step k of w warm-up steps uses k/w of the
+    learning rate, so no step has a rate of 0."""
     weight_decay: NonNegativeFloat = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: PositiveFloat = 1.0
-    """Gradients are clipped to this norm."""
+    """Maximum norm of the gradients; larger ones are clipped."""
     epochs: PositiveInt = 1
-    """Passes over the lists (or demonstrations)."""
+    """Number of passes over the lists (or demonstrations)."""
     max_steps: PositiveInt | None = None
-    """Stop after so many optimiser steps, whatever `epochs` says; not set: as many as `epochs` needs."""
+    """Stop after this number of optimiser steps, whatever `epochs` is. Not set: train for `epochs`."""
     batch_size: PositiveInt = 128
-    """Lists (or demonstrations) per optimiser step, over all processes."""
+    """Number of lists (or demonstrations) in each optimiser step, over all processes."""
     micro_batch_tokens: PositiveInt = 16384
-    """Tokens, padding included, per forward pass; a list that is longer has a pass of its own."""
+    """Maximum tokens in a forward pass, including padding. A longer list gets its own pass."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
+    """Recompute activations in the backward pass: needs less memory and more time."""
     logprob_chunk_tokens: PositiveInt | None = None
-    """Tokens whose logits exist at one time; null: as many as take 128 MiB."""
+    """Number of tokens whose logits are in memory at the same time. Not set: as many as fit in 128 MiB."""
     max_prompt_tokens: PositiveInt = 1024
-    """Longer prompts are dropped and counted."""
+    """Maximum tokens of a prompt. Longer prompts are dropped and counted."""
     max_tokens: PositiveInt = 2048
-    """Longest prompt plus response; longer ones are dropped and counted."""
+    """Maximum tokens of a prompt and its response together. Longer ones are dropped and counted."""
     lora: LoraConfig | None = None
-    """Null: all weights are trained."""
+    """Train low-rank adapters. Not set: all weights are trained."""
     save_steps: PositiveInt = 100
-    """Optimiser steps between checkpoints; a killed step goes on from the last whole one."""
+    """Number of optimiser steps between checkpoints. A killed step resumes from the last complete checkpoint."""
     checkpoints: str | None = None
-    """A directory or s3:// URI that also keeps the newest checkpoint, for machines whose disk goes with them."""
+    """Directory or s3:// URI for a copy of the newest checkpoint, for machines whose disk is lost with them."""
     launch: Annotated[LaunchConfig, Inherited("launch", merge=True)] = LaunchConfig()
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
         if self.max_prompt_tokens >= self.max_tokens:
             raise ValueError(
-                f"max_prompt_tokens {self.max_prompt_tokens} leaves no room in max_tokens {self.max_tokens}"
+                f"max_prompt_tokens {self.max_prompt_tokens} leaves no room for a response in max_tokens "
+                f"{self.max_tokens}"
             )
         return self
 
@@ -118,7 +121,8 @@ class SftConfig(TrainingConfig):
 
     learning_rate: PositiveFloat = 2e-5
     unknown_end: UnknownEnd = "teach"
-    """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token."""
+    """What to do with a response whose end is unknown: `teach` the policy to end there, or train without an end-of-turn
+    token (`leave_open`)."""
 
 
 class TrainConfig(TrainingConfig):
@@ -127,11 +131,11 @@ class TrainConfig(TrainingConfig):
     last: ClassVar[tuple[str, ...]] = ("objective", "unknown_end")
 
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig.default)
-    """What training minimises; see the guide."""
+    """The loss to minimise; see the guide."""
     epochs: PositiveInt = 2
     unknown_end: UnknownEnd = "teach"
-    """Whether a response of which nothing says how it ended is taught to end there, or gets no end-of-turn token. Those
-    with token ids are taken as they are."""
+    """What to do with a response whose end is unknown: `teach` the policy to end there, or train without an end-of-turn
+    token (`leave_open`). Responses with token ids are used unchanged."""
 
 
 class RewardModelConfig(TrainingConfig):

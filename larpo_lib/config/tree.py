@@ -26,26 +26,27 @@ class EarlyStopConfig(Section):
     """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations."""
 
     metric: Literal["mean_reward", "accuracy"] = "mean_reward"
-    """What must rise."""
+    """Metric that must improve."""
     min_delta: NonNegativeFloat = 0.0
-    """Smallest rise that counts."""
+    """Minimum improvement that counts."""
     patience: PositiveInt = 1
-    """Iterations without a rise that end the loop."""
+    """Number of iterations without improvement after which the loop stops."""
 
 
 class LoopConfig(Section):
     """Algorithm 1's outer loop."""
 
     iterations: PositiveInt = 3
-    """T of the algorithm."""
+    """Number of iterations (T in the paper's algorithm)."""
     reference: Literal["current", "initial"] = "current"
-    """What an iteration's policy is held against: the policy it begins with, or the one the whole loop began with."""
+    """The reference policy of an iteration: the policy it starts from, or the one the whole loop started from."""
     early_stop: EarlyStopConfig | None = None
-    """Stop when an iteration brings nothing; not set: run all iterations."""
+    """Stop when iterations no longer improve the policy. Not set: run all iterations."""
     evaluate: Literal["every_iteration", "last_iteration"] = "every_iteration"
-    """`last_iteration`: only the policy the loop began with and the last one are measured."""
+    """Which policies are evaluated. `last_iteration`: only the starting policy and the last one."""
     promote: Literal["last_iteration", "every_iteration"] = "last_iteration"
-    """Whose policies go through the gate: the run's result; `every_iteration`: also each one, as soon as it is made."""
+    """Which policies go through the gate: only the run's result, or (`every_iteration`) also each iteration's policy as
+    soon as it is trained."""
 
     @model_validator(mode="after")
     def _check(self) -> LoopConfig:
@@ -60,13 +61,13 @@ class TrackingConfig(Section):
     """Where MLflow runs go."""
 
     uri: str | None = None
-    """Null: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
+    """MLflow tracking URI. Not set: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
     experiment: str = "larpo"
     """Name of the MLflow experiment."""
 
 
 class _Run(Section):
-    """The whole of a run. `seed`, `model`, `launch` and the sampler's limits are the defaults of sections below."""
+    """All settings of a run. `seed`, `model`, `launch` and the sampler's limits are defaults for the sections below."""
 
     first: ClassVar[tuple[str, ...]] = ("name", "policy", "seed")
 
@@ -75,17 +76,17 @@ class _Run(Section):
     policy: str
     """Directory of the policy to start from."""
     seed: Seed = 0
-    """Of every section that draws by chance and has no seed of its own."""
+    """Seed of every section that makes random choices and does not set its own."""
     model: ModelConfig = ModelConfig()
     """How the policy is loaded."""
     launch: LaunchConfig = LaunchConfig()
-    """The processes that all training runs in."""
+    """The processes that all training uses."""
     tracking: TrackingConfig = TrackingConfig()
     prepare: PrepareConfig
     demonstrations: PrepareConfig | None = None
-    """With demonstrations the policy is fine-tuned on them first."""
+    """Demonstrations to fine-tune the policy on before the loop. Not set: no fine-tuning."""
     evaluation_prompts: PrepareConfig | None = None
-    """Prompts of their own for evaluation; null: the ones `prepare.heldout` keeps apart."""
+    """Separate prompts for evaluation. Not set: those that `prepare.heldout` holds out."""
     sft: SftConfig = SftConfig()
     sample: SampleConfig = Field(default_factory=SampleConfig)
     rerank: RerankConfig = Field(default_factory=RerankConfig)
@@ -113,7 +114,7 @@ BENCHMARKS: dict[str, type[Section]] = {
 
 def _benchmark(name: str, kind: type[Section]) -> tuple[Any, Any]:
     """The field of a benchmark's section, which there need not be where it has a required setting."""
-    told = f"The benchmark of `larpo benchmark {name.replace('_', '-')}`, which is no part of a run."
+    told = f"The benchmark of `larpo benchmark {name.replace('_', '-')}`; not part of a run."
     if _needs_settings(kind):
         return kind | None, Field(None, description=told)
     return kind, Field(default_factory=kind, description=told)

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 POLICY = Input("policy", "optional")
 JUDGED = (
     Option(
-        "decisions", Path, "The judge's decisions, kept as they arrive; by default <evaluation>.decisions.jsonl.",
+        "decisions", Path, "File for the judge's decisions, written as they arrive. Default: "
+            "<evaluation>.decisions.jsonl.",
     ),
     Option(
         "max_judge_calls", int,
-        "Most decisions to buy; where more are needed, nothing is asked and the number is told.",
+        "Maximum number of judge calls. If more are needed, none is made and the error names the number.",
         least=1, setting="judge.max_calls",
     ),
 )  # fmt: skip
@@ -131,8 +132,10 @@ class Benchmark:
     def step(self) -> Step:
         """Its step, with the help of its command."""
         numbers = " ".join(f"{name}: {meaning}" for name, meaning in self.explanations().items())
-        stored = "Every decision is stored as it arrives: the same command goes on after a stop and buys none twice."
-        parts = [self.summary, numbers, f"Must not be compared: {self.compare}", *([stored] if self.options else [])]
+        stored = (
+            "Each decision is stored as it arrives: after a stop, the same command continues and repeats no judge call."
+        )
+        parts = [self.summary, numbers, f"Do not compare {self.compare}", *([stored] if self.options else [])]
         run, outputs = f"larpo_lib.evaluation.{self.name}.step:run", (Output("evaluation"),)
         return Step(self.name, run, self.name, self.inputs, outputs, "\n\n".join(parts), self.options)
 
@@ -149,4 +152,4 @@ def _version(package: str, remedy: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise ConfigError(f"this needs the {package} package, which is not installed", remedy=remedy) from None
+        raise ConfigError(f"this needs the package {package}, which is not installed", remedy=remedy) from None

@@ -28,5 +28,5 @@ def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("it has no choices[0].message") from None
     if content is not None and not isinstance(content, str):
-        raise ValueError("choices[0].message.content is no text")
+        raise ValueError("choices[0].message.content is not text")
     return completion

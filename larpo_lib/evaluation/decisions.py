@@ -107,11 +107,11 @@ class Decisions:
         estimate = f"{len(missing)} judge calls, about {characters // _CHARACTERS_PER_TOKEN:,} input tokens"
         if self._limit is not None and len(self) + len(missing) > self._limit:
             raise ConfigError(
-                f"{label} needs {estimate}; with the {len(self)} decisions in {self._path} that is more than the"
-                f" {self._limit} allowed",
-                remedy="Raise max_calls (--max-judge-calls), or judge fewer responses",
+                f"{label} needs {estimate}; with the {len(self)} decisions in {self._path} that is more than "
+                f"the allowed {self._limit}",
+                remedy="Increase max_calls (--max-judge-calls), or judge fewer responses",
             )
-        tell(f"{label}: {estimate}; {len(self)} decisions are stored already")
+        tell(f"{label}: {estimate}; {len(self)} decisions are already stored")
 
     def _store(self, key: str, request: Request, attempt: int, answer: Answer) -> None:
         self._file.write(_line(key, request, attempt, answer))
@@ -134,7 +134,7 @@ def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{path}: another process is judging with it", remedy="Wait for it") from None
+            raise ConfigError(f"{path}: another process is using it", remedy="Wait until it ends") from None
         store = Decisions(path, file, limit=limit)
         try:
             yield store
@@ -152,8 +152,8 @@ def _stored(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Answer]]:
             row = json.loads(line)
             yield row["key"], row["answer"]
         except (ValueError, TypeError, KeyError):
-            problem = "is no decision of a judge"
-            raise DataError(problem, path=path, row=number, remedy="Delete the line, or name another file") from None
+            problem = "is not a judge's decision"
+            raise DataError(problem, path=path, row=number, remedy="Delete the line, or choose another file") from None
         whole += len(line)
     file.truncate(whole)
     file.seek(0, os.SEEK_END)

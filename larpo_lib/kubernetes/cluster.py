@@ -183,7 +183,7 @@ class Cluster:
         except HTTPError as error:
             raise ClusterError(
                 f"{place}: the Kubernetes API cannot be reached ({type(error).__name__})",
-                remedy="A TrainJob that was started goes on; run the same step again to follow it",
+                remedy="A TrainJob that was started keeps running; run the same step again to follow it",
             ) from None
 
 
@@ -238,7 +238,7 @@ def _status(error: Any) -> dict[str, Any]:
 
 def _remedy(error: Any) -> str:
     if error.status in (401, 403):
-        return "Apply k8s/base, and run the pipeline as service account larpo-pipeline"
+        return "Apply k8s/base, and run the pipeline with the service account larpo-pipeline"
     if error.status == 404:
         return "Install Kubeflow Trainer v2 in the cluster, and apply k8s/base"
     return ""

@@ -35,7 +35,7 @@ class Logs:
         """Follow those that have started, and let go of those that have ended once all is read."""
         for node in nodes:
             if node.started and node.uid not in self._followers:
-                self._tell(f"node {node.rank}: runs as pod {node.pod}")
+                self._tell(f"node {node.rank}: runs in pod {node.pod}")
                 self._followers[node.uid] = _Follower(self._cluster, node, self._tell)
             if node.ended and node.uid in self._followers:
                 self._followers[node.uid].ended.set()
@@ -93,8 +93,8 @@ class _Follower:
         self._denials += 1
         if self._denials == 2:
             self._tell(
-                f"node {self._node.rank}: its log cannot be read ({status}): the service account needs the right to get"
-                " pods/log"
+                f"node {self._node.rank}: its log cannot be read ({status}): the service account needs the "
+                "permission to get pods/log"
             )
         self.ended.wait(_STARTS_S if self._denials == 1 else _UNREADABLE_S)
 

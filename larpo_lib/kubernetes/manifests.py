@@ -88,7 +88,8 @@ def train_job(
     for option, uri in uris.named().items():
         if not uri.startswith("s3://"):
             raise ConfigError(
-                f"{option} is '{uri}', which other machines cannot reach", remedy="Give an s3:// URI, or train on one"
+                f"{option} is '{uri}', which other machines cannot reach",
+                remedy="Use an s3:// URI, or train on one machine",
             )
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
@@ -141,6 +142,7 @@ def _checked(name: str) -> str:
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
         raise ConfigError(
             f"'{name}' cannot be the name of a TrainJob",
-            remedy=f"Use at most {_LONGEST_NAME} small letters, digits and '-', a letter first and no '-' last",
+            remedy=f"Use at most {_LONGEST_NAME} lower-case letters, digits and '-'; start with a letter and do not "
+            "end with '-'",
         )
     return name

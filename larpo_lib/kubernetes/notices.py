@@ -41,7 +41,7 @@ class Notices:
         attempt = max((node.attempt for node in nodes), default=0)
         if attempt > self._attempt:
             self._attempt = attempt
-            self._tell(f"TrainJob {self._name}: all nodes are started anew, for the {_ordinal(attempt)} time")
+            self._tell(f"TrainJob {self._name}: all nodes are started again, for the {_ordinal(attempt)} time")
         self._look_at_events([node.pod for node in nodes if not node.started][:_PODS])
 
     def _say_waiting(self, node: Node) -> None:
@@ -49,7 +49,7 @@ class Notices:
         if node.waiting != self._waiting.get(node.rank, ""):
             self._waiting[node.rank] = node.waiting
             if node.waiting:
-                self._tell(f"node {node.rank}: waits: {node.waiting}")
+                self._tell(f"node {node.rank}: is waiting: {node.waiting}")
 
     def _look_at_events(self, pods: Sequence[str]) -> None:
         """Say what the cluster warns of: without pods, as under a quota, nothing else would ever be heard.
@@ -64,7 +64,7 @@ class Notices:
             events = self._cluster.events((self._name, f"{self._name}-{NODE}-0", *pods))
         except ClusterError as error:
             self._next_events = None
-            self._tell(f"TrainJob {self._name}: what the cluster warns of will not be told: {error}")
+            self._tell(f"TrainJob {self._name}: warnings of the cluster cannot be shown: {error}")
             return
         for said in filter(None, map(warning, events)):
             if said not in self._warnings:

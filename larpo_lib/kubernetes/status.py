@@ -105,7 +105,7 @@ def _waiting(status: Mapping[str, Any], container: Mapping[str, Any]) -> str:
 
 def _failure(status: Mapping[str, Any], terminated: Mapping[str, Any]) -> str:
     if not terminated:  # evicted, or its machine is gone
-        return str(status.get("reason") or status.get("message") or "no reason given")
+        return str(status.get("reason") or status.get("message") or "no reason reported")
     reason = terminated.get("reason", "Error")
     code = f"exit code {terminated.get('exitCode')}"
     return code if reason == "Error" else f"{code} ({reason})"

@@ -34,7 +34,7 @@ def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
 
     Raises:
         ClusterError: the TrainJob failed (names the node, with its last lines), runs with other settings, was deleted
-            by another, or the Kubernetes API refuses.
+        by someone else, or the Kubernetes API refuses.
     """
     name = job["metadata"]["name"]
     cluster = Cluster()
@@ -86,15 +86,15 @@ def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
         doing, _ = state(found)
         same = found["metadata"].get("annotations", {}).get(SPEC) == job["metadata"]["annotations"][SPEC]
         if doing in ("running", "complete") and same:
-            tell(f"TrainJob {name}: found, and followed on")
+            tell(f"TrainJob {name}: found, following it")
             return
         if doing == "running":
             raise ClusterError(
-                f"TrainJob {name} in namespace {cluster.namespace} is at work with other settings",
-                remedy="Let it end, delete it, or choose another name",
+                f"TrainJob {name} in namespace {cluster.namespace} is running with other settings",
+                remedy="Wait until it ends, delete it, or choose another name",
             )
         if doing != "leaving":
-            tell(f"TrainJob {name}: {doing}, and replaced")
+            tell(f"TrainJob {name}: {doing}, replaced by a new one")
             cluster.delete(name, wait=True)
         time.sleep(poll_s)
 
@@ -115,14 +115,14 @@ def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
         if doing == "failed":
             _raise_failure(name, why, nodes, logs)
         if doing == "leaving":
-            raise ClusterError(f"TrainJob {name} was deleted by another", remedy="Run the same step again")
+            raise ClusterError(f"TrainJob {name} was deleted by someone else", remedy="Run the same step again")
         time.sleep(poll_s)
 
 
 def _raise_failure(name: str, why: str, nodes: list[Node], logs: Logs) -> NoReturn:
     first = first_failure(nodes)
     if first is None:
-        raise ClusterError(f"TrainJob {name} failed: {why or 'it gives no reason'}")
+        raise ClusterError(f"TrainJob {name} failed: {why or 'no reason reported'}")
     written = " | ".join(line.strip() for line in logs.last_lines(first) if line.strip())
     raise ClusterError(
         f"TrainJob {name} failed: node {first.rank} (pod {first.pod}) ended with {first.failure};"

@@ -52,21 +52,23 @@ def select_chat_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig
         tokenizer.chat_template = wanted
     elif wanted:
         raise ModelError(
-            f"{tokenizer.name_or_path}: model.chat_template = '{wanted}' is no Jinja, and the tokenizer has no template"
-            " of that name",
-            remedy=f"Set it to one of {', '.join(sorted(named))}, or to Jinja" if named else "Set it to Jinja",
+            f"{tokenizer.name_or_path}: model.chat_template = '{wanted}' is not a Jinja template, and the "
+            "tokenizer has no template with that name",
+            remedy=f"Set it to one of {', '.join(sorted(named))}, or to a Jinja template"
+            if named
+            else "Set it to a Jinja template",
         )
     elif named and "default" not in named:
         raise ModelError(
-            f"{tokenizer.name_or_path}: the tokenizer has several chat templates ({', '.join(sorted(named))}), and none"
-            " is the default",
-            remedy=f"Choose one, such as --set model.chat_template={min(named)}",
+            f"{tokenizer.name_or_path}: the tokenizer has several chat templates ({', '.join(sorted(named))}), "
+            "but none of them is the default",
+            remedy=f"Choose one, for example with --set model.chat_template={min(named)}",
         )
     elif wanted is not None or not own:
         raise ModelError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template",
-            remedy="Add chat_template.jinja to the directory, or set model.chat_template; base models need the one they"
-            " are fine-tuned with",
+            remedy="Add chat_template.jinja to the directory, or set model.chat_template. A base model needs the "
+            "template that it is fine-tuned with",
         )
 
 
@@ -167,7 +169,7 @@ def _apply(
         roles = ", ".join(message["role"] for message in messages)
         raise ModelError(
             f"{tokenizer.name_or_path}: the chat template refuses a conversation with the roles {roles}: {error}",
-            remedy="Change the prompts to the roles the model was trained with, or mend the template",
+            remedy="Use the roles that the model was trained with, or fix the template",
         ) from error
     assert isinstance(text, str)
     return text

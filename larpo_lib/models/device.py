@@ -23,7 +23,9 @@ def model_device(config: ModelConfig) -> torch.device:
     try:
         device = torch.device(config.device)
     except RuntimeError:
-        raise ConfigError(f"device: '{config.device}' is no device", remedy="Set auto, cpu, cuda or cuda:0") from None
+        raise ConfigError(
+            f"device: '{config.device}' is not a device", remedy="Set it to auto, cpu, cuda or cuda:0"
+        ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device = '{config.device}', but this machine has {torch.cuda.device_count()} CUDA devices",
@@ -57,7 +59,8 @@ def training_attention(config: ModelConfig, model_type: str) -> str:
     on_gpu = model_device(config).type == "cuda"
     if config.attention == "flex_attention" and not on_gpu:
         raise ConfigError(
-            "model.attention = 'flex_attention' cannot train without a GPU: it has no backward pass there",
+            "model.attention = 'flex_attention' cannot be used for training without a GPU: it has no backward "
+            "pass on the CPU",
             remedy="Set it to auto, sdpa or eager",
         )
     if config.attention == "auto" and on_gpu and model_type in PROMPT_SHARING_FAMILIES:

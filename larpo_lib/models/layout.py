@@ -93,8 +93,8 @@ def choose_layout(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: i
     family, attention = model.config.model_type, model.config._attn_implementation
     if family not in PROMPT_SHARING_FAMILIES:
         log.warning(
-            "Prompts are not shared, since models of type %s are not known to take rows of several responses: each"
-            " response is trained on behind a copy of its prompt",
+            "Training does not share prompts between responses, because models of type %s are not tested with "
+            "packed rows: each response is trained with its own copy of the prompt",
             family,
         )
         return padded_layout(pad_id)
@@ -102,14 +102,17 @@ def choose_layout(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: i
         return flex_layout(pad_id)
     if attention not in (SDPA_IN_PARTS, "sdpa", "eager"):
         log.warning(
-            "Prompts are not shared, since the attention of this %s model, %s, takes no mask for rows of several"
-            " responses: each response is trained on behind a copy of its prompt",
+            "Training does not share prompts between responses, because this %s model's attention, %s, does not "
+            "support the mask for packed rows: each response is trained with its own copy of the prompt",
             family,
             attention,
         )
         return padded_layout(pad_id)
     ratio = prompt_sharing_ratio(lists)
     if ratio < _WORTH_IT:
-        log.info("Prompts are not shared: rows without sharing hold only %.2f times the tokens of rows with it", ratio)
+        log.info(
+            "Training does not share prompts between responses: separate rows need only %.2f times as many tokens",
+            ratio,
+        )
         return padded_layout(pad_id)
     return packed_layout(pad_id)

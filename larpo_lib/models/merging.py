@@ -19,7 +19,7 @@ def merge_adapters(model: PreTrainedModel, path: Path) -> PreTrainedModel:
         ValueError: the weights would not be finite.
     """
     if find_spec("peft") is None:
-        raise ConfigError(f"{path}: holds adapters, but peft is not installed", remedy="pip install 'larpo[lora]'")
+        raise ConfigError(f"{path}: contains adapters, but peft is not installed", remedy="pip install 'larpo[lora]'")
     from peft import PeftConfig, PeftModel
 
     config = PeftConfig.from_pretrained(str(path))
@@ -29,7 +29,7 @@ def merge_adapters(model: PreTrainedModel, path: Path) -> PreTrainedModel:
     left = [*loaded.unexpected_keys, *(name for name in loaded.missing_keys if "lora_" in name)]
     if left:  # peft would leave them out, or leave new ones at random
         raise ModelError(
-            f"{path}: the adapters are of another model than their base: {left[0]}"
+            f"{path}: the adapters do not fit their base model: {left[0]}"
             + (f" and {len(left) - 1} more" if len(left) > 1 else ""),
             remedy="Set base_model_name_or_path to the model that they were trained on",
         )

@@ -37,7 +37,7 @@ _POSITIONS_BEHIND_PADDING = {
     "longformer",
 }
 """Families whose first position is the one behind the padding id, so that so many fewer are left."""
-_SAVED = "Give a directory written by save_pretrained, with weights in safetensors"
+_SAVED = "Use a directory written by save_pretrained, with weights in safetensors"
 
 
 class ModelDir:
@@ -61,7 +61,7 @@ class ModelDir:
         if not (path / "config.json").is_file():
             raise ModelError(
                 f"{path}: is not a model directory (no config.json)",
-                remedy="Give a local directory written by save_pretrained",
+                remedy="Use a local directory written by save_pretrained",
             )
         try:
             return AutoConfig.from_pretrained(path, trust_remote_code=self.settings.trust_remote_code)
@@ -105,9 +105,9 @@ class ModelDir:
         context = self.context_length
         if context is not None and tokens > context:
             raise ConfigError(
-                f"{settings}: sequences of up to {tokens} tokens, but {self.path} takes {context}"
-                " (max_position_embeddings)",
-                remedy=f"Lower them to at most {context} tokens together, or give a model with a longer context",
+                f"{settings}: sequences of up to {tokens} tokens, but {self.path} supports at most {context} "
+                "(max_position_embeddings)",
+                remedy=f"Reduce them to at most {context} tokens together, or use a model with a longer context length",
             )
 
     @cached_property
@@ -122,7 +122,7 @@ class ModelDir:
         if tokenizer.pad_token_id is None:
             raise ModelError(
                 f"{self.path}: the tokenizer has no pad token",
-                remedy="Name one of its tokens that never appears in text, by rerank.reranker.model.pad_token",
+                remedy="Set rerank.reranker.model.pad_token to one of its tokens that never appears in text",
             )
         return tokenizer
 
@@ -153,20 +153,21 @@ class ModelDir:
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{self.path}: the tokenizer cannot be loaded: {first_line(error)}",
-                remedy="The model directory must hold its tokenizer too",
+                remedy="The model directory must also contain the tokenizer",
             ) from error
         token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if self.vocab_size is not None and highest >= self.vocab_size:
             raise ModelError(
-                f"{self.path}: the tokenizer's id of {token!r} is {highest}, but the model has embeddings for ids below"
-                f" {self.vocab_size}",
-                remedy="Give the tokenizer that the model was trained with, or resize its embeddings and train them",
+                f"{self.path}: the tokenizer's id for {token!r} is {highest}, but the model has embeddings for ids "
+                f"below {self.vocab_size}",
+                remedy="Use the tokenizer that the model was trained with, or resize the model's embeddings and train "
+                "them",
             )
         if settings.pad_token is not None:
             if settings.pad_token not in tokenizer.get_vocab():
                 raise ModelError(
                     f"{self.path}: pad_token {settings.pad_token!r} is not in the tokenizer's vocabulary",
-                    remedy="Leave pad_token out, or name a token that is",
+                    remedy="Remove pad_token, or set it to a token in the vocabulary",
                 )
             tokenizer.pad_token = settings.pad_token
         return tokenizer
@@ -236,8 +237,8 @@ class ModelDir:
         if missing:  # transformers would go on with random numbers in their place
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ModelError(
-                f"{path}: the weights lack {missing[0]}{more}",
-                remedy=f"Give a model that was saved as {type(model).__name__}",
+                f"{path}: the weights have no {missing[0]}{more}",
+                remedy=f"Use a model that was saved as {type(model).__name__}",
             )
         return model.to(device).eval()
 

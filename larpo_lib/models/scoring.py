@@ -86,7 +86,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     expected = _logps_by_own_forward(model, rows)
     if not math.isfinite(expected):
         raise ModelError(
-            f"{model.name_or_path}: the model's log-probability of a probe is {expected}",
+            f"{model.name_or_path}: the model's log-probability of a test input is {expected}",
             remedy="Set model.dtype to float32, or check the model's weights",
         )
     _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
@@ -103,8 +103,8 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         found = float(model(**to_device(model.device, rows)))
     if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
         raise ModelError(
-            f"models of type '{model.config.model_type}' are not supported: the log-probability of a probe is"
-            f" {found:.4f}, but the model's own is {expected:.4f}",
+            f"models of type '{model.config.model_type}' are not supported: larpo's log-probability of a test "
+            f"input is {found:.4f}, but the model's own is {expected:.4f}",
             remedy="Use a model of another family, or add its output layer to larpo_lib.models.logprobs",
         )
     return model
@@ -120,7 +120,7 @@ def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
         raise ModelError(
             f"models of type '{model.config.model_type}' are not supported with an output layer of type"
             f" {type(output_layer).__name__}",
-            remedy="Use a model with a linear one, and leave it out of lora.targets",
+            remedy="Use a model with a linear output layer, and remove it from lora.targets",
         )
 
     def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -165,8 +165,7 @@ def get_decoder(model: PreTrainedModel) -> torch.nn.Module:
         found = getattr(model, "model", None)
     if not isinstance(found, torch.nn.Module):
         raise ModelError(
-            f"models of type '{model.config.model_type}' are not supported: it is not known where they keep their"
-            " decoder",
+            f"models of type '{model.config.model_type}' are not supported: larpo cannot find their decoder",
             remedy="Use a model of another family",
         )
     return found

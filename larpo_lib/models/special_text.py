@@ -70,9 +70,9 @@ class SpecialText:
         if mark not in self._renamed:
             if not self._tokenizer.is_fast:
                 raise ModelError(
-                    f"{self._tokenizer.name_or_path}: this tokenizer, of Python code, cannot tell the name of a special"
-                    " token in a message from the token",
-                    remedy="Set model.special_text to control, or give the model with a tokenizer.json",
+                    f"{self._tokenizer.name_or_path}: this tokenizer is written in Python and cannot "
+                    "distinguish the name of a special token in a message from the token",
+                    remedy="Set model.special_text to control, or use a model with a tokenizer.json",
                 )
             backend: Any = self._tokenizer.backend_tokenizer
             tree = json.loads(backend.to_str())

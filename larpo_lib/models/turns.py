@@ -64,6 +64,6 @@ def named_stops(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> list
         if name not in vocabulary:
             raise ModelError(
                 f"{tokenizer.name_or_path}: model.stop_tokens: '{name}' is not in the tokenizer's vocabulary",
-                remedy="Name single tokens, as tokenizer.json writes them",
+                remedy="Use single tokens, as written in tokenizer.json",
             )
     return [int(vocabulary[name]) for name in config.stop_tokens]

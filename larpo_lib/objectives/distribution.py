@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 Tau = Annotated[
     PositiveFloat,
     Field(
-        description="temperature of the target, the softmax of rewards / tau; the smaller, the more the best response"
-        " is to get"
+        description="temperature of the target softmax(rewards / tau); a smaller value gives the best response more "
+        "weight"
     ),
 ]
 Rewards = Annotated[
     Literal["raw", "zscore"],
     Field(
-        description="what the target is made of; raw: the rewards; zscore: rewards less their list's mean, by its"
-        " standard deviation"
+        description="input of the target; raw: the rewards; zscore: (reward - mean of the list) / standard deviation "
+        "of the list"
     ),
 ]
 
@@ -42,8 +42,8 @@ _SAME = 1e-6
 
 
 @objective(
-    does="the list is to have the probabilities softmax(rewards / tau)",
-    when='rewards whose gaps mean something; `rewards = "zscore"` for scores without a scale',
+    does="pushes the probabilities over the list towards softmax(rewards / tau)",
+    when='the differences between rewards are meaningful; use `rewards = "zscore"` for scores without a scale',
 )
 def target(
     batch: ListBatch,
@@ -73,8 +73,8 @@ def target(
 
 
 @objective(
-    does="each response's own likelihood is to rise or fall as the target says",
-    when="when the best response's likelihood falls",
+    does="raises or lowers the likelihood of each response as the target says",
+    when="the likelihood of the best response falls during training",
 )
 def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards = "raw") -> Tensor:
     """NCA: over the m responses, -sum q log sigmoid(g) - (1 / m) sum log sigmoid(-g), with the target q.

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @objective(
-    does="the best is to be picked among all worse ones",
-    when="one clear winner, many losers; with `top_bottom` 1 and 3",
+    does="makes the best response more likely than all others together",
+    when="there is one clear winner and many losers; use it with `top_bottom` 1 and 3",
 )
 def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """LarPO's contrastive objective: logsumexp(g_1, g of every worse response) - g_1.
@@ -44,8 +44,8 @@ def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
 
 
 @objective(
-    does="every response is to be picked before all worse ones",
-    when="lists of three or more; the default",
+    does="ranks every response before all worse ones",
+    when="lists have three or more responses; the default",
 )
 def listmle(
     batch: ListBatch,
@@ -53,10 +53,7 @@ def listmle(
     beta: Beta = 0.1,
     top: Annotated[
         PositiveInt | None,
-        Field(
-            description="pick only the first `top` responses of a list, each among itself and the worse ones; 1 is"
-            " `contrastive`"
-        ),
+        Field(description="rank only the first `top` responses of a list against the worse ones; 1 is `contrastive`"),
     ] = None,
     reduction: Reduction = "sum",
 ) -> Tensor:
@@ -74,8 +71,8 @@ def listmle(
 
 
 @objective(
-    does="ListMLE, with some weight on the order that the policy likes least",
-    when="ranks by a reranker that errs",
+    does="ListMLE with some weight on the least likely order",
+    when="the reranker makes mistakes",
 )
 def robust_listmle(
     batch: ListBatch,
@@ -83,7 +80,7 @@ def robust_listmle(
     beta: Beta = 0.1,
     rho: Annotated[
         float,
-        Field(ge=0.0, lt=0.5, description="weight of the worst order for the policy as it is; 0 is `listmle`"),
+        Field(ge=0.0, lt=0.5, description="weight of the order that is worst for the current policy; 0 is `listmle`"),
     ] = 0.1,
 ) -> Tensor:
     """Robust ListMLE: (1 - rho) ListMLE of the given order + rho ListMLE of the worst order for the policy as it is.
@@ -102,15 +99,15 @@ def robust_listmle(
 
 
 @objective(
-    does="every better one is to beat every worse one",
-    when="lists of three or more; with `top_bottom` 2 and 2",
+    does="ranks every better response before every worse one, pair by pair",
+    when="lists have three or more responses; use it with `top_bottom` 2 and 2",
 )
 def lambdarank(
     batch: ListBatch,
     *,
     beta: Beta = 0.1,
     top: Annotated[
-        PositiveInt | None, Field(description="only pairs of the first `top` responses against the rest")
+        PositiveInt | None, Field(description="use only pairs of the first `top` responses with the rest")
     ] = None,
     reduction: Reduction = "sum",
 ) -> Tensor:
@@ -129,8 +126,8 @@ def lambdarank(
 
 
 @objective(
-    does="gaps of scores are to be the gaps of rewards, no more",
-    when="when order losses run away; rewards on a scale that means something",
+    does="makes the differences of scores equal to the differences of rewards",
+    when="losses on the order alone diverge, and the scale of the rewards is meaningful",
 )
 def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
@@ -149,8 +146,8 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
 
 
 @objective(
-    does="the responses above the mean are to be picked before the others, together",
-    when="several good responses a list",
+    does="prefers the group of responses above the mean to the others",
+    when="lists have several good responses",
 )
 def group_contrast(
     batch: ListBatch,
@@ -158,7 +155,7 @@ def group_contrast(
     beta: Beta = 0.1,
     alpha: Annotated[
         NonNegativeFloat,
-        Field(description="how much a reward's distance from its list's mean adds to a response's score; 0: nothing"),
+        Field(description="how much a reward's distance from the list's mean adds to the response's score; 0: nothing"),
     ] = 1.0,
 ) -> Tensor:
     """AMPO's contrast of groups: logsumexp(s) - logsumexp(s of the positives), s = g + alpha (r - mean r).
@@ -183,7 +180,7 @@ def group_contrast(
 
 
 @objective(
-    does="hinge on log-probabilities per token over all pairs, and the best stays likely",
+    does="hinge loss on log-probabilities per token over all pairs, and keeps the best response likely",
     when="baseline",
     needs_reference=False,
 )

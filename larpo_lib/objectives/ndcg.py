@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 Rewards = Annotated[
     Literal["raw", "minmax", "win_rate"],
     Field(
-        description="what gains and weights are made of; raw: the rewards, which must be from 0 to 1; minmax: where a"
-        " reward lies between the lowest (0) and the highest (1) of its list; win_rate: the share of its other"
-        " responses with a lower reward"
+        description="input of gains and weights; raw: the rewards, which must be from 0 to 1; minmax: rewards scaled "
+        "so that the list's lowest is 0 and its highest 1; win_rate: the fraction of the list's other responses "
+        "with a lower reward"
     ),
 ]
 Weights = Annotated[
     Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"],
-    Field(description="what a pair weighs; the method has the formulas"),
+    Field(description="how pairs are weighted; docs/method.md has the formulas"),
 ]
 
 _SINKHORN_STEPS = 50
@@ -41,10 +41,10 @@ _MU = 10.0
 
 
 @objective(
-    does="LambdaRank, pairs weighted by what swapping them would cost",
+    does="LambdaRank with each pair weighted by how much swapping it would change the NDCG",
     when=(
-        "rewards from 0 to 1, since weights grow as 2^reward: those of reward models are refused until "
-        "`rewards` is `minmax` or `win_rate`"
+        "rewards are from 0 to 1, because weights grow as 2^reward; for reward models set `rewards` to `minmax` "
+        "or `win_rate`"
     ),
     exponential_gains=True,
 )
@@ -73,8 +73,8 @@ def lipo_lambda(
 
 
 @objective(
-    does="LambdaRank, pairs weighted by what they mean for the NDCG, with a cut-off",
-    when="the top of the list is what matters; rewards as for `lipo_lambda`",
+    does="LambdaRank with pairs weighted by their effect on the NDCG, with a cut-off",
+    when="only the top of the list matters; rewards as for `lipo_lambda`",
     exponential_gains=True,
 )
 def lambdaloss(
@@ -85,12 +85,13 @@ def lambdaloss(
     top: Annotated[
         PositiveInt | None,
         Field(
-            description="only pairs that the policy ranks among its first `top` responses; the NDCG is that at `top`"
+            description="use only pairs with a response that the policy ranks among its first `top`; the NDCG is the "
+            "NDCG at `top`"
         ),
     ] = None,
     rewards: Rewards = "raw",
 ) -> Tensor:
-    """LambdaLoss: LambdaRank's pairs, weighted by what they mean for the NDCG of the list sorted by g.
+    """LambdaLoss: LambdaRank's pairs, weighted by their effect on the NDCG of the list sorted by g.
 
     With gains G = (2^psi - 1) / IDCG, discounts D = 1 / log2(1 + rank by g) and l = |rank_i - rank_j|, the weight is
     |D_i - D_j| |G_i - G_j| (`lambdarank`), G_i D_i of the better i (`ndcg1`), |1 / log2(1 + l) - 1 / log2(2 + l)|
@@ -112,8 +113,8 @@ def lambdaloss(
 
 
 @objective(
-    does="NDCG itself, by smooth ranks",
-    when="the top of the list is what matters; rewards as for `lipo_lambda`",
+    does="maximises the NDCG, with smooth ranks",
+    when="only the top of the list matters; rewards as for `lipo_lambda`",
     exponential_gains=True,
 )
 def approx_ndcg(
@@ -122,7 +123,7 @@ def approx_ndcg(
     beta: Beta = 0.1,
     alpha: Annotated[
         PositiveFloat,
-        Field(description="steepness of the smooth ranks; at 25 orders that are wrong have next to no gradient"),
+        Field(description="steepness of the smooth ranks; at 25, wrong orders have almost no gradient"),
     ] = 1.0,
     rewards: Rewards = "raw",
 ) -> Tensor:
@@ -141,8 +142,8 @@ def approx_ndcg(
 
 
 @objective(
-    does="NDCG itself, by a smooth permutation",
-    when="as `approx_ndcg`",
+    does="maximises the NDCG, with a smooth permutation",
+    when="the same as for `approx_ndcg`",
     exponential_gains=True,
 )
 def neural_ndcg(
@@ -151,7 +152,7 @@ def neural_ndcg(
     beta: Beta = 0.1,
     tau: Annotated[
         PositiveFloat,
-        Field(description="temperature of the smooth sorting; a small one sorts exactly and has next to no gradient"),
+        Field(description="temperature of the smooth sorting; a small value sorts exactly but has almost no gradient"),
     ] = 1.0,
     rewards: Rewards = "raw",
 ) -> Tensor:

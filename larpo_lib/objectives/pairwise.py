@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 @objective(
-    does="the best is to beat the worst",
-    when="pairs; with `best_worst` it is iterative DPO",
+    does="prefers the best response to the worst",
+    when="there are only pairs; with `best_worst` it is iterative DPO",
 )
 def dpo(
     batch: ListBatch,
     *,
     beta: Beta = 0.1,
     label_smoothing: Annotated[
-        float, Field(ge=0.0, lt=0.5, description="Probability that a preference is the wrong way round.")
+        float, Field(ge=0.0, lt=0.5, description="Probability that a preference is wrong (label smoothing).")
     ] = 0.0,
 ) -> Tensor:
     """DPO: softplus(-(g_w - g_l)); with label smoothing e, (1 - e) softplus(-x) + e softplus(x) of x = g_w - g_l.
@@ -46,8 +46,8 @@ def dpo(
 
 
 @objective(
-    does="the log-ratios are to differ by 1 / (2 tau), no more",
-    when="when DPO overfits clear preferences",
+    does="moves the difference of the log-ratios to 1 / (2 tau)",
+    when="DPO overfits clear preferences",
 )
 def ipo(
     batch: ListBatch,
@@ -55,8 +55,8 @@ def ipo(
     tau: Annotated[
         PositiveFloat,
         Field(
-            description="Strength of the regularisation towards the reference; the log-ratio margin aimed at is"
-            " 1 / (2 tau)."
+            description="Strength of the regularisation towards the reference; the target margin of the log-ratios is "
+            "1 / (2 tau)."
         ),
     ] = 0.1,
     length_normalized: Annotated[bool, Field(description="Divide each log-ratio by the number of tokens.")] = False,
@@ -72,7 +72,7 @@ def ipo(
 
 
 @objective(
-    does="hinge on log-probabilities, and the best stays likely",
+    does="hinge loss on log-probabilities, and keeps the best response likely",
     when="baseline",
     needs_reference=False,
 )
@@ -80,7 +80,7 @@ def slic_hf(
     batch: ListBatch,
     *,
     delta: Annotated[
-        PositiveFloat, Field(description="Margin by which the best log-probability is to exceed the worst.")
+        PositiveFloat, Field(description="Margin by which the best log-probability should exceed the worst.")
     ] = 1.0,
     sft_weight: SftWeight = 0.1,
 ) -> Tensor:
@@ -93,8 +93,8 @@ def slic_hf(
 
 
 @objective(
-    does="the best is to beat the worst, and to stay likely",
-    when="when the best response's likelihood falls",
+    does="prefers the best response to the worst, and keeps it likely",
+    when="the likelihood of the best response falls during training",
     needs_reference=False,
 )
 def cpo(
@@ -102,7 +102,9 @@ def cpo(
     *,
     beta: Beta = 0.1,
     sft_weight: SftWeight = 1.0,
-    nll: Annotated[Literal["token", "sum"], Field(description="NLL per token, or summed over the response.")] = "token",
+    nll: Annotated[
+        Literal["token", "sum"], Field(description="Whether the NLL is a mean over tokens or a sum over the response.")
+    ] = "token",
 ) -> Tensor:
     """CPO: softplus(-beta (a_w - a_l)) + sft_weight * NLL(w). Reads no reference.
 
@@ -116,14 +118,14 @@ def cpo(
 
 
 @objective(
-    does="DPO with a cost for length",
-    when="when responses grow longer and longer",
+    does="DPO with a penalty for length",
+    when="responses keep getting longer",
 )
 def r_dpo(
     batch: ListBatch,
     *,
     beta: Beta = 0.1,
-    alpha: Annotated[NonNegativeFloat, Field(description="Weight of the difference in length, per token.")] = 0.05,
+    alpha: Annotated[NonNegativeFloat, Field(description="Weight of the difference in length, for each token.")] = 0.05,
 ) -> Tensor:
     """R-DPO: softplus(-(g_w - g_l + alpha (n_w - n_l))), `alpha` per token.
 
@@ -134,8 +136,8 @@ def r_dpo(
 
 
 @objective(
-    does="the best is to beat the worst per token, by a margin",
-    when="when length is to count for nothing",
+    does="prefers the best response to the worst by a margin, per token",
+    when="length should not matter",
     needs_reference=False,
 )
 def simpo(

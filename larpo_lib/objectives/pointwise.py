@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @objective(
-    does="each response by itself: the best ones up, all others down",
-    when="no natural pairs",
+    does="treats each response on its own: raises the best ones, lowers all others",
+    when="there are no natural pairs",
     needs_kl=True,
 )
 def kto(
@@ -27,7 +27,7 @@ def kto(
     *,
     beta: Beta = 0.1,
     desirable_weight: Annotated[
-        PositiveFloat, Field(description="Weight of responses with the list's best reward.")
+        PositiveFloat, Field(description="Weight of the responses with the list's best reward.")
     ] = 1.0,
     undesirable_weight: Annotated[PositiveFloat, Field(description="Weight of all other responses.")] = 1.0,
 ) -> Tensor:

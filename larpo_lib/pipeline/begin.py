@@ -92,17 +92,17 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         LarpoError: something asked for cannot be.
     """
     if config.demonstrations is not None and config.sft.launch.nodes > 1:
-        raise ConfigError("sft trains on one machine, but sft.launch.nodes says more", remedy="Set it to 1")
+        raise ConfigError("sft trains on one machine, but sft.launch.nodes is greater than 1", remedy="Set it to 1")
     if given.get("shards", 1) < 1:
         raise ConfigError(f"shards is {given['shards']}", remedy="Set it to 1 or more")
     check_machines(given)
     if config.tracking.uri is not None and "@" in config.tracking.uri:
         raise ConfigError(
-            "tracking.uri holds a password, which would be written down",
+            "tracking.uri contains a password, which would be written to files",
             remedy="Set MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the cluster",
         )
     if is_remote(root) and config.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
-        raise ConfigError("there is no MLflow server to log to", remedy="Set MLFLOW_TRACKING_URI")
+        raise ConfigError("no MLflow server is set", remedy="Set MLFLOW_TRACKING_URI")
     check_settings(config)
     _check_functions(config)
     if is_remote(config.policy):

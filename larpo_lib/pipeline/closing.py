@@ -63,7 +63,7 @@ def _close(job: str, root: str, run_id: str, example: str) -> StepResult:
         text += "".join(f"\nThis, too: {trouble}\n" for trouble in troubles)
         text += _end(context, state, text, "; ".join(causes))
     else:
-        text += "\nThe run ended before it was begun in MLflow.\n"
+        text += "\nThe run ended before it started in MLflow.\n"
     tell(text.rstrip())
     metadata = {"state": state, "root": place.root, "cause": "; ".join(causes)}
     return StepResult(place.root, {}, metadata, None, {"markdown": text})
@@ -143,4 +143,4 @@ def _end(context: RunContext, state: str, text: str, cause: str) -> str:
         tracker.end_run(status, text, cause[:500])
         return f"\nMLflow: {tracker.run_url(context.parent)}\n"
     except LarpoError as error:
-        return f"\nMLflow could not be told: {one_line(error)}\n"
+        return f"\nMLflow could not be updated: {one_line(error)}\n"

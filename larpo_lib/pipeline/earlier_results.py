@@ -46,7 +46,7 @@ def _require_same_shards(plan: Plan, shards: int, there: set[str]) -> dict[str, 
                 found[whole] = step(iteration, Shard(0, shards)).output
             if whole in there and (count := _shard_count(whole)) != shards:
                 raise ArtifactError(
-                    f"{whole}: exists already, made in {count} shards instead of {shards}",
+                    f"{whole}: exists already, but was made in {count} shards instead of {shards}",
                     remedy=f"Set shards to {count}, or choose another run_id",
                 )
     return found

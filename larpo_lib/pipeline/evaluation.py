@@ -25,7 +25,7 @@ _ONE_ROUND = {"loop": {"iterations": 1, "early_stop": None, "evaluate": "every_i
 def begin(given: Mapping[str, Any], place: Place) -> Started:
     """Check the request, find or make its MLflow run, and leave the context in the run's root."""
     if not given["policy"]:
-        raise ConfigError("there is no policy to evaluate", remedy="Set policy")
+        raise ConfigError("no policy to evaluate is set", remedy="Set policy")
     config = compose(given, _ONE_ROUND, pipeline="evaluate")
     check(config, given, place.root)
     policies = (given["baseline"], given["policy"])

@@ -96,7 +96,9 @@ def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:
     """Take a step that trains on several machines: a TrainJob trains and publishes, and is followed from here."""
     image = os.environ.get(variables.IMAGE)
     if image is None:
-        raise ConfigError(f"{variables.IMAGE} names no image for the nodes", remedy="Set it to the trainer's image")
+        raise ConfigError(
+            f"{variables.IMAGE} is not set, but the nodes need an image", remedy="Set it to the trainer's image"
+        )
     with context.journal.step(_name(call)):
         return with_retries(lambda: _once_on_nodes(context, call, image))
 

@@ -48,7 +48,7 @@ def _temperatures(text: str) -> Settings:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"temperature is '{text}'", remedy="Give a number, or one a round, as in 1.0,0.9,0.8"
+            f"temperature is '{text}'", remedy="Set a number, or one for each iteration, for example 1.0,0.9,0.8"
         ) from None
     return {"sample.temperature": values if len(values) > 1 else values[0]}
 
@@ -63,73 +63,73 @@ _WHERE: Form = (
     Field(
         "root",
         "",
-        "Where runs live: an s3:// URI or an absolute path. Empty: the run's own folder in the pipeline root.",
+        "Root folder of runs: an s3:// URI or an absolute path. Empty: the run's folder in the pipeline root.",
     ),
     Field(
         "run_id",
         "",
-        "Name of the run below root. A run of the same name goes on from what it has published. Empty: the identity"
-        " Kubeflow gives the run.",
+        "Name of the run below root. A run with the same name continues from its published results. Empty: the "
+        "ID that Kubeflow assigns.",
     ),
     Field(
         "preset",
         "",
-        "Settings to begin with: quickstart or another name of `larpo presets`, such as mistral-7b-base-fsfairx, or the"
-        " s3:// URI of a TOML file. Empty: the defaults.",
+        "Base settings: quickstart or another name from `larpo presets`, such as mistral-7b-base-fsfairx, or "
+        "the s3:// URI of a TOML file. Empty: the defaults.",
     ),
     Field(
         "settings",
         "{}",
-        'JSON of any setting of larpo run, over the preset, as in {"sample": {"top_p": 0.9}}. The parameters below win'
-        " over it where they are not left at their defaults.",
+        'JSON with any settings of larpo run, which override the preset, such as {"sample": {"top_p": 0.9}}. The'
+        " parameters below override it, unless they are at their defaults.",
     ),
 )
 _POLICY = Field(
     "policy",
     "",
-    "Policy to start from: an s3:// URI, or a directory of the cache volume. Empty: as the settings say.",
+    "Policy to start from: an s3:// URI, or a directory of the cache volume. Empty: from the settings.",
     _sets("policy"),
 )
 _PROMPTS = Field(
     "prompts_source",
     "",
-    "Prompts to train on: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: as the"
-    " settings say.",
+    "Prompts to train on: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: from "
+    "the settings.",
     _sets("prepare.source"),
 )
-_ROUNDS = Field("rounds", 0, "Iterations of the loop. 0: as the settings say.", _sets("loop.iterations"))
+_ROUNDS = Field("rounds", 0, "Iterations of the loop. 0: from the settings.", _sets("loop.iterations"))
 _ALGORITHM: Form = (
     Field(
         "objective",
         "",
-        "What the policy is trained with, such as listmle, lambdarank, contrastive or dpo. Empty: as the settings say.",
+        "Objective to train with, such as listmle, lambdarank, contrastive or dpo. Empty: from the settings.",
         _sets("train.objective.type"),
     ),
-    Field("k", 0, "Responses sampled for a prompt. 0: as the settings say.", _sets("sample.k")),
+    Field("k", 0, "Number of responses sampled for each prompt. 0: from the settings.", _sets("sample.k")),
     Field(
         "temperature",
         "",
-        "Of sampling: one, or one a round with commas between them. Empty: as the settings say.",
+        "Sampling temperature: one value, or one for each iteration, separated by commas. Empty: from the settings.",
         _temperatures,
     ),
     Field(
         "rewards",
         "",
-        "What ranks responses: the type of a reranker, and behind a colon the directory of its model on the cache"
-        " volume, as in verifier or classifier:/cache/models/FsfairX-LLaMA3-RM-v0.1. Empty: as the settings say.",
+        "Reranker: its type, and after a colon the directory of its model on the cache volume, for example "
+        "verifier or classifier:/cache/models/FsfairX-LLaMA3-RM-v0.1. Empty: from the settings.",
         _rewards,
     ),
 )
 _MODEL_NAME = Field(
-    "model_name", "", "Model of the registry that the policy becomes a version of. Empty: as the settings say.",
+    "model_name", "", "Name of the registered model in MLflow. Empty: from the settings.",
     _sets("promote.model_name"),
 )  # fmt: skip
-_SHARDS = Field("shards", 1, "Pods that share the sampling of a round, and after it the reranking.")
+_SHARDS = Field("shards", 1, "Number of pods that divide the sampling of an iteration, and then the reranking.")
 
 KINDS = {
     "sample": "of each pod that samples",
     "rerank": "of each pod that reranks",
-    "train": "of each machine that trains; with a launcher there is a process for each GPU",
+    "train": "of each machine that trains; with a launcher, each GPU has one process",
     "evaluate": "of each pod that evaluates",
 }
 """The kinds of tasks that run models, each with a machine of its own."""
@@ -138,7 +138,7 @@ KINDS = {
 def _machine(kind: str) -> Form:
     return (
         Field(f"{kind}_gpus", "0", f"GPUs {KINDS[kind]}."),
-        Field(f"{kind}_memory", "8Gi", f"Memory {KINDS[kind].partition(';')[0]}: what it asks for and may use."),
+        Field(f"{kind}_memory", "8Gi", f"Memory {KINDS[kind].partition(';')[0]}: requested and maximum amount."),
     )
 
 
@@ -150,20 +150,20 @@ _NODES: Form = (
 _MACHINES: Form = tuple(field for kind in KINDS for field in _machine(kind))
 _EVALUATED: Form = (
     replace(_POLICY, meaning="Policy to evaluate: an s3:// URI, or a directory of the cache volume."),
-    Field("baseline", "", "Policy to compare it with, and to beat where the registry has no champion. Empty: none."),
+    Field("baseline", "", "Policy to compare with, and to beat if the registry has no champion. Empty: none."),
     Field(
         "prompts_source",
         "",
-        "Held-out prompts: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: as the"
-        " settings say.",
+        "Held-out prompts: an s3:// URI of JSONL, JSON, CSV or Parquet, or the name of a data set. Empty: from "
+        "the settings.",
         _sets("prepare.source", "evaluation_prompts.source"),
     ),  # where nothing is trained, prompts to train on need no source of their own
 )
 _GRID = Field(
     "grid",
     ["{}"],
-    'What each run changes, a list of JSON texts, as in ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"]. No run may'
-    " change how policies are measured, or what they begin with.",
+    'Changes of each run, as a list of JSON texts, such as ["{\\"lists\\": {\\"memory\\": \\"all\\"}}", "{}"]. '
+    "Runs must not change how policies are evaluated or what they start from.",
 )
 
 PipelineName = Literal["larpo", "evaluate", "study"]

@@ -34,20 +34,20 @@ def _decide(context: RunContext, iteration: int, own: str) -> str:
     last = plan.last(measured)
     if iteration > last:
         early = "" if last == loop.iterations else f": the loop stopped early by {loop.early_stop}"
-        return _skip(iteration, f"round {last} was the last one{early}")
+        return _skip(iteration, f"iteration {last} was the last one{early}")
     troubles = [str(trouble) for trouble in context.journal.unfinished() if trouble.step != own]
     if troubles:
         return _skip(iteration, "; ".join(troubles))
     missing = sorted(_steps(context, iteration - 1) - context.journal.done())
     if missing:
-        return _skip(iteration, f"the round before did not come to its end: no {', no '.join(missing)}")
+        return _skip(iteration, f"the previous iteration did not finish: no {', no '.join(missing)}")
     if not plan.measures(iteration, loop.iterations):
         return TRAIN
     return PROMOTE if loop.promote == _PROMOTES else EVALUATE
 
 
 def _skip(iteration: int, why: str) -> str:
-    tell(f"round {iteration} is skipped: {why}")
+    tell(f"iteration {iteration} is skipped: {why}")
     return SKIP
 
 

@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?P<step>.+?)(-(?P<iteration>\d+))?(-share-(?P<index>\d+)-o
 
 SUMMARY = "summary"
 """The step that every pipeline ends with: with it done, the run has done what it was asked."""
-WITHOUT_A_WORD = "was stopped, or ended without a word, as when memory runs out"
+WITHOUT_A_WORD = "was stopped, or ended without a message, for example because memory ran out"
 
 
 @dataclass(frozen=True)
@@ -96,5 +96,5 @@ def _spoken(name: str) -> str:
     found = _NAME.fullmatch(name)
     assert found is not None
     iteration = "" if found["iteration"] is None else f", iteration {found['iteration']}"
-    share = "" if found["count"] is None else f", share {found['index']} of {found['count']}"
+    share = "" if found["count"] is None else f", shard {found['index']} of {found['count']}"
     return f"{found['step']}{iteration}{share}"

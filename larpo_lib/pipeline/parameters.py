@@ -40,8 +40,8 @@ def compose(given: Mapping[str, Any], *more: Mapping[str, Any], pipeline: str = 
     config = check(LarpoConfig, tree)
     gpus = gpu_count(given, "train_gpus")
     if gpus > 1 and config.train.launch.launcher == "none":
-        remedy = 'Set train.launch.launcher, as in {"train": {"launch": {"launcher": "deepspeed"}}}'
-        raise ConfigError(f"train_gpus is {gpus}, but one process trains", remedy=remedy)
+        remedy = 'Set train.launch.launcher, for example {"train": {"launch": {"launcher": "deepspeed"}}}'
+        raise ConfigError(f"train_gpus is {gpus}, but training uses one process", remedy=remedy)
     for section in ("train", "sft"):
         if gpus and getattr(config, section).launch.launcher != "none":
             tree = apply_settings(tree, _nest(f"{section}.launch.nproc", gpus))
@@ -56,7 +56,7 @@ def gpu_count(given: Mapping[str, Any], name: str) -> int:
     """
     text = str(given.get(name, "0")).strip()
     if not text.isascii() or not text.isdecimal():
-        raise ConfigError(f"{name} is '{text}'", remedy="Give a whole number of GPUs, 0 for none")
+        raise ConfigError(f"{name} is '{text}'", remedy="Set a whole number of GPUs, 0 for none")
     return int(text)
 
 
@@ -70,7 +70,7 @@ def check_machines(given: Mapping[str, Any]) -> None:
         if name.endswith("_gpus"):
             gpu_count(given, name)
         if name.endswith("_memory") and not _QUANTITY.fullmatch(given[name]):
-            raise ConfigError(f"{name} is '{given[name]}'", remedy="Give an amount as in 8Gi or 500Mi")
+            raise ConfigError(f"{name} is '{given[name]}'", remedy="Set an amount such as 8Gi or 500Mi")
 
 
 def _nest(name: str, value: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def read_settings(text: str) -> dict[str, Any]:
     try:
         tree = json.loads(text or "{}")
     except ValueError as error:
-        raise ConfigError(f"settings is no JSON: {error}") from None
+        raise ConfigError(f"settings is not valid JSON: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError("settings is no JSON object", remedy='Write it as in {"sample": {"top_p": 0.9}}')
+        raise ConfigError("settings is not a JSON object", remedy='Write it like {"sample": {"top_p": 0.9}}')
     return tree

@@ -26,8 +26,8 @@ def use_writable_cache() -> Path:
     own.mkdir(exist_ok=True)
     os.environ["LARPO_CACHE"] = str(own)
     logging.getLogger(__name__).warning(
-        "%s cannot be written by user %d: what is fetched goes to %s and is lost with the pod."
-        " Make the volume writable for group 1000, see docs/kubernetes.md.",
+        "%s is not writable for user %d: downloads go to %s and are lost with the pod. Make the volume writable "
+            "for group 1000; see docs/kubernetes.md.",
         wanted, os.getuid(), own,
     )  # fmt: skip
     return own

@@ -71,7 +71,9 @@ def results(context: RunContext) -> dict[int, Metrics]:
     measured = files.measured(every)
     last = plan.last(measured)
     if last not in measured:
-        raise ArtifactError(f"{plan.at(last, 'evaluation')}: is not there", remedy="Let the round before finish")
+        raise ArtifactError(
+            f"{plan.at(last, 'evaluation')}: does not exist", remedy="Wait until the previous iteration has finished"
+        )
     return {i: metrics for i, metrics in measured.items() if i <= last}
 
 

@@ -32,7 +32,7 @@ def with_retries(work: Callable[[], ResultT]) -> ResultT:
         except Exception as error:
             if not is_transient(error):
                 raise
-            logging.getLogger(__name__).warning("%s Trying again in %.0f s.", one_line(error), pause_s)
+            logging.getLogger(__name__).warning("%s Retrying in %.0f s.", one_line(error), pause_s)
         sleep(pause_s)
     return work()
 

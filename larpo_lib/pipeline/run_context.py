@@ -149,16 +149,18 @@ class Place:
             shown = f"{folder}/{job}" if found else None  # KFP's launcher ends a task with an artifact elsewhere
         if root:
             if not (root.startswith("s3://") or Path(root).is_absolute()):
-                raise ConfigError(f"root is '{root}'", remedy="Give an s3:// URI or an absolute path")
+                raise ConfigError(f"root is '{root}'", remedy="Set an s3:// URI or an absolute path")
             name = run_id or job
             if _NAME.fullmatch(name) is None:
                 raise ConfigError(f"run_id is '{name}'", remedy="Use letters, digits, '.', '_' and '-'")
             return cls(f"{root.rstrip('/')}/{name}", name, shown)
         if run_id:
-            raise ConfigError(f"run_id is '{run_id}', but root is empty", remedy="Set root, under which the run is")
+            raise ConfigError(
+                f"run_id is '{run_id}', but root is empty", remedy="Set root, the folder that contains the run"
+            )
         if not found or not example.startswith("s3://"):
             raise ConfigError(
-                f"root is empty, and the pipeline root ('{example}') is no place for a run",
+                f"root is empty, and the pipeline root ('{example}') cannot be used for runs",
                 remedy="Set root to an s3:// URI",
             )
         return cls(f"{folder}/{job}/run", job, shown)

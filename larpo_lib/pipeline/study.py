@@ -24,7 +24,7 @@ from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.plan import Plan
 from larpo_lib.reporting.table import number
 
-_EXAMPLE = 'Write it as in ["{\\"train\\": {\\"epochs\\": 1}}", "{}"]'
+_EXAMPLE = 'Write it like ["{\\"train\\": {\\"epochs\\": 1}}", "{}"]'
 _NO_GATE = {"loop": {"promote": "last_iteration"}}
 
 
@@ -56,7 +56,7 @@ def begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
         check(config, given, place.root)
         _comparable(place_in_grid, base, config)
         if config.train.launch.nodes > 1:
-            raise ConfigError("a study trains on one machine", remedy="Leave train.launch.nodes out")
+            raise ConfigError("a study trains on one machine", remedy="Remove train.launch.nodes")
     rounds = [config.loop.iterations for config in configs]
     check_workflow_size(max(rounds) * len(rounds), given["shards"])
     for i, config in enumerate(configs, start=1):
@@ -109,7 +109,7 @@ def _table(shared: RunContext) -> StepResult:
 
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     if not texts or not all(isinstance(text, str) for text in texts) or len(set(texts)) < len(texts):
-        raise ConfigError("grid is no list of different JSON texts", remedy=_EXAMPLE)
+        raise ConfigError("grid is not a list of different JSON texts", remedy=_EXAMPLE)
     changes = []
     for text in texts:
         try:
@@ -123,6 +123,6 @@ def _comparable(number: int, base: LarpoConfig, member: LarpoConfig) -> None:
     for name in COMMON:
         if getattr(base, name) != getattr(member, name):
             raise ConfigError(
-                f"run {number} of the grid changes {name}, which all runs of a study share",
-                remedy="Set it in settings, for all of them",
+                f"run {number} of the grid changes {name}, which must be the same for all runs of a study",
+                remedy="Set it in settings instead",
             )

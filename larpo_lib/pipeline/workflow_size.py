@@ -37,6 +37,6 @@ def check_workflow_size(rounds: int, shards: int) -> None:
     fewer = [f"rounds to {most_rounds}"] if most_rounds else []
     fewer += [f"shards to {most_shards}"] if most_shards >= 1 else []
     raise ConfigError(
-        f"{rounds} rounds of {shards} shards make a workflow of about {size} KB, and the cluster keeps {LIMIT_KB} KB",
-        remedy=f"Lower {' or '.join(fewer)}, or run the rest as a second run that begins with the policy of the first",
+        f"{rounds} rounds of {shards} shards make a workflow of about {size} KB, but the cluster allows {LIMIT_KB} KB",
+        remedy=f"Reduce {' or '.join(fewer)}, or start a second run from the policy of the first",
     )

@@ -106,7 +106,7 @@ def _histograms(report: EvaluationReport) -> Iterator[Panel]:
             )  # fmt: skip
             axes.set_xlabel("value of one item")
 
-        caption = f"Share of the {len(values):,} items in each bin."
+        caption = f"Fraction of the {len(values):,} items in each bin."
         yield Panel(f"values-{_file_name(metric, place)}", f"{label}, item by item", caption, draw)
 
 

@@ -74,7 +74,7 @@ def _retrieval(report: Report) -> Iterator[Panel]:
             numbers = range(1, len(quality.curve) + 1)
             marker = "o" if len(quality.curve) <= _MOST_MARKERS else ""
             draw_band(axes, numbers, quality.curve, color=colour, linestyle=line, marker=marker, label=quality.name)
-        whole_numbers(axes, "N, responses sampled for a prompt")
+        whole_numbers(axes, "N, sampled responses per prompt")
         if report.judged:
             axes.set_ylim(0, 1)
         label_ends(axes)
@@ -87,12 +87,12 @@ def _retrieval(report: Report) -> Iterator[Panel]:
         label_outlines(axes, [(stroke, quality.name, colour) for quality, colour, _, stroke in policies])
 
     if report.judged:
-        caption = "Chance that at least one of N sampled responses is right, averaged over prompts."
+        caption = "Probability that at least one of N sampled responses is right, averaged over prompts."
         yield Panel("pass-at-n", "Pass@N", caption, curves, direct_labels=True)
     else:
         caption = "Mean reward of the best of N sampled responses. The axis does not start at zero."
         yield Panel("best-of-n", "Best of N", caption, curves, direct_labels=True)
-    yield Panel("rewards", "Rewards of single responses", "Share of the sampled responses in each bin.", histograms)
+    yield Panel("rewards", "Rewards of single responses", "Fraction of the sampled responses in each bin.", histograms)
 
 
 def _lists(report: Report) -> Iterator[Panel]:
@@ -112,8 +112,8 @@ def _lists(report: Report) -> Iterator[Panel]:
 
     if drawn:
         caption = (
-            "Mean reward of responses of like length, ± its standard error; thin lines: the iterations between. "
-            "The axis does not start at zero."
+            "Mean reward of responses of similar length, ± standard error. Thin lines: the other iterations. The "
+            "axis does not start at zero."
         )
         yield Panel("reward-length", "Reward and length", caption, curves)
 
@@ -134,7 +134,7 @@ def _training(report: Report) -> Iterator[Panel]:
 
     yield from series("loss", "Loss", "Mean over the lists of a batch.")
     yield from series("margin", "Margin", "Log-ratio to the reference, best minus worst response, in nats.", zero=True)
-    yield from series("ranking_accuracy", "Ranking accuracy", "Share of pairs in the reranker's order.", share=True)
+    yield from series("ranking_accuracy", "Ranking accuracy", "Fraction of pairs in the reranker's order.", share=True)
     yield from series("kl", "KL divergence", "Mean of log(reference / policy) on the lists' responses.", zero=True)
     yield from series(
         "chosen_logp_drift", "Drift of the best response", "Its log-ratio to the reference, in nats.", zero=True

@@ -100,7 +100,7 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
     beside = comparison(report)
     if report.published and beside.columns:
         yield ""
-        yield "published; compare rows of one judge only"
+        yield "published; compare only rows with the same judge"
         rows = [[row.policy, *row.cells, row.judge, row.source] for row in beside.rows[1:]]
         yield from aligned([["policy", *beside.columns, "judge", "source"], *rows])
     if report.caveats:

@@ -176,9 +176,9 @@ def panels(search: Search) -> Iterator[Panel]:
 
     # A sheet shows no captions, so titles and labels say what must be known.
     title = f"Reward, with {search.confidence:.0%} intervals over prompts"
-    yield Panel("temperature-reward", title, "Grey: the choice.", reward, direct_labels=True)
-    caption = "Share of responses that repeat another one of their prompt at their temperature."
-    yield Panel("temperature-duplicates", "Share of repeated responses", caption, duplicates, direct_labels=True)
+    yield Panel("temperature-reward", title, "Grey: the chosen temperature.", reward, direct_labels=True)
+    caption = "Fraction of responses that repeat another response to the same prompt at the same temperature."
+    yield Panel("temperature-duplicates", "Repeated responses", caption, duplicates, direct_labels=True)
 
 
 def _mark(axes: Axes, search: Search) -> None:

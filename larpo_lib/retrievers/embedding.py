@@ -25,7 +25,7 @@ class EmbeddingConfig(RetrieverConfig):
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     batch_size: PositiveInt = 64
-    """Prompts embedded at one time."""
+    """Number of prompts embedded at the same time."""
 
     @property
     def title(self) -> str:

@@ -74,18 +74,14 @@ def _check(prompts: Path, reading: Reading, among: Collection[str] | None) -> No
     if others:
         told = ", ".join(f"{number} ({other['reference']!r:.60})" for number, other in others[:_TOLD])
         more = f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
-        problem += f"; the same holds for {'rows' if len(others) > 1 else 'row'} {told}{more}"
+        problem += f"; the same applies to {'rows' if len(others) > 1 else 'row'} {told}{more}"
     raise DataError(
         problem,
         path=prompts,
         row=first,
         field="reference",
-        remedy="Name the column of answers in prepare.columns.reference, "
-        + (
-            ""
-            if reading == "expressions"
-            else "set the verifier's mode to math where answers are expressions or words, "
-        )
+        remedy="Set prepare.columns.reference to the column with the answers, "
+        + ("" if reading == "expressions" else "set the verifier's mode to math if answers are expressions or words, ")
         + "or rerank with a reward model",
     )
 

@@ -15,13 +15,13 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class HfSamplerConfig(SamplerConfig):
     """Sampling by `transformers` generate, in this process."""
 
-    does: ClassVar[str] = "by `transformers`, in this process"
-    when: ClassVar[str] = "the policy is small, or nothing else is installed"
+    does: ClassVar[str] = "with `transformers`, in this process"
+    when: ClassVar[str] = "the policy is small, or vLLM is not installed"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     type: Literal["hf"] = "hf"
     batch_size: PositiveInt = 64
-    """Responses generated at one time."""
+    """Maximum number of responses generated at the same time."""
     model: ModelConfig = ModelConfig()
     """How the policy is loaded."""
 

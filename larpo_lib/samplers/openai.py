@@ -14,18 +14,19 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class OpenAiSamplerConfig(SamplerConfig, EndpointConfig):
     """Sampling by any server with OpenAI's chat completions, such as `vllm serve` or TGI."""
 
-    does: ClassVar[str] = "by a server with OpenAI's chat completions"
-    when: ClassVar[str] = "the policy runs elsewhere, such as in `vllm serve` or TGI; step by step only"
+    does: ClassVar[str] = "from a server with OpenAI's chat completions API"
+    when: ClassVar[str] = "the policy runs on a server, such as `vllm serve` or TGI; only for steps run one by one"
     packages: ClassVar[tuple[str, ...]] = ("httpx2", "tenacity")
     serves_one_policy: ClassVar[bool] = True
 
     type: Literal["openai"] = "openai"
     served_model: str
-    """The policy's name at the server. The server must serve the very policy that the step is given."""
+    """Name of the policy at the server. The server must serve the same policy that is passed to the step."""
     token_ids: bool = False
-    """Ask for the sampled token ids, which vLLM's server gives; without them text is tokenized again for training."""
+    """Request the sampled token ids, which vLLM's server returns. Without them, the text is tokenized again for
+    training."""
     model: ModelConfig = ModelConfig()
-    """How the policy's tokenizer is loaded, which counts the tokens of prompts."""
+    """How the policy's tokenizer is loaded, which is used to count the tokens of prompts."""
 
     def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
         """Ask the server what it serves."""

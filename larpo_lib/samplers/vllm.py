@@ -15,22 +15,22 @@ from larpo_lib.samplers.base import Sampler, SamplingLimits
 class VllmSamplerConfig(SamplerConfig):
     """Sampling by vLLM's engine on this machine."""
 
-    does: ClassVar[str] = "by vLLM's engine, on this machine"
-    when: ClassVar[str] = "there is a GPU"
+    does: ClassVar[str] = "with vLLM's engine, on this machine"
+    when: ClassVar[str] = "this machine has a GPU"
     packages: ClassVar[tuple[str, ...]] = ("vllm",)
     execution: ClassVar[frozenset[str]] = frozenset({"tensor_parallel", "gpu_memory", "max_num_seqs", "enforce_eager"})
 
     type: Literal["vllm"] = "vllm"
     tensor_parallel: PositiveInt = 1
-    """GPUs that share one copy of the policy."""
+    """Number of GPUs that share one copy of the policy."""
     gpu_memory: Fraction = 0.9
-    """Share of a GPU's memory that the engine takes."""
+    """Fraction of the GPU's memory that the engine uses."""
     max_num_seqs: PositiveInt = 256
-    """Responses generated at one time."""
+    """Maximum number of responses generated at the same time."""
     enforce_eager: bool = False
-    """Leave out compilation and CUDA graphs: starts sooner, samples slower."""
+    """Disable compilation and CUDA graphs: starts faster, samples slower."""
     model: ModelConfig = ModelConfig()
-    """Of it `device` and `attention` are vLLM's own choice."""
+    """How the policy is loaded; vLLM chooses `device` and `attention` itself."""
 
     def make(self, policy: Path, limits: SamplingLimits) -> Sampler:
         """The engine starts with the first sample."""

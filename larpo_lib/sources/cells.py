@@ -94,7 +94,7 @@ class Cell:
         try:
             self.value.encode()
         except UnicodeEncodeError:
-            raise self.error("holds half of a surrogate pair, which is no text") from None
+            raise self.error("contains half of a surrogate pair, which is not valid text") from None
         return self.value
 
     def number(self) -> float:
@@ -139,7 +139,7 @@ class Cell:
             return UNKNOWN
         if (word := self.text().strip().lower()) not in _ENDS and word != UNKNOWN:
             raise self.error(
-                f"is {self.value!r}, which is no way to end that can be taught", f"Known: {', '.join(_ENDS)}, or null"
+                f"is {self.value!r}, which is not a known finish reason", f"Known: {', '.join(_ENDS)}, or null"
             )
         return _ENDS.get(word, UNKNOWN)
 
@@ -150,7 +150,7 @@ class Cell:
         found = [item.value for item in self.items()]
         for index, token in enumerate(found):
             if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < 2**31:
-                raise self.error(f"holds {token!r} at {index}, which is no token id")
+                raise self.error(f"contains {token!r} at position {index}, which is not a token id")
         return found
 
     def reference(self) -> str | None:
@@ -174,7 +174,7 @@ class Cell:
         value = dialogues.written_value(self.value)
         if value is None:
             raise self.error(
-                "looks like a list or messages, but is no JSON", "Write it as JSON, with commas and quotes"
+                "looks like a list or messages, but is not valid JSON", "Write it as JSON, with commas and quotes"
             )
         self.notes.counts["json_cells_read"] = 1
         return dataclasses.replace(self, value=value)
@@ -199,7 +199,7 @@ def _message(cell: Cell) -> dict[str, str] | None:
         if other.blank:
             continue
         if name in _CALLS:
-            raise other.error("calls tools, which the policy could not be shown", "Leave such rows out")
+            raise other.error("contains tool calls, which cannot be shown to the policy", "Remove such rows")
         cell.notes.not_used[other.pattern] = 1
     if _ROLES[role.value] == "system" and content.blank:
         cell.notes.counts["empty_system_messages_dropped"] = 1
@@ -212,5 +212,5 @@ def _part(cell: Cell, kind: str) -> Cell:
     names = [name for name in _NAMES[kind] if name in cell.value]
     present = [name for name in names if cell.value[name] is not None]
     if len(present) == 2 and cell.value[present[0]] != cell.value[present[1]]:
-        raise cell.error(f"has {present[0]} and {present[1]}, which differ", "Leave one of them out")
+        raise cell.error(f"has both {present[0]} and {present[1]}, with different values", "Remove one of them")
     return cell.at((present or names or [kind])[0])

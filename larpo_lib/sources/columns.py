@@ -65,7 +65,7 @@ class Prompts:
         found = cell.conversation()
         if not self.known:
             if found is None:
-                raise cell.error("is not a list of messages", "Name the prompt's column in columns.prompt")
+                raise cell.error("is not a list of messages", "Set columns.prompt to the column with the prompt")
             whole = found
         else:
             # A conversation that begins with the prompt needs no other one beside it.

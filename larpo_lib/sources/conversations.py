@@ -9,16 +9,18 @@ from __future__ import annotations
 from larpo_lib.schemas import Messages
 from larpo_lib.sources.cells import Cell
 
-_IGNORE = "Name the column that is no part of the conversation in columns.ignore, or drop such rows: invalid = 'drop'"
+_IGNORE = (
+    "Add the column that does not belong to the conversation to columns.ignore, or drop such rows with invalid = 'drop'"
+)
 
 
 def ending_with_user(messages: Messages, place: Cell) -> Messages:
     """`messages` if they are a prompt, that is, end with the user's."""
     if not messages or messages[-1]["role"] != "user":
         found = (
-            f"ends with a message from '{messages[-1]['role']}'" if messages else "holds no message before the reply"
+            f"ends with a message from '{messages[-1]['role']}'" if messages else "contains no message before the reply"
         )
-        raise place.error(f"{found}, not from 'user'", "Name the column that holds the prompt in columns.prompt")
+        raise place.error(f"{found}, not from 'user'", "Set columns.prompt to the column with the prompt")
     return messages
 
 
@@ -33,9 +35,9 @@ def without_reply(messages: Messages, place: Cell) -> Messages:
 def split_reply(messages: Messages, place: Cell) -> tuple[Messages, str]:
     """A conversation split into the prompt, and the assistant's message at its end."""
     if not messages or messages[-1]["role"] != "assistant":
-        found = f"from '{messages[-1]['role']}'" if messages else "of nobody"
+        found = f"from '{messages[-1]['role']}'" if messages else "without an author"
         raise place.error(
-            f"ends with a message {found}, not from 'assistant'", "Name the column of the reply in columns.response"
+            f"ends with a message {found}, not from 'assistant'", "Set columns.response to the column with the reply"
         )
     return ending_with_user(messages[:-1], place), messages[-1]["content"]
 
@@ -44,7 +46,7 @@ def up_to(prompt: Messages, conversation: Messages, place: Cell) -> Messages:
     """The part of a conversation that ends with `prompt`, with the turns before it; what comes after is counted."""
     end = _end(prompt, conversation)
     if end is None:
-        raise place.error("does not hold the prompt of the column beside it", _IGNORE)
+        raise place.error("does not contain the prompt of the prompt column", _IGNORE)
     if end < len(conversation):
         place.notes.counts["replies_dropped"] = 1
     if end + 1 < len(conversation):
@@ -59,7 +61,7 @@ def follow(prompt: Messages, found: Messages, place: Cell) -> Messages:
     if found[0]["role"] in ("system", "user") and _end(prompt, found[:-1]) is not None:
         return found
     if found[0]["role"] == prompt[-1]["role"] or found[0]["role"] == "system":
-        raise place.error("is a conversation, but not about the prompt of the column beside it", _IGNORE)
+        raise place.error("is a conversation that does not contain the prompt of the prompt column", _IGNORE)
     return prompt + found
 
 
@@ -68,17 +70,17 @@ def lead(system: str | None, history: Messages, conversation: Messages, place: C
     if conversation and conversation[0]["role"] == "system":
         own, conversation = conversation[:1], conversation[1:]
         if system is not None and system.strip() != own[0]["content"].strip():
-            raise place.error("begins with another system prompt than the column beside it", _IGNORE)
+            raise place.error("starts with a different system prompt than the system column", _IGNORE)
     else:
         own = [{"role": "system", "content": system}] if system is not None else []
     if history and history[0]["role"] == "system":
         if own and own != history[:1]:
-            raise place.error("has another system prompt than its history", _IGNORE)
+            raise place.error("has a different system prompt than its history", _IGNORE)
         own, history = history[:1], history[1:]
     if conversation[: len(history)] == history:
         return own + conversation
     if history[-1]["role"] != "assistant" or not conversation or conversation[0]["role"] != "user":
-        raise place.error("does not go on from its history, whose last turn must be a reply", _IGNORE)
+        raise place.error("does not continue its history, whose last turn must be a reply", _IGNORE)
     return own + history + conversation
 
 

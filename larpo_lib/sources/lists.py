@@ -101,8 +101,8 @@ def _pair(table: Table, chosen: str, rejected: str) -> Reader[Ranked]:
 def _same_prompt(place: Cell, messages: Messages, others: Messages, first: Cell) -> None:
     if others != messages:
         raise place.error(
-            f"answers another prompt than '{first.field}'",
-            "Pair replies to one prompt, or drop such rows: invalid = 'drop'",
+            f"answers a different prompt than '{first.field}'",
+            "Pair replies to the same prompt, or drop such rows with invalid = 'drop'",
         )
 
 
@@ -210,7 +210,7 @@ class _Columns:
         self._table.take(column, use)
         items = (cell := self._table.cell(row, column)).items()
         if len(items) != count:
-            raise cell.error(f"holds {len(items)} {use} for {count} responses")
+            raise cell.error(f"contains {len(items)} {use} for {count} responses")
         return items
 
 

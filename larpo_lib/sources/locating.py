@@ -73,7 +73,7 @@ def is_dataset(source: str) -> bool:
         return False
     if is_known(path) or not _DATASET.fullmatch(source):
         raise DataError(
-            "no such file or directory, and not a data set's name (org/name or org/name:config) either",
+            "is neither an existing file or directory nor the name of a data set (org/name or org/name:config)",
             path=source,
             remedy="Check the path; it is relative to the working directory",
         )
@@ -119,7 +119,7 @@ def _below(directory: Path, origin: str) -> dict[str, Path]:
         if path.is_file() and is_known(path) and not any(p.startswith(".") for p in path.relative_to(directory).parts)
     }
     if not found:
-        raise DataError("is a directory without a file of rows", path=origin, remedy=f"Known kinds: {known()}")
+        raise DataError("is a directory without data files", path=origin, remedy=f"Known kinds: {known()}")
     return found
 
 
@@ -130,18 +130,18 @@ def _of_split(files: dict[str, Path], origin: str, split: str) -> dict[str, Path
     unnamed = [name for name, of in by_name.items() if of is None]
     if unnamed:
         raise DataError(
-            f"holds files of splits, but also {unnamed[0]}, whose name speaks of no split",
+            f"contains files of splits, but also {unnamed[0]}, whose name contains no split",
             path=origin,
-            remedy="Name the files by a pattern such as 'data/*.jsonl'",
+            remedy="Select the files with a pattern such as 'data/*.jsonl'",
         )
     wanted = {split, _SPLITS.get(split, split)}
     found = {name: files[name] for name, of in by_name.items() if of in wanted}
     if not found:
         there = sorted({of for of in by_name.values() if of is not None})
         raise DataError(
-            f"holds files of the split(s) {', '.join(there)}, not of '{split}'",
+            f"contains files of the split(s) {', '.join(there)}, not of '{split}'",
             path=origin,
-            remedy="Set split, or name the files by a pattern such as 'data/*.jsonl'",
+            remedy="Set split, or select the files with a pattern such as 'data/*.jsonl'",
         )
     return found
 
@@ -162,6 +162,6 @@ def _matching(pattern: str, name: str, split: str) -> Located:
     folder = Path(*parts[:fixed])
     found = sorted(path for path in folder.glob("/".join(parts[fixed:])) if path.is_file())
     if not found:
-        raise DataError("no file is named so", path=pattern, remedy="Check the pattern, and quote it from the shell")
+        raise DataError("matches no file", path=pattern, remedy="Check the pattern, and quote it for the shell")
     files = {path.relative_to(folder).as_posix(): path for path in found}
     return Located(pattern, name, str(folder), files, {f"source/{each}": path for each, path in files.items()}, split)

@@ -78,13 +78,13 @@ def read_file(path: Path, origin: str) -> Raw:
     compression = _compression(path)
     parse = _FORMATS.get(Path(path.name.removesuffix(compression)).suffix)
     if parse is None:
-        raise DataError("is of an unknown kind", path=origin, remedy=f"Known: {known()}")
+        raise DataError("has an unknown file type", path=origin, remedy=f"Known types: {known()}")
     try:
         with _open(path, compression) as stream:
             rows = list(parse(stream, origin))
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(
-            f"cannot be read: {error}", path=origin, remedy="Check that the file is whole and readable"
+            f"cannot be read: {error}", path=origin, remedy="Check that the file is complete and readable"
         ) from error
     return _raw(origin, path.name, rows)
 
@@ -133,14 +133,14 @@ def read_dataset(source: str, split: str) -> Raw:
         raise DataError(
             f"split '{split}' cannot be loaded: {error}",
             path=source,
-            remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or give a local file",
+            remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or use a local file",
         ) from error
     return _raw(source, source, _numbered(rows))
 
 
 def _raw(origin: str, name: str, rows: list[RawRow]) -> Raw:
     if not rows:
-        raise DataError("holds no rows", path=origin, remedy="Give a source with at least one row")
+        raise DataError("contains no rows", path=origin, remedy="Use a source with at least one row")
     return Raw(origin, name, rows)
 
 
@@ -172,7 +172,10 @@ def _decode(data: bytes, origin: str, row: int | None = None) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"is not UTF-8 (byte {error.start + 1})", path=origin, row=row, remedy="Convert it, for instance by iconv"
+            f"is not valid UTF-8 (byte {error.start + 1})",
+            path=origin,
+            row=row,
+            remedy="Convert it, for example with iconv",
         ) from None
 
 
@@ -187,7 +190,7 @@ def _json_array(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
     values = _json(text, origin) if text.strip() else []
     if not isinstance(values, list):
         raise DataError(
-            "is JSON, but not an array of rows", path=origin, remedy="Write [{...}, ...], or name the file .jsonl"
+            "is JSON, but not an array of rows", path=origin, remedy="Write [{...}, ...], or rename the file to .jsonl"
         )
     for number, value in enumerate(values, start=1):
         yield RawRow(number, _object(value, origin, number))
@@ -198,7 +201,9 @@ def _json(text: str, origin: str, row: int | None = None) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if row is not None else f"line {error.lineno}, column {error.colno}"
-        remedy = "Mend or remove the line" if row is not None else "A file with one object a line is named .jsonl"
+        remedy = (
+            "Fix or remove the line" if row is not None else "If the file has one object per line, rename it to .jsonl"
+        )
         raise DataError(f"broken JSON at {place}: {error.msg}", path=origin, row=row, remedy=remedy) from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, very deep nesting
         raise DataError(f"JSON cannot be read: {error}", path=origin, row=row) from None
@@ -216,11 +221,11 @@ def _csv(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
         reader = csv.reader(_lines(stream, origin), strict=True)
         header = next(reader, [])
         if len(set(header)) != len(header):
-            raise DataError(f"two columns have one name: {header}", path=origin, row=1)
+            raise DataError(f"two columns have the same name: {header}", path=origin, row=1)
         start = reader.line_num + 1
         for fields in reader:
             if len(fields) not in (0, len(header)):
-                raise DataError(f"has {len(fields)} fields, the header {len(header)}", path=origin, row=start)
+                raise DataError(f"has {len(fields)} fields, but the header has {len(header)}", path=origin, row=start)
             if fields:
                 yield RawRow(start, {name: field or None for name, field in zip(header, fields, strict=True)})
             start = reader.line_num + 1

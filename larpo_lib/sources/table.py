@@ -98,7 +98,7 @@ class Table:
             raise DataError(
                 f"has none of the columns {', '.join(usual)}; {self._seen()}",
                 path=self.raw.origin,
-                remedy=f"Name one in columns.{use}",
+                remedy=f"Set columns.{use} to one of its columns",
             )
         return column
 
@@ -133,9 +133,9 @@ class Table:
             yield value
         if first is not None and len(self.dropped) == len(self.raw.rows):
             raise DataError(
-                f"holds no row that can be used; the first: {self.dropped[0].why}",
+                f"contains no usable row. The first one: {self.dropped[0].why}",
                 path=self.raw.origin,
-                remedy="Name the columns in columns, or mend the rows",
+                remedy="Set the names of the columns in columns, or fix the rows",
             ) from first
 
     def record(self) -> dict[str, Any]:
@@ -170,8 +170,8 @@ class Table:
                 continue
             if name in _UNSUPPORTED:
                 raise cell.error(
-                    "belongs to the prompt, but the policy could not be shown it",
-                    "Name it in columns.ignore to do without, or drop such rows: invalid = 'drop'",
+                    "is part of the prompt, but cannot be shown to the policy",
+                    "Add it to columns.ignore to ignore it, or drop such rows with invalid = 'drop'",
                 )
             if name not in self.kept:
                 self._row.not_used[name] = 1

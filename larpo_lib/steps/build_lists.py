@@ -40,7 +40,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         LarpoError: no list is left, or the package for embeddings is missing.
     """
     if not ranked:
-        raise LarpoError("build_lists: no ranked candidates given", remedy="Give at least one ranked artifact")
+        raise LarpoError("build_lists: no ranked candidates", remedy="Pass at least one ranked artifact")
 
     retriever = RetrieverConfig.default() if config.negatives is None else config.negatives.retriever
 
@@ -68,7 +68,7 @@ def _prompts(path: Path) -> PromptTable:
     if len(table) < table.num_rows:
         twice = next(prompt_id for prompt_id in table if len(table[prompt_id]) > 1)
         raise DataError(
-            f"prompt {twice} is there twice",
+            f"prompt {twice} appears twice",
             path=path,
             row=table.row_numbers(twice)[1],
             field="prompt_id",
@@ -82,11 +82,11 @@ def _check_rows(path: Path, known: PromptTable, config: ListsConfig) -> None:
     for number, prompt_id in enumerate(rows["prompt_id"]):
         if prompt_id.as_py() not in known:
             raise DataError(
-                f"prompt {prompt_id} is not among the prompts",
+                f"prompt {prompt_id} is not in the prompts",
                 path=path,
                 row=number,
                 field="prompt_id",
-                remedy="Give the prompts these candidates were sampled from",
+                remedy="Pass the prompts from which these candidates were sampled",
             )
     infinite = np.flatnonzero(~np.isfinite(rows["reward"].to_numpy()))
     if len(infinite):
@@ -95,7 +95,7 @@ def _check_rows(path: Path, known: PromptTable, config: ListsConfig) -> None:
             path=path,
             row=int(infinite[0]),
             field="reward",
-            remedy="Mend the reranker and run rerank again",
+            remedy="Fix the reranker and run rerank again",
         )
     if config.negatives is not None and not config.negatives.borrows and rows["temperature"].null_count:
         raise DataError(
@@ -113,10 +113,10 @@ def _check_order(paths: Sequence[Path]) -> None:
         newest = pc.max(read_columns(path, "ranked", ["iteration"])["iteration"]).as_py()
         if newest is not None and newest < latest:
             raise DataError(
-                f"iteration {newest} stands after iteration {latest}",
+                f"iteration {newest} comes after iteration {latest}",
                 path=path,
                 field="iteration",
-                remedy="Give the ranked artifacts in the order of their iterations, the current one last",
+                remedy="Pass the ranked artifacts in the order of their iterations, the current one last",
             )
         latest = latest if newest is None else newest
 
@@ -141,21 +141,20 @@ def _check_list_relative(path: Path, *, alone: bool) -> None:
     relative = read_columns(path, "ranked", ["list_relative"])["list_relative"].to_pylist()
     if any(relative) and not alone:
         raise DataError(
-            "rewards hold only within the list they were given in",
+            "rewards are only comparable within the list in which they were scored",
             path=path,
             row=relative.index(True),
             field="list_relative",
-            remedy="Rank the candidates of all these iterations in one call of rerank, --candidates for each,"
-            " and give only its result; or set lists.memory to current",
+            remedy="Rank the candidates of all these iterations in one call of rerank (--candidates for each) and pass "
+            "only its result, or set lists.memory to current",
         )
 
 
 def _nothing_left(lists: Path, counts: Metrics) -> LarpoError:
     return LarpoError(
-        f"{lists}: of {counts['prompts']} prompts no list is left: "
-        f"{counts['prompts_without_candidates']} have no candidates, "
-        f"{counts['lists_dropped_single']} a single distinct response, "
-        f"{counts['lists_dropped_all_tied']} equal rewards only, "
-        f"{counts['lists_dropped_no_negative']} no negative",
-        remedy="Sample more responses a prompt or at a higher temperature, or use a reranker that tells them apart",
+        f"{lists}: no list is left. Of {counts['prompts']} prompts, {counts['prompts_without_candidates']} have "
+        f"no candidates, {counts['lists_dropped_single']} only one distinct response, "
+        f"{counts['lists_dropped_all_tied']} only equal rewards, and {counts['lists_dropped_no_negative']} no negative",
+        remedy="Sample more responses for each prompt or at a higher temperature, or use a reranker that distinguishes "
+        "them",
     )

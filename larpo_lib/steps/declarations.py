@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Arity = Literal["one", "optional", "many", "any"]
 """How many artifacts an input is: exactly one, one or none, at least one, any number."""
 
-_READ = {"one": "Artifact to read: a directory or s3:// URI.", "optional": "Artifact to read, if there is one."}
+_READ = {"one": "Artifact to read: a directory or s3:// URI.", "optional": "Artifact to read (optional)."}
 
 
 @dataclass(frozen=True)
@@ -159,39 +159,39 @@ def _shard(text: str | None) -> Shard:
 
 _LAUNCHER = (
     Option(
-        "launcher", str, "none, torchrun or deepspeed; short for --set <section>.launch.launcher=...",
+        "launcher", str, "none, torchrun or deepspeed. Same as --set <section>.launch.launcher=...",
         setting="launch.launcher",
     ),
     Option(
-        "nproc", int, "Processes on this machine; short for --set <section>.launch.nproc=...", least=1,
+        "nproc", int, "Number of processes on this machine. Same as --set <section>.launch.nproc=...", least=1,
         setting="launch.nproc",
     ),
 )  # fmt: skip
-_SHARD = Option("shard", str, "i/n: the i-th of n shares of the prompts, from 0 on.", read=_shard)
+_SHARD = Option("shard", str, "i/n: process only shard i of n of the prompts, counted from 0.", read=_shard)
 
-_PREPARE = """Read prompts, demonstrations or ranked responses from files, directories, a dataset's name or s3://.
+_PREPARE = """Read prompts, demonstrations or ranked responses from files, directories, a data set's name or s3://.
 
-What is named decides what is made: --prompts (and --heldout) from [prepare], --demonstrations from [demonstrations], or
---prompts with --ranked from a [prepare] source that has responses with scores.
+The output options decide what is made: --prompts (and --heldout) from [prepare], --demonstrations from
+[demonstrations], or --prompts with --ranked from a [prepare] source with scored responses.
 """
 
 _EVALUATE = """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N.
 
 mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap
-intervals over prompts. pass_at_i: chance that at least one of i sampled responses is right, unbiased, over the
-pass_at_i_prompts prompts with so many judged ones. best_of_n_reward: expected highest reward of n, over
-best_of_n_prompts prompts. greedy_reward, greedy_accuracy: of one greedy response a prompt.
-responses_without_judgement: what the judge could not decide, left out of accuracy and Pass@N.
-too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: with a <think>
-block, and without its end, so that nothing was there to score. distinct_share, truncated_share, mean_tokens,
-duplicate_share, distinct_2: of the responses as they were drawn.
+intervals over prompts. pass_at_i: unbiased probability that at least one of i sampled responses is right, over the
+pass_at_i_prompts prompts with at least i judged responses. best_of_n_reward: expected highest reward of n, over
+best_of_n_prompts prompts. greedy_reward, greedy_accuracy: for one greedy response per prompt.
+responses_without_judgement: responses that the judge could not judge, excluded from accuracy and Pass@N.
+too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: responses with a
+<think> block, and those without its end, which have no reply to score. distinct_share, truncated_share, mean_tokens,
+duplicate_share, distinct_2: statistics of the sampled responses.
 
-Must not be compared: rewards of different rerankers, which have no unit; accuracies and Pass@N at another
-temperature, n, length limit or on other prompts; Pass@N with an accuracy; and any of these with the paper's tables,
-whose numbers are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the
-paper have different judges for the same models and must not be compared with one another either. The reward of the
-reranker you trained with is no quality: a policy learns to please it. `larpo benchmark`
-has the benchmarks; docs/evaluation.md says what each number means.
+Do not compare rewards of different rerankers, which have no unit; accuracies and Pass@N at different temperatures, n,
+length limits or on different prompts; Pass@N with an accuracy; or any of these with the paper's tables, whose numbers
+are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the paper use
+different judges for the same models and are not comparable with each other either. The reward of the reranker used in
+training is not a measure of quality: a policy learns to please it. For benchmarks, use `larpo benchmark`;
+docs/evaluation.md explains each number.
 """
 
 _ALL = (
@@ -210,12 +210,18 @@ _ALL = (
     Step(
         "sample", "sample:run", "sample", (Input("policy"), Input("prompts")), (Output("candidates"),),
         "Sample candidates from the behaviour policy.",
-        (Option("iteration", int, "Decides prompts, temperature and seeds.", default=1, least=1), _SHARD),
+        (
+            Option(
+                "iteration", int, "Number of the iteration, which determines prompts, temperature and seeds.",
+                default=1, least=1,
+            ),
+            _SHARD,
+        ),
     ),
     Step(
         "search_temperature", "search_temperature:run", "search_temperature", (Input("policy"), Input("prompts")),
         (Output("search"),),
-        "Find a temperature to sample at: the best by reward of a grid, tried on held-out prompts.",
+        "Find a sampling temperature: try a grid on held-out prompts and choose the best by reward.",
     ),
     Step(
         "rerank", "rerank:run", "rerank",
@@ -223,19 +229,19 @@ _ALL = (
             Input("prompts"),
             Input(
                 "candidates", "many",
-                "Candidates, ranked already or not; those of several iterations rank as one list.",
+                "Candidates, ranked or not. Candidates of several iterations are ranked as one list.",
             ),
         ),
         (Output("ranked"),), "Score and rank candidates with a reward model.", (_SHARD,),
     ),
     Step(
         "merge_shards", "merge_shards:run", None,
-        (Input("shards", "many", "Every shard that sample or rerank made, in any order."),), (Output("merged"),),
-        "Put the shards of sample or rerank together: the same data and metrics as without shards.",
+        (Input("shards", "many", "All shards that sample or rerank made, in any order."),), (Output("merged"),),
+        "Merge the shards of sample or rerank. The data and metrics are the same as without shards.",
     ),
     Step(
         "build_lists", "build_lists:run", "lists",
-        (Input("prompts"), Input("ranked", "many", "Ranked artifacts, one an iteration, the current one last.")),
+        (Input("prompts"), Input("ranked", "many", "Ranked artifacts, one for each iteration, the current one last.")),
         (Output("lists"),), "Build training lists from the ranked candidates of one or more iterations.",
     ),
     Step(
@@ -246,11 +252,11 @@ _ALL = (
             Input("reference", "optional"),
             Input(
                 "reference_logps", "optional",
-                "Trained policy whose reference log-probabilities are of these lists too.",
+                "Trained policy whose stored reference log-probabilities are for the same lists.",
             ),
         ),
         (Output("trained"),),
-        "Train a policy on lists. Its reference is the policy itself unless another one is given.", trains=True,
+        "Train a policy on lists. The reference is the policy itself unless --reference is passed.", trains=True,
     ),
     Step(
         "reward_model", "reward_model:run", "reward_model", (Input("policy"), Input("lists")), (Output("trained"),),
@@ -269,13 +275,13 @@ _ALL = (
         "report", "report:run", "report",
         (
             Input("prompts"),
-            Input("evaluations", "many", "Evaluations: of the starting policy, then one an iteration."),
-            Input("ranked", "many", "Ranked artifacts, one an iteration."),
-            Input("lists", "many", "Lists, one artifact an iteration."),
-            Input("policies", "many", "Trained policies, one an iteration."),
+            Input("evaluations", "many", "Evaluations: first of the starting policy, then one for each iteration."),
+            Input("ranked", "many", "Ranked artifacts, one for each iteration."),
+            Input("lists", "many", "Lists, one artifact for each iteration."),
+            Input("policies", "many", "Trained policies, one for each iteration."),
             Input("promotion", "optional"),
-            Input("preparations", "any", "Prompts, demonstrations, SFT, for drops."),
-            Input("candidates", "any", "Candidates, one artifact an iteration."),
+            Input("preparations", "any", "Prompts, demonstrations and SFT artifacts, to show what was dropped."),
+            Input("candidates", "any", "Candidates, one artifact for each iteration."),
         ),
         (Output("report"),), "Write the HTML report of a run.",
     ),

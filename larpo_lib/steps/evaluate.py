@@ -47,7 +47,7 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
     require_references(prompts, config.reranker, config.judge, among=set(chosen_prompts(prompts, config.limit)))
     candidates, drawn = draw_heldout("evaluate", config, policy, prompts, evaluation_draws(config), work)
     if not drawn.get("prompts"):
-        raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Raise evaluate.max_prompt_tokens")
+        raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Increase evaluate.max_prompt_tokens")
     output = work.data / "evaluated.parquet"
     scored = map_in_parts(
         "evaluate, scoring",
@@ -60,12 +60,12 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
     )
     evaluated = read_table(output, "evaluated")
     if all(row["temperature"] == 0 for row in evaluated):
-        raise LarpoError(f"{prompts}: no sampled response could be scored", remedy="Raise the reranker's max_tokens")
+        raise LarpoError(f"{prompts}: no sampled response could be scored", remedy="Increase the reranker's max_tokens")
     quality = summarize(evaluated, config)
     if config.judge is not None and quality["accuracy"] is None:
         raise LarpoError(
-            f"{prompts}: the judge {config.judge.type} could decide none of the sampled responses",
-            remedy="Give evaluate.judge another type, or leave it out",
+            f"{prompts}: the judge {config.judge.type} could not judge any of the sampled responses",
+            remedy="Set evaluate.judge.type to another judge, or remove evaluate.judge",
         )
     return {**drawn, **scored, **response_statistics(output, "evaluated"), **quality}
 

@@ -49,7 +49,9 @@ def _check(paths: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> str:
     first = manifests[0]
     for path, manifest in zip(paths, manifests, strict=True):
         if manifest["step"] not in _SCHEMAS or "shard" not in manifest["arguments"]:
-            raise ArtifactError(f"{path}: is no shard", remedy="Give what sample or rerank made with --shard")
+            raise ArtifactError(
+                f"{path}: is not a shard", remedy="Pass artifacts that sample or rerank made with --shard"
+            )
         for key in _SAME:
             if manifest[key] != first[key]:
                 raise ArtifactError(
@@ -57,13 +59,13 @@ def _check(paths: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> str:
                     remedy="Make all shards with the same settings, inputs and version",
                 )
         if _rest(manifest) != _rest(first):
-            raise ArtifactError(f"{path}: is of {_rest(manifest)}, {paths[0]} of {_rest(first)}")
+            raise ArtifactError(f"{path}: was made from {_rest(manifest)}, but {paths[0]} from {_rest(first)}")
     found = sorted(_shard(manifest).index for manifest in manifests)
     count = _shard(first).count
     if any(_shard(manifest).count != count for manifest in manifests) or found != list(range(count)):
         told = ", ".join(manifest["arguments"]["shard"] for manifest in manifests)
         raise ArtifactError(
-            f"shards {told} do not make a whole", remedy=f"Give each of 0/{count} to {count - 1}/{count}"
+            f"the shards {told} are not complete", remedy=f"Pass each of 0/{count} to {count - 1}/{count} once"
         )
     return str(first["step"])
 

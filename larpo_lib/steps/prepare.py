@@ -48,8 +48,8 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
     """
     if (heldout is not None) != (config.heldout > 0):
         raise ConfigError(
-            f"heldout = {config.heldout}, but {'no' if heldout is None else 'a'} path for held-out prompts is given",
-            remedy="Give both or neither",
+            f"heldout = {config.heldout}, but {'no' if heldout is None else 'a'} path for held-out prompts is set",
+            remedy="Set both or neither",
         )
     source = _Source.open(config, conversion.prompts)
 
@@ -196,10 +196,10 @@ def _usable(converted: Converted, config: PrepareConfig) -> Converted:
     if refused and config.invalid == "refuse":
         identity, why = next(iter(refused.items()))
         raise DataError(
-            f"{len(refused)} of {len(prompts)} prompts cannot be given to the models of the run; the first,"
-            f" {identity} ({prompts[identity][-1]['content'][:60]!r}): {why}",
+            f"{len(refused)} of {len(prompts)} prompts cannot be rendered for the models of the run. The first "
+            f"one is {identity} ({prompts[identity][-1]['content'][:60]!r}): {why}",
             path=config.source,
-            remedy="Change them, give the model another template (model.chat_template), or drop them: invalid = 'drop'",
+            remedy="Change them, set another template (model.chat_template), or drop them with invalid = 'drop'",
         )
     tables = {
         name: [row for row in table if row["prompt_id"] not in refused] for name, table in converted.tables.items()
@@ -216,22 +216,22 @@ def _report(converted: Converted) -> None:
     unused = f"; not used: {', '.join(record['not_used'])}" if record["not_used"] else ""
     tell(f"{record['source']}: {taken}{kept}{unused}")
     if record["files_not_read"]:
-        tell(f"{record['source']}: not read, being of other splits: {', '.join(record['files_not_read'])}")
+        tell(f"{record['source']}: files of other splits are not read: {', '.join(record['files_not_read'])}")
     if counts["unrenderable_prompts_dropped"]:
-        dropped = f"{counts['unrenderable_prompts_dropped']} prompts cannot be given to the models and are dropped"
-        tell(f"{record['source']}: {dropped}; the first: {next(iter(record['prompts_dropped'].values()))}")
+        dropped = f"{counts['unrenderable_prompts_dropped']} prompts cannot be rendered for the models and are dropped"
+        tell(f"{record['source']}: {dropped}. The first one: {next(iter(record['prompts_dropped'].values()))}")
     if counts["invalid_rows_dropped"]:
         dropped = f"{counts['invalid_rows_dropped']} of {counts['rows_read']} rows cannot be used and are dropped"
-        tell(f"{record['source']}: {dropped}; the first: {record['rows_dropped'][0]['why']}")
+        tell(f"{record['source']}: {dropped}. The first one: {record['rows_dropped'][0]['why']}")
 
 
 def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], list[Row]]:
     """The held-out prompts and the rest, each in the source's order. Their choice does not depend on that order."""
     if config.heldout >= len(prompts):
         raise DataError(
-            f"holds {len(prompts)} distinct prompts, of which heldout = {config.heldout} would leave none",
+            f"contains {len(prompts)} distinct prompts, so heldout = {config.heldout} would leave none for training",
             path=config.source,
-            remedy="Lower heldout",
+            remedy="Reduce heldout",
         )
     by_chance = sorted(prompts, key=lambda row: stream_seed("heldout", config.seed, row["prompt_id"]))
     chosen = {row["prompt_id"] for row in by_chance[: config.heldout]}
@@ -257,5 +257,5 @@ def _count(prompts: list[Row]) -> Metrics:
 def _refuse_heldout(config: PrepareConfig) -> None:
     if config.heldout:
         raise ConfigError(
-            f"heldout = {config.heldout}: only prompts can be held out", remedy="Leave heldout out for this source"
+            f"heldout = {config.heldout}: only prompts can be held out", remedy="Remove heldout for this source"
         )

@@ -107,7 +107,7 @@ def _check_nodes(config: TrainingConfig) -> None:
     nodes = config.launch.nodes
     if nodes > 1 and os.environ.get("PET_NNODES") != str(nodes):
         raise ConfigError(
-            f"nodes is {nodes}, but this machine was told of no such number by PET_NNODES",
+            f"nodes is {nodes}, but PET_NNODES on this machine is not {nodes}",
             remedy="Set nodes to 1, or start the command on each machine with torchrun's PET_... variables",
         )
 
@@ -118,7 +118,7 @@ def _check_devices(config: TrainingConfig) -> None:
     if model_device(config.model).type == "cuda" and config.launch.nproc > torch.cuda.device_count():
         raise ConfigError(
             f"nproc is {config.launch.nproc}, but this machine has {torch.cuda.device_count()} CUDA devices",
-            remedy="Lower nproc, or set model.device to cpu",
+            remedy="Reduce nproc, or set model.device to cpu",
         )
 
 
@@ -130,7 +130,7 @@ def _failure(failure: Any) -> LarpoError:
     rank, first = failure.get_first_failure()
     return LarpoError(
         f"training process {rank} ended with {first.signal_name() if first.exitcode < 0 else first.exitcode}",
-        remedy="What it wrote above says why; killed by SIGKILL it was likely out of memory",
+        remedy="See its output above; SIGKILL usually means that memory ran out",
     )
 
 

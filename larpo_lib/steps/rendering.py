@@ -17,7 +17,7 @@ from larpo_lib.schemas import Messages
 _REPLY = "!"
 _FILES = ("config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 """Files of a model directory that decide what its template writes."""
-_WITHOUT = "Give the model's directory, or set templates and reward_models of the source to [] to do without"
+_WITHOUT = "Use the model's directory, or set templates and reward_models of the source to [] to skip this check"
 
 Refusal = Callable[[Messages], str | None]
 """Why a model cannot be given a prompt; None where it can."""
@@ -70,10 +70,10 @@ def _of_template(config: TemplateConfig) -> Refusal:
         except ModelError as error:
             return error.problem
         if not prompt.strip():
-            return f"{config.path}: the chat template renders it to nothing"
+            return f"{config.path}: the chat template renders it to an empty text"
         name = find_special_text(tokenizer, message_contents(messages))
         if config.served and name is not None and config.model.special_text == "text":
-            return f"{config.path}: it holds the text {name}, which a server takes for the token (model.special_text)"
+            return f"{config.path}: it contains the text {name}, which a server reads as the token (model.special_text)"
         return _left_out(config.path, conversation, messages)
 
     return refusal
@@ -94,11 +94,11 @@ def _of_reward_model(config: ChatRerankerConfig) -> Refusal:
 
 def _left_out(model: str, text: str, messages: Messages) -> str | None:
     if _REPLY not in text:
-        return f"{model}: the chat template leaves out the reply"
+        return f"{model}: the chat template omits the reply"
     # Of earlier replies a thinking model's template leaves out the thoughts, rightly.
     said = (message for message in messages if message["role"] in ("system", "user"))
     missing = next((message["role"] for message in said if message["content"].strip() not in text), None)
-    return None if missing is None else f"{model}: the chat template leaves out a message of the role {missing}"
+    return None if missing is None else f"{model}: the chat template omits a message with the role {missing}"
 
 
 def _identity(config: TemplateConfig | ChatRerankerConfig) -> str:

@@ -125,9 +125,9 @@ def _check_numbers(sources: _Sources) -> None:
         given = len(getattr(sources, name))
         if given != iterations or iterations < 1 or evaluations not in (2, iterations + 1):
             raise ArtifactError(
-                f"report: {given} {name} do not go with {evaluations} evaluations",
-                remedy=f"Give one of {name} for each iteration, and one evaluation more: the starting policy's first;"
-                " or the evaluations of the starting policy and of the last one",
+                f"report: {given} {name} do not match {evaluations} evaluations",
+                remedy=f"Pass one of {name} for each iteration, and the evaluations of the starting policy and of each "
+                "iteration, in this order; or only the evaluations of the starting policy and of the last iteration",
             )
 
 
@@ -191,8 +191,8 @@ def _prompts(sources: _Sources, evaluated: Sequence[Row]) -> dict[str, Row]:
     for row in evaluated:
         if row["prompt_id"] not in rows:
             raise ArtifactError(
-                f"{sources.prompts}: lacks the evaluated prompt {row['prompt_id']}",
-                remedy="Give the prompts artifact that the evaluations were made from",
+                f"{sources.prompts}: does not contain the evaluated prompt {row['prompt_id']}",
+                remedy="Pass the prompts artifact from which the evaluations were made",
             )
     return rows
 
@@ -204,7 +204,7 @@ def _promotion(promotion: Path, evaluations: Sequence[Path], qualities: Sequence
     names = [quality.name for quality, path in zip(qualities, evaluations, strict=True) if digest(path) == judged]
     if not names:
         raise ArtifactError(
-            f"{promotion}: is about none of these evaluations", remedy="Give the promotion of the same run"
+            f"{promotion}: does not belong to any of these evaluations", remedy="Pass the promotion of the same run"
         )
     return {**decision, "policy": names[-1]}
 
@@ -213,7 +213,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except FileNotFoundError:
-        raise ArtifactError(f"{file}: no such file", remedy="Give the artifact of the step before") from None
+        raise ArtifactError(f"{file}: no such file", remedy="Pass the artifact of the previous step") from None
 
 
 def _versions(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ def run(
         LarpoError: no candidates are given, or none could be scored.
     """
     if not candidates:
-        raise LarpoError("rerank: no candidates given", remedy="Give at least one artifact of candidates")
+        raise LarpoError("rerank: no candidates", remedy="Pass at least one artifact of candidates")
     inputs = {"prompts": prompts, **{f"candidates_{i}": path for i, path in enumerate(candidates)}}
     inputs |= config.reranker.models()
     make = partial(_rerank, config, prompts, candidates, shard)
@@ -84,11 +84,11 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
         for prompt_id in table:
             if prompt_id not in known:
                 raise DataError(
-                    f"prompt {prompt_id} is not among the prompts",
+                    f"prompt {prompt_id} is not in the prompts",
                     path=path,
                     row=table.row_numbers(prompt_id)[0],
                     field="prompt_id",
-                    remedy="Give the prompts artifact the candidates were sampled from",
+                    remedy="Pass the prompts artifact from which the candidates were sampled",
                 )
         found.update(table)
     return sorted(found)
@@ -137,7 +137,7 @@ def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metri
             "reward_length_correlation": spearman(rewards, lengths),
         }
     if shard == UNSHARDED:
-        raise LarpoError(f"{source}: no candidate could be scored", remedy="Raise the reranker's max_tokens")
+        raise LarpoError(f"{source}: no candidate could be scored", remedy="Increase the reranker's max_tokens")
     return {**counts, "mean_reward": None, "reward_std": None, "reward_length_correlation": None}
 
 

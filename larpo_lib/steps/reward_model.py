@@ -64,7 +64,7 @@ def _train(
     encoded, counts = encode_conversations(read_table(lists, "lists"), tokenizer, config)
     if not encoded:
         raise LarpoError(
-            f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise reward_model.max_tokens"
+            f"{lists}: no list is left to train on: {vars(counts)}", remedy="Increase reward_model.max_tokens"
         )
     session = TrainingSession(config, training_arguments(config), ranks, work, log)
     model = load_trainable_reward_model(source, config)
@@ -93,14 +93,15 @@ def _check_scored_token(source: ModelDir) -> None:
         pad = source.config.get_text_config().pad_token_id
         if pad != tokenizer.pad_token_id:
             raise ModelError(
-                f"{path}: pad token ids: model {pad}, tokenizer {tokenizer.pad_token_id}; padding would be scored",
+                f"{path}: the pad token ids differ: {pad} in the model, {tokenizer.pad_token_id} in the "
+                "tokenizer, so padding would be scored",
                 remedy="Set reward_model.model.pad_token to the token that the model was trained with",
             )
     elif tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ModelError(
-            f"{path}: the pad token {tokenizer.pad_token!r} is the eos token too; a reward model scores the last token"
-            " that is not padding, so the end of a response would never be the one",
-            remedy=f"Name another token of its vocabulary that never appears in text, {_naming(tokenizer)}",
+            f"{path}: the pad token {tokenizer.pad_token!r} is also the eos token, but a reward model scores "
+            "the last token that is not padding, so it would never score the end of a response",
+            remedy=f"Choose another token of its vocabulary that never appears in text, {_naming(tokenizer)}",
         )
 
 
@@ -111,5 +112,7 @@ def _naming(tokenizer: PreTrainedTokenizerBase) -> str:
     free = [name for name in names if name not in taken]
     found = next((name for hint in _SPARE for name in free if hint in name.lower()), None)
     return (
-        "by reward_model.model.pad_token" if found is None else f"such as --set reward_model.model.pad_token='{found}'"
+        "with reward_model.model.pad_token"
+        if found is None
+        else f"for example with --set reward_model.model.pad_token='{found}'"
     )

@@ -154,9 +154,9 @@ def summarize(candidates: Path, counts: Counts, max_prompt_tokens: int, shard: S
     """
     if shard == UNSHARDED and not counts["prompts"]:
         raise LarpoError(
-            f"{source}: none of the {counts['prompts_too_long_dropped']} prompts fits into max_prompt_tokens ="
+            f"{source}: none of the {counts['prompts_too_long_dropped']} prompts fits in max_prompt_tokens ="
             f" {max_prompt_tokens}",
-            remedy="Raise sample.max_prompt_tokens",
+            remedy="Increase sample.max_prompt_tokens",
         )
     if shard == UNSHARDED and not counts["candidates"]:
         raise LarpoError(f"{source}: every response is empty", remedy="Check the policy's chat template")
@@ -166,9 +166,9 @@ def summarize(candidates: Path, counts: Counts, max_prompt_tokens: int, shard: S
 def _warn_of_duplicates(metrics: Metrics, most: float) -> None:
     for temperature, share in duplicates_above(metrics, most):
         _LOG.warning(
-            "At temperature %s, %.0f %% of the responses repeat another one of their prompt"
-            " (sample.max_duplicate_share = %s): lists will be short or dropped."
-            " Raise sample.temperature (larpo search-temperature compares several), or lower sample.k.",
+            "At temperature %s, %.0f %% of the responses repeat another response to the same prompt "
+            "(sample.max_duplicate_share = %s): lists will be short or dropped. Increase sample.temperature "
+            "(larpo search-temperature compares several), or reduce sample.k.",
             temperature,
             100 * share,
             most,

@@ -51,7 +51,7 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
     candidates, drawn = draw_heldout("search temperature", config, policy, prompts, search_draws(config), work)
     if not drawn.get("prompts"):
         raise LarpoError(
-            f"{prompts}: no prompt is left to search on", remedy="Raise search_temperature.max_prompt_tokens"
+            f"{prompts}: no prompt is left for the search", remedy="Increase search_temperature.max_prompt_tokens"
         )
     output = work.data / "ranked.parquet"
     counts = map_in_parts(
@@ -98,7 +98,7 @@ def _publish(
     if not any(temperatures.compared_rewards(scored, config).values()):
         raise LarpoError(
             f"{prompts}: no prompt has a scored response at every temperature",
-            remedy="Raise the reranker's max_tokens, or lower search_temperature.max_new_tokens",
+            remedy="Increase the reranker's max_tokens, or reduce search_temperature.max_new_tokens",
         )
     found = temperatures.summarize(scored, config)
     write_json(work.data / "search.json", found.to_json())

@@ -55,7 +55,7 @@ def _sft(
     encoded, counts = encode_demonstrations(rows, source.tokenizer, config, source.turn_end)
     if not encoded:
         raise LarpoError(
-            f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Raise sft.max_tokens"
+            f"{demonstrations}: no demonstration is left to train on: {vars(counts)}", remedy="Increase sft.max_tokens"
         )
     if ranks.is_main:
         report_encoding(counts)

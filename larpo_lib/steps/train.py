@@ -69,8 +69,8 @@ def run(
     check_trainable(source, config)
     if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
-            f"the objective {config.objective.type} reads no reference, but one is given",
-            remedy="Leave reference and reference_logps out, or choose another objective",
+            f"the objective {config.objective.type} does not use a reference, but one is passed",
+            remedy="Remove --reference and --reference-logps, or choose another objective",
         )
     return produce_distributed("train", config, inputs, trained, partial(_train, config, source, inputs, log), log)
 
@@ -88,7 +88,7 @@ def _train(
     _check_rewards(config, rows, lists)
     encoded, counts = encode_lists(rows, tokenizer, config, source.turn_end)
     if not encoded:
-        raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Raise train.max_tokens")
+        raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Increase train.max_tokens")
     _check_ids(source, encoded, lists)
     if ranks.is_main:
         report_encoding(counts)
@@ -126,8 +126,8 @@ def _check_rewards(config: TrainConfig, rows: Sequence[Row], lists: Path) -> Non
         outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
         if outside:
             raise DataError(
-                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.type}"
-                " raises 2 to the rewards and needs them from 0 to 1",
+                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.type} "
+                "uses 2^reward and needs rewards from 0 to 1",
                 path=lists,
                 row=number,
                 field="rewards",
@@ -172,8 +172,8 @@ class _Reference:
         reference = ModelDir(self._inputs["reference"], config.model)
         if reference.tokenizer.get_vocab() != tokenizer.get_vocab():
             raise ModelError(
-                f"{reference.path}: the reference's vocabulary is not the policy's",
-                remedy="Give one of the same family",
+                f"{reference.path}: the vocabulary of the reference differs from that of the policy",
+                remedy="Use a reference of the same model family",
             )
 
         def load() -> PreTrainedModel:
@@ -245,31 +245,41 @@ def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) ->
                 f"a response to prompt {item.prompt_id} has the token id {highest}, but {policy.path} has embeddings"
                 f" for ids below {policy.vocab_size}",
                 path=lists,
-                remedy="Give the ids of the policy's own tokenizer, or none: the text is then tokenized",
+                remedy="Use the ids of the policy's own tokenizer, or no ids: the text is then tokenized",
             )
 
 
 def report_encoding(counts: EncodeCounts) -> None:
     """Say what is taught of responses that may be read otherwise than they are meant."""
     if counts.unknown_ends_taught:
-        tell(f"{counts.unknown_ends_taught} responses do not say how they ended: they are taught to end (unknown_end)")
+        tell(
+            f"{counts.unknown_ends_taught} responses do not say how they ended: the policy is trained to end "
+            "there (unknown_end)"
+        )
     if counts.unknown_ends_left_open:
-        tell(f"{counts.unknown_ends_left_open} responses do not say how they ended: no end is taught (unknown_end)")
+        tell(
+            f"{counts.unknown_ends_left_open} responses do not say how they ended: they are trained without an "
+            "end-of-turn token (unknown_end)"
+        )
     if counts.responses_spelled_otherwise:
         tell(
-            f"{counts.responses_spelled_otherwise} responses are not what their token ids spell; the ids are trained on"
+            f"{counts.responses_spelled_otherwise} responses differ from the text of their token ids; training "
+            "uses the ids"
         )
     if counts.replies_merged:
-        tell(f"{counts.replies_merged} responses would share a token with the end of their prompt: it is made two of")
+        tell(
+            f"{counts.replies_merged} responses would share a token with the end of their prompt: this token is "
+            "split in two"
+        )
     if counts.replies_rewritten:
         tell(
-            f"{counts.replies_rewritten} responses are not written as they are by the chat template, such as with their"
-            " thoughts left out: they are taught as they are"
+            f"{counts.replies_rewritten} responses are changed by the chat template, for example by removing "
+            "thoughts: training uses them unchanged"
         )
     if counts.prompts_with_special_text or counts.responses_with_special_text:
         tell(
-            f"{counts.prompts_with_special_text} prompts and {counts.responses_with_special_text} responses hold names"
-            " of special tokens, which are read as model.special_text says"
+            f"{counts.prompts_with_special_text} prompts and {counts.responses_with_special_text} responses "
+            "contain names of special tokens, which are read as model.special_text says"
         )
 
 

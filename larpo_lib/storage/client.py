@@ -79,7 +79,7 @@ def make_client(*, only_new: bool = False) -> S3Client:
         session = boto3.Session(botocore_session=core, region_name=region)
         client = session.client("s3", endpoint_url=endpoint, config=config)
     except (ValueError, BotoCoreError) as error:  # their texts may quote a password in the URL
-        problem = f"the AWS settings of the environment cannot be used ({type(error).__name__})"
+        problem = f"the AWS settings of the environment are invalid ({type(error).__name__})"
         raise StorageError(problem, remedy="Check AWS_ENDPOINT_URL_S3 (http(s)://host:port) and AWS_PROFILE") from None
     if only_new:
         for operation in ("PutObject", "CompleteMultipartUpload"):

@@ -43,13 +43,13 @@ class ConditionalPutError(StorageError):
 _REMEDIES = {
     "NoSuchBucket": ("no such bucket", "Create it, or check its name and the endpoint"),
     "NoSuchKey": ("no such object", "Check the key, or run the step that makes it"),
-    "AccessDenied": ("access denied", "Grant s3:GetObject, s3:PutObject and s3:ListBucket to these credentials"),
+    "AccessDenied": ("access denied", "Give these credentials the rights s3:GetObject, s3:PutObject and s3:ListBucket"),
     "InvalidAccessKeyId": ("the store does not know these credentials", "Check AWS_ACCESS_KEY_ID and the endpoint"),
-    "SignatureDoesNotMatch": ("the store refuses these credentials", "Check AWS_SECRET_ACCESS_KEY"),
+    "SignatureDoesNotMatch": ("the store rejects these credentials", "Check AWS_SECRET_ACCESS_KEY"),
     "ExpiredToken": ("the credentials have expired", "Renew them"),
     "PermanentRedirect": ("the bucket is in another region", "Set AWS_REGION to the bucket's"),
-    "PreconditionFailed": ("there is an object already", "Choose another URI, or delete it"),
-    "NotImplemented": ("the store does not know this request", "Use one that speaks S3"),
+    "PreconditionFailed": ("an object exists already", "Choose another URI, or delete it"),
+    "NotImplemented": ("the store does not support this request", "Use a store that supports the S3 API"),
 }
 _NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
 _ALIASES = {"404": "NoSuchKey", "403": "AccessDenied", "301": "PermanentRedirect", "412": "PreconditionFailed"}
@@ -130,7 +130,7 @@ def s3_errors(location: Location) -> Iterator[None]:
         TimeoutError,
     ):
         raise UnreachableError(
-            f"{location}: {store_name()} cannot be reached, or broke off",
+            f"{location}: {store_name()} cannot be reached, or closed the connection",
             remedy="Check AWS_ENDPOINT_URL_S3 and the network, and run the same command again",
         ) from None
     except (exceptions.BotoCoreError, Boto3Error) as error:
@@ -138,7 +138,7 @@ def s3_errors(location: Location) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{location}: {error.filename or 'the cache'} cannot be used: {error.strerror}",
-            remedy="Free space, or set LARPO_CACHE to a directory that can be written",
+            remedy="Free some space, or set LARPO_CACHE to a writable directory",
         ) from error
 
 
@@ -161,5 +161,7 @@ def _patience_s() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"LARPO_S3_PATIENCE = {given!r} is no number of seconds", remedy="Give one, such as 180")
+        raise ConfigError(
+            f"LARPO_S3_PATIENCE = {given!r} is not a number of seconds", remedy="Set it to a number, for example 180"
+        )
     return seconds

@@ -93,11 +93,13 @@ def _contents(client: S3Client, location: Location) -> _Contents:
         return _Contents(list(manifest.content["files"]), json.dumps(manifest.content, sort_keys=True), manifest)
     found = {key.removeprefix(f"{location.key}/"): etag for key, etag in keys_below(client, location).items()}
     if not found:
-        raise NotFoundError(f"{location}: no such object or prefix", remedy="Check it, or run the step that makes it")
+        raise NotFoundError(
+            f"{location}: no such object or prefix", remedy="Check the URI, or run the step that makes it"
+        )
     if artifacts.METRICS in found:
         raise StorageError(
             f"{location}: is an unfinished artifact (it has no {artifacts.MANIFEST} yet)",
-            remedy="Let the step that makes it finish, or run it again",
+            remedy="Wait for the step that makes it, or run the step again",
         )
     return _Contents(list(found), json.dumps(found, sort_keys=True))
 
@@ -107,7 +109,7 @@ def _download(client: S3Client, location: Location, contents: _Contents, partial
     files = {name: partial / name if name else partial for name in contents.names}
     for name, file in files.items():
         if not file.resolve().is_relative_to(partial.resolve()):
-            raise StorageError(f"{location / name}: the key leads out of its directory", remedy="Rename the object")
+            raise StorageError(f"{location / name}: the key points outside its directory", remedy="Rename the object")
         file.parent.mkdir(parents=True, exist_ok=True)
     if contents.manifest is not None:
         receive(client, contents.manifest.transfers(partial, location))

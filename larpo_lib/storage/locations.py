@@ -27,7 +27,7 @@ class Location:
         bucket, _, key = rest.partition("/")
         key = key.strip("/")
         if scheme != "s3" or not bucket or not key or {".", ".."} & set(key.split("/")):
-            raise StorageError(f"{uri}: is not of the form s3://bucket/key", remedy="Give an s3:// URI or a local path")
+            raise StorageError(f"{uri}: is not in the form s3://bucket/key", remedy="Use an s3:// URI or a local path")
         return cls(bucket, key)
 
     @property

@@ -75,4 +75,4 @@ def stored_manifest(client: S3Client, location: Location) -> Manifest | None:
             recorded["sha256"], recorded["bytes"]
         return Manifest(content, staging)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise StorageError(f"{place}: is no manifest", remedy="Delete it and publish the artifact again") from None
+        raise StorageError(f"{place}: is not a manifest", remedy="Delete it and publish the artifact again") from None

@@ -45,10 +45,10 @@ def publish(directory: Path, uri: str) -> None:
         try:
             there = _put_first(client, store_client(only_new=True), own, directory, location)
         except ConditionalPutError:
-            _warn(f"{store_name()} does not know If-None-Match")
+            _warn(f"{store_name()} does not support If-None-Match")
             there = _put(client, own, directory, location)
     if not there.same_artifact(own):
-        raise StorageError(f"{uri}: holds another artifact", remedy="Choose another URI, or delete that one")
+        raise StorageError(f"{uri}: contains another artifact", remedy="Choose another URI, or delete that one")
     if there.staging:
         _move_from_staging(client, there, directory, location)
 
@@ -65,7 +65,7 @@ def _put_first(client: S3Client, only_new: S3Client, own: Manifest, directory: P
         return own
     there = stored_manifest(client, location)
     if there is None:
-        raise StorageError(f"{location}: was deleted while it was published", remedy="Run the same command again")
+        raise StorageError(f"{location}: was deleted during the upload", remedy="Run the same command again")
     if own.staging and not there.same_artifact(own):
         _clear(client, own, location)
     return there
@@ -101,5 +101,5 @@ def _clear(client: S3Client, staged: Manifest, location: Location) -> None:
 
 
 def _warn(problem: str) -> None:
-    consequence = "two that publish to one URI at the same instant may overwrite each other"
+    consequence = "if two jobs publish to the same URI at the same moment, one may overwrite the other"
     logging.getLogger(__name__).warning("%s: %s", problem, consequence)

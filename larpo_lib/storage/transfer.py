@@ -94,7 +94,8 @@ def receive(client: S3Client, transfers: Iterable[Transfer]) -> None:
     for transfer in missing:
         if not transfer.matches():
             raise StorageError(
-                f"{transfer.place}: is damaged, or changed meanwhile", remedy="Try again, or store it again"
+                f"{transfer.place}: is damaged, or changed during the transfer",
+                remedy="Run the same command again, or store it again",
             )
 
 

@@ -61,7 +61,9 @@ def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, 
     measures = [measure for benchmark in found.values() for measure in benchmark.measures]
     twice = sorted({measure for measure in measures if measures.count(measure) > 1})
     if twice:
-        raise ConfigError(f"two benchmarks measure '{twice[0]}'", remedy="Name one of them in the study's benchmarks")
+        raise ConfigError(
+            f"two benchmarks have the measure '{twice[0]}'", remedy="Keep only one of them in the study's benchmarks"
+        )
     return found
 
 
@@ -88,8 +90,8 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
         for argument, path in benchmark.files.items():
             if not Path(path).is_file():
                 raise ConfigError(
-                    f"{path}: no such file, which the benchmark {name} takes as {argument}",
-                    remedy="Put the published file there; docs/evaluation.md says where it comes from",
+                    f"{path}: no such file; the benchmark {name} needs it as {argument}",
+                    remedy="Put the published file there; docs/evaluation.md says where to get it",
                 )
         benchmarks()[benchmark.step].require()
         for cell in cells:

@@ -30,7 +30,7 @@ class Assumptions(Section):
     demonstration_tokens: PositiveInt | None = None
     """Of one of them, prompt and response."""
     gpu_hour_price: NonNegativeFloat | None = None
-    """In your currency; null: no cost in money is told. Likewise `judge_price`."""
+    """In your currency. Not set: no cost in money is shown. Likewise `judge_price`."""
     judge_price: NonNegativeFloat | None = None
     """Of one call of the judge, on average over the benchmarks."""
 
@@ -83,7 +83,7 @@ def sft_gpu_hours(config: LarpoConfig, given: Assumptions) -> float:
         return 0.0
     if given.demonstrations is None or given.demonstration_tokens is None:
         raise ConfigError(
-            "the policy is fine-tuned first, but nothing is assumed of its demonstrations",
+            "the policy is fine-tuned first, but the study makes no assumption about its demonstrations",
             remedy="Set demonstrations and demonstration_tokens in the study's cost",
         )
     tokens = config.sft.epochs * given.demonstrations * given.demonstration_tokens

@@ -58,7 +58,7 @@ class Measurement:
         if missing:
             raise ArtifactError(
                 f"{self.evaluation}: has no {missing[0]}",
-                remedy="Check the benchmark's files and measures, and delete it",
+                remedy="Check the benchmark's files and measures, delete this artifact and run the study again",
             )
         return {name: found[metric] for name, metric in self.measures.items()} or {**found}
 

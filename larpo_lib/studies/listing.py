@@ -37,7 +37,7 @@ def listing(study: Study, scale: ScaleName, made: Sequence[Cell], given: Assumpt
         lines += _in_all(configs, costs, given, calls)
     if size.search is not None:
         lines.append(
-            f"Before that, {size.search.setting} is chosen for each cell among "
+            f"Before the runs, {size.search.setting} is chosen for each cell among "
             f"{', '.join(f'{value:g}' for value in size.search.values)}, with seed {size.search.seed}."
         )
     return [*lines, *(f"Choice: {choice}" for choice in size.choices)]
@@ -74,7 +74,7 @@ def shown(config: LarpoConfig) -> dict[str, str]:
         "learning rate": f"{train.learning_rate:g}",
         "schedule": f"{train.schedule}, warm-up {train.warmup_ratio:g}",
         "batch": str(train.batch_size),
-        "tokens": f"{train.max_tokens}, of them {train.max_prompt_tokens} of the prompt",
+        "tokens": f"{train.max_tokens}, at most {train.max_prompt_tokens} for the prompt",
         "held-out prompts": config.evaluation_prompts.source
         if config.evaluation_prompts
         else str(config.prepare.heldout),
@@ -94,15 +94,15 @@ def _in_all(configs: Sequence[LarpoConfig], costs: Sequence[Cost], given: Assump
     starts = {_start(config): config for config in configs}
     tuning = sum(sft_gpu_hours(config, given) for config in starts.values())
     hours, decisions = sum(cost.gpu_hours for cost in costs) + tuning, calls * (len(configs) + len(starts))
-    shared = f"{len(starts)} policies to begin with: {tuning:,.0f} GPU-hours of SFT"
-    lines = [f"Counted once, for runs share it: {shared}, {calls * len(starts):,} judge calls"]
-    lines.append(f"In all about {hours:,.0f} GPU-hours and {decisions:,} judge calls, if the assumptions hold.")
+    shared = f"{len(starts)} starting policies: {tuning:,.0f} GPU-hours of SFT"
+    lines = [f"Counted once, because the runs share it: {shared}, {calls * len(starts):,} judge calls"]
+    lines.append(f"In total about {hours:,.0f} GPU-hours and {decisions:,} judge calls, if the assumptions hold.")
     prices = {"GPU-hours": (hours, given.gpu_hour_price), "judge calls": (decisions, given.judge_price)}
     costs_money = {name: amount * price for name, (amount, price) in prices.items() if price is not None}
     if costs_money:
         said = ", ".join(f"{name} {value:,.0f}" for name, value in costs_money.items())
-        lines.append(f"In money, at your own prices: {said}, together {sum(costs_money.values()):,.0f}")
-    lines.append("Assumptions, none of them measured here: put in your own by --assume or in the study's file")
+        lines.append(f"Cost at your own prices: {said}, in total {sum(costs_money.values()):,.0f}")
+    lines.append("Assumptions, none of them measured here; change them with --assume or in the study's file")
     return lines + [
         f"  {name} = {'not stated' if value is None else f'{value:g}'}" for name, value in given.model_dump().items()
     ]

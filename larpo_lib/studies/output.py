@@ -61,9 +61,7 @@ def panels(study: Study, results: Results) -> list[Panel]:
 def _panel(study: Study, results: Results, measure: str) -> Panel:
     name = _name(measure)
     title = name[0].upper() + name[1:]
-    caption = (
-        f"{BOOTSTRAP.confidence:.0%} intervals over seeds and prompts. Dashed: the policy that training began with."
-    )
+    caption = f"{BOOTSTRAP.confidence:.0%} intervals over seeds and prompts. Dashed: the starting policy."
     place = f"{study.name}-{measure}".replace("_", "-")
     if study.layout == "curve":
         return Panel(place, title, caption, lambda axes: _curve(axes, study, results, measure))

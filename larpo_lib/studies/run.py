@@ -87,7 +87,8 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     check_benchmarks([placed(cell, request.scale, out) for cell in made], benchmarks)
     if size.search is not None and any(size.measures[0] in one.measures for one in benchmarks.values()):
         raise ConfigError(
-            f"{size.measures[0]} is measured after a search, and cannot decide it", remedy="Put another measure first"
+            f"{size.measures[0]} is only measured after the search, so it cannot decide the search",
+            remedy="Put another measure first",
         )
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request, out)
@@ -186,7 +187,7 @@ def _last(run: Path) -> int:
     try:
         last: int = json.loads((run / SUMMARY).read_text("utf-8"))["iterations"][-1]["iteration"]
     except FileNotFoundError:
-        raise ArtifactError(f"{run}: is no finished run", remedy="Run the study again to go on with it") from None
+        raise ArtifactError(f"{run}: is not a finished run", remedy="Run the study again to continue it") from None
     return last
 
 

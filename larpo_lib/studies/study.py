@@ -256,13 +256,13 @@ def _preset(name: str, named: Mapping[str, str]) -> Tree:
         return _read(FOLDER / f"{name.format_map(named).removesuffix('.toml')}.toml")
     except (KeyError, ValueError, IndexError):
         raise ConfigError(
-            f"preset '{name}' names no axis", remedy=f"Put one of these in braces: {', '.join(named)}"
+            f"preset '{name}' does not contain an axis", remedy=f"Write one of these in braces: {', '.join(named)}"
         ) from None
 
 
 def _read(path: Path) -> Tree:
     if not path.exists():
-        raise ConfigError(f"{path}: no such file", remedy="Name one of the studies that are there")
+        raise ConfigError(f"{path}: no such file", remedy="Use one of the existing studies")
     return load_tree(path)
 
 

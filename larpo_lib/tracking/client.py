@@ -90,8 +90,8 @@ def _probe(uri: str) -> None:
         sqlalchemy.inspect(sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool))
     elif scheme != "databricks":
         raise TrackingError(
-            f"MLflow cannot keep runs at '{redact(uri)}'",
-            remedy=f"Set {_SETTINGS} to http(s)://..., sqlite:///... or postgresql://..., or leave both out",
+            f"MLflow cannot store runs at '{redact(uri)}'",
+            remedy=f"Set {_SETTINGS} to http(s)://..., sqlite:///... or postgresql://..., or remove both",
         )
 
 
@@ -137,7 +137,9 @@ def _remedy(error: Exception) -> str:
         return f"Install the database driver that {_SETTINGS} names"
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
         return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return f"Check {_SETTINGS}, and that the server runs; with both left out, runs are kept in the run's own directory"
+    return (
+        f"Check {_SETTINGS}, and that the server is running; without both, runs are stored in the run's own directory"
+    )
 
 
 def one_line(error: BaseException) -> str:

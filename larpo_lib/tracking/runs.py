@@ -57,7 +57,7 @@ class Run:
         for number, row in enumerate(rows):
             step = row.get("step")
             if step is None:
-                raise TrackingError(f"row {number} of a training history has no 'step': {dict(row)}")
+                raise TrackingError(f"row {number} of the training history has no 'step': {dict(row)}")
             points += self._points({name: value for name, value in row.items() if name != "step"}, int(step))
         self._log(points)
 
@@ -79,7 +79,8 @@ class Run:
             if not math.isfinite(value):
                 raise TrackingError(
                     f"metric '{name}' is {value} at step {step}",
-                    remedy="Look at the step that made it: a loss that is not finite means a learning rate too high",
+                    remedy="Check the step that reported it: a loss that is not finite usually means that the learning "
+                    "rate is too high",
                 )
         return [Metric(name, value, self.started, step) for name, value in sorted(defined.items())]
 
@@ -191,7 +192,7 @@ class Tracker:
             TrackingError: there is no run to nest it under.
         """
         if self._parent is None:
-            raise TrackingError(f"step '{step}' has no run to belong to", remedy="Set MLFLOW_RUN_ID to an MLflow run")
+            raise TrackingError(f"step '{step}' has no parent run", remedy="Set MLFLOW_RUN_ID to an MLflow run")
         tags = {_PARENT: self._parent, STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
         found = self._find(tags)
         if found is not None and found.info.status == "FINISHED":

@@ -26,6 +26,6 @@ def read_history(trained: Path) -> list[dict[str, float]]:
     try:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file", remedy="Give a directory that larpo train wrote") from None
+        raise ArtifactError(f"{path}: no such file", remedy="Use a directory that `larpo train` wrote") from None
     except (UnicodeDecodeError, ValueError):
         raise ArtifactError(f"{path}: is damaged", remedy="Delete the artifact and make it again") from None

@@ -31,7 +31,7 @@ OWN, MISMATCHED = "own", "mismatched"
 """Names of the log-probabilities: of the lists' own responses, and of other lists' behind their prompts (KTO)."""
 
 _BELONGS_TO = "belongs_to"
-_LEAVE_OUT = "Leave it out; they are scored then"
+_LEAVE_OUT = "Omit it; they are then computed again"
 
 
 Logps = dict[str, list[float]]
@@ -142,8 +142,8 @@ def _read(path: Path, belongs_to: str) -> Logps:
         raise ArtifactError(f"{path}: cannot be read: {error}", remedy=_LEAVE_OUT) from None
     if metadata.get(_BELONGS_TO) != belongs_to:
         raise ArtifactError(
-            f"{path}: the reference log-probabilities are stale: of another reference policy, other lists or limits,"
-            " another objective's needs or another precision",
+            f"{path}: the reference log-probabilities are stale: they were made with another reference policy, "
+            "other lists or limits, an objective with other needs, or another precision",
             remedy=_LEAVE_OUT,
         )
     return logps

@@ -134,7 +134,7 @@ class _Classifiers:
             raise ModelError(
                 f"{path}: models of type '{model.config.model_type}' cannot be trained as a reward model: they have no"
                 " linear score head",
-                remedy="Start from a decoder-only language model, or from a reward model made of one",
+                remedy="Start from a decoder-only language model, or from a reward model made from one",
             )
         model.get_output_embeddings = MethodType(lambda self: self.score, model)  # which adapters leave alone
         missing = set(found["missing_keys"])

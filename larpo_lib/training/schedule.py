@@ -74,15 +74,18 @@ def check_steps_change_weights(
     if not len(sampled):
         return
     steps = f"{total} step{'s' if total > 1 else ''} with a learning rate of {config.learning_rate:g}"
-    remedy = "Raise the learning rate, or train for more steps: max_steps, epochs, a smaller batch_size or more lists"
+    remedy = (
+        "Increase the learning rate, or train for more steps: max_steps, epochs, a smaller batch_size or more lists"
+    )
     if not _changeable(sampled, _FARTHEST * far, torch.float32):
         raise ConfigError(
-            f"{steps} move no weight by more than {_FARTHEST * far:.1g}: nothing would change", remedy=remedy
+            f"{steps} move no weight by more than {_FARTHEST * far:.1g}: training would change nothing", remedy=remedy
         )
     share = _changeable(sampled, far, read_as)
     if share < _FEW:
         logging.getLogger(__name__).warning(
-            "%s move a weight by about %.1g at most. Read as %s, only %.1f %% of the weights can change by that. %s",
+            "%s move a weight by at most about %.1g. When the policy is loaded as %s, only %.1f %% of the "
+            "weights can change. %s",
             steps,
             far,
             str(read_as).removeprefix("torch."),

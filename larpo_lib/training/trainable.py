@@ -19,7 +19,7 @@ from larpo_lib.models.device import model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
 
 _ADAPTER = "default"
-_TARGETS = "Name linear layers of the model, leave lora.targets out, or train all weights"
+_TARGETS = "Set lora.targets to linear layers of the model, remove it, or train all weights"
 
 
 def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
@@ -34,11 +34,11 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     training_attention(model.settings, model.config.model_type)
     _check_unquantized(model)
     if model_dtype(model.settings) is torch.float16:
-        raise ConfigError("float16 is not for training", remedy="Set model.dtype to bfloat16 or float32")
+        raise ConfigError("training with float16 is not supported", remedy="Set model.dtype to bfloat16 or float32")
     if is_adapter(model.path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:
         raise ConfigError(
-            f"{model.path}: holds adapters, which cannot be merged into a base that zero_stage = 3 shares out",
-            remedy="Set zero_stage to 2, or give the policy that peft's merge_and_unload makes of it",
+            f"{model.path}: contains adapters, which cannot be merged into a base model divided by zero_stage = 3",
+            remedy="Set zero_stage to 2, or merge the adapters with peft's merge_and_unload",
         )
     if config.launch.launcher == "deepspeed" and find_spec("deepspeed") is None:
         raise ConfigError(
@@ -63,8 +63,8 @@ def _check_unquantized(model: ModelDir) -> None:
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
         raise ModelError(
-            f"{model.path}: its weights are quantized ({method}), and training is of whole ones",
-            remedy="Give the model in bfloat16 or float32",
+            f"{model.path}: its weights are quantized ({method}), which cannot be trained",
+            remedy="Use the model in bfloat16 or float32",
         )
 
 
@@ -127,7 +127,8 @@ def _check_mergeable(model: PreTrainedModel) -> None:
         if not isinstance(layer, torch.nn.Linear):
             kind = type(layer).__name__
             raise ConfigError(
-                f"lora: {name} of a {model.config.model_type} model is a {kind}, not a Linear layer", remedy=_TARGETS
+                f"lora: {name} of a {model.config.model_type} model is a {kind} layer, not a Linear layer",
+                remedy=_TARGETS,
             )
         if id(layer.weight) in embeddings:
             raise ConfigError(f"lora.targets: {name} shares its weights with the embeddings", remedy=_TARGETS)
@@ -178,4 +179,4 @@ def check_finite(weights: dict[str, Tensor]) -> None:
     """
     for name, value in weights.items():
         if not value.isfinite().all():
-            raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Lower the learning rate")
+            raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Reduce the learning rate")

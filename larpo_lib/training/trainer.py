@@ -175,7 +175,7 @@ class PolicyTrainer(Trainer):
     def _break_down(self, what: str, value: float, step: int) -> None:
         assert self.rank_batch is not None
         broken = [prompt_id for found in self._ranks.gather(self._broken) for prompt_id in found]
-        told = f", first by a response to prompt {broken[0]}" if broken else ""
+        told = f", first for a response to prompt {broken[0]}" if broken else ""
         if self._scratch is not None:
             place = self._scratch / BROKEN_BATCH
             place.write_text(
@@ -184,7 +184,7 @@ class PolicyTrainer(Trainer):
             told += f" (its prompts are in {place})"
         raise ModelError(
             f"the {what} became {value} at step {step}{told}",
-            remedy="Lower the learning rate or the objective's beta, or use float32",
+            remedy="Reduce the learning rate or the objective's beta, or use float32",
         )
 
 

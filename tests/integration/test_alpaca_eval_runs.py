@@ -224,7 +224,7 @@ def test_a_policy_answers_and_is_judged(larpo, published, annotations, tiny_poli
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"gamed": None}, "difficulties alone give no length-controlled win rate"),
+        ({"gamed": None}, "a length-controlled win rate needs gamed in addition to the difficulties"),
         ({"answers": None}, "needs either a policy or answers"),
         ({"policy": "."}, "needs either a policy or answers"),
     ],

@@ -41,13 +41,13 @@ CASES = [
         "candidates of unknown prompts",
         None,
         [*RERANK, "--prompts", "heldout"],
-        "candidates, row 0, field 'prompt_id': prompt ... is not among the prompts ... Give the prompts artifact",
+        "candidates, row 0, field 'prompt_id': prompt ... is not in the prompts ... Pass the prompts artifact",
     ),
     case(
         "all responses equal",
         column("ranked", "candidate_id", "same"),
         LISTS,
-        "of 10 prompts no list is left ... 10 a single distinct response ... at a higher temperature",
+        "no list is left ... 10 only one distinct response ... at a higher temperature",
     ),
     case(
         "no reference at rerank",
@@ -59,7 +59,7 @@ CASES = [
         "policy without history",
         None,
         [*REPORT, "--evaluations", "evaluated", "--evaluations", "evaluated"],
-        "policy: is not an artifact (it has no artifact.json) ... Give a directory that a larpo step wrote",
+        "policy: is not an artifact (it has no artifact.json) ... Use a directory that a larpo step wrote",
     ),
 ]
 

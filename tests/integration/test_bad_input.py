@@ -47,7 +47,13 @@ SETTINGS = [
         "adapters of a module that is not there, in a whole run",
         None,
         [*RUN, *sets('train.lora={ targets = ["query"] }')],
-        "lora.targets: the model has no module query ... leave lora.targets out",
+        "lora.targets: the model has no module query ... remove it",
+    ),
+    case(
+        "training in float16",
+        None,
+        [*TRAIN, *sets("train.model.dtype=float16")],
+        "training with float16 is not supported",
     ),
     case(
         "--set without equals sign",
@@ -74,7 +80,9 @@ SETTINGS = [
         RUN,
         "loop.early_stop.metric is 'accuracy' ... Set evaluate.judge",
     ),
-    case("unknown device", None, [*RUN, *sets("model.device=gpu")], "'gpu' is no device ... auto, cpu, cuda or cuda:0"),
+    case(
+        "unknown device", None, [*RUN, *sets("model.device=gpu")], "'gpu' is not a device ... auto, cpu, cuda or cuda:0"
+    ),
     case("no CUDA device", None, [*RUN, *sets("model.device=cuda:9")], "device = 'cuda:9' ... Set it to auto or cpu"),
     case(
         "CUDA asked for where there is none",
@@ -98,26 +106,26 @@ OUTPUTS = [
         "output below a file",
         None,
         [*RERANK[:-4], "--ranked", "larpo.toml/out", *CONFIG],
-        "larpo.toml: cannot be made: File exists ... Choose another directory",
+        "larpo.toml: cannot be created: File exists ... Choose another directory",
     ),
     case(
         "output made with other settings",
         None,
         [*RERANK[:-4], "--ranked", "ranked", *CONFIG, *sets("rerank.reranker.mode=exact")],
-        'ranked: exists already, made with config.reranker.mode "graded" instead of "exact" ... Choose another',
+        'ranked: exists already, but was made with config.reranker.mode "graded" instead of "exact" ... Choose another',
     ),
-    case("two processes on one output", held, RERANK, "out: another process is making it ... Wait for it"),
+    case("two processes on one output", held, RERANK, "out: another process is writing it ... Wait until it ends"),
     case(
         "run's directory is a file",
         None,
         ["run", "--out", "larpo.toml", *CONFIG],
-        "larpo.toml ... cannot be made ... Choose another directory",
+        "larpo.toml ... cannot be created ... Choose another directory",
     ),
     case(
         "quickstart's directory is a file",
         None,
         ["quickstart", "--out", "larpo.toml"],
-        "larpo.toml ... cannot be made ... Choose another directory",
+        "larpo.toml ... cannot be created ... Choose another directory",
     ),
     case(
         "unreachable MLflow",
@@ -129,7 +137,7 @@ OUTPUTS = [
         "a store that is not S3",
         None,
         [*PREPARE[:-4], "--prompts", "gs://bucket/key", *CONFIG],
-        "gs://bucket/key: is not of the form s3://bucket/key ... s3://",
+        "gs://bucket/key: is not in the form s3://bucket/key ... s3://",
     ),
 ]
 
@@ -154,7 +162,7 @@ def test_full_disk_is_told_and_the_command_goes_on_later(
         outcome = larpo(*command)
     assert outcome.code == 2
     line = outcome.err.splitlines()[-1]
-    assert line.startswith(f"larpo: {here / 'out'}: cannot be made: No space left on device. Free or choose")
+    assert line.startswith(f"larpo: {here / 'out'}: cannot be created: No space left on device. Fix this, or choose")
     assert not (here / "out").exists()
     assert larpo(*command).code == 0
     assert (here / "out" / "artifact.json").is_file()
@@ -165,7 +173,7 @@ def test_full_disk_is_told_where_no_artifact_is_made(larpo: Larpo, here: Path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("larpo_lib.files.os.fsync", full)
-    told = "run: cannot be made: No space left on device ... run the same command again"
+    told = "run: cannot be created: No space left on device ... run the same command again"
     refused(larpo, here, lambda _here: None, RUN, told)
 
 
@@ -176,7 +184,11 @@ def test_place_that_cannot_be_written_to_is_told(larpo: Larpo, here: Path) -> No
         place = Path("/sys")
     command = ["prepare", "--prompts", place / "out", *CONFIG]
     refused(
-        larpo, here, lambda _here: None, command, f"{place / 'out'}: cannot be made: ... Free or choose another place"
+        larpo,
+        here,
+        lambda _here: None,
+        command,
+        f"{place / 'out'}: cannot be created: ... Fix this, or choose another output",
     )
 
 

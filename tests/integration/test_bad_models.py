@@ -52,7 +52,7 @@ CASES = [
         RUN,
         "policy: the weights cannot be read ... model-00002-of-00002.safetensors",
     ),
-    case("broken chat template", template("{% for %}"), RUN, "policy: the chat template refuses ... mend the template"),
+    case("broken chat template", template("{% for %}"), RUN, "policy: the chat template refuses ... fix the template"),
     case(
         "chat template without assistants",
         template("{{ raise_exception('users only') }}"),
@@ -69,7 +69,7 @@ CASES = [
         "embedding model that is no sentence-transformers model",
         None,
         [*RUN, *sets("lists.negatives={ kind = 'related', retriever = { type = 'embedding', path = 'reward' } }")],
-        "reward: is no sentence-transformers model (no modules.json) ... weights in safetensors",
+        "reward: is not a sentence-transformers model (it has no modules.json) ... weights in safetensors",
     ),
 ]
 

@@ -25,7 +25,7 @@ CASES = [
         "broken JSONL line",
         text("prompts.jsonl", '{"prompt": "?"}\n{"prompt": \n'),
         PREPARE,
-        "prompts.jsonl, row 2: broken JSON ... Mend or remove the line",
+        "prompts.jsonl, row 2: broken JSON ... Fix or remove the line",
     ),
     case(
         "empty prompt",
@@ -37,7 +37,7 @@ CASES = [
         "not UTF-8 in Parquet",
         no_utf8_parquet,
         [*PREPARE, *sets("prepare.source=prompts.parquet")],
-        "prompts.parquet: cannot be read ... Check that the file is whole",
+        "prompts.parquet: cannot be read ... Check that the file is complete",
     ),
     case(
         "missing file", None, [*PREPARE, *sets("prepare.source=no.jsonl")], "no.jsonl: no such file ... Check the path"

@@ -273,7 +273,9 @@ def _free_port() -> int:
 
 def test_a_users_mistake_in_a_process_is_told_in_one_line(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     launch = LaunchConfig(launcher="torchrun", nproc=2)
-    with pytest.raises(LarpoError, match=r"^.*lists\d*: no list is left to train on: .*\. Raise train.max_tokens\.$"):
+    with pytest.raises(
+        LarpoError, match=r"^.*lists\d*: no list is left to train on: .*\. Increase train.max_tokens\.$"
+    ):
         run(launch=launch, max_prompt_tokens=3, max_tokens=4)
     assert "Traceback" not in capfd.readouterr().err
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from larpo_lib.artifacts import read_metrics
 
-SAID = r"48 responses do not say how they ended: they are taught to end \(unknown_end\)\ntrain: 3/3 in [\d.]+ s\n"
+SAID = (
+    r"48 responses do not say how they ended: the policy is trained to end there \(unknown_end\)\ntrain: 3/3 in "
+    r"[\d.]+ s\n"
+)
 
 
 def test_a_training_prints_its_metrics_and_larpos_own_lines_alone(here: Path) -> None:

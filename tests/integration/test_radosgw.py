@@ -51,7 +51,7 @@ def test_of_sixteen_publishers_at_once_one_wins(
     winners = [artifact for artifact, error in zip(made, errors, strict=True) if error is None]
     assert len(winners) == (1 if different else 16)
     assert {str(error) for error in errors if error} <= {
-        f"{uri}: holds another artifact. Choose another URI, or delete that one."
+        f"{uri}: contains another artifact. Choose another URI, or delete that one."
     }
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(winners[0])
     assert keys(store) == {f"contested/{name}" for name in content(winners[0])}
@@ -63,9 +63,9 @@ def test_of_sixteen_publishers_at_once_one_wins(
 def test_wrong_key_is_refused_without_showing_it(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put_object(Bucket=BUCKET, Key="prompts.jsonl", Body=b"{}")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-right-secret")
-    with pytest.raises(StorageError, match=r"access denied|refuses these credentials") as read:
+    with pytest.raises(StorageError, match=r"access denied|rejects these credentials") as read:
         storage.fetch(f"s3://{BUCKET}/prompts.jsonl", tmp_path / "cache")
-    with pytest.raises(StorageError, match=r"the store refuses these credentials\. Check AWS_SECRET") as written:
+    with pytest.raises(StorageError, match=r"the store rejects these credentials\. Check AWS_SECRET") as written:
         storage.publish(make_artifact(tmp_path / "a"), f"s3://{BUCKET}/a")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     with pytest.raises(StorageError, match=r"does not know these credentials\. Check AWS_ACCESS_KEY_ID") as unknown:
@@ -81,7 +81,7 @@ def test_server_killed_while_an_artifact_is_published(
     with killed_at(gateway, "UploadPart", 4, away_s=6):
         storage.publish(artifact, uri)
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
-    assert "cannot be reached, or broke off; retrying for up to" in caplog.text
+    assert "cannot be reached, or closed the connection; retrying for up to" in caplog.text
     assert gateway.secret_key not in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_server_killed_while_an_artifact_is_fetched(
         fetched = storage.fetch(uri, tmp_path / "cache")
     assert content(fetched) == content(artifact)
     assert [path.name for path in fetched.parent.iterdir() if path.name.startswith(".a")] == []
-    assert "cannot be reached, or broke off; retrying for up to" in caplog.text
+    assert "cannot be reached, or closed the connection; retrying for up to" in caplog.text
 
 
 def test_server_that_is_away_is_given_up_and_the_work_is_kept(

@@ -119,7 +119,9 @@ def test_ultrafeedback_with_pairrm(
     ]
     itself = f'evaluate.reranker={{ type = "pairrm", path = "{tmp_path / "pairrm"}" }}'
     unfit = load_config(preset, [*settings, itself])
-    with pytest.raises(ConfigError, match=r"evaluate.reranker: the scores of 'pairrm' hold only within one list"):
+    with pytest.raises(
+        ConfigError, match=r"evaluate.reranker: the scores of 'pairrm' are only comparable within one list"
+    ):
         run_loop(unfit, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 

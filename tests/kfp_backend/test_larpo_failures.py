@@ -53,7 +53,7 @@ def test_a_run_whose_step_fails_says_so_and_goes_on_when_it_is_submitted_again(
     outcome, text = whole.run(backend, faults)
     assert outcome.phase == "Failed"
     assert text.startswith("# Run one: FAILED")
-    cause = "was stopped, or ended without a word" if how == "killed" else "injected"
+    cause = "was stopped, or ended without a message" if how == "killed" else "injected"
     assert re.search(rf"- \*\*{step}\*\*:? {cause}", text), text
     assert "in the cluster, " in text
     if step.endswith("-1") or "-1-" in step:
@@ -145,14 +145,18 @@ FINISHED = {"loop": {"evaluate": "every_iteration"}}
         (
             {"sample": {"top_p": 0.5}},
             {},
-            r"iteration-1/candidates: exists already, made with config\.top_p 1\.0 instead",
+            r"iteration-1/candidates: exists already, but was made with config\.top_p 1\.0 instead",
         ),
         (
             {},
             {"rounds": 3},
-            r"promotion: is the end of a shorter run, but .*iteration-3/evaluation is still to be made",
+            r"promotion: ends a shorter run, but .*iteration-3/evaluation does not exist yet",
         ),
-        ({}, {"shards": 2}, r"iteration-1/candidates: exists already, made in \d shards instead of 2\. Set shards to"),
+        (
+            {},
+            {"shards": 2},
+            r"iteration-1/candidates: exists already, but was made in \d shards instead of 2\. Set shards to",
+        ),
     ],
 )
 def test_what_does_not_fit_what_is_there_is_refused_by_the_first_task(

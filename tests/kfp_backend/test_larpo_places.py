@@ -91,4 +91,4 @@ def test_a_run_on_s3_fails_says_so_and_goes_on(
     pipeline.set({"sample": {"k": 3}}, root="s3://emulated/runs", rounds=1, shards=2)
     other, text = pipeline.run(pipeline.backend())
     assert (other.phase, other.tasks()) == ("Failed", ["start", "final-report"])
-    assert "iteration-1/candidates: exists already, made with config.k 10 instead of 3" in text
+    assert "iteration-1/candidates: exists already, but was made with config.k 10 instead of 3" in text

@@ -121,7 +121,8 @@ except LarpoError as error:
         third = subprocess.run(other, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
         first.communicate("go on\n")
     assert second.stdout == (
-        f"ArtifactError {tmp_path / 'out'}: another process is making it. Wait for it, or choose another output.\n"
+        f"ArtifactError {tmp_path / 'out'}: another process is writing it. Wait until it ends, or choose "
+        "another output.\n"
     )
     assert third.stdout == "working\n"
     assert (first.returncode, second.returncode) == (0, 0)
@@ -149,7 +150,9 @@ def test_full_disk_is_told_and_partial_results_stay(small_disk: Path) -> None:
         (work.data / "large").write_bytes(bytes(1 << 20))
         return {}
 
-    with pytest.raises(StorageError, match=r"out: cannot be made: No space left on device.*\. .* goes on where it"):
+    with pytest.raises(
+        StorageError, match=r"out: cannot be created: No space left on device.*\. .* continues where it"
+    ):
         produce("fill", Settings(), {}, small_disk / "out", fill)
     assert not (small_disk / "out").exists()
     parts = list((small_disk / ".out.partial").glob("*/scratch/part-0"))
@@ -179,7 +182,7 @@ def test_disk_that_fills_up_while_publishing_is_told(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("below", ["out", "deeper/out"])
 def test_output_below_a_file_is_told(source: Path, below: str) -> None:
-    with pytest.raises(StorageError, match=r"source\.txt.*: cannot be made: .*\. Choose another directory"):
+    with pytest.raises(StorageError, match=r"source\.txt.*: cannot be created: .*\. Choose another directory"):
         produce("double", Settings(), {}, source / below, never)
 
 
@@ -187,7 +190,7 @@ def test_refused_access_is_told_with_its_place(tmp_path: Path, monkeypatch: pyte
     def refuse(work: WorkDir) -> Metrics:
         raise PermissionError(13, os.strerror(13), str(work.data / "x"))
 
-    with pytest.raises(StorageError, match=r"out: cannot be made: Permission denied \(.*/data/x\)"):
+    with pytest.raises(StorageError, match=r"out: cannot be created: Permission denied \(.*/data/x\)"):
         produce("double", Settings(), {}, tmp_path / "out", refuse)
 
 

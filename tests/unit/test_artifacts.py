@@ -93,7 +93,7 @@ def test_many_differences_are_cut_short(tmp_path: Path) -> None:
 def test_foreign_directory_or_file_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").write_text("dear", "utf-8")
-    with pytest.raises(ArtifactError, match=r"mine: is not an artifact \(it has no artifact\.json\)\. Give"):
+    with pytest.raises(ArtifactError, match=r"mine: is not an artifact \(it has no artifact\.json\)\. Use"):
         produce("double", Settings(), {}, tmp_path / "mine", never)
     with pytest.raises(ArtifactError, match="letter: is not an artifact"):
         produce("double", Settings(), {}, tmp_path / "mine" / "letter", never)
@@ -156,9 +156,12 @@ def test_flipped_bit_and_missing_file_are_found(tmp_path: Path, name: str) -> No
     [
         (b"{", r"artifact\.json: cannot be read"),
         (b"\xff", r"artifact\.json: cannot be read"),
-        (b"[]", r"artifact\.json: cannot be read: it holds no JSON object\. Delete the artifact"),
-        (b'{"version": 1}', r"artifact\.json: is no manifest"),
-        (b'{"version": 99}', r"format version 99, but this larpo reads version 1\. Make the artifact again"),
+        (b"[]", r"artifact\.json: cannot be read: it does not contain a JSON object\. Delete the artifact"),
+        (b'{"version": 1}', r"artifact\.json: is not a manifest"),
+        (
+            b'{"version": 99}',
+            r"format version 99, but this version of larpo reads format version 1\. Make the artifact again",
+        ),
     ],
 )
 def test_damaged_manifest_is_told(tmp_path: Path, manifest: bytes, message: str) -> None:

@@ -26,11 +26,11 @@ def _config(objective: dict[str, Any] | None = None, **tables: Any) -> LarpoConf
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ({"rerank": {"reranker": CLASSIFIER}}, "the scores of 'classifier' have no bounds"),
-        ({"rerank": {"reranker": {"type": "pairrm", "path": "rm"}}}, "the scores of 'pairrm' have no bounds"),
+        ({"rerank": {"reranker": CLASSIFIER}}, "the scores of 'classifier' are unbounded"),
+        ({"rerank": {"reranker": {"type": "pairrm", "path": "rm"}}}, "the scores of 'pairrm' are unbounded"),
         (
             {"rerank": {"reranker": {"type": "ensemble", "members": [{"reranker": {"type": "verifier"}}] * 2}}},
-            "the scores of 'ensemble' have no bounds",
+            "the scores of 'ensemble' are unbounded",
         ),
         ({"rerank": {"length_penalty": 0.01}}, "rerank.length_penalty makes rewards negative"),
         ({"rerank": {"reranker": {"type": "verifier", "answer_weight": 2.0}}}, "weights add up to 2.4"),

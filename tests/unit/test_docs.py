@@ -77,7 +77,11 @@ def test_the_tables_are_up_to_date() -> None:
         assert page.read_text("utf-8") == written, f"{page}: run: python docs/generate_tables.py"
         assert page.name != "README.md" or written.count("<!-- generated -->") == 1, page
     assert {DOCS / "guide.md", DOCS / "parameters.md", DOCS / "evaluation.md"} < pages.keys()
-    for row in ("| `lambdarank` | every better one", "| `pairrm` | the responses", "| `vllm` | by vLLM's engine"):
+    for row in (
+        "| `lambdarank` | ranks every better response",
+        "| `pairrm` | pairs of",
+        "| `vllm` | with vLLM's engine",
+    ):
         assert pages[DOCS / "guide.md"].count(row) == 1
 
 

@@ -84,4 +84,4 @@ def test_the_command_line_takes_the_level_before_the_command(larpo: Larpo, here,
     outcome = larpo(*options, "prepare", "-c", "larpo.toml", "--prompts", "again")
     assert outcome.code == code
     assert ("prompts.jsonl: reference from answer" in outcome.err) == notices
-    assert ("cannot be given together" in outcome.err) == (code == 2)
+    assert ("cannot be used together" in outcome.err) == (code == 2)

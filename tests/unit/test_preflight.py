@@ -36,7 +36,7 @@ def test_a_reward_model_behind_a_server_is_looked_for(checked):
     with serve(lambda _: MODELS) as server:
         checked(*_http(server.url))
         assert set(server.paths()) == {"/v1/models"}
-        with pytest.raises(ConfigError, match="serves no model 'other'"):
+        with pytest.raises(ConfigError, match="does not serve a model 'other'"):
             checked(*_http(server.url, model="other"))
 
 
@@ -44,7 +44,7 @@ def test_a_member_of_an_ensemble_is_looked_for(checked):
     with serve(lambda _: MODELS) as server:
         settings = f'type = "http", api = "vllm_pooling", base_url = "{server.url}", served_model = "other"'
         member = f"{{ reranker = {{ {settings} }}, mean = 0.0, std = 1.0 }}"  # so that it can evaluate too
-        with pytest.raises(ConfigError, match="serves no model 'other'"):
+        with pytest.raises(ConfigError, match="does not serve a model 'other'"):
             checked("rerank.reranker.type=ensemble", f"rerank.reranker.members=[{member}, {member}]")
 
 
@@ -83,7 +83,7 @@ def test_one_iteration_may_sample_the_first_policy_from_a_server(tiny_world):
         settings = [*_openai(server.url), "evaluate.sampler.type=hf", "loop.iterations=1"]
         check_config(load_config(without, settings))
         assert server.paths() == ["/v1/models"]
-        with pytest.raises(ConfigError, match="serves no model 'other'"):
+        with pytest.raises(ConfigError, match="does not serve a model 'other'"):
             check_config(load_config(without, [*settings, "sample.sampler.served_model=other"]))
 
 

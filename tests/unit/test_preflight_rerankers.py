@@ -31,7 +31,7 @@ def _pairrm(path: Path) -> dict[str, Any]:
 def test_a_pairrm_is_looked_at_before_any_work(tiny_policy: Path, tmp_path: Path) -> None:
     directory = make_pairrm(tmp_path / "pairrm")
     check_config(_config(tiny_policy, _pairrm(directory)))
-    with pytest.raises(ModelError, match="is a llama model, and PairRM is a deberta-v2"):
+    with pytest.raises(ModelError, match="is a llama model, but PairRM is a deberta-v2 model"):
         check_config(_config(tiny_policy, _pairrm(tiny_policy)))
     weights = directory / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -47,5 +47,7 @@ def test_every_member_of_an_ensemble_is_looked_at(tiny_policy: Path, tmp_path: P
 
 def test_a_list_relative_reranker_cannot_evaluate(tiny_policy: Path, tmp_path: Path) -> None:
     itself = _pairrm(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match=r"evaluate\.reranker: the scores of 'pairrm' hold only within one list"):
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.reranker: the scores of 'pairrm' are only comparable within one list"
+    ):
         check_config(_config(tiny_policy, itself, itself))

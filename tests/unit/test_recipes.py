@@ -63,7 +63,10 @@ def test_an_objective(add: Add) -> None:
     batch = ListBatch(logps, torch.tensor([[-14.0, -20.0]]), ones, torch.tensor([[1.0, 0.0]]), ones.bool())
     assert objective.loss(batch).item() == pytest.approx(0.3)
     written = runpy.run_path(str(ROOT / "docs" / "generate_tables.py"))["guide"]()
-    assert "| `hinge` | every better one is to beat every worse one by a margin | an example | `beta` (0.1)," in written
+    assert (
+        "| `hinge` | ranks every better response before every worse one, by a margin | an example "
+        "| `beta` (0.1)," in written
+    )
 
 
 def test_a_reranker(add: Add) -> None:

@@ -120,7 +120,7 @@ def test_rollback_goes_back_one_promotion_at_a_time(registry: Registry, tmp_path
     assert registry.rollback(NAME) == (3, 2)
     assert registry.champion(NAME) == 2
     assert registry.rollback(NAME) == (2, 1)
-    with pytest.raises(TrackingError, match=r"version 1 .* replaced no other"):
+    with pytest.raises(TrackingError, match=r"version 1 .* did not replace another"):
         registry.rollback(NAME)
     assert registry.champion(NAME) == 1
 

@@ -68,5 +68,5 @@ def test_seconds_of_a_killed_call_count(tmp_path):
 
 def test_seconds_that_cannot_be_read_are_told(tmp_path):
     write_json(tmp_path / "seconds.json", {"a": 1})
-    with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it holds no numbers\. Delete it"):
+    with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it does not contain numbers\. Delete it"):
         Clock(tmp_path)

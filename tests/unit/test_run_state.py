@@ -89,7 +89,7 @@ def test_the_calls_end_with_the_iteration_that_brings_nothing_and_promote_the_be
 def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
     make(plan_of(tmp_path), {"prepare", "evaluate", "sample"})
     for settings, told in (
-        ({"sample": {"k": 3}}, r"iteration-1/candidates: exists already, made with config\.k 10 instead of 3"),
+        ({"sample": {"k": 3}}, r"iteration-1/candidates: exists already, but was made with config\.k 10 instead of 3"),
         ({"prepare": {"source": "/x/other.jsonl", "heldout": 4}}, r'prompts: .* config\.source "p\.jsonl" instead of'),
         ({"seed": 1}, r"config\.seed 0 instead of 1"),
     ):
@@ -104,7 +104,7 @@ def test_more_iterations_than_a_finished_run_had_are_refused_before_they_are_mad
     make(plan, {"prepare", *STEPS, "evaluate", "promote", "report"})
     assert not find_run_state(plan).left
     longer = plan_of(tmp_path, loop={"iterations": 2})
-    with pytest.raises(ArtifactError, match=r"promotion: is the end of a shorter run, but .*iteration-2/evaluation"):
+    with pytest.raises(ArtifactError, match=r"promotion: ends a shorter run, but .*iteration-2/evaluation"):
         find_run_state(longer)
     for name in ("promotion", "report"):
         (tmp_path / name / "artifact.json").unlink()

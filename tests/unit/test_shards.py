@@ -126,7 +126,7 @@ def test_shards_are_all_items_in_order_and_of_like_size(items, count):
 
 @pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "1/0", "a/b", "0/4/2"])
 def test_a_shard_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="is not of the form i/n"):
+    with pytest.raises(ConfigError, match="is not in the form i/n"):
         Shard.parse(text)
 
 

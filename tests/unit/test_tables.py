@@ -132,7 +132,7 @@ def rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
 
 
 def test_missing_file_is_told_with_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"nowhere: no such file\. Expected .* holds prompts\.parquet"):
+    with pytest.raises(ArtifactError, match=r"nowhere: no such file\. Use .* contains prompts\.parquet"):
         read_table(tmp_path / "nowhere", "prompts")
     with pytest.raises(ArtifactError, match=r"lists\.parquet: no such file"):
         read_table(tmp_path, "lists")
@@ -168,20 +168,22 @@ def test_no_flipped_bit_goes_unnoticed(table: Path) -> None:
 
 
 def test_other_table_is_refused(table: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"holds 'prompts', not 'lists'\. Give the artifact of the step before"):
+    with pytest.raises(ArtifactError, match=r"contains 'prompts', not 'lists'\. Use the artifact of the previous step"):
         read_table(table, "lists")
 
 
 def test_other_schema_version_is_refused(table: Path) -> None:
     metadata = {b"larpo.schema": b"prompts", b"larpo.version": b"99"}
     rewritten(table, lambda content: content.replace_schema_metadata(metadata))
-    with pytest.raises(ArtifactError, match=r"schema version 99, but this larpo reads version 2\. Make"):
+    with pytest.raises(
+        ArtifactError, match=r"schema version 99, but this version of larpo reads schema version 2\. Make"
+    ):
         read_table(table, "prompts")
 
 
 def test_parquet_from_elsewhere_is_refused(table: Path) -> None:
     rewritten(table, lambda content: content.replace_schema_metadata(None))
-    with pytest.raises(ArtifactError, match="holds 'none', not 'prompts'"):
+    with pytest.raises(ArtifactError, match="contains 'none', not 'prompts'"):
         read_table(table, "prompts")
 
 

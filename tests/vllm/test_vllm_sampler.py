@@ -179,7 +179,7 @@ def test_limits_beyond_the_context_are_refused_as_by_vllm_itself(make_vllm, mode
 
 def test_an_engine_that_cannot_start_ends_in_one_line(make_vllm, model_directory, tmp_path, monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
-    with pytest.raises(ModelError, match=r"llama: vLLM does not start: Available memory .* The engine's own messages"):
+    with pytest.raises(ModelError, match=r"llama: vLLM did not start: Available memory .* See the engine's messages"):
         make_vllm().sample(_requests(1))
 
 

@@ -62,16 +62,16 @@ def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
         instruction = _cell(raw, row, "instruction").text()
         output = _cell(raw, row, "output")
         if not isinstance(output.value, str):
-            raise output.error("is no text")
+            raise output.error("is not text")
         if instruction in answers:
-            raise _cell(raw, row, "instruction").error("stands in an earlier row too")
+            raise _cell(raw, row, "instruction").error("appears in an earlier row too")
         answers[instruction] = output.value
         if isinstance(dataset := row.values.get("dataset"), str):
             datasets[instruction] = dataset
         if row.values.get("generator") is not None:
             generators.setdefault(_cell(raw, row, "generator").text(), row)
     if len(generators) > 1:
-        raise _cell(raw, [*generators.values()][1], "generator").error("differs from that of earlier rows")
+        raise _cell(raw, [*generators.values()][1], "generator").error("differs from the value in earlier rows")
     return Outputs(next(iter(generators), Path(path.name).stem.partition(".")[0]), answers, datasets)
 
 
@@ -99,7 +99,8 @@ def read_length_control(gamed: Path | None, difficulty: Path | None) -> LengthCo
     if gamed is None:
         if difficulty is not None:
             raise ConfigError(
-                "difficulties alone give no length-controlled win rate", remedy=f"Give gamed; {_SOURCES['gamed']}"
+                "a length-controlled win rate needs gamed in addition to the difficulties",
+                remedy=f"Pass --gamed; {_SOURCES['gamed']}",
             )
         return None
     raw = _read(gamed, "gamed")
@@ -109,7 +110,9 @@ def read_length_control(gamed: Path | None, difficulty: Path | None) -> LengthCo
     _require_all(own, gamed)
     for place, value, row in zip(rows, columns["instruction_difficulty"], raw.rows, strict=True):
         if abs(own[place] - value) > _AGREE:
-            raise _cell(raw, row, "instruction_difficulty").error("differs from that of another row with its index")
+            raise _cell(raw, row, "instruction_difficulty").error(
+                "differs from the value in another row with the same index"
+            )
     found = own if difficulty is None else _read_difficulty(difficulty, own)
     return LengthControl(
         Gamed(columns["preference"], columns["std_delta_len"], columns["instruction_difficulty"]), found
@@ -133,7 +136,7 @@ def read_preferences(path: Path) -> dict[str, list[Comparison]]:
         found[model].append(comparison)
         if comparison.row is not None:
             if (model, comparison.row) in seen:
-                raise _cell(raw, row, "row").error("stands twice for this model")
+                raise _cell(raw, row, "row").error("appears twice for this model")
             seen.add((model, comparison.row))
     return dict(found)
 
@@ -155,7 +158,7 @@ def require_whole(comparisons: int, what: str, *, partial: bool) -> None:
     if comparisons != SIZE and not partial:
         raise ConfigError(
             f"{what}: {comparisons} instructions, but AlpacaEval has {SIZE}",
-            remedy="Give all of them, or ask for the score of a part (partial), which compares with no published one",
+            remedy="Use all of them, or allow a part with partial, whose score is not comparable with published ones",
         )
 
 
@@ -186,7 +189,7 @@ def _read_difficulty(path: Path, gamed: Mapping[int, float]) -> Mapping[int, flo
     for row, place in zip(raw.rows, _places(raw, raw.rows), strict=True):
         cell = _cell(raw, row, "instruction_difficulty")
         if place in found:
-            raise _cell(raw, row, "index").error("stands twice")
+            raise _cell(raw, row, "index").error("appears twice")
         found[place] = cell.number()
         if abs(found[place] - gamed[place]) > _AGREE:
             raise cell.error(f"is {found[place]:g}, but the gamed rows have {gamed[place]:g}")
@@ -213,7 +216,7 @@ def _place(cell: Cell) -> int:
 def _whole(cell: Cell) -> int:
     number = cell.number()
     if number < 0 or number != int(number):
-        raise cell.error(f"is {cell.value}, not a whole number from 0 on")
+        raise cell.error(f"is {cell.value}, not a whole number of at least 0")
     return int(number)
 
 

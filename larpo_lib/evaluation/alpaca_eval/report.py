@@ -79,8 +79,8 @@ def _by_dataset(compared: Mapping[str, Comparison], datasets: Mapping[str, str])
     if not groups:
         return []
     rows = [(name, len(group), _win_rate(group), fmean(c.len_model for c in group)) for name, group in groups.items()]
-    columns = ("Instructions from", "Instructions", "Win rate, %", "Average length, characters")
-    return [Table("Win rate by where the instructions come from", columns, sorted(rows))]
+    columns = ("Source", "Instructions", "Win rate, %", "Average length, characters")
+    return [Table("Win rate by source of the instructions", columns, sorted(rows))]
 
 
 def _win_rate(group: Sequence[Comparison]) -> float | None:
@@ -90,20 +90,23 @@ def _win_rate(group: Sequence[Comparison]) -> float | None:
 
 def _caveats(config: AlpacaEvalConfig, reference: str, scores: Scores) -> list[str]:
     found = [
-        f"Judged by {config.judge.model} by {config.protocol}. Scores of other judges and protocols are on other"
-        " scales: the same SFT model has different ones in table 2 and table 3 of the paper."
+        f"Judged by {config.judge.model} with the protocol {config.protocol}. Scores of other judges and "
+        "protocols are not comparable: the same SFT model has different scores in table 2 and table 3 of the paper."
     ]
     if scores.instructions != SIZE:
         found.append(
-            f"Only {scores.instructions} instructions, not AlpacaEval's {SIZE}: no published score compares with this."
+            f"Only {scores.instructions} instructions instead of AlpacaEval's {SIZE}: this score is not "
+            "comparable with published ones."
         )
     if reference != REFERENCE:
         found.append(f"Compared with the answers of {reference}, not of {REFERENCE}.")
     if scores.undecided:
         found.append(
-            f"On {scores.undecided} instructions the judge's answer could not be read, or there was none; they are left"
-            " out of the win rate, as the official client does."
+            f"On {scores.undecided} instructions the judge gave no readable answer; they are excluded from the "
+            "win rate, as in the official client."
         )
     if scores.lc_win_rate is None:
-        found.append("Without the gamed rows there is no length-controlled win rate: long answers are favoured.")
+        found.append(
+            "Without the gamed rows there is no length-controlled win rate, so long answers have an advantage."
+        )
     return found

@@ -135,8 +135,8 @@ def score(comparisons: Sequence[Comparison], control: LengthControl | None) -> S
     decided = np.array([100 * (c.preference - 1) for c in comparisons if c.preference is not None])
     if not len(decided):
         raise LarpoError(
-            f"no preference of the judge could be read ({len(comparisons)} instructions)",
-            remedy="Look at its answers; the protocol must suit the judge",
+            f"none of the judge's preferences could be read ({len(comparisons)} instructions)",
+            remedy="Check the judge's answers; the protocol must fit the judge",
         )
     fitted = None if control is None else 100 * fitted_preferences(comparisons, control)
     return Scores(
@@ -191,11 +191,11 @@ def _checked_rows(comparisons: Sequence[Comparison], control: LengthControl) -> 
     foreign = sum(row is None or row not in control.difficulty for row in rows)
     if foreign:
         raise LarpoError(
-            f"{foreign} of {len(rows)} instructions have no known difficulty: they are not AlpacaEval's",
-            remedy="Leave them out, or ask for no length-controlled win rate",
+            f"{foreign} of {len(rows)} instructions have no known difficulty, so they are not from AlpacaEval",
+            remedy="Remove them, or compute no length-controlled win rate",
         )
     if len(set(rows)) != len(rows):
-        raise LarpoError("an instruction of AlpacaEval stands twice", remedy="Leave one out")
+        raise LarpoError("an instruction of AlpacaEval appears twice", remedy="Remove one of them")
     return np.array(rows, dtype=np.int64)
 
 

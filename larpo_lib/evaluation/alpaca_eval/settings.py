@@ -15,17 +15,19 @@ AlpacaEvalProtocol = Literal[
 
 
 class AlpacaEvalConfig(Section):
-    """AlpacaEval 2: a judge prefers the policy's answer to an instruction, or the reference's."""
+    """AlpacaEval 2: a judge chooses between the policy's answer and the reference answer to each instruction."""
 
     answers: AnswersConfig = Field(default_factory=AnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
     """The published scores are of gpt-4-1106-preview."""
     protocol: AlpacaEvalProtocol = "weighted_alpaca_eval_gpt4_turbo"
-    """How the judge is asked and read, as the official annotator of that name does it.
+    """How the judge is asked and its answer is read, as by the official annotator of that name.
 
-    By the probabilities of one token (`weighted_alpaca_eval_gpt4_turbo`, the leaderboard's), by a tool call
-    (`alpaca_eval_gpt4_turbo_fn`), or by a list in the text, which every server can write (`alpaca_eval_llama3_70b_fn`).
+    Read from the probabilities of one token (`weighted_alpaca_eval_gpt4_turbo`, used for the leaderboard), from a tool
+    call (`alpaca_eval_gpt4_turbo_fn`), or from a list in the text, which works with every server
+    (`alpaca_eval_llama3_70b_fn`).
     """
     partial: bool = False
-    """Score a part of the 805 instructions, or others, as one; no published score compares with it."""
+    """Allow a part of the 805 instructions, or other instructions. Such a score is not comparable with published
+    ones."""

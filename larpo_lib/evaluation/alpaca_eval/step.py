@@ -63,7 +63,7 @@ def run(
         EndpointError: the judge's server does not answer.
     """
     if (policy is None) == (answers is None):
-        raise ConfigError("alpaca_eval needs either a policy or answers", remedy="Give --policy, or --answers")
+        raise ConfigError("alpaca_eval needs either a policy or answers", remedy="Pass --policy or --answers")
     versions = {**BENCHMARK.require(), "scikit-learn": metadata.version("scikit-learn")}
     control = read_length_control(gamed, difficulty)
     asked = read_outputs(reference, kind="reference")
@@ -104,8 +104,9 @@ def _check_set(config: AlpacaEvalConfig, asked: Outputs, control: LengthControl 
     foreign = sum(row_of(instruction) is None for instruction in asked.by_instruction)
     if foreign and (control is not None or not config.partial):
         raise ConfigError(
-            f"{reference}: {foreign} of {len(asked.by_instruction)} instructions are not AlpacaEval's",
-            remedy="Leave them out; or set alpaca_eval.partial = true and leave --gamed out, for a win rate alone",
+            f"{reference}: {foreign} of {len(asked.by_instruction)} instructions are not from AlpacaEval",
+            remedy="Remove them; or set alpaca_eval.partial = true and remove --gamed, for a win rate without length "
+            "control",
         )
 
 

@@ -67,15 +67,15 @@ def read_solutions(path: Path, origin: str) -> list[Solved]:
             if isinstance(value, dict)
         }
         if not solutions:
-            raise DataError("holds no model's solution", path=origin, row=row.number, remedy=_SOLUTIONS)
+            raise DataError("contains no solution of a model", path=origin, row=row.number, remedy=_SOLUTIONS)
         if problem.item_id in seen:
             raise DataError("repeats an earlier question", path=origin, row=row.number, remedy="Remove the row")
         if found and solutions.keys() != found[0].solutions.keys():
             raise DataError(
-                f"holds solutions of {', '.join(solutions)}, other rows of {', '.join(found[0].solutions)}",
+                f"contains solutions of {', '.join(solutions)}, but other rows of {', '.join(found[0].solutions)}",
                 path=origin,
                 row=row.number,
-                remedy="Give every row the same models",
+                remedy="Every row must have the same models",
             )
         seen.add(problem.item_id)
         found.append(Solved(problem, solutions))
@@ -85,11 +85,11 @@ def read_solutions(path: Path, origin: str) -> list[Solved]:
 def _problem(row: RawRow, origin: str, answer: str, remedy: str) -> Problem:
     question, worked = (_text(row.values.get(column), row, origin, column, remedy) for column in ("question", answer))
     if final_number(worked) is None:
-        raise DataError("holds no number", path=origin, row=row.number, field=answer, remedy=remedy)
+        raise DataError("contains no number", path=origin, row=row.number, field=answer, remedy=remedy)
     return Problem(prompt_id([{"role": "user", "content": question}]), question, worked)
 
 
 def _text(value: Any, row: RawRow, origin: str, field: str, remedy: str) -> str:
     if not isinstance(value, str):
-        raise DataError("is no text", path=origin, row=row.number, field=field, remedy=remedy)
+        raise DataError("is not text", path=origin, row=row.number, field=field, remedy=remedy)
     return value

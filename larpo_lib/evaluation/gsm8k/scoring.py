@@ -112,8 +112,9 @@ def report(
         tables=_by_steps(judged, values["accuracy"]),
         curves=_curves(judged, n, bootstrap),
         caveats=[
-            "Accuracies with other templates, numbers of worked examples or answer checks are not comparable: a test"
-            " for the answer anywhere in the text, which some published scores use, calls many wrong responses right.",
+            "Accuracies with other templates, numbers of worked examples or answer checks are not comparable: a "
+            "test for the answer anywhere in the text, which some published scores use, counts many wrong "
+            "responses as right.",
         ],
         confidence=bootstrap.confidence,
     )
@@ -159,7 +160,7 @@ def _by_steps(judged: Mapping[str, Judged], values: Values) -> list[Table]:
         [f"{_MANY_STEPS} or more" if steps == _MANY_STEPS else str(steps), len(group), sum(group) / len(group)]
         for steps, group in sorted(groups.items())
     ]
-    return [Table("By steps of the reference", ["calculations", "problems", "accuracy (%)"], rows)]
+    return [Table("By number of steps in the reference solution", ["calculations", "problems", "accuracy (%)"], rows)]
 
 
 def _curves(judged: Mapping[str, Judged], n: int, bootstrap: Bootstrap) -> list[Curve]:
@@ -170,7 +171,7 @@ def _curves(judged: Mapping[str, Judged], n: int, bootstrap: Bootstrap) -> list[
         i: {item: 100 * majority_vote(one.sampled[:i], one.wanted) for item, one in judged.items()}
         for i in range(1, n + 1)
     }
-    title, x_label = "Right with N responses (%)", "N, responses sampled for a problem"
+    title, x_label = "Right with N responses (%)", "N, sampled responses per problem"
     return [
         mean_curve(title, x_label, "Pass@N", {i: _pass(rights, i) for i in range(1, n + 1)}, bootstrap),
         mean_curve(title, x_label, "majority of N", voted, bootstrap),

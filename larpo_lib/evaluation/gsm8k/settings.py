@@ -12,7 +12,7 @@ class Gsm8kAnswersConfig(AnswersConfig):
     """How a policy answers the problems: once greedily, and `gsm8k.n` times at `temperature`."""
 
     temperature: PositiveFloat = 1.0
-    """Of the sampled responses."""
+    """Temperature of the sampled responses."""
     max_new_tokens: PositiveInt = 1024
 
 
@@ -22,21 +22,24 @@ class Gsm8kConfig(Bootstrap):
     answers: Gsm8kAnswersConfig = Field(default_factory=Gsm8kAnswersConfig)
     """How the policy answers."""
     n: NonNegativeInt = 8
-    """Sampled responses a problem, besides the greedy one: N of Pass@N and of the majority vote."""
+    """Number of sampled responses for each problem, in addition to a greedy one: the N of Pass@N and of the majority
+    vote."""
     template: str = "{question}"
-    """The user's message; `{question}` stands for the problem. Scores of other templates are not comparable."""
+    """Template of the user message; `{question}` is replaced by the problem. Scores of different templates are not
+    comparable."""
     examples: str | None = None
-    """File of worked examples (question, answer), which stand before each problem as earlier turns; not set: none."""
+    """File with worked examples (question, answer), which are put before each problem as earlier turns. Not set:
+    none."""
     shots: PositiveInt = 8
-    """How many of them, from the top of the file."""
+    """Number of worked examples, from the top of the file."""
     answers_of: str | None = None
-    """Whose solutions to score of a file that holds those of several models (`--answers`)."""
+    """Model whose solutions are scored, if the file passed to `--answers` contains several models."""
     limit: PositiveInt | None = None
-    """Take the first so many problems only, for a trial; not set: all."""
+    """Use only the first `limit` problems, for a trial. Not set: all."""
 
     @field_validator("template", mode="after")
     @classmethod
     def _asks(cls, template: str) -> str:
         if "{question}" not in template:
-            raise ValueError("must contain {question}, which stands for the problem")
+            raise ValueError("must contain {question}, which is replaced by the problem")
         return template

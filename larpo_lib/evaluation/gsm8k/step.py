@@ -23,7 +23,7 @@ from larpo_lib.thinking import thought_counts, without_thoughts
 
 SOLUTIONS = "solutions.jsonl"
 _GREEDY, _SAMPLED = "greedy", "sampled_"
-_ALONE = "Give --problems with --policy, or --answers alone"
+_ALONE = "Pass --policy and --problems, or only --answers"
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def _examples(config: Gsm8kConfig) -> list[Problem]:
     found, _ = read_problems(Path(config.examples), config.examples)
     if len(found) < config.shots:
         raise DataError(
-            f"holds {len(found)} examples, fewer than gsm8k.shots = {config.shots}",
+            f"contains {len(found)} examples, fewer than gsm8k.shots = {config.shots}",
             path=config.examples,
-            remedy="Lower gsm8k.shots",
+            remedy="Reduce gsm8k.shots",
         )
     return found[: config.shots]
 
@@ -148,9 +148,9 @@ def _columns(config: Gsm8kConfig, solved: Sequence[Solved], path: Path) -> tuple
     if config.answers_of is None and len(names) == 1:
         return names[0], []
     raise ConfigError(
-        f"{path}: holds solutions of {', '.join(names)}, and gsm8k.answers_of names "
+        f"{path}: contains solutions of {', '.join(names)}, but gsm8k.answers_of names "
         + ("none of them" if config.answers_of else "nobody"),
-        remedy=f"Give --set gsm8k.answers_of={names[0]}",
+        remedy=f"Use --set gsm8k.answers_of={names[0]}",
     )
 
 

@@ -63,9 +63,9 @@ def judge_responses(
     if config.unparsed == "fail" and unread:
         first = unread[0]
         raise LarpoError(
-            f"{len(unread)} of {len(questions)} judgements cannot be read (up to {config.attempts} attempts each), the"
-            f" first of them of {KIND_NAMES[first.kind]} question {first.id!r}",
-            remedy="Set mixeval.unparsed to wrong, leave_out or official; what was bought is kept",
+            f"{len(unread)} of {len(questions)} judgements cannot be read (up to {config.attempts} attempts "
+            f"each). The first one is for the {KIND_NAMES[first.kind]} question {first.id!r}",
+            remedy="Set mixeval.unparsed to wrong, leave_out or official; stored judgements are kept",
         )
     return rows, counts
 
@@ -102,8 +102,9 @@ def _require_some(rows: Sequence[Judged]) -> None:
 
 def _none_read(problem: str, text: str) -> LarpoError:
     return LarpoError(
-        f"{problem}, such as {text[:80]!r}; what was bought is kept",
-        remedy="Give mixeval.judge a model that ends its judgement with a score as [[0.5]], or an option as [[B]]",
+        f"{problem}, for example {text[:80]!r}; stored judgements are kept",
+        remedy="Set mixeval.judge to a model that ends its judgement with a score such as [[0.5]], or an option such "
+        "as [[B]]",
     )
 
 

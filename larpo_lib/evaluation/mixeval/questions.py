@@ -75,7 +75,7 @@ def read_questions(path: Path, kind: str) -> list[Question]:
     """
     published = _parsed(path, _read_text(path))
     if not isinstance(published, dict) or not published:
-        raise DataError("holds no object of questions by their ids", path=path, remedy=_PUBLISHED_FILES)
+        raise DataError("is not an object that maps ids to questions", path=path, remedy=_PUBLISHED_FILES)
     return [_question(path, kind, identity, row) for identity, row in published.items()]
 
 
@@ -85,8 +85,8 @@ def check_set(questions: Sequence[Question], benchmark: str, version: str, path:
     found = _PUBLISHED.get(hashlib.sha256(text.encode()).hexdigest()[:16])
     if found is not None and found != (benchmark, version):
         raise ConfigError(
-            f"{path}: holds {found[0]} {found[1]}, but the settings name {benchmark} {version}",
-            remedy="Set mixeval.benchmark and mixeval.version, or give the other file",
+            f"{path}: contains {found[0]} {found[1]}, but the settings name {benchmark} {version}",
+            remedy="Set mixeval.benchmark and mixeval.version, or use the other file",
         )
 
 
@@ -110,20 +110,20 @@ def read_answers(paths: Sequence[Path], questions: Sequence[Question]) -> dict[s
             kind = MULTIPLE_CHOICE if row.get("options") else FREE_FORM
             key = f"{kind}-{row.get('id')}"
             if key not in known or row.get("prompt") != known[key].prompt:
-                problem = f"answers no {KIND_NAMES[kind]} question that was given (id {row.get('id')!r})"
-                raise DataError(problem, path=path, row=number, remedy="Give the questions that were answered")
+                problem = f"does not answer any of the {KIND_NAMES[kind]} questions (id {row.get('id')!r})"
+                raise DataError(problem, path=path, row=number, remedy="Pass the questions that were answered")
             if key in responses:
                 raise DataError(f"answers question {row['id']!r} again", path=path, row=number)
             if not isinstance(row.get("response"), str):
-                raise DataError("is no text", path=path, row=number, field="response")
+                raise DataError("is not text", path=path, row=number, field="response")
             responses[key] = row["response"]
     missing = [question for question in questions if question.key not in responses]
     if missing:
         first = missing[0]
         raise DataError(
-            f"{len(missing)} questions have no answer, the first of them {KIND_NAMES[first.kind]} {first.id!r}",
+            f"{len(missing)} questions have no answer. The first one is {KIND_NAMES[first.kind]} {first.id!r}",
             path=" and ".join(str(path) for path in paths),
-            remedy="Give the files of both kinds",
+            remedy="Pass the files of both kinds",
         )
     return responses
 
@@ -145,7 +145,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, _object(path, number, _parsed(path, line, number))
 
 
-_PUBLISHED_FILES = "Give a file of the MixEval repository's mix_eval/data, as it is"
+_PUBLISHED_FILES = "Use an unchanged file from mix_eval/data of the MixEval repository"
 
 
 def _question(path: Path, kind: str, identity: str, row: Any) -> Question:
@@ -153,10 +153,10 @@ def _question(path: Path, kind: str, identity: str, row: Any) -> Question:
         if not holds:
             raise DataError(f"question {identity!r} {what}", path=path, field=field, remedy=_PUBLISHED_FILES)
 
-    need(None, isinstance(row, dict), "is no object")
+    need(None, isinstance(row, dict), "is not an object")
     for field in ("prompt", "benchmark_name"):
         need(field, isinstance(row.get(field), str) and bool(row[field]), "has no text here")
-    need("context", isinstance(row.get("context"), str | None), "has no text or null here")
+    need("context", isinstance(row.get("context"), str | None), "has neither text nor null here")
     target = row.get("target")
     need("target", isinstance(target, list) and bool(target), "has no list here")
     parts = {"id": identity, "benchmark": row["benchmark_name"], "context": row.get("context"), "prompt": row["prompt"]}
@@ -166,10 +166,10 @@ def _question(path: Path, kind: str, identity: str, row: Any) -> Question:
         return Question(**parts, golden=tuple(map(str, target)), options=(), right=None, fields=row)
     options = row.get("options")
     need("options", isinstance(options, list) and _are_texts(options), "has no list of texts here")
-    need("options", 2 <= len(options) <= len(string.ascii_uppercase), "has no two options or more here")
+    need("options", 2 <= len(options) <= len(string.ascii_uppercase), "has fewer than two options here")
     right = target[0]
     named = len(target) == 1 and type(right) is int and 0 <= right < len(options)
-    need("target", named, f"has no number of one of its {len(options)} options here, counted from 0")
+    need("target", named, f"does not have the number of one of its {len(options)} options here, counted from 0")
     return Question(**parts, golden=(), options=tuple(map(str, options)), right=right, fields=row)
 
 
@@ -182,12 +182,12 @@ def _parsed(path: Path, text: str, row: int | None = None) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise DataError(f"is no JSON: {error}", path=path, row=row) from None
+        raise DataError(f"is not valid JSON: {error}", path=path, row=row) from None
 
 
 def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise DataError("is no object", path=path, row=number)
+        raise DataError("is not an object", path=path, row=number)
     return row
 
 

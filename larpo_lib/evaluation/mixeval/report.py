@@ -99,24 +99,24 @@ def _caveats(config: MixEvalConfig, scores: MixEvalScores, further_counts: Mappi
     unparsed = sum(part.unparsed for part in scores.kinds.values())
     done = {
         "wrong": "count as wrong",
-        "leave_out": "are left out",
+        "leave_out": "are excluded",
         "official": f"got a random score or option (seed {config.seed}), as officially",
         "fail": "",
     }
     found = []
     if any(count != items for count in asked.values()):
         found.append(
-            f"{asked[FREE_FORM]} free-form and {asked[MULTIPLE_CHOICE]} multiple-choice questions were asked instead of"
-            f" {items} each: the score cannot be compared with published ones."
+            f"Only {asked[FREE_FORM]} free-form and {asked[MULTIPLE_CHOICE]} multiple-choice questions were "
+            f"asked instead of {items} each: this score is not comparable with published ones."
         )
     if config.judge.model != OFFICIAL_JUDGE:
-        found.append(f"Published scores were judged by {OFFICIAL_JUDGE}, these by {config.judge.model}.")
+        found.append(f"Published scores were judged by {OFFICIAL_JUDGE}, these scores by {config.judge.model}.")
     if config.multiple_choice == "rule":
-        found.append("Options were read by rule, which misreads up to a tenth of what the judge reads.")
+        found.append("Options were read by rule, which misreads up to a tenth of the answers that a judge can read.")
     if unparsed:
         found.append(f"{unparsed} judgements could not be read; they {done[config.unparsed]}.")
     if further_counts.get("prompts_too_long_dropped"):
         found.append(
-            f"{further_counts['prompts_too_long_dropped']} questions were too long to be asked; they are wrong."
+            f"{further_counts['prompts_too_long_dropped']} questions were too long to be asked; they count as wrong."
         )
     return found

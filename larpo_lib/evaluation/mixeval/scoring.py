@@ -130,7 +130,7 @@ def read_judged(paths: Sequence[Path]) -> list[Judgement]:
             seen.add((judgement.kind, judgement.id))
             judgements.append(judgement)
     if not judgements:
-        raise DataError("holds no judgement", path=" and ".join(map(str, paths)))
+        raise DataError("contains no judgement", path=" and ".join(map(str, paths)))
     return judgements
 
 
@@ -234,7 +234,9 @@ def _judgement(path: Path, number: int, row: Mapping[str, Any]) -> Judgement:
 
 def _right_letter(path: Path, number: int, options: int, target: int) -> str:
     if not 1 <= options <= len(letters(options)):
-        raise DataError(f"is no number of options that have letters: {options}", path=path, row=number, field="n")
+        raise DataError(
+            f"is not a number of options that can have letters: {options}", path=path, row=number, field="n"
+        )
     if not 0 <= target < options:
         raise DataError(f"is not the number of one of {options} options", path=path, row=number, field="target")
     return letters(options)[target]

@@ -16,30 +16,31 @@ class MixEvalAnswersConfig(AnswersConfig):
     last: ClassVar[tuple[str, ...]] = ("system_message",)
 
     max_new_tokens: PositiveInt = 512
-    """As officially."""
+    """Maximum tokens of an answer; the official value."""
     system_message: str | None = None
-    """Put before every question. Officially none for a local model, "You are a helpful assistant." for some others."""
+    """System prompt before every question. Officially none for local models, "You are a helpful assistant." for some
+    others."""
 
 
 class MixEvalConfig(Seeded):
     """MixEval and MixEval-Hard: free-form and multiple-choice questions with known answers."""
 
     benchmark: Literal["mixeval", "mixeval-hard"] = "mixeval"
-    """Which of the two the files hold; a known file of the other one is refused."""
+    """Which of the two benchmarks the files contain. Known files of the other one are refused."""
     version: Literal["2024-06-01", "2024-08-11"] = "2024-06-01"
-    """Which published version the files hold; the paper's is 2024-06-01."""
+    """Published version of the files; the paper uses 2024-06-01."""
     answers: MixEvalAnswersConfig = Field(default_factory=MixEvalAnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
     """The published scores are of gpt-3.5-turbo-0125."""
     judge_temperature: NonNegativeFloat | None = None
-    """Not set: whatever the judge's server takes by itself, as officially."""
+    """Sampling temperature of the judge. Not set: the default of the judge's server, as officially."""
     multiple_choice: Literal["judge", "rule"] = "judge"
-    """Who reads the chosen option out of a response: the judge, or the official patterns, which cost nothing."""
+    """How the chosen option is read from a response: by the judge, or by the official patterns, which need no judge."""
     attempts: PositiveInt = 10
-    """How often a judgement is asked for until one can be read; as officially."""
+    """Maximum number of attempts to get a readable judgement; the official value."""
     unparsed: Literal["wrong", "leave_out", "official", "fail"] = "wrong"
-    """What a question scores where no judgement can be read: nothing (`wrong`), it is not counted (`leave_out`), a
-    random score or option by `seed` (`official`), or the step ends with an error (`fail`)."""
+    """What to do if no judgement of a question can be read: score it 0 (`wrong`), exclude the question (`leave_out`),
+    use a random score or option drawn with `seed` (`official`), or stop with an error (`fail`)."""
     limit: PositiveInt | None = None
-    """Take the first so many questions of each file only, for a trial; not set: all."""
+    """Use only the first `limit` questions of each file, for a trial. Not set: all."""

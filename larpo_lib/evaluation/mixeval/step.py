@@ -64,7 +64,7 @@ def run(
         EndpointError: the judge's server does not answer.
     """
     if (policy is None) == (not answers):
-        raise ConfigError("mixeval needs either a policy or answers", remedy="Give --policy, or --answers")
+        raise ConfigError("mixeval needs either a policy or answers", remedy="Pass --policy or --answers")
     of_kinds = [_questions(config, free_form, FREE_FORM), _questions(config, multiple_choice, MULTIPLE_CHOICE)]
     given = read_answers(answers, [*of_kinds[0], *of_kinds[1]]) if answers else None
     questions = [question for of_kind in of_kinds for question in of_kind[: config.limit]]

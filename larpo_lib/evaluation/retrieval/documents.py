@@ -50,8 +50,8 @@ def of_documents(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap:
         curves=drawn,
         tables=[Table("Retrievers of documents", ["retriever", "N", "Recall@N", "at least one of N"], table)],
         caveats=[
-            "Recall@N of documents and Pass@N of responses are drawn on the same axes to compare their shape: they are"
-            " about other queries and other judges, so which one is higher says nothing.",
+            "Recall@N of documents and Pass@N of responses share the same axes only to compare their shape: "
+            "queries and judges differ, so which curve is higher means nothing.",
         ],
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from larpo_lib.errors import DataError
 from larpo_lib.sources.reading import RawRow, read_file
 
-_TEXTS = "A row has _id and text; a document may have a title"
+_TEXTS = "A row has _id and text; a document can also have a title"
 _RELEVANCE = "A row has query-id, corpus-id and score, separated by tabs, or as JSON Lines"
 
 
@@ -48,7 +48,7 @@ def read_collection(queries: Path, corpus: Path, relevance: Path) -> Collection:
                 f"names the query '{query}', which is not in {queries}",
                 path=relevance,
                 row=row.number,
-                remedy="Give the queries that the relevance file is about",
+                remedy="Pass the queries of the relevance file",
             )
         if score <= 0:
             irrelevant += 1
@@ -102,4 +102,4 @@ def _judgement(row: RawRow, path: Path) -> tuple[str, str, float]:
             raise ValueError("an id is missing")
         return str(query), str(document), float(score)
     except (TypeError, ValueError):
-        raise DataError(f"is no judgement: {values}", path=path, row=row.number, remedy=_RELEVANCE) from None
+        raise DataError(f"is not a judgement: {values}", path=path, row=row.number, remedy=_RELEVANCE) from None

@@ -39,7 +39,9 @@ def of_responses(
     """What the evaluation and the policy's log-probabilities say."""
     rows = [row for row in read_table(inputs["evaluated"], "evaluated", _COLUMNS) if row["temperature"] != 0.0]
     if not rows:
-        raise DataError("holds no sampled response", path=inputs["evaluated"], remedy="Evaluate on at least one prompt")
+        raise DataError(
+            "contains no sampled response", path=inputs["evaluated"], remedy="Evaluate on at least one prompt"
+        )
     logps = _logps(config, inputs, work)
     prompts = _responses(rows, logps)
     references = {row["prompt_id"]: row["reference"] for row in read_table(inputs["prompts"], "prompts")}

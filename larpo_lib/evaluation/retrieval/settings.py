@@ -13,17 +13,17 @@ from larpo_lib.config.mixins import Bootstrap, InParts
 
 
 class RetrievalConfig(Bootstrap, InParts):
-    """The policy as a retriever of responses, and retrievers of documents on the same axes."""
+    """Measures the policy as a retriever of responses, and retrievers of documents in the same way."""
 
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
     model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
     """How the policy is loaded, for its log-probabilities."""
     rank_by: Literal["logprob", "logprob_per_token"] = "logprob"
-    """What the policy ranks its responses by: their log-probability, or its mean over their tokens."""
+    """What the policy ranks its responses by: their log-probability, or the mean log-probability of their tokens."""
     batch_tokens: PositiveInt = 16384
-    """Tokens, padding included, scored at one time."""
+    """Maximum tokens scored at the same time, including padding."""
     retrievers: tuple[RetrieverConfig, ...] = Field(default_factory=lambda: (RetrieverConfig.default(),))
-    """Retrievers of documents, where queries, a corpus and relevance are given."""
+    """Retrievers of documents to measure, if queries, a corpus and a relevance file are given."""
     depths: tuple[PositiveInt, ...] = Field((1, 2, 5, 10, 20, 50, 100), min_length=1)
-    """Numbers of documents, N, at which the retrievers are measured."""
+    """The values of N at which the retrievers are measured: the number of documents they return."""

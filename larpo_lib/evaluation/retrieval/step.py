@@ -16,7 +16,7 @@ from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.statistics.estimates import Bootstrap
 
-_TOGETHER = "Give --policy, --prompts and --evaluated, or --queries, --corpus and --relevance, or all six"
+_TOGETHER = "Pass --policy, --prompts and --evaluated, or --queries, --corpus and --relevance, or all six"
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
     inputs = {name: path for name, path in {**own, **others}.items() if path is not None}
     halves = [sum(name in inputs for name in half) for half in (own, others)]
     if sorted(halves) not in ([0, 3], [3, 3]):
-        raise ConfigError(f"retrieval cannot go by {', '.join(inputs) or 'nothing'} alone", remedy=_TOGETHER)
+        raise ConfigError(f"retrieval needs more inputs than {', '.join(inputs) or 'none'}", remedy=_TOGETHER)
     if policy is not None and prompts is not None and evaluated is not None:
         _check_origin(evaluated, {"policy": policy, "prompts": prompts})
     if queries is not None:
@@ -105,5 +105,5 @@ def _check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
         if recorded.get(name) != digest(path):
             raise ArtifactError(
                 f"{evaluated}: was not made with the {name} in {path}",
-                remedy=f"Give the {name} of that evaluation, or evaluate again",
+                remedy=f"Pass the {name} of that evaluation, or evaluate again",
             )

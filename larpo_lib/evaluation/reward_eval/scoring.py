@@ -36,7 +36,7 @@ class Duel:
 
     @property
     def longer(self) -> int:
-        """By how many characters the policy's response is longer."""
+        """By how many characters by which the policy's response is longer."""
         return self.length - self.baseline_length
 
 
@@ -94,9 +94,9 @@ def report(
         tables=[_by_length(duels)],
         curves=_curves(preferred, differences, model),
         caveats=[
-            "A reward model judged, not a person and not an LLM: the win rates are not comparable with AlpacaEval's,"
-            " nor with those of another reward model or another baseline.",
-            "A policy that was trained on this reward model's scores wins by them more easily than by anybody else's.",
+            "The judge is a reward model, not a person or an LLM: these win rates are not comparable with those "
+            "of AlpacaEval, of another reward model or of another baseline.",
+            "A policy that was trained on this reward model's scores wins more easily here than with any other judge.",
         ],
         confidence=bootstrap.confidence,
         distributions=("reward",),
@@ -144,14 +144,14 @@ def _by_length(duels: Mapping[str, Duel]) -> Table:
         name = "neither" if not one.longer else "the policy's" if one.longer > 0 else "the baseline's"
         groups[name].append(100 * one.preferred)
     rows = [[name, len(group), sum(group) / len(group) if group else None] for name, group in groups.items()]
-    return Table("By which response is longer", ["longer", "prompts", "win rate (%)"], rows)
+    return Table("By longer response", ["longer", "prompts", "win rate (%)"], rows)
 
 
 def _curves(preferred: Floats, differences: Floats, model: LengthControl | None) -> list[Curve]:
     """The observed win rate in groups of like difference in length, and the fitted one."""
     if model is None or not model.scale:
         return []
-    title, x_label = "Win rate and length (%)", "characters the policy's response is longer"
+    title, x_label = "Win rate and length (%)", "characters by which the policy's response is longer"
     order = np.argsort(differences, kind="stable")
     groups = [group for group in np.array_split(order, _BINS) if len(group)]
     grid = np.linspace(differences.min(), differences.max(), _GRID)

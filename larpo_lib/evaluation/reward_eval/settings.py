@@ -20,4 +20,4 @@ class RewardEvalConfig(Bootstrap, InParts, Limited, ScoringAlike):
     answers: AnswersConfig = Field(default_factory=AnswersConfig)
     """How both policies answer."""
     reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = Field(default_factory=RerankerConfig.default)
-    """The reward model; a list-relative one gets both responses to a prompt as one list."""
+    """The reward model. A list-relative one gets the two responses to a prompt as one list."""

@@ -37,11 +37,11 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
 
     Raises:
         ConfigError: the sampler is a server, which serves one policy.
-        LarpoError: no prompt has two responses that could be scored.
+        LarpoError: no prompt has two scored responses.
     """
     if config.answers.sampler.serves_one_policy:
         raise ConfigError(
-            "reward_eval.answers.sampler is a server, which serves one policy, and two are compared",
+            "reward_eval.answers.sampler is a server, which serves only one policy, but two are compared",
             remedy="Set its type to hf or vllm",
         )
 
@@ -77,8 +77,8 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     duels = _duels(judged)
     if not duels:
         raise LarpoError(
-            f"{prompts}: no prompt has two responses that could be scored",
-            remedy="Raise reward_eval.answers.max_prompt_tokens or the reranker's max_tokens",
+            f"{prompts}: no prompt has two scored responses",
+            remedy="Increase reward_eval.answers.max_prompt_tokens or the reranker's max_tokens",
         )
     counts = {
         "prompts": len(asked),

@@ -6,7 +6,8 @@ from larpo_lib.steps.declarations import Input
 BENCHMARK = Benchmark(
     name="score_reward_model",
     title="A reward model on ranked lists",
-    summary="Say how [score_reward_model].reranker orders lists that are ranked already, such as lists held back.",
+    summary="Measure how well [score_reward_model].reranker orders lists whose order is known, for example held-out "
+        "lists.",
     settings_class="ScoreRewardModelConfig",
     inputs=(Input("lists"),),
     judged_by="the rewards of ranked lists",
@@ -14,28 +15,28 @@ BENCHMARK = Benchmark(
     numbers=(
         Number(
             "pair_accuracy", "Pair accuracy", "",
-            "Share of a list's pairs with different rewards that the scores put in the same order, equal scores one"
-            " half; 0.5 is chance. Of pairs alone it is what RewardBench calls accuracy. A mean over lists.",
+            "Fraction of a list's pairs with different rewards that the scores put in the same order; equal "
+            "scores count half, and 0.5 is chance. For lists of two it is RewardBench's accuracy. Mean over lists.",
         ),
         Number(
             "best_first", "Best first", "",
-            "Whether the response with the highest score is a best one of its list. A mean over lists.",
+            "Fraction of lists in which the response with the highest score is one of the best. Mean over lists.",
         ),
         Number(
             "kendall_tau", "Kendall's tau", "",
-            "tau-b of scores and rewards, from -1 to 1; 0 is chance. A mean over lists.",
+            "tau-b of scores and rewards, from -1 to 1; 0 is chance. Mean over lists.",
         ),
         Number(
             "ndcg", "nDCG", "",
-            "Of the list in the order of the scores; a gain is how far a reward is above the list's lowest. A mean over"
-            " lists.",
+            "nDCG of the list in the order of the scores; the gain of a response is its reward minus the list's "
+            "lowest reward. Mean over lists.",
         ),
     ),
     counts={
         "*_low, *_high, *_standard_error": "Bootstrap interval over lists, and standard error.",
         "too_long_to_score_dropped": "Responses without a score.",
-        "lists_without_preference_dropped": "Lists of which no two responses with different rewards are left.",
+        "lists_without_preference_dropped": "Lists without two scored responses with different rewards.",
         "lists_of_equal_scores": "Lists without a tau.",
     },
-    compare="with the numbers of other lists, nor with those of lists that the reward model was trained on.",
+    compare="with numbers for other lists, or for lists that the reward model was trained on.",
 )  # fmt: skip

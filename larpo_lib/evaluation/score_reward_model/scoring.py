@@ -57,8 +57,8 @@ def report(
         counts={**counts, "lists_of_equal_scores": len(lists) - len(values["kendall_tau"])},
         values=values,
         caveats=[
-            "On lists that the reward model was trained on the numbers are better than on any others.",
-            "Lists of other prompts, of other responses or of other sizes give numbers that are not comparable.",
+            "The numbers are better for lists that the reward model was trained on than for other lists.",
+            "Numbers for lists of other prompts, responses or sizes are not comparable.",
         ],
         confidence=bootstrap.confidence,
     )

@@ -12,7 +12,7 @@ from larpo_lib.config.mixins import Bootstrap, InParts
 
 
 class ScoreRewardModelConfig(Bootstrap, InParts):
-    """How a reward model orders lists that are ranked already, such as lists that it was not trained on."""
+    """How well a reward model orders lists whose order is known, for example lists that it was not trained on."""
 
     reranker: Annotated[RerankerConfig, Inherited("rerank.reranker")] = Field(default_factory=RerankerConfig.default)
-    """The reward model. Not the verifier, which needs references that lists do not hold."""
+    """The reward model. Not the verifier: it needs references, which lists do not contain."""

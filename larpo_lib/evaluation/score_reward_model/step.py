@@ -32,7 +32,7 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
     """
     if config.reranker.references:
         raise ConfigError(
-            "score_reward_model.reranker: the verifier needs references, which lists do not hold",
+            "score_reward_model.reranker: the verifier needs references, which lists do not contain",
             remedy="Set its type to classifier, pairrm or http",
         )
 
@@ -66,8 +66,8 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: WorkDir) -> Met
     kept = {prompt_id: one for prompt_id, one in of_lists.items() if len(set(one.rewards)) > 1}
     if not kept:
         raise LarpoError(
-            f"{lists}: no list is left that has two different rewards and could be scored",
-            remedy="Raise the reranker's max_tokens, or give lists with a preference",
+            f"{lists}: no list with two different rewards could be scored",
+            remedy="Increase the reranker's max_tokens, or use lists with different rewards",
         )
     identities = ", ".join(digest(path)[:8] for path in config.reranker.models().values())
     told = report(

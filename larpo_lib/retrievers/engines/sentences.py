@@ -18,7 +18,7 @@ from larpo_lib.models.device import model_device
 from larpo_lib.models.model_dir import check_weights, first_line
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
-_SAVED = "Give a local directory that SentenceTransformer.save_pretrained wrote, with weights in safetensors"
+_SAVED = "Use a local directory written by SentenceTransformer.save_pretrained, with weights in safetensors"
 _SHOWN = 60
 """Characters of a text that a message shows."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -41,13 +41,13 @@ def check_embedding_model(config: EmbeddingConfig) -> None:
     for module in _modules(path):
         folder = path / module["path"]
         if not module["type"].startswith("sentence_transformers."):
-            raise ModelError(f"{path}: runs code of its own ({module['type']})", remedy=_SAVED)
+            raise ModelError(f"{path}: needs to run its own code ({module['type']})", remedy=_SAVED)
         if module["type"].endswith(".Transformer"):
             check_weights(folder)
         elif folder != path and not any(folder.glob("*.safetensors")):
             pickled = [file for pattern in _PICKLES for file in folder.glob(pattern)]
             if pickled:
-                raise ModelError(f"{pickled[0]}: these weights are not safetensors", remedy=_SAVED)
+                raise ModelError(f"{pickled[0]}: the weights are not in safetensors", remedy=_SAVED)
     model_device(ModelConfig(device=config.device))
 
 
@@ -57,7 +57,9 @@ def _modules(path: Path) -> list[dict[str, str]]:
         modules: list[dict[str, str]] = json.loads(file.read_text("utf-8"))
         return [{"type": str(module["type"]), "path": str(module["path"])} for module in modules]
     except FileNotFoundError:
-        raise ModelError(f"{path}: is no sentence-transformers model (no modules.json)", remedy=_SAVED) from None
+        raise ModelError(
+            f"{path}: is not a sentence-transformers model (it has no modules.json)", remedy=_SAVED
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: cannot be read: {error}", remedy=_SAVED) from error
 

@@ -41,9 +41,9 @@ def is_right(item: Scorable) -> bool:
     wanted = () if item.reference is None else final_values(item.reference)
     if not wanted:
         raise LarpoError(
-            f"prompt {item.prompt_id}: the verifier needs a reference with a number, not {item.reference!r}",
-            remedy="Give prepare a reference column, set the verifier's mode to math where answers are expressions, or"
-            " rerank with a reward model and leave evaluate.judge out",
+            f"prompt {item.prompt_id}: the verifier needs a reference that contains a number, not {item.reference!r}",
+            remedy="Set prepare.columns.reference, set the verifier's mode to math if answers are expressions, or "
+            "rerank with a reward model and remove evaluate.judge",
         )
     return same_answer(wanted, final_values(item.response))
 

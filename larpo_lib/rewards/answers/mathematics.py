@@ -55,7 +55,7 @@ def is_right(item: Scorable, expressions: Expressions) -> bool:
         raise LarpoError(
             f"prompt {item.prompt_id}: the verifier needs a reference with an answer that it can read, not"
             f" {item.reference!r}",
-            remedy="Write it in LaTeX, as a number, or in up to four words",
+            remedy="Write the answer in LaTeX, as a number, or in at most four words",
         )
     return _same(_answer(item.reference), _answer(item.response), expressions)
 

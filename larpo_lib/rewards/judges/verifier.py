@@ -13,11 +13,11 @@ from larpo_lib.thinking import without_thoughts
 
 
 class VerifierJudgeConfig(JudgeConfig):
-    """Right if the final answer of a response is that of the reference."""
+    """Judges a response right if its final answer equals that of the reference."""
 
     type: Literal["verifier"] = "verifier"
     mode: Literal["exact", "math"] = "exact"
-    """`exact`: answers are numbers. `math`: they are expressions, intervals, sets, units or words as well."""
+    """`exact`: answers are numbers. `math`: answers may also be expressions, intervals, sets, units or words."""
 
     @property
     def references(self) -> frozenset[Reading]:

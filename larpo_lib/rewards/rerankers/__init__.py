@@ -80,8 +80,9 @@ def require_pointwise(config: RerankerConfig, setting: str) -> None:
     """
     if config.list_relative:
         raise ConfigError(
-            f"{setting}: the scores of '{config.type}' hold only within one list and cannot compare two policies",
-            remedy=f"Set {setting} to a verifier, a classifier, http, or an ensemble of such with mean and std",
+            f"{setting}: the scores of '{config.type}' are only comparable within one list, so they cannot "
+            "compare two policies",
+            remedy=f"Set {setting} to a verifier, a classifier, http, or an ensemble of these with mean and std",
         )
 
 

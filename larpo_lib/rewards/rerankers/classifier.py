@@ -19,7 +19,7 @@ class ClassifierConfig(ChatRerankerConfig):
     """Any AutoModelForSequenceClassification with one label as a reward model."""
 
     does: ClassVar[str] = "each response on its own"
-    when: ClassVar[str] = "you have a reward model; the best all-round choice"
+    when: ClassVar[str] = "you have a reward model; the usual choice"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
@@ -29,19 +29,19 @@ class ClassifierConfig(ChatRerankerConfig):
     model: Annotated[ModelConfig, Inherited("model.date", into="date")] = ModelConfig()
     """How the model is loaded."""
     input: Literal["auto", "chat", "text", "pair"] = "auto"
-    """What the model reads. `chat`: the chat template's text, whose special tokens are the template's own. `text`: the
-    chat template's text, with the tokenizer's special tokens. `pair`: the prompt and the response as the tokenizer puts
-    a pair together, such as [CLS] prompt [SEP] response [SEP]. `auto`: decoders read `chat`; encoders read `pair`, or
-    where there is a chat template `text`."""
+    """The input format of the model. `chat`: the text of the chat template, with the special tokens that the template
+    writes. `text`: the text of the chat template, with the tokenizer's special tokens added. `pair`: prompt and
+    response as a pair, as the tokenizer joins them, such as [CLS] prompt [SEP] response [SEP]. `auto`: `chat` for
+    decoders; for encoders `text` if there is a chat template, else `pair`."""
     last_token: Literal["not_pad", "end"] = "not_pad"  # noqa: S105 - no password
-    """Which token's score a decoder gives. `not_pad`: the last one that is not the model's pad token, as transformers
-    and TRL have it; where that token ends turns too it is the one before. `end`: the last one, whatever it is, as
-    OpenRLHF has it."""
+    """The token whose score a decoder returns. `not_pad`: the last token that is not the model's pad token, as in
+    transformers and TRL; if the pad token also ends turns, this is the token before it. `end`: the last token of the
+    text, as in OpenRLHF."""
     thinking: Thinking = "strip"
     batch_tokens: PositiveInt = 16384
-    """Tokens, padding included, scored at one time."""
+    """Maximum tokens scored at the same time, including padding."""
     max_tokens: PositiveInt = 2048
-    """Longer conversations are dropped and counted."""
+    """Maximum tokens of a conversation. Longer ones are dropped and counted."""
 
     def models(self) -> dict[str, Path]:
         """The reward model."""

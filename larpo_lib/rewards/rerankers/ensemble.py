@@ -21,18 +21,18 @@ class EnsembleMember(Section):
     """One reranker of an ensemble."""
 
     reranker: SingleRerankerConfig
-    """What gives its scores."""
+    """The reranker of this member."""
     weight: float = 1.0
-    """Of its standardised score in the sum."""
+    """Weight of its standardised score in the sum."""
     mean: float | None = None
-    """Taken off its scores before they are divided by `std`; null: the mean over the prompt's list."""
+    """Mean to subtract from its scores. Not set: the mean over the prompt's list."""
     std: PositiveFloat | None = None
-    """Null: the standard deviation over the prompt's list."""
+    """Standard deviation to divide its scores by. Not set: the standard deviation over the prompt's list."""
 
     @model_validator(mode="after")
     def _check(self) -> EnsembleMember:
         if (self.mean is None) != (self.std is None):
-            raise ValueError("give both mean and std, or neither")
+            raise ValueError("set both mean and std, or neither")
         return self
 
     @property
@@ -45,7 +45,7 @@ class EnsembleConfig(RerankerConfig):
     """A weighted sum of the standardised scores of several rerankers."""
 
     does: ClassVar[str] = "a weighted sum of several"
-    when: ClassVar[str] = "one reward model alone would be exploited"
+    when: ClassVar[str] = "the policy would exploit a single reward model"
 
     type: Literal["ensemble"] = "ensemble"
     members: tuple[EnsembleMember, ...] = Field(min_length=2)

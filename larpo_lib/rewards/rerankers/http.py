@@ -12,25 +12,26 @@ from larpo_lib.rewards.rerankers import Reranker
 
 
 class HttpRerankerConfig(SingleRerankerConfig, EndpointConfig):
-    """A reward model behind a server, such as TEI or vLLM.
+    """A reward model on a server, such as TEI or vLLM.
 
     Its `base_url` is the server's own, without `/v1`: http://localhost:8000.
     """
 
-    does: ClassVar[str] = "each response on its own, by a server"
-    when: ClassVar[str] = "the reward model runs elsewhere, such as in vLLM or TEI"
+    does: ClassVar[str] = "each response on its own, on a server"
+    when: ClassVar[str] = "the reward model runs on a server, such as vLLM or TEI"
     packages: ClassVar[tuple[str, ...]] = ("httpx2", "tenacity")
     execution: ClassVar[frozenset[str]] = frozenset({"texts_per_request"})
 
     type: Literal["http"] = "http"
     api: Literal["vllm_pooling", "vllm_score", "tei_rerank"]
-    """What the server is asked: vLLM's /pooling for a conversation, vLLM's /score or TEI's /rerank for pairs of prompt
-    and response."""
+    """API of the server: vLLM's /pooling for conversations, vLLM's /score or TEI's /rerank for pairs of prompt and
+    response."""
     served_model: str | None = None
-    """The model's name at the server, where it asks for one; also tells the rewards of one model from another's."""
+    """Name of the model at the server, if the server needs one. It is also recorded, so that rewards of different
+    models are not mixed."""
     thinking: Thinking = "strip"
     texts_per_request: PositiveInt = 32
-    """Responses to one prompt that a request of pairs may hold; TEI's own limit is 32."""
+    """Maximum number of responses to one prompt in a request with pairs; TEI's own limit is 32."""
 
     @property
     def beyond_one(self) -> None:

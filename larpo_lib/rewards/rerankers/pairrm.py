@@ -13,12 +13,10 @@ from larpo_lib.rewards.rerankers import Reranker
 
 
 class PairRmConfig(SingleRerankerConfig):
-    """PairRM: compares the responses of a list two by two (LLM-Blender, arXiv 2306.02561)."""
+    """PairRM: compares pairs of responses to the same prompt (LLM-Blender, arXiv 2306.02561)."""
 
-    does: ClassVar[str] = "the responses of a list, two by two"
-    when: ClassVar[str] = (
-        "you want the paper's main results, or have no larger reward model: it has 0.4 billion parameters"
-    )
+    does: ClassVar[str] = "pairs of responses to the same prompt"
+    when: ClassVar[str] = "you want the paper's main results, or have no larger reward model (0.4 billion parameters)"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
@@ -29,13 +27,14 @@ class PairRmConfig(SingleRerankerConfig):
     """How the model is loaded."""
     thinking: Thinking = "strip"
     batch_tokens: PositiveInt = 16384
-    """Tokens, padding included, compared at one time."""
+    """Maximum tokens compared at the same time, including padding."""
     max_source_tokens: int = Field(1224, ge=8)
-    """Longer prompts are cut, special tokens included, and counted."""
+    """Maximum tokens of a prompt, including special tokens. Longer prompts are cut and counted."""
     cut_source: Literal["end", "start"] = "end"
-    """Where a prompt is cut. `end`: as the model was published. `start`: a long conversation keeps its last turns."""
+    """Where a long prompt is cut. `end`: as in the published model. `start`: keeps the last turns of a conversation."""
     max_response_tokens: int = Field(412, ge=8)
-    """Longer responses are cut at their end and counted. What the prompt leaves of its tokens, two responses share."""
+    """Maximum tokens of a response. Longer ones are cut at the end and counted. Tokens that the prompt does not use are
+    divided between the two responses."""
 
     @property
     def list_relative(self) -> bool:

@@ -16,25 +16,25 @@ _ROUNDING = 1e-9
 
 
 class VerifierConfig(SingleRerankerConfig):
-    """Checks the final answer of a response against the reference's.
+    """Compares the final answer of a response with the reference.
 
     `exact`: 1 if it is right, else 0; answers are numbers, or tuples, lists, times and ranges of them. `math`: the same
     of expressions, intervals, sets, units and words. `graded`: a weighted sum of the right final answer, as in `exact`,
     of the share of stated equations that hold, and of stating a final answer at all.
     """
 
-    does: ClassVar[str] = "the final answer, against the reference"
+    does: ClassVar[str] = "the final answer, compared with the reference"
     when: ClassVar[str] = "answers can be checked"
 
     type: Literal["verifier"] = "verifier"
     mode: Literal["exact", "math", "graded"] = "graded"
     """`exact`, `math` or `graded`."""
     answer_weight: NonNegativeFloat = 0.6
-    """Reward of the right final number (`graded`)."""
+    """Reward for the right final number (`graded`)."""
     steps_weight: NonNegativeFloat = 0.3
-    """Reward of the share of stated equations that hold (`graded`)."""
+    """Reward for stated equations, multiplied by the fraction that is correct (`graded`)."""
     format_weight: NonNegativeFloat = 0.1
-    """Reward of stating a final answer at all (`graded`)."""
+    """Reward for stating any final answer (`graded`)."""
 
     @property
     def references(self) -> frozenset[Reading]:

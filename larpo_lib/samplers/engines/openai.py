@@ -93,14 +93,14 @@ def check_sampling_server(
     served = next((model for model in models.data if model.id == config.served_model), None)
     if served is None:
         raise ConfigError(
-            f"{config.base_url} serves no model '{config.served_model}'",
+            f"{config.base_url} does not serve a model '{config.served_model}'",
             remedy=f"Set served_model to one of {', '.join(model.id for model in models.data)}",
         )
     if served.max_model_len is not None and limits.longest > served.max_model_len:
         raise ConfigError(
             f"{config.base_url} serves '{served.id}' with {served.max_model_len} tokens, but max_prompt_tokens +"
             f" max_new_tokens = {limits.longest}",
-            remedy="Lower them, or serve the model with a longer context",
+            remedy="Reduce them, or serve the model with a longer context length",
         )
     return served.owned_by
 
@@ -113,9 +113,9 @@ def check_served_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     if depends_on_date(tokenizer, [{"role": "user", "content": "?"}]):
         raise ConfigError(
-            f"{tokenizer.name_or_path}: the chat template writes today's date, and a server's today is not model.date",
-            remedy="Serve the policy with a template that holds a fixed date, and set it as model.chat_template too; or"
-            " sample with hf or vllm",
+            f"{tokenizer.name_or_path}: the chat template writes today's date, and a server does not use model.date",
+            remedy="Serve the policy with a template that contains a fixed date, and set model.chat_template to the "
+            "same template; or sample with hf or vllm",
         )
 
 
@@ -164,8 +164,9 @@ class OpenAiSampler(PolicySampler):
             if name is not None:
                 raise self._refuse(
                     request.prompt_id,
-                    f"holds the text {name}, which a server takes for the token of this name",
-                    "Set model.special_text to control, so that it is the token everywhere; or sample with hf or vllm",
+                    f"contains the text {name}, which a server reads as the token of this name",
+                    "Set model.special_text to control, so that it is read as the token everywhere; or sample "
+                    "with hf or vllm",
                 )
 
     def _texts_to_stop_at(self, end: TurnEnd) -> list[str]:
@@ -174,8 +175,8 @@ class OpenAiSampler(PolicySampler):
         texts = sorted(str(self._tokenizer.convert_ids_to_tokens(token)) for token in ends)
         if not self._is_vllm and len(texts) > _STOPS:
             raise ConfigError(
-                f"{len(texts)} texts to stop at ({', '.join(texts)}), but servers take {_STOPS}",
-                remedy="Name fewer model.stop_tokens, or put them into the policy's generation_config.json",
+                f"{len(texts)} stop texts ({', '.join(texts)}), but servers accept at most {_STOPS}",
+                remedy="Use fewer model.stop_tokens, or add them to the policy's generation_config.json",
             )
         return texts
 
@@ -199,14 +200,18 @@ class OpenAiSampler(PolicySampler):
         if isinstance(answer, InputTooLongError):
             raise answer
         if len(answer.choices) != 1:
-            raise self._refuse(request.prompt_id, f"{len(answer.choices)} choices instead of one", "Use another server")
+            raise self._refuse(
+                request.prompt_id,
+                f"the server returned {len(answer.choices)} choices instead of one",
+                "Use another server",
+            )
         (choice,) = answer.choices
         finish_reason = _FINISHED.get(choice.finish_reason or "")
         if finish_reason is None:
             raise self._refuse(
                 request.prompt_id,
-                f"a response ended by '{choice.finish_reason}' instead of 'stop' or 'length'",
-                "Serve the policy without filters and tools",
+                f"a response ended with '{choice.finish_reason}' instead of 'stop' or 'length'",
+                "Serve the policy without filters or tools",
             )
         if self._config.token_ids:
             return self._response_of_ids(request, answer, choice.token_ids, finish_reason)
@@ -226,14 +231,14 @@ class OpenAiSampler(PolicySampler):
         if ids is None or answer.prompt_token_ids is None:
             raise self._refuse(
                 request.prompt_id,
-                "no token ids",
+                "the server returned no token ids",
                 "Set token_ids to false, or serve the policy with vLLM 0.10.2 or newer",
             )
         if answer.prompt_token_ids != prompt_ids(self._tokenizer, request.messages):
             raise self._refuse(
                 request.prompt_id,
-                "the prompt as other tokens than the policy's tokenizer and chat template make of it",
-                "Serve the very policy that is given here, with its own chat template",
+                "the server used other prompt tokens than the policy's tokenizer and chat template",
+                "Serve the same policy that is passed here, with its own chat template",
             )
         text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._stops else ids)
         text = opened_think_tag(self._tokenizer, request.messages) + text

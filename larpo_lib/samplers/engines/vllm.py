@@ -112,8 +112,8 @@ class VllmSampler(PolicySampler):
             except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
                 said = str(error).strip() or type(error).__name__
                 raise ModelError(
-                    f"{self._policy}: vLLM does not start: {said.splitlines()[0][:300]}",
-                    remedy="The engine's own messages above say why",
+                    f"{self._policy}: vLLM did not start: {said.splitlines()[0][:300]}",
+                    remedy="See the engine's messages above",
                 ) from error
         return self._engine
 
@@ -147,8 +147,8 @@ def check_vllm(policy: ModelDir, limits: SamplingLimits) -> None:
     """
     if is_adapter(policy.path):
         raise ConfigError(
-            f"{policy.path}: holds adapters, and vLLM is given whole models here",
-            remedy="Set the sampler's type to hf, or give the policy that peft's merge_and_unload makes of it",
+            f"{policy.path}: contains adapters, but sampling with vLLM needs a complete model",
+            remedy="Set the sampler's type to hf, or merge the adapters with peft's merge_and_unload",
         )
     if find_spec("vllm") is None:
         raise LarpoError(
@@ -163,7 +163,7 @@ def _check_temperatures(temperatures: Collection[float]) -> None:
         if temperature > 2 or 0 < temperature < 0.01:
             raise ConfigError(
                 f"temperature = {temperature}, but vLLM takes 0, or 0.01 to 2",
-                remedy="Set another temperature, or the sampler's type to hf",
+                remedy="Set another temperature, or set the sampler's type to hf",
             )
 
 

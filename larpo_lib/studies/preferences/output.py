@@ -96,9 +96,7 @@ def _panel(results: Mapping[str, Any], measure: str) -> Panel:
         if (value := results["baselines"][name]["estimates"][measure].value) is not None
     ]
     told = f"Dashed: {', '.join(name for name, _ in lines)}. " if lines else ""
-    caption = (
-        f"{results['confidence']:.0%} intervals over seeds and held-out prompts. {told}Solid line: knowing nothing."
-    )
+    caption = f"{results['confidence']:.0%} intervals over seeds and held-out prompts. {told}Solid line: chance."
 
     dots = [
         Dot(name, one["estimates"][measure], [*one["by_seed"][measure].values()])

@@ -131,8 +131,8 @@ def choose(study: PreferenceStudy, out: Path) -> dict[str, dict[str, Any]]:
         if not known:
             rates = ", ".join(f"{rate:g}" for rate in tried)
             raise LarpoError(
-                f"{objective}: with none of the learning rates {rates} the search's held-out responses are ordered",
-                remedy="Search among others, or train for more steps",
+                f"{objective}: no learning rate in {rates} orders the held-out responses of the search",
+                remedy="Try other learning rates, or train for more steps",
             )
         best = max(known, key=lambda rate: (known[rate], -rate))
         chosen[objective] = {"learning_rate": best, "tried": {f"{rate:g}": value for rate, value in tried.items()}}

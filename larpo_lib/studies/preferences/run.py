@@ -36,7 +36,8 @@ def listing(study: PreferenceStudy) -> list[str]:
     """The study before it is run: lines for the terminal."""
     rates = ", ".join(f"{rate:g}" for rate in study.learning_rates)
     return [
-        f"{study.title}: {len(study.trained) * study.seeds} runs, before them {len(searched(study))} of the search",
+        f"{study.title}: {len(study.trained) * study.seeds} runs, after {len(searched(study))} runs of the search",
         *(f"  {name}: {one.lists}, ranks by {one.score.replace('_', ' ')}" for name, one in study.trained.items()),
-        f"Searched for each, with {study.search_share:g} of the steps, on seed {study.search_seed}: {rates}",
+        f"Learning rates searched for each, with {study.search_share:g} of the steps, on seed "
+        f"{study.search_seed}: {rates}",
     ]

@@ -89,12 +89,12 @@ class PreferenceStudy(Section):
     @model_validator(mode="after")
     def _check(self) -> PreferenceStudy:
         if self.seeds >= self.folds:
-            raise ValueError(f"seeds: at most {self.folds - 1}, for the search holds out a fold of its own")
+            raise ValueError(f"seeds: at most {self.folds - 1}, because the search needs its own held-out fold")
         lists = {one.lists for one in self.objectives.values()}
         if lists - self.lists.keys():
-            raise ValueError(f"'{min(lists - self.lists.keys())}' is none of the lists")
+            raise ValueError(f"'{min(lists - self.lists.keys())}' is not one of the lists")
         if set(self.only) - self.objectives.keys():
-            raise ValueError(f"only: '{min(set(self.only) - self.objectives.keys())}' is none of the objectives")
+            raise ValueError(f"only: '{min(set(self.only) - self.objectives.keys())}' is not one of the objectives")
         return self
 
     @property
@@ -161,6 +161,6 @@ def load(path: Any, over: Mapping[str, Any]) -> PreferenceStudy:
     if study.prepare is None:
         raise ConfigError(
             f"the study {study.name} needs a file of prompts with scored responses",
-            remedy="Give --set prepare.source=FILE",
+            remedy="Use --set prepare.source=FILE",
         )
     return study

@@ -73,7 +73,7 @@ def test_a_run_that_was_interrupted_goes_on_and_counts_all_its_seconds(
     assert not (out / "summary.json").exists()
     refused = larpo("run", "--out", out, "--config", out / "config.toml", "--set", "evaluate.n=3")
     assert refused.code == 2
-    assert "iteration-0/evaluation: exists already, made with config.n 2 instead of 3" in refused.err
+    assert "iteration-0/evaluation: exists already, but was made with config.n 2 instead of 3" in refused.err
     assert load_config(out / "config.toml").evaluate.n == 2
 
     outcome = larpo("run", "--out", out, "--config", out / "config.toml", "--set", "report.title=Again")
@@ -162,7 +162,7 @@ def test_champion_is_beaten_and_made_champion_again(
     assert (back.code, back.out) == (0, "tiny-policy: champion was version 2, is version 1 again\n")
     further = larpo("promote", "--rollback", *shared)
     assert further.code == 2
-    assert further.err.startswith("larpo: version 1 of model 'tiny-policy' replaced no other champion. ")
+    assert further.err.startswith("larpo: version 1 of model 'tiny-policy' did not replace another champion. ")
 
 
 def test_promote_tells_what_it_needs(larpo: Larpo, tmp_path: Path) -> None:

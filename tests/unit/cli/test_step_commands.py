@@ -135,4 +135,4 @@ def test_a_shard_of_another_form_is_told(larpo: Larpo, tiny_world: Path, tmp_pat
     given = ("--policy", "p", "--prompts", "q", "--candidates", tmp_path / "c", "--shard", "2/2")
     outcome = larpo("sample", "--config", tiny_world / "larpo.toml", *given)
     assert outcome.code == 2
-    assert "'2/2' is not of the form i/n" in outcome.err
+    assert "'2/2' is not in the form i/n" in outcome.err

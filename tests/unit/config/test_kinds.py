@@ -75,4 +75,4 @@ def test_an_entry_of_elsewhere_can_be_handed_in() -> None:
     one = Constant()
     assert TypeAdapter(RerankerConfig).validate_python(one) is one
     assert (one.list_relative, one.thoughts, one.references, one.models()) == (False, "strip", frozenset(), {})
-    assert one.beyond_one == "the scores of 'constant' have no bounds"
+    assert one.beyond_one == "the scores of 'constant' are unbounded"

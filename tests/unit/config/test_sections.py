@@ -105,7 +105,7 @@ def test_a_retriever_is_for_related_prompts_only() -> None:
     assert negatives is not None
     assert negatives.retriever.type == "embedding"
     told = refused(lists={"negatives": {"kind": "random", "retriever": retriever}})
-    assert "the retriever finds related prompts, but kind is 'random'" in told
+    assert "the retriever is only used with kind 'related', but kind is 'random'" in told
 
 
 def test_one_day_holds_for_every_chat_template_of_a_run() -> None:

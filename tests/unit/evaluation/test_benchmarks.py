@@ -46,8 +46,8 @@ def test_a_family_of_numbers_is_filled_in_and_explained() -> None:
         "embedding_recall_at_5",
         "MiniLM, Recall@5",
         "",
-        "Share of a query's relevant documents among the first N that MiniLM finds. Not comparable across corpora, nor"
-        " with the policy's Recall@N or Pass@N but in shape.",
+        "Fraction of a query's relevant documents that are among the first N found by MiniLM. Not comparable across"
+        " corpora; with the policy's Recall@N or Pass@N, only the shape is comparable.",
     )
     explained = benchmarks()["gsm8k"].explanations()
-    assert explained["pass_at_n"].startswith("In %: Chance that")
+    assert explained["pass_at_n"].startswith("In %: Probability that")

@@ -65,7 +65,7 @@ def test_more_than_the_limit_is_told_before_anything_is_bought(tmp_path):
     file = tmp_path / "decisions.jsonl"
     with serve(_verdict) as server:
         _judge(server, file, REQUESTS[:3], limit=3)
-        with pytest.raises(ConfigError, match=r"5 judge calls.*3 decisions.*more than the 7 allowed"):
+        with pytest.raises(ConfigError, match=r"5 judge calls.*3 decisions.*more than the allowed 7"):
             _judge(server, file, limit=7)
         assert len(server.asked) == 3
         _judge(server, file, limit=8)
@@ -80,7 +80,7 @@ def test_the_calls_to_come_are_told_before_the_first_one(tmp_path, caplog):
         caplog.clear()
         _judge(server, file)
         # five requests of 33 characters, four to a token
-        told = "judging: 5 judge calls, about 41 input tokens; 3 decisions are stored"
+        told = "judging: 5 judge calls, about 41 input tokens; 3 decisions are already stored"
         assert caplog.messages[0].startswith(told)
         caplog.clear()
         _judge(server, file)
@@ -120,7 +120,7 @@ def test_what_was_asked_for_is_saved_in_an_order_of_its_own(tmp_path):
 def test_a_line_that_is_no_decision_is_named(tmp_path, line):
     file = tmp_path / "decisions.jsonl"
     file.write_text(f"{line}\n")
-    with pytest.raises(DataError, match=r"decisions.jsonl, row 1: is no decision"), decisions(file):
+    with pytest.raises(DataError, match=r"decisions.jsonl, row 1: is not a judge's decision"), decisions(file):
         pass
 
 

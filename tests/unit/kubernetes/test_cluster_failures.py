@@ -35,7 +35,7 @@ def test_what_is_forbidden_is_told_without_the_token(api: Api) -> None:
         train()
     assert str(raised.value) == (
         'namespace larpo: cannot create a TrainJob: trainjobs is forbidden: User "larpo-pipeline" cannot create'
-        ' resource "trainjobs". Apply k8s/base, and run the pipeline as service account larpo-pipeline.'
+        ' resource "trainjobs". Apply k8s/base, and run the pipeline with the service account larpo-pipeline.'
     )
     assert TOKEN not in repr(raised.getrepr(chain=True))
 

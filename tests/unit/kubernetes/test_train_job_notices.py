@@ -86,7 +86,7 @@ def test_why_nodes_are_started_anew_is_told(api: Api, caplog: pytest.LogCaptureF
     train()
     told = caplog.text
     assert told.count("ended with exit code 137 (OOMKilled)") == 1
-    assert told.count(f"TrainJob {NAME}: all nodes are started anew, for the first time") == 1
+    assert told.count(f"TrainJob {NAME}: all nodes are started again, for the first time") == 1
 
 
 def test_a_log_that_may_not_be_read_is_told_once_with_the_missing_right(
@@ -103,7 +103,7 @@ def test_a_log_that_may_not_be_read_is_told_once_with_the_missing_right(
     train()
     told = [line for line in caplog.messages if "cannot be read" in line]
     assert sorted(told) == [
-        f"node {rank}: its log cannot be read (403): the service account needs the right to get pods/log"
+        f"node {rank}: its log cannot be read (403): the service account needs the permission to get pods/log"
         for rank in (0, 1)
     ]
 

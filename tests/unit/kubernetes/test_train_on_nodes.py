@@ -119,7 +119,7 @@ def test_one_that_failed_is_replaced(api: Api) -> None:
 
 def test_one_with_other_settings_is_left_alone_while_it_runs(api: Api) -> None:
     api.add_job(a_job(image="larpo-trainer:2"))
-    with pytest.raises(ClusterError, match=f"TrainJob {NAME} in namespace larpo is at work with other settings"):
+    with pytest.raises(ClusterError, match=f"TrainJob {NAME} in namespace larpo is running with other settings"):
         train()
     assert list(api.jobs) == [NAME]
     api.ends(NAME, "Complete")  # its result is not what is wanted now
@@ -134,7 +134,7 @@ def test_one_that_another_deletes_ends_the_step(api: Api) -> None:
         api.remove_job(job)
 
     play(api, scene)
-    with pytest.raises(ClusterError, match=f"TrainJob {NAME} was deleted by another"):
+    with pytest.raises(ClusterError, match=f"TrainJob {NAME} was deleted by someone else"):
         train()
 
 
@@ -154,7 +154,7 @@ def test_nodes_that_are_started_anew_are_followed_too(api: Api, caplog: pytest.L
     train()
     told = caplog.text
     assert told.index("node 0: step 1") < told.index("node 0: going on from step 1")
-    assert told.count("node 0: runs as pod") == 2
+    assert told.count("node 0: runs in pod") == 2
 
 
 def test_what_a_node_waits_for_is_told_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,8 +168,8 @@ def test_what_a_node_waits_for_is_told_once(api: Api, caplog: pytest.LogCaptureF
 
     play(api, scene)
     train()
-    waits = [line for line in caplog.messages if "waits" in line]
-    assert waits == ["node 1: waits: ImagePullBackOff: Back-off pulling image larpo-trainer:1"]
+    waits = [line for line in caplog.messages if "is waiting" in line]
+    assert waits == ["node 1: is waiting: ImagePullBackOff: Back-off pulling image larpo-trainer:1"]
 
 
 def test_a_log_that_is_cut_off_again_and_again_comes_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -89,7 +89,7 @@ def _named(templates):
 
 
 def test_one_of_several_templates_must_be_chosen_where_none_is_the_default():
-    remedy = r"several chat templates \(chat, rag\), and none is the default.*--set model.chat_template=chat"
+    remedy = r"several chat templates \(chat, rag\), but none of them is the default.*--set model.chat_template=chat"
     with pytest.raises(ModelError, match=remedy):
         select_chat_template(_named(NAMED), ModelConfig())
 
@@ -114,11 +114,12 @@ def test_a_name_wins_over_the_default():
 
 
 @pytest.mark.parametrize(
-    ("templates", "remedy"), [(NAMED, "Set it to one of chat, rag, or to Jinja"), ({}, "to Jinja")]
+    ("templates", "remedy"),
+    [(NAMED, "Set it to one of chat, rag, or to a Jinja template"), ({}, "to a Jinja template")],
 )
 def test_a_name_that_no_template_has_is_not_taken_for_a_template(templates, remedy):
     tokenizer = _named(templates)
-    with pytest.raises(ModelError, match=f"'tool_use' is no Jinja.*{remedy}"):
+    with pytest.raises(ModelError, match=f"'tool_use' is not a Jinja template.*{remedy}"):
         select_chat_template(tokenizer, ModelConfig(chat_template="tool_use"))
 
 

@@ -68,17 +68,17 @@ def test_the_sharing_ratio_counts_what_rows_hold():
     [
         ("llama", "sdpa", LONG_PROMPTS, "packed", []),
         ("gemma2", "eager", LONG_PROMPTS, "packed", []),
-        ("llama", "sdpa", SHORT_PROMPTS, "padded", [("INFO", "only 1.03 times the tokens")]),
+        ("llama", "sdpa", SHORT_PROMPTS, "padded", [("INFO", "only 1.03 times as many tokens")]),
         ("llama", "flex_attention", LONG_PROMPTS, "flex", []),
         ("llama", "flex_attention", SHORT_PROMPTS, "flex", []),
-        ("granite", "sdpa", LONG_PROMPTS, "padded", [("WARNING", "models of type granite are not known")]),
-        ("granite", "flex_attention", LONG_PROMPTS, "padded", [("WARNING", "models of type granite are not known")]),
+        ("granite", "sdpa", LONG_PROMPTS, "padded", [("WARNING", "models of type granite are not tested")]),
+        ("granite", "flex_attention", LONG_PROMPTS, "padded", [("WARNING", "models of type granite are not tested")]),
         (
             "llama",
             "flash_attention_2",
             LONG_PROMPTS,
             "padded",
-            [("WARNING", "llama model, flash_attention_2, takes no")],
+            [("WARNING", "flash_attention_2, does not support the mask")],
         ),
     ],
 )

@@ -74,7 +74,7 @@ def test_weights_of_another_shape_are_refused(policy):
 
 def test_missing_weights_are_not_made_up(policy, tmp_path):
     make_classifier(tmp_path / "classifier", policy)
-    with pytest.raises(ModelError, match=r"lack lm_head.weight. Give a model that was saved as LlamaForCausalLM"):
+    with pytest.raises(ModelError, match=r"have no lm_head.weight. Use a model that was saved as LlamaForCausalLM"):
         ModelDir(tmp_path / "classifier", PLAIN).load_policy()
 
 
@@ -90,9 +90,11 @@ def test_a_policy_without_a_pad_token_is_padded_with_eos_or_with_the_token_named
     _edit(policy / "tokenizer_config.json", pad_token=None)
     assert ModelDir(policy, PLAIN).tokenizer.pad_token == "<end>"
     assert ModelDir(policy, ModelConfig(pad_token="<unk>")).tokenizer.pad_token_id == 1
-    with pytest.raises(ModelError, match=r"no pad token\. Name one .*model.pad_token"):
+    with pytest.raises(ModelError, match=r"no pad token\. Set .*model.pad_token"):
         _ = ModelDir(policy, PLAIN).plain_tokenizer
-    with pytest.raises(ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary\. Leave pad_tok"):
+    with pytest.raises(
+        ModelError, match=r"pad_token '<nothing>' is not in the tokenizer's vocabulary\. Remove pad_tok"
+    ):
         _ = ModelDir(policy, ModelConfig(pad_token="<nothing>")).tokenizer
 
 
@@ -135,7 +137,7 @@ def test_flex_attention_is_refused_where_it_cannot_train(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert training_attention(config, "granite") == "flex_attention"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="'flex_attention' cannot train without a GPU"):
+    with pytest.raises(ConfigError, match="'flex_attention' cannot be used for training without a GPU"):
         training_attention(config, "llama")
 
 

@@ -58,7 +58,7 @@ def test_absolute_positions_end_where_the_models_own_end(tmp_path):
     with pytest.raises(IndexError):
         model(input_ids=torch.zeros((1, 17), dtype=torch.long))
     ModelDir(tmp_path, PLAIN).check_context(16, "max_tokens = 16")
-    with pytest.raises(ConfigError, match=r"max_tokens = 17: sequences of up to 17 tokens, but .* takes 16"):
+    with pytest.raises(ConfigError, match=r"max_tokens = 17: sequences of up to 17 tokens, but .* supports at most 16"):
         ModelDir(tmp_path, PLAIN).check_context(17, "max_tokens = 17")
 
 
@@ -87,7 +87,7 @@ def test_whoever_reads_sequences_refuses_those_beyond_the_positions(policy, tmp_
         ),
     }
     for refused in beyond.values():
-        with pytest.raises(ConfigError, match=r"sequences of up to 33 tokens, but .* takes 32"):
+        with pytest.raises(ConfigError, match=r"sequences of up to 33 tokens, but .* supports at most 32"):
             refused()
     make_sampler(HfSamplerConfig(model=PLAIN), policy, SamplingLimits(24, 8, 1.0)).close()
     check_trainable(ModelDir(policy, PLAIN), TrainConfig(model=PLAIN, max_prompt_tokens=16, max_tokens=32))

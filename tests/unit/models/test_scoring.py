@@ -151,5 +151,5 @@ def test_a_model_whose_log_probabilities_are_not_finite_is_refused():
     model = make_model("llama")
     with torch.no_grad():
         model.lm_head.weight[0] = float("nan")
-    with pytest.raises(ModelError, match=r"log-probability of a probe is nan.*float32"):
+    with pytest.raises(ModelError, match=r"log-probability of a test input is nan.*float32"):
         attach_scorer(model, 64)

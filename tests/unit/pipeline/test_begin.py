@@ -46,12 +46,12 @@ def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, mo
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({"rounds": 30}, {}, "30 rounds of 2 shards make a workflow of about 1460 KB, and the cluster keeps 1000 KB"),
+        ({"rounds": 30}, {}, "30 rounds of 2 shards make a workflow of about 1460 KB, but the cluster allows 1000 KB"),
         ({"shards": 0}, {}, "shards is 0"),
         ({"sample_gpus": "two"}, {}, "sample_gpus is 'two'"),
-        ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Give an amount as in 8Gi"),
+        ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Set an amount such as 8Gi"),
         ({}, {"prepare": {"heldout": 3}}, "must come from exactly one source"),
-        ({}, {"tracking": {"uri": "http://me:hunter2@mlflow"}}, "tracking.uri holds a password"),
+        ({}, {"tracking": {"uri": "http://me:hunter2@mlflow"}}, "tracking.uri contains a password"),
         ({"policy": "/no/such/policy"}, {}, "/no/such/policy"),
     ],
 )

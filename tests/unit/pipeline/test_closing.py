@@ -30,7 +30,7 @@ def test_it_names_step_and_cause_and_ends_the_run_in_mlflow(given: Given, tmp_pa
     text = last_word(tmp_path)
     assert text.startswith("# Run one: FAILED")
     assert "- **train-1**: no list is left.\n" in text
-    assert "- **evaluate-0** was stopped, or ended without a word, as when memory runs out\n" in text
+    assert "- **evaluate-0** was stopped, or ended without a message, for example because memory ran out\n" in text
     run = MlflowClient(tracking_uri=mlflow_uri).get_run(context.parent)
     assert run.info.status == "FAILED"
     assert "**train-1**: no list is left." in run.data.tags["larpo.error"]
@@ -52,7 +52,7 @@ def test_only_the_last_step_makes_a_run_a_success(given: Given, tmp_path: Path) 
 
 
 def test_where_nothing_was_begun(tmp_path: Path) -> None:
-    assert "ended before it was begun in MLflow" in last_word(tmp_path)
+    assert "ended before it started in MLflow" in last_word(tmp_path)
     wrong = closing.close({"job": "job", "root": "nowhere", "run_id": ""}, "/kfp/text")
     assert "root is 'nowhere'" in wrong.texts["markdown"]
 

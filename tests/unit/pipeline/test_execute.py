@@ -41,7 +41,7 @@ def test_a_step_that_fails_of_what_may_pass_is_tried_again(
             return taken(call, *arguments)
         tries.append(call.name)
         if len(tries) <= failures:
-            raise UnreachableError("s3://b/x: store cannot be reached, or broke off")
+            raise UnreachableError("s3://b/x: store cannot be reached, or closed the connection")
         return taken(call, *arguments)
 
     slept: list[float] = []
@@ -51,7 +51,10 @@ def test_a_step_that_fails_of_what_may_pass_is_tried_again(
         with pytest.raises(UnreachableError):
             rounds.prepare(run)
         (trouble,) = RunContext.at(run).journal.unfinished()
-        assert (trouble.step, trouble.cause) == ("prepare", "s3://b/x: store cannot be reached, or broke off.")
+        assert (trouble.step, trouble.cause) == (
+            "prepare",
+            "s3://b/x: store cannot be reached, or closed the connection.",
+        )
     else:
         rounds.prepare(run)
         assert RunContext.at(run).journal.unfinished() == []

@@ -47,7 +47,7 @@ def test_an_error_is_told_whole_and_without_credentials(tmp_path: Path) -> None:
         ("summary", "larpo: step summary"),
         ("train-12", "larpo: step train, iteration 12"),
         ("merge-ranked-2", "larpo: step merge-ranked, iteration 2"),
-        ("sample-0-share-3-of-10", "larpo: step sample, iteration 0, share 3 of 10"),
+        ("sample-0-share-3-of-10", "larpo: step sample, iteration 0, shard 3 of 10"),
     ],
 )
 def test_a_pods_log_names_its_step(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str) -> None:

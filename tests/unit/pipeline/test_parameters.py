@@ -58,14 +58,14 @@ def test_held_out_prompts_are_all_that_an_evaluation_needs() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"preset": "gsm9k"}, "no preset 'gsm9k'"),
-        ({"settings": "{"}, "settings is no JSON"),
-        ({"settings": "[1]"}, "settings is no JSON object"),
+        ({"preset": "gsm9k"}, "unknown preset 'gsm9k'"),
+        ({"settings": "{"}, "settings is not valid JSON"),
+        ({"settings": "[1]"}, "settings is not a JSON object"),
         ({"settings": '{"smaple": {}}'}, "unknown setting 'smaple'"),
         ({"temperature": "warm"}, "temperature is 'warm'"),
         ({"rewards": "oracle"}, "rerank.reranker"),
-        ({"train_gpus": "4"}, "train_gpus is 4, but one process trains"),
-        ({"train_gpus": "4.0"}, "train_gpus is '4.0'. Give a whole number"),
+        ({"train_gpus": "4"}, "train_gpus is 4, but training uses one process"),
+        ({"train_gpus": "4.0"}, "train_gpus is '4.0'. Set a whole number"),
     ],
 )
 def test_mistakes_are_told(given: dict[str, Any], message: str) -> None:

@@ -68,13 +68,13 @@ def test_it_stays_shut_behind_a_step_that_failed_or_was_killed(
     with pytest.raises(LarpoError), Journal(str(root), "job").step("sample-1-share-1-of-2"):
         raise LarpoError("the sampler is away")
     assert gate(run, "2") == "skip"
-    assert "round 2 is skipped: sample-1-share-1-of-2: the sampler is away." in capsys.readouterr().err
+    assert "iteration 2 is skipped: sample-1-share-1-of-2: the sampler is away." in capsys.readouterr().err
     done(root, "sample-1-share-1-of-2", "train-1", "evaluate-1")  # a further try went well
     assert gate(run, "2") == "evaluate"
     killed = Journal(str(root), "job").step("train-2")
     killed.__enter__()
     assert gate(run, "3") == "skip"
-    assert "train-2 was stopped, or ended without a word" in capsys.readouterr().err
+    assert "train-2 was stopped, or ended without a message" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["train-1", "evaluate-1", "promote-1"])
@@ -85,7 +85,7 @@ def test_it_stays_shut_where_a_step_never_began(
     run, root = begin(changed(given, loop={"promote": "every_iteration"}), "/kfp/checked").run, tmp_path / "one"
     done(root, *{"train-1", "evaluate-1", "promote-1"} - {missing})
     assert gate(run, "2") == "skip"
-    assert f"the round before did not come to its end: no {missing}" in capsys.readouterr().err
+    assert f"the previous iteration did not finish: no {missing}" in capsys.readouterr().err
 
 
 def test_what_an_earlier_kubeflow_run_of_the_root_did_is_not_its_own(given: Given, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_a_failure_of_one_run_shuts_no_gate_of_another(study_given: Given) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"grid": []}, "grid is no list of different JSON texts"),
-        ({"grid": [GRID[0], GRID[0]]}, "grid is no list of different JSON texts"),
+        ({"grid": []}, "grid is not a list of different JSON texts"),
+        ({"grid": [GRID[0], GRID[0]]}, "grid is not a list of different JSON texts"),
         ({"grid": ['{"evaluate": {"n": 3}}']}, "run 1 of the grid changes evaluate"),
         ({"grid": ['{"lists": {"memory": "none"}}']}, "lists.memory"),
         ({"rounds": 6, "grid": [f'{{"seed": {i}}}' for i in range(9)]}, "54 rounds of 2 shards make a workflow"),

@@ -48,4 +48,4 @@ def test_what_is_no_directory_is_told_with_what_is_lost(
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert use_writable_cache() == cache_dir() == tmp_path / "larpo-cache"
-    assert f"{tmp_path}/file cannot be written by user" in caplog.text
+    assert f"{tmp_path}/file is not writable for user" in caplog.text

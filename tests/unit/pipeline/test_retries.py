@@ -43,7 +43,7 @@ def test_it_waits_longer_each_time_and_ends_with_what_the_work_gives(
     ]
     assert with_retries(failing(*away)) == "done"
     assert slept == [*PAUSES_S]
-    assert "s3://b/x: store cannot be reached. Trying again in 30 s." in caplog.text
+    assert "s3://b/x: store cannot be reached. Retrying in 30 s." in caplog.text
 
 
 def test_at_the_end_the_error_is_the_works_own(slept: list[float]) -> None:

@@ -38,7 +38,7 @@ def test_kfp_can_show_what_is_below_its_own_folder_of_the_run():
         ("s3://b", "a/b", CLUSTER, "run_id is 'a/b'"),
         ("s3://b", "..", CLUSTER, "run_id is '..'"),
         ("", "first", CLUSTER, "but root is empty"),
-        ("", "", f"minio://mlpipeline/v2/larpo/{JOB}/start/checked", "no place for a run"),
+        ("", "", f"minio://mlpipeline/v2/larpo/{JOB}/start/checked", "cannot be used for runs"),
     ],
 )
 def test_places_that_cannot_be_used(root, run_id, example, message):

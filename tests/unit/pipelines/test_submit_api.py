@@ -43,9 +43,9 @@ def test_a_namespace_has_pipelines_of_its_own_before_the_shared_ones() -> None:
             assert found["pipeline_id"] == made
         assert require_experiment(own, "e", create=True) == require_experiment(own, "e", create=False)
         assert [one["namespace"] for one in server.experiments.values()] == ["team"]
-        with pytest.raises(EndpointError, match=r"empty namespace in multi-user mode\. Give --namespace"):
+        with pytest.raises(EndpointError, match=r"empty namespace in multi-user mode\. Use --namespace"):
             require_experiment(shared, "e", create=False)
-        with pytest.raises(EndpointError, match=r"answered 403: .*asked was for namespace 'others'\.$"):
+        with pytest.raises(EndpointError, match=r"answered 403: .*the request was for namespace 'others'\.$"):
             require_experiment(client(server.url, namespace="others"), "e", create=False)
 
 
@@ -55,7 +55,7 @@ def test_a_wrong_token_is_told_without_any(token: str | None) -> None:
         find_pipeline(client(server.url, SECRET), "p")
         with pytest.raises(EndpointError, match="answered 401") as raised:
             find_pipeline(client(server.url, token), "p")
-    remedy = "Put a token into KFP_TOKEN." if token is None else "The token is wrong or has expired; renew it."
+    remedy = "Set KFP_TOKEN to a token." if token is None else "The token is wrong or has expired; get a new one."
     assert str(raised.value).endswith(remedy)
     assert "-token" not in str(raised.value)
 
@@ -65,7 +65,7 @@ def test_a_token_that_the_server_says_again_is_not_told() -> None:
         server.fail("GET", 500, f"cannot read {SECRET}\nat line 1")
         with pytest.raises(EndpointError) as raised:
             find_pipeline(client(server.url, SECRET), "p")
-    assert str(raised.value).startswith(f"{server.url}: answered 500: cannot read *** at line 1. Look into the log")
+    assert str(raised.value).startswith(f"{server.url}: answered 500: cannot read *** at line 1. Check the log")
 
 
 def test_the_token_comes_from_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +80,10 @@ def test_the_token_comes_from_one_place(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("KFP_TOKEN", f" {SECRET}\n")
     assert read_token(None)() == SECRET
-    with pytest.raises(ConfigError, match=r"both KFP_TOKEN and the file .*token name a token\. Unset one"):
+    with pytest.raises(ConfigError, match=r"both KFP_TOKEN and the file .*token contain a token\. Unset one"):
         read_token(file)
     monkeypatch.setenv("KFP_TOKEN", "two\nlines")
-    with pytest.raises(ConfigError, match="KFP_TOKEN holds no token") as raised:
+    with pytest.raises(ConfigError, match="KFP_TOKEN does not contain a valid token") as raised:
         read_token(None)
     assert "lines" not in str(raised.value)
 
@@ -108,7 +108,7 @@ def test_an_endpoint_that_is_no_address(endpoint: str) -> None:
 
 
 def test_an_endpoint_with_a_password_is_refused_without_telling_it() -> None:
-    with pytest.raises(ConfigError, match="holds a user or a password") as raised:
+    with pytest.raises(ConfigError, match="contains a user or a password") as raised:
         client(f"https://me:{SECRET}@host/pipeline")
     assert SECRET not in str(raised.value)
 
@@ -129,7 +129,7 @@ def test_a_server_that_is_down() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(EndpointError, match=f"^{url}: cannot be asked: .*refused. Start the server, or check"):
+        with pytest.raises(EndpointError, match=f"^{url}: the request failed: .*refused. Start the server, or check"):
             find_pipeline(client(url), "p")
 
 
@@ -138,17 +138,20 @@ def test_a_server_that_is_down() -> None:
     [
         (
             Reply("<html>Log in</html>", headers={"location": "/dex/auth"}, status=302),
-            r"answered 302\. Put a token into",
+            r"answered 302\. Set KFP_TOKEN to a token",
         ),
-        (Reply("<html>Log in</html>"), "the answer is not the API's. Check --endpoint; a login page"),
-        (Reply([]), "the answer is not the API's"),
-        (Reply({}), "the API's answer lacks 'run_id'"),
+        (
+            Reply("<html>Log in</html>"),
+            "the answer is not from the API of Kubeflow Pipelines. Check --endpoint; a login page",
+        ),
+        (Reply([]), "the answer is not from the API of Kubeflow Pipelines"),
+        (Reply({}), "the API's answer has no 'run_id'"),
         (Reply("<html>no such page</html>", status=404), r"answered 404\. Check --endpoint, and the id"),
         (
             Reply({"message": "RBAC: access denied"}, status=403),
             "answered 403: RBAC: access denied. Check the namespace",
         ),
-        (Reply({"state": 1}, cut_off=True), "cannot be asked"),
+        (Reply({"state": 1}, cut_off=True), "the request failed"),
     ],
 )
 def test_answers_of_what_is_not_the_api(reply: Reply, problem: str) -> None:
@@ -189,12 +192,12 @@ def test_a_certificate_is_trusted_only_if_it_is_named(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     with kfp_api(certificate=(certificate, key)) as server:
         assert find_pipeline(client(server.url, ca_certificate=certificate), "p") is None
-        with pytest.raises(EndpointError, match=r"certificate is not trusted\. Give .* as --ca-certificate\."):
+        with pytest.raises(EndpointError, match=r"certificate is not trusted\. Pass .* with --ca-certificate\."):
             find_pipeline(client(server.url), "p")
-    with pytest.raises(ConfigError, match=r"none.pem: cannot be read as certificates"):
+    with pytest.raises(ConfigError, match=r"none.pem: is not a readable certificate file"):
         client(server.url, ca_certificate=tmp_path / "none.pem")
     (tmp_path / "text.pem").write_text("no certificate", "utf-8")
-    with pytest.raises(ConfigError, match=r"text.pem: cannot be read as certificates"):
+    with pytest.raises(ConfigError, match=r"text.pem: is not a readable certificate file"):
         client(server.url, ca_certificate=tmp_path / "text.pem")
 
 

@@ -50,8 +50,8 @@ def test_a_version_is_uploaded_once_and_never_changed(
     other = larpo(*arguments, "--package", write_small_pipeline(tmp_path / "other.yaml", times=3))
     assert other.code == 2
     assert other.err == (
-        "larpo: version 'v1' of pipeline 'mine' exists with other content. "
-        "Commit the change, or give another --version.\n"
+        "larpo: version 'v1' of pipeline 'mine' already exists with different content. "
+        "Commit the change, or use another --version.\n"
     )
     assert len(server.versions) == 1
 
@@ -66,7 +66,7 @@ def test_a_version_is_named_by_the_commit(
     monkeypatch.chdir(tmp_path / "here")
     none = larpo("pipeline", "upload", "--package", small_package)
     assert (none.code, server.asked) == (2, [])
-    assert none.err == "larpo: cannot determine the version: no git commit here. Give --version NAME.\n"
+    assert none.err == "larpo: cannot determine the version: no git commit here. Use --version NAME.\n"
 
     (tmp_path / "here" / "file").write_text("a", "utf-8")
     for command in (["init", "--quiet"], ["add", "file"], [*WHO, "commit", "--quiet", "-m", "first"], ["tag", "v9"]):
@@ -136,15 +136,15 @@ def test_an_uploaded_version_is_run(
         (["--pipeline", "smal", "-p", "text=a"], "has no pipeline 'smal'. Upload it with `larpo pipeline upload`"),
         (["--from-version", "v3", "-p", "text=a"], "pipeline 'small' has no version 'v3'. Upload it with"),
         (["-p", "texts=a"], "the pipeline has no parameter 'texts'. Did you mean 'text'?"),
-        (["-p", "text=a", "-p", "times=b"], "the parameter 'times' takes a whole number, not 'b'. Give"),
-        ([], "the pipeline's parameter 'text' has no default and no value. Give --parameter text=..."),
-        (["-p", "text=a", "--experiment", "x"], "has no experiment 'x'. Check --experiment and --namespace, or give"),
+        (["-p", "text=a", "-p", "times=b"], "the parameter 'times' must be a whole number, not 'b'. Use"),
+        ([], "the pipeline's parameter 'text' has no default and no value. Pass --parameter text=..."),
+        (["-p", "text=a", "--experiment", "x"], "has no experiment 'x'. Check --experiment and --namespace, or use"),
         (["-p", "text=a", "--config", "none.toml"], "none.toml: no such file. Pass an existing TOML file to --config."),
         (
             ["--package", "none.yaml", "--from-version", "v1"],
             "--package and --from-version cannot be used together. Pass one",
         ),
-        (["--package", "none.yaml"], "none.yaml: cannot be read: No such file or directory. Write one with"),
+        (["--package", "none.yaml"], "none.yaml: cannot be read: No such file or directory. Create one with"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_started(
@@ -232,7 +232,7 @@ def test_the_token_and_the_namespace_reach_the_server(
         outcome = larpo(*common)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert "answered 401" in outcome.err
-        assert outcome.err.endswith("Put a token into KFP_TOKEN.\n")
+        assert outcome.err.endswith("Set KFP_TOKEN to a token.\n")
         (tmp_path / "token").write_text("very-secret\n", "utf-8")
         outcome = larpo(*common, "--namespace", "team", "--token-file", tmp_path / "token")
         assert outcome.code == 0, outcome.err
@@ -240,7 +240,7 @@ def test_the_token_and_the_namespace_reach_the_server(
         outcome = larpo(*common, "--namespace", "other", "--wait")
         assert outcome.code == 2
         assert "answered 403" in outcome.err
-        assert "asked was for namespace 'other'" in outcome.err
+        assert "the request was for namespace 'other'" in outcome.err
         assert "very-secret" not in outcome.out + outcome.err
         assert [row["namespace"] for row in server.experiments.values()] == ["team"]
 

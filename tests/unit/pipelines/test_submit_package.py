@@ -54,7 +54,7 @@ def test_the_platforms_part_is_sent_beside_the_pipelines(tmp_path: Path) -> None
 def test_other_files_are_refused(text: str | None, problem: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "file.yaml").write_text(text, "utf-8")
-    with pytest.raises(ConfigError, match=re.escape(f"file.yaml: {problem}. Write one with `larpo compile")):
+    with pytest.raises(ConfigError, match=re.escape(f"file.yaml: {problem}. Create one with `larpo compile")):
         read_package(tmp_path / "file.yaml")
 
 
@@ -77,18 +77,18 @@ def test_text_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("text", "--parameter 'text' is not of the form name=value."),
+        ("text", "--parameter 'text' is not in the form name=value."),
         ("txt=a", "the pipeline has no parameter 'txt'. Did you mean 'text'?"),
-        ("zzz=a", "the pipeline has no parameter 'zzz'. It has: fast, labels, rate, settings, tags, text, times."),
+        ("zzz=a", "the pipeline has no parameter 'zzz'. Known: fast, labels, rate, settings, tags, text, times."),
         (
             "times=3.5",
-            "the parameter 'times' takes a whole number, not '3.5'. Give --parameter times=<a whole number>.",
+            "the parameter 'times' must be a whole number, not '3.5'. Use --parameter times=<a whole number>.",
         ),
-        ("times=", "the parameter 'times' takes a whole number, not ''. Give --parameter times=<a whole number>."),
-        ("rate=nan", "the parameter 'rate' takes a number, not 'nan'. Give --parameter rate=<a number>."),
-        ("fast=1", "the parameter 'fast' takes true or false, not '1'. Give --parameter fast=<true or false>."),
-        ("tags={}", "the parameter 'tags' takes a JSON list, not '{}'. Give --parameter tags=<a JSON list>."),
-        ("labels=a", "the parameter 'labels' takes a JSON object, not 'a'. Give --parameter labels=<a JSON object>."),
+        ("times=", "the parameter 'times' must be a whole number, not ''. Use --parameter times=<a whole number>."),
+        ("rate=nan", "the parameter 'rate' must be a number, not 'nan'. Use --parameter rate=<a number>."),
+        ("fast=1", "the parameter 'fast' must be true or false, not '1'. Use --parameter fast=<true or false>."),
+        ("tags={}", "the parameter 'tags' must be a JSON list, not '{}'. Use --parameter tags=<a JSON list>."),
+        ("labels=a", "the parameter 'labels' must be a JSON object, not 'a'. Use --parameter labels=<a JSON object>."),
     ],
 )
 def test_wrong_arguments_are_told_with_the_remedy(text: str, problem: str) -> None:
@@ -99,14 +99,14 @@ def test_wrong_arguments_are_told_with_the_remedy(text: str, problem: str) -> No
 
 def test_a_parameter_without_a_default_needs_a_value() -> None:
     require_complete({"text": ""}, PARAMETERS)
-    with pytest.raises(ConfigError, match=r"'text' has no default and no value\. Give --parameter text=\.\.\."):
+    with pytest.raises(ConfigError, match=r"'text' has no default and no value\. Pass --parameter text=\.\.\."):
         require_complete({}, PARAMETERS)
 
 
 def test_one_setting_of_the_configuration_is_not_given_twice(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one thing"):
+    with pytest.raises(ConfigError, match="cannot be combined"):
         run_arguments(PARAMETERS, None, ["seed=1"], ["text=a", "settings={}"])
-    with pytest.raises(ConfigError, match="takes no --config and no --set"):
+    with pytest.raises(ConfigError, match="does not support --config and --set"):
         run_arguments({"text": PARAMETERS["text"]}, None, ["seed=1"], ["text=a"])
 
 
@@ -118,7 +118,7 @@ def test_a_file_of_arguments_is_checked_as_texts_are_and_texts_win(tmp_path: Pat
     assert found == {
         "run_id": "mine", "grid": ["{}", '{"seed": 1}'], "rounds": 3, "settings": "{}", "root": "s3://b/r",
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="--arguments and --config or --set are one thing"):
+    with pytest.raises(ConfigError, match="--arguments cannot be combined with --config or --set"):
         run_arguments(study, None, ["seed=1"], [], file)
 
 
@@ -127,7 +127,7 @@ def test_a_file_of_arguments_is_checked_as_texts_are_and_texts_win(tmp_path: Pat
     [
         ('{"roundz": 1}', "no parameter 'roundz'"),
         ('{"rounds": "many"}', "rounds"),
-        ("[1]", "is no JSON object of parameters"),
+        ("[1]", "is not a JSON object with parameters"),
         ("{", "cannot be read as JSON"),
     ],
 )
@@ -158,7 +158,7 @@ STUDY = {**PARAMETERS, "text": Parameter("STRING", required=False), "grid": Para
 )
 def test_a_password_is_never_sent(settings: list[str], texts: list[str], place: str) -> None:
     """Kubeflow keeps the parameters of a run, and shows them."""
-    with pytest.raises(ConfigError, match=f"^{re.escape(place)} holds a user or a password") as told:
+    with pytest.raises(ConfigError, match=f"^{re.escape(place)} contains a user or a password") as told:
         run_arguments(STUDY, None, settings, texts)
     assert "hunter2" not in str(told.value)
 
@@ -167,7 +167,7 @@ def test_a_password_of_a_file_is_never_sent(tmp_path: Path) -> None:
     (tmp_path / "larpo.toml").write_text(f'[tracking]\nuri = "{SECRET}"\n', "utf-8")
     (tmp_path / "arguments.json").write_text(json.dumps({"settings": {"tracking": {"uri": SECRET}}}), "utf-8")
     for config, file in ((tmp_path / "larpo.toml", None), (None, tmp_path / "arguments.json")):
-        with pytest.raises(ConfigError, match="holds a user or a password"):
+        with pytest.raises(ConfigError, match="contains a user or a password"):
             run_arguments(STUDY, config, [], [], file)
 
 
@@ -178,7 +178,7 @@ def test_texts_that_look_a_little_like_passwords_are_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("{nope", "settings is no JSON"), ('{"sampel": {}}', "unknown setting 'sampel'")]
+    ("text", "problem"), [("{nope", "settings is not valid JSON"), ('{"sampel": {}}', "unknown setting 'sampel'")]
 )
 def test_settings_as_a_parameter_are_looked_at_as_well(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):

@@ -132,7 +132,7 @@ def test_the_table_of_the_terminal() -> None:
         "Length  1,200 characters",
         "Easy    \N{EN DASH}",
         "",
-        "published; compare rows of one judge only",
+        "published; compare only rows with the same judge",
         "policy  Right (%)  judge    source",
         "other   43.0       judge K  a paper",
         "third   \N{EN DASH}          judge J  a blog",

@@ -158,7 +158,7 @@ def test_sheet_is_png_and_svg_with_the_same_bytes_again():
     root = ElementTree.fromstring(first["svg"])  # noqa: S314 - our own text
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     words = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
-    titles = {"Reward, with 95% intervals over prompts", "Share of repeated responses"}
+    titles = {"Reward, with 95% intervals over prompts", "Repeated responses"}
     assert titles | {"temperature (chosen: 1.0)", "best of 2", "mean", "repeated"} <= words | {
         word.split("\n")[0] for word in words
     }

@@ -52,14 +52,14 @@ def test_each_row_whose_reference_is_no_number_is_named(reranker, judge, tmp_pat
         require_references(prompts, reranker, judge)
     assert (refused.value.row, refused.value.field) == (1, "reference")
     assert "has the reference 'x+1', but the verifier needs a number" in str(refused.value)
-    assert r"the same holds for rows 3 (None), 4 ('\\sqrt{2}')" in str(refused.value)
+    assert r"the same applies to rows 3 (None), 4 ('\\sqrt{2}')" in str(refused.value)
     assert "set the verifier's mode to math" in str(refused.value)
 
 
 def test_each_row_whose_reference_is_no_mathematics_is_named(tmp_path):
     prompts = _prompts(tmp_path, "5", "(((", "x+1", None)
     with pytest.raises(
-        DataError, match=r"row 1, .*'\(\(\('.* an answer that it can read; the same holds for row 3 \(None\)"
+        DataError, match=r"row 1, .*'\(\(\('.* an answer that it can read; the same applies to row 3 \(None\)"
     ):
         require_references(prompts, MATHEMATICS)
 

@@ -136,7 +136,7 @@ def test_a_response_ends_by_its_end_or_its_length(sampler_of, told, finish_reaso
 
 @pytest.mark.parametrize("told", ["content_filter", "tool_calls", "abort", None])
 def test_a_response_that_is_not_the_policys_own_is_refused(sampler_of, told):
-    problem = rf"prompt p: a response ended by '{told}' .*without filters and tools"
+    problem = rf"prompt p: a response ended with '{told}' .*without filters or tools"
     with _server(_says("Ann", told)) as server, pytest.raises(EndpointError, match=problem):
         sampler_of(server).sample([_request()])
 
@@ -155,7 +155,7 @@ def test_a_server_that_gives_no_token_ids_is_refused(sampler_of):
 def test_a_server_of_another_template_is_refused(sampler_of, tokenizer):
     prompt = [1, *prompt_ids(tokenizer, user("How many ?"))]  # a bos token in front
     choice = {"message": {"content": "Ann"}, "finish_reason": "stop", "token_ids": [7]}
-    problem = "other tokens than the policy's tokenizer and chat template"
+    problem = "other prompt tokens than the policy's tokenizer and chat template"
     with _server(_completion(choice, prompt_token_ids=prompt)) as server, pytest.raises(EndpointError, match=problem):
         sampler_of(server, token_ids=True).sample([_request()])
 
@@ -174,7 +174,9 @@ def test_prompts_are_counted_by_the_policys_tokenizer(sampler_of):
 
 def test_a_server_of_other_models_is_refused_before_anything_is_sampled(sampler_of):
     with _server(_says("Ann"), _models(("one", 9), ("other", 9))) as server:
-        with pytest.raises(ConfigError, match=r"serves no model 'tiny'\. Set served_model to one of one, other\."):
+        with pytest.raises(
+            ConfigError, match=r"does not serve a model 'tiny'\. Set served_model to one of one, other\."
+        ):
             sampler_of(server)
         assert server.paths() == ["/v1/models"]
 
@@ -202,7 +204,7 @@ def test_servers_are_told_where_to_stop(sampler_of, tiny_policy, tokenizer):
         sampler_of(server, model=model).sample([_request()])
     assert _payload(server)["stop"] == [".", "<end>", "?"]
     many = ModelConfig(device="cpu", stop_tokens=(".", "?", "Ann", "has"))
-    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"5 texts to stop at .* servers take 4"):
+    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"5 stop texts .* servers accept at most 4"):
         sampler_of(server, model=many)
 
 
@@ -211,7 +213,7 @@ def test_a_prompt_that_a_server_would_read_otherwise_is_refused(sampler_of):
         sampler = sampler_of(server)
         assert not sampler.has_special_text(user("How many ?"))
         assert sampler.has_special_text(user("What is <end> ?"))
-        with pytest.raises(EndpointError, match=r"prompt p: holds the text <end>.*model.special_text to control"):
+        with pytest.raises(EndpointError, match=r"prompt p: contains the text <end>.*model.special_text to control"):
             sampler.sample([_request(), _request("What is <end> ?")])
         assert not server.payloads("/v1/chat/completions")
         sampler_of(server, model=ModelConfig(device="cpu", special_text="control")).sample(
@@ -221,7 +223,7 @@ def test_a_prompt_that_a_server_would_read_otherwise_is_refused(sampler_of):
 
 def test_a_template_that_tells_the_day_is_refused(sampler_of):
     dated = ModelConfig(device="cpu", chat_template="{{ strftime_now('%d %b') + messages[0]['content'] }}")
-    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"a server's today is not model\.date"):
+    with _server(_says("Ann")) as server, pytest.raises(ConfigError, match=r"a server does not use model\.date"):
         sampler_of(server, model=dated)
 
 

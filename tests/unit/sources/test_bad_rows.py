@@ -13,7 +13,7 @@ from larpo_lib.sources.conversion import demonstrations, prompts, ranked
 PROMPT_ERRORS: list[tuple[Values, str]] = [
     (
         {"text": "a", "id": 1},
-        r"x\.jsonl: has none of the columns prompt, .*; it has text, id\. Name one in columns\.prompt",
+        r"x\.jsonl: has none of the columns prompt, .*; it has text, id\. Set columns.prompt to one of its columns",
     ),
     ({"prompt": None}, r"x\.jsonl, row 10, field 'prompt': is missing or null"),
     ({"prompt": " \n"}, "field 'prompt': is empty"),
@@ -31,17 +31,23 @@ PROMPT_ERRORS: list[tuple[Values, str]] = [
     ({"messages": [{"role": ["user"], "content": "a"}]}, r"\.role': is of type list"),
     ({"messages": [*user("a"), {"role": "user", "content": ""}]}, r"field 'messages\[1\]\.content': is empty"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, "is of type list, not text"),
-    ({"prompt": AB}, r"ends with a message from 'assistant', not from 'user'\. Name the column"),
-    ({"messages": [*AB, *assistant("c")]}, r"ends with a message from 'assistant', not from 'user'\. Name the column"),
+    ({"prompt": AB}, r"ends with a message from 'assistant', not from 'user'\. Set columns.prompt to the column"),
+    (
+        {"messages": [*AB, *assistant("c")]},
+        r"ends with a message from 'assistant', not from 'user'\. Set columns.prompt to the column",
+    ),
     ({"prompt": "a", "answer": ["b"]}, "field 'answer': is of type list"),
     ({"prompt": "a", "answer": ""}, "field 'answer': is empty"),
     ({"prompt": "a", "answer": math.nan}, "field 'answer': is nan"),
 ]
 DEMONSTRATION_ERRORS: list[tuple[Values, str]] = [
-    ({"prompt": "a"}, r"has none of the columns response, .*; it has prompt\. Name one in columns\.response"),
+    (
+        {"prompt": "a"},
+        r"has none of the columns response, .*; it has prompt\. Set columns.response to one of its columns",
+    ),
     ({"prompt": "a", "response": ""}, "field 'response': is empty"),
     ({"messages": user("a")}, "field 'messages': ends with a message from 'user', not from 'assistant'"),
-    ({"messages": assistant("a")}, "field 'messages': holds no message before the reply"),
+    ({"messages": assistant("a")}, "field 'messages': contains no message before the reply"),
     ({"messages": assistant("a") + assistant("b")}, "ends with a message from 'assistant', not from 'user'"),
     ({"messages": "a"}, "field 'messages': is not a list"),
 ]
@@ -67,7 +73,7 @@ RANKED_ERRORS: list[tuple[Values, str]] = [
         {"prompt": "a", "candidates": [{"text": "b", "score": 1, "model": ""}]},
         r"field 'candidates\[0\]\.model': is empty",
     ),
-    ({"prompt": "a", "responses": ["b", "c"], "rewards": [1]}, "field 'rewards': holds 1 rewards for 2 responses"),
+    ({"prompt": "a", "responses": ["b", "c"], "rewards": [1]}, "field 'rewards': contains 1 rewards for 2 responses"),
     (
         {"prompt": "a", "responses": ["b", {"response": "c"}], "rewards": [1, 2]},
         r"field 'responses\[1\]': is of type dict",
@@ -75,7 +81,7 @@ RANKED_ERRORS: list[tuple[Values, str]] = [
     ({"prompt": "a", "responses": ["b"]}, r"has none of the columns rewards, scores"),
     ({"prompt": "a", "chosen": "b", "rejected": None}, "field 'rejected': is missing or null"),
     ({"chosen": "Human: a", "rejected": "b"}, "field 'chosen': is not a list"),
-    ({"chosen": AB, "rejected": user("x") + assistant("c")}, "field 'rejected': answers another prompt"),
+    ({"chosen": AB, "rejected": user("x") + assistant("c")}, "field 'rejected': answers a different prompt"),
 ]
 
 

@@ -87,33 +87,37 @@ def test_long_csv_fields_are_read_and_the_limit_of_others_is_kept(tmp_path: Path
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', r"a\.jsonl, row 2: broken JSON at column 6"),
         ("a.jsonl", b'{"a": 1}\n[1]\n', r"row 2: is not a JSON object"),
-        ("a.jsonl", b'{"a": 1}\n{"a": "\xfc"}\n', r"row 2: is not UTF-8 \(byte 8\)\. Convert it"),
-        ("a.jsonl", "{}".encode("utf-16"), r"row 1: is not UTF-8"),
-        ("a.jsonl", b"", "holds no rows"),
-        ("a.jsonl", b"\n \n", "holds no rows"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xfc"}\n', r"row 2: is not valid UTF-8 \(byte 8\)\. Convert it"),
+        ("a.jsonl", "{}".encode("utf-16"), r"row 1: is not valid UTF-8"),
+        ("a.jsonl", b"", "contains no rows"),
+        ("a.jsonl", b"\n \n", "contains no rows"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "row 1: JSON cannot be read"),
         ("a.jsonl", b"[" * 100_000, "row 1: JSON cannot be read"),
-        ("a.json", b"", "holds no rows"),
-        ("a.json", b"[]", "holds no rows"),
-        ("a.json", b'{"a": 1}', r"not an array of rows. Write .* or name the file \.jsonl"),
-        ("a.json", b'{"a": 1}\n{"a": 2}', r"broken JSON at line 2, column 1.*is named \.jsonl"),
+        ("a.json", b"", "contains no rows"),
+        ("a.json", b"[]", "contains no rows"),
+        ("a.json", b'{"a": 1}', r"not an array of rows. Write .* or rename the file to \.jsonl"),
+        ("a.json", b'{"a": 1}\n{"a": 2}', r"broken JSON at line 2, column 1.*rename it to \.jsonl"),
         ("a.json", b'[{"a": 1}, 2]', "row 2: is not a JSON object"),
-        ("a.json", b'["\xfc"]', "is not UTF-8"),
-        ("a.csv", b"", "holds no rows"),
-        ("a.csv", b"a,b\n", "holds no rows"),
-        ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 3: has 3 fields, the header 2"),
-        ("a.csv", b"a,b\n1,2\n1\n", "row 3: has 1 fields, the header 2"),
-        ("a.csv", b"a,a\n1,2\n", r"row 1: two columns have one name"),
+        ("a.json", b'["\xfc"]', "is not valid UTF-8"),
+        ("a.csv", b"", "contains no rows"),
+        ("a.csv", b"a,b\n", "contains no rows"),
+        ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 3: has 3 fields, but the header has 2"),
+        ("a.csv", b"a,b\n1,2\n1\n", "row 3: has 1 fields, but the header has 2"),
+        ("a.csv", b"a,a\n1,2\n", r"row 1: two columns have the same name"),
         ("a.csv", b'a,b\n1,"2\n', "row 2: broken CSV"),
-        ("a.csv", b"a,b\n1,\xfc\n", "row 2: is not UTF-8"),
+        ("a.csv", b"a,b\n1,\xfc\n", "row 2: is not valid UTF-8"),
         ("a.parquet", b"no parquet", "cannot be read"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9, mtime=0)[:-9], "cannot be read.*Check that the file is whole"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"a": 1}\n' * 9, mtime=0)[:-9],
+            "cannot be read.*Check that the file is complete",
+        ),
         ("a.jsonl.gz", b"plain", "cannot be read"),
         ("a.jsonl.xz", lzma.compress(b'{"a": 1}\n' * 9)[:-9], "cannot be read"),
         ("a.jsonl.xz", b"plain", "cannot be read"),
         ("a.jsonl.zst", b"plain", "cannot be read"),
-        ("a.txt", b"text", r"unknown kind\. Known: \.jsonl, \.json, \.csv, \.parquet, each also with \.gz"),
-        ("a.gz", b"text", "unknown kind"),
+        ("a.txt", b"text", r"unknown file type\. Known types: \.jsonl, \.json, \.csv, \.parquet, each also with \.gz"),
+        ("a.gz", b"text", "unknown file type"),
     ],
 )
 def test_broken_file_is_told_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -143,7 +147,9 @@ def test_sources_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert is_dataset("openai/gsm8k:main")
     assert is_dataset("org/name-v0.1")
     for source in ("data/absent.jsonl", "data/absent.jsonl.gz", "rows", "a/b/c", "org/name:a:b", "/absent"):
-        with pytest.raises(DataError, match=r"no such file or directory, and not a data set's name \(org/name"):
+        with pytest.raises(
+            DataError, match=r"is neither an existing file or directory nor the name of a data set \(org/name"
+        ):
             is_dataset(source)
     assert not is_dataset("data")
     assert not is_dataset("data/*.jsonl")

@@ -253,27 +253,39 @@ def test_trl_unpairs_a_pair_into_the_same_responses() -> None:
 
 
 REFUSED: list[tuple[Convert, Values, str]] = [
-    (prompts, {"prompt": "x", "messages": AB}, "'messages': does not hold the prompt.*columns.ignore"),
-    (prompts, {"messages": SYSTEM + AB, "system": "t"}, "begins with another system prompt"),
-    (prompts, {"prompt": "a", "history": user("b")}, "does not go on from its history"),
+    (prompts, {"prompt": "x", "messages": AB}, "'messages': does not contain the prompt.*columns.ignore"),
+    (prompts, {"messages": SYSTEM + AB, "system": "t"}, "starts with a different system prompt"),
+    (prompts, {"prompt": "a", "history": user("b")}, "does not continue its history"),
     (prompts, {"prompt": "a", "history": "b"}, "'history': is not a list"),
     (prompts, {"prompt": "a", "history": [["a", None]]}, r"'history\[0\]\[1\]': is missing"),
-    (prompts, {"prompt": "a", "tools": [{"name": "f"}]}, "'tools': belongs to the prompt.*columns.ignore"),
-    (prompts, {"messages": [{**AB[0], "from": "gpt"}]}, "has role and from, which differ"),
-    (prompts, {"messages": [*user("a"), {"role": "assistant", "content": "", "tool_calls": [1]}]}, "calls tools"),
-    (prompts, {"messages": "[{'role': 'user' 'content': 'a'}]"}, "looks like a list or messages, but is no JSON"),
-    (ranked, {"prompt": "x", "chosen": AB, "rejected": AC}, "'chosen': is a conversation, but not about the prompt"),
+    (prompts, {"prompt": "a", "tools": [{"name": "f"}]}, "'tools': is part of the prompt.*columns.ignore"),
+    (prompts, {"messages": [{**AB[0], "from": "gpt"}]}, "has both role and from, with different values"),
+    (
+        prompts,
+        {"messages": [*user("a"), {"role": "assistant", "content": "", "tool_calls": [1]}]},
+        "contains tool calls",
+    ),
+    (
+        prompts,
+        {"messages": "[{'role': 'user' 'content': 'a'}]"},
+        "looks like a list or messages, but is not valid JSON",
+    ),
+    (
+        ranked,
+        {"prompt": "x", "chosen": AB, "rejected": AC},
+        "'chosen': is a conversation that does not contain the prompt",
+    ),
     (
         ranked,
         {"prompt": user("a"), "chosen": AB[1:] + CD, "rejected": AC[1:] + CD},
-        "'rejected': answers another prompt",
+        "'rejected': answers a different prompt",
     ),
-    (ranked, {"chosen": DIALOGUE + " d", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "answers another prompt"),
+    (ranked, {"chosen": DIALOGUE + " d", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "answers a different prompt"),
     (ranked, {"chosen": DIALOGUE, "rejected": DIALOGUE + " e"}, "'chosen': ends with a message from 'user'"),
     (
         ranked,
         {"prompt": "a", "responses": [AB, CD], "rewards": [1, 0]},
-        r"'responses\[1\]': is a conversation, but not",
+        r"'responses\[1\]': is a conversation that does not",
     ),
 ]
 
@@ -357,7 +369,7 @@ def test_rows_that_cannot_be_used_are_dropped_where_that_is_wanted(convert: Conv
         },
     ]
     assert converted.record["not_used"]["note"] == 1
-    with pytest.raises(DataError, match=r"holds no row that can be used; the first: row 10, field 'prompt': is empty"):
+    with pytest.raises(DataError, match=r"contains no usable row. The first one: row 10, field 'prompt': is empty"):
         convert(raw({**good, "prompt": ""}), config)
 
 
@@ -418,10 +430,10 @@ def test_end_and_token_ids_are_found_by_the_settings_names() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({**ROW, "finish_reasons": ["stop"]}, "'finish_reasons': holds 1 finish_reason for 2 responses"),
+        ({**ROW, "finish_reasons": ["stop"]}, "'finish_reasons': contains 1 finish_reason for 2 responses"),
         ({**ROW, "finish_reasons": ["stop", "content_filter"]}, r"'finish_reasons\[1\]': is 'content_filter'"),
-        ({**ROW, "token_ids": [[1], [2, -1]]}, r"'token_ids\[1\]': holds -1 at 1, which is no token id"),
-        ({**ROW, "token_ids": [[1], ["x"]]}, "holds 'x' at 0"),
+        ({**ROW, "token_ids": [[1], [2, -1]]}, r"'token_ids\[1\]': contains -1 at position 1, which is not a token id"),
+        ({**ROW, "token_ids": [[1], ["x"]]}, "contains 'x' at position 0"),
     ],
 )
 def test_end_or_token_ids_that_cannot_be_are_told(values: Values, message: str) -> None:

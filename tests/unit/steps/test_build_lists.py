@@ -97,7 +97,7 @@ def test_a_finished_step_is_not_done_again(tmp_path, prompts, ranked, monkeypatc
     [
         ({"reward": math.nan}, "field 'reward': nan is not a finite number"),
         ({"reward": -math.inf}, "field 'reward': -inf is not a finite number"),
-        ({"prompt_id": "p7"}, "field 'prompt_id': prompt p7 is not among the prompts"),
+        ({"prompt_id": "p7"}, "field 'prompt_id': prompt p7 is not in the prompts"),
         ({"temperature": None}, "field 'temperature': is null"),
         ({"reranker": "classifier"}, "field 'reranker': rewards of 'classifier' cannot be ranked together"),
     ],
@@ -114,7 +114,7 @@ def test_bad_rows_are_refused_by_name(tmp_path, prompts, ranked, change, problem
 def test_iterations_out_of_order_are_refused(tmp_path, prompts, ranked):
     later = ranked("later", [row | {"iteration": 1} for row in GOOD])
     earlier = ranked("earlier", GOOD)
-    with pytest.raises(DataError, match=r"earlier, field 'iteration': iteration 0 stands after iteration 1"):
+    with pytest.raises(DataError, match=r"earlier, field 'iteration': iteration 0 comes after iteration 1"):
         build_lists.run(PAIRS, prompts=prompts, ranked=[later, earlier], lists=tmp_path / "lists")
 
 
@@ -150,13 +150,13 @@ def test_list_relative_rewards_of_several_artifacts_are_never_merged(tmp_path, p
 def test_a_prompt_that_is_there_twice_is_refused(tmp_path, prompts, ranked):
     rows = tables.read_table(prompts, "prompts")
     tables.write_table(prompts / "prompts.parquet", "prompts", [*rows, rows[0]])
-    with pytest.raises(DataError, match=r"prompts, row 2, field 'prompt_id': prompt p0 is there twice"):
+    with pytest.raises(DataError, match=r"prompts, row 2, field 'prompt_id': prompt p0 appears twice"):
         build_lists.run(PAIRS, prompts=prompts, ranked=[ranked("r", GOOD)], lists=tmp_path / "lists")
 
 
 def test_no_list_left_is_refused_with_the_reasons(tmp_path, prompts, ranked):
     source = ranked("r", [_candidate("p0", "a", 1.0), _candidate("p0", "b", 1.0, sample_index=1)])
-    with pytest.raises(LarpoError, match=r"of 2 prompts no list is left: 1 have no candidates.* 1 equal rewards only"):
+    with pytest.raises(LarpoError, match=r"no list is left. Of 2 prompts, 1 have no candidates.* 1 only equal rewards"):
         build_lists.run(PAIRS, prompts=prompts, ranked=[source], lists=tmp_path / "lists")
     assert not (tmp_path / "lists").exists()
 

@@ -131,7 +131,7 @@ def test_undecided_responses_are_published_as_null_and_counted(run, scripted, mo
 
 def test_a_judge_that_decides_nothing_is_no_judge(run, scripted, monkeypatch):
     monkeypatch.setattr(evaluate, "make_judge", lambda _: Hesitant(0))
-    with pytest.raises(LarpoError, match="the judge verifier could decide none of the sampled responses"):
+    with pytest.raises(LarpoError, match="the judge verifier could not judge any of the sampled responses"):
         run()
 
 
@@ -168,7 +168,7 @@ def test_limit_takes_the_first_prompts_by_their_ids(run, scripted):
 def test_too_long_prompts_are_dropped_and_counted(run, scripted):
     _, metrics = run(questions=[*QUESTIONS, ("one two three four", "#### 1")], max_prompt_tokens=3)
     assert (metrics["prompts"], metrics["prompts_too_long_dropped"]) == (3, 1)
-    with pytest.raises(LarpoError, match=r"no prompt is left to evaluate on\. Raise evaluate.max_prompt_tokens"):
+    with pytest.raises(LarpoError, match=r"no prompt is left to evaluate on\. Increase evaluate.max_prompt_tokens"):
         run("none", max_prompt_tokens=2)
 
 
@@ -178,15 +178,17 @@ def test_responses_that_cannot_be_scored_are_counted(run, scripted, tiny_classif
 
     _, metrics = run(questions=[*QUESTIONS, ("Tom has 3 pens", "#### 3")], reranker=classifier(8))
     assert (metrics["responses"], metrics["too_long_to_score_dropped"]) == (9, 3)  # pens are the ninth token
-    with pytest.raises(LarpoError, match=r"no sampled response could be scored\. Raise the reranker's max_tokens"):
+    with pytest.raises(LarpoError, match=r"no sampled response could be scored\. Increase the reranker's max_tokens"):
         run("none", reranker=classifier(7))
 
 
 def test_rewards_that_cannot_compare_policies_are_refused(run, tmp_path):
     member = EnsembleMember(reranker=EXACT)
-    with pytest.raises(ConfigError, match=r"evaluate\.reranker: the scores of 'ensemble' hold only .* Set evaluate"):
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.reranker: the scores of 'ensemble' are only comparable .* Set evaluate"
+    ):
         run(reranker=EnsembleConfig(members=(member, member)))
-    with pytest.raises(ConfigError, match="the scores of 'pairrm' hold only within one list"):
+    with pytest.raises(ConfigError, match="the scores of 'pairrm' are only comparable within one list"):
         run("other", reranker=PairRmConfig(path=str(tmp_path / "nothing")))
 
 

@@ -115,5 +115,5 @@ def test_what_a_reader_needs_stands_in_every_manifest(tmp_path, sampler, reranke
 def test_a_manifest_of_another_step_is_told_with_its_field(tmp_path):
     produce("rerank", RerankConfig(), {}, tmp_path / "ranked", lambda _: {})
     assert read_metrics(tmp_path / "ranked") == {}
-    with pytest.raises(ArtifactError, match=r"config\.resamples: Field required; it was made by the step rerank"):
+    with pytest.raises(ArtifactError, match=r"config\.resamples: Field required; the step rerank wrote it"):
         read_settings(tmp_path / "ranked", RecordedEvaluation)

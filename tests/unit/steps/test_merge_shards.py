@@ -53,9 +53,9 @@ def test_shards_of_ranked_candidates_make_the_same_bytes_as_none(sampled, tiny_p
 
 def test_a_missing_and_a_repeated_shard_are_refused(sampled, tmp_path):
     first, last = sampled("0", Shard(0, 3)), sampled("2", Shard(2, 3))
-    with pytest.raises(ArtifactError, match=r"shards 0/3, 2/3 do not make a whole\. Give each of 0/3 to 2/3"):
+    with pytest.raises(ArtifactError, match=r"the shards 0/3, 2/3 are not complete\. Pass each of 0/3 to 2/3 once"):
         merge_shards.run(shards=[first, last], merged=tmp_path / "merged")
-    with pytest.raises(ArtifactError, match="shards 0/3, 2/3, 0/3 do not"):
+    with pytest.raises(ArtifactError, match="shards 0/3, 2/3, 0/3 are not complete"):
         merge_shards.run(shards=[first, last, first], merged=tmp_path / "merged")
 
 
@@ -66,7 +66,9 @@ def test_shards_of_different_work_are_refused(sampled, tmp_path):
 
 
 def test_what_is_no_shard_is_refused(sampled, tmp_path):
-    with pytest.raises(ArtifactError, match=r"whole: is no shard\. Give what sample or rerank made with --shard"):
+    with pytest.raises(
+        ArtifactError, match=r"whole: is not a shard\. Pass artifacts that sample or rerank made with --shard"
+    ):
         merge_shards.run(shards=[sampled("whole")], merged=tmp_path / "merged")
 
 

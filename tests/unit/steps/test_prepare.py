@@ -154,14 +154,14 @@ def test_same_file_elsewhere_gives_the_same_bytes(source: Path, tmp_path: Path) 
 @pytest.mark.parametrize(("heldout", "given"), [(5, False), (0, True)])
 def test_heldout_number_and_path_go_together(source: Path, tmp_path: Path, heldout: int, given: bool) -> None:
     path = tmp_path / "heldout" if given else None
-    with pytest.raises(ConfigError, match=f"heldout = {heldout}, but .* Give both or neither"):
+    with pytest.raises(ConfigError, match=f"heldout = {heldout}, but .* Set both or neither"):
         prepare.run(PrepareConfig(source=str(source), heldout=heldout), prompts=tmp_path / "prompts", heldout=path)
 
 
 def test_too_few_prompts_are_told(source: Path, tmp_path: Path) -> None:
     paths = {"prompts": tmp_path / "prompts", "heldout": tmp_path / "heldout"}
     with pytest.raises(
-        DataError, match=r"rows\.jsonl: holds 20 distinct prompts, of which heldout = 20 would leave none"
+        DataError, match=r"rows\.jsonl: contains 20 distinct prompts, so heldout = 20 would leave none for training"
     ):
         prepare.run(PrepareConfig(source=str(source), heldout=20), **paths)
     assert not (tmp_path / "heldout").exists()
@@ -250,7 +250,7 @@ def test_what_was_taken_is_printed_and_kept(tmp_path: Path, caplog: pytest.LogCa
     assert (metrics["prompts"], metrics["invalid_rows_dropped"], metrics["columns_not_used"]) == (1, 1, 1)
     assert caplog.messages == [
         "rows.jsonl: prompt from question; system from system_prompt; not used: id",
-        "rows.jsonl: 1 of 2 rows cannot be used and are dropped; the first: row 2, field 'question': is empty.",
+        "rows.jsonl: 1 of 2 rows cannot be used and are dropped. The first one: row 2, field 'question': is empty.",
     ]
     assert json.loads((tmp_path / "p" / "columns.json").read_text()) == {
         "source": "rows.jsonl",

@@ -49,8 +49,12 @@ def _with(policy, template):
     [
         (GEMMA, ["system"], "System role not supported"),
         (ALTERNATES, ["system", "twice"], "roles must alternate"),
-        (IGNORES_SYSTEM, ["system"], "the chat template leaves out a message of the role system"),
-        ("{% if not add_generation_prompt %}{{ messages }}{% endif %}", [*CONVERSATIONS], "renders it to nothing"),
+        (IGNORES_SYSTEM, ["system"], "the chat template omits a message with the role system"),
+        (
+            "{% if not add_generation_prompt %}{{ messages }}{% endif %}",
+            [*CONVERSATIONS],
+            "renders it to an empty text",
+        ),
     ],
 )
 def test_what_a_template_cannot_render_is_refused_or_dropped(tiny_policy, source, tmp_path, template, refused, why):
@@ -61,7 +65,7 @@ def test_what_a_template_cannot_render_is_refused_or_dropped(tiny_policy, source
                 with pytest.raises(Exception, match=why):
                     tokenizer.apply_chat_template(messages, chat_template=template, add_generation_prompt=True)
     config = PrepareConfig(source=source, templates=(_with(tiny_policy, template),))
-    with pytest.raises(DataError, match=rf"{len(refused)} of 3 prompts cannot be given .*{why}"):
+    with pytest.raises(DataError, match=rf"{len(refused)} of 3 prompts cannot be rendered .*{why}"):
         prepare.run(config, prompts=tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 
@@ -93,7 +97,7 @@ def test_another_template_makes_other_prompts_but_other_weights_do_not(tiny_poli
     plain = PrepareConfig(source=source, templates=(TemplateConfig(path=str(tiny_policy), model=PLAIN),))
     prepare.run(plain, prompts=output)
     prepare.run(plain.model_copy(update={"templates": (TemplateConfig(path=str(moved), model=PLAIN),)}), prompts=output)
-    with pytest.raises(Exception, match="exists already, made with arguments"):
+    with pytest.raises(Exception, match="exists already, but was made with arguments"):
         prepare.run(plain.model_copy(update={"templates": (_with(tiny_policy, ALTERNATES),)}), prompts=output)
 
 
@@ -121,7 +125,7 @@ def test_a_prompt_that_a_server_would_read_otherwise_is_found_before_it_is_asked
     source = tmp_path / "prompts.jsonl"
     source.write_text('{"prompt": "How many ?"}\n{"prompt": "What is <end> ?"}\n')
     served = TemplateConfig(path=str(tiny_policy), model=PLAIN, served=True)
-    why = r"1 of 2 prompts .*holds the text <end>, which a server takes for the token \(model.special_text\)"
+    why = r"1 of 2 prompts .*contains the text <end>, which a server reads as the token \(model.special_text\)"
     with pytest.raises(DataError, match=why):
         prepare.run(PrepareConfig(source=str(source), templates=(served,)), prompts=tmp_path / "refused")
     control = served.model_copy(update={"model": PLAIN.model_copy(update={"special_text": "control"})})

@@ -109,9 +109,9 @@ def test_gate_names_the_policy_it_was_about(whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lists": []}, "0 lists do not go with 3 evaluations"),
-        ({"evaluations": []}, "do not go with 0 evaluations"),
-        ({"candidates": ["one"]}, "1 candidates do not go with 3 evaluations"),
+        ({"lists": []}, "0 lists do not match 3 evaluations"),
+        ({"evaluations": []}, "do not match 0 evaluations"),
+        ({"candidates": ["one"]}, "1 candidates do not match 3 evaluations"),
     ],
 )
 def test_numbers_of_artifacts_must_fit(whole, tmp_path, change, message):
@@ -121,7 +121,7 @@ def test_numbers_of_artifacts_must_fit(whole, tmp_path, change, message):
 
 def test_other_prompts_are_refused(whole, tmp_path):
     training = whole.arguments["preparations"][0]
-    with pytest.raises(ArtifactError, match="lacks the evaluated prompt"):
+    with pytest.raises(ArtifactError, match="does not contain the evaluated prompt"):
         report.run(ReportConfig(), report=tmp_path / "report", **whole.arguments | {"prompts": training})
     assert not (tmp_path / "report").exists()
 
@@ -129,5 +129,5 @@ def test_other_prompts_are_refused(whole, tmp_path):
 def test_promotion_of_another_run_is_refused(whole, tmp_path):
     other = make_run(tmp_path / "run", iterations=1, prompts=6, n=3, steps=1)
     arguments = whole.arguments | {"promotion": other.arguments["promotion"]}
-    with pytest.raises(ArtifactError, match="is about none of these evaluations"):
+    with pytest.raises(ArtifactError, match="does not belong to any of these evaluations"):
         report.run(ReportConfig(), report=tmp_path / "report", **arguments)

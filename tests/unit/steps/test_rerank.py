@@ -146,7 +146,7 @@ def test_a_changed_function_makes_another_artifact(prompts, run, tmp_path):
     moved = file.rename(tmp_path / "elsewhere" / "mine.py")
     rerank.run(RerankConfig(reranker=FunctionRerankerConfig(target=f"{moved}:f", timeout_s=5)), **again)
     file.write_text("def f(responses): return [-len(text) for text in responses]")
-    with pytest.raises(ArtifactError, match=r"exists already, made with .*inputs\.reranker"):
+    with pytest.raises(ArtifactError, match=r"exists already, but was made with .*inputs\.reranker"):
         rerank.run(config, **again)
 
 
@@ -172,7 +172,7 @@ def test_a_classifier_drops_and_counts_what_is_too_long(run, tiny_classifier):
 
 def test_nothing_left_to_rank_is_refused(run, tiny_classifier):
     config = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=2)
-    with pytest.raises(LarpoError, match=r"no candidate could be scored\. Raise the reranker's max_tokens"):
+    with pytest.raises(LarpoError, match=r"no candidate could be scored\. Increase the reranker's max_tokens"):
         run(config=RerankConfig(reranker=config))
 
 
@@ -187,7 +187,7 @@ def test_a_changed_reward_model_is_noticed(run, prompts, tiny_policy, tmp_path):
 
 
 def test_a_candidate_of_an_unknown_prompt_is_named(run):
-    with pytest.raises(DataError, match=r"row 1, field 'prompt_id': prompt stranger is not among the prompts"):
+    with pytest.raises(DataError, match=r"row 1, field 'prompt_id': prompt stranger is not in the prompts"):
         run(rows=[CANDIDATES[0], _candidate("stranger", 0, "#### 1")])
 
 
@@ -214,7 +214,7 @@ def test_candidates_of_several_iterations_are_one_list(prompts, tmp_path):
 
 
 def test_no_candidates_are_refused(prompts, tmp_path):
-    with pytest.raises(LarpoError, match="no candidates given"):
+    with pytest.raises(LarpoError, match="rerank: no candidates"):
         rerank.run(RerankConfig(), prompts=prompts, candidates=[], ranked=tmp_path / "ranked")
 
 

@@ -193,7 +193,7 @@ def _with_eos_for_padding(policy, directory):
 
 def test_eos_for_padding_is_refused_until_another_token_is_named(run, tiny_policy, tmp_path):
     policy = _with_eos_for_padding(tiny_policy, tmp_path / "policy")
-    told = r"'<end>' is the eos token too; .* --set reward_model\.model\.pad_token='(.*)'"
+    told = r"'<end>' is also the eos token.* --set reward_model\.model\.pad_token='(.*)'"
     with pytest.raises(ModelError, match=told) as refused:
         run(policy=policy)
     named = re.findall(told, str(refused.value))[0]  # what is named is there
@@ -228,5 +228,5 @@ def test_a_reward_model_that_scores_the_wrong_token_is_refused(run, tiny_classif
 
 
 def test_lists_of_which_none_fits_are_refused(run):
-    with pytest.raises(LarpoError, match=r"no list is left to train on: .*Raise reward_model.max_tokens"):
+    with pytest.raises(LarpoError, match=r"no list is left to train on: .*Increase reward_model.max_tokens"):
         run(max_prompt_tokens=2, max_tokens=4)

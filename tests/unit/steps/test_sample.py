@@ -113,7 +113,7 @@ def test_too_long_prompts_are_dropped_and_counted(run, tmp_path):
 
 
 def test_a_limit_no_prompt_meets_is_refused(run):
-    with pytest.raises(LarpoError, match=r"none of the 10 prompts fits into max_prompt_tokens = 3\. Raise"):
+    with pytest.raises(LarpoError, match=r"none of the 10 prompts fits in max_prompt_tokens = 3\. Increase"):
         run(max_prompt_tokens=3)
 
 
@@ -164,9 +164,9 @@ def test_a_temperature_that_repeats_itself_is_warned_of(run, tmp_path, monkeypat
     assert metrics["distinct_2_t1.0"] == pytest.approx(2 / 3)
     run("warned", **settings)
     assert len(caplog.messages) == 2
-    assert caplog.messages[0].startswith("At temperature 0.7, 67 % of the responses repeat another one")
+    assert caplog.messages[0].startswith("At temperature 0.7, 67 % of the responses repeat another response")
     assert "sample.max_duplicate_share = 0.5" in caplog.messages[0]
-    assert "Raise sample.temperature" in caplog.messages[1]
+    assert "Increase sample.temperature" in caplog.messages[1]
 
 
 def test_a_policy_that_says_nothing_is_refused(run, tmp_path, monkeypatch):

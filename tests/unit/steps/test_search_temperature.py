@@ -145,12 +145,12 @@ def test_prompts_that_are_not_compared_are_counted(run, scripted, monkeypatch):
 
 
 def test_prompts_that_do_not_fit(run, scripted):
-    with pytest.raises(LarpoError, match=r"no prompt is left to search on\. Raise search_temperature"):
+    with pytest.raises(LarpoError, match=r"no prompt is left for the search\. Increase search_temperature"):
         run(max_prompt_tokens=2)
 
 
 def test_a_grid_with_one_temperature_twice_is_refused():
-    with pytest.raises(ValueError, match=r"temperatures names 1\.0 twice"):
+    with pytest.raises(ValueError, match=r"temperatures contains 1\.0 twice"):
         SearchTemperatureConfig(temperatures=(1.0, 0.8, 1))
 
 

@@ -90,5 +90,5 @@ def test_what_does_not_fit_is_counted(run):
 
 
 def test_demonstrations_of_which_none_fits_are_refused(run):
-    with pytest.raises(LarpoError, match=r"no demonstration is left to train on: .*Raise sft.max_tokens"):
+    with pytest.raises(LarpoError, match=r"no demonstration is left to train on: .*Increase sft.max_tokens"):
         run(max_prompt_tokens=3, max_tokens=4)

@@ -262,7 +262,7 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
         "another precision": {"model": ModelConfig(device="cpu", dtype="bfloat16")},
     }
     for name, changes in stale.items():
-        with pytest.raises(ArtifactError, match=r"first/reference\.logps: .* are stale.*Leave it out"):
+        with pytest.raises(ArtifactError, match=r"first/reference\.logps: .* are stale.*Omit it"):
             run(name, max_steps=1, reference_logps=tmp_path / "first", **changes)
         assert not (tmp_path / name).exists()
 
@@ -330,7 +330,9 @@ def test_execution_settings_find_the_same_artifact_and_others_do_not(run, tmp_pa
     manifest = json.loads((tmp_path / "trained" / "artifact.json").read_text())
     assert manifest["inputs"].keys() == {"policy", "lists"}
     assert run(max_steps=1, micro_batch_tokens=1, save_steps=1, gradient_checkpointing=True, log=_fail) == metrics
-    with pytest.raises(ArtifactError, match=r"exists already, made with config.learning_rate 0.001 instead of 0.002"):
+    with pytest.raises(
+        ArtifactError, match=r"exists already, but was made with config.learning_rate 0.001 instead of 0.002"
+    ):
         run(max_steps=1, learning_rate=2e-3)
 
 
@@ -352,13 +354,13 @@ def test_a_crash_while_publishing_loses_no_step(run, tmp_path, monkeypatch, kept
 
 def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
     make_policy(tmp_path / "other", ["one", "two"], 0, hidden=16, layers=1, heads=2)
-    with pytest.raises(ModelError, match="the reference's vocabulary is not the policy's"):
+    with pytest.raises(ModelError, match="the vocabulary of the reference differs from that of the policy"):
         run(reference=tmp_path / "other")
 
 
 @pytest.mark.parametrize("name", ["reference", "reference_logps"])
 def test_a_reference_for_an_objective_that_reads_none_is_refused(run, tiny_policy, name):
-    with pytest.raises(ConfigError, match="simpo reads no reference, but one is given"):
+    with pytest.raises(ConfigError, match="simpo does not use a reference, but one is passed"):
         run(objective=simpo.settings(), **{name: tiny_policy})
 
 

@@ -25,9 +25,9 @@ from larpo_lib.storage.locations import Location
         (f"s3://{BUCKET}/absent", "no such object or prefix"),
         ("s3://no-such-bucket/key", "no such bucket. Create it"),
         ("s3://Bad_Bucket!/key", r"the request failed \(ParamValidationError\)"),
-        ("s3://bucket-only", "not of the form"),
-        ("s3://bucket/../key", "not of the form"),
-        ("gs://bucket/key", "not of the form"),
+        ("s3://bucket-only", "not in the form"),
+        ("s3://bucket/../key", "not in the form"),
+        ("gs://bucket/key", "not in the form"),
     ],
 )
 def test_wrong_uri_is_told(s3: Any, tmp_path: Path, uri: str, message: str) -> None:
@@ -82,9 +82,9 @@ def test_refused_credentials_are_told_and_never_shown(s3: Any, tmp_path: Path, m
     server = HTTPServer(("127.0.0.1", 0), Refusing)
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
-    with pytest.raises(StorageError, match=r"access denied\. Grant s3:GetObject") as read:
+    with pytest.raises(StorageError, match=r"access denied\. Give these credentials the rights s3:GetObject") as read:
         storage.fetch(f"s3://{BUCKET}/key", tmp_path)
-    with pytest.raises(StorageError, match="the store refuses these credentials") as written:
+    with pytest.raises(StorageError, match="the store rejects these credentials") as written:
         storage.publish(make_artifact(tmp_path / "a"), f"s3://{BUCKET}/a")
     server.shutdown()
     server.server_close()

@@ -55,7 +55,7 @@ def test_prefix_is_a_directory(s3: Any, tmp_path: Path) -> None:
 
 def test_key_cannot_leave_its_directory(tmp_path: Path) -> None:
     evil = fetching._Contents(["../evil"], "version")
-    with pytest.raises(StorageError, match="leads out of its directory"):
+    with pytest.raises(StorageError, match="points outside its directory"):
         fetching._download(None, Location("b", "p"), evil, tmp_path / "partial")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 

@@ -60,7 +60,7 @@ def test_identical_artifact_is_not_uploaded_again_and_another_one_is_refused(
     storage.publish(make_artifact(tmp_path / "a"), uri)
     break_off(monkeypatch, 0)
     storage.publish(make_artifact(tmp_path / "same"), uri)
-    with pytest.raises(StorageError, match=r"s3://larpo-bucket/a: holds another artifact"):
+    with pytest.raises(StorageError, match=r"s3://larpo-bucket/a: contains another artifact"):
         storage.publish(make_artifact(tmp_path / "other", value=2), uri)
 
 
@@ -101,7 +101,7 @@ def test_publisher_that_died_before_it_moved_in_has_lost_nothing(
     if uploads >= 4:  # the manifest is there: so is the artifact, for whoever reads it now
         assert content(storage.fetch(uri, tmp_path / "reader")) == content(artifact)
         other = make_artifact(tmp_path / "other", value=2)
-        with pytest.raises(StorageError, match="holds another artifact"):
+        with pytest.raises(StorageError, match="contains another artifact"):
             storage.publish(other, uri)
         with storage.localize({}, {"out": uri}, tmp_path / "another-machine") as paths:
             assert content(paths["out"]) == content(artifact)
@@ -148,9 +148,9 @@ def test_store_without_conditional_puts_is_used_with_a_warning(
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
     warnings = [record.getMessage() for record in caplog.records if record.name.startswith("larpo_lib")]
     assert [line.split(" ", 1)[1].split(":")[0] for line in warnings] == [
-        "ignores If-None-Match" if knows else "does not know If-None-Match"
+        "ignores If-None-Match" if knows else "does not support If-None-Match"
     ]
-    with pytest.raises(StorageError, match="holds another artifact"):
+    with pytest.raises(StorageError, match="contains another artifact"):
         storage.publish(make_artifact(tmp_path / "other", value=2), uri)
 
 
@@ -168,7 +168,7 @@ def test_two_that_race_never_touch_what_the_other_has_put(
         return offer(only_new, transfers)
 
     monkeypatch.setattr(publishing, "send_if_absent", slow)
-    with pytest.raises(StorageError, match="holds another artifact"):
+    with pytest.raises(StorageError, match="contains another artifact"):
         storage.publish(first, uri)
     assert keys(s3) == {f"a/{name}" for name in content(second)}
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(second)

@@ -59,5 +59,5 @@ def test_fine_tuning_on_demonstrations_is_worked_by_hand():
     given = GIVEN.model_copy(update={"demonstrations": 10_000, "demonstration_tokens": 500})
     assert sft_gpu_hours(tuned, given) == pytest.approx(6 * 7e9 * 2 * 10_000 * 500 / 4e14 / 3600)
     assert sft_gpu_hours(_config(), given) == 0
-    with pytest.raises(ConfigError, match="nothing is assumed of its demonstrations"):
+    with pytest.raises(ConfigError, match="makes no assumption about its demonstrations"):
         sft_gpu_hours(tuned, GIVEN)

@@ -183,13 +183,13 @@ def test_a_dry_run_prints_the_settings_of_every_cell_and_the_costs(larpo):
     assert said["ranked by"] == said["measured by"] == "models/FsfairX-LLaMA3-RM-v0.1"
     assert (said["k"], said["iterations"], said["epochs"], said["learning rate"]) == ("4", "3", "2", "5e-07")
     assert (said["schedule"], said["batch"]) == ("cosine, warm-up 0.1", "128")
-    assert said["tokens"] == "2048, of them 1000 of the prompt"
+    assert said["tokens"] == "2048, at most 1000 for the prompt"
     assert said["training"] == "deepspeed, 8 processes, ZeRO-2"
     assert said["Benchmarks, of the policy before and after"] == "alpaca-eval-fn, mixeval, mixeval-hard"
     # 8 x (32.3 for sampling + 4.9 for ranking) + 2 x 12.8 and 6 x 23.0 for training + 6.3 for SFT; 8 policies after
     # training and 2 before.
-    assert "In all about 468 GPU-hours and 58,050 judge calls" in outcome.out
-    assert said["In money, at your own prices"] == "GPU-hours 1,169, judge calls 580, together 1,750"
+    assert "In total about 468 GPU-hours and 58,050 judge calls" in outcome.out
+    assert said["Cost at your own prices"] == "GPU-hours 1,169, judge calls 580, in total 1,750"
     assert "none of them measured here: put in your own" in outcome.out
 
 

@@ -85,7 +85,7 @@ def test_every_objective_of_the_library_is_in_it() -> None:
 
 def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
     head, *rows, search = listing(small("lists.jsonl"))
-    assert head == "Objectives on published preferences: 2 runs, before them 4 of the search"
+    assert head == "Objectives on published preferences: 2 runs, after 4 runs of the search"
     assert rows == ["  listmle: top2_bottom2, ranks by implicit reward", "  simpo: best_worst, ranks by logp per token"]
     assert search.endswith("on seed 4: 0.003, 0.01")
 
@@ -95,8 +95,8 @@ def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
     [
         ({"prepare": None}, "needs a file of prompts"),
         ({"seeds": 5}, "at most 4"),
-        ({"only": ["dpoo"]}, "'dpoo' is none of the objectives"),
-        ({"objectives": {"dpo": {"lists": "pairs"}}}, "'pairs' is none of the lists"),
+        ({"only": ["dpoo"]}, "'dpoo' is not one of the objectives"),
+        ({"objectives": {"dpo": {"lists": "pairs"}}}, "'pairs' is not one of the lists"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -106,7 +106,7 @@ def test_what_cannot_be_run_is_refused(changes: dict[str, Any], message: str) ->
 
 def test_the_command_takes_the_study_by_name(larpo: Larpo) -> None:
     told = larpo("reproduce", "preferences", "--set", "prepare.source=lists.jsonl", "--seeds", "2", "--dry-run").out
-    assert told.startswith("Objectives on published preferences: 40 runs, before them 80 of the search\n")
+    assert told.startswith("Objectives on published preferences: 40 runs, after 80 runs of the search\n")
     refused = larpo("reproduce", "preferences", "--set", "prepare.source=lists.jsonl", "--scale", "paper")
     assert refused.code == 2
     assert "has only one scale" in refused.err
@@ -218,7 +218,7 @@ def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(results, "measure", lambda *_: {"kendall_tau": {"a": 0.25}})
     assert results.choose(study, tmp_path)["dpo"] == {"learning_rate": 3e-3, "tried": {"0.003": 0.25, "0.01": None}}
     (other / "broken.json").write_text("{}", "utf-8")
-    with pytest.raises(LarpoError, match=r"with none of the learning rates 0\.003, 0\.01"):
+    with pytest.raises(LarpoError, match=r"no learning rate in 0\.003, 0\.01"):
         results.choose(study, tmp_path)
 
 

@@ -48,7 +48,7 @@ def test_an_axis_in_braces_names_a_part_of_the_preset(tmp_path):
         "mistral-7b-instruct-fsfairx",
         "mistral-7b-instruct-fsfairx",
     ]
-    with pytest.raises(ConfigError, match=r"preset '{size}-fsfairx.toml' names no axis.*model, objective"):
+    with pytest.raises(ConfigError, match=r"preset '{size}-fsfairx.toml' does not contain an axis.*model, objective"):
         cells(load_study(write_study(tmp_path, text.replace("{model}", "{size}"))), "paper")
 
 

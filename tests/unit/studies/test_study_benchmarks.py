@@ -147,11 +147,9 @@ def test_what_is_missing_is_told_before_any_cell_runs(benchmarks, tmp_path, monk
     with pytest.raises(ConfigError, match="the environment variable JUDGE_KEY"):
         check_benchmarks([CELL], keyed)
     (tmp_path / "problems.jsonl").unlink()
-    with pytest.raises(
-        ConfigError, match=r"problems.jsonl: no such file, which the benchmark school takes as problems"
-    ):
+    with pytest.raises(ConfigError, match=r"problems.jsonl: no such file; the benchmark school needs it as problems"):
         check_benchmarks([CELL], load_benchmarks(names, {}))
-    with pytest.raises(ConfigError, match="two benchmarks measure 'mixeval'"):
+    with pytest.raises(ConfigError, match="two benchmarks have the measure 'mixeval'"):
         load_benchmarks([names[0], "mixeval"], {})
     with pytest.raises(ConfigError, match=r"no-such.toml: no such file"):
         load_benchmarks(["no-such"], {})

@@ -273,13 +273,13 @@ def test_only_a_policy_may_lack_the_head(tiny_classifier, tiny_policy, tmp_path)
     ModelDir(tiny_classifier, PLAIN).tokenizer.save_pretrained(tmp_path)
     weights = broken.state_dict()
     broken.save_pretrained(tmp_path, state_dict={k: v for k, v in weights.items() if k != "score.weight"})
-    with pytest.raises(ModelError, match=r"the weights lack score.weight\."):
+    with pytest.raises(ModelError, match=r"the weights have no score.weight\."):
         _loaded(tmp_path)
     policy = ModelDir(tiny_policy, PLAIN).load_policy()
     weights = {k: v for k, v in policy.state_dict().items() if k != "model.norm.weight"}
     policy.save_pretrained(tmp_path / "policy", state_dict=weights)
     ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(tmp_path / "policy")
-    with pytest.raises(ModelError, match=r"the weights lack model.norm.weight\."):
+    with pytest.raises(ModelError, match=r"the weights have no model.norm.weight\."):
         _loaded(tmp_path / "policy")
 
 

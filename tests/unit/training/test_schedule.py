@@ -70,5 +70,5 @@ def test_steps_that_hardly_matter_in_the_precision_of_the_policy_are_told(caplog
         check_steps_change_weights(TrainingConfig(learning_rate=5e-7), steps, _weights(0.02), dtype)
     assert bool(caplog.messages) == told
     if told:
-        assert "2 steps with a learning rate of 5e-07 move a weight by about 1e-06 at most" in caplog.text
-        assert "Read as bfloat16, only 2.1 % of the weights" in caplog.text
+        assert "2 steps with a learning rate of 5e-07 move a weight by at most about 1e-06" in caplog.text
+        assert "When the policy is loaded as bfloat16, only 2.1 % of the weights" in caplog.text

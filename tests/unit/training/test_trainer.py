@@ -209,7 +209,7 @@ def test_a_training_of_one_step_trains(tiny_policy, lists, tmp_path):
 
 @pytest.mark.parametrize(
     ("learning_rate", "what", "first"),
-    [(1e10, "loss", r", first by a response to prompt p\d"), (1e30, "gradient norm", "")],
+    [(1e10, "loss", r", first for a response to prompt p\d"), (1e30, "gradient norm", "")],
 )
 @pytest.mark.parametrize("max_steps", [2, 3])
 def test_training_that_breaks_down_is_stopped(
@@ -225,7 +225,7 @@ def test_training_that_breaks_down_is_stopped(
 
     monkeypatch.setattr(training_lists, "Collator", Recorder)
     with pytest.raises(
-        ModelError, match=rf"the {what} became nan at step 2{first} \(its prompts are in (.*)\)\. Lower the"
+        ModelError, match=rf"the {what} became nan at step 2{first} \(its prompts are in (.*)\)\. Reduce the"
     ) as told:
         train(
             tiny_policy,

@@ -26,7 +26,7 @@ Encoding = dict[str, list[int]]
 
 _NOTHING: tuple[list[int], list[int]] = ([], [])
 _LONELY: Messages = [{"role": "user", "content": "?"}]
-_TRAINED = "Give a sequence classifier that was trained on preferences"
+_TRAINED = "Use a sequence classifier that was trained on preferences"
 
 
 class ClassifierInput:
@@ -57,16 +57,17 @@ class ClassifierInput:
         self._around = _added(self.tokenizer) if self.form == "text" else _NOTHING
         if self._around != _NOTHING and _writes(self.tokenizer, self._around):
             raise ModelError(
-                f"{path}: the chat template writes the special tokens itself that the tokenizer puts before a text",
-                remedy="Set the reranker's input to chat, or give it a chat template without them",
+                f"{path}: both the chat template and the tokenizer write the special tokens before a text",
+                remedy="Set the reranker's input to chat, or use a chat template without them",
             )
         if self.scores_last_token:
             self._tell_of_padding()
         elif self._scores_end:
-            raise ModelError(f"{path}: is no decoder, so it scores no last token", remedy="Leave last_token out")
+            raise ModelError(f"{path}: last_token is set, but the model is not a decoder", remedy="Remove last_token")
         elif self._pad_id is not None and self._pad_id != self.tokenizer.pad_token_id:
             raise ModelError(
-                f"{path}: pad token ids: model {self._pad_id}, tokenizer {self.tokenizer.pad_token_id}",
+                f"{path}: the pad token ids differ: {self._pad_id} in the model, {self.tokenizer.pad_token_id} "
+                "in the tokenizer",
                 remedy="Set model.pad_token to the token that the model was trained with",
             )
 
@@ -114,8 +115,9 @@ class ClassifierInput:
         ids = self._encoding(_LONELY, "!")["input_ids"]
         if self._pad_id is not None and ids[-1] == self._pad_id:
             logging.getLogger(__name__).warning(
-                "%s: a conversation ends in %r, which is the model's pad token too, so the token before is scored as in"
-                " transformers and TRL; if another library trained it, such as OpenRLHF, set last_token to end",
+                "%s: conversations end in %r, which is also the model's pad token, so the token before it is "
+                "scored, as in transformers and TRL. If another library trained the model, such as OpenRLHF, "
+                "set last_token to end",
                 self._path,
                 self.tokenizer.convert_ids_to_tokens(self._pad_id),
             )
@@ -132,17 +134,19 @@ def check_head(model: ModelDir) -> None:
     own_code = "AutoModelForSequenceClassification" in (getattr(settings, "auto_map", None) or {})
     if architectures and not own_code and not any(name.endswith("ForSequenceClassification") for name in architectures):
         raise ModelError(
-            f"{path}: is a {architectures[0]}, no sequence classifier",
-            remedy="Give a reward model; `larpo train-reward-model` makes one of a policy",
+            f"{path}: is a {architectures[0]}, not a sequence classifier",
+            remedy="Use a reward model; `larpo train-reward-model` makes one from a policy",
         )
     labels = settings.num_labels
     if labels == 1:
         return
     names = ", ".join(str(name) for name in (settings.id2label or {}).values())
     if settings.problem_type == "regression":
-        raise ModelError(f"{path}: predicts {labels} numbers ({names}); a reward model has one", remedy=_TRAINED)
+        raise ModelError(
+            f"{path}: predicts {labels} numbers ({names}), but a reward model predicts one", remedy=_TRAINED
+        )
     raise ModelError(
-        f"{path}: has {labels} labels ({names}); a reward model has one, and which of these it is, is not known",
+        f"{path}: has {labels} labels ({names}), but a reward model has one",
         remedy=_TRAINED,
     )
 

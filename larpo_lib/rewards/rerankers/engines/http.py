@@ -134,7 +134,7 @@ def check_scoring_server(config: HttpRerankerConfig, retries: int | None = None)
     served = [model.id for model in models.data]
     if config.served_model not in served:
         raise ConfigError(
-            f"{config.base_url} serves no model '{config.served_model}'",
+            f"{config.base_url} does not serve a model '{config.served_model}'",
             remedy=f"Set served_model to one of {', '.join(served)}",
         )
 
@@ -202,5 +202,5 @@ class HttpReranker(Reranker):
 
     def _wrong(self, found: int, wanted: int) -> EndpointError:
         return self._endpoint.refuse(
-            f"gave {found} scores for {wanted} responses", "Serve a reward model: a classifier with one label"
+            f"returned {found} scores for {wanted} responses", "Serve a reward model: a classifier with one label"
         )

@@ -23,7 +23,7 @@ SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
 PREFIX_IDS = {SOURCE: "source_prefix_id", FIRST: "cand1_prefix_id", SECOND: "cand2_prefix_id"}
 """Where a model's config.json names their ids."""
 
-_REMEDY = "Give a directory in the layout of the hub's llm-blender/PairRM-hf"
+_REMEDY = "Use a directory in the layout of llm-blender/PairRM-hf on the Hugging Face hub"
 
 
 class PairRmModel(DebertaV2PreTrainedModel):
@@ -85,8 +85,9 @@ def load_pairrm_tokenizer(source: ModelDir, config: PairRmConfig) -> PreTrainedT
     longest = config.max_source_tokens + 2 * config.max_response_tokens
     if settings.position_biased_input and longest > settings.max_position_embeddings:
         raise ModelError(
-            f"{path}: has {settings.max_position_embeddings} absolute positions, but inputs up to {longest} tokens",
-            remedy="Lower the reranker's max_source_tokens and max_response_tokens",
+            f"{path}: has {settings.max_position_embeddings} absolute positions, but inputs can have up to "
+            f"{longest} tokens",
+            remedy="Reduce the reranker's max_source_tokens and max_response_tokens",
         )
     return tokenizer
 
@@ -104,7 +105,7 @@ def _refuse_older_layout(path: Path) -> None:
 
 def _check_settings(path: Path, settings: PretrainedConfig) -> None:
     if settings.model_type != "deberta-v2":
-        raise ModelError(f"{path}: is a {settings.model_type} model, and PairRM is a deberta-v2", remedy=_REMEDY)
+        raise ModelError(f"{path}: is a {settings.model_type} model, but PairRM is a deberta-v2 model", remedy=_REMEDY)
     for name in ("n_tasks", "drop_out", *PREFIX_IDS.values()):
         if not hasattr(settings, name):
-            raise ModelError(f"{path}: config.json has no {name}, so this DeBERTa is no PairRM", remedy=_REMEDY)
+            raise ModelError(f"{path}: config.json has no {name}, so this DeBERTa model is not PairRM", remedy=_REMEDY)

@@ -148,8 +148,8 @@ NO_ROWS = np.array([])
     [
         ([Comparison(None, 2.0, 1, 2)], "1 of 1 instructions have no known difficulty"),
         ([Comparison(7, 2.0, 1, 2)], "1 of 1 instructions have no known difficulty"),
-        ([Comparison(0, 2.0, 1, 2), Comparison(0, 1.0, 1, 2)], "stands twice"),
-        ([Comparison(0, None, 1, 2)], "no preference of the judge could be read"),
+        ([Comparison(0, 2.0, 1, 2), Comparison(0, 1.0, 1, 2)], "appears twice"),
+        ([Comparison(0, None, 1, 2)], "none of the judge's preferences could be read"),
     ],
 )
 def test_what_cannot_be_scored_is_told(comparisons, problem):
@@ -183,5 +183,5 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(ConfigError, match=r"needs the alpaca_eval package.*pip install 'larpo\[alpaca-eval\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package alpaca_eval.*pip install 'larpo\[alpaca-eval\]'"):
         fitted_preferences([Comparison(0, 2.0, 1, 2)], LengthControl(Gamed(NO_ROWS, NO_ROWS, NO_ROWS), {0: 0.5}))

@@ -42,7 +42,7 @@ def test_preferences_are_read_by_model(tmp_path):
         ("a,0,1,-1,2", r"field 'len_ref': is -1, not a whole number"),
         ("a,0,1,1,", r"field 'len_model': is missing"),
         (",0,1,1,2", r"field 'model': is missing"),
-        ("a,0,1,1,2\na,0,2,1,2", r"row 3, field 'row': stands twice for this model"),
+        ("a,0,1,1,2\na,0,2,1,2", r"row 3, field 'row': appears twice for this model"),
     ],
 )
 def test_preferences_that_are_none_are_told(tmp_path, line, problem):
@@ -67,9 +67,9 @@ def test_files_that_do_not_fit_are_told(tmp_path):
         read_length_control(gamed, _difficulty(tmp_path / "difficulty.csv", {7: -6.0}))
     with pytest.raises(DataError, match="has 300 of the 805 instructions"):
         read_length_control(_gamed(tmp_path / "short.csv", rows=150), None)
-    with pytest.raises(DataError, match="differs from that of another row"):
+    with pytest.raises(DataError, match="differs from the value in another row"):
         read_length_control(_gamed(tmp_path / "two.csv", change="0.5,3,0,9,False,verbose\n"), None)
-    with pytest.raises(ConfigError, match=r"difficulties alone.*df_gamed.csv"):
+    with pytest.raises(ConfigError, match=r"needs gamed in addition.*df_gamed.csv"):
         read_length_control(None, tmp_path / "difficulty.csv")
 
 
@@ -99,8 +99,8 @@ def test_outputs_are_read_in_order_with_their_generator(tmp_path):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"instruction": "a", "output": "y"}, "row 2, field 'instruction': stands in an earlier row too"),
-        ({"instruction": "b", "output": None}, "row 2, field 'output': is no text"),
+        ({"instruction": "a", "output": "y"}, "row 2, field 'instruction': appears in an earlier row too"),
+        ({"instruction": "b", "output": None}, "row 2, field 'output': is not text"),
         ({"output": "y"}, "row 2, field 'instruction': is missing"),
         ({"instruction": "b", "output": "y", "generator": "n"}, "row 2, field 'generator': differs"),
     ],

@@ -178,7 +178,7 @@ def test_equal_answers_are_a_draw_that_nobody_is_asked_about(tmp_path):
 def test_decisions_are_found_again_whatever_the_order_and_the_limit_comes_before_the_first_call(tmp_path):
     with serve(lambda _: Reply(ANSWERS[WEIGHTED])) as server:
         config, file = _config(server.url, WEIGHTED), tmp_path / "decisions.jsonl"
-        with pytest.raises(ConfigError, match=r"needs 6 judge calls.*more than the 5 allowed.*--max-judge-calls"):
+        with pytest.raises(ConfigError, match=r"needs 6 judge calls.*more than the allowed 5.*--max-judge-calls"):
             _judge(config, file, limit=5)
         assert not server.asked
         ours = _judge(config, file, limit=6)

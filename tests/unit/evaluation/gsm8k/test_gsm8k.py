@@ -74,7 +74,7 @@ def test_of_several_models_one_has_to_be_named(tmp_path: Path) -> None:
     }  # fmt: skip
     answers = write_jsonl(tmp_path / "answers.jsonl", [row])
     given: dict[str, Any] = {"policy": None, "problems": None, "answers": answers, "evaluation": tmp_path / "out"}
-    with pytest.raises(ConfigError, match=r"holds solutions of a, b, and gsm8k\.answers_of names nobody\. Give"):
+    with pytest.raises(ConfigError, match=r"contains solutions of a, b, but gsm8k\.answers_of names nobody\. Use"):
         run(Gsm8kConfig(), **given)
     with pytest.raises(ConfigError, match="names none of them"):
         run(Gsm8kConfig(answers_of="c"), **given)
@@ -84,9 +84,9 @@ def test_of_several_models_one_has_to_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"question": "q"}, "row 1, field 'answer': is no text"),
-        ({"question": 3, "answer": "#### 1"}, "field 'question': is no text"),
-        ({"question": "q", "answer": "none"}, "field 'answer': holds no number"),
+        ({"question": "q"}, "row 1, field 'answer': is not text"),
+        ({"question": 3, "answer": "#### 1"}, "field 'question': is not text"),
+        ({"question": "q", "answer": "none"}, "field 'answer': contains no number"),
     ],
 )
 def test_bad_problems_are_told(row: dict[str, object], problem: str, tiny_policy: Path, tmp_path: Path) -> None:
@@ -98,15 +98,15 @@ def test_bad_problems_are_told(row: dict[str, object], problem: str, tiny_policy
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([{"question": "q", "ground_truth": "1"}], "holds no model's solution"),
-        ([{"question": "q", "ground_truth": "1", "a": {}}], "field 'a.solution': is no text"),
+        ([{"question": "q", "ground_truth": "1"}], "contains no solution of a model"),
+        ([{"question": "q", "ground_truth": "1", "a": {}}], "field 'a.solution': is not text"),
         ([{"question": "q", "ground_truth": "1", "a": {"solution": ""}}] * 2, "row 2: repeats an earlier question"),
         (
             [
                 {"question": "q", "ground_truth": "1", "a": {"solution": ""}},
                 {"question": "r", "ground_truth": "1", "b": {"solution": ""}},
             ],
-            "row 2: holds solutions of b, other rows of a",
+            "row 2: contains solutions of b, but other rows of a",
         ),
     ],
 )

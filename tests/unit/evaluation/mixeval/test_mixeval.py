@@ -58,7 +58,7 @@ def test_a_small_set_is_scored_by_hand(run, tmp_path):
     assert report["judged_by"] == "judge with MixEval's prompts"
     assert ["DROP", "free form", 0.2, 1, 0] in report["tables"][0]["rows"]
     assert any("4 free-form and 2 multiple-choice questions were asked instead of 2000" in c for c in report["caveats"])
-    assert any("judged by gpt-3.5-turbo-0125, these by judge" in caveat for caveat in report["caveats"])
+    assert any("judged by gpt-3.5-turbo-0125, these scores by judge" in caveat for caveat in report["caveats"])
 
 
 def test_the_judge_is_asked_as_officially(run):
@@ -162,7 +162,7 @@ def test_random_scores_are_given_by_name_only_and_said(run, tmp_path):
 
 def test_unreadable_judgements_can_be_an_error_and_stay_paid_for(run, tmp_path):
     with serve(verdict) as server:
-        problem = r"2 of 6 judgements cannot be read \(up to 2 attempts each\), .* free-form question '1'"
+        problem = r"2 of 6 judgements cannot be read \(up to 2 attempts each\)\. .* free-form question '1'"
         with pytest.raises(LarpoError, match=problem):
             run(server, UNREADABLE, unparsed="fail", attempts=2)
         bought = len(server.asked)
@@ -188,7 +188,7 @@ def test_a_judge_that_cannot_be_read_costs_a_bounded_number_of_calls(run, monkey
     monkeypatch.setattr("larpo_lib.evaluation.mixeval.judging.MOST_UNREAD", 3)
     with serve(verdict) as server:
         for _ in range(2):  # the second time finds what the first one bought
-            with pytest.raises(LarpoError, match=r"none of the first 3 judgements can be read, such as 'Hm.'"):
+            with pytest.raises(LarpoError, match=r"none of the first 3 judgements can be read, for example 'Hm.'"):
                 run(server, ["Hm."] * 6, judge={"concurrency": 1})
             assert 3 <= len(server.asked) <= 4  # one may be under way
     assert len(_lines(tmp_path / "evaluation.decisions.jsonl")) == 3
@@ -262,7 +262,9 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path, shared_data):
     config = MixEvalConfig(judge=LlmJudgeConfig(base_url="http://127.0.0.1:9", model="judge"))
     hard = {name: shared_data(f"mixeval/mixeval-hard.{name.replace('_', '-')}.json.gz") for name in
             ("free_form", "multiple_choice")}  # fmt: skip
-    with pytest.raises(ConfigError, match=r"holds mixeval-hard 2024-06-01, but the settings name mixeval 2024-06-01"):
+    with pytest.raises(
+        ConfigError, match=r"contains mixeval-hard 2024-06-01, but the settings name mixeval 2024-06-01"
+    ):
         mixeval.run(config, **hard, answers=[tmp_path / "none"], evaluation=tmp_path / "evaluation")
 
 
@@ -312,12 +314,12 @@ def test_questions_too_long_to_ask_are_wrong_and_counted(policy_run, tmp_path):
     ("change", "problem"),
     [
         ({"prompt": None}, "field 'prompt': question '0' has no text here"),
-        ({"context": 3}, "field 'context': question '0' has no text or null here"),
+        ({"context": 3}, "field 'context': question '0' has neither text nor null here"),
         ({"benchmark_name": ""}, "field 'benchmark_name': question '0' has no text here"),
         ({"target": []}, "field 'target': question '0' has no list here"),
-        ({"target": [2]}, "field 'target': question '0' has no number of one of its 2 options here"),
-        ({"target": [0, 1]}, "field 'target': question '0' has no number of one of its 2 options here"),
-        ({"options": ["x"]}, "field 'options': question '0' has no two options or more here"),
+        ({"target": [2]}, "field 'target': question '0' does not have the number of one of its 2 options here"),
+        ({"target": [0, 1]}, "field 'target': question '0' does not have the number of one of its 2 options here"),
+        ({"options": ["x"]}, "field 'options': question '0' has fewer than two options here"),
         ({"options": [["x"], "y"]}, "field 'options': question '0' has no list of texts here"),
     ],
 )
@@ -333,7 +335,11 @@ def test_files_that_hold_no_questions_are_named(tmp_path):
     swapped = {"free_form": files["multiple_choice"], "multiple_choice": files["free_form"]}
     with pytest.raises(DataError, match="question '0' has options, so it is not free-form"):
         _start(tmp_path, swapped)
-    for text, problem in (("[]", "holds no object of questions"), ("{", "is no JSON"), ("{}", "holds no object")):
+    for text, problem in (
+        ("[]", "is not an object that maps ids to questions"),
+        ("{", "is not valid JSON"),
+        ("{}", "is not an object"),
+    ):
         files["free_form"].write_text(text)
         with pytest.raises(DataError, match=problem):
             _start(tmp_path, files)
@@ -345,13 +351,13 @@ def test_answers_to_other_questions_are_refused(tmp_path):
     files = write_questions(tmp_path)
     rows = [json.loads(line) for line in write_answers(tmp_path / "answers.jsonl", RESPONSES).read_text().split("\n")]
     for changed, problem in (
-        (rows[:-1], r"1 questions have no answer, the first of them multiple-choice '1'"),
+        (rows[:-1], r"1 questions have no answer. The first one is multiple-choice '1'"),
         ([*rows, rows[0]], r"row 7: answers question '0' again"),
         (
             [{**rows[0], "prompt": "Capital of Spain?"}, *rows[1:]],
-            r"row 1: answers no free-form question .* \(id '0'\)",
+            r"row 1: does not answer any of the free-form questions \(id '0'\)",
         ),
-        ([{**rows[0], "response": None}, *rows[1:]], r"row 1, field 'response': is no text"),
+        ([{**rows[0], "response": None}, *rows[1:]], r"row 1, field 'response': is not text"),
     ):
         (tmp_path / "answers.jsonl").write_text(json.dumps(changed))
         with pytest.raises(DataError, match=problem):

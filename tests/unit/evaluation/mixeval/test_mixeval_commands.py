@@ -64,5 +64,5 @@ def test_a_judge_must_be_named(larpo, tmp_path):
 def test_help_explains_the_numbers(larpo):
     done = larpo("mixeval", "--help")
     assert done.code == 0
-    for name in ("overall", "free_form", "multiple_choice", "unparsed", "judged_again", "Must not be compared"):
+    for name in ("overall", "free_form", "multiple_choice", "unparsed", "judged_again", "Do not compare"):
         assert name in done.out

@@ -103,9 +103,9 @@ def test_official_judge_files_are_read(tmp_path):
         ({**FF, "id": "1", "judge": 3}, "field 'judge': is not a text or null"),
         ({**MP, "target": 4}, "field 'target': is not the number of one of 4 options"),
         ({**MP, "target": [1]}, "field 'target': is not a whole number"),
-        ({**MP, "n": 27}, "field 'n': is no number of options that have letters: 27"),
+        ({**MP, "n": 27}, "field 'n': is not a number of options that can have letters: 27"),
         ({**MP, "option": 1}, "field 'option': is not a letter or null"),
-        ([], "row 2: is no object"),
+        ([], "row 2: is not an object"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, problem):
@@ -115,7 +115,7 @@ def test_a_bad_row_is_named(tmp_path, row, problem):
 
 
 def test_a_file_of_nothing_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no judgement"):
+    with pytest.raises(DataError, match="contains no judgement"):
         read_judged(_file(tmp_path))
     broken = tmp_path / "judged.jsonl.gz"
     broken.write_bytes(gzip.compress(json.dumps(FF).encode())[:-12])

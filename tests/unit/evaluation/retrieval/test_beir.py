@@ -60,8 +60,8 @@ def test_files_may_be_compressed(tmp_path: Path) -> None:
     ("judgements", "problem"),
     [
         ("q9\td1\t1\n", "row 1: names the query 'q9', which is not in"),
-        ("q1\td1\tmuch\n", "row 1: is no judgement"),
-        ("q1\td1\n", "row 1: is no judgement"),
+        ("q1\td1\tmuch\n", "row 1: is not a judgement"),
+        ("q1\td1\n", "row 1: is not a judgement"),
         ("q1\td1\t0\n", "no query has a relevant document"),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_cannot_be_scored_is_counted_and_nothing_left_is_told(
 ) -> None:
     given: dict[str, Any] = {"policy": tiny_policy, "baseline": other_policy, "prompts": tiny_prompts}
     config = settings({"type": "classifier", "path": str(tiny_classifier), "max_tokens": 4})
-    with pytest.raises(LarpoError, match="no prompt has two responses that could be scored"):
+    with pytest.raises(LarpoError, match="no prompt has two scored responses"):
         run(config, **given, evaluation=tmp_path / "out")
 
 
@@ -99,7 +99,7 @@ def test_a_server_cannot_serve_two_policies(tiny_policy: Path, tiny_prompts: Pat
     config = RewardEvalConfig.model_validate(
         {"answers": {"sampler": {"type": "openai", "base_url": "http://localhost:1/v1", "served_model": "m"}}}
     )
-    with pytest.raises(ConfigError, match="serves one policy, and two are compared"):
+    with pytest.raises(ConfigError, match="serves only one policy, but two are compared"):
         run(config, policy=tiny_policy, baseline=tiny_policy, prompts=tiny_prompts, evaluation=tmp_path / "out")
 
 

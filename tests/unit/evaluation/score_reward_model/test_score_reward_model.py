@@ -129,7 +129,7 @@ def test_responses_that_are_too_long_are_left_out_and_counted(
     assert (metrics["too_long_to_score_dropped"], metrics["lists_without_preference_dropped"]) == (2, 1)
     assert metrics["pair_accuracy"] in (0.0, 1.0)
     write_table(lists / "lists.parquet", "lists", [lost])
-    with pytest.raises(LarpoError, match="no list is left that has two different rewards"):
+    with pytest.raises(LarpoError, match="no list with two different rewards could be scored"):
         run(config, lists=lists, evaluation=tmp_path / "nothing")
 
 

@@ -84,7 +84,7 @@ def test_numbers_are_compared_and_never_substrings(response, reference, right):
 
 @pytest.mark.parametrize("reference", [None, "", "unknown"])
 def test_nothing_is_right_without_a_number_to_compare_with(reference):
-    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference with a number"):
+    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference that contains a number"):
         is_right(_item("#### 5", reference))
 
 

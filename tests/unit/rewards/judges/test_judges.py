@@ -40,7 +40,7 @@ def test_the_verifier_decides_every_response_in_order():
 
 
 def test_a_reference_without_number_is_refused():
-    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference with a number"):
+    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference that contains a number"):
         make_judge(VerifierJudgeConfig()).judge([_item("#### 5", None)])
 
 

@@ -105,9 +105,13 @@ def test_the_name_is_the_directorys(tiny_classifier):
 @pytest.mark.parametrize(
     ("labels", "settings", "told"),
     [
-        (2, {"id2label": {0: "bad", 1: "good"}}, r"rm: has 2 labels \(bad, good\); a reward model has one"),
-        (3, {}, r"rm: has 3 labels \(LABEL_0, LABEL_1, LABEL_2\); a reward model has one, and which of these it is"),
-        (2, {"problem_type": "regression"}, r"rm: predicts 2 numbers \(LABEL_0, LABEL_1\); a reward model has one"),
+        (2, {"id2label": {0: "bad", 1: "good"}}, r"rm: has 2 labels \(bad, good\), but a reward model has one"),
+        (3, {}, r"rm: has 3 labels \(LABEL_0, LABEL_1, LABEL_2\), but a reward model has one"),
+        (
+            2,
+            {"problem_type": "regression"},
+            r"rm: predicts 2 numbers \(LABEL_0, LABEL_1\), but a reward model predicts one",
+        ),
     ],
 )
 def test_a_head_that_gives_other_than_one_number_is_refused(tiny_policy, tmp_path, labels, settings, told):
@@ -130,7 +134,7 @@ def test_a_head_that_regresses_one_number_is_a_reward_model(tiny_policy, tmp_pat
 
 
 def test_a_policy_is_no_reward_model(tiny_policy):
-    with pytest.raises(ModelError, match=r"is a LlamaForCausalLM, no sequence classifier.*larpo train-reward-model"):
+    with pytest.raises(ModelError, match=r"is a LlamaForCausalLM, not a sequence classifier.*larpo train-reward-model"):
         _reranker(tiny_policy)
 
 
@@ -139,5 +143,5 @@ def test_a_classifier_without_its_head_is_refused(tiny_policy, tmp_path):
     model = LlamaForSequenceClassification.from_pretrained(tmp_path / "rm")
     weights = {name: value for name, value in model.state_dict().items() if name != "score.weight"}
     model.save_pretrained(tmp_path / "rm", state_dict=weights)
-    with pytest.raises(ModelError, match=r"the weights lack score.weight"):
+    with pytest.raises(ModelError, match=r"the weights have no score.weight"):
         _reranker(tmp_path / "rm")

@@ -148,7 +148,7 @@ def test_a_pad_token_of_the_model_alone_is_the_one_that_counts(tmp_path, pad):
 
 
 def test_a_pad_token_that_ends_turns_is_told(tmp_path, caplog):
-    told = "a conversation ends in '<|eot_id|>', which is the model's pad token too"
+    told = "conversations end in '<|eot_id|>', which is also the model's pad token"
     _decoder(tmp_path / "own", "llama", "ends in eos", pad="own")
     _reranker(tmp_path / "own")
     _decoder(tmp_path / "eos", "llama", "ends in eos", pad="eos")
@@ -238,7 +238,7 @@ def test_special_tokens_that_the_template_writes_are_not_doubled(tmp_path):
     texts = [f"[CLS]hello world[SEP]{response}[SEP]" for response in RESPONSES]
     expected = [model(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits.item() for text in texts]
     assert _reranker(tmp_path, max_tokens=60).score(_items()) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(ModelError, match=r"writes the special tokens itself.*Set the reranker's input to chat"):
+    with pytest.raises(ModelError, match=r"write the special tokens before a text.*Set the reranker's input to chat"):
         _reranker(tmp_path, max_tokens=60, input="text")
 
 
@@ -289,13 +289,15 @@ def test_an_encoder_whose_padding_is_not_its_tokenizers_is_refused(tmp_path):
     tokenizer = _bert_tokenizer()
     config = RobertaConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=1, max_position_embeddings=70, **SIZES)
     _save(tmp_path, config, tokenizer)
-    with pytest.raises(ModelError, match=r"pad token ids: model 1, tokenizer 0.*model\.pad_token"):
+    with pytest.raises(
+        ModelError, match=r"the pad token ids differ: 1 in the model, 0 in the tokenizer.*model\.pad_token"
+    ):
         check_classifier(ClassifierConfig(path=str(tmp_path), model=PLAIN, max_tokens=60))
 
 
 def test_an_encoder_has_no_last_token_to_score(tmp_path):
     _bert(tmp_path)
-    with pytest.raises(ModelError, match="is no decoder"):
+    with pytest.raises(ModelError, match="is not a decoder"):
         check_classifier(ClassifierConfig(path=str(tmp_path), model=PLAIN, max_tokens=60, last_token="end"))
 
 

@@ -156,7 +156,7 @@ def test_a_lost_response_is_noticed():
             Reply([{"index": 0, "score": 1.0}, {"index": 0, "score": 2.0}]) if asked.path == "/rerank" else _tei(asked)
         )
 
-    with serve(answer) as server, pytest.raises(EndpointError, match="gave 1 scores for 2 responses"):
+    with serve(answer) as server, pytest.raises(EndpointError, match="returned 1 scores for 2 responses"):
         _reranker(server, "tei_rerank").score(_items(("one", "a"), ("one", "b")))
 
 
@@ -167,7 +167,7 @@ def test_too_many_texts_for_the_server_are_an_error_that_says_so():
 
 def test_a_server_of_another_model_is_refused_before_anything_is_scored():
     with serve(_vllm) as server:
-        with pytest.raises(ConfigError, match=r"serves no model 'other'\. Set served_model to one of rm\."):
+        with pytest.raises(ConfigError, match=r"does not serve a model 'other'\. Set served_model to one of rm\."):
             _reranker(server, "vllm_pooling", served_model="other")
         assert server.paths() == ["/v1/models"]
 

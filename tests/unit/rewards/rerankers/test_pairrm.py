@@ -173,7 +173,7 @@ def test_system_messages_and_tools_have_their_place():
         ({"cand1_prefix_id": 7}, r"cand1_prefix_id is 7, but <\|candidate1\|> is token 100 of its tokenizer"),
         (
             {"position_biased_input": True},
-            r"has 64 absolute positions, but inputs up to 80 tokens\. Lower the reranker's max_source_tokens",
+            r"has 64 absolute positions, but inputs can have up to 80 tokens\. Reduce the reranker's max_source_tokens",
         ),
     ],
 )
@@ -191,19 +191,19 @@ def _edit(file, change):
 def test_a_plain_deberta_is_refused(tmp_path):
     directory = make_pairrm(tmp_path / "rm")
     _edit(directory / "config.json", lambda settings: settings.pop("n_tasks"))
-    with pytest.raises(ModelError, match=r"no n_tasks, so this DeBERTa is no PairRM\. Give .*PairRM-hf"):
+    with pytest.raises(ModelError, match=r"no n_tasks, so this DeBERTa model is not PairRM\. Use .*PairRM-hf"):
         _reranker(directory)
 
 
 def test_the_packages_own_layout_is_refused(tmp_path):
     directory = make_pairrm(tmp_path / "rm")
     (directory / "config.json").write_text('{"ranker_type": "pairranker", "model_type": "deberta"}', "utf-8")
-    with pytest.raises(ModelError, match=r"in the layout of the llm_blender package\. Give .*PairRM-hf"):
+    with pytest.raises(ModelError, match=r"in the layout of the llm_blender package\. Use .*PairRM-hf"):
         _reranker(directory)
 
 
 def test_another_family_is_refused(tiny_policy):
-    with pytest.raises(ModelError, match="is a llama model, and PairRM is a deberta-v2"):
+    with pytest.raises(ModelError, match="is a llama model, but PairRM is a deberta-v2 model"):
         _reranker(tiny_policy)
 
 
@@ -216,7 +216,7 @@ def test_missing_and_pickled_weights_are_refused(tmp_path):
         _reranker(directory)
     model.pretrained_model.save_pretrained(directory)  # the body alone
     _edit(directory / "config.json", lambda settings: settings.update(architectures=["DebertaV2PairRM"]))
-    with pytest.raises(ModelError, match=r"the weights lack head_layer"):
+    with pytest.raises(ModelError, match=r"the weights have no head_layer"):
         _reranker(directory)
 
 

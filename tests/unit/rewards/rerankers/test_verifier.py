@@ -14,7 +14,7 @@ def _item(response, reference="#### 5"):
 
 @pytest.mark.parametrize("reference", [None, "", "unknown"])
 def test_a_reference_without_number_is_refused(reference):
-    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference with a number"):
+    with pytest.raises(LarpoError, match="prompt p: the verifier needs a reference that contains a number"):
         make_reranker(VerifierConfig()).score([_item("#### 5", reference)])
 
 
