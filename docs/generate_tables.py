@@ -20,7 +20,7 @@ from larpo_lib.pipeline.form import FORMS
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "larpo_lib" / "evaluation"
-TYPES = {str: "text", int: "whole number", dict: "object", list: "list"}
+TYPES = {str: "text", int: "whole number", float: "number", dict: "object", list: "list"}
 PARAMETERS = """\
 # Parameters of the pipelines
 

@@ -21,6 +21,7 @@ _LEVELS = {QUIET: logging.WARNING, NORMAL: logging.INFO, VERBOSE: logging.DEBUG}
 
 _SILENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",  # of retries it says each; the error that ends them says it all
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "TRANSFORMERS_VERBOSITY": "error",
 }

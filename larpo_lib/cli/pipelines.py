@@ -52,6 +52,7 @@ CaCertificate = Annotated[
     Path | None, typer.Option(envvar="KFP_CA_CERTIFICATE", help="PEM file with the certificates to trust.")
 ]
 Package = Annotated[Path | None, typer.Option(help="Compiled pipeline, written by `larpo compile`.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run until it ends. Exit code 1 if it fails.")]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait. Default: until the run ends.")]
 Interval = Annotated[float, typer.Option(min=0.01, help="Seconds between two checks of the run.")]
 Parameters = Annotated[
@@ -151,9 +152,7 @@ def submit(
     service_account: Annotated[
         str | None, typer.Option(help="Service account of the run's pods. Default: the server's setting.")
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow the run until it ends. Exit code 1 if it fails.")
-    ] = False,
+    wait: Wait = False,
     timeout: Timeout = None,
     interval: Interval = 10.0,
     namespace: Namespace = None,

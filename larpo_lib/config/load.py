@@ -16,6 +16,8 @@ from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 
+_MOST_NAMED = 3
+
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
@@ -139,17 +141,19 @@ def _place(path: Path | None) -> str:
 def _config_error(
     problems: Sequence[ErrorDetails], kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
 ) -> ConfigError:
-    # A misspelt name leaves the right one missing, so it comes first.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    # A misspelt name leaves the right one missing, so it comes first, and what is missing last.
+    order = {"extra_forbidden": 0, "missing": 2}
+    first = min(problems, key=lambda problem: order.get(problem["type"], 1))
     names, models = _follow(kind, first["loc"])
     place = ".".join((*prefix, *names))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    others = [".".join((*prefix, *_follow(kind, each["loc"])[0])) for each in problems if each is not first]
+    more = f" (and {', '.join(others[:_MOST_NAMED])}{', ...' if others[_MOST_NAMED:] else ''})" if others else ""
     if first["type"] == "extra_forbidden":
         known = [name for model in models for name in model.model_fields]
         return ConfigError(f"{_place(path)}unknown setting '{place}'{more}", remedy=_did_you_mean(names[-1], known))
     if first["type"] == "missing":
         return ConfigError(
-            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Add it to the file, or use --set {place}=..."
+            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Use --set {place}=..., or add it to your file"
         )
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = first.get("ctx", {}).get("tag")

@@ -155,7 +155,7 @@ def told(file: Path, *settings: str) -> str:
         ),
         ("sample.temperature=[1, -1]", ["setting 'sample.temperature'", "not [1, -1]"]),
         ("sample.extra_draws=[{ cont = 1 }]", ["'sample.extra_draws.0.cont'", "Did you mean 'count'?"]),
-        ("lists.negatives.kin=hot", ["unknown setting 'lists.negatives.kin' (and 1 more)", "Did you mean 'kind'?"]),
+        ("lists.negatives.kin=hot", ["unknown setting 'lists.negatives.kin' (and lists.negatives.kind)", "Did you mean 'kind'?"]),
         ("demonstrations.columns.promt=x", ["'demonstrations.columns.promt'", "Did you mean 'prompt'?"]),
         ("evaluate.reranker.type=classifier", ["'evaluate.reranker.path' is missing", "--set evaluate.reranker.path="]),
     ],
@@ -170,7 +170,7 @@ def test_wrong_setting_is_told_with_its_place(file: Path, setting: str, parts: l
 def test_missing_setting_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("", "utf-8")
     message = told(tmp_path / "empty.toml")
-    assert "setting 'policy' is missing (and 1 more)" in message
+    assert "setting 'policy' is missing (and prepare)" in message
     assert "--set policy=..." in message
 
 

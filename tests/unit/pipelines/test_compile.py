@@ -34,7 +34,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compiled]:
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_those_of_the_form(name, compiled):
     assert set(NAMES) == set(FORMS)
-    kinds = {str: "STRING", int: "NUMBER_INTEGER", dict: "STRUCT", list: "LIST"}
+    kinds = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", dict: "STRUCT", list: "LIST"}
     parameters = compiled[name].spec["root"]["inputDefinitions"]["parameters"]
     assert {parameter: found["parameterType"] for parameter, found in parameters.items()} == {
         field.name: kinds[field.kind] for field in FORMS[name]
