@@ -155,7 +155,10 @@ def told(file: Path, *settings: str) -> str:
         ),
         ("sample.temperature=[1, -1]", ["setting 'sample.temperature'", "not [1, -1]"]),
         ("sample.extra_draws=[{ cont = 1 }]", ["'sample.extra_draws.0.cont'", "Did you mean 'count'?"]),
-        ("lists.negatives.kin=hot", ["unknown setting 'lists.negatives.kin' (and lists.negatives.kind)", "Did you mean 'kind'?"]),
+        (
+            "lists.negatives.kin=hot",
+            ["unknown setting 'lists.negatives.kin' (and lists.negatives.kind)", "Did you mean 'kind'?"],
+        ),
         ("demonstrations.columns.promt=x", ["'demonstrations.columns.promt'", "Did you mean 'prompt'?"]),
         ("evaluate.reranker.type=classifier", ["'evaluate.reranker.path' is missing", "--set evaluate.reranker.path="]),
     ],
