@@ -40,7 +40,10 @@ CASES = [
         "prompts.parquet: cannot be read ... Check that the file is complete",
     ),
     case(
-        "missing file", None, [*PREPARE, *sets("prepare.source=no.jsonl")], "no.jsonl: no such file ... Check the path"
+        "missing file",
+        None,
+        [*PREPARE, *sets("prepare.source=no.jsonl")],
+        "no.jsonl: is neither an existing file ... Check the path",
     ),
     case(
         "directory as a source",
@@ -52,7 +55,7 @@ CASES = [
         "torn compressed file",
         text("prompts.jsonl.gz", gzip.compress(b"{}" * 999, mtime=0)[:-9]),
         [*PREPARE, *sets("prepare.source=prompts.jsonl.gz")],
-        "prompts.jsonl.gz: cannot be read ... whole",
+        "prompts.jsonl.gz: cannot be read ... complete",
     ),
     case(
         "NaN as a reward",

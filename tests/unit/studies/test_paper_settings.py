@@ -190,7 +190,7 @@ def test_a_dry_run_prints_the_settings_of_every_cell_and_the_costs(larpo):
     # training and 2 before.
     assert "In total about 468 GPU-hours and 58,050 judge calls" in outcome.out
     assert said["Cost at your own prices"] == "GPU-hours 1,169, judge calls 580, in total 1,750"
-    assert "none of them measured here: put in your own" in outcome.out
+    assert "none of them measured here; change them with --assume" in outcome.out
 
 
 def test_without_prices_no_money_is_told_and_a_misspelt_assumption_is_named(larpo):
