@@ -73,5 +73,5 @@ def _type(name: str, rows: Sequence[Row], source: str) -> pa.DataType:
             f"its values cannot be kept, for they are not of one type: {error}",
             path=source,
             field=name,
-            remedy="Mend them, or name the columns to keep in columns.keep",
+            remedy="Fix them, or name the columns to keep in columns.keep",
         ) from None

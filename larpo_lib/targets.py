@@ -90,7 +90,7 @@ def load_target(place: str, name: str) -> Loaded:
         line = "" if at is None else f", line {at}"
         raise ConfigError(
             f"{file}{line}: {_told(error)}",
-            remedy="Mend the file; it must run by itself, or import what is installed",
+            remedy="Fix the file. It must run by itself, or import only installed packages",
         ) from error
     function = getattr(module, name, None)
     if not callable(function):

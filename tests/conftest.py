@@ -45,14 +45,16 @@ def libraries_are_no_garbage() -> None:
 
 
 @pytest.fixture(autouse=True)
-def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test sets up of the logs ends with it; `caplog` reads them until then."""
     ours, root = logging.getLogger("larpo_lib"), logging.getLogger()
+    level = root.level
     monkeypatch.setenv(logs.VARIABLE, "")
     monkeypatch.setattr(ours, "handlers", [])
     monkeypatch.setattr(ours, "propagate", True)
-    monkeypatch.setattr(ours, "level", logging.INFO)
-    monkeypatch.setattr(root, "level", root.level)
+    ours.setLevel(logging.INFO)  # the attribute alone would leave loggers below it with what they remember of its level
+    yield
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,7 @@ class RewardFunction:
         if twice:
             raise ConfigError(f"{shown}: settings.{twice[0]} would hide the {twice[0]}", remedy="Name it otherwise")
 
-    def _wrong(self, items: Sequence[Scorable], what: str, remedy: str = "Mend the function") -> LarpoError:
+    def _wrong(self, items: Sequence[Scorable], what: str, remedy: str = "Fix the function") -> LarpoError:
         prompts = list(dict.fromkeys(item.prompt_id for item in items))
         of = f"prompt {prompts[0]}" if len(prompts) == 1 else f"{len(prompts)} prompts, the first {prompts[0]}"
         return LarpoError(f"{self._loaded.shown} {what}; {of}", remedy=remedy)

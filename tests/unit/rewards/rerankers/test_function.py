@@ -117,7 +117,7 @@ def test_thoughts_are_no_part_of_what_it_sees_unless_kept(make: Make) -> None:
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
-        ("[1.0]", r"mine\.py:f gave 1 values for 2 responses; prompt p\. Mend the function"),
+        ("[1.0]", r"mine\.py:f gave 1 values for 2 responses; prompt p\. Fix the function"),
         ("None", r"gave NoneType, not a list with one value a response"),
         ("'ab'", r"gave str, not a list"),
         ("{0: 1, 1: 2}", r"gave dict, not a list"),
@@ -145,7 +145,7 @@ def test_an_exception_names_function_line_and_prompt(make: Make) -> None:
         """
     )
     many = [item("good", f"p{i}") for i in range(20)] + [item("bad", "p20")] + [item("good", "p21")]
-    told = r"mine\.py:f raised ZeroDivisionError: division by zero \(.*mine\.py, line 3\); prompt p20\. Mend"
+    told = r"mine\.py:f raised ZeroDivisionError: division by zero \(.*mine\.py, line 3\); prompt p20\. Fix"
     with pytest.raises(LarpoError, match=told) as caught:
         reranker.score(many)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
