@@ -63,7 +63,7 @@ def test_events_that_may_not_be_read_are_told_and_the_training_goes_on(
     api.refused = {("list", "events")}
     play(api, lambda job: complete(api, job, *two_nodes(api, job)))
     train()
-    told = [line for line in caplog.messages if "warns of" in line]
+    told = [line for line in caplog.messages if "warnings of the cluster cannot be shown" in line]
     assert len(told) == 1
     assert 'cannot list resource "events"' in told[0]
 

@@ -136,7 +136,7 @@ def test_list_relative_rewards_of_several_artifacts_are_never_merged(tmp_path, p
         ranked("old", [row | {"list_relative": True} for row in GOOD]),
         ranked("new", [row | {"list_relative": True, "iteration": 1} for row in GOOD]),
     ]
-    problem = r"old, row 0, field 'list_relative': rewards hold only within .* in one call of rerank"
+    problem = r"old, row 0, field 'list_relative': rewards are only comparable within .* in one call of rerank"
     for memory in ("previous", "all"):
         config = PAIRS.model_copy(update={"memory": memory})
         with pytest.raises(DataError, match=problem):

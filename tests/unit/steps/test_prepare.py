@@ -177,7 +177,7 @@ def test_only_prompts_are_held_out(source: Path, tmp_path: Path) -> None:
 
 
 def test_missing_source_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="is neither an existing file or directory nor"):
         prepare.run(PrepareConfig(source=str(tmp_path / "absent.jsonl")), prompts=tmp_path / "p")
 
 

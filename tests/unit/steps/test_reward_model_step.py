@@ -223,7 +223,7 @@ def test_a_reward_model_that_pads_with_eos_goes_on_at_the_token_it_scores(run, t
 
 
 def test_a_reward_model_that_scores_the_wrong_token_is_refused(run, tiny_classifier):
-    with pytest.raises(ModelError, match=r"model 0, tokenizer 1; padding would be scored"):
+    with pytest.raises(ModelError, match=r"0 in the model, 1 in the tokenizer, so padding would be scored"):
         run(policy=tiny_classifier, model=ModelConfig(device="cpu", pad_token="<unk>"))
 
 

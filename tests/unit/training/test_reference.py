@@ -126,7 +126,7 @@ def test_another_artifacts_are_taken(work, tmp_path):
 
 def test_stale_ones_are_refused(work):
     cached_logps(_score, "these", Ranks(), work, None)
-    with pytest.raises(ArtifactError, match=rf"data/{REFERENCE}: the reference log-probabilities are stale.*Leave it"):
+    with pytest.raises(ArtifactError, match=rf"data/{REFERENCE}: the reference log-probabilities are stale.*Omit it"):
         cached_logps(_uncalled, "others", Ranks(), work, work.data)
 
 

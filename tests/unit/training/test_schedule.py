@@ -55,7 +55,7 @@ def _weights(std: float) -> list[torch.Tensor]:
 def test_steps_that_move_no_weight_are_refused():
     """Near 1 the next float32 is 1.2e-7 away, or half of that below."""
     config = TrainingConfig(learning_rate=1e-9)
-    with pytest.raises(ConfigError, match=r"2 steps with a learning rate of 1e-09 move no weight.*Raise"):
+    with pytest.raises(ConfigError, match=r"2 steps with a learning rate of 1e-09 move no weight.*Increase"):
         check_steps_change_weights(config, 2, [torch.ones(8)], torch.float32)
     check_steps_change_weights(config, 200, [torch.ones(8)], torch.float32)
     check_steps_change_weights(config, 2, [], torch.float32)
