@@ -46,8 +46,9 @@ def test_interrupted_upload_is_no_artifact_until_it_is_repeated(
         break_off(patch, uploads)
         with pytest.raises(BrokenOffError):
             storage.publish(artifact, uri)
-    assert len(keys(s3)) == uploads
-    with pytest.raises(StorageError, match="unfinished" if uploads else "no such object or prefix"):
+    there = len(keys(s3))
+    assert there <= uploads  # what is sent beside the one that breaks off may be cancelled
+    with pytest.raises(StorageError, match="unfinished" if there else "no such object or prefix"):
         storage.fetch(uri, tmp_path / "cache")
     storage.publish(artifact, uri)
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
