@@ -84,7 +84,7 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
     Raises:
         ConfigError: something is missing.
     """
-    from larpo_lib.evaluation.completions import completions
+    from larpo_lib.judging.completions import completions
 
     for name, benchmark in named.items():
         for argument, path in benchmark.files.items():

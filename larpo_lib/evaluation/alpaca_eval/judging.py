@@ -14,7 +14,7 @@ from typing import Any
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.evaluation.alpaca_eval.official import official
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
-from larpo_lib.evaluation.decisions import Answer, Decisions
+from larpo_lib.judging.decisions import Answer, Decisions
 
 _LABEL = "alpaca_eval, judging"
 _NOT_POSTED = ("client_kwargs", "price_per_token", "requires_chatml")

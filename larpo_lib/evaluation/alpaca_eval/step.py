@@ -23,8 +23,8 @@ from larpo_lib.evaluation.alpaca_eval.report import make_report
 from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, row_of, score
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.answers import asking, replies
-from larpo_lib.evaluation.completions import completions
-from larpo_lib.evaluation.decisions import decisions as open_decisions
+from larpo_lib.judging.completions import completions
+from larpo_lib.judging.decisions import decisions as open_decisions
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import LarpoError
-from larpo_lib.evaluation import completions
-from larpo_lib.evaluation.decisions import Decisions
 from larpo_lib.evaluation.mixeval.parsing import (
     chosen_option,
     judged_option,
@@ -19,6 +17,8 @@ from larpo_lib.evaluation.mixeval.parsing import (
 from larpo_lib.evaluation.mixeval.prompts import judging
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Question
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.judging import completions
+from larpo_lib.judging.decisions import Decisions
 
 MOST_UNREAD = 50
 """Judgements that are bought while none at all can be read."""

@@ -8,8 +8,6 @@ from pathlib import Path
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.answers import asking, replies
-from larpo_lib.evaluation.completions import completions
-from larpo_lib.evaluation.decisions import decisions as open_decisions
 from larpo_lib.evaluation.mixeval import BENCHMARK
 from larpo_lib.evaluation.mixeval.judging import judge_responses
 from larpo_lib.evaluation.mixeval.prompts import asked
@@ -27,6 +25,8 @@ from larpo_lib.evaluation.mixeval.report import make_report
 from larpo_lib.evaluation.mixeval.scoring import read_judged
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.files import write_json_lines
+from larpo_lib.judging.completions import completions
+from larpo_lib.judging.decisions import decisions as open_decisions
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 

@@ -9,7 +9,7 @@ from server_double import Reply, serve
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, EndpointError
-from larpo_lib.evaluation.decisions import decisions
+from larpo_lib.judging.decisions import decisions
 
 REQUESTS = [{"model": "judge", "question": number} for number in range(8)]
 

@@ -11,8 +11,8 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.alpaca_eval.judging import Pair, judge_pairs
 from larpo_lib.evaluation.alpaca_eval.official import official
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig, AlpacaEvalProtocol
-from larpo_lib.evaluation.completions import completions
-from larpo_lib.evaluation.decisions import decisions
+from larpo_lib.judging.completions import completions
+from larpo_lib.judging.decisions import decisions
 
 PROTOCOLS = get_args(AlpacaEvalProtocol)
 WEIGHTED, BY_TOOL, BY_TEXT = PROTOCOLS
