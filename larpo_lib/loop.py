@@ -16,6 +16,7 @@ from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
 from larpo_lib.files import exclusive, make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
+from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.run_files import Clock, run_key, write_settings
 from larpo_lib.run_state import all_calls, find_run_state
@@ -24,8 +25,13 @@ from larpo_lib.steps.edge import at_edge
 from larpo_lib.tracking import Tracker
 
 
-def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
+def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[str, Any]:
     """Run the whole algorithm under `out`, or go on with it. Of a run that is finished nothing is needed but `out`.
+
+    Args:
+        config: of the run.
+        out: its directory.
+        pool: directory through which runs share what they have in common; None: everything is made.
 
     Returns:
         What `summary.json` holds: the held-out metrics of every iteration (0 = the policy the loop began with), the
@@ -41,8 +47,10 @@ def run_loop(config: LarpoConfig, out: Path) -> dict[str, Any]:
         return finished
     check_config(config, run_state.names)
     make_directory(out)
+    if pool is not None:
+        check_pool(pool, out)
     clock = Clock(out)
-    with exclusive(out / ".run.lock", out), clock.running():
+    with exclusive(out / ".run.lock", out), clock.running(), use_pool(pool):
         write_settings(config, out)
         measured, promoted = _run(plan, out)
         seconds = clock.by_call()

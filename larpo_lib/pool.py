@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,43 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from larpo_lib.errors import ConfigError, StorageError
+from larpo_lib.files import make_directory
+
+_LOG = logging.getLogger(__name__)
 _POOL: ContextVar[Path | None] = ContextVar("pool", default=None)
+
+
+def check_pool(pool: Path, out: Path) -> None:
+    """Check that a pool can hold what a run makes.
+
+    Args:
+        pool: a directory, which is made if it is not there.
+        out: directory of the run; it is made too.
+
+    Raises:
+        ConfigError: the pool is no local directory, or the run's own.
+        StorageError: files of `out` cannot be linked there.
+    """
+    if pool.parts[:1] == ("s3:",):
+        raise ConfigError(f"the pool {pool} is not a local directory", remedy="Use one on the file system of the run")
+    if pool.resolve() == out.resolve():
+        raise ConfigError(f"{out}: is the pool and the run", remedy="Use another directory for one of them")
+    for directory in (pool, out):
+        make_directory(directory)
+    name = f".link-{os.getpid()}"
+    probe, link = out / name, pool / name
+    try:
+        probe.touch()
+        os.link(probe, link)
+    except OSError as error:
+        raise StorageError(
+            f"{pool}: cannot hold hard links to files of {out}: {error.strerror}",
+            remedy="Use a pool on the file system of the run",
+        ) from error
+    finally:
+        probe.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -20,7 +57,7 @@ def use_pool(pool: Path | None) -> Iterator[None]:
     The files of linked artifacts are one and the same, so they must only ever be read, as artifacts are.
 
     Args:
-        pool: a directory on the file system of the runs; None: no pool.
+        pool: a directory as `check_pool` takes it; None: no pool.
     """
     token = _POOL.set(pool)
     try:
@@ -42,10 +79,15 @@ def shared_through_pool(fingerprint: str, output: Path) -> Iterator[bool]:
     pool.mkdir(parents=True, exist_ok=True)
     member = pool / fingerprint
     with (pool / f".{fingerprint}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("%s: waiting for another run that is making the same artifact", output)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         found = member.exists()
         if found:
             _link(member, output)
+            _LOG.info("%s: linked from the pool", output)
         yield found
         if not found:
             _link(output, member)

@@ -14,12 +14,17 @@ from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app
 RunDirectory = Annotated[
     Path, typer.Option(help="Directory of the run. To resume a stopped run, pass the same directory again.")
 ]
+Pool = Annotated[
+    Path | None,
+    typer.Option(help="Directory through which runs share artifacts that are the same for them, such as prompts."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices.")]
 
 
 @app.command(rich_help_panel=LOOP)
 def run(
     out: RunDirectory,
+    pool: Pool = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
@@ -31,7 +36,7 @@ def run(
     from larpo_lib.loop import run_loop  # takes seconds to import; a mistake in the settings is told before
 
     with disk_errors(out):
-        run_loop(loaded, out)
+        run_loop(loaded, out, pool)
     _show(out)
 
 
@@ -40,6 +45,7 @@ def quickstart(
     objective: Annotated[str, typer.Option(help="listmle, lambdarank, contrastive, dpo, ...")] = "listmle",
     seed: Seed = 0,
     out: RunDirectory = Path("runs/quickstart"),
+    pool: Pool = None,
     settings: Settings = None,
 ) -> None:
     """Run the whole loop on a small built-in example: no GPU, no downloads, a few minutes on two cores."""
@@ -54,7 +60,7 @@ def quickstart(
     loaded = load_config(preset_file("quickstart"), chosen)
     with disk_errors(out):
         make_world(world, seed)
-        run_loop(loaded, out)
+        run_loop(loaded, out, pool)
     _show(out)
 
 

@@ -14,6 +14,7 @@ from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.files import write_json
 from larpo_lib.models.published import merged_policy
+from larpo_lib.pool import use_pool
 from larpo_lib.provenance import judge_name
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
@@ -115,7 +116,8 @@ def run(
             "prompts": len(judgement.values[config.metric]),
         }
 
-    return produce("promote", config, inputs, promotion, make)
+    with use_pool(None):  # another run's decision would register nothing
+        return produce("promote", config, inputs, promotion, make)
 
 
 def read_judgement(evaluation: Path) -> Judgement:

@@ -15,7 +15,6 @@ from larpo_lib.files import make_directory, write_json
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.playground.world import make_world, world_documents, world_sources
-from larpo_lib.pool import use_pool
 from larpo_lib.progress import tell
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.held_out import per_prompt
@@ -219,8 +218,7 @@ def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
     if not (run / SUMMARY).is_file():
         make_directory(run)
         write_json(run / _SETTINGS, cell.settings)
-        with use_pool(pool):
-            run_loop(cell.config(), run)
+        run_loop(cell.config(), run, pool)
     for _, measurement in _measurements(cell, run, instruments):
         measurement.take(pool)
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -8,7 +12,8 @@ import pytest
 
 from larpo_lib.artifacts import digest, produce, read_metrics, verify
 from larpo_lib.config import ReportConfig
-from larpo_lib.pool import use_pool
+from larpo_lib.errors import ConfigError, StorageError
+from larpo_lib.pool import check_pool, use_pool
 
 
 def _make(output: Path, made: list[str], title: str = "t", seconds: float = 0.0):
@@ -78,3 +83,49 @@ def test_of_two_processes_one_makes_it(tmp_path):
         process.join()
     assert read_metrics(tmp_path / "a") == read_metrics(tmp_path / "b")
     assert (tmp_path / "a/folder/file").samefile(tmp_path / "b/folder/file")
+
+
+def test_a_pool_of_the_runs_file_system_can_be_used(tmp_path):
+    pool, out = tmp_path / "pool", tmp_path / "runs" / "a"
+    check_pool(pool, out)
+    check_pool(out / "pool", out)  # as a study has it
+    assert [path.name for path in (*pool.iterdir(), *out.iterdir())] == ["pool"]
+
+
+def test_a_pool_that_cannot_link_is_refused(tmp_path, monkeypatch):
+    def link(_source, _target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", link)
+    told = r"pool: cannot hold hard links to files of .*: Invalid cross-device link\. Use a pool on the file system of"
+    with pytest.raises(StorageError, match=told):
+        check_pool(tmp_path / "pool", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_pool_of_elsewhere_or_the_run_itself_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"the pool s3:/bucket/pool is not a local directory"):
+        check_pool(Path("s3://bucket/pool"), tmp_path / "out")
+    with pytest.raises(ConfigError, match="is the pool and the run"):
+        check_pool(tmp_path / "out", tmp_path / "runs" / ".." / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file: cannot be created: File exists"):
+        check_pool(tmp_path / "file", tmp_path / "out")
+
+
+def test_who_waits_for_another_run_says_so(tmp_path, caplog):
+    made: list[str] = []
+    with use_pool(tmp_path / "pool"):
+        _make(tmp_path / "a", made)
+        [lock] = (tmp_path / "pool").glob(".*.lock")
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            thread = threading.Timer(0.05, fcntl.flock, (held, fcntl.LOCK_UN))
+            thread.start()
+            _make(tmp_path / "b", made)
+            thread.join()
+    assert made == ["a"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'b'}: waiting for another run that is making the same artifact",
+        f"{tmp_path / 'b'}: linked from the pool",
+    ]

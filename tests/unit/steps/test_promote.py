@@ -14,6 +14,7 @@ from promotions import CONFIG, World, benchmark, policy, reader, rewards
 import larpo_lib.registry
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import DataError
+from larpo_lib.pool import use_pool
 from larpo_lib.registry import Registry
 from larpo_lib.steps import promote
 from larpo_lib.tracking import TrackingClient
@@ -55,6 +56,18 @@ def test_a_benchmark_decides_and_the_registry_keeps_its_values(world: World, tmp
             promotion=tmp_path / "again",
             registry=registry,
         )
+
+
+def test_a_decision_is_never_taken_from_a_pool(mlflow_store: Path, tmp_path: Path) -> None:
+    """A run of the same settings has a registry of its own, in which its policy must be, too."""
+    given = {"policy": policy(tmp_path / "policy", "weights"), "evaluation": rewards(tmp_path / "evaluation", 0.5)}
+    shutil.copytree(mlflow_store, tmp_path / "another")
+    for store in (mlflow_store, tmp_path / "another"):
+        world = World(tmp_path, store)
+        registry, promotion = Registry(world.uri, world.run_id), tmp_path / f"{store.name}-promotion"
+        with use_pool(tmp_path / "pool"):
+            promote.run(CONFIG, **given, baseline=None, promotion=promotion, registry=registry)
+        assert len(reader(world.uri).search_model_versions("name='larpo-policy'")) == 1
 
 
 def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:
