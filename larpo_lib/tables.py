@@ -68,6 +68,16 @@ def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) ->
     return rows
 
 
+def iterate_table(path: Path, schema: str) -> Iterator[Row]:
+    """The rows of a table one after another, read from the file a row group at a time. Raises as `read_table`."""
+    file = _file(path, schema)
+    parquet = _open(file, schema)
+    for number in range(parquet.num_row_groups):
+        with _reading(file, schema):
+            group = parquet.read_row_group(number)
+        yield from group.to_pylist()
+
+
 def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The same as `read_table`, as Arrow holds it: far smaller than Python's objects."""
     file = _file(path, schema)

@@ -73,3 +73,27 @@ def promote(
         )
         mlflow_run.log_metrics(metrics)
     typer.echo((promotion / "promotion.json").read_text("utf-8"))
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    lists: Annotated[str, typer.Option(help="Lists to read: a directory or s3:// URI.")],
+    out: Annotated[str, typer.Option(help="File to write: .jsonl or .parquet.")],
+    layout: Annotated[
+        str, typer.Option(help="pairs, all_pairs, several_rejected, kto or lists: what a row is.")
+    ] = "pairs",
+) -> None:
+    """Write training lists as a data set for TRL and other trainers. `prepare` reads them back.
+
+    pairs: the best response with each worse one, a row for each (DPOTrainer). all_pairs: every response with each
+    worse one. several_rejected: the best response with all worse ones. kto: each response, with whether its reward is
+    the best of its list (KTOTrainer). lists: all responses with their rewards, which loses nothing.
+
+    Prints how many rows were written and what was dropped: pairs and responses with equal rewards, of which none is
+    better. responses_cut ended at the length limit; TRL ends them all the same.
+    """
+    from larpo_lib.steps import export as step
+    from larpo_lib.steps.edge import at_edge
+
+    with at_edge(None, {"lists": lists}, {}) as paths:
+        show(step.run(paths["lists"], out, layout))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from larpo_lib.schemas import UNKNOWN, Messages
 from larpo_lib.sources.cells import Cell, is_message
-from larpo_lib.sources.columns import CHOSEN, FINISH_REASON, RESPONSE, end_reader, prompts_of
+from larpo_lib.sources.columns import CHOSEN, FINISH_REASON, RESPONSE, prompts_of
 from larpo_lib.sources.reading import RawRow
 from larpo_lib.sources.table import Reader, Table
 
@@ -37,8 +37,8 @@ def list_reader(table: Table) -> Reader[Ranked]:
     """Reads a row's prompt and its scored responses: a whole list, a pair, or one.
 
     A list is a column of objects with a response and a reward each, or of responses with their rewards in another
-    column. Of a pair, the chosen one has reward 1 and the rejected one 0. One response has its reward in another
-    column. How a response ended and its token ids stand beside it, or are unknown.
+    column. Of a pair, the chosen one has reward 1 and the rejected one, or each of several, 0. One response has its
+    reward in another column. How a response ended and its token ids stand beside it, or are unknown.
     """
     columns = table.columns
     listed = table.find("responses", () if columns.response else _LIST, columns.responses)
@@ -73,11 +73,35 @@ class _Beside:
         self._table = table
         columns = table.columns
         ends, ids = [[whose + name for name in names] for names in (FINISH_REASON, _TOKEN_IDS)]
-        self._end = end_reader(table, ends, None if whose else columns.finish_reason)
+        self._end = table.find("finish_reason", ends, None if whose else columns.finish_reason)
         self._ids = table.find("token_ids", ids, None if whose else columns.token_ids)
 
     def __call__(self, row: RawRow) -> tuple[str, list[int] | None]:
-        return self._end(row), self._table.cell(row, self._ids).token_ids() if self._ids else None
+        """Of the row's one response."""
+        end, ids = (self._table.cell(row, name) if name else None for name in (self._end, self._ids))
+        return _how(end, ids)
+
+    def of_each(self, row: RawRow, count: int) -> list[tuple[str, list[int] | None]]:
+        """Of the row's `count` responses, whose columns hold a list each or nothing."""
+        ends = self._items(row, "finish_reason", self._end, count)
+        ids = self._items(row, "token_ids", self._ids, count)
+        return [_how(*pair) for pair in zip(ends, ids, strict=True)]
+
+    def _items(self, row: RawRow, use: str, column: str | None, count: int) -> list[Any]:
+        if column is None or self._table.cell(row, column).blank:
+            return [None] * count
+        return _as_many(self._table.cell(row, column), use, count)
+
+
+def _how(end: Cell | None, ids: Cell | None) -> tuple[str, list[int] | None]:
+    return end.finish_reason() if end else UNKNOWN, ids.token_ids() if ids else None
+
+
+def _as_many(cell: Cell, use: str, count: int) -> list[Cell]:
+    items = cell.items()
+    if len(items) != count:
+        raise cell.error(f"contains {len(items)} {use} for {count} responses")
+    return items
 
 
 def _pair(table: Table, chosen: str, rejected: str) -> Reader[Ranked]:
@@ -87,15 +111,25 @@ def _pair(table: Table, chosen: str, rejected: str) -> Reader[Ranked]:
     def read(row: RawRow) -> Ranked:
         better, worse = table.cell(row, chosen), table.cell(row, rejected)
         messages, winner = prompts.exchange(row, better)
-        other, loser = prompts.exchange(row, worse)
-        _same_prompt(worse, messages, other, better)
+        if _are_several(worse.value):
+            losers = worse.items()
+            ends = how[rejected].of_each(row, len(losers))
+        else:
+            losers, ends = [worse], [how[rejected](row)]
         name = table.raw.name
-        return messages, [
-            Scored(winner, 1.0, name, *how[chosen](row)),
-            Scored(loser, 0.0, name, *how[rejected](row)),
-        ]
+        found = [Scored(winner, 1.0, name, *how[chosen](row))]
+        for loser, end in zip(losers, ends, strict=True):
+            other, text = prompts.exchange(row, loser)
+            _same_prompt(loser, messages, other, better)
+            found.append(Scored(text, 0.0, name, *end))
+        return messages, found
 
     return read
+
+
+def _are_several(value: Any) -> bool:
+    """Whether a cell holds several responses, rather than one conversation, which is a list of messages."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str | list) for item in value)
 
 
 def _same_prompt(place: Cell, messages: Messages, others: Messages, first: Cell) -> None:
@@ -122,8 +156,7 @@ def _whole_list(table: Table, listed: str) -> Reader[Ranked]:
                 text,
                 part.reward.number(),
                 _generator(table, part.generator),
-                part.end.finish_reason() if part.end else UNKNOWN,
-                part.ids.token_ids() if part.ids else None,
+                *_how(part.end, part.ids),
             )
             for (_, text), part in answers
         ]
@@ -208,10 +241,7 @@ class _Columns:
         if column is None:
             return [None] * count
         self._table.take(column, use)
-        items = (cell := self._table.cell(row, column)).items()
-        if len(items) != count:
-            raise cell.error(f"contains {len(items)} {use} for {count} responses")
-        return items
+        return _as_many(self._table.cell(row, column), use, count)
 
 
 def _generator(table: Table, cell: Cell | None) -> str:

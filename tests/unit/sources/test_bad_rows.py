@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from raw_rows import AB, USUAL, Convert, Values, assistant, columns, raw, user
+from raw_rows import AB, AC, USUAL, Convert, Values, assistant, columns, raw, user
 
 from larpo_lib.errors import DataError
 from larpo_lib.sources.conversion import demonstrations, prompts, ranked
@@ -82,6 +82,14 @@ RANKED_ERRORS: list[tuple[Values, str]] = [
     ({"prompt": "a", "chosen": "b", "rejected": None}, "field 'rejected': is missing or null"),
     ({"chosen": "Human: a", "rejected": "b"}, "field 'chosen': is not a list"),
     ({"chosen": AB, "rejected": user("x") + assistant("c")}, "field 'rejected': answers a different prompt"),
+    (
+        {"chosen": AB, "rejected": [AC, user("x") + assistant("c")]},
+        r"field 'rejected\[1\]': answers a different prompt",
+    ),
+    (
+        {"prompt": "a", "chosen": "b", "rejected": ["c", "d"], "rejected_finish_reason": ["stop"]},
+        "field 'rejected_finish_reason': contains 1 finish_reason for 2 responses",
+    ),
 ]
 
 

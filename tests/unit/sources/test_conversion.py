@@ -20,6 +20,7 @@ SYSTEM = {"role": "system", "content": " s "}
 SHARED = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}, {"from": "human", "value": "c"}]
 ONE = [("b", 1.0, "x.jsonl")]
 PAIR = [("b", 1.0, "x.jsonl"), ("c", 0.0, "x.jsonl")]
+TWO_REJECTED = [*PAIR, ("d", 0.0, "x.jsonl")]
 
 
 def scored(converted: Converted) -> list[tuple[str, float, str]]:
@@ -106,6 +107,10 @@ def test_equal_demonstrations_are_dropped_and_others_of_a_prompt_kept() -> None:
         ({"prompt": "a", "response": "b", "reward": "0.25", "model": "m"}, [("b", 0.25, "m")]),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, PAIR),
         ({"prompt": "a", "chosen": AB, "rejected": AC}, PAIR),
+        ({"prompt": "a", "chosen": "b", "rejected": ["c"]}, PAIR),
+        ({"prompt": "a", "chosen": "b", "rejected": ["c", "d"]}, TWO_REJECTED),
+        ({"prompt": "a", "chosen": assistant("b"), "rejected": [assistant("c"), assistant("d")]}, TWO_REJECTED),
+        ({"chosen": AB, "rejected": [AC, user("a") + assistant("d")]}, TWO_REJECTED),
         ({"chosen": AB, "rejected": AC}, PAIR),
     ],
 )
