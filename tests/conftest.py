@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from notebook import NotebookRun, run_in_notebook
 from services.radosgw import Gateway, missing_programs, radosgw
 from skipped import skipped_line
 from tiny_world import Larpo, command_line, make_prepared_world, make_tiny_world
 
-from larpo_lib import logs
+from larpo_lib import RunResult, logs
 from larpo_lib.config import TrackingConfig
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
@@ -120,6 +121,18 @@ def mlflow_store(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def mlflow_uri(mlflow_store: Path) -> str:
     """The address of the test's own store."""
     return f"sqlite:///{mlflow_store / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def notebook_run(tiny_world: Path, mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> NotebookRun:
+    """A finished run of the tiny world, made as a notebook makes it; not to be written to."""
+    return run_in_notebook(tiny_world, mlflow_database, tmp_path_factory.mktemp("notebook") / "run")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(notebook_run: NotebookRun) -> RunResult:
+    """The result of that run."""
+    return notebook_run.result
 
 
 @pytest.fixture(scope="session")

@@ -58,20 +58,17 @@ def promote(
         raise ConfigError(
             "promote needs --policy, --evaluation and --promotion", remedy="Pass all three, or only --rollback"
         )
-    from larpo_lib.artifacts import digest
+    from larpo_lib.api import steps
 
-    identity = digest(policy)
-    tracker = Tracker(tracking, store)
-    with tracker.run("promote", identity, gate), tracker.step("promote", None) as mlflow_run:
-        metrics = STEPS["promote"].run(
-            gate,
-            policy=policy,
-            evaluation=evaluation,
-            baseline=baseline,
-            promotion=promotion,
-            registry=Registry(tracker.uri, mlflow_run.run_id),
-        )
-        mlflow_run.log_metrics(metrics)
+    steps.promote(
+        gate,
+        policy=policy,
+        evaluation=evaluation,
+        baseline=baseline,
+        promotion=promotion,
+        tracking=tracking,
+        store=store,
+    )
     typer.echo((promotion / "promotion.json").read_text("utf-8"))
 
 

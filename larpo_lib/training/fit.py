@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import (
     TrainerState,
 )
 from transformers import TrainingArguments as Arguments
+from transformers.utils import logging as verbosity
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.config import TrainingConfig
@@ -78,6 +80,17 @@ class TrainingResult:
     history: list[dict[str, float]]
 
 
+@contextmanager
+def _verbosity_restored() -> Iterator[None]:
+    """A `Trainer` sets how much transformers says, for the whole process."""
+    before = verbosity.get_verbosity()
+    try:
+        yield
+    finally:
+        verbosity.set_verbosity(before)
+
+
+@_verbosity_restored()
 def fit(
     session: TrainingSession,
     kind: type[PolicyTrainer],

@@ -1,0 +1,226 @@
+"""Whole runs: settings in, a directory out, and what is in it as typed objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from larpo_lib import config as settings_tree
+from larpo_lib.api.artifacts import Artifact
+from larpo_lib.config import LarpoConfig
+from larpo_lib.config.load import apply_settings, check, load_tree
+from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.files import disk_errors
+from larpo_lib.plan import SUMMARY, Plan, best_iteration
+from larpo_lib.presets import preset_file
+from larpo_lib.registry import Registry
+from larpo_lib.run_files import SETTINGS
+from larpo_lib.tracking import Tracker
+from larpo_lib.training.history import read_history
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TableName = Literal["candidates", "ranked", "lists", "history", "evaluated", "metrics"]
+"""The tables of a run: responses as they were sampled and as they were ranked, training lists, the metrics of each
+optimiser step, the responses to the held-out prompts, and the metrics of each evaluation."""
+
+_BY_STEP = {"candidates": "candidates", "ranked": "ranked", "lists": "lists", "evaluated": "evaluation"}
+"""Tables by the artifact of an iteration that holds them."""
+
+
+def load_config(
+    path: str | Path | None = None,
+    settings: Iterable[str] | Mapping[str, Any] = (),
+    *,
+    preset: str | None = None,
+) -> LarpoConfig:
+    """Read the settings of a run.
+
+    Args:
+        path: a TOML file; None for the defaults.
+        settings: what is changed of it: `section.name=value` texts as of `--set`, or a mapping whose keys are names
+            with dots (`{"train.learning_rate": 1e-5}`) or nested mappings.
+        preset: name of a built-in preset, in place of a file.
+
+    Raises:
+        ConfigError: the file or a setting is unreadable, unknown or of the wrong type.
+    """
+    if path is not None and preset is not None:
+        raise ConfigError("path and preset cannot be used together", remedy="Pass one of them, and change settings")
+    file = preset_file(preset) if preset is not None else None if path is None else Path(path)
+    if not isinstance(settings, Mapping):
+        return settings_tree.load_config(file, settings)
+    tree = load_tree(file)
+    for name, value in settings.items():
+        tree = apply_settings(tree, _nested(name, value))
+    return check(LarpoConfig, tree, file)
+
+
+def run_loop(config: LarpoConfig, out: str | Path) -> RunResult:
+    """Run the whole loop under the directory `out`, as `larpo run` does, or go on with it.
+
+    A run that was stopped or killed continues where it was; one that is finished is read.
+
+    Raises:
+        LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
+    """
+    from larpo_lib.loop import run_loop as run
+
+    with disk_errors(Path(out)):
+        run(config, Path(out))
+    return read_run(out)
+
+
+def read_run(out: str | Path) -> RunResult:
+    """The result of a run that is finished.
+
+    Args:
+        out: its directory.
+
+    Raises:
+        ArtifactError: there is no finished run.
+    """
+    folder = Path(out)
+    for name in (SETTINGS, SUMMARY):
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder}: has no {name}", remedy="Use the directory of a finished run")
+    config = settings_tree.load_config(folder / SETTINGS)
+    return RunResult(folder, config, json.loads((folder / SUMMARY).read_text("utf-8")))
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What the gate decided about a run's policy.
+
+    Attributes:
+        promoted: whether it is the champion.
+        alias: `champion` or `challenger`.
+        model_name: the registered model in MLflow.
+        version: of that model.
+        reason: in words.
+        metric: that was compared.
+        probability: that the policy is better than its opponent by more than the margin; None: nothing to compare with.
+    """
+
+    promoted: bool
+    alias: str
+    model_name: str
+    version: int
+    reason: str
+    metric: str
+    probability: float | None
+
+    @classmethod
+    def read(cls, artifact: Path) -> Promotion:
+        """The decision that an artifact of the step `promote` holds."""
+        stated = json.loads((artifact / "promotion.json").read_text("utf-8"))
+        return cls(**{name: stated[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        out: its directory.
+        config: its settings.
+        summary: what `summary.json` holds.
+    """
+
+    out: Path
+    config: LarpoConfig
+    summary: Mapping[str, Any]
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations were made."""
+        return int(self.summary["iterations"][-1]["iteration"])
+
+    @property
+    def policies(self) -> list[Path]:
+        """The policies: the one that the loop began with, then that of each iteration."""
+        return [Path(self._plan.policy(i)) for i in range(self.iterations + 1)]
+
+    @cached_property
+    def evaluations(self) -> dict[int, Artifact]:
+        """The evaluations by iteration; 0 is of the policy that the loop began with."""
+        numbers = [row["iteration"] for row in self.summary["iterations"]]
+        return {i: Artifact.open(self._plan.at(i, "evaluation")) for i in numbers}
+
+    @property
+    def promotion(self) -> Promotion:
+        """What the gate decided."""
+        return Promotion.read(Path(self._plan.promotion))
+
+    @property
+    def policy(self) -> Path:
+        """The policy that is the run's result: the last one, or with early stopping the best one."""
+        measured = {i: dict(one.metrics) for i, one in self.evaluations.items()}
+        return self.policies[best_iteration(measured, self.config.loop.early_stop)]
+
+    @property
+    def champion(self) -> Path | None:
+        """The same policy if this run made it the champion; None if it did not."""
+        return self.policy if self.promotion.promoted else None
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.out / "report" / "report.html"
+
+    @property
+    def registry(self) -> Registry:
+        """The model registry that the run's policy is in."""
+        return Registry(Tracker(self.config.tracking, self.out / "mlflow").uri)
+
+    def table(self, name: TableName) -> DataFrame:
+        """One of the run's tables as a pandas data frame, with a column `iteration`.
+
+        Raises:
+            ConfigError: there is no table of this name.
+            ArtifactError: a file is missing or damaged.
+        """
+        import pandas as pd
+
+        if name not in get_args(TableName):
+            raise ConfigError(f"a run has no table '{name}'", remedy=f"Use one of {', '.join(get_args(TableName))}")
+        if name == "metrics":
+            frames = {i: pd.DataFrame([dict(one.metrics)]) for i, one in self.evaluations.items()}
+        elif name == "history":
+            frames = {i: pd.DataFrame(read_history(self.policies[i])) for i in range(1, self.iterations + 1)}
+        else:
+            numbers = self.evaluations if name == "evaluated" else range(1, self.iterations + 1)
+            frames = {i: Artifact.open(self._plan.at(i, _BY_STEP[name])).table(name) for i in numbers}
+        parts = [
+            frame.drop(columns="iteration", errors="ignore").assign(iteration=i)[
+                ["iteration", *frame.columns.drop("iteration", errors="ignore")]
+            ]
+            for i, frame in frames.items()
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def tables(self) -> dict[str, DataFrame]:
+        """All tables of the run, as pandas data frames by their names."""
+        return {name: self.table(name) for name in get_args(TableName)}
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.config, str(self.out))
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    """`{"a": {"b": value}}` of the name `a.b`; paths become text, as settings have them."""
+    if isinstance(value, Mapping):
+        inner: dict[str, Any] = {}
+        for key, part in value.items():
+            inner = apply_settings(inner, _nested(key, part))
+        value = inner
+    first, _, rest = name.partition(".")
+    if rest:
+        return {first: _nested(rest, value)}
+    return {first: str(value) if isinstance(value, Path) else value}

@@ -1,0 +1,134 @@
+"""The API for Python: what it exports, whole runs, and their results."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from notebook import NotebookRun
+
+import larpo_lib
+from larpo_lib import RunResult
+from larpo_lib.api import steps as api_steps
+from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.steps.declarations import STEPS
+
+HEAVY = ("torch", "transformers", "pydantic", "pyarrow", "mlflow", "datasets", "pandas", "larpo_lib.config")
+_EXAMINE = f"""
+import sys, larpo_lib
+print([name for name in {HEAVY} if name in sys.modules], set(larpo_lib.__all__) <= set(dir(larpo_lib)))
+"""
+
+
+def test_importing_the_library_loads_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", _EXAMINE], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True\n"
+
+
+def test_every_exported_name_is_there() -> None:
+    assert sorted(larpo_lib.__all__) == list(larpo_lib.__all__)
+    assert [name for name in larpo_lib.__all__ if getattr(larpo_lib, name, None) is None] == []
+    assert (Path(larpo_lib.__file__).parent / "py.typed").is_file()
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        getattr(larpo_lib, "no_such_name")  # noqa: B009
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "promote"])
+def test_a_function_of_a_step_takes_what_its_declaration_says(name: str) -> None:
+    step = STEPS[name]
+    function = {"reward_model": api_steps.train_reward_model}.get(name) or getattr(api_steps, name.replace("-", "_"))
+    arguments = {one.name for one in (*step.inputs, *step.outputs, *step.options)}
+    assert set(inspect.signature(function).parameters) == arguments | ({"config"} if step.section else set())
+
+
+def test_a_run_leaves_the_process_of_a_notebook_as_it_was(notebook_run: NotebookRun) -> None:
+    assert notebook_run.after == notebook_run.before
+
+
+def test_a_run_inside_a_running_event_loop_gives_typed_results(tiny_run: RunResult) -> None:
+    out = tiny_run.out
+    assert tiny_run.iterations == 1
+    assert tiny_run.policies == [out / "sft", out / "iteration-1" / "policy"]
+    assert [*tiny_run.evaluations] == [0, 1]
+    stated = json.loads((out / "iteration-1" / "evaluation" / "metrics.json").read_text("utf-8"))
+    assert tiny_run.evaluations[1].metrics == stated
+    assert tiny_run.report.read_text("utf-8").startswith("<!doctype html>")
+    decision = json.loads((out / "promotion" / "promotion.json").read_text("utf-8"))
+    assert tiny_run.promotion.version == decision["version"]
+    assert tiny_run.champion == (tiny_run.policies[1] if decision["promoted"] else None)
+    assert tiny_run.config.train.max_steps == 2
+    champion = tiny_run.registry.champion("tiny-policy")
+    assert champion == (decision["version"] if decision["promoted"] else None)
+
+
+def test_the_tables_of_a_run_are_those_of_its_files(tiny_run: RunResult) -> None:
+    tables = tiny_run.tables()
+    assert [*tables] == ["candidates", "ranked", "lists", "history", "evaluated", "metrics"]
+    for name in ("candidates", "ranked", "lists"):
+        rows = pq.read_table(tiny_run.out / "iteration-1" / name / f"{name}.parquet").to_pandas()
+        assert len(tables[name]) == len(rows) > 0
+        assert set(tables[name]["iteration"]) == {1}
+    ranked = pq.read_table(tiny_run.out / "iteration-1" / "ranked" / "ranked.parquet").to_pandas()
+    pd.testing.assert_series_equal(tables["ranked"]["reward"], ranked["reward"])
+    of_each = 6 * (2 + 1)  # held-out prompts, and their sampled responses and the greedy one
+    assert tables["evaluated"].groupby("iteration").size().to_dict() == {0: of_each, 1: of_each}
+    assert tables["history"]["step"].tolist() == [1, 2]
+    assert tables["metrics"]["mean_reward"].tolist() == [tiny_run.evaluations[i].metrics["mean_reward"] for i in (0, 1)]
+
+
+def test_a_table_of_no_name_and_a_run_that_is_not_finished_are_refused(tiny_run: RunResult, tmp_path: Path) -> None:
+    wrong: Any = "candidate"
+    with pytest.raises(ConfigError, match=r"a run has no table 'candidate'. Use one of candidates, ranked"):
+        tiny_run.table(wrong)
+    with pytest.raises(ArtifactError, match=r"has no config.toml. Use the directory of a finished run"):
+        larpo_lib.read_run(tmp_path)
+
+
+def test_a_finished_run_is_read_and_not_run_again(tiny_run: RunResult) -> None:
+    before = (tiny_run.out / "seconds.json").read_bytes()
+    again = larpo_lib.run_loop(tiny_run.config, str(tiny_run.out))
+    assert again.summary == tiny_run.summary
+    assert (tiny_run.out / "seconds.json").read_bytes() == before
+
+
+def test_settings_come_from_a_file_texts_or_mappings(tiny_world: Path, tmp_path: Path) -> None:
+    file = tiny_world / "larpo.toml"
+    mapping = {"train.learning_rate": 1e-3, "train": {"objective": {"type": "dpo", "beta": 0.3}}, "policy": tmp_path}
+    by_mapping = larpo_lib.load_config(file, mapping)
+    texts = ["train.learning_rate=1e-3", "train.objective.type=dpo", "train.objective.beta=0.3", f"policy={tmp_path}"]
+    assert by_mapping == larpo_lib.load_config(str(file), texts)
+    assert (by_mapping.train.learning_rate, by_mapping.train.objective.type) == (1e-3, "dpo")
+    assert larpo_lib.load_config(preset="quickstart", settings={"policy": "p", "prepare.source": "s"}).policy == "p"
+    with pytest.raises(ConfigError, match=r"unknown setting 'train.objective.bta'. Did you mean 'beta'\?"):
+        larpo_lib.load_config(file, {"train.objective": {"type": "dpo", "bta": 0.3}})
+    with pytest.raises(ConfigError, match="path and preset cannot be used together"):
+        larpo_lib.load_config(file, preset="quickstart")
+
+
+def test_a_step_by_text_paths_gives_its_artifact_and_its_table(prepared_world: Path, tmp_path: Path) -> None:
+    config = larpo_lib.load_config(prepared_world / "larpo.toml")
+    made = larpo_lib.build_lists(
+        config.lists,
+        prompts=str(prepared_world / "prompts"),
+        ranked=prepared_world / "ranked",
+        lists=tmp_path / "lists",
+    )
+    assert made.path == tmp_path / "lists"
+    assert made.metrics == json.loads((prepared_world / "lists" / "metrics.json").read_text("utf-8"))
+    assert made.manifest["step"] == "build_lists"
+    assert (tmp_path / "lists" / "lists.parquet").read_bytes() == (
+        prepared_world / "lists" / "lists.parquet"
+    ).read_bytes()
+    assert made.tables == ["lists"]
+    assert made.table(columns=["prompt_id"]).columns.tolist() == ["prompt_id"]
+    with pytest.raises(ArtifactError, match=r"has no table 'ranked'. Its tables: lists"):
+        made.table("ranked")
+    with pytest.raises(ArtifactError, match=r"Use an artifact that contains prompts.parquet"):
+        larpo_lib.build_lists(config.lists, prompts=tmp_path, ranked=tmp_path, lists=tmp_path / "others")
