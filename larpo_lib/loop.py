@@ -22,6 +22,7 @@ from larpo_lib.run_files import Clock, run_key, write_settings
 from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
+from larpo_lib.storage import with_code
 from larpo_lib.tracking import Tracker
 
 
@@ -45,7 +46,9 @@ def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[s
     if not run_state.left and (out / SUMMARY).is_file():
         finished: dict[str, Any] = json.loads((out / SUMMARY).read_text("utf-8"))
         return finished
-    check_config(config, run_state.names)
+    config = with_code(config)
+    plan = Plan(config, str(out))
+    check_config(config, find_run_state(plan).names)
     make_directory(out)
     if pool is not None:
         check_pool(pool, out)

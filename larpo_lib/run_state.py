@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
 from larpo_lib.config.differences import differences
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.functions import functions_of
 from larpo_lib.plan import Plan, StepCall, best_iteration
 
 
@@ -118,13 +120,24 @@ def _is_made(call: StepCall, artifacts: Artifacts) -> bool:
 
 def _check_settings(call: StepCall, artifacts: Artifacts) -> None:
     assert call.config is not None, f"{call.name} has settings"
-    recorded = read_manifest(artifacts.folder(call.output))["config"]
-    what = differences(recorded, _expected(call.config.identity(), recorded), "config")
+    manifest = read_manifest(artifacts.folder(call.output))
+    recorded = manifest["config"]
+    what = differences(recorded, _expected(call.config.identity(), recorded), "config") or _other_code(call, manifest)
     if what:
         raise ArtifactError(
             f"{call.output}: exists already, but was made with {what}",
             remedy="Choose another output, or delete this one to make it again",
         )
+
+
+def _other_code(call: StepCall, manifest: Mapping[str, Any]) -> str:
+    """Which function of a step's settings has been changed since, of those whose file is there."""
+    assert call.config is not None, f"{call.name} has settings"
+    for function in functions_of(call.config):
+        with suppress(ConfigError):
+            if digest(function.source()) not in manifest["inputs"].values():
+                return f"another version of {function.target}"
+    return ""
 
 
 def _expected(settings: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:

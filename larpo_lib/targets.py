@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from larpo_lib.caches import cache_dir
 from larpo_lib.errors import ConfigError
 
 _FORM = "Give it as my_file.py:function, or as package.module:function"
@@ -56,6 +58,8 @@ def source_file(place: str) -> Path:
         ConfigError: there is no such file or module.
     """
     if place.endswith(".py"):
+        if "://" in place:
+            raise ConfigError(f"{place}: has not been fetched", remedy="Give its text as `code`, or a local file")
         if not Path(place).is_file():
             raise ConfigError(
                 f"{place}: no such file",
@@ -73,13 +77,32 @@ def source_file(place: str) -> Path:
     return Path(found.origin)
 
 
-def load_target(place: str, name: str) -> Loaded:
+def kept_file(place: str, code: str) -> Path:
+    """A file with this code, of the name that `place` ends with, in the cache: by its content, so never another's."""
+    source = code.encode()
+    folder = cache_dir() / "targets" / hashlib.sha256(source).hexdigest()
+    file = folder / place.rpartition("/")[2]
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial:
+            partial.write(source)
+        Path(partial.name).chmod(0o644)
+        Path(partial.name).replace(file)  # of several processes that do this each leaves the same
+    return file
+
+
+def load_target(place: str, name: str, code: str | None = None) -> Loaded:
     """Run the code of a file or a module, and take a function from it.
+
+    Args:
+        place: the file or the module.
+        name: of the function.
+        code: what the file holds, where it is not here.
 
     Raises:
         ConfigError: there is no such file, module or function, or its code does not run; names the line.
     """
-    file = source_file(place)
+    file = source_file(place) if code is None else kept_file(place, code)
     shown = f"{file.name if place.endswith('.py') else place}:{name}"
     source = file.read_bytes()
     digest = hashlib.sha256(source).hexdigest()

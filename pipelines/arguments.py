@@ -11,12 +11,15 @@ from typing import Any
 from larpo_kubeflow.pipelines.package import Parameter, parse_arguments, require_complete
 from larpo_lib.config.load import check_given, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.pipeline.functions import check_code_size, with_local_code
 from larpo_lib.pipeline.parameters import read_settings
 from larpo_lib.tracking import redact
 
 SETTINGS = "settings"
 """The parameter that takes the configuration as JSON."""
 
+_OF_SETTINGS = (SETTINGS, "grid")
+"""The parameters that hold settings as JSON: of a run, and what each run of a study changes."""
 _TRACKING = "tracking.uri"
 _WITH_USER = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
@@ -38,7 +41,8 @@ def run_arguments(
         file: JSON of parameters, as `larpo reproduce --pipeline` writes it, or None.
 
     Raises:
-        ConfigError: something is unknown, of the wrong type, or missing, or holds a password; before anything is sent.
+        ConfigError: something is unknown, of the wrong type, or missing, or holds a password, or a function's file is
+            not here; before anything is sent.
     """
     arguments = parse_arguments([*_texts(file), *texts], parameters)
     tree = load_tree(config, settings)
@@ -54,7 +58,28 @@ def run_arguments(
         check_given(read_settings(arguments[SETTINGS]))
     require_complete(arguments, parameters)
     _require_no_password(arguments)
+    arguments = {name: _with_code(value) if name in _OF_SETTINGS else value for name, value in arguments.items()}
+    check_code_size([_settings_in(arguments.get(name)) for name in _OF_SETTINGS])
     return arguments
+
+
+def _with_code(value: Any) -> Any:
+    """JSON of settings, or a list of such, with the code of the functions whose files are here."""
+    if isinstance(value, list):
+        return [_with_code(text) for text in value]
+    tree = _settings_in(value)
+    found = with_local_code(tree)
+    return value if found == tree else json.dumps(found, sort_keys=True)
+
+
+def _settings_in(value: Any) -> Any:
+    """The settings that JSON texts hold. Another text is refused by the first task of the run."""
+    if isinstance(value, list):
+        return [_settings_in(text) for text in value]
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _require_no_password(arguments: Mapping[str, Any]) -> None:

@@ -43,7 +43,12 @@ class Request:
         """The step's section of the settings; None where it has none."""
         from larpo_lib.config import load_section
 
-        return None if self.step.section is None else load_section(self.step.section, self.config, self.settings)
+        if self.step.section is None:
+            return None
+        section = load_section(self.step.section, self.config, self.settings)
+        from larpo_lib.storage import with_code
+
+        return with_code(section)
 
 
 def add_command(

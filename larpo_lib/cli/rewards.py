@@ -18,7 +18,9 @@ _SHOWN = 60
 
 @rewards_app.command(name="try")
 def try_function(
-    target: Annotated[str, typer.Option(help="my_rewards.py:brevity, or package.module:brevity.")],
+    target: Annotated[
+        str, typer.Option(help="my_rewards.py:brevity, s3://bucket/my_rewards.py:brevity, or package.module:brevity.")
+    ],
     prompts: Annotated[
         Path, typer.Option(help="Artifact of prompts; without --responses a file of prompts with responses.")
     ],
@@ -33,8 +35,9 @@ def try_function(
     from larpo_lib.config.load import check
     from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
     from larpo_lib.steps.reward_trial import try_rewards
+    from larpo_lib.storage import with_code
 
-    config = check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())})
+    config = with_code(check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())}))
     asked = ""
     for item, score in try_rewards(config, prompts, responses, limit):
         if item.prompt_id != asked:

@@ -88,8 +88,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def apply_settings(tree: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Lay `settings` over `tree`. A table that names another `type` replaces the one below it whole."""
-    merged = dict(tree)
+    """Lay `settings` over `tree`. A table that names another `type` replaces the one below it whole.
+
+    The `code` of a function goes with its `target`: what names another is left without that of the one before.
+    """
+    stale = "target" in settings and tree.get("code") is not None
+    merged = {**tree, "code": None} if stale else dict(tree)
     for key, value in settings.items():
         below = merged.get(key)
         same_type = (

@@ -16,8 +16,10 @@ from larpo_lib import logs
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
+from larpo_lib.functions import functions_of
 from larpo_lib.pipeline import variables
 from larpo_lib.pipeline.earlier_results import check_earlier_results
+from larpo_lib.pipeline.functions import check_code_size
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
 from larpo_lib.pipeline.pod_cache import use_writable_cache
@@ -72,7 +74,7 @@ def begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
     config = with_world(given, place.root)
     check(config, given, place.root)
     rounds = config.loop.iterations
-    check_workflow_size(rounds, given["shards"])
+    check_workflow_size(rounds, given["shards"], check_code_size(read_settings(given["settings"])))
     check_earlier_results(Plan(config, place.root), given["shards"])
     follows = config.train.launch.nodes > 1
     resources = _resources(given) if follows else {}
@@ -115,16 +117,16 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
 
 def _check_functions(config: LarpoConfig) -> None:
     """Refuse a user's function that no task of this image would find."""
-    for part in (config.rerank.reranker, config.evaluate.reranker, config.evaluate.judge):
-        try:
-            if part is not None:
-                part.models()
-        except ConfigError as error:
-            raise ConfigError(
-                error.problem,
-                remedy="On Kubeflow the function must be in the image: give the absolute path of its file there, or"
-                " install its package",
-            ) from error
+    for section in (config.sample, config.rerank, config.lists, config.train, config.evaluate):
+        for function in functions_of(section):
+            try:
+                function.source()
+            except ConfigError as error:
+                raise ConfigError(
+                    error.problem,
+                    remedy="Give an s3:// URI, start the run with `larpo submit` where the file is, or have the file or"
+                    " its package in the image",
+                ) from error
 
 
 def shard_names(count: int) -> list[str]:

@@ -13,7 +13,7 @@ from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.form import given_settings
 from larpo_lib.presets import preset_file
-from larpo_lib.storage import cache_dir, fetch, is_remote
+from larpo_lib.storage import cache_dir, fetch, is_remote, with_code
 
 QUICKSTART = "quickstart"
 
@@ -31,6 +31,7 @@ def compose(given: Mapping[str, Any], *more: Mapping[str, Any], pipeline: str = 
 
     Raises:
         ConfigError: a parameter, a setting or the preset cannot be used.
+        StorageError: a function's file is in a store and cannot be read.
     """
     tree = apply_settings(_preset(given.get("preset", "")), read_settings(given.get("settings", "")))
     for name, value in given_settings(pipeline, given).items():
@@ -45,7 +46,7 @@ def compose(given: Mapping[str, Any], *more: Mapping[str, Any], pipeline: str = 
     for section in ("train", "sft"):
         if gpus and getattr(config, section).launch.launcher != "none":
             tree = apply_settings(tree, _nest(f"{section}.launch.nproc", gpus))
-    return check(LarpoConfig, tree)
+    return with_code(check(LarpoConfig, tree))
 
 
 def gpu_count(given: Mapping[str, Any], name: str) -> int:

@@ -13,6 +13,7 @@ from larpo_lib.pipeline import files
 from larpo_lib.pipeline.begin import check, first_task, numbers, shard_names, with_world
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.execute import StepResult, open_context
+from larpo_lib.pipeline.functions import check_code_size
 from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.parameters import compose, read_settings
@@ -58,7 +59,8 @@ def begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
         if config.train.launch.nodes > 1:
             raise ConfigError("a study trains on one machine", remedy="Remove train.launch.nodes")
     rounds = [config.loop.iterations for config in configs]
-    check_workflow_size(max(rounds) * len(rounds), given["shards"])
+    code = check_code_size([read_settings(given["settings"]), *changes])
+    check_workflow_size(max(rounds) * len(rounds), given["shards"], code)
     for i, config in enumerate(configs, start=1):
         check_earlier_results(Plan(config, member_root(place.root, i), place.root), given["shards"])
     names = tuple(f"{place.name}-{i}" for i in range(1, len(configs) + 1))

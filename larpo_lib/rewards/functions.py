@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
-import signal
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
-from larpo_lib.config.base import Section
-from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.errors import LarpoError
+from larpo_lib.functions import CallError, FunctionTarget, Keywords, OutOfTimeError, call
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.targets import Loaded, line_of, load_target, parse_target, source_file
+from larpo_lib.targets import Loaded
 
 GIVEN = ("prompts", "responses", "completions", "references")
 """The keywords that every function can take."""
@@ -26,38 +20,15 @@ GIVEN = ("prompts", "responses", "completions", "references")
 ValueT = TypeVar("ValueT")
 
 
-def _checked(target: str) -> str:
-    parse_target(target)
-    return target
-
-
-class FunctionSettings(Section):
+class FunctionSettings(FunctionTarget):
     """Which function, and how it is called."""
 
     execution: ClassVar[frozenset[str]] = frozenset({"timeout_s", "batch_responses"})
 
-    target: Annotated[str, AfterValidator(_checked)]
-    """The function: `my_rewards.py:brevity`, a file from the folder that larpo is started in or an absolute path, or
-    `package.module:brevity`, a module that is installed. The file's content is part of the fingerprint."""
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further keywords that the function is called with."""
     timeout_s: PositiveFloat = 600.0
     """Seconds that one call may take."""
     batch_responses: PositiveInt = 64
     """Responses that one call is given at most. A list-relative function is given a prompt's whole list."""
-
-    def identity(self) -> dict[str, Any]:
-        """The place of a file is no part of it: its content is."""
-        place, name = parse_target(self.target)
-        return {**super().identity(), "target": f"{Path(place).name}:{name}"}
-
-    def source(self) -> Path:
-        """The file of the function.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        return source_file(parse_target(self.target)[0])
 
     def load(self) -> RewardFunction:
         """The function, ready to be called.
@@ -65,7 +36,7 @@ class FunctionSettings(Section):
         Raises:
             ConfigError: it cannot be loaded, or cannot be called with its settings.
         """
-        return RewardFunction(self, load_target(*parse_target(self.target)))
+        return RewardFunction(self, self.loaded())
 
 
 class RewardFunction:
@@ -82,15 +53,8 @@ class RewardFunction:
         settings = json.dumps(config.settings, sort_keys=True, ensure_ascii=False) if config.settings else ""
         self.name = " ".join(part for part in (loaded.shown, settings, loaded.digest[:8]) if part)
         self.list_relative = bool(getattr(loaded.function, "list_relative", False))
-        parameters = inspect.signature(loaded.function).parameters.values()
-        self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        self._takes = {each.name: each for each in parameters if each.kind in (each.KEYWORD_ONLY, _EITHER)}
-        self.columns = frozenset(
-            name
-            for name, each in self._takes.items()
-            if each.default is each.empty and name not in config.settings and name not in GIVEN
-        )
-        self._check(parameters)
+        self._keywords = Keywords(loaded, config.settings, GIVEN)
+        self.columns = self._keywords.needed
 
     def values(self, items: Sequence[Scorable], read: Callable[[Any], ValueT]) -> list[ValueT]:
         """What the function gives for each item, in their order.
@@ -134,19 +98,17 @@ class RewardFunction:
 
     def _called(self, items: Sequence[Scorable]) -> Any:
         """What the function returns; where it raises, parts of the batch are tried for the response it stumbles on."""
-        keywords, start = self._keywords(items), time.monotonic()
+        keywords, start = self._given(items), time.monotonic()
         try:
-            with _time_limit(self._config.timeout_s):
-                given = self._loaded.function(**keywords)
-                given = asyncio.run(_awaited(given)) if inspect.isawaitable(given) else given
-        except (Exception, SystemExit, asyncio.CancelledError, _OutOfTimeError) as error:
-            self._check_time(items, start, isinstance(error, _OutOfTimeError))
+            given = call(self._loaded, keywords, self._config.timeout_s)
+        except OutOfTimeError:
+            self._check_time(items, start, expired=True)
+        except CallError as error:
+            self._check_time(items, start, expired=False)
             if len(items) > 1 and not self.list_relative:
                 for half in (items[: len(items) // 2], items[len(items) // 2 :]):
                     self._called(half)
-            line = line_of(error, self._loaded.file)
-            place = f"{self._loaded.file}, line {line}" if line else f"called as {self._loaded.file} has it"
-            raise self._wrong(items, f"raised {type(error).__name__}: {error} ({place})") from error
+            raise self._wrong(items, str(error)) from error.__cause__
         self._check_time(items, start, expired=False)
         return given
 
@@ -160,7 +122,7 @@ class RewardFunction:
                 remedy="Raise timeout_s, or lower batch_responses",
             )
 
-    def _keywords(self, items: Sequence[Scorable]) -> dict[str, Any]:
+    def _given(self, items: Sequence[Scorable]) -> dict[str, Any]:
         kept = items[0].columns
         missing = sorted(self.columns - kept.keys())
         if missing:
@@ -175,59 +137,9 @@ class RewardFunction:
             "completions": [[{"role": "assistant", "content": item.response}] for item in items],
             "references": [item.reference for item in items],
         }
-        taken = given if self._takes_any else {name: values for name, values in given.items() if name in self._takes}
-        return {**taken, **self._config.settings}
-
-    def _check(self, parameters: Iterable[inspect.Parameter]) -> None:
-        settings, shown = self._config.settings, self._loaded.shown
-        positional = [each.name for each in parameters if each.kind is each.POSITIONAL_ONLY]
-        if positional:
-            raise ConfigError(
-                f"{shown} takes '{positional[0]}' by place alone", remedy="Take away the / in its signature"
-            )
-        unknown = [name for name in settings if name not in self._takes and not self._takes_any]
-        if unknown:
-            raise ConfigError(f"{shown} does not take the setting '{unknown[0]}'", remedy="Change settings")
-        twice = [name for name in settings if name in GIVEN]
-        if twice:
-            raise ConfigError(f"{shown}: settings.{twice[0]} would hide the {twice[0]}", remedy="Name it otherwise")
+        return self._keywords.of(given)
 
     def _wrong(self, items: Sequence[Scorable], what: str, remedy: str = "Fix the function") -> LarpoError:
         prompts = list(dict.fromkeys(item.prompt_id for item in items))
         of = f"prompt {prompts[0]}" if len(prompts) == 1 else f"{len(prompts)} prompts, the first {prompts[0]}"
         return LarpoError(f"{self._loaded.shown} {what}; {of}", remedy=remedy)
-
-
-_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
-
-
-class _OutOfTimeError(BaseException):
-    """Ends a call that takes too long; no `except Exception` of the function catches it."""
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """End the block after so many seconds, also within a regular expression or a wait.
-
-    By an alarm, which only the main thread gets: elsewhere a call is not ended, but refused when it comes back.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise _OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, end)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, should something swallow the first
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-
-
-async def _awaited(given: Awaitable[Any]) -> Any:
-    return await given

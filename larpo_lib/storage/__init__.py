@@ -5,10 +5,22 @@ AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, ...); no 
 store that goes away is waited for, LARPO_S3_PATIENCE seconds long.
 """
 
+from larpo_lib.caches import cache_dir
 from larpo_lib.storage.directories import complete_directories, delete, upload
 from larpo_lib.storage.edge import localize
-from larpo_lib.storage.fetching import cache_dir, fetch
+from larpo_lib.storage.fetching import fetch
+from larpo_lib.storage.functions import with_code
 from larpo_lib.storage.locations import is_remote
 from larpo_lib.storage.publishing import publish
 
-__all__ = ["cache_dir", "complete_directories", "delete", "fetch", "is_remote", "localize", "publish", "upload"]
+__all__ = [
+    "cache_dir",
+    "complete_directories",
+    "delete",
+    "fetch",
+    "is_remote",
+    "localize",
+    "publish",
+    "upload",
+    "with_code",
+]

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from larpo_lib.caches import cache_dir
 from larpo_lib.storage.client import store_client
-from larpo_lib.storage.fetching import cache_dir, fetch, short_hash
+from larpo_lib.storage.fetching import fetch, short_hash
 from larpo_lib.storage.locations import Location, is_remote
 from larpo_lib.storage.manifests import stored_manifest
 from larpo_lib.storage.publishing import publish

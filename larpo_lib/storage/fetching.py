@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,13 +23,6 @@ from larpo_lib.storage.transfer import Transfer, keys_below, receive
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-
-def cache_dir() -> Path:
-    """Where fetched objects are kept: LARPO_CACHE, else `larpo` in the user's cache directory."""
-    if "LARPO_CACHE" in os.environ:
-        return Path(os.environ["LARPO_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "larpo"
 
 
 def fetch(uri: str, cache: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A run killed again and again ends with the same bytes as one that never was."""
+"""A run killed again and again ends with the same bytes as one that never was; its rewards are a user's function's."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ SETTINGS = (
     "sample.part_prompts=3",
     "rerank.part_prompts=3",
 )
+REWARDS = """
+async def near(responses, references, goal):
+    return [-abs(len(text) - goal) + (reference[-1] in text) for text, reference in zip(responses, references)]
+"""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     make_tiny_world(root)
+    (root / "my_rewards.py").write_text(REWARDS, "utf-8")
     return root
 
 
@@ -83,7 +88,8 @@ def _assert_same(out: Path, expected: Path) -> None:
 
 def _start(world: Path, out: Path, *settings: str) -> Forked:
     command = ["run", "--config", world / "larpo.toml", "--out", out]
-    chosen = [f"--set={setting}" for setting in (*SETTINGS, *settings)]
+    function = f'{{ type = "function", target = "{world}/my_rewards.py:near", settings = {{ goal = 20 }} }}'
+    chosen = [f"--set={setting}" for setting in (*SETTINGS, f"rerank.reranker={function}", *settings)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     return forked_larpo(*command, *chosen, output=world / f"{out.name}.log", environment=environment)
 

@@ -1,4 +1,7 @@
-"""The pipeline `larpo` on the emulated backend with its real steps: what it makes is what `larpo run` makes."""
+"""The pipeline `larpo` on the emulated backend with its real steps: what it makes is what `larpo run` makes.
+
+Its rewards are a user's function's: its code is sent to the pipeline, and stands in a file for `larpo run`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from larpo_runs import COMPILED
 from tiny_world import SETTINGS, files
 
 from larpo_lib.config import load_config
+from larpo_lib.config.toml import inline
 from larpo_lib.errors import ArtifactError
 from larpo_lib.loop import run_loop
 from larpo_lib.pipeline.earlier_results import check_earlier_results
@@ -20,6 +24,11 @@ from larpo_lib.pipeline.parameters import compose
 from larpo_lib.plan import Plan
 
 OVER = {"loop": {"iterations": 2, "promote": "every_iteration"}, "evaluate": {"n": 2, "resamples": 50}}
+REWARDS = """
+def near(responses, goal):
+    return [-abs(len(text) - goal) for text in responses]
+"""
+FUNCTION = {"type": "function", "target": "my_rewards.py:near", "settings": {"goal": 20}}
 
 
 def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
@@ -27,7 +36,9 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
-    settings = tomllib.loads(SETTINGS.format(root=tiny_world))
+    (tmp_path / "my_rewards.py").write_text(REWARDS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = tomllib.loads(SETTINGS.format(root=tiny_world)) | {"rerank": {"reranker": FUNCTION | {"code": REWARDS}}}
     given = {"root": str(tmp_path / "runs"), "run_id": "one", "shards": 2, "rounds": 2}
     given["settings"] = json.dumps({**settings, **{k: {**settings[k], **v} for k, v in OVER.items()}})
     lost = {"*/sample-driver": ["lost"], "*/train-driver": ["lost"]}
@@ -36,9 +47,8 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     (text,) = outcome.outputs["final-report"]["artifacts"]["text"]["artifacts"]
     assert Path(text["uri"]).read_text("utf-8").startswith("# Run one: SUCCEEDED")
 
-    config = load_config(
-        tiny_world / "larpo.toml", ["loop.iterations=2", 'loop.promote="every_iteration"', 'promote.model_name="other"']
-    )
+    own = [f"rerank.reranker={inline(FUNCTION)}", 'loop.promote="every_iteration"', 'promote.model_name="other"']
+    config = load_config(tiny_world / "larpo.toml", ["loop.iterations=2", *own])
     run_loop(config, tmp_path / "expected")
     made = tmp_path / "runs" / "one"
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):

@@ -10,6 +10,7 @@ from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
+from larpo_lib.functions import functions_of
 from larpo_lib.plan import Plan
 from larpo_lib.run_state import all_calls, find_run_state
 
@@ -33,6 +34,7 @@ def make(plan: Plan, names, reward=0.0, iteration=None):
                     return {"mean_reward": reward}
 
                 inputs = {"evaluation": Path(str(call.inputs["evaluation"]))} if call.name == "promote" else {}
+                inputs |= {f"function_{i}": one.source() for i, one in enumerate(functions_of(config))}
                 produce(call.name, config, inputs, Path(path), content)
 
 
@@ -54,6 +56,21 @@ def test_what_is_made_is_not_left(tmp_path):
     assert state.names == {"build_lists", "train", "promote", "report"}
     make(plan, {"build_lists", "train", "promote", "report"})
     assert not find_run_state(plan).left
+
+
+def test_a_function_that_was_changed_since_is_told_before_the_run_goes_on(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def f(responses): return [1] * len(responses)")
+    plan = plan_of(tmp_path, rerank={"reranker": {"type": "function", "target": f"{file}:f"}}, loop={"iterations": 1})
+    make(plan, {"prepare", "sample", "rerank"})
+    assert find_run_state(plan).names == {"build_lists", "train", "evaluate", "promote", "report"}
+    file.write_text("def f(responses): return [2] * len(responses)")
+    with pytest.raises(
+        ArtifactError, match=r"ranked: exists already, but was made with another version of .*mine\.py:f"
+    ):
+        find_run_state(plan)
+    file.unlink()  # a finished run needs none
+    assert len(find_run_state(plan).made) == 3
 
 
 def test_a_step_of_two_outputs_is_left_until_both_are_there(tmp_path):

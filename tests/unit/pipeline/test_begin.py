@@ -80,5 +80,29 @@ def test_a_function_that_the_image_has_not_is_told_before_anything_is_made(given
         members = [{"reranker": one, "mean": 0.0, "std": 1.0} for one in ({"type": "verifier"}, function)]
         function = {"type": "ensemble", "members": members}
     section, name, *_ = place.split(".")
-    with pytest.raises(ConfigError, match=r"my_rewards\.py: no such file\. On Kubeflow the function must be in"):
+    with pytest.raises(ConfigError, match=r"my_rewards\.py: no such file\. Give an s3:// URI, start the run with"):
         begin(changed(given, **{section: {name: function}}), "/kfp/checked")
+
+
+CODE = "def brevity(responses): return [-len(text) for text in responses]\n"
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_function_in_a_store_is_kept_with_the_run_as_it_was(given: Given, s3: Any) -> None:
+    """As the person gives it who starts the run in the browser."""
+    s3.put_object(Bucket="larpo-bucket", Key="mine.py", Body=CODE.encode())
+    reranker = {"type": "function", "target": "s3://larpo-bucket/mine.py:brevity"}
+    started = begin(changed(given, rerank={"reranker": reranker}), "/kfp/checked")
+    s3.put_object(Bucket="larpo-bucket", Key="mine.py", Body=b"1 / 0")
+    kept: Any = RunContext.at(started.run).config
+    assert (kept.rerank.reranker.code, kept.evaluate.reranker.code) == (CODE, CODE)
+    assert kept.rerank.reranker.source().read_text() == CODE
+
+
+def test_the_code_of_functions_counts_in_the_size_of_the_run(given: Given) -> None:
+    reranker = {"type": "function", "target": "mine.py:brevity", "code": CODE + "#" * 15_000}
+    with pytest.raises(ConfigError, match=r"21 rounds of 2 shards make a workflow of about 1160 KB"):
+        begin({**changed(given, rerank={"reranker": reranker}), "rounds": 21}, "/kfp/checked")
+    reranker["code"] += "#" * 1_000
+    with pytest.raises(ConfigError, match=r"would be sent 160\d\d bytes of functions"):
+        begin(changed(given, rerank={"reranker": reranker}), "/kfp/checked")

@@ -183,3 +183,44 @@ def test_texts_that_look_a_little_like_passwords_are_sent() -> None:
 def test_settings_as_a_parameter_are_looked_at_as_well(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         run_arguments(STUDY, None, [], [f"settings={text}"])
+
+
+CODE = 'def brevity(responses):\n    return [-len("a\\n") for _ in responses]\n'
+
+
+def test_the_file_of_a_function_is_sent_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rewards.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    chosen = ["rerank.reranker.type=function", "rerank.reranker.target=my_rewards.py:brevity"]
+    sent = {"type": "function", "target": "my_rewards.py:brevity", "code": CODE}
+    found = run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    assert json.loads(found["settings"]) == {"rerank": {"reranker": sent}}
+    study = read_package(Path(__file__).parents[3] / "pipelines" / "compiled" / "study.yaml").parameters
+    grid = ["{}", json.dumps({"evaluate": {"judge": {"type": "function", "target": "my_rewards.py:brevity"}}})]
+    found = run_arguments(study, None, [], [f"grid={json.dumps(grid)}", f"settings={found['settings']}"])
+    assert json.loads(found["settings"]) == {"rerank": {"reranker": sent}}
+    assert found["grid"][0] == "{}"
+    assert json.loads(found["grid"][1]) == {"evaluate": {"judge": sent}}
+
+
+@pytest.mark.parametrize("target", ["s3://bucket/my.py:f", "package.module:f", "/in/the/image.py:f"])
+def test_a_function_that_is_elsewhere_is_left_where_it_is(target: str) -> None:
+    found = run_arguments(
+        PARAMETERS, None, ["rerank.reranker.type=function", f"rerank.reranker.target={target}"], ["text=a"]
+    )
+    assert json.loads(found["settings"]) == {"rerank": {"reranker": {"type": "function", "target": target}}}
+
+
+def test_a_function_that_is_not_here_or_too_long_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = ["rerank.reranker.type=function", "rerank.reranker.target=my_rewards.py:brevity"]
+    with pytest.raises(ConfigError, match=r"my_rewards\.py: no such file\. Give a path from the folder"):
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    (tmp_path / "my_rewards.py").write_text(CODE + "#" * 16_000)
+    with pytest.raises(
+        ConfigError, match=r"would be sent 160\d\d bytes of functions, but the most is 16000\. Upload their"
+    ):
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    (tmp_path / "my_rewards.py").write_bytes(b"# \xff")
+    with pytest.raises(ConfigError, match=r"my_rewards\.py: cannot be read: .*utf-8"):
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
