@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["forked_imports"])
@@ -64,6 +66,9 @@ def forked(
     """
     variables = dict(os.environ if environment is None else environment)
     given = (function, arguments, output.absolute(), variables, Path.cwd())
+    # Python 3.11 does not give this process's path to the server, which passes over what it does not find.
+    with mock.patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}):
+        forkserver.ensure_running()
     return Forked(_CONTEXT.Process(target=_call, args=given))
 
 

@@ -9,9 +9,11 @@ from larpo_lib import logs
 
 logs.set_up()  # before the libraries that speak when they are imported
 for name in (
-    "deepspeed",
+    "deepspeed.runtime.zero.muon.muon_optimizer",  # with the compiler, which every engine of DeepSpeed imports
+    "larpo_lib.cli",
+    "larpo_lib.evaluation",
     "larpo_lib.loop",
-    "larpo_lib.studies",
+    "larpo_lib.studies.run",
     "larpo_lib.training.fit",
     "matplotlib.pyplot",
     "mlflow.store.tracking.sqlalchemy_store",
