@@ -95,8 +95,8 @@ def save_classifier(size: Size, seed: int, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
-def save_byte_models(size: Size, seed: int, policy: Path, classifier: Path) -> None:
-    """Write a policy and a classifier for any text, one token a byte."""
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte; every turn of its chat template ends with a token that says so."""
     alphabet = sorted(ByteLevel.alphabet())
     ids = {PAD: PAD_ID, END: END_ID} | {letter: FIRST_WORD_ID + i for i, letter in enumerate(alphabet)}
     tokenizer = Tokenizer(BPE(ids, []))
@@ -104,10 +104,15 @@ def save_byte_models(size: Size, seed: int, policy: Path, classifier: Path) -> N
     tokenizer.decoder = ByteLevelDecoder()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
     fast.chat_template = (
-        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n' }}{% endfor %}"
+        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
     )
+    return fast
+
+
+def save_byte_models(size: Size, seed: int, policy: Path, classifier: Path) -> None:
+    """Write a policy and a classifier for any text, one token a byte."""
     random_policy(size, seed, "cpu").save_pretrained(policy)
     save_classifier(size, seed, classifier)
     for directory in (policy, classifier):
-        fast.save_pretrained(directory)
+        byte_tokenizer().save_pretrained(directory)

@@ -1,0 +1,25 @@
+"""One part, in this process: `python -m benchmarks.gpu.part NAME --device cuda --rows FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from benchmarks.gpu.parts import PARTS, Bench
+
+
+def main() -> None:
+    parts = {part.name: part for part in PARTS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=[*parts])
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--rows", type=Path, required=True)
+    given = parser.parse_args()
+    part = parts[given.part]
+    run = importlib.import_module(f"benchmarks.gpu.{part.module}").run
+    run(Bench(given.device, given.rows), *part.arguments)
+
+
+if __name__ == "__main__":
+    main()
