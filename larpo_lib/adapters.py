@@ -34,7 +34,13 @@ def base_of(path: Path) -> Path:
             if is_adapter(candidate):
                 raise ModelError(f"{path}: its base model {candidate} is itself an adapter", remedy=_MERGE)
             return candidate
-    return _cached(path, named, settings.get("revision"))
+    found = cached(named, settings.get("revision"))
+    if found is None:
+        raise ModelError(
+            f"{path}: its base '{named}' is neither a local directory nor in this machine's Hugging Face cache",
+            remedy=f"Set base_model_name_or_path in its {CONFIG} to the base's directory, or to its name on the hub",
+        )
+    return found
 
 
 def model_directory(path: Path) -> Path:
@@ -51,16 +57,16 @@ def tokenizer_directory(path: Path) -> Path:
     return path if (path / "tokenizer_config.json").is_file() else model_directory(path)
 
 
-def _cached(path: Path, name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+def cached(name: str, revision: str | None) -> Path | None:
+    """A model's directory in this machine's Hugging Face cache, by its name on the hub; None where it has none."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (OSError, ValueError) as error:  # no such name, or not in the cache
-        raise ModelError(
-            f"{path}: its base '{name}' is neither a local directory nor in this machine's Hugging Face cache",
-            remedy=f"Set base_model_name_or_path in its {CONFIG} to the base's directory",
-        ) from error
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -28,6 +28,9 @@ from larpo_lib.pool import shared_through_pool
 MANIFEST, METRICS = "artifact.json", "metrics.json"
 MANIFEST_VERSION = 1
 
+HUB_MARK = ".larpo-hub.json"
+"""Says of a directory which commit of which model of the Hugging Face hub it holds; see `larpo_lib.models.hub`."""
+
 Metrics = dict[str, float | int | None]
 """Numbers a step reports. None: the metric is not defined on these data."""
 
@@ -144,16 +147,28 @@ def verify(artifact: Path) -> None:
 def digest(path: Path) -> str:
     """Identity of an input's content: of an artifact by its manifest, of others by their bytes, with adapters' base.
 
+    Of a model of the hub its commit is the identity, wherever its files are kept and whatever else is there.
+
     Raises ArtifactError where there is nothing at `path`, and ModelError where there is no base.
     """
     if (path / MANIFEST).is_file():
         return _hash_json(read_manifest(path)["files"])
+    if (path / HUB_MARK).is_file():
+        return _hash_json({"hub": recorded_digest(path)})
     if path.is_dir():
         found = _checksums(path)
         return _hash_json({"adapters": found, "base": digest(base_of(path))} if is_adapter(path) else found)
     if path.is_file():
         return file_digest(path)
     raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")
+
+
+def recorded_digest(path: Path) -> str:
+    """What manifests say of an input: its digest, or name and commit where it is a model of the hub."""
+    if not (path / HUB_MARK).is_file():
+        return digest(path)
+    named = str(_read_json(path / HUB_MARK)["model"])
+    return f"{named} on {recorded_digest(base_of(path))}" if is_adapter(path) else named
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -171,7 +186,7 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
         "step": step,
         "config": config.identity(),
         "arguments": dict(arguments),
-        "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+        "inputs": {name: recorded_digest(path) for name, path in sorted(inputs.items())},
         "code": __version__,
     }
 

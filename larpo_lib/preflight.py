@@ -11,6 +11,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.models.chat import conversation_text
 from larpo_lib.models.device import model_device
+from larpo_lib.models.hub import local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.training.trainable import check_trainable
@@ -35,11 +36,12 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         EndpointError: a server does not answer.
     """
     check_settings(config)
-    dirs = _policy_dirs(Path(config.policy), config)
     _check_one_machine(config)
+    policy = local_model(config.policy)
+    dirs = _policy_dirs(policy, config)
     if not {"sft", "sample", "train", "evaluate"}.isdisjoint(left):
         _check_policy(config, dirs)
-    _check_samplers(config, left)
+    _check_samplers(config, policy, left)
     for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
         if step in left:
             reranker.check()
@@ -82,9 +84,9 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
         _check_readable(source)
 
 
-def _check_samplers(config: LarpoConfig, left: Collection[str]) -> None:
+def _check_samplers(config: LarpoConfig, policy: Path, left: Collection[str]) -> None:
     for step in [step for name, step in (("sample", config.sample), ("evaluate", config.evaluate)) if name in left]:
-        step.sampler.check(Path(config.policy), sampling_limits(step))
+        step.sampler.check(policy, sampling_limits(step))
 
 
 def _policy_dirs(policy: Path, config: LarpoConfig) -> PolicyDirs:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import tomllib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
 from larpo_lib.config import LarpoConfig
+from larpo_lib.config.base import with_models
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
+from larpo_lib.config.tree import BENCHMARKS
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json, write_text
+from larpo_lib.models.hub import pin
 from larpo_lib.tracking import redact
 
 SETTINGS = "config.toml"
 
-_SECONDS = "seconds.json"
+_MODELS, _SECONDS = "models.json", "seconds.json"
 _EVERY_S = 5.0
 _HEAD = f"# The settings of this run, defaults included: `larpo run --config {SETTINGS}` takes them.\n"
 _WITHOUT_URI = "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI.\n"
@@ -34,6 +37,45 @@ def write_settings(config: LarpoConfig, out: Path) -> None:
     text = document(config.model_dump(mode="json"))
     assert check(LarpoConfig, tomllib.loads(text)) == config, "a null is not the default"
     write_text(out / SETTINGS, _HEAD + (_WITHOUT_URI if secret else "") + text)
+
+
+def pin_models(config: LarpoConfig, out: Path) -> tuple[LarpoConfig, dict[str, str]]:
+    """The settings with each model of the hub at the commit that it had when the run began, however it moved since.
+
+    Returns:
+        The settings, and the pinned name of each model that they name otherwise.
+
+    Raises:
+        ModelError: the hub has no such model, or it cannot be reached.
+        ArtifactError: what the run's directory keeps of them cannot be read.
+    """
+    known, used = _known(out / _MODELS), dict[str, str]()
+
+    def pinned(text: str) -> str:
+        if text not in used:
+            used[text] = known.get(text) or pin(text)
+        return used[text]
+
+    of_no_run = {name: getattr(config, name) for name in BENCHMARKS}
+    of_run = with_models(config.model_copy(update=dict.fromkeys(of_no_run)), pinned)
+    return of_run.model_copy(update=of_no_run), {text: name for text, name in used.items() if name != text}
+
+
+def write_models(models: Mapping[str, str], out: Path) -> None:
+    """Keep what `pin_models` found in a run's directory."""
+    if models:
+        write_json(out / _MODELS, models)
+
+
+def _known(path: Path) -> dict[str, str]:
+    try:
+        return {str(text): str(name) for text, name in json.loads(path.read_text("utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read: {error}", remedy="Delete it; models of the hub are looked up anew"
+        ) from None
 
 
 def run_key(out: Path) -> str:

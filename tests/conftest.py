@@ -6,11 +6,13 @@ import gc
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_double import HubDouble, serve_hub
 from hypothesis import HealthCheck, settings
 from notebook import NotebookRun, run_in_notebook
 from services.radosgw import Gateway, missing_programs, radosgw
@@ -56,6 +58,15 @@ def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ours.setLevel(logging.INFO)  # the attribute alone would leave loggers below it with what they remember of its level
     yield
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks the public hub for models; the fixture `hub` is one of the test's own."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:  # it has read the variable already
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="session")
@@ -176,3 +187,22 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     for item in client.list_objects_v2(Bucket="larpo-bucket").get("Contents", []):
         client.delete_object(Bucket="larpo-bucket", Key=item["Key"])
     client.delete_bucket(Bucket="larpo-bucket")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubDouble]:
+    """A hub of the test's own, with caches of its own; `huggingface_hub` has read its variables already."""
+    from huggingface_hub import constants
+
+    with serve_hub() as double:
+        monkeypatch.setattr(constants, "ENDPOINT", double.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{double.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "larpo-cache"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+        yield double

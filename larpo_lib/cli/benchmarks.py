@@ -31,7 +31,7 @@ def run_benchmark(request: Request) -> None:
 
     config = request.load()
     tracker = _tracker(load_section("tracking", request.config, request.settings))
-    with at_edge(config, request.inputs, request.outputs) as paths:
+    with at_edge(config, request.pinned(), request.outputs) as paths:
         metrics = request.step.run(config, **paths, **request.arguments)
         if tracker is not None:
             log(tracker, request.step.name, config, paths["evaluation"], metrics)

@@ -40,15 +40,27 @@ class Request:
     settings: Sequence[str]
 
     def load(self) -> Any:
-        """The step's section of the settings; None where it has none."""
+        """The step's section of the settings, models of the hub at their commits; None where it has none."""
         from larpo_lib.config import load_section
+        from larpo_lib.config.base import with_models
+        from larpo_lib.models.hub import pin
 
         if self.step.section is None:
             return None
         section = load_section(self.step.section, self.config, self.settings)
         from larpo_lib.storage import with_code
 
-        return with_code(section)
+        return with_models(with_code(section), pin)
+
+    def pinned(self) -> Mapping[str, str | list[str] | None]:
+        """The inputs, models of the hub at their commits."""
+        from larpo_lib.models.hub import pin
+
+        models = {one.name for one in self.step.inputs if one.model}
+        return {
+            name: pin(given) if name in models and isinstance(given, str) else given
+            for name, given in self.inputs.items()
+        }
 
 
 def add_command(

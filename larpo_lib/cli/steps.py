@@ -19,7 +19,7 @@ def run_step(request: Request) -> None:
     config = request.load()
     from larpo_lib.steps.edge import at_edge
 
-    with at_edge(config, request.inputs, request.outputs) as paths:
+    with at_edge(config, request.pinned(), request.outputs) as paths:
         metrics = request.step.run(config, **paths, **request.arguments)
     show(metrics)
 

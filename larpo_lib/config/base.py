@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,6 +23,14 @@ def _day(value: Any) -> Any:
             raise ValueError("Input should be a day, such as 2024-07-26") from None
     return value.isoformat() if type(value) is date else value  # as TOML has it
 
+
+@dataclass(frozen=True)
+class NamesModel:
+    """Marks a setting that says where a model is."""
+
+
+ModelPlace = Annotated[str, NamesModel()]
+"""Where a model is: a directory, an s3:// URI, or a name on the Hugging Face hub, `org/name` or `org/name@revision`."""
 
 _SHARED = ("part_prompts", "processes", "resamples", "confidence", "seed")
 """Settings of `larpo_lib.config.mixins` that stand behind a section's own."""
@@ -65,6 +75,30 @@ class Section(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result; the others may change before a stopped run goes on."""
         return {name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.execution}
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def with_models(section: SectionT, change: Callable[[str], str]) -> SectionT:
+    """The settings with every model's place changed, those in the tables below too."""
+    changes = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        names_model = any(isinstance(each, NamesModel) for each in field.metadata)
+        changed = change(value) if names_model else _with_models(value, change)
+        if changed is not value:
+            changes[name] = changed
+    return section.model_copy(update=changes) if changes else section
+
+
+def _with_models(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, Section):
+        return with_models(value, change)
+    if not isinstance(value, tuple):
+        return value
+    changed = tuple(_with_models(part, change) for part in value)
+    return changed if any(new is not old for new, old in zip(changed, value, strict=True)) else value
 
 
 def _identity(value: Any) -> Any:

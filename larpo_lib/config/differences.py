@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 _MOST = 3
+_COMMIT = re.compile(r"(@[0-9a-f]{8})[0-9a-f]{32}\b")
 
 
 def differences(old: Any, new: Any, name: str = "") -> str:
@@ -25,4 +27,5 @@ def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 40 else text[:12].rstrip() + '..."'
+    without_tail = _COMMIT.sub(r"\1", text)  # two commits of one model differ behind its name
+    return without_tail if len(text) <= 40 or without_tail != text else text[:12].rstrip() + '..."'

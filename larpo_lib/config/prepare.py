@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from larpo_lib.config.base import ModelConfig, Section
+from larpo_lib.config.base import ModelConfig, ModelPlace, Section
 from larpo_lib.config.inheritance import UNSTATED, Inherited, Lookup
 from larpo_lib.config.kinds import ChatRerankerConfig, SamplerConfig
 from larpo_lib.config.mixins import Seeded
@@ -104,8 +104,8 @@ class ColumnsConfig(Section):
 class TemplateConfig(Section):
     """A policy whose chat template must be able to render every prompt."""
 
-    path: str
-    """Directory of the policy."""
+    path: ModelPlace
+    """The policy: a directory, an s3:// URI, or its name on the Hugging Face hub."""
     model: ModelConfig = ModelConfig()
     """How its tokenizer is loaded."""
     served: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_validator
 
-from larpo_lib.config.base import ModelConfig, Section, Seed
+from larpo_lib.config.base import ModelConfig, ModelPlace, Section, Seed
 from larpo_lib.config.inheritance import resolve
 from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.config.sections import (
@@ -73,8 +73,9 @@ class _Run(Section):
 
     name: str = "larpo"
     """Name of the run, shown in MLflow."""
-    policy: str
-    """Directory of the policy to start from."""
+    policy: ModelPlace
+    """The policy to start from: a directory, an s3:// URI, or its name on the Hugging Face hub (`org/name`, or
+    `org/name@revision` with a branch, a tag or a commit)."""
     seed: Seed = 0
     """Seed of every section that makes random choices and does not set its own."""
     model: ModelConfig = ModelConfig()

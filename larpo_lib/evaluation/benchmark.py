@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from larpo_lib.reporting.evaluation import Score
     from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values
 
-POLICY = Input("policy", "optional")
+POLICY = Input("policy", "optional", model=True)
 JUDGED = (
     Option(
         "decisions", Path, "File for the judge's decisions, written as they arrive. Default: "

@@ -37,7 +37,7 @@ _POSITIONS_BEHIND_PADDING = {
     "longformer",
 }
 """Families whose first position is the one behind the padding id, so that so many fewer are left."""
-_SAVED = "Use a directory written by save_pretrained, with weights in safetensors"
+_SAVED = "Use a directory written by save_pretrained, with weights in safetensors, or a model's name on the hub"
 
 
 class ModelDir:
@@ -61,7 +61,7 @@ class ModelDir:
         if not (path / "config.json").is_file():
             raise ModelError(
                 f"{path}: is not a model directory (no config.json)",
-                remedy="Use a local directory written by save_pretrained",
+                remedy="Use a directory written by save_pretrained, or a model's name on the hub, as org/name",
             )
         try:
             return AutoConfig.from_pretrained(path, trust_remote_code=self.settings.trust_remote_code)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import PositiveInt
 
 from larpo_lib.candidates.similarity import Scores, by_embedding
+from larpo_lib.config.base import ModelPlace
 from larpo_lib.config.kinds import RetrieverConfig
 from larpo_lib.retrievers import Retriever
 
@@ -20,8 +21,8 @@ class EmbeddingConfig(RetrieverConfig):
     execution: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     type: Literal["embedding"] = "embedding"
-    path: str
-    """Local directory of a sentence-transformers model."""
+    path: ModelPlace
+    """A sentence-transformers model: a directory, an s3:// URI, or its name on the Hugging Face hub."""
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     batch_size: PositiveInt = 64
@@ -30,11 +31,15 @@ class EmbeddingConfig(RetrieverConfig):
     @property
     def title(self) -> str:
         """The model's name."""
-        return Path(self.path).name
+        from larpo_lib.models.hub import label
+
+        return label(self.path)
 
     def models(self) -> dict[str, Path]:
         """The embedding model."""
-        return {"retriever": Path(self.path)}
+        from larpo_lib.models.hub import local_model
+
+        return {"retriever": local_model(self.path)}
 
     def make(self) -> Retriever:
         """Load the model."""

@@ -20,6 +20,10 @@ Arity = Literal["one", "optional", "many", "any"]
 """How many artifacts an input is: exactly one, one or none, at least one, any number."""
 
 _READ = {"one": "Artifact to read: a directory or s3:// URI.", "optional": "Artifact to read (optional)."}
+_MODEL = {
+    "one": "Model to read: a directory, an s3:// URI, or org/name[@revision] on the hub.",
+    "optional": "Model to read (optional).",
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class Input:
         name: of the function's argument, and of the command's option.
         arity: how many it may be.
         help: what the option means; "": the same as for every other artifact.
+        model: whether it is a model, which may be given by its name on the hub.
     """
 
     name: str
     arity: Arity = "one"
     help: str = ""
+    model: bool = False
 
     @property
     def required(self) -> bool:
@@ -49,7 +55,10 @@ class Input:
     @property
     def meaning(self) -> str:
         """What the option means."""
-        return self.help or _READ[self.arity]
+        return self.help or (_MODEL if self.model else _READ)[self.arity]
+
+
+POLICY = Input("policy", model=True)
 
 
 @dataclass(frozen=True)
@@ -204,11 +213,11 @@ _ALL = (
     ),
     Step("prepare-ranked", "prepare:ranked", "prepare", (), (Output("prompts"), Output("ranked")), command="prepare"),
     Step(
-        "sft", "sft:run", "sft", (Input("policy"), Input("demonstrations")), (Output("trained"),),
+        "sft", "sft:run", "sft", (POLICY, Input("demonstrations")), (Output("trained"),),
         "Fine-tune a policy on demonstrations.", trains=True,
     ),
     Step(
-        "sample", "sample:run", "sample", (Input("policy"), Input("prompts")), (Output("candidates"),),
+        "sample", "sample:run", "sample", (POLICY, Input("prompts")), (Output("candidates"),),
         "Sample candidates from the behaviour policy.",
         (
             Option(
@@ -219,7 +228,7 @@ _ALL = (
         ),
     ),
     Step(
-        "search_temperature", "search_temperature:run", "search_temperature", (Input("policy"), Input("prompts")),
+        "search_temperature", "search_temperature:run", "search_temperature", (POLICY, Input("prompts")),
         (Output("search"),),
         "Find a sampling temperature: try a grid on held-out prompts and choose the best by reward.",
     ),
@@ -247,9 +256,9 @@ _ALL = (
     Step(
         "train", "train:run", "train",
         (
-            Input("policy"),
+            POLICY,
             Input("lists"),
-            Input("reference", "optional"),
+            Input("reference", "optional", model=True),
             Input(
                 "reference_logps", "optional",
                 "Trained policy whose stored reference log-probabilities are for the same lists.",
@@ -259,16 +268,16 @@ _ALL = (
         "Train a policy on lists. The reference is the policy itself unless --reference is passed.", trains=True,
     ),
     Step(
-        "reward_model", "reward_model:run", "reward_model", (Input("policy"), Input("lists")), (Output("trained"),),
+        "reward_model", "reward_model:run", "reward_model", (POLICY, Input("lists")), (Output("trained"),),
         "Train a reward model on lists, from a policy or from another reward model.", trains=True,
         command="train-reward-model",
     ),
     Step(
-        "evaluate", "evaluate:run", "evaluate", (Input("policy"), Input("prompts")), (Output("evaluation"),), _EVALUATE,
+        "evaluate", "evaluate:run", "evaluate", (POLICY, Input("prompts")), (Output("evaluation"),), _EVALUATE,
     ),
     Step(
         "promote", "promote:run", "promote",
-        (Input("policy"), Input("evaluation"), Input("baseline", "optional")), (Output("promotion"),),
+        (POLICY, Input("evaluation"), Input("baseline", "optional")), (Output("promotion"),),
         needs_registry=True, logs=("promotion.json",),
     ),
     Step(

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from larpo_lib.adapters import is_adapter
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import Section, TrainingConfig
 from larpo_lib.launcher import is_secondary_process
+from larpo_lib.models.hub import HubModel, local_model
 from larpo_lib.storage import cache_dir, is_remote, localize
 
 Location = str | Sequence[str] | None
@@ -34,10 +36,12 @@ def at_edge(
         A path, a list of paths or None for each argument.
 
     Raises:
+        ModelError: a model of the hub cannot be fetched.
         StorageError: as of `localize`, or the checkpoints cannot be removed.
     """
     place = config.checkpoints if isinstance(config, TrainingConfig) and not is_secondary_process() else None
-    with localize(_flat(inputs), _own(outputs)) as paths:
+    given = {name: _fetched(uri) for name, uri in _flat(inputs).items()}
+    with localize(given, _own(outputs)) as paths:
         yield {name: _nested(name, given, paths) for name, given in {**inputs, **outputs}.items()}
         fingerprints = [read_manifest(paths[name])["fingerprint"] for name in outputs] if place else []
     if place:
@@ -45,6 +49,16 @@ def at_edge(
 
         for fingerprint in fingerprints:
             delete_checkpoints(place, fingerprint)
+
+
+def _fetched(uri: str) -> str:
+    """The place of an input; of a model of the hub, pinned to a commit, and of adapters of one, that in the cache.
+
+    Where an artifact is may look like the name of such a model, but not with a commit.
+    """
+    model = HubModel.parse(uri)
+    of_hub = is_adapter(Path(uri)) if model is None else model.pinned
+    return str(local_model(uri)) if of_hub and not is_remote(uri) else uri
 
 
 def _own(outputs: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,17 +7,20 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from larpo_lib import storage
 from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import PrepareConfig, TemplateConfig
 from larpo_lib.config.kinds import ChatRerankerConfig
 from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.models.hub import local_model
 from larpo_lib.schemas import Messages
 
 _REPLY = "!"
 _FILES = ("config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 """Files of a model directory that decide what its template writes."""
-_WITHOUT = "Use the model's directory, or set templates and reward_models of the source to [] to skip this check"
+_WITHOUT = (
+    "Use the model's directory or its name on the hub, as org/name, or set templates and reward_models of the source "
+    "to [] to skip this check"
+)
 
 Refusal = Callable[[Messages], str | None]
 """Why a model cannot be given a prompt; None where it can."""
@@ -113,7 +116,7 @@ def _identity(config: TemplateConfig | ChatRerankerConfig) -> str:
 
 
 def _local(config: TemplateConfig | ChatRerankerConfig) -> Path:
-    path = storage.fetch(config.path, storage.cache_dir())
+    path = local_model(config.path)
     if not is_adapter(path) and not (path / "config.json").is_file():
         raise ConfigError(
             f"{config.path}: is not a model directory (no config.json), so prompts cannot be rendered for it",

@@ -41,7 +41,7 @@ def fetch(uri: str, cache: Path) -> Path:
     location, client = Location.parse(uri), store_client()
     contents = _contents(client, location)
     target = cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
-    with s3_errors(location), _waiting_lock(target.parent):
+    with s3_errors(location), waiting_lock(target.parent):
         if not target.exists():
             partial = target.parent / f".{target.name}.partial"
             try:
@@ -122,7 +122,7 @@ def _remove_strays(partial: Path, names: list[str]) -> None:
 
 
 @contextmanager
-def _waiting_lock(directory: Path) -> Iterator[None]:
+def waiting_lock(directory: Path) -> Iterator[None]:
     """Hold the directory's lock: of several shards that fetch the same input, one does and the others wait."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_double import HubDouble
 from server_double import Asked, Reply, ServerDouble, serve
 from tiny_pairrm import make_pairrm
 from tiny_world import Larpo, files, make_reward_model, make_tiny_world, write_jsonl
@@ -18,7 +19,7 @@ from larpo_lib.config import RerankerConfig
 
 HTTP = 'type = "http", base_url = "{url}", served_model = "rm"'
 RERANKERS = {
-    "classifier": '{{ type = "classifier", path = "{root}/reward", model = {{ device = "cpu" }} }}',
+    "classifier": '{{ type = "classifier", path = "org/reward", model = {{ device = "cpu" }} }}',  # of the hub
     "pairrm": '{{ type = "pairrm", path = "{root}/pairrm", model = {{ device = "cpu" }} }}',
     "http": "{{ " + HTTP + ', api = "vllm_pooling" }}',
     "function": '{{ type = "function", target = "{root}/my_rewards.py:by_length", settings = {{ goal = 20 }} }}',
@@ -85,11 +86,11 @@ def test_every_reranker_has_a_whole_run() -> None:
 
 @pytest.mark.parametrize("reranker", RERANKERS)
 def test_a_finished_run_needs_no_server_model_or_source_again(
-    reranker: str, server: ServerDouble, larpo: Larpo, tmp_path: Path, mlflow_store: Path
+    reranker: str, server: ServerDouble, hub: HubDouble, larpo: Larpo, tmp_path: Path, mlflow_store: Path
 ) -> None:
     world, out = tmp_path / "world", tmp_path / "run"
     make_tiny_world(world)
-    make_reward_model(world / "reward")
+    make_reward_model(tmp_path / "reward")
     make_pairrm(world / "pairrm")
     (world / "my_rewards.py").write_text(FUNCTION)
     if reranker == "function":
@@ -97,11 +98,21 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
     out.mkdir()
     mlflow_store.rename(out / "mlflow")
     arguments = ["--config", world / "larpo.toml", *settings_of(reranker, world, server.url), "--out", out]
+    if reranker == "classifier":
+        models = [hub.push("org/tiny", world / "policy"), hub.push("org/reward", tmp_path / "reward")]
+        arguments += ["--set", "policy=org/tiny"]
     first = larpo("run", *arguments)
     assert first.code == 0, first.err
+    if reranker == "classifier":
+        pinned = {name: f"{name}@{commit}" for name, commit in zip(("org/tiny", "org/reward"), models, strict=True)}
+        assert json.loads((out / "models.json").read_text("utf-8")) == pinned
+        assert read_manifest(out / "sft")["inputs"]["policy"] == pinned["org/tiny"]
+        ranked = read_manifest(out / "iteration-1" / "ranked")
+        assert ranked["inputs"]["reranker"] == ranked["config"]["reranker"]["path"] == pinned["org/reward"]
+        hub.repositories.clear()
     assert read_manifest(out / "iteration-1" / "ranked")["config"]["reranker"]["type"] == reranker
 
-    before, asked = files(out), len(server.asked)
+    before, asked, asked_hub = files(out), len(server.asked), len(hub.asked)
     shutil.copy(world / "larpo.toml", tmp_path / "larpo.toml")
     arguments[1] = tmp_path / "larpo.toml"
     shutil.rmtree(world)
@@ -110,7 +121,7 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
         assert repeated.code == 0, repeated.err
         assert repeated.out == first.out
     assert files(out) == before
-    assert len(server.asked) == asked
+    assert (len(server.asked), len(hub.asked)) == (asked, asked_hub)
 
 
 def test_a_run_of_one_iteration_samples_from_a_server(

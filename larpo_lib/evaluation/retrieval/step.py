@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest, recorded_digest
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
@@ -102,7 +102,7 @@ def _check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
     """The log-probabilities are to be those of the policy that sampled, behind the prompts it was asked."""
     recorded = read_manifest(evaluated)["inputs"]
     for name, path in given.items():
-        if recorded.get(name) != digest(path):
+        if recorded.get(name) != recorded_digest(path):
             raise ArtifactError(
                 f"{evaluated}: was not made with the {name} in {path}",
                 remedy=f"Pass the {name} of that evaluation, or evaluate again",

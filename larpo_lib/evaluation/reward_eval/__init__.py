@@ -12,8 +12,12 @@ BENCHMARK = Benchmark(
         "better.",
     settings_class="RewardEvalConfig",
     inputs=(
-        Input("policy"),
-        Input("baseline", help="Policy to compare with: a directory or s3:// URI."),
+        Input("policy", model=True),
+        Input(
+            "baseline",
+            help="Policy to compare with: a directory, an s3:// URI, or org/name[@revision] on the hub.",
+            model=True,
+        ),
         Input("prompts"),
     ),
     judged_by="a reward model, by comparison with a baseline policy",

@@ -15,10 +15,13 @@ from transformers import PreTrainedTokenizerBase
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.device import model_device
+from larpo_lib.models.hub import local_model
 from larpo_lib.models.model_dir import check_weights, first_line
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
-_SAVED = "Use a local directory written by SentenceTransformer.save_pretrained, with weights in safetensors"
+_SAVED = """\
+Use a directory written by SentenceTransformer.save_pretrained with weights in safetensors, or such a model's name on
+the hub, as org/name"""
 _SHOWN = 60
 """Characters of a text that a message shows."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -37,7 +40,7 @@ def check_embedding_model(config: EmbeddingConfig) -> None:
             "the retriever 'embedding' needs the package sentence-transformers, which is not installed",
             remedy="pip install 'larpo[embedding]', or set lists.negatives.retriever.type to bm25",
         )
-    path = Path(config.path)
+    path = local_model(config.path)
     for module in _modules(path):
         folder = path / module["path"]
         if not module["type"].startswith("sentence_transformers."):
@@ -87,7 +90,7 @@ class SentenceEmbedder:
         self._batch_size = config.batch_size
         try:
             self._model = SentenceTransformer(
-                str(Path(config.path).absolute()),
+                str(local_model(config.path).absolute()),
                 device=str(model_device(ModelConfig(device=config.device))),
                 local_files_only=True,
                 trust_remote_code=False,

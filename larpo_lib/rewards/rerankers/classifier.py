@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.base import ModelConfig, ModelPlace
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import ChatRerankerConfig, Thinking
 from larpo_lib.rewards.rerankers import Reranker
@@ -24,8 +24,8 @@ class ClassifierConfig(ChatRerankerConfig):
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
     type: Literal["classifier"] = "classifier"
-    path: str
-    """Directory of the reward model."""
+    path: ModelPlace
+    """The reward model: a directory, an s3:// URI, or its name on the Hugging Face hub."""
     model: Annotated[ModelConfig, Inherited("model.date", into="date")] = ModelConfig()
     """How the model is loaded."""
     input: Literal["auto", "chat", "text", "pair"] = "auto"
@@ -45,14 +45,17 @@ class ClassifierConfig(ChatRerankerConfig):
 
     def models(self) -> dict[str, Path]:
         """The reward model."""
-        return {"reranker": Path(self.path)}
+        from larpo_lib.models.hub import local_model
+
+        return {"reranker": local_model(self.path)}
 
     def reading(self) -> Callable[[Messages, str], Sequence[str]]:
         """As `input` says."""
+        from larpo_lib.models.hub import local_model
         from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput
 
-        return ClassifierInput(ModelDir(Path(self.path), self.model), self).source
+        return ClassifierInput(ModelDir(local_model(self.path), self.model), self).source
 
     def make(self) -> Reranker:
         """Load the reward model."""

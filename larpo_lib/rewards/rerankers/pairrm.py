@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.base import ModelConfig, ModelPlace
 from larpo_lib.config.kinds import SingleRerankerConfig, Thinking
 from larpo_lib.rewards.rerankers import Reranker
 
@@ -21,8 +21,9 @@ class PairRmConfig(SingleRerankerConfig):
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
     type: Literal["pairrm"] = "pairrm"
-    path: str
-    """Directory of a PairRM model in Hugging Face's layout."""
+    path: ModelPlace
+    """A PairRM model in Hugging Face's layout: a directory, an s3:// URI, or its name on the hub, such as
+    `llm-blender/PairRM-hf`."""
     model: ModelConfig = ModelConfig()
     """How the model is loaded."""
     thinking: Thinking = "strip"
@@ -43,7 +44,9 @@ class PairRmConfig(SingleRerankerConfig):
 
     def models(self) -> dict[str, Path]:
         """The model."""
-        return {"reranker": Path(self.path)}
+        from larpo_lib.models.hub import local_model
+
+        return {"reranker": local_model(self.path)}
 
     def make(self) -> Reranker:
         """Load the model."""
@@ -54,9 +57,11 @@ class PairRmConfig(SingleRerankerConfig):
     def check(self) -> None:
         """All but the weights."""
         from larpo_lib.models.device import model_device
+        from larpo_lib.models.hub import local_model
         from larpo_lib.models.model_dir import ModelDir, check_weights
         from larpo_lib.rewards.rerankers.engines.pairrm_model import load_pairrm_tokenizer
 
-        load_pairrm_tokenizer(ModelDir(Path(self.path), self.model), self)
-        check_weights(Path(self.path))
+        path = local_model(self.path)
+        load_pairrm_tokenizer(ModelDir(path, self.model), self)
+        check_weights(path)
         model_device(self.model)

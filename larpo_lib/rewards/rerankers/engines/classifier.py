@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -12,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
+from larpo_lib.models.hub import label, local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
@@ -26,7 +26,7 @@ def check_classifier(config: ClassifierConfig) -> None:
         ModelError: the directory is no reward model, or cannot be read as the settings say.
         ConfigError: conversations may be longer than it takes, or there is no such device.
     """
-    source = ModelDir(Path(config.path), config.model)
+    source = ModelDir(local_model(config.path), config.model)
     model_device(config.model)
     source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
     ClassifierInput(source, config).encode([{"role": "user", "content": "?"}], "!")
@@ -41,7 +41,7 @@ class ClassifierReranker(Reranker):
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
-        source = ModelDir(Path(config.path), config.model)
+        source = ModelDir(local_model(config.path), config.model)
         self.name = _name(config)
         source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
         self._input = ClassifierInput(source, config)
@@ -98,10 +98,10 @@ class ClassifierReranker(Reranker):
 
 
 def _name(config: ClassifierConfig) -> str:
-    """The directory's name, with what is set of how it is read: its rewards are others then."""
+    """The model's name, with what is set of how it is read: its rewards are others then."""
     settings: tuple[str, ...] = (config.input, config.last_token)
     chosen = [setting for setting in settings if setting not in ("auto", "not_pad")]
-    return f"classifier-{Path(config.path).name}" + (f" ({', '.join(chosen)})" if chosen else "")
+    return f"classifier-{label(config.path)}" + (f" ({', '.join(chosen)})" if chosen else "")
 
 
 def _other_than(taken: AbstractSet[int], wanted: int) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from pathlib import Path
 
 import torch
 
 from larpo_lib.models.batching import token_batches
+from larpo_lib.models.hub import label, local_model
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.pairrm_model import FIRST, SOURCE, PairRmModel, load_pairrm_tokenizer
@@ -63,8 +63,8 @@ class PairRmReranker(Reranker):
     list_relative = True
 
     def __init__(self, config: PairRmConfig) -> None:
-        source = ModelDir(Path(config.path), config.model)
-        self.name = f"pairrm-{source.path.name}"
+        source = ModelDir(local_model(config.path), config.model)
+        self.name = f"pairrm-{label(config.path)}"
         self._config = config
         self._tokenizer = load_pairrm_tokenizer(source, config)
         self._model = source.load(PairRmModel)

@@ -1,0 +1,280 @@
+"""A Hugging Face hub on loopback: as much of its API as `huggingface_hub` asks for models, and for uploads of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+TOKEN = "hf_secretTokenOfTheTests"
+STRANGER = "hf_tokenOfAnotherAccount"
+
+_INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
+_TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
+_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_PREUPLOAD = re.compile(r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)")
+_COMMIT = re.compile(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)")
+_LFS = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
+
+Files = dict[str, bytes]
+
+
+@dataclass
+class Repository:
+    """A model with its history.
+
+    Attributes:
+        branches: the commit of each branch and tag.
+        commits: the files of each commit.
+        gated: whether its files are for accounts that accepted its licence.
+        private: whether it is for its owner.
+    """
+
+    branches: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, Files] = field(default_factory=dict)
+    gated: bool = False
+    private: bool = False
+
+
+@dataclass
+class HubDouble:
+    """What it holds and what it was asked.
+
+    Attributes:
+        repositories: by their names.
+        asked: method and path of each request in turn.
+        tokens: those that came with requests.
+        ranges: the Range header of each request that had one.
+        cut_at: name of a file -> the bytes after which the connection ends, once.
+        gone: names of files that are listed, but not there.
+        status: answered to everything; None: as it should be.
+    """
+
+    url: str = ""
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+    ranges: list[str] = field(default_factory=list)
+    cut_at: dict[str, int] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    status: int | None = None
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def push(self, name: str, files: Files | Path, branch: str = "main", **settings: Any) -> str:
+        """Make a commit of a branch with just these files; returns the commit."""
+        content = _content(files) if isinstance(files, Path) else files
+        repository = self.repositories.setdefault(name, Repository())
+        for key, value in settings.items():
+            setattr(repository, key, value)
+        known = json.dumps(
+            [len(repository.commits), {path: hashlib.sha256(b).hexdigest() for path, b in content.items()}]
+        )
+        commit = hashlib.sha1(known.encode(), usedforsecurity=False).hexdigest()
+        repository.commits[commit] = dict(content)
+        repository.branches[branch] = commit
+        return commit
+
+    def files_asked(self) -> list[str]:
+        """Names of the files whose content was asked for, in turn."""
+        found = [_FILE.fullmatch(path) for method, path in self.asked if method == "GET"]
+        return [unquote(match[3]) for match in found if match]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut_at: int | None = None
+
+
+def _content(folder: Path) -> Files:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _json(value: Any, status: int = 200) -> _Answer:
+    return _Answer(status, json.dumps(value).encode(), {"content-type": "application/json"})
+
+
+def _error(status: int, code: str) -> _Answer:
+    return _Answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code, "content-type": "application/json"})
+
+
+def _revision(hub: HubDouble, name: str, revision: str, token: str) -> tuple[Repository, str] | _Answer:
+    repository = hub.repositories.get(name)
+    if repository is None or (repository.private and token != TOKEN):
+        return _error(404 if token else 401, "RepoNotFound")
+    commit = repository.branches.get(revision, revision)
+    return (repository, commit) if commit in repository.commits else _error(404, "RevisionNotFound")
+
+
+def _get(hub: HubDouble, path: str, token: str, wanted: str | None) -> _Answer:
+    kinds = {"info": _INFO, "tree": _TREE, "file": _FILE}
+    kind, match = next(((kind, found) for kind, form in kinds.items() if (found := form.fullmatch(path))), ("", None))
+    if match is None:
+        return _error(404, "")
+    found = _revision(hub, match[1], unquote(match[2] or "main"), token)
+    if isinstance(found, _Answer):
+        return found
+    repository, commit = found
+    files = repository.commits[commit]
+    if kind == "info":
+        siblings = [{"rfilename": name} for name in files]
+        return _json({"id": match[1], "sha": commit, "siblings": siblings, "private": repository.private, "tags": []})
+    if kind == "tree":
+        return _json([_entry(name, content) for name, content in sorted(files.items())])
+    return _file(hub, repository, commit, unquote(match[3]), token, wanted)
+
+
+def _entry(name: str, content: bytes) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _oid(content)}
+    if name.endswith((".safetensors", ".bin")):
+        sha256 = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+    return entry
+
+
+def _oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _file(hub: HubDouble, repository: Repository, commit: str, name: str, token: str, wanted: str | None) -> _Answer:
+    if repository.gated and token != TOKEN:
+        return _error(403 if token else 401, "GatedRepo")
+    content = repository.commits[commit].get(name)
+    if content is None or name in hub.gone:
+        return _Answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+    if wanted is not None:
+        start = int(wanted.removeprefix("bytes=").partition("-")[0])
+        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return _Answer(206, content[start:], headers)
+    return _Answer(200, content, headers, hub.cut_at.get(name))
+
+
+def _post(hub: HubDouble, path: str, token: str, body: bytes) -> _Answer:
+    if token != TOKEN:
+        return _error(401 if not token else 403, "")
+    if path == "/api/repos/create":
+        asked = json.loads(body)
+        name = f"{asked['organization']}/{asked['name']}"
+        exists = name in hub.repositories
+        hub.repositories.setdefault(name, Repository(private=bool(asked.get("private"))))
+        if not exists:
+            hub.push(name, {".gitattributes": b""})
+        return _json({"url": f"{hub.url}/{name}"}, 409 if exists else 200)
+    if match := _PREUPLOAD.fullmatch(path):
+        files = json.loads(body)["files"]
+        modes = [{"path": one["path"], "shouldIgnore": False, "uploadMode": _mode(one["path"])} for one in files]
+        return _json({"files": modes})
+    if match := _LFS.fullmatch(path):
+        objects = json.loads(body)["objects"]
+        actions = [{**one, "actions": {"upload": {"href": f"{hub.url}/upload/{one['oid']}"}}} for one in objects]
+        return _json({"transfer": "basic", "objects": actions})
+    if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", path):
+        repository = hub.repositories[match[1]]
+        repository.branches.setdefault(unquote(match[2]), repository.branches["main"])
+        return _json({})
+    if match := _COMMIT.fullmatch(path):
+        return _commit(hub, match[1], unquote(match[2]), body)
+    return _error(404, "")
+
+
+def _mode(path: str) -> str:
+    return "lfs" if path.endswith(".safetensors") else "regular"
+
+
+def _commit(hub: HubDouble, name: str, branch: str, body: bytes) -> _Answer:
+    repository = hub.repositories[name]
+    if branch not in repository.branches:
+        return _error(404, "RevisionNotFound")
+    files = dict(repository.commits[repository.branches[branch]])
+    for line in body.splitlines():
+        operation = json.loads(line)
+        value = operation["value"]
+        if operation["key"] == "file":
+            files[value["path"]] = base64.b64decode(value["content"])
+        elif operation["key"] == "lfsFile":
+            files[value["path"]] = hub.objects[value["oid"]]
+        elif operation["key"] == "deletedFile":
+            del files[value["path"]]
+    commit = hub.push(name, files, branch)
+    url = f"{hub.url}/{name}/commit/{commit}"
+    return _json({"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_arguments: Any) -> None:
+        """Says nothing of a client that went away."""
+
+
+@contextmanager
+def serve_hub() -> Iterator[HubDouble]:
+    """A hub on an ephemeral port of 127.0.0.1."""
+    hub = HubDouble()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            path = urlsplit(self.path).path
+            token = self.headers.get("authorization", "").removeprefix("Bearer ")
+            hub.asked.append((self.command, path))
+            hub.tokens |= {token} - {""}
+            wanted = self.headers.get("range")
+            hub.ranges += [] if wanted is None else [wanted]
+            if hub.status is not None:
+                self._send(_Answer(hub.status))
+            elif self.command == "PUT":
+                hub.objects[path.rpartition("/")[2]] = body
+                self._send(_Answer(200))
+            elif self.command == "POST":
+                self._send(_post(hub, path, token, body))
+            else:
+                self._send(_get(hub, path, token, wanted))
+
+        def _send(self, answer: _Answer) -> None:
+            head = self.command == "HEAD"
+            try:
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(answer.body)))
+                self.end_headers()
+                if head:
+                    return
+                if answer.cut_at is None:
+                    self.wfile.write(answer.body)
+                else:
+                    hub.cut_at.clear()
+                    self.wfile.write(answer.body[: answer.cut_at])
+                    self.close_connection = True
+            except OSError:  # the client has gone
+                self.close_connection = True
+
+        do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Says nothing."""
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()

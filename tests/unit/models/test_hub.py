@@ -1,0 +1,280 @@
+"""Models by name, against a hub on loopback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hub_double import STRANGER, TOKEN, HubDouble
+
+from larpo_lib.artifacts import digest, recorded_digest
+from larpo_lib.config import ModelConfig
+from larpo_lib.errors import LarpoError, ModelError, StorageError
+from larpo_lib.models.hub import HubModel, fetch, label, local_model, pin
+from larpo_lib.models.model_dir import ModelDir, check_weights
+
+MODEL = {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b"{}", "model.safetensors": b"x" * 3_000_000}
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", ("HuggingFaceTB/SmolLM2-135M-Instruct", "main")),
+        ("org/name@v1.0", ("org/name", "v1.0")),
+        ("org/name@refs/pr/1", ("org/name", "refs/pr/1")),
+        *((text, None) for text in ("./org/name", "~/name", "/org/name", "org/name/", "../name", "s3://bucket/name")),
+        *((text, None) for text in ("name", "a/b/c", "org/name@", "org/a--b", "org/na..me", "-org/name", "")),
+    ],
+)
+def test_what_is_a_name_and_what_is_a_path(text, expected):
+    model = HubModel.parse(text)
+    assert (model and (model.name, model.revision)) == expected
+
+
+def test_a_directory_wins_over_a_name(hub: HubDouble, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub.push("org/name", MODEL)
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert local_model("org/name") == Path("org/name")
+    assert pin("org/name") == "org/name"
+    for text in ("./org/other", str(tmp_path / "org" / "other"), "org/other/", "one/two/three"):
+        assert local_model(text) == Path(text)
+    assert hub.asked == []
+
+
+def test_only_the_files_that_a_model_is_read_from_are_fetched(hub: HubDouble):
+    names = (
+        "pytorch_model.bin optimizer.pt modeling_own.py README.md consolidated.safetensors onnx/model.onnx "
+        "onnx/config.json generation_config.json chat_template.jinja merges.txt tokenizer.model "
+        "additional_chat_templates/tool.jinja"
+    )
+    more = {name: name.encode() for name in names.split()}
+    commit = hub.push("org/name", MODEL | more)
+    folder = fetch(HubModel("org/name"))
+    read = {*MODEL, "generation_config.json", "chat_template.jinja", "merges.txt", "tokenizer.model"}
+    assert _files(folder) == read | {"additional_chat_templates/tool.jinja", ".larpo-hub.json"}
+    assert set(hub.files_asked()) == _files(folder) - {".larpo-hub.json"}
+    assert folder.name == "name"
+    assert recorded_digest(folder) == f"org/name@{commit}"
+
+
+def test_weights_in_several_files_are_those_of_their_index(hub: HubDouble):
+    index = {
+        "weight_map": {
+            "a": "model-1-of-2.safetensors",
+            "b": "model-2-of-2.safetensors",
+            "c": "model-1-of-2.safetensors",
+        }
+    }
+    parts = dict.fromkeys(index["weight_map"].values(), b"w")
+    hub.push("org/large", {"config.json": b"{}", "model.safetensors.index.json": json.dumps(index).encode(), **parts})
+    assert set(parts) < _files(fetch(HubModel("org/large")))
+    hub.push("org/torn", {"config.json": b"{}", "model.safetensors.index.json": json.dumps(index).encode()})
+    with pytest.raises(ModelError, match=r"org/torn@\w{40}: has no model-1-of-2.safetensors"):
+        fetch(HubModel("org/torn"))
+
+
+def test_a_commit_is_the_identity_wherever_it_is_kept(hub: HubDouble, tmp_path, monkeypatch):
+    commit = hub.push("org/name", MODEL)
+    hub.push("org/name", MODEL, "v1")
+    first = fetch(HubModel("org/name"))
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    second = fetch(HubModel("org/name", commit))
+    assert first != second
+    assert digest(first) == digest(second)
+    (second / "README.md").write_text("what another program put there")
+    assert digest(first) == digest(second)
+    moved = hub.push("org/name", MODEL | {"tokenizer.json": b'{"new": 1}'})
+    assert pin("org/name") == f"org/name@{moved}"
+    assert digest(fetch(HubModel("org/name"))) != digest(first)
+    assert fetch(HubModel("org/name", commit)) == second
+
+
+def test_a_pinned_model_that_is_there_is_not_asked_for(hub: HubDouble):
+    commit = hub.push("org/name", MODEL)
+    folder = fetch(HubModel("org/name", commit))
+    hub.asked.clear()
+    assert fetch(HubModel("org/name", commit)) == folder
+    assert hub.asked == []
+    (folder / "config.json").resolve().unlink()  # somebody cleared a part of the cache
+    assert (fetch(HubModel("org/name", commit)) / "config.json").read_bytes() == MODEL["config.json"]
+
+
+def test_a_transfer_that_breaks_off_goes_on_where_it_was(hub: HubDouble, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100_000)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    hub.push("org/name", MODEL)
+    hub.cut_at["model.safetensors"] = 1_000_000
+    folder = fetch(HubModel("org/name"))
+    assert (folder / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert hub.ranges == ["bytes=1000000-"]
+
+
+def test_a_killed_download_keeps_its_whole_files(hub: HubDouble, monkeypatch):
+    hub.push("org/name", MODEL)
+    with monkeypatch.context() as patched:
+        patched.setattr("huggingface_hub.file_download._chmod_and_move", _refuse_weights)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(HubModel("org/name"))
+    hub.asked.clear()
+    fetch(HubModel("org/name"))
+    assert hub.files_asked() == ["model.safetensors"]
+
+
+def _refuse_weights(source: Path, target: Path) -> None:
+    if source.stat().st_size > 1_000_000:
+        raise KeyboardInterrupt
+    shutil.move(source, target)
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "then"),
+    [(None, 401, "set the environment variable HF_TOKEN"), (STRANGER, 403, "use that account's token in HF_TOKEN")],
+)
+def test_a_gated_model_names_its_licence_and_the_variable(hub: HubDouble, monkeypatch, token, status, then):
+    hub.push("org/gated", MODEL, gated=True)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ModelError) as told:
+        fetch(HubModel("org/gated"))
+    for part in (f"licence to be accepted ({status})", f"{hub.url}/org/gated", then):
+        assert part in str(told.value)
+    assert "hf_" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_token_reads_what_is_gated_and_stands_nowhere(hub: HubDouble, monkeypatch, caplog, tmp_path):
+    hub.push("org/gated", MODEL, gated=True, private=True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    folder = fetch(HubModel("org/gated"))
+    assert hub.tokens == {TOKEN}
+    assert TOKEN not in caplog.text
+    assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("org/nothing", "org/nothing: is neither a local directory nor a model on http.* HF_TOKEN"),
+        ("org/name@v9", "org/name: has no revision 'v9'"),
+        ("org/pickled", r"org/pickled@\w{40}: has no model.safetensors, only pytorch_model.bin. .*give that directory"),
+        ("org/data", r"org/data@\w{40}: is not a model that transformers can load \(no config.json\)"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(hub: HubDouble, model, told):
+    hub.push("org/name", MODEL)
+    hub.push("org/pickled", {"config.json": b"{}", "pytorch_model.bin": b"p"})
+    hub.push("org/data", {"data.csv": b"a"})
+    with pytest.raises(ModelError, match=told) as raised:
+        fetch(HubModel.parse(model) or HubModel(""))
+    assert "\n" not in str(raised.value)
+    assert not raised.value.transient
+    assert "pytorch_model.bin" not in hub.files_asked()
+
+
+def test_a_listed_file_that_is_missing_is_told(hub: HubDouble):
+    hub.push("org/name", MODEL)
+    hub.gone.add("model.safetensors")
+    with pytest.raises(ModelError, match="answered 404"):
+        fetch(HubModel("org/name"))
+
+
+def test_a_hub_that_is_away_or_busy_may_be_asked_again(hub: HubDouble, monkeypatch):
+    hub.push("org/name", MODEL)
+    hub.status = 500
+    with pytest.raises(ModelError, match="answered 500") as busy:
+        pin("org/name")
+    assert busy.value.transient
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="http://127.0.0.1:9 cannot be reached.*HF_ENDPOINT") as away:
+        pin("org/name")
+    assert away.value.transient
+
+
+def test_without_a_connection_the_cache_is_used(hub: HubDouble, monkeypatch):
+    commit = hub.push("org/name", MODEL)
+    folder = fetch(HubModel("org/name"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert pin("org/name") == f"org/name@{commit}"
+    assert fetch(HubModel("org/name")) == folder
+    shutil.rmtree(folder)
+    assert fetch(HubModel("org/name")) == folder
+    with pytest.raises(ModelError, match="org/other@main: is neither .*in the cache .*Unset HF_HUB_OFFLINE"):
+        fetch(HubModel("org/other"))
+    with pytest.raises(ModelError, match="org/name@v2: is neither .*in the cache"):
+        fetch(HubModel("org/name", "v2"))
+    assert hub.asked == []
+
+
+def test_a_full_disk_is_told(hub: HubDouble, monkeypatch):
+    hub.push("org/name", MODEL)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download._chmod_and_move", full)
+    with pytest.raises(StorageError, match="No space left on device.*HF_HOME"):
+        fetch(HubModel("org/name"))
+
+
+def test_progress_is_told_in_megabytes(hub: HubDouble, caplog):
+    hub.push("org/name", MODEL)
+    fetch(HubModel("org/name"))
+    assert "MB: 3/3 in" in caplog.text
+
+
+def test_a_model_is_loaded_by_its_name(hub: HubDouble, tiny_policy):
+    hub.push("org/tiny", tiny_policy)
+    there, own = ModelDir(local_model("org/tiny"), ModelConfig()), ModelDir(tiny_policy, ModelConfig())
+    check_weights(there.path)
+    assert there.tokenizer.get_vocab() == own.tokenizer.get_vocab()
+    assert there.tokenizer.chat_template == own.tokenizer.chat_template
+    ours, theirs = (each.load_policy().state_dict() for each in (own, there))
+    assert all(bool((ours[name] == theirs[name]).all()) for name in ours)
+
+
+def test_adapters_bring_their_base(hub: HubDouble, tmp_path):
+    base = hub.push("org/base", MODEL)
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
+    adapters = {"adapter_config.json": json.dumps(settings).encode(), "adapter_model.safetensors": b"a"}
+    commit = hub.push("org/adapters", adapters)
+    assert recorded_digest(fetch(HubModel("org/adapters"))) == f"org/adapters@{commit} on org/base@{base}"
+    for name, content in adapters.items():  # a local folder of adapters, too
+        (tmp_path / name).write_bytes(content)
+    assert local_model(str(tmp_path)) == tmp_path
+    assert digest(tmp_path)
+
+
+def test_a_model_of_sentences_has_its_modules(hub: HubDouble):
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}] + [
+        {"type": f"sentence_transformers.models.{kind}", "path": f"{i}_{kind}"}
+        for i, kind in enumerate(("Pooling", "Dense"), start=1)
+    ]
+    files = MODEL | {
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": b"{}",
+        "2_Dense/config.json": b"{}",
+    }
+    hub.push("org/sentences", files | {"2_Dense/model.safetensors": b"d"})
+    found = _files(fetch(HubModel("org/sentences")))
+    assert {"1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"} < found
+    hub.push("org/pickled", files | {"2_Dense/pytorch_model.bin": b"d"})
+    with pytest.raises(LarpoError, match="has no 2_Dense/model.safetensors, only 2_Dense/pytorch_model.bin"):
+        fetch(HubModel("org/pickled"))
+
+
+def test_the_name_in_results_is_short(tmp_path):
+    assert label("org/name") == "name"
+    assert label("org/name@v1") == "name@v1"
+    assert label(f"org/name@{'0123456789' * 4}") == "name@01234567"
+    assert label(str(tmp_path / "reward")) == "reward"
