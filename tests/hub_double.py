@@ -23,6 +23,7 @@ _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _PREUPLOAD = re.compile(r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)")
 _COMMIT = re.compile(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)")
+_BRANCH = re.compile(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)")
 _LFS = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 
 Files = dict[str, bytes]
@@ -163,30 +164,42 @@ def _file(hub: HubDouble, repository: Repository, commit: str, name: str, token:
 
 def _post(hub: HubDouble, path: str, token: str, body: bytes) -> _Answer:
     if token != TOKEN:
-        return _error(401 if not token else 403, "")
+        return _error(403 if token else 401, "")
     if path == "/api/repos/create":
-        asked = json.loads(body)
-        name = f"{asked['organization']}/{asked['name']}"
-        exists = name in hub.repositories
-        hub.repositories.setdefault(name, Repository(private=bool(asked.get("private"))))
-        if not exists:
-            hub.push(name, {".gitattributes": b""})
-        return _json({"url": f"{hub.url}/{name}"}, 409 if exists else 200)
-    if match := _PREUPLOAD.fullmatch(path):
-        files = json.loads(body)["files"]
-        modes = [{"path": one["path"], "shouldIgnore": False, "uploadMode": _mode(one["path"])} for one in files]
-        return _json({"files": modes})
-    if match := _LFS.fullmatch(path):
-        objects = json.loads(body)["objects"]
-        actions = [{**one, "actions": {"upload": {"href": f"{hub.url}/upload/{one['oid']}"}}} for one in objects]
-        return _json({"transfer": "basic", "objects": actions})
-    if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", path):
-        repository = hub.repositories[match[1]]
-        repository.branches.setdefault(unquote(match[2]), repository.branches["main"])
-        return _json({})
-    if match := _COMMIT.fullmatch(path):
-        return _commit(hub, match[1], unquote(match[2]), body)
+        return _create(hub, json.loads(body))
+    for form, answer in _UPLOADS.items():
+        match = form.fullmatch(path)
+        if match is not None:
+            return answer(hub, *map(unquote, match.groups()), body)
     return _error(404, "")
+
+
+def _create(hub: HubDouble, asked: Mapping[str, Any]) -> _Answer:
+    name = f"{asked['organization']}/{asked['name']}"
+    if name in hub.repositories:
+        return _json({"url": f"{hub.url}/{name}"}, 409)
+    hub.push(name, {".gitattributes": b""}, private=bool(asked.get("private")))
+    return _json({"url": f"{hub.url}/{name}"})
+
+
+def _preupload(_: HubDouble, _name: str, _branch: str, body: bytes) -> _Answer:
+    files = json.loads(body)["files"]
+    modes = [{"path": one["path"], "shouldIgnore": False, "uploadMode": _mode(one["path"])} for one in files]
+    return _json({"files": modes})
+
+
+def _lfs(hub: HubDouble, _: str, body: bytes) -> _Answer:
+    objects = json.loads(body)["objects"]
+    actions = [{**one, "actions": {"upload": {"href": f"{hub.url}/upload/{one['oid']}"}}} for one in objects]
+    return _json({"transfer": "basic", "objects": actions})
+
+
+def _branch(hub: HubDouble, name: str, branch: str, _: bytes) -> _Answer:
+    branches = hub.repositories[name].branches
+    if branch in branches:
+        return _json({}, 409)
+    branches[branch] = branches["main"]
+    return _json({})
 
 
 def _mode(path: str) -> str:
@@ -212,11 +225,23 @@ def _commit(hub: HubDouble, name: str, branch: str, body: bytes) -> _Answer:
     return _json({"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
 
 
+_UPLOADS = {_PREUPLOAD: _preupload, _LFS: _lfs, _BRANCH: _branch, _COMMIT: _commit}
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_arguments: Any) -> None:
         """Says nothing of a client that went away."""
+
+
+def _answer(hub: HubDouble, method: str, path: str, token: str, wanted: str | None, body: bytes) -> _Answer:
+    if hub.status is not None:
+        return _Answer(hub.status)
+    if method == "PUT":
+        hub.objects[path.rpartition("/")[2]] = body
+        return _Answer(200)
+    return _post(hub, path, token, body) if method == "POST" else _get(hub, path, token, wanted)
 
 
 @contextmanager
@@ -235,15 +260,7 @@ def serve_hub() -> Iterator[HubDouble]:
             hub.tokens |= {token} - {""}
             wanted = self.headers.get("range")
             hub.ranges += [] if wanted is None else [wanted]
-            if hub.status is not None:
-                self._send(_Answer(hub.status))
-            elif self.command == "PUT":
-                hub.objects[path.rpartition("/")[2]] = body
-                self._send(_Answer(200))
-            elif self.command == "POST":
-                self._send(_post(hub, path, token, body))
-            else:
-                self._send(_get(hub, path, token, wanted))
+            self._send(_answer(hub, self.command, path, token, wanted, body))
 
         def _send(self, answer: _Answer) -> None:
             head = self.command == "HEAD"

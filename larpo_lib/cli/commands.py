@@ -43,7 +43,6 @@ class Request:
         """The step's section of the settings, models of the hub at their commits; None where it has none."""
         from larpo_lib.config import load_section
         from larpo_lib.config.base import with_models
-        from larpo_lib.models.hub import pin
 
         if self.step.section is None:
             return None

@@ -195,7 +195,7 @@ def test_a_hub_that_is_away_or_busy_may_be_asked_again(hub: HubDouble, monkeypat
         pin("org/name")
     assert busy.value.transient
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match="http://127.0.0.1:9 cannot be reached.*HF_ENDPOINT") as away:
+    with pytest.raises(ModelError, match=r"http://127.0.0.1:9 cannot be reached.*HF_ENDPOINT") as away:
         pin("org/name")
     assert away.value.transient
 
@@ -209,9 +209,9 @@ def test_without_a_connection_the_cache_is_used(hub: HubDouble, monkeypatch):
     assert fetch(HubModel("org/name")) == folder
     shutil.rmtree(folder)
     assert fetch(HubModel("org/name")) == folder
-    with pytest.raises(ModelError, match="org/other@main: is neither .*in the cache .*Unset HF_HUB_OFFLINE"):
+    with pytest.raises(ModelError, match=r"org/other@main: is neither .*in the cache .*Unset HF_HUB_OFFLINE"):
         fetch(HubModel("org/other"))
-    with pytest.raises(ModelError, match="org/name@v2: is neither .*in the cache"):
+    with pytest.raises(ModelError, match=r"org/name@v2: is neither .*in the cache"):
         fetch(HubModel("org/name", "v2"))
     assert hub.asked == []
 
@@ -223,7 +223,7 @@ def test_a_full_disk_is_told(hub: HubDouble, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.file_download._chmod_and_move", full)
-    with pytest.raises(StorageError, match="No space left on device.*HF_HOME"):
+    with pytest.raises(StorageError, match=r"No space left on device.*HF_HOME"):
         fetch(HubModel("org/name"))
 
 
@@ -269,7 +269,7 @@ def test_a_model_of_sentences_has_its_modules(hub: HubDouble):
     found = _files(fetch(HubModel("org/sentences")))
     assert {"1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"} < found
     hub.push("org/pickled", files | {"2_Dense/pytorch_model.bin": b"d"})
-    with pytest.raises(LarpoError, match="has no 2_Dense/model.safetensors, only 2_Dense/pytorch_model.bin"):
+    with pytest.raises(LarpoError, match=r"has no 2_Dense/model.safetensors, only 2_Dense/pytorch_model.bin"):
         fetch(HubModel("org/pickled"))
 
 
