@@ -47,6 +47,7 @@ class Request:
         if self.step.section is None:
             return None
         section = load_section(self.step.section, self.config, self.settings)
+        from larpo_lib.models.hub import pin
         from larpo_lib.storage import with_code
 
         return with_models(with_code(section), pin)
