@@ -49,6 +49,18 @@ class DataError(LarpoError):
         self.path, self.row, self.field = str(path), row, field
 
 
+class ColumnError(LarpoError):
+    """A column of a prompt's row cannot be used for its reward; whoever knows the row makes it a DataError.
+
+    Args:
+        field: the column.
+    """
+
+    def __init__(self, problem: str, *, field: str, remedy: str = "") -> None:
+        super().__init__(f"column '{field}': {problem}", remedy=remedy)
+        self.problem, self.field = problem, field
+
+
 class ArtifactError(LarpoError):
     """An artifact is incomplete, damaged, of another schema version, or made with other settings."""
 

@@ -11,6 +11,13 @@ from pydantic.fields import FieldInfo
 
 from larpo_lib.config import Section
 
+_ONE_OF_SEVERAL: dict[str, dict[str, Any]] = {
+    "json_schema": {"accepted": {}},
+    "language": {"language": "de"},
+    "length": {"longest": 3},
+    "regex": {"pattern": "a"},
+}
+"""What kinds state of which one of several settings must be stated, none of them required."""
 _TEXTS = {"base_url": "http://server:8000", "target": "my_rewards.py:brevity"}
 
 
@@ -46,7 +53,8 @@ def _variants(annotation: Any, name: str) -> list[Any]:
 def _of_section(section: type[BaseModel]) -> list[Any]:
     fields = {name: _of_field(name, field) for name, field in section.model_fields.items()}
     stated = {name: found for name, found in fields.items() if found}
-    return [dict(zip(stated, values, strict=True)) for values in itertools.product(*stated.values())]
+    variants = [dict(zip(stated, values, strict=True)) for values in itertools.product(*stated.values())]
+    return [{**variant, **_ONE_OF_SEVERAL.get(variant.get("type", ""), {})} for variant in variants]
 
 
 def _of_field(name: str, field: FieldInfo) -> list[Any]:

@@ -8,7 +8,7 @@ entry is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -88,6 +88,13 @@ class _ReadsReferences(_LoadedKind):
         """Further columns of the prompts' rows that it cannot do without."""
         return frozenset()
 
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """Check, before anything expensive, that a prompt can be scored by the `columns` of its row.
+
+        Raises:
+            ColumnError: it cannot.
+        """
+
 
 class RerankerConfig(_ReadsReferences):
     """What scores responses."""
@@ -134,6 +141,20 @@ class ChatRerankerConfig(SingleRerankerConfig):
             ModelError: the directory is no such model.
         """
         raise NotImplementedError
+
+
+class RuleRerankerConfig(SingleRerankerConfig):
+    """What looks at each response by itself, by a rule; it may read columns of the prompt's row. Scores are 0 to 1."""
+
+    room: ClassVar[str] = RerankerConfig.room
+    last: ClassVar[tuple[str, ...]] = ("thinking",)
+
+    thinking: Thinking = "strip"
+
+    @property
+    def beyond_one(self) -> None:
+        """A score is a share."""
+        return
 
 
 class JudgeConfig(_ReadsReferences):

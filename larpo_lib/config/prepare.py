@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section
 from larpo_lib.config.inheritance import UNSTATED, Inherited, Lookup
-from larpo_lib.config.kinds import ChatRerankerConfig, SamplerConfig
+from larpo_lib.config.kinds import ChatRerankerConfig, RuleRerankerConfig, SamplerConfig
 from larpo_lib.config.mixins import Seeded
 
 
@@ -37,9 +37,19 @@ def classifiers(lookup: Lookup) -> list[dict[str, Any]]:
 
 
 def kept(lookup: Lookup) -> Any:
-    """All columns where a function of the run could ask for them."""
+    """All columns where a function of the run could ask for them, else those that its rules read."""
     parts = [*_rerankers(lookup), *_tables([lookup("evaluate.judge")])]
-    return "all" if any(part.get("type") == "function" for part in parts) else UNSTATED
+    if any(part.get("type") == "function" for part in parts):
+        return "all"
+    return sorted({name for part in parts for name in _columns(part)}) or UNSTATED
+
+
+def _columns(part: dict[str, Any]) -> frozenset[str]:
+    rule = RuleRerankerConfig.entries().get(part.get("type", ""))
+    try:
+        return frozenset() if rule is None else rule.model_validate(part).columns
+    except ValidationError:
+        return frozenset()  # it is told where the part itself is read
 
 
 def _rerankers(lookup: Lookup) -> list[dict[str, Any]]:
@@ -93,7 +103,8 @@ class ColumnsConfig(Section):
     """Columns to ignore."""
     keep: Annotated[tuple[str, ...] | Literal["all"], Inherited(kept)] = ()
     """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not used
-    otherwise and not ignored, which is the default if a reranker or judge of the run is a function."""
+    otherwise and not ignored, which is the default if a reranker or judge of the run is a function. If rerankers are
+    rules, such as `ifeval`, the default is the columns that they read."""
 
     def identity(self) -> dict[str, Any]:
         """Without `keep` where nothing is kept, so that prompts made before there was this setting are found again."""

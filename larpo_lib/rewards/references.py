@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from larpo_lib.config.kinds import JudgeConfig, Reading, RerankerConfig
-from larpo_lib.errors import DataError
+from larpo_lib.errors import ColumnError, DataError
 from larpo_lib.metadata import kept_columns
 from larpo_lib.rewards.answers import final_values
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.mathematics import readable
-from larpo_lib.tables import read_table
+from larpo_lib.tables import PromptTable, read_table
 
 _TOLD = 20
 
@@ -23,7 +23,7 @@ def require_references(
     *,
     among: Collection[str] | None = None,
 ) -> None:
-    """Check that the verifier can read every reference it will judge by, and that functions get their columns.
+    """Check that the verifier can read every reference it will judge by, and rules and functions their columns.
 
     Args:
         prompts: artifact with `prompts.parquet`.
@@ -32,17 +32,19 @@ def require_references(
         among: the prompts that matter; None: all.
 
     Raises:
-        DataError: names each row whose reference cannot be read, or a column that is not kept.
+        DataError: names each row whose reference cannot be read, a row whose columns cannot be used, or a column that
+            is not kept.
     """
-    asking = [reranker] if judge is None else [reranker, judge]
+    asking: list[RerankerConfig | JudgeConfig] = [reranker] if judge is None else [reranker, judge]
     require_columns(prompts, frozenset[str]().union(*(each.columns for each in asking)))
+    _check_rows(prompts, [each for each in asking if each.columns], among)
     needed = frozenset[Reading]().union(*(each.references for each in asking))
     for reading in sorted(needed, reverse=True):  # numbers first
         _check(prompts, reading, among)
 
 
 def require_columns(prompts: Path, needed: frozenset[str]) -> None:
-    """Check that prompts keep the columns that functions cannot do without.
+    """Check that prompts keep the columns that rules and functions cannot do without.
 
     Raises:
         DataError: names the first that they do not.
@@ -52,11 +54,26 @@ def require_columns(prompts: Path, needed: frozenset[str]) -> None:
     kept = kept_columns(prompts)
     for name in sorted(needed - {*kept}):
         raise DataError(
-            f"a reward function needs it, but these prompts keep {'only ' + ', '.join(kept) if kept else 'no columns'}",
+            f"the reward needs it, but these prompts keep {'only ' + ', '.join(kept) if kept else 'no columns'}",
             path=prompts,
             field=name,
             remedy="Name the column in prepare.columns.keep, or give the function a default or a setting of this name",
         )
+
+
+def _check_rows(prompts: Path, asking: Sequence[RerankerConfig | JudgeConfig], among: Collection[str] | None) -> None:
+    if not asking:
+        return
+    rows = PromptTable(prompts, "metadata")
+    for prompt_id in rows:
+        if among is not None and prompt_id not in among:
+            continue
+        for each in asking:
+            try:
+                each.check_columns(rows[prompt_id][0]["columns"])
+            except ColumnError as error:
+                problem, row = f"prompt {prompt_id} {error.problem}", rows.row_numbers(prompt_id)[0]
+                raise DataError(problem, path=prompts, row=row, field=error.field, remedy=error.remedy) from None
 
 
 def _check(prompts: Path, reading: Reading, among: Collection[str] | None) -> None:

@@ -83,6 +83,7 @@ def _scoring(config: EvaluateConfig, prompts: Path, candidates: Path) -> Iterato
             "responses": len(scored),
             "too_long_to_score_dropped": len(rows) - len(scored),
             **thought_counts(row["response"] for row in rows),
+            **reranker.cut(scorables(known, rows)),
         }
 
     yield make

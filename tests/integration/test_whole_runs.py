@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,15 @@ RERANKERS = {
     "ensemble": "{{ type = \"ensemble\", members = ["
     '{{ reranker = {{ type = "verifier" }}, mean = 0.5, std = 0.5 }},'
     "{{ reranker = {{ " + HTTP + ', api = "tei_rerank" }}, mean = 20.0, std = 10.0 }} ] }}',
+    "rules": "{{ type = \"ensemble\", members = ["
+    '{{ reranker = {{ type = "ifeval" }}, mean = 0.0, std = 1.0 }},'
+    '{{ reranker = {{ type = "json_schema", accepted = {{ type = "integer" }} }}, mean = 0.0, std = 1.0 }},'
+    '{{ reranker = {{ type = "language", language = "en" }}, mean = 0.0, std = 1.0 }},'
+    '{{ reranker = {{ type = "length", unit = "characters", shortest = 20 }}, mean = 0.0, std = 1.0 }},'
+    '{{ reranker = {{ type = "regex", pattern = "[0-9]" }}, mean = 0.0, std = 1.0 }} ] }}',
 }  # fmt: skip
+TYPES = {"rules": "ensemble"}
+"""The types of those that are named otherwise."""
 FUNCTION = """
 def by_length(responses, goal, level):
     return [-abs(len(response) - goal - number) for response, number in zip(responses, level)]
@@ -73,15 +82,26 @@ def settings_of(reranker: str, root: Path, url: str) -> list[Any]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
-def add_a_level(*sources: Path) -> None:
+COLUMNS: dict[str, dict[str, Any]] = {
+    "function": {"level": 1},
+    "rules": {
+        "instruction_id_list": ["keywords:letter_frequency"],
+        "kwargs": [{"letter": "1", "let_frequency": 2, "let_relation": "at least"}],
+    },
+}
+"""Further ones of the prompts' rows that rerankers ask for."""
+
+
+def add_columns(reranker: str, *sources: Path) -> None:
     for source in sources:
         rows = [json.loads(line) for line in source.read_text("utf-8").splitlines()]
-        write_jsonl(source, [{**row, "level": len(row)} for row in rows])
+        write_jsonl(source, [{**row, **COLUMNS.get(reranker, {})} for row in rows])
 
 
 def test_every_reranker_has_a_whole_run() -> None:
     """That with the verifier is the one of the commands' own tests."""
-    assert set(RERANKERS) | {"verifier"} == set(RerankerConfig.entries())
+    types = {name for chosen in RERANKERS.values() for name in re.findall(r'type = "(\w+)"', chosen)}
+    assert types - {"integer"} == set(RerankerConfig.entries())
 
 
 @pytest.mark.parametrize("reranker", RERANKERS)
@@ -93,8 +113,7 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
     make_reward_model(tmp_path / "reward")
     make_pairrm(world / "pairrm")
     (world / "my_rewards.py").write_text(FUNCTION)
-    if reranker == "function":
-        add_a_level(world / "prompts.jsonl", world / "heldout.jsonl")
+    add_columns(reranker, world / "prompts.jsonl", world / "heldout.jsonl")
     out.mkdir()
     mlflow_store.rename(out / "mlflow")
     arguments = ["--config", world / "larpo.toml", *settings_of(reranker, world, server.url), "--out", out]
@@ -110,7 +129,7 @@ def test_a_finished_run_needs_no_server_model_or_source_again(
         ranked = read_manifest(out / "iteration-1" / "ranked")
         assert ranked["inputs"]["reranker"] == ranked["config"]["reranker"]["path"] == pinned["org/reward"]
         hub.repositories.clear()
-    assert read_manifest(out / "iteration-1" / "ranked")["config"]["reranker"]["type"] == reranker
+    assert read_manifest(out / "iteration-1" / "ranked")["config"]["reranker"]["type"] == TYPES.get(reranker, reranker)
 
     before, asked, asked_hub = files(out), len(server.asked), len(hub.asked)
     shutil.copy(world / "larpo.toml", tmp_path / "larpo.toml")

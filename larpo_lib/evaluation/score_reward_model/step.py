@@ -27,13 +27,19 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
         evaluation: artifact to publish.
 
     Raises:
-        ConfigError: the reranker is a verifier.
+        ConfigError: the reranker needs references or columns of the prompts' rows.
         LarpoError: no list is left with two different rewards.
     """
     if config.reranker.references:
         raise ConfigError(
             "score_reward_model.reranker: the verifier needs references, which lists do not contain",
             remedy="Set its type to classifier, pairrm or http",
+        )
+    if config.reranker.columns:
+        raise ConfigError(
+            f"score_reward_model.reranker: it needs '{min(config.reranker.columns)}', a column of the prompts' rows, "
+            "which lists do not contain",
+            remedy="Use a reward that reads prompts and responses alone",
         )
 
     def make(work: WorkDir) -> Metrics:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -70,6 +70,11 @@ class EnsembleConfig(RerankerConfig):
     def columns(self) -> frozenset[str]:
         """Those of all members."""
         return frozenset[str]().union(*(member.reranker.columns for member in self.members))
+
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """Each member."""
+        for member in self.members:
+            member.reranker.check_columns(columns)
 
     def models(self) -> dict[str, Path]:
         """Those of all members, by the member's place."""

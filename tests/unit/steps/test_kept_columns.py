@@ -160,7 +160,7 @@ def f(responses, level, weight):
 
 def test_a_column_that_is_not_kept_is_told_before_any_work(tmp_path: Path) -> None:
     body = "def f(responses, level, **rest): raise AssertionError"
-    told = r"r-prompts, field 'level': a reward function needs it, but these prompts keep only weight\."
+    told = r"r-prompts, field 'level': the reward needs it, but these prompts keep only weight\."
     with pytest.raises(DataError, match=told):
         _ranked(tmp_path, body, keep=["weight"], name="r")
     with pytest.raises(DataError, match=r"these prompts keep no columns\. Name the column in prepare\.columns\.keep"):

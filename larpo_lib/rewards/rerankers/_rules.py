@@ -1,0 +1,100 @@
+"""What rerankers that look at each response by itself, by a rule, have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from larpo_lib.config.kinds import RuleRerankerConfig
+from larpo_lib.errors import ColumnError, LarpoError
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A response's score, from 0 to 1 or None: it cannot be scored; and what it counts as, if it is out of the way."""
+
+    score: float | None
+    counted: str | None = None
+
+
+class RuleReranker(Reranker):
+    """Scores responses one by one, each distinct one once, and counts what was out of the way.
+
+    Attributes:
+        counts: names in the metrics of what `verdict` may count.
+    """
+
+    counts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: RuleRerankerConfig) -> None:
+        self.name = _name(config)
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
+
+    def verdict(self, item: Scorable) -> Verdict:
+        """What the rule says of a response."""
+        raise NotImplementedError
+
+    def verdicts(self, items: Sequence[Scorable]) -> list[Verdict]:
+        """What the rule says of distinct responses, in their order."""
+        return [self.verdict(item) for item in items]
+
+    def score(self, items: Sequence[Scorable]) -> list[float | None]:
+        """Score each item.
+
+        Raises:
+            LarpoError: names a prompt whose columns cannot be used.
+        """
+        return [self._known(items)[_key(item)].score for item in items]
+
+    def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
+        """How many distinct responses were out of the way, by what they are counted as."""
+        known = self._known(items)
+        found = [known[key].counted for key in dict.fromkeys(map(_key, items))]
+        return {name: found.count(name) for name in self.counts}
+
+    def _known(self, items: Sequence[Scorable]) -> dict[tuple[str, str], Verdict]:
+        """The verdicts, kept until others are asked for."""
+        distinct = {_key(item): item for item in items}
+        if not distinct.keys() <= self._verdicts.keys():
+            self._verdicts = dict(zip(distinct, self._told(list(distinct.values())), strict=True))
+        return self._verdicts
+
+    def _told(self, items: Sequence[Scorable]) -> list[Verdict]:
+        try:
+            return self.verdicts(items)
+        except ColumnError as error:
+            raise LarpoError(f"{self.name}: {error.problem}", remedy=error.remedy) from None
+
+
+def column(item: Scorable, name: str) -> Any:
+    """A column of the prompt's row.
+
+    Raises:
+        ColumnError: it is not there.
+    """
+    return of_row(item.columns, name)
+
+
+def of_row(columns: Mapping[str, Any], name: str) -> Any:
+    """A column of a row; raises ColumnError where it is not there."""
+    if columns.get(name) is None:
+        raise ColumnError("holds nothing", field=name, remedy=f"Every row must have a value in the column '{name}'")
+    return columns[name]
+
+
+def _key(item: Scorable) -> tuple[str, str]:
+    return item.prompt_id, item.response
+
+
+def _name(config: RuleRerankerConfig) -> str:
+    """The rule with all settings that decide what it says."""
+    told = {
+        name: value
+        for name, value in config.identity().items()
+        if name not in ("type", "thinking") and getattr(config, name) != type(config).model_fields[name].default
+    }
+    return f"{config.type} {json.dumps(told, sort_keys=True, ensure_ascii=False)}" if told else config.type

@@ -1,0 +1,102 @@
+"""JSON Schema as a reranker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import JsonValue, model_validator
+
+from larpo_lib.config.kinds import RuleRerankerConfig
+from larpo_lib.errors import ColumnError, ConfigError
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import Reranker
+from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
+from larpo_lib.rewards.rules.schemas import Schema, parse_json, read_schema, without_fences
+
+_UNREAD = "json_unread"
+
+
+class JsonSchemaConfig(RuleRerankerConfig):
+    """1 if a response is JSON that a JSON Schema accepts, else 0.
+
+    A response that is no JSON scores 0 and is counted. References in a schema may lead to its own parts only.
+    """
+
+    does: ClassVar[str] = "JSON, against a schema"
+    when: ClassVar[str] = "responses must be JSON of a given form"
+    packages: ClassVar[tuple[str, ...]] = ("jsonschema",)
+
+    type: Literal["json_schema"] = "json_schema"
+    accepted: dict[str, JsonValue] | None = None
+    """The schema, as a table."""
+    schema_column: str | None = None
+    """Column with the prompt's schema as JSON text, instead of `accepted`."""
+    fences: Literal["strip", "keep"] = "strip"
+    """`strip`: if a response has exactly one block in code fences, only the block is read. `keep`: all of it is."""
+
+    @model_validator(mode="after")
+    def _check(self) -> JsonSchemaConfig:
+        if (self.accepted is None) == (self.schema_column is None):
+            raise ValueError("set either accepted or schema_column")
+        return self
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The schema, if each prompt has its own."""
+        return frozenset() if self.schema_column is None else frozenset({self.schema_column})
+
+    def check(self) -> None:
+        """That the schema is one."""
+        if self.accepted is not None:
+            try:
+                read_schema(json.dumps(self.accepted))
+            except ValueError as error:
+                raise ConfigError(f"json_schema: accepted {error}") from None
+
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """That the prompt's schema is one."""
+        self.of_prompt(columns)
+
+    def of_prompt(self, columns: Mapping[str, Any]) -> Schema:
+        """The schema of a prompt.
+
+        Raises:
+            ColumnError: it cannot be read.
+        """
+        if self.schema_column is None:
+            return read_schema(json.dumps(self.accepted))
+        text, remedy = of_row(columns, self.schema_column), f"Correct the column '{self.schema_column}'"
+        if not isinstance(text, str):
+            problem, remedy = "has a schema that is no text", "Write schemas as JSON text, for tables lose their form"
+            raise ColumnError(problem, field=self.schema_column, remedy=remedy)
+        try:
+            return read_schema(text)
+        except ValueError as error:
+            raise ColumnError(f"has a schema that {error}", field=self.schema_column, remedy=remedy) from None
+
+    def make(self) -> Reranker:
+        """Read the schema."""
+        self.check()
+        return JsonSchemaReranker(self)
+
+
+class JsonSchemaReranker(RuleReranker):
+    """Scores a response by whether its JSON is accepted."""
+
+    counts: ClassVar[tuple[str, ...]] = (_UNREAD,)
+
+    def __init__(self, config: JsonSchemaConfig) -> None:
+        super().__init__(config)
+        self._config = config
+
+    def verdict(self, item: Scorable) -> Verdict:
+        """1 if it is accepted, else 0."""
+        schema = self._config.of_prompt(item.columns)
+        text = without_fences(item.response) if self._config.fences == "strip" else item.response
+        try:
+            value = parse_json(text)
+        except ValueError:
+            return Verdict(0.0, _UNREAD)
+        return Verdict(float(schema.accepts(value)))
