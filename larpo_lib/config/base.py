@@ -85,7 +85,7 @@ def with_models(section: SectionT, change: Callable[[str], str]) -> SectionT:
     changes = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        names_model = any(isinstance(each, NamesModel) for each in field.metadata)
+        names_model = value is not None and any(isinstance(each, NamesModel) for each in field.metadata)
         changed = change(value) if names_model else _with_models(value, change)
         if changed is not value:
             changes[name] = changed

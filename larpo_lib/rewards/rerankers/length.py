@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from larpo_lib.config.base import ModelConfig
+from larpo_lib.config.base import ModelConfig, NamesModel
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.rewards.answers import Scorable
@@ -35,8 +35,8 @@ class LengthConfig(RuleRerankerConfig):
     """The longest length that scores 1. Not set: there is no limit."""
     score: Literal["graded", "exact"] = "graded"
     """`graded`: as above. `exact`: 0 outside the range."""
-    tokenizer: str | None = None
-    """Directory of the model whose tokens are counted."""
+    tokenizer: Annotated[str | None, NamesModel()] = None
+    """The model whose tokens are counted: a directory, an s3:// URI, or its name on the Hugging Face hub."""
     model: Annotated[ModelConfig, Inherited("model.date", into="date")] = ModelConfig()
     """How its tokenizer is loaded."""
 
@@ -51,8 +51,10 @@ class LengthConfig(RuleRerankerConfig):
         return self
 
     def models(self) -> dict[str, Path]:
-        """The directory of the tokenizer."""
-        return {} if self.tokenizer is None else {"reranker": Path(self.tokenizer)}
+        """The model with the tokenizer."""
+        from larpo_lib.models.hub import local_model
+
+        return {} if self.tokenizer is None else {"reranker": local_model(self.tokenizer)}
 
     def identity(self) -> dict[str, Any]:
         """The place of the tokenizer is no part of it: its content is."""
@@ -63,9 +65,10 @@ class LengthConfig(RuleRerankerConfig):
         """What measures a text."""
         if self.tokenizer is None:
             return len if self.unit == "characters" else _words
+        from larpo_lib.models.hub import local_model
         from larpo_lib.models.model_dir import ModelDir
 
-        tokenizer = ModelDir(Path(self.tokenizer), self.model).bare_tokenizer
+        tokenizer = ModelDir(local_model(self.tokenizer), self.model).bare_tokenizer
         return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def make(self) -> Reranker:
