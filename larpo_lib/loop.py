@@ -18,7 +18,7 @@ from larpo_lib.files import exclusive, make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
-from larpo_lib.run_files import Clock, pin_models, run_key, write_models, write_settings
+from larpo_lib.run_files import Clock, pin_models, read_models, run_key, write_models, write_settings
 from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
@@ -41,7 +41,7 @@ def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[s
     Raises:
         LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
-    config, models = pin_models(config, out)
+    config, models = pin_models(config, read_models(out))
     plan = Plan(config, str(out))
     run_state = find_run_state(plan)
     if not run_state.left and (out / SUMMARY).is_file():

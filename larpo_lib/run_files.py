@@ -21,9 +21,9 @@ from larpo_lib.files import write_json, write_text
 from larpo_lib.models.hub import pin
 from larpo_lib.tracking import redact
 
-SETTINGS = "config.toml"
+SETTINGS, MODELS = "config.toml", "models.json"
 
-_MODELS, _SECONDS = "models.json", "seconds.json"
+_SECONDS = "seconds.json"
 _EVERY_S = 5.0
 _HEAD = f"# The settings of this run, defaults included: `larpo run --config {SETTINGS}` takes them.\n"
 _WITHOUT_URI = "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI.\n"
@@ -39,35 +39,40 @@ def write_settings(config: LarpoConfig, out: Path) -> None:
     write_text(out / SETTINGS, _HEAD + (_WITHOUT_URI if secret else "") + text)
 
 
-def pin_models(config: LarpoConfig, out: Path) -> tuple[LarpoConfig, dict[str, str]]:
+def pin_models(config: LarpoConfig, known: Mapping[str, str]) -> tuple[LarpoConfig, dict[str, str]]:
     """The settings with each model of the hub at the commit that it had when the run began, however it moved since.
+
+    Args:
+        config: of the run.
+        known: the pinned names of its models, as far as they are known; see `read_models`.
 
     Returns:
         The settings, and the pinned name of each model that they name otherwise.
 
     Raises:
         ModelError: the hub has no such model, or it cannot be reached.
-        ArtifactError: what the run's directory keeps of them cannot be read.
     """
-    known, used = _known(out / _MODELS), dict[str, str]()
+    used = {text: known.get(text) or pin(text) for text in models_of(config)}
+    pinned = with_models(config, lambda text: used.get(text, text))
+    return pinned, {text: name for text, name in used.items() if name != text}
 
-    def pinned(text: str) -> str:
-        if text not in used:
-            used[text] = known.get(text) or pin(text)
-        return used[text]
 
-    of_no_run = {name: getattr(config, name) for name in BENCHMARKS}
-    of_run = with_models(config.model_copy(update=dict.fromkeys(of_no_run)), pinned)
-    return of_run.model_copy(update=of_no_run), {text: name for text, name in used.items() if name != text}
+def models_of(config: LarpoConfig) -> list[str]:
+    """The places of the models that a run reads, each once; the benchmarks' sections are no part of it."""
+    found: dict[str, str] = {}
+    with_models(config.model_copy(update=dict.fromkeys(BENCHMARKS)), lambda text: found.setdefault(text, text))
+    return [*found]
 
 
 def write_models(models: Mapping[str, str], out: Path) -> None:
     """Keep what `pin_models` found in a run's directory."""
     if models:
-        write_json(out / _MODELS, models)
+        write_json(out / MODELS, models)
 
 
-def _known(path: Path) -> dict[str, str]:
+def read_models(out: Path) -> dict[str, str]:
+    """What `write_models` kept in a run's directory. Raises ArtifactError where it cannot be read."""
+    path = out / MODELS
     try:
         return {str(text): str(name) for text, name in json.loads(path.read_text("utf-8")).items()}
     except FileNotFoundError:

@@ -20,11 +20,13 @@ from larpo_lib.pipeline import variables
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 JUDGE_KEYS = ("OPENAI_API_KEY",)
+HUB_KEYS = ("HF_TOKEN",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
-OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", variables.QUEUE, variables.PRIORITY_CLASS)
+OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", "HF_ENDPOINT", "HF_HUB_OFFLINE", variables.QUEUE, variables.PRIORITY_CLASS)
 PART_OF = ("app.kubernetes.io/part-of", "larpo")
 """Label of every pod; the network policies are about those that have it."""
 
+_SECRETS = {"larpo-s3": S3_KEYS, "larpo-mlflow": MLFLOW_KEYS, "larpo-judge": JUDGE_KEYS, "larpo-hub": HUB_KEYS}
 _HOUR = 3600
 _WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
 _SHM = "/dev/shm"  # noqa: S108 - of a pod of its own
@@ -109,7 +111,7 @@ class Cluster:
         kubernetes.add_pod_label(task, *PART_OF)
         kubernetes.set_security_context(task, run_as_non_root=True)
         # Optional, all of them: with workload identity there is no larpo-s3.
-        for secret, keys in (("larpo-s3", S3_KEYS), ("larpo-mlflow", MLFLOW_KEYS), ("larpo-judge", JUDGE_KEYS)):
+        for secret, keys in _SECRETS.items():
             kubernetes.use_secret_as_env(
                 task, secret_name=secret, secret_key_to_env={key: key for key in keys}, optional=True
             )

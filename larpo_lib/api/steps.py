@@ -29,10 +29,11 @@ from larpo_lib.config import (
     TrainConfig,
 )
 from larpo_lib.files import disk_errors
+from larpo_lib.models.hub import local_model
 from larpo_lib.registry import Registry
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS
-from larpo_lib.steps.edge import Location, at_edge
+from larpo_lib.steps.edge import Location, at_edge, pinned
 from larpo_lib.storage import is_remote
 from larpo_lib.tracking import Tracker
 
@@ -167,15 +168,17 @@ def promote(
 
     Args:
         config: the gate.
-        policy: directory of the policy.
+        policy: directory of the policy, or its name on the hub.
         evaluation: of the policy.
         promotion: artifact to write; `promotion.json` in it is the decision.
         baseline: evaluation to beat if there is no champion yet.
         tracking: where MLflow is; by default as the section `tracking` has it.
         store: folder of a local MLflow store, used if no server is set.
     """
+    policy = local_model(str(policy))
+    identity = digest(policy)
     tracker = Tracker(tracking or TrackingConfig(), store)
-    with tracker.run("promote", digest(policy), config), tracker.step("promote", None) as run:
+    with tracker.run("promote", identity, config), tracker.step("promote", None) as run:
         metrics = STEPS["promote"].run(
             config,
             policy=policy,
@@ -196,7 +199,7 @@ def _take(
     **arguments: Any,
 ) -> Artifact:
     """Take a step as its command does; the result is its first output."""
-    given = {name: _location(place) for name, place in inputs.items()}
+    config, given = pinned(STEPS[name], config, {name: _location(place) for name, place in inputs.items()})
     wanted = {name: str(place) for name, place in outputs.items() if place is not None}
     with ExitStack() as stack:
         for place in wanted.values():

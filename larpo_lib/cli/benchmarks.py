@@ -29,9 +29,9 @@ def run_benchmark(request: Request) -> None:
     from larpo_lib.reporting.benchmark import SUMMARY
     from larpo_lib.steps.edge import at_edge
 
-    config = request.load()
+    config, inputs = request.load()
     tracker = _tracker(load_section("tracking", request.config, request.settings))
-    with at_edge(config, request.pinned(), request.outputs) as paths:
+    with at_edge(config, inputs, request.outputs) as paths:
         metrics = request.step.run(config, **paths, **request.arguments)
         if tracker is not None:
             log(tracker, request.step.name, config, paths["evaluation"], metrics)

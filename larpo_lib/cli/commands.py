@@ -7,13 +7,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from larpo_lib.cli.app import Config, Settings, app
 from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import Step
+
+if TYPE_CHECKING:
+    from larpo_lib.steps.edge import Location
 
 _WRITE = "Artifact to write: a directory or s3:// URI."
 _MAY_WRITE = "Artifact to write."
@@ -39,28 +42,16 @@ class Request:
     config: Path | None
     settings: Sequence[str]
 
-    def load(self) -> Any:
-        """The step's section of the settings, models of the hub at their commits; None where it has none."""
+    def load(self) -> tuple[Any, Mapping[str, Location]]:
+        """The step's section of the settings (None where it has none), and its inputs; models of the hub are pinned."""
         from larpo_lib.config import load_section
-        from larpo_lib.config.base import with_models
 
-        if self.step.section is None:
-            return None
-        section = load_section(self.step.section, self.config, self.settings)
-        from larpo_lib.models.hub import pin
+        name = self.step.section
+        section = None if name is None else load_section(name, self.config, self.settings)
+        from larpo_lib.steps.edge import pinned
         from larpo_lib.storage import with_code
 
-        return with_models(with_code(section), pin)
-
-    def pinned(self) -> Mapping[str, str | list[str] | None]:
-        """The inputs, models of the hub at their commits."""
-        from larpo_lib.models.hub import pin
-
-        models = {one.name for one in self.step.inputs if one.model}
-        return {
-            name: pin(given) if name in models and isinstance(given, str) else given
-            for name, given in self.inputs.items()
-        }
+        return pinned(self.step, None if section is None else with_code(section), self.inputs)
 
 
 def add_command(

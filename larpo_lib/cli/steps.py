@@ -16,10 +16,10 @@ from larpo_lib.steps.declarations import STEPS
 
 def run_step(request: Request) -> None:
     """Run a step; remote inputs are fetched before and remote outputs published after it."""
-    config = request.load()
+    config, inputs = request.load()
     from larpo_lib.steps.edge import at_edge
 
-    with at_edge(config, request.pinned(), request.outputs) as paths:
+    with at_edge(config, inputs, request.outputs) as paths:
         metrics = request.step.run(config, **paths, **request.arguments)
     show(metrics)
 

@@ -25,12 +25,14 @@ NODE = "node"
 
 _LONGEST_NAME = 45  # a pod's is that and "-node-0-99-abcde", in 63 characters
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_PINNED = re.compile(r"[^/@]+/[^/@]+@[0-9a-f]{40}")
+"""A model of the Hugging Face hub at a commit, which every node fetches for itself."""
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Uris:
-    """Where the training reads and writes: all of them s3:// URIs, as `larpo train` takes them."""
+    """Where the training reads and writes: s3:// URIs, or for models names on the hub, as `larpo train` takes them."""
 
     policy: str
     lists: str
@@ -83,13 +85,14 @@ def train_job(
         priority_class: Kueue's, in that queue.
 
     Raises:
-        ConfigError: a URI is none of s3://, or `name` cannot be one.
+        ConfigError: other machines cannot reach a place, or `name` cannot be one.
     """
     for option, uri in uris.named().items():
-        if not uri.startswith("s3://"):
+        of_hub = option in ("policy", "reference") and _PINNED.fullmatch(uri)
+        if not (of_hub or uri.startswith("s3://")):
             raise ConfigError(
                 f"{option} is '{uri}', which other machines cannot reach",
-                remedy="Use an s3:// URI, or train on one machine",
+                remedy="Use an s3:// URI, for a model its name on the hub, or train on one machine",
             )
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},

@@ -17,7 +17,8 @@ from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
 from larpo_lib.functions import functions_of
-from larpo_lib.pipeline import variables
+from larpo_lib.models.hub import HubModel, describe
+from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.functions import check_code_size
 from larpo_lib.pipeline.journal import Journal
@@ -27,6 +28,7 @@ from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import Place, RunContext, Started
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
+from larpo_lib.run_files import MODELS, models_of, pin_models
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 
 StartedT = TypeVar("StartedT", bound=Started)
@@ -71,7 +73,7 @@ def first_task(
 @first_task
 def begin(given: Mapping[str, Any], place: Place) -> StartedLoop:
     """Check the request, find or make its MLflow run, and leave the context in the run's root."""
-    config = with_world(given, place.root)
+    config = pinned(with_world(given, place.root), place.root)
     check(config, given, place.root)
     rounds = config.loop.iterations
     check_workflow_size(rounds, given["shards"], check_code_size(read_settings(given["settings"])))
@@ -107,9 +109,30 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         raise ConfigError("no MLflow server is set", remedy="Set MLFLOW_TRACKING_URI")
     check_settings(config)
     _check_functions(config)
+    _check_models(config)
+
+
+def pinned(config: LarpoConfig, root: str) -> LarpoConfig:
+    """The settings with each model of the hub at the commit that it had when a run in this root first began.
+
+    Raises:
+        ModelError: the hub has no such model, or it cannot be reached.
+    """
+    there = root in files.directories(root, MODELS)
+    known: dict[str, str] = files.read(root, MODELS) if there else {}
+    config, models = pin_models(config, known)
+    if not models.items() <= known.items():
+        files.write(root, MODELS, {**known, **models})
+    return config
+
+
+def _check_models(config: LarpoConfig) -> None:
+    """Check what can be known of models without their weights, which are fetched by who needs them."""
+    for model in filter(None, map(HubModel.parse, models_of(config))):
+        describe(model)
     if is_remote(config.policy):
-        fetch(f"{config.policy.rstrip('/')}/config.json", cache_dir())  # the weights are fetched by who needs them
-    else:
+        fetch(f"{config.policy.rstrip('/')}/config.json", cache_dir())
+    elif HubModel.parse(config.policy) is None:
         from larpo_lib.preflight import check_policy  # loads torch
 
         check_policy(Path(config.policy), config)

@@ -7,7 +7,7 @@ from typing import Any
 
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.begin import check, first_task
+from larpo_lib.pipeline.begin import check, first_task, pinned
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.execute import StepResult, open_context, promotion_text
 from larpo_lib.pipeline.journal import SUMMARY
@@ -26,9 +26,10 @@ def begin(given: Mapping[str, Any], place: Place) -> Started:
     """Check the request, find or make its MLflow run, and leave the context in the run's root."""
     if not given["policy"]:
         raise ConfigError("no policy to evaluate is set", remedy="Set policy")
-    config = compose(given, _ONE_ROUND, pipeline="evaluate")
+    config = pinned(compose(given, _ONE_ROUND, pipeline="evaluate"), place.root)
     check(config, given, place.root)
-    policies = (given["baseline"], given["policy"])
+    baseline = given["baseline"] and pinned(config.model_copy(update={"policy": given["baseline"]}), place.root).policy
+    policies = (baseline, config.policy)
     check_earlier_results(Plan(config, place.root, policies=policies), 1)
     return Started(RunContext.begin(given["job"], place, config, config.name, policies=policies))
 

@@ -87,7 +87,8 @@ _WHERE: Form = (
 _POLICY = Field(
     "policy",
     "",
-    "Policy to start from: an s3:// URI, or a directory of the cache volume. Empty: from the settings.",
+    "Policy to start from: an s3:// URI, a name on the Hugging Face hub (org/name or org/name@revision), or a "
+    "directory of the cache volume. Empty: from the settings.",
     _sets("policy"),
 )
 _PROMPTS = Field(
@@ -115,7 +116,8 @@ _ALGORITHM: Form = (
     Field(
         "rewards",
         "",
-        "Reranker: its type, and after a colon the directory of its model on the cache volume, for example "
+        "Reranker: its type, and after a colon its model (a name on the Hugging Face hub, an s3:// URI, or a directory "
+        "on the cache volume), for example "
         "verifier or classifier:/cache/models/FsfairX-LLaMA3-RM-v0.1. Empty: from the settings.",
         _rewards,
     ),

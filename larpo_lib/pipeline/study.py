@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
-from larpo_lib.pipeline.begin import check, first_task, numbers, shard_names, with_world
+from larpo_lib.pipeline.begin import check, first_task, numbers, pinned, shard_names, with_world
 from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.execute import StepResult, open_context
 from larpo_lib.pipeline.functions import check_code_size
@@ -48,11 +48,11 @@ class StartedStudy(Started):
 def begin(given: Mapping[str, Any], place: Place) -> StartedStudy:
     """Check the request and every run of it, before anything that costs, and make their MLflow runs."""
     changes = _grid(given["grid"])
-    base = with_world(given, place.root, "study")
+    base = pinned(with_world(given, place.root, "study"), place.root)
     check(base, given, place.root)
     # What `base` settled are settings here, so that a run of the study changes nothing else.
     settled = {"settings": base.model_dump_json(), "train_gpus": given["train_gpus"]}
-    configs = [compose(settled, change, _NO_GATE) for change in changes]
+    configs = [pinned(compose(settled, change, _NO_GATE), place.root) for change in changes]
     for place_in_grid, config in enumerate(configs, start=1):
         check(config, given, place.root)
         _comparable(place_in_grid, base, config)

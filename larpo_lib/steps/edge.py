@@ -10,8 +10,10 @@ from typing import Any
 from larpo_lib.adapters import is_adapter
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import Section, TrainingConfig
+from larpo_lib.config.base import SectionT, with_models
 from larpo_lib.launcher import is_secondary_process
-from larpo_lib.models.hub import HubModel, local_model
+from larpo_lib.models.hub import HubModel, local_model, pin
+from larpo_lib.steps.declarations import Step
 from larpo_lib.storage import cache_dir, is_remote, localize
 
 Location = str | Sequence[str] | None
@@ -49,6 +51,21 @@ def at_edge(
 
         for fingerprint in fingerprints:
             delete_checkpoints(place, fingerprint)
+
+
+def pinned(
+    step: Step, config: SectionT | None, inputs: Mapping[str, Location]
+) -> tuple[SectionT | None, dict[str, Location]]:
+    """A step's settings and inputs with each model of the hub at its commit of this moment.
+
+    Raises:
+        ModelError: the hub has no such model, or it cannot be reached.
+    """
+    models = {one.name for one in step.inputs if one.model}
+    places = {
+        name: pin(given) if name in models and isinstance(given, str) else given for name, given in inputs.items()
+    }
+    return None if config is None else with_models(config, pin), places
 
 
 def _fetched(uri: str) -> str:

@@ -10,7 +10,7 @@ from tiny_world import Larpo
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import load_config
 from larpo_lib.preflight import check_config
-from larpo_lib.run_files import pin_models, write_models
+from larpo_lib.run_files import pin_models, read_models, write_models
 from larpo_lib.tables import read_table
 
 CONFIG = ("--config", "larpo.toml")
@@ -60,12 +60,12 @@ def test_a_reward_model_by_its_name_scores_what_its_directory_does(here: Path, h
 def test_a_run_stays_with_the_commits_that_it_began_with(here: Path, hub: HubDouble) -> None:
     first = hub.push("org/tiny", here / "policy")
     config = load_config(here / "larpo.toml", ["policy=org/tiny"])
-    pinned, models = pin_models(config, here)
+    pinned, models = pin_models(config, read_models(here))
     assert models == {"org/tiny": f"org/tiny@{first}"}
     assert pinned.policy == pinned.prepare.templates[0].path == f"org/tiny@{first}"
     check_config(pinned)
     write_models(models, here)
     moved = hub.push("org/tiny", here / "policy")
-    assert pin_models(config, here) == (pinned, models)
+    assert pin_models(config, read_models(here)) == (pinned, models)
     (here / "models.json").unlink()
-    assert pin_models(config, here)[0].policy == f"org/tiny@{moved}"
+    assert pin_models(config, read_models(here))[0].policy == f"org/tiny@{moved}"

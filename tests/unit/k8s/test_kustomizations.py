@@ -91,7 +91,7 @@ def test_names_that_are_referred_to_exist(kustomization: str) -> None:
         wanted.add(("Secret", provider["credentials"]["secretRef"]["secretName"]))
     assert wanted <= there, wanted - there
     with_keys = {"larpo-s3"} if kustomization != "k8s/overlays/eks" else set()
-    assert {name for kind, name in wanted if kind == "Secret"} == {"larpo-postgres"} | with_keys
+    assert {name for kind, name in wanted if kind == "Secret"} == {"larpo-postgres", "larpo-hub"} | with_keys
 
 
 def test_no_secret_is_in_the_manifests(kustomization: str) -> None:
@@ -111,13 +111,16 @@ def test_the_names_that_components_use(kustomization: str) -> None:
         ("ConfigMap", "larpo-env"),
         ("PersistentVolumeClaim", "larpo-cache"),
     } <= there
-    assert {"larpo-s3", "larpo-postgres", "larpo-mlflow", "larpo-judge"} == TO_CREATE
+    assert {"larpo-s3", "larpo-postgres", "larpo-mlflow", "larpo-judge", "larpo-hub"} == TO_CREATE
     environment = one(kustomization, "ConfigMap", "larpo-env")["data"]
     assert environment.keys() == {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI"}
     (runtime,) = [template["spec"] for name, template in pod_specs(kustomization) if name == RUNTIME]
     assert runtime["serviceAccountName"] == "larpo-train"
     assert {"name": "cache", "mountPath": "/cache"} in runtime["containers"][0]["volumeMounts"]
     assert {"name": "LARPO_CACHE", "value": "/cache"} in runtime["containers"][0]["env"]
+    assert {"name": "HF_HOME", "value": "/cache/huggingface"} in runtime["containers"][0]["env"]
+    of_hub = {"secretRef": {"name": "larpo-hub", "optional": True}}
+    assert of_hub in runtime["containers"][0]["envFrom"]
 
 
 def test_pipelines_and_steps_use_one_store(kustomization: str) -> None:

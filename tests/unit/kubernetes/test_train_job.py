@@ -64,6 +64,15 @@ def test_a_node_trains_with_the_settings(config: TrainConfig) -> None:
     assert uris == {"policy": "s3://b/p", "lists": "s3://b/l", "trained": "s3://b/t", "reference": "s3://b/r"}
 
 
+def test_a_node_fetches_a_model_of_the_hub_by_its_commit() -> None:
+    policy = f"org/name@{'0123456789' * 4}"
+    options, _ = parsed(build(uris=Uris(policy, "s3://b/l", "s3://b/t", policy)))
+    assert options["policy"] == options["reference"] == policy
+    for unfit in (Uris("org/name@main", "s3://b/l", "s3://b/t"), Uris("s3://b/p", policy, "s3://b/t")):
+        with pytest.raises(ConfigError, match="which other machines cannot reach"):
+            build(uris=unfit)
+
+
 def test_a_place_for_checkpoints_that_was_chosen_is_kept() -> None:
     _, found = parsed(build(TrainConfig(launch=LAUNCH, checkpoints="s3://other/place")))
     assert found.checkpoints == "s3://other/place"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -214,6 +217,21 @@ def test_without_a_connection_the_cache_is_used(hub: HubDouble, monkeypatch):
     with pytest.raises(ModelError, match=r"org/name@v2: is neither .*in the cache"):
         fetch(HubModel("org/name", "v2"))
     assert hub.asked == []
+
+
+def test_a_program_reads_the_variables_of_the_hub(hub: HubDouble, tmp_path):
+    commit = hub.push("org/gated", MODEL, gated=True)
+    own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
+    code = (
+        "from larpo_lib import logs; logs.set_up('quiet')\n"
+        "from larpo_lib.models.hub import local_model; print(local_model('org/gated'))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    weights = Path(done.stdout.strip()) / "model.safetensors"
+    assert weights.resolve().is_relative_to(tmp_path / "home")
+    assert (tmp_path / "home" / "hub" / "models--org--gated" / "snapshots" / commit / "config.json").is_file()
 
 
 def test_a_full_disk_is_told(hub: HubDouble, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_double import HubDouble
 from pipeline_requests import Given, changed
 
 from larpo_lib.errors import ConfigError, LarpoError
@@ -64,6 +65,25 @@ def test_what_cannot_be_is_told_before_anything_is_made(
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["journal"]
     (trouble,) = Journal(str(tmp_path / "one"), "job").unfinished()
     assert trouble == UnfinishedStep("start", str(raised.value))
+
+
+def test_models_of_the_hub_stay_at_the_commits_of_the_first_begin(
+    given: Given, hub: HubDouble, tiny_policy: Path, tmp_path: Path
+) -> None:
+    commit, reward = hub.push("org/tiny", tiny_policy), hub.push("org/reward", tiny_policy)
+    given |= {"policy": "org/tiny", "rewards": "classifier:org/reward", "root": str(tmp_path / "runs")}
+    reranker = {"type": "verifier"}
+    first = begin(changed(given, evaluate={"reranker": reranker}), "/kfp/checked")
+    config = RunContext.at(first.run).config
+    assert (config.policy, config.rerank.reranker.path) == (f"org/tiny@{commit}", f"org/reward@{reward}")
+    assert not [name for name in hub.files_asked() if name.endswith(".safetensors")]
+    hub.push("org/tiny", tiny_policy)
+    again = begin({**changed(given, evaluate={"reranker": reranker}), "job": "another"}, "/kfp/checked")
+    assert RunContext.at(again.run).config == config
+    hub.push("org/pickled", {"config.json": b"{}", "pytorch_model.bin": b"p"})
+    for name in ("org/pickled", "org/nothing"):
+        with pytest.raises(LarpoError, match=name):
+            begin({**given, "run_id": "two", "policy": name}, "/kfp/checked")
 
 
 @pytest.mark.usefixtures("s3")

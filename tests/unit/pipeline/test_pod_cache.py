@@ -13,9 +13,12 @@ from larpo_lib.storage import cache_dir
 
 
 def test_a_volume_that_can_be_written_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", "")
+    monkeypatch.delenv("HF_HOME")
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "new" / "cache"))
     assert use_writable_cache() == cache_dir() == tmp_path / "new" / "cache"
     assert list(cache_dir().iterdir()) == []
+    assert os.environ["HF_HOME"] == str(cache_dir() / "huggingface")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away and be another user")
@@ -46,6 +49,8 @@ def test_what_is_no_directory_is_told_with_what_is_lost(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "huggingface"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert use_writable_cache() == cache_dir() == tmp_path / "larpo-cache"
+    assert os.environ["HF_HOME"] == str(cache_dir() / "huggingface")
     assert f"{tmp_path}/file is not writable for user" in caplog.text

@@ -59,12 +59,8 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
         assert image.startswith("registry.example.com/team/larpo-"), component
         assert image.endswith(":0a1b2c3"), component
         secrets = {secret["secretName"]: secret for secret in kubernetes["secretAsEnv"]}
-        assert set(secrets) == {"larpo-s3", "larpo-mlflow", "larpo-judge"}
-        assert [secrets[name].get("optional", False) for name in sorted(secrets)] == [
-            True,
-            True,
-            True,
-        ]  # none with workload identity
+        assert set(secrets) == {"larpo-s3", "larpo-mlflow", "larpo-judge", "larpo-hub"}
+        assert all(secret["optional"] for secret in secrets.values())  # none with workload identity
         assert [key["secretKey"] for key in secrets["larpo-s3"]["keyToEnv"]] == [
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
@@ -79,6 +75,8 @@ def test_every_task_has_its_image_credentials_cache_retries_and_timeout(name, co
         assert (needed.get("optional", False), optional["optional"]) == (False, True)
         assert [key["envVar"] for key in optional["keyToEnv"]] == [
             "AWS_CA_BUNDLE",
+            "HF_ENDPOINT",
+            "HF_HUB_OFFLINE",
             "LARPO_QUEUE",
             "LARPO_PRIORITY_CLASS",
         ]
