@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from small_models import user
+
+from larpo_lib.errors import ColumnError, ConfigError
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.code_tests import CodeTestsConfig, code_of
+from larpo_lib.rewards.rules import sandbox
+from larpo_lib.rewards.rules.sandbox import Limits, check_sandbox, run_tests
+
+QUICK = Limits(timeout_s=10.0, memory_mb=512)
+REACH = """
+import os, socket, ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def refused(action):
+    try:
+        return action() == -1
+    except OSError:
+        return True
+"""
+
+
+@pytest.fixture(scope="module")
+def cut_off():
+    try:
+        check_sandbox()
+    except ConfigError as error:
+        pytest.skip(f"code cannot be cut off on this machine; {error.remedy}")
+
+
+def _config(**settings):
+    return CodeTestsConfig(allow_code_execution=True, **settings)
+
+
+def _scored(config, *responses, tests):
+    items = [Scorable("p", user("?"), response, None, {"tests": tests}) for response in responses]
+    reranker = make_reranker(config)
+    return reranker.score(items), reranker.cut(items)
+
+
+def test_the_score_is_the_share_of_tests_that_are_passed_or_all(cut_off):
+    right = "So:\n```python\ndef double(x):\n    return 2 * x\n```\nThat is it."
+    wrong = "def double(x):\n    return x ** 2"
+    tests = ["assert double(2) == 4", "assert double(3) == 6"]
+    counted = {"code_unread": 1, "code_out_of_time": 0}
+    assert _scored(_config(at_once=2), right, wrong, "I cannot", tests=tests) == ([1.0, 0.5, 0.0], counted)
+    assert _scored(_config(score="all"), right, wrong, tests=tests)[0] == [1.0, 0.0]
+
+
+def test_a_program_is_judged_by_what_it_prints(cut_off):
+    program = "import sys\nn = int(input())\nprint(n * 2, ' ')\nprint()\nsys.exit(0)"
+    tests = [{"stdin": "4\n", "stdout": "8"}, {"stdin": "4", "stdout": "9"}, {"stdin": "x", "stdout": ""}]
+    assert _scored(_config(), program, tests=tests)[0] == [1 / 3]
+
+
+def test_code_cannot_end_its_test_early_or_go_on_for_ever(cut_off):
+    limits = Limits(timeout_s=0.5, memory_mb=128)
+    assert run_tests("import os; os._exit(0)", [{"code": "assert False"}], limits) == ["failed"]
+    assert run_tests("raise SystemExit(0)", [{"code": "assert False"}], limits) == ["failed"]
+    assert run_tests("while True: pass", [{"code": ""}], limits) == ["out_of_time"]
+    assert run_tests("x = 'x' * 2**28", [{"code": ""}], limits) == ["failed"]
+    assert run_tests("print('x' * 2**23, flush=True)", [{"code": ""}], limits) == ["failed"]
+    assert run_tests("def f(:", [{"code": ""}], limits) == ["unread"]
+    many = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    assert run_tests(many, [{"code": ""}], limits) == ["out_of_time"]
+
+
+def test_code_reaches_neither_network_nor_files_nor_processes(tmp_path, monkeypatch, cut_off):
+    served = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    served.timeout = 5
+    threading.Thread(target=served.handle_request, daemon=True).start()
+    monkeypatch.setenv("LARPO_SECRET", "secret")
+    tests = [
+        f"assert refused(lambda: socket.create_connection(('127.0.0.1', {served.server_port}), timeout=2))",
+        f"assert refused(lambda: open({str(tmp_path / 'file')!r}, 'w'))",
+        f"assert refused(lambda: os.kill({os.getpid()}, 0))",
+        "assert 'secret' not in os.environ.values()",
+        "assert refused(lambda: open('/proc/1/environ', 'rb').read())",
+        "assert refused(lambda: libc.mount(b'none', b'/', None, 32 | 4096, None))",  # writable again
+        "assert refused(lambda: libc.unshare(0x10000000 | 0x20000))",
+        "open('file', 'w').write('x'); assert open('file').read() == 'x'",
+        "assert os.listdir('.') and 'file' not in os.listdir('.')",  # what another test wrote is gone
+    ]
+    for open_to_others in tests[:2]:
+        with pytest.raises(AssertionError):
+            exec(REACH + open_to_others, {})  # noqa: S102 - shows that it could
+    (tmp_path / "file").unlink()
+    outcomes = run_tests(REACH, [{"code": test} for test in tests], QUICK)
+    served.server_close()
+    assert dict(zip(tests, outcomes, strict=True)) == dict.fromkeys(tests, "passed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_run_unless_it_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setattr(sandbox, "_asked", lambda *_: pytest.fail("code was run"))
+    for refused in (CodeTestsConfig().check, CodeTestsConfig().make):
+        with pytest.raises(ConfigError, match="set the reranker's allow_code_execution to true"):
+            refused()
+
+
+def test_a_machine_that_cannot_cut_code_off_is_refused(monkeypatch):
+    monkeypatch.setattr(sandbox, "_asked", lambda *_: {"refused": "Operation not permitted (unshare)"})
+    with pytest.raises(
+        ConfigError, match=r"cannot be cut off .*: Operation not permitted \(unshare\)\. It needs Linux"
+    ):
+        _config().check()
+
+
+@pytest.mark.parametrize(
+    ("tests", "told"),
+    [
+        ([], "they are no list with at least one"),
+        ("assert f(1)", "Expecting value"),
+        ([3], "3 is neither code nor a table"),
+        ([{"stdin": "4"}], "is neither code nor a table"),
+        ([{"stdin": "4", "stdout": "8", "timeout": 3}], "is neither code nor a table"),
+    ],
+)
+def test_tests_that_cannot_be_read_are_refused_before_any_response(tests, told):
+    with pytest.raises(ColumnError) as refused:
+        _config().check_columns({"tests": tests})
+    assert told in str(refused.value)
+    assert refused.value.field == "tests"
+
+
+def test_tests_may_be_json_and_columns_of_other_tests_null():
+    assert _config().tests({"tests": '["assert f(1)"]'}) == [{"code": "assert f(1)"}]
+    assert _config().tests({"tests": [{"stdin": None, "stdout": "8"}]}) == [{"stdout": "8"}]
+
+
+def test_the_code_is_the_last_block_of_python():
+    assert code_of("```python\na\n```\nthen\n```\nb\nc\n```\nDone. ```bash\nd\n```") == "b\nc\n"
+    assert code_of("  ```Py\n  a\n  ```") == "  a\n"
+    assert code_of("a = 1") == "a = 1"
