@@ -1,0 +1,5 @@
+"""MLflow's model registry: policies as versions of one registered model, and the aliases that point at them."""
+
+from larpo_lib.registry.versions import CHALLENGER, CHAMPION, DIGEST, MODEL_ID, REPLACED, Registry
+
+__all__ = ["CHALLENGER", "CHAMPION", "DIGEST", "MODEL_ID", "REPLACED", "Registry"]
