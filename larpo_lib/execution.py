@@ -27,7 +27,7 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     if run is None:
         return call.step.run(call.config, **arguments)
     if call.step.needs_registry:
-        arguments["registry"] = Registry(run.uri, run.run_id)
+        arguments |= {"registry": Registry(run.uri, run.run_id), "place": call.inputs["policy"]}
     if call.step.trains:
         arguments["log"] = live = _LiveCurve(run)
     metrics = call.step.run(call.config, **arguments)

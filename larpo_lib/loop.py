@@ -89,5 +89,8 @@ def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
 
 def _take(call: StepCall, tracker: Tracker) -> Metrics:
     """Take a step, logged to MLflow as a nested run."""
-    with tracker.step(call.name, call.iteration) as run, at_edge(call.config, call.inputs, call.outputs) as paths:
+    with (
+        tracker.step(call.name, call.iteration) as run,
+        at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths,
+    ):
         return execute_step(call, paths, run)

@@ -42,6 +42,11 @@ class StepCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def without_weights(self) -> Sequence[str]:
+        """Inputs that are models whose weights are not read: the registry only points to them."""
+        return ("policy",) if self.step.needs_registry else ()
+
+    @property
     def output(self) -> str:
         """The artifact that the step is about."""
         return next(iter(self.outputs.values()))
@@ -172,7 +177,8 @@ class Plan:
             "evaluation": self.at(iteration, "evaluation"),
             "baseline": self.at(0, "evaluation") if iteration and self.policy(0) else None,
         }
-        return self._call("promote", inputs, {"promotion": promotion}, iteration_of_call)
+        known = {} if self.policies else {"run": self.config, "iteration": iteration}
+        return self._call("promote", inputs, {"promotion": promotion}, iteration_of_call, known)
 
     def report(self, iterations: int) -> StepCall:
         """The report of a run that made so many iterations."""

@@ -15,6 +15,7 @@ from larpo_lib.api.artifacts import Artifact, Place
 from larpo_lib.artifacts import digest
 from larpo_lib.config import (
     EvaluateConfig,
+    LarpoConfig,
     ListsConfig,
     PrepareConfig,
     PromoteConfig,
@@ -163,6 +164,7 @@ def promote(
     baseline: Path | None = None,
     tracking: TrackingConfig | None = None,
     store: Path = Path("mlflow"),
+    run: LarpoConfig | None = None,
 ) -> Artifact:
     """Register a policy in MLflow, and make it the champion if it beats the current one.
 
@@ -174,20 +176,22 @@ def promote(
         baseline: evaluation to beat if there is no champion yet.
         tracking: where MLflow is; by default as the section `tracking` has it.
         store: folder of a local MLflow store, used if no server is set.
+        run: settings of the run that made the policy, for its model card.
     """
     policy = local_model(str(policy))
     identity = digest(policy)
     tracker = Tracker(tracking or TrackingConfig(), store)
-    with tracker.run("promote", identity, config), tracker.step("promote", None) as run:
+    with tracker.run("promote", identity, config), tracker.step("promote", None) as logged:
         metrics = STEPS["promote"].run(
             config,
             policy=policy,
             evaluation=evaluation,
             baseline=baseline,
             promotion=promotion,
-            registry=Registry(tracker.uri, run.run_id),
+            registry=Registry(tracker.uri, logged.run_id),
+            run=run,
         )
-        run.log_metrics(metrics)
+        logged.log_metrics(metrics)
     return Artifact(str(promotion), metrics)
 
 

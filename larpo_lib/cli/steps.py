@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def promote(
     settings: Settings = None,
 ) -> None:
     """Register a policy in MLflow, and make it the champion if it beats the current one. --rollback undoes that."""
-    from larpo_lib.config import PromoteConfig, TrackingConfig, load_section
+    from larpo_lib.config import PromoteConfig, TrackingConfig, load_config, load_section
     from larpo_lib.registry import Registry
     from larpo_lib.tracking import Tracker
 
@@ -60,6 +61,9 @@ def promote(
         )
     from larpo_lib.api import steps
 
+    known = None
+    with suppress(ConfigError):  # a file may hold the gate alone: then the model card says what is not known
+        known = load_config(config, settings or ()) if config is not None else None
     steps.promote(
         gate,
         policy=policy,
@@ -68,6 +72,7 @@ def promote(
         promotion=promotion,
         tracking=tracking,
         store=store,
+        run=known,
     )
     typer.echo((promotion / "promotion.json").read_text("utf-8"))
 

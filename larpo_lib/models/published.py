@@ -113,9 +113,14 @@ def write_older_keys(directory: Path) -> None:
             _write_json(tokenizer, told)
 
 
+def tokenizer_files(source: Path) -> list[Path]:
+    """The files of a model's tokenizer, by the names that they usually have; chat templates may be in `TEMPLATES`."""
+    return sorted({path for pattern in _TOKENIZER_FILES for path in source.glob(pattern) if path.is_file()})
+
+
 def copy_tokenizer(source: Path, directory: Path, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
     """Copy a tokenizer's files as they are, but for a chat template and a pad token that settings put in place."""
-    names = {path.name for pattern in _TOKENIZER_FILES for path in source.glob(pattern)}
+    names = {path.name for path in tokenizer_files(source)}
     for name in sorted(names | set(tokenizer.vocab_files_names.values())):
         if (source / name).is_file():
             shutil.copyfile(source / name, directory / name)

@@ -70,7 +70,7 @@ def execute(context: RunContext, call: StepCall) -> StepResult:
 
 
 def _once(context: RunContext, call: StepCall) -> StepResult:
-    with at_edge(call.config, call.inputs, call.outputs) as paths:
+    with at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths:
         if call.arguments.get("shard", UNSHARDED) != UNSHARDED:
             metrics, address = execute_step(call, paths, None), ""
         else:

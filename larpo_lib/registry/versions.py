@@ -1,4 +1,4 @@
-"""MLflow's model registry: policies as versions of one registered model, and the aliases that point at them.
+"""Policies as versions of one registered model, and the aliases that point at them.
 
 `champion` is the version in use; `challenger` is the last one that did not pass the gate. A version is found again by
 the digest of its policy, so that registering a policy twice gives one version.
@@ -15,17 +15,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import MANIFEST, digest, verify
-from larpo_lib.errors import ArtifactError, StorageError, TrackingError
+from larpo_lib.artifacts import digest
+from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.files import write_json
-from larpo_lib.tracking import TrackingClient, mlflow_errors
+from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_file
+from larpo_lib.registry.mlmodel import Identity, VersionFacts, write_model_files
+from larpo_lib.registry.storing import Layout, has_own_card, store_beside, store_policy
+from larpo_lib.tracking import PARENT, TrackingClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 DIGEST, MODEL_ID, REPLACED = "larpo.policy_digest", "larpo.model_id", "larpo.replaced"
+FOLDER = "larpo.folder"
+"""Of a version: the folder of the policy's files below its own, where they are not the same."""
 
-_EVALUATION = "larpo-evaluation"
-"""Folder beside the policy's files, never part of a downloaded policy."""
 _FILE = "evaluation.json"
+_VERSIONS = "mlflow.modelVersions"
+"""Of a logged model: what it is registered as, which MLflow shows."""
 
 
 class Registry:
@@ -43,35 +48,64 @@ class Registry:
     def _client(self) -> TrackingClient:
         return TrackingClient(self._uri)
 
-    def register(self, policy: Path, *, model_name: str, evaluation: Mapping[str, Any]) -> int:
+    def register(
+        self,
+        policy: Path,
+        *,
+        model_name: str,
+        evaluation: Mapping[str, Any],
+        place: str | None = None,
+        facts: VersionFacts | None = None,
+    ) -> int:
         """Make a policy a version of `model_name`, or find the version it is already.
+
+        The version is a model of MLflow, which `mlflow.transformers.load_model` and `mlflow.pyfunc.load_model` read.
 
         Args:
             policy: model directory.
             model_name: registered model; made if there is none.
             evaluation: how the policy was judged, as JSON; kept with the version in place of an earlier one.
+            place: s3:// URI of the policy, where `policy` is a copy, perhaps without weights. An artifact stays there.
+            facts: what else is kept with the version.
 
         Returns:
             The version's number.
         """
-        identity = digest(policy)
+        facts, identity = facts or VersionFacts(), digest(policy)
         found = self._client.search_model_versions(f"name = '{model_name}' AND tags.`{DIGEST}` = '{identity}'")
-        model_id = found[0].tags[MODEL_ID] if found else self._upload(policy, identity)
+        layout = Layout.of(policy, place)
+        model_id = found[0].tags[MODEL_ID] if found else self._upload(policy, model_name, identity, layout, facts)
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / _FILE, evaluation)
-            self._client.log_model_artifacts(model_id, folder, _EVALUATION)
+            self._client.log_model_artifacts(model_id, folder, EVALUATION)
+        self._log_numbers(model_id, facts)
         if found:
+            if facts.description:
+                self._client.update_model_version(model_name, found[0].version, facts.description)
             return int(found[0].version)
         if not self._client.search_registered_models(f"name = '{model_name}'"):
             self._client.create_registered_model(model_name)
         version = self._client.create_model_version(
             model_name,
-            source=self._client.get_logged_model(model_id).artifact_location,
+            source=layout.place or self._client.get_logged_model(model_id).artifact_location,
             run_id=self._run_id,
-            tags={DIGEST: identity, MODEL_ID: model_id},
+            tags={
+                **facts.tags,
+                DIGEST: identity,
+                MODEL_ID: model_id,
+                **({FOLDER: layout.folder} if layout.folder else {}),
+            },
+            description=facts.description or None,
             model_id=model_id,
         )
+        versions = json.dumps([{"name": model_name, "version": version.version}])
+        self._client.set_logged_model_tags(model_id, {_VERSIONS: versions})
         return int(version.version)
+
+    def tag(self, model_name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for name, value in tags.items():
+            self._client.set_model_version_tag(model_name, str(version), name, value)
 
     def champion(self, model_name: str) -> int | None:
         """The champion's version; None if there is none, or no model of that name."""
@@ -117,49 +151,55 @@ class Registry:
 
     def evaluation(self, model_name: str, version: int) -> Any:
         """The `evaluation` that `register` kept with a version; None if something else made the version."""
-        if MODEL_ID not in self._client.get_model_version(model_name, str(version)).tags:
+        model_id = self._client.get_model_version(model_name, str(version)).tags.get(MODEL_ID)
+        if model_id is None:
             return None
+        location = self._client.get_logged_model(model_id).artifact_location
         with tempfile.TemporaryDirectory() as folder:
-            file = self._fetch(model_name, version, Path(folder), f"/{_EVALUATION}/{_FILE}")
+            file = fetch_version_file(self._uri, location, f"{EVALUATION}/{_FILE}", Path(folder))
             return json.loads(file.read_text("utf-8"))
+
+    def source(self, uri: str) -> Source:
+        """Where a version's policy is.
+
+        Args:
+            uri: `models:/name@alias` or `models:/name/version`.
+
+        Raises:
+            TrackingError: there is no such version.
+        """
+        model_name, version = self._resolve(uri)
+        tags = self._client.get_model_version(model_name, str(version)).tags
+        location = self._client.get_model_version_download_uri(model_name, str(version))
+        return Source(uri, version, location, tags.get(FOLDER, ""), tags.get(DIGEST))
 
     def download(self, uri: str, target: Path) -> Path:
         """Fetch a policy whole or not at all; returns at once if `target` holds it already.
 
         Args:
             uri: `models:/name@alias` or `models:/name/version`.
-            target: model directory to make.
+            target: model directory to make; a README.md that was written at the promotion is in it.
 
         Raises:
             TrackingError: there is no such version.
             StorageError: `target` exists and holds something else.
             ArtifactError: what MLflow holds is not what was registered.
         """
-        model_name, version = self._resolve(uri)
-        expected = self._client.get_model_version(model_name, str(version)).tags.get(DIGEST)
+        source = self.source(uri)
         if target.exists():
-            if expected is None or digest(target) != expected:
+            if source.digest is None or digest(target) != source.digest:
                 raise StorageError(f"{target}: exists and is not {uri}", remedy="Choose another directory")
             return target
         partial = target.absolute().parent / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        folder = self._fetch(model_name, version, partial)
-        shutil.rmtree(folder / _EVALUATION, ignore_errors=True)
-        if expected is not None and digest(folder) != expected:
-            raise ArtifactError(
-                f"{uri}: its files differ from those that were registered", remedy="Register the policy again"
-            )
-        if (folder / MANIFEST).is_file():  # its digest is of the manifest, not of the files
-            verify(folder)
-        folder.rename(target)
+        fetch_policy(self._uri, source, partial).rename(target)
         shutil.rmtree(partial, ignore_errors=True)
         return target
 
-    def _upload(self, policy: Path, identity: str) -> str:
+    def _upload(self, policy: Path, model_name: str, identity: str, layout: Layout, facts: VersionFacts) -> str:
         """Identity of the logged model that holds the policy's files; a half-uploaded one of this run is completed."""
-        if self._run_id is None:
-            raise TrackingError("a policy can only be registered from an MLflow run", remedy="Set MLFLOW_RUN_ID")
-        experiment = self._client.get_run(self._run_id).info.experiment_id
+        run = self._own_run
+        experiment = run.info.experiment_id
         begun = self._client.search_logged_models(
             [experiment], filter_string=f"tags.`{DIGEST}` = '{identity}' AND source_run_id = '{self._run_id}'"
         )
@@ -167,13 +207,49 @@ class Registry:
             begun[0]
             if begun
             else self._client.create_logged_model(
-                experiment, name="policy", source_run_id=self._run_id, tags={DIGEST: identity}, model_type="checkpoint"
+                experiment,
+                name="policy",
+                source_run_id=self._run_id,
+                tags={DIGEST: identity},
+                params=dict(facts.params),
+                model_type="checkpoint",
             )
         )
+        model_id = str(model.model_id)
         if model.status.value != "READY":
-            self._client.log_model_artifacts(model.model_id, str(policy))
-            self._client.finalize_logged_model(model.model_id, "READY")
-        return str(model.model_id)
+            store_policy(self._client, model_id, policy, layout)
+            known = Identity(model_name, identity, model_id, run.info.run_id, run.info.start_time)
+            with tempfile.TemporaryDirectory() as folder:
+                own_card = layout.folder == "" and has_own_card(policy)
+                told = VersionFacts(**{**vars(facts), "card": ""}) if own_card else facts
+                write_model_files(Path(folder), policy, layout.folder or ".", known, told)
+                store_beside(self._client, model_id, Path(folder), layout)
+            self._client.finalize_logged_model(model_id, "READY")
+        return model_id
+
+    def _log_numbers(self, model_id: str, facts: VersionFacts) -> None:
+        """Log a policy's numbers, for its version and for the run that registers it, and which model that run made."""
+        if self._run_id is None:
+            return
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        run = self._own_run
+        points = [
+            Metric(name, float(value), run.info.start_time, 0, model_id=model_id, run_id=run.info.run_id)
+            for name, value in facts.metrics.items()
+            if value is not None
+        ]
+        self._client.log_batch(run.info.run_id, metrics=points)
+        for run_id in filter(None, (run.info.run_id, run.data.tags.get(PARENT))):
+            outputs = self._client.get_run(run_id).outputs
+            if model_id not in {made.model_id for made in (outputs.model_outputs if outputs else [])}:
+                self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+
+    @cached_property
+    def _own_run(self) -> Any:
+        if self._run_id is None:
+            raise TrackingError("a policy can only be registered from an MLflow run", remedy="Set MLFLOW_RUN_ID")
+        return self._client.get_run(self._run_id)
 
     def _alias(self, model_name: str, alias: str) -> int | None:
         models = self._client.search_registered_models(f"name = '{model_name}'")
@@ -191,11 +267,3 @@ class Registry:
         if version is None:
             raise TrackingError(f"model '{model_name}' has no alias '{alias}'", remedy="Promote a policy first")
         return model_name, version
-
-    def _fetch(self, model_name: str, version: int, folder: Path, path: str = "") -> Path:
-        """Download files of a version; not by models:/..., which MLflow would look up at its global URI."""
-        location = self._client.get_model_version_download_uri(model_name, str(version))
-        from mlflow.artifacts import download_artifacts
-
-        with mlflow_errors(self._uri):
-            return Path(download_artifacts(location + path, dst_path=str(folder), tracking_uri=self._uri))

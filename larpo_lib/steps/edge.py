@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ Location = str | Sequence[str] | None
 
 @contextmanager
 def at_edge(
-    config: Section | None, inputs: Mapping[str, Location], outputs: Mapping[str, str]
+    config: Section | None,
+    inputs: Mapping[str, Location],
+    outputs: Mapping[str, str],
+    without_weights: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Local paths for a step's arguments; outputs are published and then checkpoints removed behind the block.
 
@@ -33,6 +36,7 @@ def at_edge(
         config: the step's settings; None where it has none.
         inputs: where they are, by argument.
         outputs: where they go, by argument; of a step that trains, the policy alone.
+        without_weights: inputs whose weights are not read; see `fetch`.
 
     Yields:
         A path, a list of paths or None for each argument.
@@ -43,7 +47,7 @@ def at_edge(
     """
     place = config.checkpoints if isinstance(config, TrainingConfig) and not is_secondary_process() else None
     given = {name: _fetched(uri) for name, uri in _flat(inputs).items()}
-    with localize(given, _own(outputs)) as paths:
+    with localize(given, _own(outputs), without_weights=without_weights) as paths:
         yield {name: _nested(name, given, paths) for name, given in {**inputs, **outputs}.items()}
         fingerprints = [read_manifest(paths[name])["fingerprint"] for name in outputs] if place else []
     if place:

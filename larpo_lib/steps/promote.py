@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce
-from larpo_lib.config import PromoteConfig
+from larpo_lib.config import LarpoConfig, PromoteConfig
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.files import write_json
 from larpo_lib.models.published import merged_policy
@@ -20,6 +20,7 @@ from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import by_prompt, is_greedy, means
 from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.steps.version_facts import Known, version_facts, write_card
 from larpo_lib.tables import Row, read_table
 
 VERIFIER = "verifier"
@@ -73,6 +74,9 @@ def run(
     baseline: Path | None,
     promotion: Path,
     registry: Registry,
+    place: str | None = None,
+    run: LarpoConfig | None = None,
+    iteration: int | None = None,
 ) -> Metrics:
     """Register `policy` and point an alias at it: `champion` if it passes the gate, else `challenger`.
 
@@ -87,6 +91,9 @@ def run(
         baseline: the same for the policy the run began with, if it was evaluated.
         promotion: artifact to write; holds `promotion.json`.
         registry: where the policy goes.
+        place: where the policy is, if that is an s3:// URI; then it stays there, and `policy` lacks weights.
+        run: settings of the run that made the policy, for its model card.
+        iteration: of that run, whose policy it is.
 
     Raises:
         DataError: the evaluation holds no value of `config.metric`.
@@ -100,14 +107,21 @@ def run(
         judgement = read_judgement(evaluation)
         if config.metric not in judgement.values:
             raise _without_metric(config.metric, judgement, evaluation)
+        known = Known(
+            config.model_name, policy, evaluation, baseline, judgement.reranker, judgement.judge, run, iteration
+        )
+        told = version_facts(known)
         with merged_policy(policy) as whole:
-            version = registry.register(whole, model_name=config.model_name, evaluation=asdict(judgement))
+            kept = asdict(judgement)
+            version = registry.register(whole, model_name=config.model_name, evaluation=kept, place=place, facts=told)
+        write_card(policy, told.card, place)
         opponent = _opponent(registry, config.model_name, version, baseline)
         decision = decide(config, judgement, opponent)
         if decision.promoted:
             registry.promote(config.model_name, version)
         else:
             registry.set_alias(config.model_name, CHALLENGER, version)
+        registry.tag(config.model_name, version, {"larpo.gate": decision.reason})
         write_json(work.data / "promotion.json", _record(config, version, opponent, decision))
         return {
             "promoted": int(decision.promoted),

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 def upload(directory: Path, uri: str, *, last: str) -> None:
-    """Upload the files of a directory to `uri`. The one named `last` goes last: with it the directory is whole.
+    """Upload the files of a directory to `uri`, those in folders too.
+
+    The one named `last` goes last: with it the directory is whole.
 
     Raises:
         StorageError: the store refuses the write or stays away.
     """
     location, client = Location.parse(uri), store_client()
-    transfers = [Transfer(file, location / file.name) for file in sorted(directory.iterdir())]
-    send(client, [transfer for transfer in transfers if transfer.file.name != last])
-    send(client, [transfer for transfer in transfers if transfer.file.name == last])
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    transfers = [Transfer(file, location / file.relative_to(directory).as_posix()) for file in files]
+    send(client, [transfer for transfer in transfers if transfer.file != directory / last])
+    send(client, [transfer for transfer in transfers if transfer.file == directory / last])
 
 
 def complete_directories(uri: str, *, last: str) -> list[str]:

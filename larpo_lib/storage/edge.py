@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,11 @@ from larpo_lib.storage.publishing import publish
 
 @contextmanager
 def localize(
-    inputs: Mapping[str, str], outputs: Mapping[str, str], cache: Path | None = None
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    cache: Path | None = None,
+    *,
+    without_weights: Collection[str] = (),
 ) -> Iterator[dict[str, Path]]:
     """Local paths for a step's arguments; remote outputs are published when the block ends without an error.
 
@@ -29,12 +33,13 @@ def localize(
         inputs: argument name -> local path or s3:// URI of what the step reads.
         outputs: argument name -> local path or s3:// URI of the artifact the step makes.
         cache: where remote things live locally; `cache_dir()` if not given.
+        without_weights: inputs whose weights are not read; see `fetch`.
 
     Raises:
         StorageError: the store refuses a read or a write or stays away, or a URI is not one.
     """
     cache = cache or cache_dir()
-    paths = {name: fetch(uri, cache) for name, uri in inputs.items()}
+    paths = {name: fetch(uri, cache, weights=name not in without_weights) for name, uri in inputs.items()}
     to_publish = {}
     for name, uri in outputs.items():
         if not is_remote(uri):

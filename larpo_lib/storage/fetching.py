@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from larpo_lib import artifacts
@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def fetch(uri: str, cache: Path) -> Path:
+_LARGE = (".safetensors", ".parquet")
+
+
+def fetch(uri: str, cache: Path, *, weights: bool = True) -> Path:
     """A local path with the content of `uri`: an object, an artifact, or any prefix as a directory.
 
     The cache is keyed by content (ETags, an artifact's manifest), so a changed object is fetched anew; what is in it is
     whole. An artifact is checked against its manifest, anything else against the checksums that the store has: larpo's
     own SHA-256, or an MD5, or at least the size. A local path is returned as it is.
+
+    Args:
+        uri: of what is wanted.
+        cache: where it goes.
+        weights: False: of an artifact the files that are named as weights and tables are not fetched.
 
     Raises:
         StorageError: there is nothing at `uri`, it is unfinished or damaged, or the store refuses the read or stays
@@ -40,6 +48,8 @@ def fetch(uri: str, cache: Path) -> Path:
         return Path(uri)
     location, client = Location.parse(uri), store_client()
     contents = _contents(client, location)
+    if not weights:
+        contents = contents.without_weights()
     target = cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
     with s3_errors(location), waiting_lock(target.parent):
         if not target.exists():
@@ -49,7 +59,8 @@ def fetch(uri: str, cache: Path) -> Path:
             except NotFoundError:
                 if contents.manifest is None or not contents.manifest.staging:
                     raise
-                _download(client, location, _contents(client, location), partial)  # they were just moved in
+                moved_in = _contents(client, location)  # just now
+                _download(client, location, moved_in if weights else moved_in.without_weights(), partial)
             _remove_strays(partial, contents.names)
             partial.rename(target)
     return target
@@ -73,6 +84,13 @@ class _Contents:
     names: list[str]
     version: str
     manifest: Manifest | None = None
+
+    def without_weights(self) -> _Contents:
+        """Of an artifact its small files, beside the whole one in the cache; anything else as it is."""
+        if self.manifest is None:
+            return self
+        names = [name for name in self.names if PurePosixPath(name).suffix not in _LARGE]
+        return _Contents(names, f"{self.version}\0without weights", self.manifest)
 
 
 def _contents(client: S3Client, location: Location) -> _Contents:
@@ -104,7 +122,8 @@ def _download(client: S3Client, location: Location, contents: _Contents, partial
             raise StorageError(f"{location / name}: the key points outside its directory", remedy="Rename the object")
         file.parent.mkdir(parents=True, exist_ok=True)
     if contents.manifest is not None:
-        receive(client, contents.manifest.transfers(partial, location))
+        wanted = set(files.values())
+        receive(client, [one for one in contents.manifest.transfers(partial, location) if one.file in wanted])
         write_json(partial / artifacts.MANIFEST, contents.manifest.content)
         return
     with ThreadPoolExecutor(CONNECTIONS) as pool:

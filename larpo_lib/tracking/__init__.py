@@ -1,6 +1,6 @@
 """MLflow at the edge: a client that tells what is wrong, and the runs that steps are logged to."""
 
 from larpo_lib.tracking.client import TrackingClient, mlflow_errors, redact
-from larpo_lib.tracking.runs import Run, Tracker, resolve_uri
+from larpo_lib.tracking.runs import PARENT, Run, Tracker, flatten, resolve_uri
 
-__all__ = ["Run", "Tracker", "TrackingClient", "mlflow_errors", "redact", "resolve_uri"]
+__all__ = ["PARENT", "Run", "Tracker", "TrackingClient", "flatten", "mlflow_errors", "redact", "resolve_uri"]

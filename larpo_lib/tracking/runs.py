@@ -23,7 +23,7 @@ from larpo_lib.tracking.client import TrackingClient, one_line, redact
 
 RUN_KEY, STEP, ITERATION, ERROR = "larpo.run_key", "larpo.step", "larpo.iteration", "larpo.error"
 
-_PARENT = "mlflow.parentRunId"
+PARENT = "mlflow.parentRunId"
 
 
 class Run:
@@ -193,7 +193,7 @@ class Tracker:
         """
         if self._parent is None:
             raise TrackingError(f"step '{step}' has no parent run", remedy="Set MLFLOW_RUN_ID to an MLflow run")
-        tags = {_PARENT: self._parent, STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
+        tags = {PARENT: self._parent, STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
         found = self._find(tags)
         if found is not None and found.info.status == "FINISHED":
             yield Run(self._client, found, finished=True)
@@ -211,7 +211,7 @@ class Tracker:
             key: identity of what is logged; a run with this key is taken up again.
             config: logged as parameters and as `config.json`.
         """
-        tags = {RUN_KEY: key, **({} if self._parent is None else {_PARENT: self._parent})}
+        tags = {RUN_KEY: key, **({} if self._parent is None else {PARENT: self._parent})}
         found = self._find(tags) or self._create(name, tags)
         with self._ended(found):
             self._log_config(found, config)
@@ -252,7 +252,7 @@ class Tracker:
         if tree.get("tracking", {}).get("uri") is not None:
             tree["tracking"]["uri"] = redact(tree["tracking"]["uri"])
         # MLflow refuses to change a parameter, so a run taken up again keeps the ones it has.
-        new = {name: value for name, value in _flatten(tree) if name not in run.data.params}
+        new = {name: value for name, value in flatten(tree) if name not in run.data.params}
         params = [Param(name, value[:MAX_PARAM_VAL_LENGTH]) for name, value in new.items()]
         self._client.log_batch(run.info.run_id, params=params)
         self._client.log_text(run.info.run_id, json.dumps(tree, indent=2, sort_keys=True) + "\n", "config.json")
@@ -280,9 +280,10 @@ def _experiment(client: TrackingClient, name: str, artifacts: str | None) -> str
     return str(found.experiment_id)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings as MLflow's parameters: `a.b` and a text for each, by name."""
     for name, value in sorted(tree.items()):
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value if isinstance(value, str) else json.dumps(value)

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from services.mlflow_server import database, mlflow_server
-from stored_artifacts import make_evaluation
+from stored_artifacts import make_artifact, make_evaluation
 from table_rows import ranked
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import LarpoConfig, PromoteConfig, TrackingConfig
 from larpo_lib.errors import TrackingError
-from larpo_lib.registry import Registry
+from larpo_lib.registry import Registry, VersionFacts
 from larpo_lib.steps import promote
+from larpo_lib.storage import publish
 from larpo_lib.tracking import Tracker
 
 MODEL = "served-policy"
@@ -126,12 +127,31 @@ def test_a_policy_goes_through_the_gate_comes_back_the_same_and_is_rolled_back(s
         "prompts": 10,
     }
 
+    assert [made.model_id for made in client.get_run(champion.run_id).outputs.model_outputs] == [
+        champion.tags["larpo.model_id"]
+    ]
     registry = Registry(server)
     fetched = registry.download(f"models:/{MODEL}@champion", tmp_path / "fetched")
     assert digest(fetched) == digest(sources["second"])
     assert registry.rollback(MODEL) == (2, 1)
     before = registry.download(f"models:/{MODEL}@champion", tmp_path / "before")
     assert digest(before) == digest(sources["first"])
+
+
+def test_the_server_takes_a_version_whose_policy_stays_in_an_object_store(server: str, tmp_path: Path, s3: Any) -> None:
+    """MLflow itself has no access to the store."""
+    trained, place = make_artifact(tmp_path / "trained"), "s3://larpo-bucket/run/policy"
+    publish(trained, place)
+    tracker = Tracker(TrackingConfig(uri=server), tmp_path / "store")
+    with tracker.run("demo", "key-of-store", LarpoConfig.model_validate(CONFIG)), tracker.step("promote", 0) as step:
+        registry = Registry(server, step.run_id)
+        facts = VersionFacts(card="---\nlicense: mit\n---\n")
+        version = registry.register(trained, model_name="stays", evaluation={"a": 1}, place=place, facts=facts)
+    assert reader(server).get_model_version("stays", str(version)).source == place
+    assert registry.evaluation("stays", version) == {"a": 1}
+    fetched = registry.download("models:/stays/1", tmp_path / "fetched")
+    assert digest(fetched) == digest(trained)
+    assert (fetched / "README.md").read_text() == facts.card
 
 
 def test_what_the_server_refuses_is_told_in_one_line_without_the_password(server: str, tmp_path: Path) -> None:

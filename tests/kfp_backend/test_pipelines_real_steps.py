@@ -31,6 +31,11 @@ def near(responses, goal):
 FUNCTION = {"type": "function", "target": "my_rewards.py:near", "settings": {"goal": 20}}
 
 
+def without_card(artifact: Path) -> dict[str, bytes]:
+    """The files of an artifact; a model card names the registered model, which is another one in each run."""
+    return {name: content for name, content in files(artifact).items() if name != "README.md"}
+
+
 def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     tiny_world: Path, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +57,7 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     run_loop(config, tmp_path / "expected")
     made = tmp_path / "runs" / "one"
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):
-        assert files(made / name) == files(tmp_path / "expected" / name), name
+        assert without_card(made / name) == without_card(tmp_path / "expected" / name), name
     for i in (0, 1, 2):
         name = f"iteration-{i}/evaluation/metrics.json"
         assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from promotions import CONFIG, World, benchmark, policy, reader, rewards
 
-import larpo_lib.registry
+import larpo_lib.registry.versions
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import DataError
 from larpo_lib.pool import use_pool
@@ -195,13 +195,13 @@ def test_killed_after_any_call_to_mlflow_the_promotion_ends_the_same(
     while not survived:
         shutil.rmtree(world.folder / "new-0.75-promotion")
         world.begin_run()
-        monkeypatch.setattr(larpo_lib.registry, "TrackingClient", mortal(deaths))
+        monkeypatch.setattr(larpo_lib.registry.versions, "TrackingClient", mortal(deaths))
         try:
             world.promote("new", 0.75)
             survived = True
         except Killed:
             deaths += 1
-        monkeypatch.setattr(larpo_lib.registry, "TrackingClient", TrackingClient)
+        monkeypatch.setattr(larpo_lib.registry.versions, "TrackingClient", TrackingClient)
         after = world.promote("new", 0.75)
         champion = Registry(world.uri).champion("larpo-policy")
         assert after == {**expected, "version": champion}  # MLflow does not give a deleted version's number again
