@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.config import LarpoConfig
+from larpo_lib.candidates.memory import remembered
+from larpo_lib.config import LarpoConfig, RerankerConfig
 from larpo_lib.errors import ConfigError
+from larpo_lib.progress import tell
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import require_pointwise
+from larpo_lib.samplers.candidates import prompts_of_iteration, training_draws
 from larpo_lib.steps.promote import EVALUATE_METRICS
+from larpo_lib.tables import PromptTable
 
 
 def check_settings(config: LarpoConfig) -> None:
@@ -61,6 +69,48 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     """
     require_references(prompts, config.rerank.reranker)
     require_references(heldout, config.evaluate.reranker, config.evaluate.judge)
+
+
+def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
+    """Tell at most how many calls that may cost money the rerankers make in a run, before anything is sampled.
+
+    The steps count again what they really have to score, without repeated responses and stored decisions, and refuse
+    more than `max_calls` before the first call; here that is warned of.
+    """
+    if not any(part.most_calls(2) for where in (config.rerank, config.evaluate) for part in where.reranker.parts()):
+        return
+    ids, numbers = [*PromptTable(prompts, "prompts")], range(1, config.loop.iterations + 1)
+    asked = {number: prompts_of_iteration(ids, config.sample, number) for number in numbers}
+    for part in config.rerank.reranker.parts():
+        memory = config.lists.memory if part.list_relative else "current"
+        sizes = [_list_sizes(config, asked, remembered(numbers[:number], memory)) for number in numbers]
+        _foretell("rerank", part, sizes)
+    evaluated = min(len(PromptTable(heldout, "prompts")), config.evaluate.limit or sys.maxsize)
+    policies = config.loop.iterations + 1 if config.loop.evaluate == "every_iteration" else 2
+    for part in config.evaluate.reranker.parts():
+        _foretell("evaluate", part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
+
+
+def _list_sizes(config: LarpoConfig, asked: Mapping[int, Sequence[str]], kept: Sequence[int]) -> Counter[int]:
+    """How many lists of which size the last of `kept` iterations ranks, each with what the others drew for it."""
+    draws = [(len(training_draws(config.sample, number)), {*asked[number]}) for number in kept]
+    return Counter(sum(count for count, own in draws if prompt_id in own) for prompt_id in asked[kept[-1]])
+
+
+def _foretell(label: str, part: RerankerConfig, steps: Sequence[Counter[int]]) -> None:
+    calls = [sum(count * part.most_calls(size) for size, count in sizes.items()) for sizes in steps]
+    most = max(calls)
+    if not most:
+        return
+    tell(f"{label}: {part.type} makes at most {most:,} calls at a time, and {sum(calls):,} in the whole run")
+    allowed = getattr(part, "max_calls", None)
+    if allowed is not None and most > allowed:
+        logging.getLogger(__name__).warning(
+            "%s may need %s judge calls, but max_calls is %s: if it does, it stops before the first one",
+            label,
+            f"{most:,}",
+            f"{allowed:,}",
+        )
 
 
 def _check_gains(config: LarpoConfig) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.checks import check_references
+from larpo_lib.checks import check_references, foretell_calls
 from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
 from larpo_lib.files import exclusive, make_directory, write_json
@@ -75,6 +75,7 @@ def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
         for call in all_calls(plan, measured):
             if not checked and call.step.function != STEPS["prepare"].function:
                 check_references(config, Path(plan.prompts), Path(plan.heldout))
+                foretell_calls(config, Path(plan.prompts), Path(plan.heldout))
                 checked = True
             metrics = _take(call, tracker)
             if call.name == "evaluate" and call.iteration is not None:

@@ -8,7 +8,7 @@ entry is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -116,6 +116,26 @@ class RerankerConfig(_ReadsReferences):
     def beyond_one(self) -> str | None:
         """Why a score may be below 0 or above 1; None: it cannot, or it is not known."""
         return f"the scores of '{self.type}' are unbounded"
+
+    def parts(self) -> Sequence[RerankerConfig]:
+        """Itself, or the rerankers that it is made of."""
+        return (self,)
+
+    def most_calls(self, size: int) -> int:
+        """The most calls, such as may cost money, to score a list of so many responses; 0: it makes none of these."""
+        return 0
+
+    def foresee(self, label: str, lists: Iterable[Any]) -> None:
+        """Told, before anything is scored, all that will be.
+
+        Args:
+            label: of the work, such as "rerank".
+            lists: the `Scorable`s of each prompt, as `make`'s reranker is given them. They are not read by one that has
+                nothing to say of them.
+
+        Raises:
+            ConfigError: that would take more calls than the settings allow.
+        """
 
 
 class SingleRerankerConfig(RerankerConfig):

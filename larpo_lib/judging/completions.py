@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 
-from larpo_lib.config import EndpointConfig
+from larpo_lib.config import EndpointConfig, LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import ConfigError
+
+_MOST_NAMED = 10
 
 
 def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
@@ -30,3 +33,30 @@ def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:
     if content is not None and not isinstance(content, str):
         raise ValueError("choices[0].message.content is not text")
     return completion
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+def check_judge(config: LlmJudgeConfig, retries: int | None = None) -> None:
+    """Check that a judge's server answers, and serves its model. One that does not list its models passes.
+
+    Args:
+        config: the server and the model's name.
+        retries: instead of the settings' own.
+
+    Raises:
+        ConfigError: the key is not set, or the server serves other models.
+        EndpointError: the server does not answer.
+    """
+    models = Endpoint(config, "models", _Models, retries=retries).get()
+    if models is not None and config.model not in (served := [model.id for model in models.data]):
+        raise ConfigError(
+            f"{config.base_url} does not serve a model '{config.model}'",
+            remedy=f"Set model to one of {', '.join(served[:_MOST_NAMED])}{', ...' if served[_MOST_NAMED:] else ''}",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from larpo_lib.checks import check_references
+from larpo_lib.checks import check_references, foretell_calls
 from larpo_lib.pipeline.execute import StepResult, describe, execute, open_context, train_on_nodes
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
@@ -38,6 +38,7 @@ def _check_references(context: RunContext) -> None:
     prompts = plan.heldout if plan.policies else plan.prompts
     with localize({"prompts": prompts, "heldout": plan.heldout}, {}) as local:
         check_references(context.config, local["prompts"], local["heldout"])
+        foretell_calls(context.config, local["prompts"], local["heldout"])
 
 
 def _next(context: RunContext) -> str:

@@ -15,11 +15,11 @@ from larpo_lib.metadata import Asked
 from larpo_lib.reporting.held_out import summarize
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import make_reranker, require_pointwise
+from larpo_lib.rewards.rerankers import foresee, make_reranker, require_pointwise
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import AskedRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
-from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
+from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, read_table
 from larpo_lib.thinking import thought_counts
@@ -48,10 +48,12 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
     candidates, drawn = draw_heldout("evaluate", config, policy, prompts, evaluation_draws(config), work)
     if not drawn.get("prompts"):
         raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Increase evaluate.max_prompt_tokens")
+    answers = PromptTable(candidates, "candidates")
+    foresee(config.reranker, "evaluate", ToScore(prompts, [answers]))
     output = work.data / "evaluated.parquet"
     scored = map_in_parts(
         "evaluate, scoring",
-        [*PromptTable(candidates, "candidates")],
+        [*answers],
         config,
         partial(_scoring, config, prompts, candidates),
         schema="evaluated",

@@ -18,7 +18,7 @@ from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.metadata import Asked
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import Reranker, Scorable, make_reranker
+from larpo_lib.rewards.rerankers import Reranker, Scorable, foresee, make_reranker
 from larpo_lib.schemas import SCHEMAS, AskedRow, CandidateRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
@@ -56,6 +56,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
     output = work.data / "ranked.parquet"
     answered = shard.of(_answered(prompts, candidates))
     require_references(prompts, config.reranker, among=set(answered))
+    foresee(config.reranker, "rerank", ToScore(prompts, [_candidates(path) for path in candidates], answered))
     counts = map_in_parts(
         "rerank",
         answered,
@@ -157,6 +158,26 @@ def scorables(prompts: Mapping[str, AskedRow], rows: Sequence[CandidateRow]) -> 
         Scorable(row["prompt_id"], prompt["messages"], row["response"], prompt["reference"], prompt.get("columns", {}))
         for prompt, row in zip(asked, rows, strict=True)
     ]
+
+
+class ToScore:
+    """The responses to each prompt, as a step will have them scored. They are read each time they are gone through.
+
+    Args:
+        prompts: artifact with `prompts.parquet`.
+        tables: of candidates; those of a prompt in all of them are a list.
+        prompt_ids: prompts whose responses will be scored; None: all of the first table's.
+    """
+
+    def __init__(self, prompts: Path, tables: Sequence[PromptTable], prompt_ids: Sequence[str] | None = None) -> None:
+        self._prompts, self._tables = prompts, tables
+        self._prompt_ids = [*tables[0]] if prompt_ids is None else prompt_ids
+
+    def __iter__(self) -> Iterator[list[Scorable]]:
+        known = Asked(self._prompts)
+        for prompt_id in self._prompt_ids:
+            rows: Any = [row for table in self._tables for row in table.get(prompt_id, ())]
+            yield scorables(known.of([prompt_id]), rows)
 
 
 def score_rows(reranker: Reranker, prompts: Mapping[str, AskedRow], rows: Sequence[CandidateRow]) -> list[Any]:

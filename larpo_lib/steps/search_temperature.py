@@ -16,10 +16,10 @@ from larpo_lib.files import write_json
 from larpo_lib.metadata import Asked
 from larpo_lib.reporting import drawing, temperatures
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import make_reranker
+from larpo_lib.rewards.rerankers import foresee, make_reranker
 from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
-from larpo_lib.steps.rerank import ranked_rows, score_rows
+from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout
 from larpo_lib.tables import PromptTable, Row, read_table
 
@@ -53,10 +53,11 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
         raise LarpoError(
             f"{prompts}: no prompt is left for the search", remedy="Increase search_temperature.max_prompt_tokens"
         )
-    output = work.data / "ranked.parquet"
+    output, answers = work.data / "ranked.parquet", PromptTable(candidates, "candidates")
+    foresee(config.reranker, "search temperature", ToScore(prompts, [answers]))
     counts = map_in_parts(
         "search temperature, scoring",
-        [*PromptTable(candidates, "candidates")],
+        [*answers],
         config,
         partial(_scoring, config, prompts, candidates),
         schema="ranked",
@@ -87,6 +88,7 @@ def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -
             "responses": len(scored),
             "too_long_to_score_dropped": len(rows) - len(scored),
             "empty_responses": sum(not row["response"].strip() for row in scored),
+            **reranker.cut(scorables(known, rows)),
         }
 
     yield make

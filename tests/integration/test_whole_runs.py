@@ -24,6 +24,7 @@ RERANKERS = {
     "pairrm": '{{ type = "pairrm", path = "{root}/pairrm", model = {{ device = "cpu" }} }}',
     "http": "{{ " + HTTP + ', api = "vllm_pooling" }}',
     "function": '{{ type = "function", target = "{root}/my_rewards.py:by_length", settings = {{ goal = 20 }} }}',
+    "llm_judge": '{{ type = "llm_judge", base_url = "{url}/v1", model = "policy", decisions = "{root}/decisions" }}',
     "ensemble": "{{ type = \"ensemble\", members = ["
     '{{ reranker = {{ type = "verifier" }}, mean = 0.5, std = 0.5 }},'
     "{{ reranker = {{ " + HTTP + ', api = "tei_rerank" }}, mean = 20.0, std = 10.0 }} ] }}',
@@ -47,9 +48,12 @@ SERVED = 'sample.sampler = {{ type = "openai", base_url = "{url}/v1", served_mod
 
 
 def answer(asked: Asked) -> Reply:
-    """A server of the policy and of a reward model: its responses follow from the seed, its rewards from the length."""
+    """A server of a policy, a reward model and a judge: responses follow from the seed, rewards from lengths."""
     if asked.path == "/v1/models":
         return Reply({"data": [{"id": "policy"}, {"id": "rm"}]})
+    if asked.path == "/v1/chat/completions" and "seed" not in asked.payload:  # of a judge
+        grade = 1 + len(asked.payload["messages"][0]["content"]) % 5
+        return Reply({"choices": [{"message": {"role": "assistant", "content": f"Grade: {grade}"}}]})
     if asked.path == "/v1/chat/completions":
         number = asked.payload["seed"] % 7
         text = f"1 + 1 = {number} {'so ' * number}#### {number}"

@@ -19,11 +19,13 @@ from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Questi
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Decisions
+from larpo_lib.judging.unreadable import MOST_UNREAD, Unreadable, none_read
 
-MOST_UNREAD = 50
-"""Judgements that are bought while none at all can be read."""
 JUDGE_TOKENS = 999
 """Longest judgement, as officially."""
+_REMEDY = (
+    "Set mixeval.judge to a model that ends its judgement with a score such as [[0.5]], or an option such as [[B]]"
+)
 NO_OPTION = "-"
 """Stands for the option of a response that counts as wrong because none could be read."""
 
@@ -70,42 +72,18 @@ def judge_responses(
     return rows, counts
 
 
-class _Unreadable:
-    """Ends the asking of a judge none of whose first judgements can be read."""
-
-    def __init__(self) -> None:
-        self._unread = 0
-        self._read = False
-
-    def look(self, answer: Mapping[str, Any]) -> None:
-        """Take note of a judgement.
-
-        Raises:
-            LarpoError: so many could not be read, and none could.
-        """
-        text = completions.text(answer)
-        self._read = self._read or judged_score(text) is not None or judged_option(text) is not None
-        self._unread += not self._read
-        if not self._read and self._unread >= MOST_UNREAD:
-            raise _none_read(f"none of the first {self._unread} judgements can be read", text)
-
-
 def _require_some(rows: Sequence[Judged]) -> None:
     """Refuse judgements of a kind of which the judge wrote some and none can be read."""
     for kind, name in KIND_NAMES.items():
         judged = [row for row in rows if row["kind"] == kind and row["judge"] is not None]
         if judged and not any(row["parsed"] for row in judged):
-            raise _none_read(
-                f"none of the {len(judged)} judgements of {name} questions can be read", judged[-1]["judge"]
-            )
+            problem = f"none of the {len(judged)} judgements of {name} questions can be read"
+            raise none_read(problem, judged[-1]["judge"], _REMEDY)
 
 
-def _none_read(problem: str, text: str) -> LarpoError:
-    return LarpoError(
-        f"{problem}, for example {text[:80]!r}; stored judgements are kept",
-        remedy="Set mixeval.judge to a model that ends its judgement with a score such as [[0.5]], or an option such "
-        "as [[B]]",
-    )
+def _can_read(answer: Mapping[str, Any]) -> bool:
+    text = completions.text(answer)
+    return judged_score(text) is not None or judged_option(text) is not None
 
 
 def judge_request(config: MixEvalConfig, question: Question, response: str) -> dict[str, Any]:
@@ -134,7 +112,7 @@ def _ask(
     """The last text of the judge on each question, none where it was too long for it."""
     texts: dict[str, str] = {}
     counts = {"judged_again": 0, "too_long_for_judge": 0}
-    left, guard = list(questions), _Unreadable()
+    left, guard = list(questions), Unreadable(_can_read, _REMEDY, most=MOST_UNREAD)
     for attempt in range(config.attempts):
         if not left:
             break

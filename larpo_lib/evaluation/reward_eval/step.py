@@ -15,11 +15,11 @@ from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.metadata import Asked
 from larpo_lib.reporting.benchmark import write
-from larpo_lib.rewards.rerankers import make_reranker
+from larpo_lib.rewards.rerankers import foresee, make_reranker
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
-from larpo_lib.steps.rerank import ranked_rows, scorables, score_rows
+from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
 
 _POLICY, _BASELINE = 0, 1
@@ -64,9 +64,11 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     ]
     pairs, ranked = work.scratch / "pairs.parquet", work.data / "ranked.parquet"
     write_table(pairs, "candidates", both)
+    answers = PromptTable(pairs, "candidates")
+    foresee(config.reranker, "reward_eval", ToScore(prompts, [answers]))
     scored = map_in_parts(
         "reward_eval, scoring",
-        [*PromptTable(pairs, "candidates")],
+        [*answers],
         config,
         partial(_scoring, config, prompts, pairs),
         schema="ranked",

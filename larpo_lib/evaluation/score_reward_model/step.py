@@ -12,10 +12,11 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.score_reward_model.scoring import ScoredList, report
 from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.rewards.rerankers import foresee
 from larpo_lib.shards import map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
-from larpo_lib.steps.rerank import reranking
-from larpo_lib.tables import Row, read_table, write_table
+from larpo_lib.steps.rerank import ToScore, reranking
+from larpo_lib.tables import PromptTable, Row, read_table, write_table
 
 
 def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Metrics:
@@ -57,6 +58,7 @@ def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: WorkDir) -> Met
     )
     write_table(prompts, "prompts", map(_prompt, rows))
     write_table(candidates, "candidates", [candidate for row in rows for candidate in _candidates(row)])
+    foresee(config.reranker, "score_reward_model", ToScore(prompts, [PromptTable(candidates, "candidates")]))
     counts = map_in_parts(
         "score_reward_model",
         sorted(row["prompt_id"] for row in rows),

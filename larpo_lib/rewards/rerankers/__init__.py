@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,27 +45,55 @@ class ReplyReranker(Reranker):
     """
 
     def __init__(self, reranker: Reranker, thinking: Thinking) -> None:
-        self._reranker = reranker
-        self._read = without_thoughts if thinking == "strip" else with_whole_thoughts
+        self._reranker, self._thinking = reranker, thinking
         self.name = reranker.name if thinking == "strip" else f"{reranker.name} with thoughts"
         self.list_relative = reranker.list_relative
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score what is read of each item."""
-        return self._reranker.score(self._seen(items))
+        return self._reranker.score(_seen(items, self._thinking))
 
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
         """What the reranker below cuts."""
-        return self._reranker.cut(self._seen(items))
-
-    def _seen(self, items: Sequence[Scorable]) -> list[Scorable]:
-        return [replace(item, response=self._read(item.response)) for item in items]
+        return self._reranker.cut(_seen(items, self._thinking))
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
     """The reranker of some settings; it reads of a response's thoughts what they say."""
     reranker: Reranker = config.make()
     return reranker if config.thoughts is None else ReplyReranker(reranker, config.thoughts)
+
+
+def foresee(config: RerankerConfig, label: str, lists: Iterable[Sequence[Scorable]]) -> None:
+    """Tell what scoring will cost, before anything is scored.
+
+    Args:
+        config: the reranker.
+        label: of the work, such as "rerank".
+        lists: the responses to each prompt that will be scored, which can be gone through several times. Only a
+            reranker whose scores cost something reads them.
+
+    Raises:
+        ConfigError: that would take more calls than the settings allow.
+    """
+    for part in config.parts():
+        part.foresee(label, _Seen(lists, part.thoughts))
+
+
+class _Seen:
+    """Lists as a reranker is given them."""
+
+    def __init__(self, lists: Iterable[Sequence[Scorable]], thinking: Thinking | None) -> None:
+        self._lists, self._thinking = lists, thinking
+
+    def __iter__(self) -> Iterator[Sequence[Scorable]]:
+        for items in self._lists:
+            yield items if self._thinking is None else _seen(items, self._thinking)
+
+
+def _seen(items: Sequence[Scorable], thinking: Thinking) -> list[Scorable]:
+    read = without_thoughts if thinking == "strip" else with_whole_thoughts
+    return [replace(item, response=read(item.response)) for item in items]
 
 
 def require_pointwise(config: RerankerConfig, setting: str) -> None:
@@ -86,4 +114,4 @@ def require_pointwise(config: RerankerConfig, setting: str) -> None:
         )
 
 
-__all__ = ["Reranker", "Scorable", "make_reranker", "require_pointwise"]
+__all__ = ["Reranker", "Scorable", "foresee", "make_reranker", "require_pointwise"]

@@ -76,6 +76,10 @@ class EnsembleConfig(RerankerConfig):
         for member in self.members:
             member.reranker.check_columns(columns)
 
+    def parts(self) -> Sequence[RerankerConfig]:
+        """The members."""
+        return [member.reranker for member in self.members]
+
     def models(self) -> dict[str, Path]:
         """Those of all members, by the member's place."""
         each = enumerate(member.reranker.models() for member in self.members)

@@ -1,0 +1,138 @@
+"""What a judge's reply says: a grade, which of two responses is better, or a ranking. Never a guess.
+
+Thoughts before the reply are left out, and unfinished ones leave nothing that could be read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from larpo_lib.judging import completions
+from larpo_lib.judging.decisions import Answer
+from larpo_lib.thinking import without_thoughts
+
+_MARKED_GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]", re.ASCII)
+_BARE_GRADE = re.compile(
+    r"[^\w-]*(?:(?:the\s+)?(?:grade|score|rating)\b(?:\s+is\b)?[^\w-]*)?(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*\d+)?\W*",
+    re.ASCII | re.IGNORECASE,
+)
+_MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
+_BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
+_CHAIN = re.compile(r"\[?\d+\]?(?:\s*>\s*\[?\d+\]?)+", re.ASCII)
+_SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
+_SPACE = " \n\t\u0120\u2581\u010a"
+"""White space, also as the vocabularies of tokenizers write it."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A grade.
+
+    Attributes:
+        value: the expected grade if there are probabilities, else the one that was written.
+        unread: the probability of what is no grade; None: there are no probabilities.
+    """
+
+    value: float
+    unread: float | None = None
+
+
+class _Chance(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Token(_Chance):
+    top_logprobs: list[_Chance] = []
+
+
+class _Tokens(BaseModel):
+    content: list[_Token]
+
+
+def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
+    """The grade that a reply gives as [[4]], the last one if there are several, or that is the whole of it.
+
+    Where the answer has the probabilities of the grade's token, the value is the expected grade: the sum of p * grade
+    over the tokens that are grades, divided by the sum of these p (G-Eval, Liu et al. 2023, arXiv 2303.16634, eq. 1).
+
+    Args:
+        answer: of the judge.
+        lowest: grade there is, of one digit, as `highest` is.
+        highest: grade there is.
+    """
+    text = completions.text(answer)
+    reply = without_thoughts(text)
+    marked = list(_MARKED_GRADE.finditer(reply))
+    found = marked[-1] if marked else _BARE_GRADE.fullmatch(reply)
+    if found is None or not lowest <= float(found[1]) <= highest:
+        return None
+    chances = _chances(answer, text, len(text) - len(reply) + found.start(1), found[1])
+    of_grades = [
+        (int(token), chance)
+        for token, chance in chances
+        if re.fullmatch("[0-9]", token) and lowest <= int(token) <= highest
+    ]
+    mass = math.fsum(chance for _, chance in of_grades)
+    if not mass:
+        return Grade(float(found[1]))
+    return Grade(math.fsum(grade * chance for grade, chance in of_grades) / mass, max(0.0, 1.0 - mass))
+
+
+def read_verdict(answer: Answer) -> float | None:
+    """The first response's share of the win: 1 for A, 0 for B, 0.5 for C, as [[A]] or as the whole reply."""
+    reply = without_thoughts(completions.text(answer))
+    marked = _MARKED_LETTER.findall(reply)
+    if marked:
+        return _SHARES[marked[-1]]
+    bare = _BARE_LETTER.fullmatch(reply)
+    return None if bare is None else _SHARES[bare[1]]
+
+
+def read_ranking(answer: Answer) -> list[int] | None:
+    """The numbers of the last ranking in a reply, in the form [2] > [1] > [3], as they stand there."""
+    chains = _CHAIN.findall(without_thoughts(completions.text(answer)))
+    return [int(number) for number in re.findall(r"\d+", chains[-1], re.ASCII)] if chains else None
+
+
+def whole_ranking(said: Sequence[int], count: int) -> tuple[list[int], bool]:
+    """A ranking of 1 to `count`, from 0, and whether it had to be repaired.
+
+    As RankGPT does (Sun et al. 2023, arXiv 2304.09542): of a number that stands twice the first place counts, numbers
+    that there are none of are left out, and missing ones follow in the order in which they were shown.
+    """
+    known = dict.fromkeys(number - 1 for number in said if 1 <= number <= count)
+    order = [*known, *(place for place in range(count) if place not in known)]
+    return order, [number - 1 for number in said] != order
+
+
+def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[str, float]]:
+    """The tokens that might have stood where the grade stands, with their probabilities; none if it is no token.
+
+    Args:
+        answer: of the judge.
+        text: what it says.
+        place: of the grade in the text.
+        grade: as it is written.
+    """
+    found: Any = answer["choices"][0].get("logprobs")
+    try:
+        tokens = _Tokens.model_validate(found).content
+    except ValidationError:  # a server that gives none, or in another form
+        return []
+    start = "".join(token.token for token in tokens).rfind(text)  # thoughts that a server takes apart stand before it
+    behind = start + place
+    for token in tokens if start >= 0 else ():
+        if behind < len(token.token):
+            chosen = [token] if all(other.token != token.token for other in token.top_logprobs) else []
+            is_grade = token.token.strip(_SPACE) == grade
+            others = [*token.top_logprobs, *chosen] if is_grade else []
+            return [(other.token.strip(_SPACE), math.exp(other.logprob)) for other in others]
+        behind -= len(token.token)
+    return []
