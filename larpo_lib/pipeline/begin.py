@@ -28,6 +28,8 @@ from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import Place, RunContext, Started
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
+from larpo_lib.rewards.rerankers.judge.templates import template_of
+from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 from larpo_lib.run_files import MODELS, models_of, pin_models
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
 
@@ -109,6 +111,7 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         raise ConfigError("no MLflow server is set", remedy="Set MLFLOW_TRACKING_URI")
     check_settings(config)
     _check_functions(config)
+    _check_templates(config)
     _check_models(config)
 
 
@@ -150,6 +153,17 @@ def _check_functions(config: LarpoConfig) -> None:
                     remedy="Give an s3:// URI, start the run with `larpo submit` where the file is, or have the file or"
                     " its package in the image",
                 ) from error
+
+
+def _check_templates(config: LarpoConfig) -> None:
+    """Refuse a judge's template that no task of this image would find."""
+    for part in (*config.rerank.reranker.parts(), *config.evaluate.reranker.parts()):
+        if isinstance(part, LlmJudgeRerankerConfig):
+            try:
+                template_of(part.mode, part.template)
+            except ConfigError as error:
+                remedy = "Give the text of the template itself, or start the run with `larpo submit` where the file is"
+                raise ConfigError(error.problem, remedy=remedy) from error
 
 
 def shard_names(count: int) -> list[str]:

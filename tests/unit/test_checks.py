@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_models import write_prompts
 
-from larpo_lib.checks import check_settings
-from larpo_lib.config import LarpoConfig
+from larpo_lib.checks import check_settings, foretell_calls
+from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.errors import ConfigError
 
 CLASSIFIER = {"type": "classifier", "path": "rm"}
@@ -58,3 +60,35 @@ def test_rewards_that_leave_0_to_1_are_refused_as_gains(kind: str, tables: dict[
 )
 def test_lipo_lambda_takes_rewards_that_may_lie_between_0_and_1(tables: dict[str, Any]) -> None:
     check_settings(_config(**tables))
+
+
+def _judged(tmp_path: Path, *settings: str) -> tuple[LarpoConfig, Path, Path]:
+    judge = f'{{type = "llm_judge", base_url = "http://judge/v1", model = "big", {", ".join(settings)}}}'
+    given = ["sample.k=4", "evaluate.n=2", "loop.iterations=3", "sample.prompts_per_iteration=2", "lists.memory=all"]
+    chosen = [*given, "prepare.source=s", "prepare.heldout=2", "policy=p", f"rerank.reranker={judge}"]
+    prompts = write_prompts(tmp_path / "prompts", [(str(number), "1") for number in range(4)])
+    heldout = write_prompts(tmp_path / "heldout", [(f"held {number}", "1") for number in range(5)])
+    return load_config(None, [*chosen, 'evaluate.reranker={type = "verifier"}']), prompts, heldout
+
+
+def test_calls_of_a_judge_are_told_before_sampling(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two of four prompts an iteration, so the third one has the first one's prompts again: lists of 4, 4 and 8."""
+    foretell_calls(*_judged(tmp_path, 'mode = "pairwise"', "max_calls = 111"))
+    of_four, of_eight = 2 * 4 * 3, 2 * 8 * 7
+    told = f"rerank: llm_judge makes at most {of_eight} calls at a time, and {2 * of_four + of_eight} in the whole run"
+    warning = "rerank may need 112 judge calls, but max_calls is 111: if it does, it stops before the first one"
+    assert caplog.messages == [told, warning]
+
+
+def test_calls_of_the_evaluation_are_told_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config, prompts, heldout = _judged(tmp_path, "max_calls = 15")
+    evaluate = config.evaluate.model_copy(update={"reranker": config.rerank.reranker})
+    foretell_calls(config.model_copy(update={"evaluate": evaluate}), prompts, heldout)
+    assert caplog.messages == [
+        "rerank: llm_judge makes at most 8 calls at a time, and 24 in the whole run",
+        "evaluate: llm_judge makes at most 15 calls at a time, and 60 in the whole run",  # of 4 policies
+    ]
+    caplog.clear()
+    verified = load_config(None, ["policy=p", "prepare.source=s", "prepare.heldout=2"])
+    foretell_calls(verified, tmp_path / "nothing", tmp_path / "nothing")
+    assert not caplog.messages

@@ -51,11 +51,14 @@ class ReplyReranker(Reranker):
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
         """Score what is read of each item."""
-        return self._reranker.score(_seen(items, self._thinking))
+        return self._reranker.score(self._seen(items))
 
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
         """What the reranker below cuts."""
-        return self._reranker.cut(_seen(items, self._thinking))
+        return self._reranker.cut(self._seen(items))
+
+    def _seen(self, items: Sequence[Scorable]) -> list[Scorable]:
+        return _read_of(items, self._thinking)
 
 
 def make_reranker(config: RerankerConfig) -> Reranker:
@@ -88,10 +91,11 @@ class _Seen:
 
     def __iter__(self) -> Iterator[Sequence[Scorable]]:
         for items in self._lists:
-            yield items if self._thinking is None else _seen(items, self._thinking)
+            yield items if self._thinking is None else _read_of(items, self._thinking)
 
 
-def _seen(items: Sequence[Scorable], thinking: Thinking) -> list[Scorable]:
+def _read_of(items: Sequence[Scorable], thinking: Thinking) -> list[Scorable]:
+    """The items with what is read of their responses."""
     read = without_thoughts if thinking == "strip" else with_whole_thoughts
     return [replace(item, response=read(item.response)) for item in items]
 

@@ -79,9 +79,8 @@ class LlmJudgeRerankerConfig(SingleRerankerConfig, LlmJudgeConfig, Seeded):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The place of a template's file is no part of it: its content is."""
-        template = self.template if self.template is None or "{" in self.template else Path(self.template).name
-        return {**super().identity(), "template": template}
+        """Neither a template nor its place is part of it: its content is, which steps read as an input."""
+        return {**super().identity(), "template": None if self.template is None else "given"}
 
     @property
     def list_relative(self) -> bool:
@@ -96,11 +95,10 @@ class LlmJudgeRerankerConfig(SingleRerankerConfig, LlmJudgeConfig, Seeded):
         return f"the judge's grades go up to {self.highest_grade}"
 
     def models(self) -> dict[str, Path]:
-        """The file of the template."""
-        from larpo_lib.rewards.rerankers.judge.templates import given_template
+        """A file with the template."""
+        from larpo_lib.rewards.rerankers.judge.templates import template_file
 
-        file = None if self.template is None else given_template(self.template)[1]
-        return {} if file is None else {"reranker": file}
+        return {} if self.template is None else {"reranker": template_file(self.template)}
 
     def most_calls(self, size: int) -> int:
         """As the mode says, each question as often as it may be asked."""

@@ -104,6 +104,13 @@ def test_a_function_that_the_image_has_not_is_told_before_anything_is_made(given
         begin(changed(given, **{section: {name: function}}), "/kfp/checked")
 
 
+@pytest.mark.parametrize("section", ["rerank", "evaluate"])
+def test_a_judges_template_that_the_image_has_not_is_told_before_anything_is_made(given: Given, section: str) -> None:
+    judge = {"type": "llm_judge", "base_url": "http://judge/v1", "model": "big", "template": "mine.txt"}
+    with pytest.raises(ConfigError, match=r"mine\.txt: the template cannot be read: .*\. Give the text of"):
+        begin(changed(given, **{section: {"reranker": judge}}), "/kfp/checked")
+
+
 CODE = "def brevity(responses): return [-len(text) for text in responses]\n"
 
 

@@ -12,7 +12,9 @@ from small_pipeline import write_small_pipeline
 
 from larpo_kubeflow.pipelines.arguments import run_arguments
 from larpo_kubeflow.pipelines.package import Parameter, declared, parse_arguments, read_package, require_complete
+from larpo_lib.artifacts import digest
 from larpo_lib.errors import ConfigError
+from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 PARAMETERS = {
     "text": Parameter("STRING", required=True),
@@ -209,6 +211,25 @@ def test_a_function_that_is_elsewhere_is_left_where_it_is(target: str) -> None:
         PARAMETERS, None, ["rerank.reranker.type=function", f"rerank.reranker.target={target}"], ["text=a"]
     )
     assert json.loads(found["settings"]) == {"rerank": {"reranker": {"type": "function", "target": target}}}
+
+
+def test_the_file_of_a_judges_template_is_sent_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    judge = {"type": "llm_judge", "base_url": "http://judge/v1", "model": "big", "mode": "pairwise"}
+    chosen = [f"rerank.reranker.{name}={value}" for name, value in {**judge, "template": "mine.txt"}.items()]
+    with pytest.raises(ConfigError, match=r"mine\.txt: the template cannot be read: No such file"):
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    (tmp_path / "mine.txt").write_text("{prompt} {first}\n")
+    with pytest.raises(ConfigError, match=r"mine\.txt: a pairwise template needs the place \{second\}"):
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    (tmp_path / "mine.txt").write_text("{prompt} {first} {second}\n")
+    found = json.loads(run_arguments(PARAMETERS, None, chosen, ["text=a"])["settings"])["rerank"]["reranker"]
+    assert found == {**judge, "template": "{prompt} {first} {second}\n"}
+    here = LlmJudgeRerankerConfig.model_validate({**judge, "template": "mine.txt"})
+    there = LlmJudgeRerankerConfig.model_validate(found)
+    assert there.identity() == here.identity()
+    assert digest(there.models()["reranker"]) == digest(here.models()["reranker"])
 
 
 def test_a_function_that_is_not_here_or_too_long_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

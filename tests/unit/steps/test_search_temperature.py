@@ -10,6 +10,7 @@ from step_doubles import interrupted
 from larpo_lib.artifacts import digest, verify
 from larpo_lib.config import ModelConfig, SearchTemperatureConfig
 from larpo_lib.errors import ArtifactError, LarpoError
+from larpo_lib.rewards.rerankers import Reranker
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers import Response, stream_seed
 from larpo_lib.samplers.hf import HfSamplerConfig
@@ -49,7 +50,7 @@ class Scripted(ScriptedSampler):
         return responses
 
 
-class Whole:
+class Whole(Reranker):
     """A list-relative reranker: the share of a prompt's other responses in the same call that it likes less."""
 
     name = "whole"

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from larpo_lib.caches import cache_dir
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.judging.decisions import Answer
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.rewards.rerankers.judge.modes import Ask, Listwise, Mode, Pairwise, Play, Pointwise, drawn_order
-from larpo_lib.rewards.rerankers.judge.templates import Template, given_template
+from larpo_lib.rewards.rerankers.judge.templates import template_of
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
-from larpo_lib.storage import cache_dir
 
 
 def mode_of(config: LlmJudgeRerankerConfig) -> Mode:
@@ -55,8 +55,7 @@ class Questions:
     """
 
     def __init__(self, config: LlmJudgeRerankerConfig) -> None:
-        text, file = (None, None) if config.template is None else given_template(config.template)
-        self._template = Template(config.mode, text, str(file) if file else "the template of llm_judge")
+        self._template = template_of(config.mode, config.template)
         self._config, self._mode = config, mode_of(config)
         form = json.dumps([self._template.text, self._others(0), self.request("")], sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(form.encode()).hexdigest()

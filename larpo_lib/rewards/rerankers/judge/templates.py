@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from larpo_lib.errors import ConfigError
+from larpo_lib.targets import kept_file
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "pointwise": ("prompt", "response"),
@@ -51,7 +52,7 @@ class Template:
     """
 
     def __init__(self, mode: str, text: str | None, source: str) -> None:
-        self.text = packaged(mode) if text is None else text
+        self.text = packaged(mode) if text is None else text.strip()
         places = set(_PLACE.findall(self.text))
         known = (*NEEDED[mode], *_OPTIONAL[mode])
         listed = ", ".join(f"{{{name}}}" for name in known)
@@ -101,22 +102,42 @@ def packaged(mode: str) -> str:
     return resources.files(__package__).joinpath(f"templates/{mode}.txt").read_text("utf-8").strip()
 
 
-def given_template(given: str) -> tuple[str, Path | None]:
-    """A template's text, and the file that it stands in; None: the setting holds the text, which has a { in it.
+def is_text(given: str) -> bool:
+    """Whether a setting holds a template itself, and not the path of a file with one."""
+    return "{" in given
+
+
+def template_file(given: str) -> Path:
+    """A file with the template that a setting gives; one that it holds itself is kept in the cache."""
+    return kept_file("template.txt", given) if is_text(given) else Path(given)
+
+
+def given_text(given: str) -> str:
+    """The template that a setting gives, as it stands in its file.
 
     Raises:
         ConfigError: there is no such file, or it is not text.
     """
-    if "{" in given:
-        return given, None
+    if is_text(given):
+        return given
     path = Path(given)
     try:
-        return path.read_text("utf-8").strip(), path
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: the template cannot be read: {getattr(error, 'strerror', None) or error}",
             remedy="Give the path of a text file, or the text of the template itself",
         ) from None
+
+
+def template_of(mode: str, given: str | None) -> Template:
+    """The template that a setting gives; None: larpo's own.
+
+    Raises:
+        ConfigError: as `given_text`; or a place is missing or unknown.
+    """
+    text = None if given is None else given_text(given)
+    return Template(mode, text, given if given is not None and not is_text(given) else "llm_judge's template")
 
 
 def has_control(text: str) -> bool:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from larpo_lib.artifacts import digest
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.rerankers.judge.questions import Questions
 from larpo_lib.rewards.rerankers.judge.reading import read_grade, read_ranking, read_verdict, whole_ranking
@@ -147,37 +148,44 @@ def test_the_packaged_templates_have_their_places(mode):
     assert Template(mode, None, "here").text == packaged(mode)
 
 
+def settings(**given):
+    return LlmJudgeRerankerConfig(base_url="http://nowhere", model="m", **given)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{prompt} only", r"the template.*needs the place \{response\}.*\{prompt\}, \{response\}, \{reference\}"),
+        (
+            "{prompt} only",
+            r"llm_judge's template: a pointwise template needs the place \{response\}.*\{prompt\}, \{response\}",
+        ),
         ("{prompt} {response} {answer}", r"has no place \{answer\}"),
     ],
 )
 def test_a_template_with_wrong_places_is_refused(text, message):
-    settings = {"base_url": "http://nowhere", "model": "m", "template": text}
     with pytest.raises(ConfigError, match=message):
-        Questions(LlmJudgeRerankerConfig.model_validate(settings))
+        Questions(settings(template=text))
 
 
 def test_a_templates_file_is_named_and_part_of_the_fingerprint_by_its_content(tmp_path, monkeypatch):
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "mine.txt"
-    config = LlmJudgeRerankerConfig(base_url="http://nowhere", model="m", template=str(file))
+    config = settings(template=str(file))
     with pytest.raises(ConfigError, match=r"mine\.txt: the template cannot be read: No such file"):
-        config.models()
+        Questions(config)
     file.write_text('Rate {response} to {prompt} as {"grade": 3}\n')
     assert config.models() == {"reranker": file}
-    assert config.identity()["template"] == "mine.txt"
     one = Questions(config)
     file.write_text("Rate {response} to {prompt}")
     other = Questions(config)
     assert one.name != other.name
     assert one.folder != other.folder
     assert one.folder.parent == tmp_path / "cache" / "decisions"
-    given = LlmJudgeRerankerConfig(base_url="http://nowhere", model="m", template="Rate {response} to {prompt}")
+    given = settings(template="Rate {response} to {prompt}")
     assert Questions(given).name == other.name
-    assert given.models() == {}
+    assert given.identity() == config.identity()
+    assert digest(given.models()["reranker"]) == digest(file)
+    assert settings().models() == {}
     file.write_text("no place")
     with pytest.raises(ConfigError, match=r"mine\.txt: a pointwise template needs the place \{prompt\}"):
         Questions(config)
