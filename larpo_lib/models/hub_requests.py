@@ -108,6 +108,8 @@ def _told(name: str, revision: str, error: BaseException) -> LarpoError:
     from huggingface_hub import constants, errors
 
     where, place = constants.ENDPOINT, f"{name}@{revision}" if revision else name
+    if isinstance(error.__cause__, errors.HfHubHTTPError):  # of an upload in many threads
+        error = error.__cause__
     if isinstance(error, errors.HfHubHTTPError):
         return _refused(name, revision, error)
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
@@ -122,8 +124,9 @@ def _told(name: str, revision: str, error: BaseException) -> LarpoError:
             remedy="Unset HF_HUB_OFFLINE, or fetch the model once with a connection",
         )
     return HubError(
-        f"{place}: is not a local directory, and {where} cannot be reached or broke off ({type(error).__name__})",
-        remedy="Check the network and HF_ENDPOINT, and run the same command again: whole files stay in the cache",
+        f"{place}: {where} cannot be reached, or broke off the transfer ({type(error).__name__})",
+        remedy="Check the network and HF_ENDPOINT, or the path if you mean a local directory, and run the same command "
+        "again",
         transient=True,
     )
 
@@ -146,7 +149,7 @@ def _refused(name: str, revision: str, error: HfHubHTTPError) -> HubError:
     if status in (401, 403):
         remedy = "Set the environment variable HF_TOKEN to a valid token with the rights that this needs"
         return HubError(f"{place}: {where} refuses the token ({status})", remedy=remedy)
-    remedy = "Run the same command again later: whole files stay in the cache"
+    remedy = "Run the same command again later"
     return HubError(f"{place}: {where} answered {status}", remedy=remedy, transient=status in _BUSY)
 
 

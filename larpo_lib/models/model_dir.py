@@ -253,14 +253,18 @@ def check_weights(path: Path) -> None:
         base = model_directory(path)
         _check_files(path, {ADAPTER_WEIGHTS})
         path = base
+    _check_files(path, weight_files(path))
+
+
+def weight_files(path: Path) -> set[str]:
+    """The names of the files with a whole model's weights. Raises ModelError where its list of them cannot be read."""
     index = path / "model.safetensors.index.json"
-    names = {"model.safetensors"}
     try:
         if index.is_file():
-            names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
-    _check_files(path, names)
+    return {"model.safetensors"}
 
 
 def _check_files(path: Path, names: Iterable[str]) -> None:

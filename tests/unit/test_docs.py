@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from larpo_lib.cli import benchmarks, pipelines, rewards, runs, steps, studies
+from larpo_lib.cli import benchmarks, hub, pipelines, rewards, runs, steps, studies
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, ObjectiveConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
@@ -30,7 +30,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (benchmarks, pipelines, rewards, runs, steps, studies)
+REGISTERED = (benchmarks, hub, pipelines, rewards, runs, steps, studies)
 """Importing them registered their commands."""
 
 

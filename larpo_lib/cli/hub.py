@@ -1,0 +1,68 @@
+"""The command that pushes a policy to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from larpo_lib.cli.app import TOOLS, Config, Settings, app
+from larpo_lib.cli.commands import show
+
+
+@app.command(rich_help_panel=TOOLS)
+def push(
+    repository: Annotated[str, typer.Argument(help="Repository on the hub, as org/name or user/name.")],
+    policy: Annotated[
+        str, typer.Option(help="Policy to push: a directory, an s3:// URI, or models:/NAME@champion of MLflow.")
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the repository private. One that exists must be private.")
+    ] = False,
+    revision: Annotated[str, typer.Option(help="Branch to push to; made if it does not exist.")] = "main",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files that would be pushed, without asking the hub.")
+    ] = False,
+    store: Annotated[Path, typer.Option(help="Folder of a local MLflow store, used if no server is set.")] = Path(
+        "mlflow"
+    ),
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Push a policy to a repository of the Hugging Face hub, with the token in HF_TOKEN.
+
+    Only the files of the model are pushed: configuration, tokenizer, chat templates, weights in safetensors, README.md
+    and licence. Adapters are merged into their base first. All files go into one commit.
+    """
+    from larpo_lib.models import hub_push
+    from larpo_lib.models.published import merged_policy
+
+    with _local(policy, store, config, settings or ()) as given, merged_policy(given) as directory:
+        files = {name: (directory / name).stat().st_size for name in hub_push.own_files(directory)}
+        if dry_run:
+            show({"repository": repository, "revision": revision, "files": files})
+            return
+        done = hub_push.push(directory, repository, revision, private=private)
+    found = {"repository": repository, "revision": revision, "files": files, "deleted": [*done.deleted]}
+    show({**found, "commit": done.commit, "url": done.url})
+
+
+@contextmanager
+def _local(policy: str, store: Path, config: Path | None, settings: Sequence[str]) -> Iterator[Path]:
+    """The policy's directory on this machine."""
+    if not policy.startswith("models:/"):
+        from larpo_lib.models.hub import local_model
+
+        yield local_model(policy)
+        return
+    from larpo_lib.config import load_section
+    from larpo_lib.registry import Registry
+    from larpo_lib.tracking import Tracker
+
+    tracker = Tracker(load_section("tracking", config, settings), store)
+    with tempfile.TemporaryDirectory(prefix="larpo-") as folder:
+        yield Registry(tracker.uri).download(policy, Path(folder) / "policy")

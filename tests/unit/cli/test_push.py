@@ -1,0 +1,96 @@
+"""A policy goes to the hub: its own files, to whoever may."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hub_double import STRANGER, TOKEN, HubDouble
+from tiny_world import Larpo, files
+
+from larpo_lib.models.hub import HubModel, fetch
+
+OWN = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+STATE = (
+    "optimizer.pt", "training_args.bin", "trainer_state.json", "metrics.json", "history.jsonl", "reference.logps",
+    "notes.txt", "run.log", "pytorch_model.bin", ".env", "checkpoint-1/model.safetensors", "train.py",
+)  # fmt: skip
+
+
+@pytest.fixture
+def policy(tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A policy with a card, and with what other programs leave beside one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # the double has no Xet storage
+    copy = tmp_path / "policy"
+    shutil.copytree(tiny_policy, copy)
+    (copy / "README.md").write_text("# A card")
+    for name in STATE:
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(name)
+    return copy
+
+
+def test_only_the_files_of_the_model_are_pushed(
+    hub: HubDouble, larpo: Larpo, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = (OWN | {"README.md", "chat_template.jinja"}) & {*files(policy)}
+    assert OWN - {"generation_config.json"} < expected
+    dry = larpo("push", "me/mine", "--policy", policy, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert {*json.loads(dry.out)["files"]} == expected
+    assert hub.asked == []
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    pushed = larpo("push", "me/mine", "--policy", policy, "--private")
+    assert pushed.code == 0, pushed.err
+    told = json.loads(pushed.out)
+    repository = hub.repositories["me/mine"]
+    assert repository.private
+    assert repository.branches["main"] == told["commit"]
+    there = repository.commits[told["commit"]]
+    assert {name: there[name] for name in there if name != ".gitattributes"} == {
+        name: (policy / name).read_bytes() for name in expected
+    }
+    assert TOKEN not in pushed.out + pushed.err
+    assert (fetch(HubModel("me/mine")) / "model.safetensors").read_bytes() == (
+        policy / "model.safetensors"
+    ).read_bytes()
+
+
+def test_weights_of_an_earlier_model_go_and_a_branch_is_made(
+    hub: HubDouble, larpo: Larpo, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    earlier = {"model-1-of-2.safetensors": b"1", "model.safetensors.index.json": b"{}", "notes.md": b"n"}
+    first = hub.push("me/mine", earlier)
+    pushed = larpo("push", "me/mine", "--policy", policy, "--revision", "v2")
+    assert pushed.code == 0, pushed.err
+    repository = hub.repositories["me/mine"]
+    assert repository.branches["main"] == first
+    assert json.loads(pushed.out)["deleted"] == ["model-1-of-2.safetensors", "model.safetensors.index.json"]
+    there = repository.commits[repository.branches["v2"]]
+    assert "notes.md" in there
+    assert "model-1-of-2.safetensors" not in there
+
+
+def test_who_may_not_push_is_told(hub: HubDouble, larpo: Larpo, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = larpo("push", "me/mine", "--policy", policy)
+    assert refused.code == 2
+    assert "no token to push to the hub with. Set the environment variable HF_TOKEN" in refused.err
+    assert hub.asked == []
+    monkeypatch.setenv("HF_TOKEN", STRANGER)
+    stranger = larpo("push", "me/mine", "--policy", policy)
+    assert stranger.code == 2
+    assert f"me/mine: {hub.url} does not let this token make or change it (403)" in stranger.err
+    assert STRANGER not in stranger.err
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.push("me/public", {".gitattributes": b""})
+    public = larpo("push", "me/public", "--policy", policy, "--private")
+    assert "me/public: exists already and is public" in public.err
+    assert "is not the name of a repository" in larpo("push", "mine", "--policy", policy).err
+    assert "is not a model directory" in larpo("push", "me/mine", "--policy", policy.parent).err
+    (policy / "model.safetensors").write_bytes(b"torn")
+    assert "the weights cannot be read" in larpo("push", "me/mine", "--policy", policy).err
+    assert "me/mine" not in hub.repositories
