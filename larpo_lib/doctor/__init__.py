@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from larpo_lib import __version__
 from larpo_lib.config import kinds
+from larpo_lib.config.packages import Registered
 from larpo_lib.config.registry import Kind
+from larpo_lib.doctor import servers
+from larpo_lib.doctor.finding import Finding
 from larpo_lib.evaluation import benchmarks
 
 _DEADLINE_S = 9.0
-_PROBE_S = 3.0
 _GIB = 2**30
 _LEAST_MEMORY, _LEAST_DISK = 4 * _GIB, 5 * _GIB  # torch, a tiny policy and its checkpoints
 
@@ -45,23 +41,6 @@ LAUNCHERS: dict[str, tuple[str, ...]] = {
 """Packages that a launcher cannot do without; samplers, rerankers and others say it themselves."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        detail: what was found, in one line, free of secrets.
-        remedy: what to install or set if it is not ok.
-        needed: the main job (the loop, on this machine) cannot do without.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = False
-
-
 Check = Callable[[], list[Finding]]
 
 
@@ -71,11 +50,12 @@ def diagnose() -> list[Finding]:
         "Python": _python,
         "PyTorch": _torch,
         "Packages": _packages,
-        "Docker": lambda: [_docker()],
-        "S3": lambda: [_s3(os.environ)],
-        "MLflow": lambda: [_mlflow(os.environ)],
+        "Docker": lambda: [servers.docker()],
+        "S3": lambda: [servers.s3(os.environ)],
+        "MLflow": lambda: [servers.mlflow(os.environ, _version("mlflow") or _version("mlflow-skinny"))],
         "Resources": _resources,
         "Can run": _can_run,
+        "Registered": _registered,
     }
     return run_checks(checks, _DEADLINE_S)
 
@@ -141,7 +121,9 @@ def _torch() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Finding("PyTorch", False, f"cannot be imported: {_line(error)}", f"{install} again", needed=True)]
+        return [
+            Finding("PyTorch", False, f"cannot be imported: {servers.one_line(error)}", f"{install} again", needed=True)
+        ]
     found = Finding("PyTorch", True, torch.__version__, needed=True)
     if not torch.cuda.is_available():
         remedy = "Without a GPU, only tiny policies can be trained. To use one, install torch with CUDA (pytorch.org)"
@@ -197,86 +179,27 @@ def _can_run() -> list[Finding]:
     return [_offer(name, offered) for name, offered in {**needs, "launchers": LAUNCHERS}.items()]
 
 
+def _registered() -> list[Finding]:
+    """The packages that add entries to larpo, and those of them that cannot be used."""
+    found: dict[str, list[Registered]] = {}
+    for kind in kinds.KINDS:
+        for one in kind.of_packages():
+            found.setdefault(one.package, []).append(one)
+    return [_package_entries(package, entries) for package, entries in sorted(found.items())]
+
+
+def _package_entries(package: str, entries: Sequence[Registered]) -> Finding:
+    name, _, version = package.rpartition(" ")
+    told = [f"{one.group} {one.name}" + (f": {one.problem}" if one.problem else "") for one in entries]
+    broken = any(one.problem for one in entries)
+    return Finding(name, not broken, f"{version}, registers {'; '.join(told)}", f"Fix or uninstall {name}")
+
+
 def _offer(name: str, offered: Mapping[str, Sequence[str]]) -> Finding:
     lacking = {each: [package for package in needs if _version(package) is None] for each, needs in offered.items()}
     able = [each for each, packages in lacking.items() if not packages]
     remedies = [f"{each}: pip install {' '.join(packages)}" for each, packages in lacking.items() if packages]
     return Finding(name, not remedies, ", ".join(able) or "none", "; ".join(remedies))
-
-
-def _docker() -> Finding:
-    command = shutil.which("docker")
-    if command is None:
-        return Finding("Docker", False, "not installed (for local container runs)", "apt-get install docker.io")
-    try:
-        done = subprocess.run(  # noqa: S603 - the command is the user's own docker
-            [command, "info", "--format", "{{.ServerVersion}}"],
-            capture_output=True, text=True, timeout=_PROBE_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Finding("Docker", False, f"the daemon did not answer within {_PROBE_S:g} s", "Restart dockerd")
-    version = done.stdout.strip()
-    if done.returncode or not version:
-        return Finding("Docker", False, "cannot connect to the daemon", "Start dockerd, and join the group docker")
-    return Finding("Docker", True, f"daemon {version}")
-
-
-def _s3(environment: Mapping[str, str]) -> Finding:
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-    credentials = _has_credentials(environment)
-    told = f"credentials {'set' if credentials else 'not set'}"
-    if endpoint is None:
-        remedy = "" if credentials else "To use s3:// paths, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        return Finding("S3", credentials, f"{told}; no endpoint set, so Amazon S3 is used", remedy)
-    problem = _probe(endpoint)
-    if problem is not None:
-        remedy = "Fix AWS_ENDPOINT_URL_S3, or start the store"
-        return Finding("S3", False, f"{_public(endpoint)} {problem}; {told}", remedy)
-    remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return Finding("S3", credentials, f"{_public(endpoint)} answers; {told}", remedy)
-
-
-def _has_credentials(environment: Mapping[str, str]) -> bool:
-    keys = environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")
-    others = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    return bool(keys) or any(environment.get(name) for name in others) or (Path.home() / ".aws/credentials").is_file()
-
-
-def _mlflow(environment: Mapping[str, str]) -> Finding:
-    uri = environment.get("MLFLOW_TRACKING_URI")
-    version = _version("mlflow") or _version("mlflow-skinny")
-    if version is None:
-        return Finding("MLflow", False, "not installed", "pip install mlflow", needed=True)
-    if not uri:
-        return Finding("MLflow", True, f"{version}, SQLite store in the run's directory", needed=True)
-    if urlsplit(uri).scheme not in ("http", "https"):
-        return Finding("MLflow", True, f"{version}, store at {_public(uri)} (not checked)", needed=True)
-    problem = _probe(uri.rstrip("/") + "/health", only_success=True)
-    detail = f"{version}, {_public(uri)} {problem or 'answers'}"
-    remedy = "Start the server, or unset MLFLOW_TRACKING_URI for a local store"
-    return Finding("MLflow", problem is None, detail, remedy, needed=True)
-
-
-def _probe(url: str, *, only_success: bool = False) -> str | None:
-    """What is wrong with a server; None if it answers. A refusal (403) is an answer unless `only_success`."""
-    try:
-        request = Request(_public(url), method="GET")  # noqa: S310 - the user's own server
-        with urlopen(request, timeout=_PROBE_S):  # noqa: S310
-            return None
-    except HTTPError as error:
-        return None if error.code < 500 and not only_success else f"answers with status {error.code}"
-    except (OSError, HTTPException, ValueError) as error:
-        return f"cannot be reached ({_line(error)})"
-
-
-def _public(uri: str) -> str:
-    """`uri` without user name, password and query, which may hold secrets."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "reason", error)).split())[:200]
 
 
 def _resources() -> list[Finding]:
