@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
 from larpo_lib.config.kinds import ObjectiveConfig, RerankerConfig, SamplerConfig
 from larpo_lib.config.registry import Kind
 from larpo_lib.evaluation import benchmarks
@@ -91,8 +93,14 @@ def _reads_no_reference(entry: type[Kind]) -> str:
 
 
 def _settings(entry: type[Kind]) -> str:
-    defaults = {name: field.default for name, field in entry.model_fields.items() if name != "type"}
-    return ", ".join(f"`{name}` ({_text(value)})" for name, value in defaults.items())
+    fields = {name: field for name, field in entry.model_fields.items() if name != "type"}
+    return ", ".join(f"`{name}` ({_default(field)})" for name, field in fields.items())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return _text(field.get_default(call_default_factory=True, validated_data={}))
 
 
 def _text(value: object) -> str:

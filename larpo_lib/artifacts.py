@@ -23,6 +23,7 @@ from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import disk_errors, exclusive, file_digest, sync, write_json
+from larpo_lib.functions import functions_of
 from larpo_lib.pool import shared_through_pool
 
 MANIFEST, METRICS = "artifact.json", "metrics.json"
@@ -69,7 +70,8 @@ def produce(
     Args:
         step: name of the step, part of the fingerprint.
         config: the step's settings; those that decide the result are part of the fingerprint.
-        inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint.
+        inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint, as are
+            those of the files of functions in `config`, by their places there.
         output: directory to publish.
         make: writes into `WorkDir.data` and returns the metrics. It may find earlier partial results in
             `WorkDir.scratch`.
@@ -80,10 +82,12 @@ def produce(
 
     Raises:
         ArtifactError: an input is missing, or `output` exists and was made with other settings or inputs.
+        ConfigError: the file of a function is missing.
         StorageError: the disk is full or refuses the write. Partial results stay.
     """
     output = output.absolute()
     partial = output.parent / f".{output.name}.partial"
+    inputs = {**inputs, **{place: function.source() for place, function in functions_of(config).items()}}
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = _hash_json(identity)

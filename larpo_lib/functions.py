@@ -47,7 +47,7 @@ class FunctionTarget(Section):
         return parse_target(self.target)[0]
 
     def identity(self) -> dict[str, Any]:
-        """The place of a file is no part of it: its content is, which steps read as an input."""
+        """The place of a file is no part of it: its content is, which every artifact has among its inputs."""
         place, name = parse_target(self.target)
         known = {key: value for key, value in super().identity().items() if key != "code"}
         return {**known, "target": f"{Path(place).name}:{name}"}
@@ -78,16 +78,17 @@ def with_functions(section: SectionT, change: Callable[[FunctionTarget], Functio
     return cast(SectionT, changed)
 
 
-def functions_of(section: Section) -> list[FunctionTarget]:
-    """The functions in some settings."""
-    found: list[FunctionTarget] = []
-
-    def keep(function: FunctionTarget) -> FunctionTarget:
-        found.append(function)
-        return function
-
-    with_functions(section, keep)
-    return found
+def functions_of(value: Any, place: str = "") -> dict[str, FunctionTarget]:
+    """The functions in some settings, by their places in them, such as `reranker.members.0.reranker`."""
+    if isinstance(value, FunctionTarget):
+        return {place: value}
+    parts: dict[str, Any] = {}
+    if isinstance(value, Section):
+        parts = {name: getattr(value, name) for name in type(value).model_fields}
+    elif isinstance(value, tuple):
+        parts = {str(number): part for number, part in enumerate(value)}
+    below = (functions_of(part, f"{place}.{name}".lstrip(".")) for name, part in parts.items())
+    return {name: function for found in below for name, function in found.items()}
 
 
 def _changed(value: Any, change: Callable[[FunctionTarget], FunctionTarget]) -> Any:

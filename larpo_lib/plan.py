@@ -255,7 +255,7 @@ def summarize(
     names = ("mean_reward", "accuracy", f"pass_at_{config.evaluate.n}", "greedy_accuracy", "greedy_reward")
     return {
         "name": config.name,
-        "objective": config.train.objective.type,
+        "objective": config.train.objective.in_words,
         "iterations": [
             {"iteration": i, **{name: metrics[name] for name in names}} for i, metrics in sorted(measured.items())
         ],

@@ -47,9 +47,8 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
             reranker.check()
     if "evaluate" in left and config.evaluate.judge is not None:
         config.evaluate.judge.check()
-    negatives = config.lists.negatives
-    if "build_lists" in left and negatives is not None:
-        negatives.retriever.check()
+    if "build_lists" in left:
+        (config.lists.selection if config.lists.negatives is None else config.lists.negatives.retriever).check()
 
 
 def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:

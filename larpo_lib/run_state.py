@@ -133,7 +133,7 @@ def _check_settings(call: StepCall, artifacts: Artifacts) -> None:
 def _other_code(call: StepCall, manifest: Mapping[str, Any]) -> str:
     """Which function of a step's settings has been changed since, of those whose file is there."""
     assert call.config is not None, f"{call.name} has settings"
-    for function in functions_of(call.config):
+    for function in functions_of(call.config).values():
         with suppress(ConfigError):
             if digest(function.source()) not in manifest["inputs"].values():
                 return f"another version of {function.target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import sys
 import tempfile
@@ -119,6 +120,15 @@ def load_target(place: str, name: str, code: str | None = None) -> Loaded:
     if not callable(function):
         raise ConfigError(f"{file}: has no function '{name}'", remedy=_FORM)
     return Loaded(function, shown, file, digest)
+
+
+def check_syntax(file: Path) -> None:
+    """Raise ConfigError if a file is no Python, without running it: what it imports may be on another machine."""
+    try:
+        ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        at = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{file}{at}: {_told(error)}", remedy="Fix the file") from error
 
 
 def line_of(error: BaseException, file: Path) -> int | None:

@@ -128,7 +128,7 @@ def _chooser(
     merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, score: Score
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
-        return config.selection.select
+        return config.selection.make()
     texts: dict[str, str] = {}
     if config.negatives.kind == "related":
         texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}

@@ -185,7 +185,7 @@ class JudgeConfig(_ReadsReferences):
     implied: ClassVar[str | None] = "verifier"
 
 
-class SelectionConfig(Kind):
+class SelectionConfig(_LoadedKind):
     """Which of a prompt's ranked responses make up its list."""
 
     room: ClassVar[str] = "larpo_lib.candidates.selections"
@@ -201,6 +201,10 @@ class SelectionConfig(Kind):
             Some of them; a list too short for it gives what there is.
         """
         raise NotImplementedError
+
+    def make(self) -> Callable[[Any], Any]:
+        """What selects."""
+        return self.select
 
     @property
     def in_words(self) -> str:
@@ -224,7 +228,7 @@ class RetrieverConfig(_LoadedKind):
         return self.type
 
 
-class ObjectiveConfig(Kind):
+class ObjectiveConfig(_LoadedKind):
     """What training minimises."""
 
     room: ClassVar[str] = "larpo_lib.objectives"
@@ -244,6 +248,15 @@ class ObjectiveConfig(Kind):
     def loss(self, batch: Any) -> Any:
         """The loss of each list: a `larpo_lib.objectives.ListBatch` of B lists to a (B,) tensor, float32 or float64."""
         raise NotImplementedError
+
+    def make(self) -> Callable[[Any], Any]:
+        """The loss, to be called for every batch."""
+        return self.loss
+
+    @property
+    def in_words(self) -> str:
+        """What people call it."""
+        return self.type
 
 
 KINDS: tuple[type[Kind], ...] = (

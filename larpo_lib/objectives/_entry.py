@@ -37,12 +37,22 @@ class Objective(Generic[P]):
         return self.function(batch, *args, **kwargs)
 
 
+def settings_of(function: Callable[..., Tensor]) -> type[ObjectiveConfig]:
+    """The settings of an objective, or of a plain function: as of one with nothing declared."""
+    return function.settings if isinstance(function, Objective) else objective()(function).settings
+
+
 def objective(
-    *, does: str, when: str, needs_reference: bool = True, needs_kl: bool = False, exponential_gains: bool = False
+    *,
+    does: str = "",
+    when: str = "",
+    needs_reference: bool = True,
+    needs_kl: bool = False,
+    exponential_gains: bool = False,
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
-    Its keyword-only arguments become settings, with their types, limits, defaults and descriptions; its docstring's
+    Its arguments after the batch become settings, with their types, limits, defaults and descriptions; its docstring's
     first line says in the reference what it is. The arguments are facts of `ObjectiveConfig`.
     """
     facts = {
@@ -59,13 +69,19 @@ def objective(
     return decorate
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
 def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[ObjectiveConfig]:
     name = function.__name__
-    arguments = [each for each in inspect.signature(function).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    stated = SimpleNamespace(__annotations__={each.name: each.annotation for each in arguments})
-    types = get_type_hints(stated, function.__globals__, include_extras=True)
+    _, *arguments = [each for each in inspect.signature(function).parameters.values() if each.kind in _BY_NAME]
+    for each in arguments:
+        if each.name == "type" or hasattr(ObjectiveConfig, each.name):
+            raise TypeError(f"'{each.name}' is a name that all settings have; choose another one")
+    stated = {each.name: Any if each.annotation is each.empty else each.annotation for each in arguments}
+    types = get_type_hints(SimpleNamespace(__annotations__=stated), function.__globals__, include_extras=True)
     fields: dict[str, Any] = {"type": (Literal[name], name)}
-    fields |= {each.name: (types[each.name], each.default) for each in arguments}
+    fields |= {each.name: (types[each.name], ... if each.default is each.empty else each.default) for each in arguments}
     made = create_model(
         "".join(part.title() for part in name.split("_")) + "Config",
         __base__=ObjectiveConfig,

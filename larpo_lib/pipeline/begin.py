@@ -32,6 +32,7 @@ from larpo_lib.rewards.rerankers.judge.templates import template_of
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 from larpo_lib.run_files import MODELS, models_of, pin_models
 from larpo_lib.storage import cache_dir, fetch, is_remote, upload
+from larpo_lib.targets import check_syntax
 
 StartedT = TypeVar("StartedT", bound=Started)
 
@@ -109,9 +110,9 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
         )
     if is_remote(root) and config.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
         raise ConfigError("no MLflow server is set", remedy="Set MLFLOW_TRACKING_URI")
-    check_settings(config)
     _check_functions(config)
     _check_templates(config)
+    check_settings(config)
     _check_models(config)
 
 
@@ -144,9 +145,9 @@ def _check_models(config: LarpoConfig) -> None:
 def _check_functions(config: LarpoConfig) -> None:
     """Refuse a user's function that no task of this image would find."""
     for section in (config.sample, config.rerank, config.lists, config.train, config.evaluate):
-        for function in functions_of(section):
+        for function in functions_of(section).values():
             try:
-                function.source()
+                check_syntax(function.source())
             except ConfigError as error:
                 raise ConfigError(
                     error.problem,

@@ -7,7 +7,7 @@ from typing import Any
 
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.rerankers.judge.templates import NEEDED, given_text, is_text, template_of
-from larpo_lib.targets import parse_target, source_file
+from larpo_lib.targets import check_syntax, parse_target, source_file
 
 MOST_CODE = 16_000
 """Bytes of code and templates that a run may be sent. Kubeflow keeps its settings several times over; see
@@ -22,7 +22,7 @@ def with_local_code(tree: Any) -> Any:
     A file that is given by an absolute path and is not here is taken to be in the image.
 
     Raises:
-        ConfigError: a file is not here, or is no text, or a template lacks a place.
+        ConfigError: a file is not here, or is no Python, or a template is no text or lacks a place.
     """
     if isinstance(tree, list):
         return [with_local_code(part) for part in tree]
@@ -64,6 +64,7 @@ def _local_code(target: Any) -> str | None:
     if not place.endswith(".py") or "://" in place or absent:
         return None
     try:
+        check_syntax(source_file(place))
         return source_file(place).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{place}: cannot be read: {error}") from None

@@ -105,7 +105,7 @@ def _train(
         ListwiseTrainer,
         model,
         {
-            "loss": config.objective.loss,
+            "loss": config.objective.make(),
             "needs_reference": objective.needs_reference,
             "needs_kl": objective.needs_kl,
         },

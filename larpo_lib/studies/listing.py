@@ -58,7 +58,7 @@ def shown(config: LarpoConfig) -> dict[str, str]:
         "prompts": config.prepare.source,
         "ranked by": _reranker(config.rerank.reranker.model_dump()),
         "measured by": _reranker(config.evaluate.reranker.model_dump()),
-        "objective": objective.type,
+        "objective": objective.in_words,
         "with": ", ".join(f"{name} {value}" for name, value in parameters.items()) or "nothing",
         "list": config.lists.selection.in_words,
         "negatives": "own" if negatives is None else negatives.kind,

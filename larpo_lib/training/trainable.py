@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
 from larpo_lib.adapters import is_adapter
-from larpo_lib.config import LoraConfig, TrainingConfig
+from larpo_lib.config import LoraConfig, TrainConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.device import model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
@@ -28,8 +28,11 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     Raises:
         ModelError: the directory cannot be used.
         ConfigError: a library is missing, there is nothing to put an adapter beside, or sequences may be longer than
-            the model takes.
+            the model takes, or the objective is a function that cannot be used.
+        LarpoError: the objective is a function that fails on a small batch.
     """
+    if isinstance(config, TrainConfig):
+        config.objective.check()
     model.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
     training_attention(model.settings, model.config.model_type)
     _check_unquantized(model)

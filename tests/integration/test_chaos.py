@@ -1,4 +1,4 @@
-"""A run killed again and again ends with the same bytes as one that never was; its rewards are a user's function's."""
+"""A run killed again and again ends with the same bytes as one that never was; rewards, lists and loss are a user's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from forked import Forked, forked_larpo
 from tiny_world import files, make_tiny_world
 
 from larpo_lib.artifacts import MANIFEST, verify
+from larpo_lib.config.toml import inline
 
 KILLS = int(os.environ.get("LARPO_CHAOS_KILLS", "3"))
 SETTINGS = (
@@ -26,17 +27,32 @@ SETTINGS = (
     "sample.part_prompts=3",
     "rerank.part_prompts=3",
 )
-REWARDS = """
+PARTS = """
+import torch
+from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs
+from larpo_lib.objectives.terms import reduce_terms
+
 async def near(responses, references, goal):
     return [-abs(len(text) - goal) + (reference[-1] in text) for text, reference in zip(responses, references)]
+
+def odd(candidates):
+    return candidates[::2] + candidates[-1:] if len(candidates) % 2 == 0 else candidates[::2]
+
+def hinge(batch, margin: float):
+    return reduce_terms(torch.relu(margin - differences(0.1 * log_ratios(batch))), ordered_pairs(batch), "sum")
 """
+MINE = {
+    "rerank.reranker": ("near", {"goal": 20}),
+    "lists.selection": ("odd", {}),
+    "train.objective": ("hinge", {"margin": 2.0}),
+}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     make_tiny_world(root)
-    (root / "my_rewards.py").write_text(REWARDS, "utf-8")
+    (root / "mine.py").write_text(PARTS, "utf-8")
     return root
 
 
@@ -88,8 +104,11 @@ def _assert_same(out: Path, expected: Path) -> None:
 
 def _start(world: Path, out: Path, *settings: str) -> Forked:
     command = ["run", "--config", world / "larpo.toml", "--out", out]
-    function = f'{{ type = "function", target = "{world}/my_rewards.py:near", settings = {{ goal = 20 }} }}'
-    chosen = [f"--set={setting}" for setting in (*SETTINGS, f"rerank.reranker={function}", *settings)]
+    mine = [
+        f"{place}={inline({'type': 'function', 'target': f'{world}/mine.py:{name}', 'settings': given})}"
+        for place, (name, given) in MINE.items()
+    ]
+    chosen = [f"--set={setting}" for setting in (*SETTINGS, *mine, *settings)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     return forked_larpo(*command, *chosen, output=world / f"{out.name}.log", environment=environment)
 

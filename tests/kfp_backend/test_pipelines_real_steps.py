@@ -1,6 +1,6 @@
 """The pipeline `larpo` on the emulated backend with its real steps: what it makes is what `larpo run` makes.
 
-Its rewards are a user's function's: its code is sent to the pipeline, and stands in a file for `larpo run`.
+Every part of it that can be a user's own is: the code is sent to the pipeline, and stands in a file for `larpo run`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backend_emulator import Backend
@@ -15,20 +16,53 @@ from compiled_ir import load
 from larpo_runs import COMPILED
 from tiny_world import SETTINGS, files
 
-from larpo_lib.config import load_config
+from larpo_lib.config import apply_settings, load_config
 from larpo_lib.config.toml import inline
 from larpo_lib.errors import ArtifactError
 from larpo_lib.loop import run_loop
 from larpo_lib.pipeline.earlier_results import check_earlier_results
+from larpo_lib.pipeline.functions import with_local_code
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.plan import Plan
 
 OVER = {"loop": {"iterations": 2, "promote": "every_iteration"}, "evaluate": {"n": 2, "resamples": 50}}
-REWARDS = """
+PARTS = """
+import torch
+from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs
+from larpo_lib.objectives.terms import reduce_terms
+from larpo_lib.samplers.hf import HfSamplerConfig
+
+class Sampler:
+    def __init__(self, policy, limits, batch_size):
+        self.own = HfSamplerConfig(batch_size=batch_size, model={"device": "cpu"}).make(policy, limits)
+    def __call__(self, requests):
+        return self.own.sample(requests)
+
 def near(responses, goal):
     return [-abs(len(text) - goal) for text in responses]
+
+def short(responses):
+    return [len(text) < 20 for text in responses]
+
+def ends(candidates):
+    return [candidates[0], candidates[-1]] if len(candidates) > 1 else candidates
+
+def hinge(batch, margin: float):
+    return reduce_terms(torch.relu(margin - differences(0.1 * log_ratios(batch))), ordered_pairs(batch), "sum")
 """
-FUNCTION = {"type": "function", "target": "my_rewards.py:near", "settings": {"goal": 20}}
+
+
+def mine(name: str, **settings: Any) -> dict[str, Any]:
+    return {"type": "function", "target": f"mine.py:{name}", "settings": settings}
+
+
+MINE = {
+    "sample": {"sampler": mine("Sampler", batch_size=8)},
+    "rerank": {"reranker": mine("near", goal=20)},
+    "lists": {"selection": mine("ends")},
+    "train": {"objective": mine("hinge", margin=2.0)},
+    "evaluate": {"judge": mine("short")},
+}
 
 
 def without_card(artifact: Path) -> dict[str, bytes]:
@@ -41,9 +75,10 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "my_rewards.py").write_text(REWARDS, "utf-8")
+    (tmp_path / "mine.py").write_text(PARTS, "utf-8")
     monkeypatch.chdir(tmp_path)
-    settings = tomllib.loads(SETTINGS.format(root=tiny_world)) | {"rerank": {"reranker": FUNCTION | {"code": REWARDS}}}
+    settings = apply_settings(tomllib.loads(SETTINGS.format(root=tiny_world)), with_local_code(MINE))
+    (tmp_path / "mine.py").rename(tmp_path / "kept.py")
     given = {"root": str(tmp_path / "runs"), "run_id": "one", "shards": 2, "rounds": 2}
     given["settings"] = json.dumps({**settings, **{k: {**settings[k], **v} for k, v in OVER.items()}})
     lost = {"*/sample-driver": ["lost"], "*/train-driver": ["lost"]}
@@ -52,7 +87,9 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     (text,) = outcome.outputs["final-report"]["artifacts"]["text"]["artifacts"]
     assert Path(text["uri"]).read_text("utf-8").startswith("# Run one: SUCCEEDED")
 
-    own = [f"rerank.reranker={inline(FUNCTION)}", 'loop.promote="every_iteration"', 'promote.model_name="other"']
+    (tmp_path / "kept.py").rename(tmp_path / "mine.py")
+    parts = [f"{section}.{name}={inline(part)}" for section, both in MINE.items() for name, part in both.items()]
+    own = [*parts, 'loop.promote="every_iteration"', 'promote.model_name="other"']
     config = load_config(tiny_world / "larpo.toml", ["loop.iterations=2", *own])
     run_loop(config, tmp_path / "expected")
     made = tmp_path / "runs" / "one"

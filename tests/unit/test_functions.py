@@ -39,7 +39,7 @@ def test_code_in_the_settings_is_the_file_in_all_that_counts(tmp_path: Path) -> 
     assert scores(local, "ab") == scores(sent, "ab") == [2.0]
     assert local.identity() == sent.identity()
     assert make_reranker(local).name == make_reranker(sent).name
-    assert digest(local.models()["reranker"]) == digest(sent.models()["reranker"])
+    assert digest(local.source()) == digest(sent.source())
     kept = sent.source()
     assert kept == tmp_path / "cache" / "targets" / hashlib.sha256(CODE.encode()).hexdigest() / "mine.py"
     assert [path.name for path in kept.parent.iterdir()] == ["mine.py"]
@@ -68,13 +68,14 @@ def test_a_file_in_a_store_is_read_once(s3: Any) -> None:
     other = {"type": "verifier"}
     members = [{"reranker": each, "mean": 0.0, "std": 1.0} for each in (other, member)]
     given = RerankConfig.model_validate({"reranker": {"type": "ensemble", "members": members}})
-    (before,) = functions_of(given)
+    (before,) = functions_of(given).values()
     with pytest.raises(ConfigError, match=r"s3://larpo-bucket/code/mine\.py: has not been fetched"):
         before.source()
     config = with_code(given)
     s3.put_object(Bucket="larpo-bucket", Key="code/mine.py", Body=b"def f(responses): raise KeyError")
     assert with_code(config) == config  # what a run began with is what it goes on with
-    (function,) = functions_of(config)
+    ((place, function),) = functions_of(config).items()
+    assert place == "reranker.members.1.reranker"
     assert (function.target, function.code) == ("s3://larpo-bucket/code/mine.py:f", CODE)
     assert function.identity() == before.identity()
     assert make_reranker(config.reranker).score([Scorable("p", [], "abc", "3")]) == [3.0]
@@ -87,7 +88,7 @@ def test_a_file_in_a_store_is_read_once(s3: Any) -> None:
 def test_settings_without_a_function_stay_the_very_same() -> None:
     config = RerankConfig()
     assert with_functions(config, lambda function: function) is config
-    assert functions_of(config) == []
+    assert functions_of(config) == {}
 
 
 def loaded(tmp_path: Path, source: str) -> Any:

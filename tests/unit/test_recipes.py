@@ -107,3 +107,32 @@ def test_a_selection(add: Add) -> None:
     rows: list[Any] = [{"reward": reward} for reward in (5.0, 4.0, 3.0, 2.0)]
     assert [row["reward"] for row in selection.select(rows)] == [5.0, 3.0, 2.0]
     assert selection.select(rows[:1]) == rows[:1]
+
+
+def test_the_guides_own_parts(tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is one file with a few lines, and does what the guide says of it."""
+    text = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    section = text.partition("## Your own parts\n")[2].partition("\n## ")[0]
+    losses, check, selection, sampler = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (reward,) = re.findall(r"`my_rewards.py`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert max(len(code.strip().splitlines()) for code in (losses, reward, selection, sampler)) <= 9
+    for name, code in {"losses": losses, "selection": selection, "sampler": sampler, "test": check}.items():
+        (tmp_path / f"my_{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    runpy.run_path(str(tmp_path / "my_test.py"))["test_hinge"]()
+    del sys.modules["my_losses"]
+
+    chosen = _config(
+        "lists.selection.type=function", f"lists.selection.target={tmp_path}/my_selection.py:best_and_shorter"
+    )
+    rows: Any = [
+        {"candidate_id": str(i), "prompt_id": "p", "reward": 3.0 - i, "response": response}
+        for i, response in enumerate(["four", "longer", "two"])
+    ]
+    assert [row["response"] for row in chosen.lists.selection.select(rows)] == ["four", "two"]
+
+    (tmp_path / "lines.txt").write_text("yes\nno\n")
+    target = f"sample.sampler.target={tmp_path}/my_sampler.py:Phrases"
+    config = _config("sample.sampler.type=function", target, f"sample.sampler.settings.path={tmp_path}/lines.txt")
+    made = make_sampler(config.sample.sampler, tiny_world / "policy", SamplingLimits(8, 8, 1.0))
+    assert [response.text for response in made.sample([Request("p", [], 1.0, seed=i) for i in (4, 5)])] == ["yes", "no"]

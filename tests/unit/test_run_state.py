@@ -10,7 +10,6 @@ from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
-from larpo_lib.functions import functions_of
 from larpo_lib.plan import Plan
 from larpo_lib.run_state import all_calls, find_run_state
 
@@ -34,7 +33,6 @@ def make(plan: Plan, names, reward=0.0, iteration=None):
                     return {"mean_reward": reward}
 
                 inputs = {"evaluation": Path(str(call.inputs["evaluation"]))} if call.name == "promote" else {}
-                inputs |= {f"function_{i}": one.source() for i, one in enumerate(functions_of(config))}
                 produce(call.name, config, inputs, Path(path), content)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from larpo_lib.config.kinds import JudgeConfig, Thinking
@@ -31,10 +30,6 @@ class FunctionJudgeConfig(FunctionSettings, JudgeConfig):
     def columns(self) -> frozenset[str]:
         """Those that it takes without a default."""
         return self.load().columns
-
-    def models(self) -> dict[str, Path]:
-        """The file of the function."""
-        return {"judge": self.source()}
 
     def load(self) -> RewardFunction:
         """The function; a list-relative one is none.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from larpo_lib.config.kinds import SingleRerankerConfig, Thinking
@@ -50,10 +49,6 @@ class FunctionRerankerConfig(FunctionSettings, SingleRerankerConfig):
     def beyond_one(self) -> None:
         """What a function gives is not known."""
         return
-
-    def models(self) -> dict[str, Path]:
-        """The file of the function."""
-        return {"reranker": self.source()}
 
     def make(self) -> Reranker:
         """Load the function."""

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from our_objectives import OURS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from larpo_lib.config import ObjectiveConfig
 from larpo_lib.objectives import ListBatch
 
-CLASSES: tuple[type[BaseModel], ...] = tuple(ObjectiveConfig.entries().values())
+CLASSES: tuple[type[BaseModel], ...] = tuple(OURS.values())
 ADAPTER: TypeAdapter[BaseModel] = TypeAdapter(ObjectiveConfig)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import torch
 from hypothesis import strategies as st
+from our_objectives import OURS
 from torch import Tensor
 
-from larpo_lib.config import ObjectiveConfig
 from larpo_lib.objectives import ListBatch
+from larpo_lib.testing import lists
+from larpo_lib.testing.lists import Response, batch_of
 
 A = (-10.0, -16.0, -15.0, -30.0)
 B = (-14.0, -17.0, -13.0, -20.0)
@@ -20,7 +20,7 @@ REWARDS = (1.0, 0.7, 0.4, 0.0)
 
 # Every objective with its defaults, and every setting that selects another formula.
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in ObjectiveConfig.entries()),
+    *((name, {}) for name in OURS),
     ("dpo", {"label_smoothing": 0.1}),
     ("lambdarank", {"top": 1}),
     ("lambdarank", {"top": 2, "reduction": "mean"}),
@@ -45,42 +45,26 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 CASE_IDS = ["-".join([name, *(f"{key}={value}" for key, value in settings.items())]) for name, settings in CASES]
 
-# One response: (policy log-prob, reference log-prob, tokens, reward). Binary fractions, so that sums are exact.
-Response = tuple[float, float, int, float]
+# Binary fractions, so that sums are exact.
 _logps = st.integers(-400, 0).map(lambda eighths: eighths / 8)
 _responses = st.tuples(_logps, _logps, st.integers(1, 40), st.integers(0, 4).map(float))
 
 
 def loss_of(name: str, batch: ListBatch, **settings: Any) -> Tensor:
     """The (B,) loss of an objective with some settings."""
-    return ObjectiveConfig.entries()[name](**settings).loss(batch)
+    return OURS[name](**settings).loss(batch)
 
 
 def ranked_lists(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[Response]]:
     """Lists of responses, best first, ties of rewards included."""
-    lists = st.lists(_responses, min_size=min_size, max_size=max_size)
-    return lists.map(lambda responses: sorted(responses, key=lambda response: -response[3]))
+    found = st.lists(_responses, min_size=min_size, max_size=max_size)
+    return found.map(lambda responses: sorted(responses, key=lambda response: -response[3]))
 
 
 def distinct_lists(min_size: int = 2, max_size: int = 6) -> st.SearchStrategy[list[Response]]:
     """Lists of responses without ties, best first."""
-    lists = st.lists(_responses, min_size=min_size, max_size=max_size)
-    return lists.map(lambda responses: [(a, b, n, -float(i)) for i, (a, b, n, _) in enumerate(responses)])
-
-
-def batch_of(lists: Sequence[Sequence[Response]], *, kl: float = 0.4, dtype: torch.dtype = torch.float64) -> ListBatch:
-    """The lists as one batch; padding holds zeros."""
-    width = max(map(len, lists))
-    rows = [[*responses, *[(0.0, 0.0, 0, 0.0)] * (width - len(responses))] for responses in lists]
-    a, b, n, rewards = torch.tensor(rows, dtype=torch.float64).unbind(dim=2)
-    return ListBatch(
-        policy_logps=a.to(dtype),
-        reference_logps=b.to(dtype),
-        lengths=n.long(),
-        rewards=rewards,
-        mask=torch.tensor([[i < len(responses) for i in range(width)] for responses in lists]),
-        kl_baseline=torch.tensor(kl, dtype=dtype),
-    )
+    found = st.lists(_responses, min_size=min_size, max_size=max_size)
+    return found.map(lambda responses: [(a, b, n, -float(i)) for i, (a, b, n, _) in enumerate(responses)])
 
 
 def fixture(*which: int, rewards: Sequence[float] = REWARDS) -> ListBatch:
@@ -88,21 +72,6 @@ def fixture(*which: int, rewards: Sequence[float] = REWARDS) -> ListBatch:
     return batch_of([[(A[i - 1], B[i - 1], N[i - 1], rewards[i - 1]) for i in which]])
 
 
-def with_garbage(batch: ListBatch, garbage: float) -> ListBatch:
-    """The batch with `garbage` at masked places."""
-    absent = ~batch.mask
-    return replace(
-        batch,
-        policy_logps=batch.policy_logps.masked_fill(absent, garbage),
-        reference_logps=batch.reference_logps.masked_fill(absent, garbage),
-        lengths=batch.lengths.double().masked_fill(absent, garbage),
-        rewards=batch.rewards.masked_fill(absent, garbage),
-    )
-
-
 def loss_and_gradient(name: str, batch: ListBatch, **settings: Any) -> tuple[Tensor, Tensor]:
     """(B,) losses, and their (B, L) gradient with respect to the policy's log-probabilities."""
-    logps = batch.policy_logps.detach().clone().requires_grad_()
-    loss = loss_of(name, replace(batch, policy_logps=logps), **settings)
-    (gradient,) = torch.autograd.grad(loss.sum(), logps)
-    return loss.detach(), gradient
+    return lists.loss_and_gradient(OURS[name](**settings).loss, batch)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from our_objectives import OURS
 
 from larpo_lib.candidates.selections.by_rank import TopBottomConfig
-from larpo_lib.config import LarpoConfig, ObjectiveConfig, load_config
+from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.evaluation.retrieval.files import read_collection
 from larpo_lib.playground import world
 from larpo_lib.playground.world import make_world, world_documents, world_settings
@@ -55,7 +56,7 @@ def test_a_world_that_is_there_is_left_alone_and_a_torn_one_made_again(small, tm
     assert _bytes(tmp_path) == whole
 
 
-@pytest.mark.parametrize("objective", ObjectiveConfig.entries())
+@pytest.mark.parametrize("objective", OURS)
 def test_every_objective_has_settings_that_the_preset_accepts(tmp_path, objective):
     config = load_config(preset_file("quickstart"), world_settings(tmp_path, objective))
     assert isinstance(config, LarpoConfig)

@@ -59,7 +59,7 @@ def test_accuracies_of_different_functions_are_told_apart(tmp_path: Path) -> Non
         thinking = settings.pop("thinking", "strip")
         config = FunctionJudgeConfig(target=f"{tmp_path}/{place}/mine.py:f", settings=settings, thinking=thinking)
         output = tmp_path / f"evaluation-{number}"
-        produce("evaluate", EvaluateConfig(judge=config), config.models(), output, lambda _: {})
+        produce("evaluate", EvaluateConfig(judge=config), {}, output, lambda _: {})
         names.append(judge_name(output))
     assert names[0] == names[1]
     assert len(set(names)) == 4

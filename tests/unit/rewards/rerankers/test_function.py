@@ -237,7 +237,7 @@ def test_its_identity_is_its_content_and_settings_and_not_its_place(tmp_path: Pa
     (tmp_path / "mine.py").write_text("def f(responses, goal=1): return [1] * len(responses)")
     config = FunctionRerankerConfig(target=f"{tmp_path}/mine.py:f", timeout_s=3, batch_responses=5)
     assert config.identity() == {"type": "function", "target": "mine.py:f", "settings": {}, "thinking": "strip"}
-    assert config.models() == {"reranker": tmp_path / "mine.py"}
+    assert config.source() == tmp_path / "mine.py"
     other = FunctionRerankerConfig(target=f"{tmp_path}/mine.py:f", settings={"goal": 2})
     names = {make_reranker(config).name, make_reranker(other).name}
     (tmp_path / "mine.py").write_text("def f(responses, goal=2): return [1] * len(responses)")
@@ -284,6 +284,5 @@ def test_an_ensemble_takes_it_with_a_weight(tmp_path: Path) -> None:
         )
     )
     config.check()
-    assert config.models() == {"reranker_1": tmp_path / "mine.py"}
     given = [item("#### 3", reference="3"), item("#### 44", reference="3")]
     assert scores(make_reranker(config), given) == [1 - 0.5 * (6 - 1) / 2, 0 - 0.5 * (7 - 1) / 2]
