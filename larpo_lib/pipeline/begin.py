@@ -147,13 +147,14 @@ def _check_functions(config: LarpoConfig) -> None:
     for section in (config.sample, config.rerank, config.lists, config.train, config.evaluate):
         for function in functions_of(section).values():
             try:
-                check_syntax(function.source())
+                file = function.source()
             except ConfigError as error:
                 raise ConfigError(
                     error.problem,
                     remedy="Give an s3:// URI, start the run with `larpo submit` where the file is, or have the file or"
                     " its package in the image",
                 ) from error
+            check_syntax(file)
 
 
 def _check_templates(config: LarpoConfig) -> None:

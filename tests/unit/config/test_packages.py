@@ -32,7 +32,7 @@ def nothing(batch: ListBatch, *, weight: float = 1.0):
 
 class LengthConfig(SingleRerankerConfig):
     """Longer is better."""
-    type: Literal["length"] = "length"
+    type: Literal["letters"] = "letters"
     def make(self) -> Reranker:
         return Length()
 
@@ -100,17 +100,17 @@ def found(name: str) -> doctor.Finding:
 
 def test_what_a_package_registers_is_as_our_own(install: Install) -> None:
     untouched = config().train.objective.identity()
-    install("larpo-extra", {"larpo.objectives": ["nothing=nothing"], "larpo.rerankers": ["length=LengthConfig"]})
-    chosen = config("train.objective.type=nothing", "train.objective.weight=2", "rerank.reranker.type=length")
+    install("larpo-extra", {"larpo.objectives": ["nothing=nothing"], "larpo.rerankers": ["letters=LengthConfig"]})
+    chosen = config("train.objective.type=nothing", "train.objective.weight=2", "rerank.reranker.type=letters")
     assert chosen.train.objective.identity() == {"type": "nothing", "weight": 2.0, "package": "larpo-extra 1.2"}
     assert not chosen.train.objective.needs_reference
     assert chosen.rerank.reranker.make().name == "length"
-    assert "length" in SingleRerankerConfig.entries()
-    assert "length" not in ChatRerankerConfig.entries()
+    assert "letters" in SingleRerankerConfig.entries()
+    assert "letters" not in ChatRerankerConfig.entries()
     assert config().train.objective.identity() == untouched  # the fingerprints of others stay
     assert LarpoConfig.model_validate(chosen.model_dump(mode="json")) == chosen
     told = found("larpo-extra")
-    assert (told.ok, told.detail) == (True, "1.2, registers larpo.rerankers length; larpo.objectives nothing")
+    assert (told.ok, told.detail) == (True, "1.2, registers larpo.rerankers letters; larpo.objectives nothing")
     assert any(finding.name == "larpo-extra" for finding in doctor.diagnose())
     with pytest.raises(ConfigError, match=r"train\.objective\.weight': Input should be a valid number"):
         config("train.objective.type=nothing", "train.objective.weight=a")
@@ -128,10 +128,10 @@ def test_another_version_makes_another_fingerprint(install: Install) -> None:
 @pytest.mark.parametrize(
     ("point", "told"),
     [
-        ("length=Nowhere", "cannot be loaded (AttributeError: module 'larpo_extra_module' has no attribute 'Nowhere')"),
-        ("length=plain", "is no RerankerConfig"),
+        ("letters=Nowhere", "cannot be loaded (AttributeError: module 'larpo_extra_module' has no attribute 'Nowhere')"),
+        ("letters=plain", "is no RerankerConfig"),
         ("chosen=Chosen", "is no RerankerConfig"),
-        ("length=Misnamed", "does not have its name as the default of `type`"),
+        ("letters=Misnamed", "does not have its name as the default of `type`"),
         ("unread=Unread", "has settings that cannot be read ("),
     ],
 )
@@ -156,20 +156,20 @@ def test_what_cannot_be_used_is_told_with_its_package_and_stops_nothing_else(
 
 @pytest.mark.parametrize("code", ["1 / 0", "import nowhere_to_be_found", "raise SystemExit(3)"])
 def test_a_package_that_breaks_as_it_is_imported_breaks_nothing(install: Install, code: str) -> None:
-    install("larpo-extra", {"larpo.rerankers": ["length=LengthConfig"]}, code=code)
+    install("larpo-extra", {"larpo.rerankers": ["letters=LengthConfig"]}, code=code)
     assert config().rerank.reranker.type == "verifier"
-    with pytest.raises(ConfigError, match=r"larpo-extra 1\.2 registers 'length', which cannot be loaded \(\w+"):
-        config("rerank.reranker.type=length")
+    with pytest.raises(ConfigError, match=r"larpo-extra 1\.2 registers 'letters', which cannot be loaded \(\w+"):
+        config("rerank.reranker.type=letters")
 
 
 def test_nobody_takes_the_name_of_another(install: Install) -> None:
-    install("larpo-extra", {"larpo.rerankers": ["verifier=Verifier", "length=LengthConfig"]})
-    install("larpo-more", {"larpo.rerankers": ["length=LengthConfig"]})
+    install("larpo-extra", {"larpo.rerankers": ["verifier=Verifier", "letters=LengthConfig"]})
+    install("larpo-more", {"larpo.rerankers": ["letters=LengthConfig"]})
     assert RerankerConfig.entries()["verifier"].__module__ == "larpo_lib.rewards.rerankers.verifier"
     assert config().rerank.reranker.type == "verifier"
     assert "larpo.rerankers verifier: larpo has itself" in found("larpo-extra").detail
-    with pytest.raises(ConfigError, match=r"larpo-extra 1\.2 registers 'length', which another package registers too"):
-        config("rerank.reranker.type=length")
+    with pytest.raises(ConfigError, match=r"larpo-extra 1\.2 registers 'letters', which another package registers too"):
+        config("rerank.reranker.type=letters")
 
 
 def test_every_kind_has_a_group_of_its_own() -> None:

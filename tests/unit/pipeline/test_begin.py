@@ -133,3 +133,9 @@ def test_the_code_of_functions_counts_in_the_size_of_the_run(given: Given) -> No
     reranker["code"] += "#" * 1_000
     with pytest.raises(ConfigError, match=r"would be sent 160\d\d bytes of functions"):
         begin(changed(given, rerank={"reranker": reranker}), "/kfp/checked")
+
+
+def test_code_that_is_no_python_is_told_before_anything_is_made(given: Given) -> None:
+    judge = {"type": "function", "target": "mine.py:right", "code": "x = 1\ndef right(responses:"}
+    with pytest.raises(ConfigError, match=r"mine\.py, line 2: SyntaxError: .*Fix the file"):
+        begin(changed(given, evaluate={"judge": judge}), "/kfp/checked")
