@@ -48,8 +48,8 @@ def shown(config: LarpoConfig) -> dict[str, str]:
     sample, train, objective = config.sample, config.train, config.train.objective
     draws = [(sample.k, sample.temperature), *((draw.count, draw.temperature) for draw in sample.extra_draws)]
     negatives, launch = config.lists.negatives, train.launch
-    parameters = objective.model_dump(exclude_none=True)
-    parameters.pop("type")
+    parameters = objective.model_dump(exclude_none=True, exclude={"type", "target", "code"})
+    parameters |= parameters.pop("settings", {})  # those of a function
     return {
         "policy": config.policy,
         "SFT": "none"
@@ -116,7 +116,7 @@ def _start(config: LarpoConfig) -> str:
 
 
 def _reranker(reranker: Mapping[str, Any]) -> str:
-    return str(reranker.get("path", reranker["type"]))
+    return str(reranker.get("path", reranker.get("target", reranker["type"])))
 
 
 def _numbers(value: float | tuple[float, ...]) -> str:

@@ -21,6 +21,7 @@ from services.radosgw import Gateway, radosgw
 from tiny_world import files
 
 from larpo_kubeflow.pipelines.larpo import larpo_pipeline
+from larpo_lib.config.toml import inline
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("environment")]
 
@@ -41,17 +42,31 @@ class Whole:
     secrets: tuple[str, ...]
 
 
+REWARDS = """
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
+
+def graded(prompts, responses, references):
+    rows = zip(prompts, responses, references)
+    return VerifierConfig(mode="graded").make().score([Scorable("", *row) for row in rows])
+"""
+FUNCTION = {"type": "function", "target": "my_rewards.py:graded"}
+
+
 def quickstart(out: Path, *options: str) -> Path:
-    """What the command line makes of the same settings."""
+    """What the command line makes of the same settings, where the file of the rewards is."""
+    out.parent.joinpath("my_rewards.py").write_text(REWARDS, "utf-8")
     bare = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     environment = {**bare, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", out, *as_options(SMALL), *options]
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=1800)
+    command += ["--set", f"rerank.reranker={inline(FUNCTION)}"]
+    subprocess.run(command, cwd=out.parent, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=1800)
     return out
 
 
 def run(folder: Path, **arguments: Any) -> Outcome:
-    given = {"preset": "quickstart", "settings": json.dumps(SMALL), **arguments}
+    settings = {**SMALL, "rerank": {"reranker": {**FUNCTION, "code": REWARDS}}}  # as `larpo submit` sends it
+    given = {"preset": "quickstart", "settings": json.dumps(settings), **arguments}
     return run_locally(larpo_pipeline(limits=QUICK), given, folder, local.SubprocessRunner(use_venv=False))
 
 

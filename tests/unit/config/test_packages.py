@@ -128,7 +128,10 @@ def test_another_version_makes_another_fingerprint(install: Install) -> None:
 @pytest.mark.parametrize(
     ("point", "told"),
     [
-        ("letters=Nowhere", "cannot be loaded (AttributeError: module 'larpo_extra_module' has no attribute 'Nowhere')"),
+        (
+            "letters=Nowhere",
+            "cannot be loaded (AttributeError: module 'larpo_extra_module' has no attribute 'Nowhere')",
+        ),
         ("letters=plain", "is no RerankerConfig"),
         ("chosen=Chosen", "is no RerankerConfig"),
         ("letters=Misnamed", "does not have its name as the default of `type`"),

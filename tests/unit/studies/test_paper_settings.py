@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from larpo_lib.config import LarpoConfig
+from larpo_lib.config import LarpoConfig, load_config
+from larpo_lib.config.toml import inline
 from larpo_lib.pipeline.grid import COMMON
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.presets import FOLDER
@@ -242,3 +243,15 @@ def test_two_seeds_are_two_runs_of_the_pipeline_and_the_tiny_world_is_none(larpo
         "larpo: --pipeline cannot be used with --scale tiny, which runs on one machine only. Use --scale paper."
         in refused.err
     )
+
+
+def test_own_functions_are_shown_by_their_names() -> None:
+    mine = {"type": "function", "target": "far/mine.py:f", "code": "def f(): ...", "settings": {"margin": 2}}
+    config = load_config(
+        None,
+        ["policy=p", "prepare.source=s", "prepare.heldout=1"]
+        + [f"{place}={inline(mine)}" for place in ("train.objective", "rerank.reranker", "lists.selection")],
+    )
+    found = shown(config)
+    assert (found["objective"], found["with"], found["list"]) == ("mine.py:f", "margin 2", "mine.py:f")
+    assert found["ranked by"] == "far/mine.py:f"
