@@ -9,10 +9,18 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry
-from larpo_lib.tracking import Run
+from larpo_lib.tracking import DataSet, Run
+from larpo_lib.tracking.data import Use
 from larpo_lib.training.history import read_history
 
 _LIVE_EVERY_S = 30.0
+_DATA: tuple[tuple[str, str, str, Use], ...] = (
+    ("sft", "demonstrations", "demonstrations", "training"),
+    ("sample", "prompts", "prompts", "training"),
+    ("build_lists", "prompts", "prompts", "training"),  # where sampling is shared out, its shares have no run
+    ("evaluate", "prompts", "held-out prompts", "evaluation"),
+)
+"""Step and input, and what the data are called."""
 
 
 def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metrics:
@@ -26,6 +34,7 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     arguments = {**paths, **call.arguments}
     if run is None:
         return call.step.run(call.config, **arguments)
+    log_data(call, paths, run)
     if call.step.needs_registry:
         arguments |= {"registry": Registry(run.uri, run.run_id), "place": call.inputs["policy"]}
     if call.step.trains:
@@ -38,6 +47,15 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     for name in call.step.logs:
         run.log_artifact(paths[call.step.outputs[0].name] / name)
     return metrics
+
+
+def log_data(call: StepCall, paths: Mapping[str, Any], run: Run) -> None:
+    """Show with a step's run, and the one above it, the prompts or demonstrations that it uses."""
+    for step, argument, name, use in _DATA:
+        if call.name == step and argument in paths:
+            data = DataSet.of(paths[argument], name, use)
+            if data is not None:
+                run.log_data(data)
 
 
 class _LiveCurve:

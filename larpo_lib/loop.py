@@ -20,6 +20,7 @@ from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.run_files import Clock, pin_models, read_models, run_key, write_models, write_settings
 from larpo_lib.run_state import all_calls, find_run_state
+from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import with_code
@@ -54,7 +55,7 @@ def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[s
     if pool is not None:
         check_pool(pool, out)
     clock = Clock(out)
-    with exclusive(out / ".run.lock", out), clock.running(), use_pool(pool):
+    with exclusive(out / ".run.lock", out), clock.running(), use_pool(pool), terminable():
         write_models(models, out)
         write_settings(config, out)
         measured, promoted = _run(plan, out)

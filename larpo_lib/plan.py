@@ -42,6 +42,11 @@ class StepCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def settings(self) -> Mapping[str, Section | None]:
+        """The step's settings by the name of their section."""
+        return {} if self.step.section is None else {self.step.section: self.config}
+
+    @property
     def without_weights(self) -> Sequence[str]:
         """Inputs that are models whose weights are not read: the registry only points to them."""
         return ("policy",) if self.step.needs_registry else ()

@@ -64,6 +64,9 @@ class TrackingConfig(Section):
     """MLflow tracking URI. Not set: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
     experiment: str = "larpo"
     """Name of the MLflow experiment."""
+    system_metrics: bool = True
+    """Log CPU, memory, disk, network and GPUs of the machine to the run of each step, every ten seconds. GPUs need the
+    package nvidia-ml-py."""
 
 
 class _Run(Section):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from larpo_lib.errors import ClusterError
@@ -16,6 +13,7 @@ from larpo_lib.kubernetes.manifests import SPEC
 from larpo_lib.kubernetes.notices import Notices
 from larpo_lib.kubernetes.status import Node, first_failure, node, state
 from larpo_lib.progress import tell
+from larpo_lib.signals import terminable
 
 _POLL_S = 5.0
 _FAREWELL_S = 20.0  # of the 30 that a pod has between SIGTERM and SIGKILL
@@ -41,7 +39,7 @@ def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
     owner = cluster.owner()
     if owner is not None:  # it goes when the run goes
         job = {**job, "metadata": {**job["metadata"], "ownerReferences": [owner]}}
-    with _signals():
+    with terminable():
         try:
             _start(cluster, job, poll_s)
             _follow(cluster, name, poll_s)
@@ -128,21 +126,3 @@ def _raise_failure(name: str, why: str, nodes: list[Node], logs: Logs) -> NoRetu
         f"TrainJob {name} failed: node {first.rank} (pod {first.pod}) ended with {first.failure};"
         f" its last lines: {written or 'none'}"
     )
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Make SIGTERM an exception. Only the main thread may; elsewhere a kill leaves the TrainJob to `cleanup`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _frame: Any) -> NoReturn:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: the TrainJob is being deleted
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -21,6 +21,11 @@ from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
 
 _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
+_STATUS: Mapping[str, Literal["FINISHED", "FAILED", "KILLED"]] = {
+    _SUCCEEDED: "FINISHED",
+    _FAILED: "FAILED",
+    _TERMINATED: "KILLED",
+}
 
 
 def close(given: Mapping[str, str], example: str) -> StepResult:
@@ -133,7 +138,7 @@ def _clean_up(context: RunContext, troubles: list[str]) -> None:
 
 def _end(context: RunContext, state: str, text: str, cause: str) -> str:
     """End the MLflow run, with the report in it, and those of a study; what stands in the way is told."""
-    status: Literal["FINISHED", "FAILED"] = "FINISHED" if state == _SUCCEEDED else "FAILED"
+    status = _STATUS[state]
     try:
         for number in range(1, len(context.members) + 1):
             member = RunContext.find(member_root(context.root, number), context.job)

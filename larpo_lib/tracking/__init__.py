@@ -1,6 +1,9 @@
 """MLflow at the edge: a client that tells what is wrong, and the runs that steps are logged to."""
 
 from larpo_lib.tracking.client import TrackingClient, mlflow_errors, redact
-from larpo_lib.tracking.runs import PARENT, Run, Tracker, flatten, resolve_uri
+from larpo_lib.tracking.data import DataSet
+from larpo_lib.tracking.parameters import flatten
+from larpo_lib.tracking.runs import PARENT, Run, Tracker
+from larpo_lib.tracking.stores import resolve_uri
 
-__all__ = ["PARENT", "Run", "Tracker", "TrackingClient", "flatten", "mlflow_errors", "redact", "resolve_uri"]
+__all__ = ["PARENT", "DataSet", "Run", "Tracker", "TrackingClient", "flatten", "mlflow_errors", "redact", "resolve_uri"]

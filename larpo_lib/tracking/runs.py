@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,12 @@ from pydantic import BaseModel
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import TrackingError
+from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tracking.client import TrackingClient, one_line, redact
+from larpo_lib.tracking.data import DataSet
+from larpo_lib.tracking.parameters import log_params
+from larpo_lib.tracking.stores import experiment, own_store, resolve_uri
+from larpo_lib.tracking.system import system_metrics
 
 RUN_KEY, STEP, ITERATION, ERROR = "larpo.run_key", "larpo.step", "larpo.iteration", "larpo.error"
 
@@ -33,6 +38,7 @@ class Run:
         run_id: MLflow's identity of it.
         uri: as of `Tracker`.
         started: when it began, in milliseconds since 1970.
+        parent: identity of the run that it is nested under; None: of none.
         finished: an earlier process logged it to its end; logging again does nothing.
     """
 
@@ -41,6 +47,7 @@ class Run:
         self.uri = client.uri
         self.started: int = run.info.start_time
         self.run_id: str = run.info.run_id
+        self.parent: str | None = run.data.tags.get(PARENT)
         self.finished = finished
 
     def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
@@ -70,6 +77,12 @@ class Run:
         """Upload the files of a directory, to the folder `place` of the run."""
         if not self.finished:
             self._client.log_artifacts(self.run_id, str(directory), place)
+
+    def log_data(self, data: DataSet) -> None:
+        """Show with this run, and with the one above it, which data it uses."""
+        if not self.finished:
+            for run_id in filter(None, (self.run_id, self.parent)):
+                self._client.log_inputs(run_id, [data.as_input()])
 
     def _points(self, metrics: Mapping[str, float | None], step: int) -> list[Any]:
         from mlflow.entities import Metric
@@ -106,16 +119,17 @@ class Tracker:
 
     def __init__(self, config: TrackingConfig, store: Path, parent: str | None = None) -> None:
         self.uri = resolve_uri(config, store)
-        own_store = self.uri == _own_store(store)
-        if own_store:
+        self._config = config
+        own = self.uri == own_store(store)
+        if own:
             store.mkdir(parents=True, exist_ok=True)
         self._client = TrackingClient(self.uri)
         self._parent = parent or os.environ.get("MLFLOW_RUN_ID")
         if self._parent is not None:  # MLflow shows runs as nested within one experiment only
             self._experiment = str(self._client.get_run(self._parent).info.experiment_id)
         else:
-            artifacts = (store / "artifacts").absolute().as_uri() if own_store else None
-            self._experiment = _experiment(self._client, config.experiment, artifacts)
+            artifacts = (store / "artifacts").absolute().as_uri() if own else None
+            self._experiment = experiment(self._client, config.experiment, artifacts)
 
     @contextmanager
     def run(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
@@ -162,8 +176,8 @@ class Tracker:
             raise TrackingError("no run is open", remedy="Set MLFLOW_RUN_ID to an MLflow run")
         return Run(self._client, self._client.get_run(self._parent))
 
-    def end_run(self, status: Literal["FINISHED", "FAILED"], report: str, cause: str = "") -> None:
-        """End the run that another process left open.
+    def end_run(self, status: Literal["FINISHED", "FAILED", "KILLED"], report: str, cause: str = "") -> None:
+        """End the run that another process left open, and the steps' that nobody else has ended.
 
         Args:
             status: how it ended.
@@ -176,6 +190,10 @@ class Tracker:
             self._client.set_tag(run_id, ERROR, cause)
         elif ERROR in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, ERROR)
+        for step in self._client.search_runs(
+            [self._experiment], f"tags.`{PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
+        ):
+            self._client.set_terminated(step.info.run_id, "KILLED")
         self._client.set_terminated(run_id, status)
 
     def run_url(self, run_id: str) -> str:
@@ -185,8 +203,15 @@ class Tracker:
         return redact(f"{self.uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}")
 
     @contextmanager
-    def step(self, step: str, iteration: int | None) -> Iterator[Run]:
+    def step(
+        self, step: str, iteration: int | None, settings: Mapping[str, BaseModel | None] | None = None
+    ) -> Iterator[Run]:
         """The run of one step, nested under the run that is open, or under MLFLOW_RUN_ID.
+
+        Args:
+            step: its name.
+            iteration: it belongs to.
+            settings: of the step, by the name of their section; logged as parameters.
 
         Raises:
             TrackingError: there is no run to nest it under.
@@ -199,7 +224,9 @@ class Tracker:
             yield Run(self._client, found, finished=True)
             return
         found = found or self._create(step if iteration is None else f"{step}-{iteration}", tags)
-        with self._ended(found):
+        with self._ended(found), self._monitored(found):
+            given = {name: section for name, section in (settings or {}).items() if section is not None}
+            log_params(self._client, found, {name: section.model_dump(mode="json") for name, section in given.items()})
             yield Run(self._client, found)
 
     @contextmanager
@@ -227,7 +254,7 @@ class Tracker:
 
     @contextmanager
     def _ended(self, run: Any) -> Iterator[None]:
-        """Mark a run as running, and as finished or failed at the end."""
+        """Mark a run as running, and as finished, failed, or killed by an interrupt at the end."""
         run_id = run.info.run_id
         if run.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
@@ -235,8 +262,11 @@ class Tracker:
             yield
         except BaseException as error:
             try:
-                self._client.set_tag(run_id, ERROR, one_line(error))
-                self._client.set_terminated(run_id, "FAILED")
+                if isinstance(error, INTERRUPTS):
+                    self._client.set_terminated(run_id, "KILLED")
+                else:
+                    self._client.set_tag(run_id, ERROR, one_line(error))
+                    self._client.set_terminated(run_id, "FAILED")
             except TrackingError as second:  # the first error is the one to mend
                 error.add_note(str(second))
             raise
@@ -244,46 +274,12 @@ class Tracker:
             self._client.delete_tag(run_id, ERROR)
         self._client.set_terminated(run_id, "FINISHED")
 
-    def _log_config(self, run: Any, config: BaseModel) -> None:
-        from mlflow.entities import Param
-        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+    def _monitored(self, run: Any) -> AbstractContextManager[None]:
+        return system_metrics(self.uri, run.info.run_id) if self._config.system_metrics else nullcontext()
 
+    def _log_config(self, run: Any, config: BaseModel) -> None:
         tree = config.model_dump(mode="json")
         if tree.get("tracking", {}).get("uri") is not None:
             tree["tracking"]["uri"] = redact(tree["tracking"]["uri"])
-        # MLflow refuses to change a parameter, so a run taken up again keeps the ones it has.
-        new = {name: value for name, value in flatten(tree) if name not in run.data.params}
-        params = [Param(name, value[:MAX_PARAM_VAL_LENGTH]) for name, value in new.items()]
-        self._client.log_batch(run.info.run_id, params=params)
+        log_params(self._client, run, tree)
         self._client.log_text(run.info.run_id, json.dumps(tree, indent=2, sort_keys=True) + "\n", "config.json")
-
-
-def resolve_uri(config: TrackingConfig, store: Path) -> str:
-    """Where MLflow is: `config.uri`, else MLFLOW_TRACKING_URI, else a SQLite database in `store`."""
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _own_store(store)
-
-
-def _own_store(store: Path) -> str:
-    return f"sqlite:///{store.absolute() / 'mlflow.db'}"
-
-
-def _experiment(client: TrackingClient, name: str, artifacts: str | None) -> str:
-    """Identity of the experiment `name`, made if there is none."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
-        except TrackingError:
-            found = client.get_experiment_by_name(name)  # another process may have made it just now
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings as MLflow's parameters: `a.b` and a text for each, by name."""
-    for name, value in sorted(tree.items()):
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value if isinstance(value, str) else json.dumps(value)

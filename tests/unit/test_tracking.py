@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +18,8 @@ import pytest
 
 from larpo_lib.config import LarpoConfig, TrackingConfig
 from larpo_lib.errors import TrackingError
-from larpo_lib.tracking import Tracker, TrackingClient, redact, resolve_uri
+from larpo_lib.signals import terminable
+from larpo_lib.tracking import DataSet, Tracker, TrackingClient, redact, resolve_uri
 
 KEY = "4f2a"
 
@@ -189,6 +192,100 @@ def test_a_run_that_raises_fails_with_the_error_and_a_repaired_one_finishes(
     repaired = client.get_run(nested.run_id)
     assert repaired.info.status == "FINISHED"
     assert "larpo.error" not in repaired.data.tags
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_is_killed_and_finishes_when_it_is_taken_up_again(
+    tracker: Tracker, config: LarpoConfig, interrupt: signal.Signals
+) -> None:
+    def at_work() -> None:
+        with terminable(), tracker.run("demo", KEY, config), tracker.step("sample", 1):
+            os.kill(os.getpid(), interrupt)
+            time.sleep(10)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
+        at_work()
+    assert getattr(ended.value, "code", None) == (143 if interrupt == signal.SIGTERM else None)
+    client = reader(tracker)
+    (parent,) = client.search_runs(["2"], f"tags.`larpo.run_key` = '{KEY}'")
+    (step,) = children(tracker, parent.info.run_id)
+    assert [(run.info.status, run.data.tags.get("larpo.error")) for run in (parent, step)] == [("KILLED", None)] * 2
+    with tracker.run("demo", KEY, config), tracker.step("sample", 1) as again:
+        assert again.run_id == step.info.run_id
+        assert {client.get_run(run).info.status for run in (parent.info.run_id, step.info.run_id)} == {"RUNNING"}
+    assert {client.get_run(run).info.status for run in (parent.info.run_id, step.info.run_id)} == {"FINISHED"}
+
+
+def test_a_run_that_others_ended_takes_the_steps_with_it_that_are_still_open(
+    tracker: Tracker, config: LarpoConfig, mlflow_store: Path
+) -> None:
+    run_id = tracker.start_run("demo", KEY, config)
+    pod = Tracker(TrackingConfig(), mlflow_store, run_id)
+    with pod.step("prepare", None):
+        pass
+    dead = ExitStack()  # never closed, as in a pod that is lost
+    lost = dead.enter_context(pod.step("train", 1))
+    pod.end_run("KILLED", "# Run: TERMINATED")
+    assert [run.info.status for run in children(tracker, run_id)] == ["FINISHED", "KILLED"]
+    client = reader(tracker)
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert lost.run_id in {run.info.run_id for run in children(tracker, run_id)}
+
+
+def test_a_steps_run_has_the_parameters_of_its_own_section(tracker: Tracker, config: LarpoConfig) -> None:
+    with tracker.run("demo", KEY, config) as parent:
+        for _ in range(2):
+            with tracker.step("sample", 1, {"sample": config.sample}):
+                pass
+        with tracker.step("merge", 1, {}):
+            pass
+    sample, merge = children(tracker, parent.run_id)
+    assert sample.data.params["sample.k"] == "10"
+    assert {name.partition(".")[0] for name in sample.data.params} == {"sample"}
+    assert merge.data.params == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "told"),
+    [
+        ("data/prompts.jsonl", "LocalArtifactDatasetSource", {"uri": "data/prompts.jsonl"}),
+        ("s3://bucket/prompts", "S3ArtifactDatasetSource", {"uri": "s3://bucket/prompts"}),
+        ("org/name:main", "HuggingFaceDatasetSource", {"path": "org/name", "config_name": "main", "split": "test"}),
+    ],
+)
+def test_data_are_shown_with_a_step_and_its_parent(
+    tracker: Tracker, config: LarpoConfig, source: str, kind: str, told: dict[str, str]
+) -> None:
+    """Once, however often they are logged; MLflow finds the kind of their source."""
+    import mlflow.data
+
+    data = DataSet("prompts", "training", "0123456789abcdef", 7, source, "test")
+    with tracker.run("demo", KEY, config) as parent, tracker.step("sample", 1) as step:
+        for _ in range(2):
+            step.log_data(data)
+    for run_id in (parent.run_id, step.run_id):
+        (used,) = reader(tracker).get_run(run_id).inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("prompts", "0123456789abcdef")
+        assert json.loads(used.dataset.profile) == {"num_rows": 7}
+        assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
+        found = mlflow.data.get_source(used.dataset)
+        assert type(found).__name__ == kind
+        assert found.to_dict().items() >= told.items()
+
+
+def test_the_machine_is_watched_while_a_step_is_taken_unless_it_shall_not_be(
+    mlflow_store: Path, config: LarpoConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    found = {}
+    for watched in (True, False):
+        tracker = Tracker(TrackingConfig(system_metrics=watched), mlflow_store)
+        with tracker.run("demo", str(watched), config), tracker.step("train", 1) as step:
+            time.sleep(0.4)
+        names = reader(tracker).get_run(step.run_id).data.metrics
+        found[watched] = {name for name in names if name.startswith("system/")}
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found[True]
+    assert found[False] == set()
 
 
 def test_in_a_pod_the_step_is_nested_under_the_run_of_the_pipeline(

@@ -43,6 +43,20 @@ def test_run_makes_everything_and_goes_on_from_what_is_there(
     with closing(sqlite3.connect(tmp_path / "run" / "mlflow" / "mlflow.db")) as database:
         steps = database.execute("select distinct step from metrics where key = 'tokens_per_s' order by step")
         assert steps.fetchall() == [(1,), (2,), (3,)]  # of fine-tuning; training has two
+        used = database.execute(
+            "select runs.name, datasets.name from runs join inputs on destination_id = run_uuid"
+            " join datasets on dataset_uuid = source_id order by 1, 2"
+        )
+        assert used.fetchall() == [
+            *(("build_lists-1", "prompts"), ("evaluate-0", "held-out prompts"), ("evaluate-1", "held-out prompts")),
+            *(("sample-1", "prompts"), ("sft", "demonstrations")),
+            *(("tiny", name) for name in ("demonstrations", "held-out prompts", "prompts")),
+        ]
+        made = database.execute(
+            "select runs.name from runs join inputs on source_id = run_uuid where destination_type = 'MODEL_OUTPUT'"
+            " order by 1"
+        )
+        assert made.fetchall() == [("promote",), ("tiny",)]
 
     assert summary["seconds_by_call"] == [summary["seconds"]]
     assert load_config(tmp_path / "run" / "config.toml") == load_config(tiny_world / "larpo.toml")
@@ -70,6 +84,9 @@ def test_a_run_that_was_interrupted_goes_on_and_counts_all_its_seconds(
     with monkeypatch.context() as patched:
         patched.setattr(report, "run", interrupted)
         assert larpo("run", "--out", out, "--config", world / "larpo.toml").code == 130
+    with closing(sqlite3.connect(out / "mlflow" / "mlflow.db")) as database:
+        left = database.execute("select name from runs where status = 'KILLED' order by name")
+        assert left.fetchall() == [("report",), ("tiny",)]
     assert not (out / "summary.json").exists()
     refused = larpo("run", "--out", out, "--config", out / "config.toml", "--set", "evaluate.n=3")
     assert refused.code == 2

@@ -57,11 +57,13 @@ def test_where_nothing_was_begun(tmp_path: Path) -> None:
     assert "root is 'nowhere'" in wrong.texts["markdown"]
 
 
-@pytest.mark.parametrize(("terminated", "state"), [(False, "FAILED"), (True, "TERMINATED")])
+@pytest.mark.parametrize(
+    ("terminated", "state", "status"), [(False, "FAILED", "FAILED"), (True, "TERMINATED", "KILLED")]
+)
 def test_the_cluster_is_asked_for_what_no_step_could_note(
-    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminated: bool, state: str
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminated: bool, state: str, status: str
 ) -> None:
-    begin(given, "/kfp/checked")
+    context = RunContext.at(begin(given, "/kfp/checked").run)
     monkeypatch.setenv("LARPO_WORKFLOW", "larpo-x7z2k")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     failures = ["loop / rounds / sample: ImagePullBackOff: no such image"]
@@ -75,6 +77,7 @@ def test_the_cluster_is_asked_for_what_no_step_could_note(
     text = last_word(tmp_path)
     assert asked == ["larpo-x7z2k"]
     assert text.startswith(f"# Run one: {state}")
+    assert MlflowClient(context.tracker().uri).get_run(context.parent).info.status == status
     assert "- in the cluster, loop / rounds / sample: ImagePullBackOff: no such image\n" in text
 
 

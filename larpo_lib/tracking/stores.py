@@ -1,0 +1,33 @@
+"""Where MLflow is, and the experiment that runs belong to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from larpo_lib.config import TrackingConfig
+from larpo_lib.errors import TrackingError
+from larpo_lib.tracking.client import TrackingClient
+
+
+def resolve_uri(config: TrackingConfig, store: Path) -> str:
+    """Where MLflow is: `config.uri`, else MLFLOW_TRACKING_URI, else a SQLite database in `store`."""
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or own_store(store)
+
+
+def own_store(store: Path) -> str:
+    """The database in a folder."""
+    return f"sqlite:///{store.absolute() / 'mlflow.db'}"
+
+
+def experiment(client: TrackingClient, name: str, artifacts: str | None) -> str:
+    """Identity of the experiment `name`, made if there is none."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except TrackingError:
+            found = client.get_experiment_by_name(name)  # another process may have made it just now
+            if found is None:
+                raise
+    return str(found.experiment_id)
