@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -44,24 +45,47 @@ def run(
 def quickstart(
     objective: Annotated[str, typer.Option(help="listmle, lambdarank, contrastive, dpo, ...")] = "listmle",
     seed: Seed = 0,
-    out: RunDirectory = Path("runs/quickstart"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the run; runs/quickstart by default, with --real runs/quickstart-real."),
+    ] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="Train SmolLM2-135M-Instruct, a real language model, to follow instructions.")
+    ] = False,
     pool: Pool = None,
     settings: Settings = None,
 ) -> None:
     """Run the whole loop on a small built-in example: no GPU, no downloads, a few minutes on two cores."""
-    from larpo_lib.config import load_config
+    out = out or Path("runs/quickstart-real" if real else "runs/quickstart")
     from larpo_lib.files import disk_errors
+
+    with disk_errors(out):
+        (_real_quickstart if real else _toy_quickstart)(out, objective, seed, pool, settings or ())
+    _show(out)
+
+
+def _toy_quickstart(out: Path, objective: str, seed: int, pool: Path | None, settings: Sequence[str]) -> None:
+    from larpo_lib.config import load_config
     from larpo_lib.loop import run_loop
     from larpo_lib.playground.world import make_world, world_settings
     from larpo_lib.presets import preset_file
 
     world = out / "world"
-    chosen = [*world_settings(world, objective), f"seed={seed}", *(settings or ())]
-    loaded = load_config(preset_file("quickstart"), chosen)
-    with disk_errors(out):
-        make_world(world, seed)
-        run_loop(loaded, out, pool)
-    _show(out)
+    loaded = load_config(preset_file("quickstart"), [*world_settings(world, objective), f"seed={seed}", *settings])
+    make_world(world, seed)
+    run_loop(loaded, out, pool)
+
+
+def _real_quickstart(out: Path, objective: str, seed: int, pool: Path | None, settings: Sequence[str]) -> None:
+    from larpo_lib.config import load_config, parse_settings
+    from larpo_lib.loop import run_loop
+    from larpo_lib.playground.real import make_real_world, real_settings
+    from larpo_lib.presets import preset_file
+
+    world = out / "world"
+    make_real_world(world, seed, parse_settings(settings).get("policy"))
+    chosen = [*real_settings(world, objective), f"seed={seed}", *settings]
+    run_loop(load_config(preset_file("quickstart-real"), chosen), out, pool)
 
 
 @app.command(rich_help_panel=TOOLS)

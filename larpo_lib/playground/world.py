@@ -72,10 +72,15 @@ def world_settings(directory: Path | str, objective: str) -> list[str]:
     """Settings that point to a world, at a path or URI, and choose an objective with the lists the paper gives it."""
     sources = world_sources(directory)
     places = {"policy": sources.pop("policy"), **{f"{name}.source": part["source"] for name, part in sources.items()}}
-    settings = {"train.objective.type": objective, **places}
+    objective_type, *selection = objective_settings(objective)
+    return [objective_type, *(f"{name}={json.dumps(value)}" for name, value in places.items()), *selection]
+
+
+def objective_settings(objective: str) -> list[str]:
+    """Settings that choose an objective, with the lists the paper gives it."""
     selection = _SELECTIONS.get(objective, {"type": "best_worst"})
     chosen = [f"lists.selection.{name}={json.dumps(value)}" for name, value in selection.items()]
-    return [*(f"{name}={json.dumps(value)}" for name, value in settings.items()), *chosen]
+    return [f"train.objective.type={json.dumps(objective)}", *chosen]
 
 
 def world_sources(directory: Path | str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from larpo_lib.pipeline.parameters import QUICKSTART, compose
 from larpo_lib.preflight import check_config
 from larpo_lib.presets import preset_file, preset_names
 
-FILES = [preset_file(name) for name in preset_names() if name != QUICKSTART]
+QUICKSTARTS = [QUICKSTART, "quickstart-real"]
+FILES = [preset_file(name) for name in preset_names() if name not in QUICKSTARTS]
 CHAT = [path for path in FILES if "gsm8k" not in path.name]
 FSFAIRX = "models/FsfairX-LLaMA3-RM-v0.1"
 
@@ -35,8 +36,8 @@ PAPER = {
 }
 
 
-def test_the_presets_are_the_papers_models_and_the_quickstart():
-    assert preset_names() == sorted([*PAPER, QUICKSTART])
+def test_the_presets_are_the_papers_models_and_the_quickstarts():
+    assert preset_names() == sorted([*PAPER, *QUICKSTARTS])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
