@@ -40,7 +40,8 @@ class LaunchConfig(Section):
 
 
 class LoraConfig(Section):
-    """Low-rank adapters instead of all weights. They are merged into the published policy."""
+    """Low-rank adapters instead of all weights. They are merged into the published policy, and kept in its folder
+    `adapter`."""
 
     r: PositiveInt = 16
     """Rank of the adapters."""

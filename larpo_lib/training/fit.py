@@ -28,12 +28,13 @@ from larpo_lib.training.checkpoints import Checkpoint, CheckpointStore
 from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.history import write_history
+from larpo_lib.training.kept_adapters import keep_adapters
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.schedule import check_steps_change_weights
 from larpo_lib.training.state import training_state
-from larpo_lib.training.trainable import check_finite, trained_weights
+from larpo_lib.training.trainable import check_finite, merge_lora_weights, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
 
 MetricLogger = Callable[[Mapping[str, float], int], None]
@@ -146,6 +147,8 @@ def fit(
 def save_trained(result: TrainingResult, session: TrainingSession, source: ModelDir) -> None:
     """Write the trained model as a plain Hugging Face directory, with its history beside it; all processes together.
 
+    Adapters are merged into it; those of a policy are also kept in the folder `adapter`.
+
     Args:
         result: of the training.
         session: its settings and processes.
@@ -154,10 +157,13 @@ def save_trained(result: TrainingResult, session: TrainingSession, source: Model
     Raises:
         ModelError: a weight is not a finite number.
     """
-    weights = trained_weights(result.trainer, session.config.lora)
+    trained, lora = trained_weights(result.trainer), session.config.lora
     if session.work is not None:
+        weights = trained if lora is None else merge_lora_weights(trained, lora.alpha / lora.r)
         check_finite(weights)
         save_policy(result.model, weights, source.tokenizer, source, session.work.data)
+        if lora is not None and result.model.can_generate():
+            keep_adapters(trained, lora, source.path, session.work.data)
         write_history(session.work.data, result.history)
 
 

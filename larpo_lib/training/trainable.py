@@ -18,7 +18,9 @@ from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.device import model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
 
-_ADAPTER = "default"
+ADAPTER = "default"
+"""What peft calls adapters that nobody gave a name."""
+
 _TARGETS = "Set lora.targets to linear layers of the model, remove it, or train all weights"
 
 
@@ -106,7 +108,7 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
     targets: Any = list(config.targets) if config.targets else "all-linear"
     adapters = Adapters(r=config.r, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
     try:
-        inject_adapter_in_model(adapters, model, adapter_name=_ADAPTER)
+        inject_adapter_in_model(adapters, model, adapter_name=ADAPTER)
     except ValueError as error:
         raise ConfigError(f"lora.targets: {str(error).splitlines()[0]}", remedy=_TARGETS) from None
     _check_mergeable(model)
@@ -150,11 +152,11 @@ def gathered_parameters(parameters: Iterable[Tensor], changed_by: int | None = N
         yield
 
 
-def trained_weights(trainer: Trainer, lora: LoraConfig | None) -> dict[str, Tensor]:
-    """The weights after training, whole and with adapters merged, on the leading process."""
+def trained_weights(trainer: Trainer) -> dict[str, Tensor]:
+    """The weights after training, whole, with adapters beside them, on the leading process."""
     assert trainer.model_wrapped is not None
     weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return weights if lora is None or not weights else merge_lora_weights(weights, lora.alpha / lora.r)
+    return weights
 
 
 def merge_lora_weights(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
@@ -166,8 +168,8 @@ def merge_lora_weights(weights: dict[str, Tensor], scale: float) -> dict[str, Te
         own = name.replace(".base_layer.", ".")
         layer = name.removesuffix(".base_layer.weight")
         if layer != name:
-            up = weights[f"{layer}.lora_B.{_ADAPTER}.weight"].float()
-            down = weights[f"{layer}.lora_A.{_ADAPTER}.weight"].float()
+            up = weights[f"{layer}.lora_B.{ADAPTER}.weight"].float()
+            down = weights[f"{layer}.lora_A.{ADAPTER}.weight"].float()
             plain[own] = (value.float() + scale * (up @ down)).to(value.dtype)
         else:
             plain[own] = value

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
 from small_models import make_model
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.layout import padded_layout
@@ -17,6 +18,7 @@ from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.training import trainable
 from larpo_lib.training.collator import TrainingList
+from larpo_lib.training.kept_adapters import keep_adapters
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import add_adapters, check_finite, check_trainable, load_trainable, merge_lora_weights
@@ -128,7 +130,8 @@ def test_a_published_policy_is_plain_and_says_what_the_adapted_one_says(tiny_pol
     saved = publish(fitted, tiny_policy, scratch, lora=LORA)
     names = {path.name for path in saved.iterdir()}
     assert "model.safetensors" in names
-    assert not any("adapter" in name for name in names)
+    assert {name for name in names if "adapter" in name} == {"adapter"}
+    assert not is_adapter(saved)
     plain, found = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert plain.state_dict().keys() == ModelDir(tiny_policy, PLAIN).load_policy().state_dict().keys()
@@ -136,6 +139,41 @@ def test_a_published_policy_is_plain_and_says_what_the_adapted_one_says(tiny_pol
     assert says == pytest.approx(_logps(fitted.model.eval()), abs=1e-4)
     said = _logps(attach_scorer(ModelDir(tiny_policy, PLAIN).load_policy(), 64))
     assert max(abs(one - other) for one, other in zip(says, said, strict=True)) > 0.1
+
+
+def test_adapters_are_kept_as_peft_reads_them(tiny_policy, adapted, tmp_path):
+    """peft puts them onto the policy that was trained, and gets the policy that was published."""
+    saved = publish(adapted[0], tiny_policy, tmp_path, lora=LORA)
+    config = PeftConfig.from_pretrained(str(saved / "adapter"))
+    assert (config.r, config.lora_alpha, set(config.target_modules)) == (4, 12, set(LINEAR))
+    base = AutoModelForCausalLM.from_pretrained(tiny_policy, dtype="float32")
+    loaded = PeftModel.from_pretrained(base, str(saved / "adapter"), low_cpu_mem_usage=False)
+    assert any(value.any() for name, value in loaded.state_dict().items() if ".lora_B." in name)
+    merged = loaded.merge_and_unload().state_dict()
+    published = ModelDir(saved, PLAIN).load_policy().state_dict()
+    assert merged.keys() == published.keys()
+    for name, value in published.items():
+        torch.testing.assert_close(merged[name], value, atol=1e-6, rtol=1e-5)
+    (saved / "adapter" / "adapter_config.json").write_text(
+        json.dumps(json.loads((saved / "adapter" / "adapter_config.json").read_text())
+                   | {"base_model_name_or_path": str(tiny_policy)}))  # fmt: skip
+    again = ModelDir(saved / "adapter", PLAIN).load_policy().state_dict()
+    for name, value in published.items():
+        torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [(None, list(LINEAR)), (("layers.1.mlp.down_proj",), ["model.layers.1.mlp.down_proj"]), (("q_proj",), ["q_proj"])],
+)
+def test_kept_adapters_name_their_modules_and_no_others(tmp_path, targets, expected):
+    model = make_model("llama")
+    add_adapters(model, LORA.model_copy(update={"targets": targets}))
+    (tmp_path / ".larpo-hub.json").write_text(json.dumps({"model": f"org/name@{'a' * 40}"}))
+    keep_adapters(model.state_dict(), LORA, tmp_path, tmp_path)
+    config = PeftConfig.from_pretrained(str(tmp_path / "adapter"))
+    assert sorted(config.target_modules) == sorted(expected)
+    assert (config.base_model_name_or_path, config.revision) == ("org/name", "a" * 40)
 
 
 def test_a_killed_training_of_adapters_goes_on_and_ends_the_same(tiny_policy, tmp_path, adapted):
