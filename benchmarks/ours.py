@@ -24,12 +24,12 @@ from larpo_lib.training.performance import flops_per_token, mean_context, peak_f
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import micro_batches, reference_logps
-from larpo_lib.training.trainer import ListwiseTrainer
+from larpo_lib.training.trainer import PreferenceTrainer
 
 LayoutName = Literal["chosen", "padded", "packed"]
 
 
-class _Watched(ListwiseTrainer):
+class _Watched(PreferenceTrainer):
     """The library's trainer, with further callbacks behind its own."""
 
     def __init__(

@@ -11,6 +11,8 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from larpo_lib.api.artifacts import Artifact
+    from larpo_lib.api.listwise_config import ListwiseConfig
+    from larpo_lib.api.listwise_trainer import ListwiseTrainer
     from larpo_lib.api.runs import Promotion, RunResult, load_config, read_run, run_loop
     from larpo_lib.api.steps import (
         build_lists,
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     )
     from larpo_lib.config import LarpoConfig
     from larpo_lib.errors import LarpoError
+    from larpo_lib.objectives import ListBatch
     from larpo_lib.registry import Registry
 else:
     _PLACES = {
         "api.artifacts": ("Artifact",),
+        "api.listwise_config": ("ListwiseConfig",),
+        "api.listwise_trainer": ("ListwiseTrainer",),
         "api.runs": ("Promotion", "RunResult", "load_config", "read_run", "run_loop"),
         "api.steps": (
             "build_lists",
@@ -53,6 +58,7 @@ else:
         ),
         "config": ("LarpoConfig",),
         "errors": ("LarpoError",),
+        "objectives": ("ListBatch",),
         "registry": ("Registry",),
     }
 
@@ -73,6 +79,9 @@ __all__ = [
     "Artifact",
     "LarpoConfig",
     "LarpoError",
+    "ListBatch",
+    "ListwiseConfig",
+    "ListwiseTrainer",
     "Promotion",
     "Registry",
     "RunResult",

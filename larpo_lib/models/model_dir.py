@@ -76,19 +76,8 @@ class ModelDir:
 
     @cached_property
     def context_length(self) -> int | None:
-        """Tokens that the model takes in one sequence, by its config.json; None if that does not say.
-
-        Linear and dynamic scaling of its rotary embeddings count; other scalings are in the number already.
-        """
-        config = self.config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None)
-        if positions is None:
-            return None
-        if config.model_type in _POSITIONS_BEHIND_PADDING:
-            positions -= config.pad_token_id + 1
-        rope = getattr(config, "rope_parameters", None) or {}
-        factor = rope.get("factor", 1.0) if rope.get("rope_type") in ("linear", "dynamic") else 1.0
-        return int(positions * factor)
+        """Tokens that the model takes in one sequence; see `context_length`."""
+        return context_length(self.config)
 
     def check_context(self, tokens: int, settings: str) -> None:
         """Check that the model takes sequences of `tokens` tokens.
@@ -241,6 +230,22 @@ class ModelDir:
                 remedy=f"Use a model that was saved as {type(model).__name__}",
             )
         return model.to(device).eval()
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """Tokens that a model takes in one sequence, by its config.json; None if that does not say.
+
+    Linear and dynamic scaling of its rotary embeddings count; other scalings are in the number already.
+    """
+    config = config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    if config.model_type in _POSITIONS_BEHIND_PADDING:
+        positions -= config.pad_token_id + 1
+    rope = getattr(config, "rope_parameters", None) or {}
+    factor = rope.get("factor", 1.0) if rope.get("rope_type") in ("linear", "dynamic") else 1.0
+    return int(positions * factor)
 
 
 def check_weights(path: Path) -> None:

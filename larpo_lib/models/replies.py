@@ -69,6 +69,24 @@ def encode_reply(
     return Reply(ids, merged, written is None)
 
 
+def encode_continuation(
+    tokenizer: PreTrainedTokenizerBase, before: str, prompt: list[int], text: str, finish_reason: str
+) -> Reply:
+    """Token ids of a text that goes on from a prompt which is plain text, tokenized as a whole.
+
+    Args:
+        tokenizer: of the policy.
+        before: the prompt.
+        prompt: its token ids, with the special tokens that the tokenizer adds.
+        text: what follows; it gets the eos token unless it has it already or was cut at its longest.
+        finish_reason: how it ended.
+    """
+    eos = "" if finish_reason == LENGTH or text.endswith(str(tokenizer.eos_token)) else str(tokenizer.eos_token)
+    ids: list[int] = tokenizer(before + text + eos)["input_ids"]
+    merged = ids[: len(prompt)] != prompt
+    return Reply(_apart(tokenizer, text + eos, None) if merged else ids[len(prompt) :], merged, rewritten=False)
+
+
 def _written(whole: str, before: str, reply: str, tail: str) -> str | None:
     """What a template writes between a prompt and the end of the turn; None if that is not the reply but for spaces."""
     if not whole.startswith(before) or not whole.endswith(tail):

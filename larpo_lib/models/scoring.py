@@ -6,6 +6,7 @@ prompt) is the collator's choice; scoring only needs to know which hidden state 
 
 from __future__ import annotations
 
+import inspect
 import math
 from types import MethodType
 from typing import Any
@@ -70,6 +71,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     """Make `model(**rows)` return the (P,) summed log-probability of each response in `rows`, in nats.
 
     The forward pass itself is replaced, since data-parallel and sharded wrappers hook their gradient exchange there.
+    With other inputs than rows it is still the model's own: an attached model generates as before.
     Dropout is switched off: the reference is scored without, and the first log-ratios must be 0.
 
     Args:
@@ -91,13 +93,18 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         )
     _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
 
-    def forward(self: PreTrainedModel, **rows: Tensor) -> Tensor:
+    own_forward = type(model).forward
+
+    def forward(self: PreTrainedModel, *args: Any, **rows: Any) -> Any:
+        if "predictors" not in rows:
+            return own_forward(self, *args, **rows)
         hidden = hidden_states(self, rows)
         predicting = hidden.flatten(0, 1)[rows["predictors"]]
         logps = self.get_output_embeddings()(predicting, rows["targets"])
         total = torch.zeros(int(rows["num_responses"]), dtype=logps.dtype, device=logps.device)
         return total.index_add(0, rows["owners"], logps)
 
+    forward.__signature__ = inspect.signature(own_forward)  # type: ignore[attr-defined] # generation looks at it
     model.forward = MethodType(forward, model)
     with torch.no_grad():
         found = float(model(**to_device(model.device, rows)))
@@ -123,7 +130,9 @@ def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
             remedy="Use a model with a linear output layer, and remove it from lora.targets",
         )
 
-    def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor) -> Tensor:
+    def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
+        if targets is None:
+            return torch.nn.Linear.forward(self, hidden)
         return token_logps(hidden, self, targets, transform, chunk_tokens)
 
     output_layer.forward = MethodType(forward, output_layer)  # type: ignore[method-assign]

@@ -14,11 +14,11 @@ from larpo_lib.models.layout import padded_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.steps.processes import produce_distributed
-from larpo_lib.steps.train import report_encoding, summarize
+from larpo_lib.steps.train import summarize
 from larpo_lib.tables import read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
-from larpo_lib.training.encode import encode_demonstrations
+from larpo_lib.training.encode import encode_demonstrations, report_encoding
 from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest
-from larpo_lib.config import TrainConfig
+from larpo_lib.config import ObjectiveConfig, TrainConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.models.device import model_dtype
 from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
-from larpo_lib.progress import tell
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, read_table
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
-from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists
+from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists, report_encoding
 from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
@@ -31,12 +28,15 @@ from larpo_lib.training.reference import (
     OWN,
     Logps,
     cached_logps,
+    check_finite_logps,
     logps_identity,
     micro_batches,
     reference_logps,
+    wanted_logps,
+    with_logps,
 )
 from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable
-from larpo_lib.training.trainer import START_LOG_RATIO, ListwiseTrainer
+from larpo_lib.training.trainer import START_LOG_RATIO, PreferenceTrainer
 
 _ROUNDING = 1e-9
 """What weighted sums may lie beyond 1."""
@@ -85,7 +85,7 @@ def _train(
 ) -> Metrics:
     lists, tokenizer = inputs["lists"], source.tokenizer
     rows = read_table(lists, "lists")
-    _check_rewards(config, rows, lists)
+    check_rewards(config.objective, rows, lists)
     encoded, counts = encode_lists(rows, tokenizer, config, source.turn_end)
     if not encoded:
         raise LarpoError(f"{lists}: no list is left to train on: {vars(counts)}", remedy="Increase train.max_tokens")
@@ -102,7 +102,7 @@ def _train(
     layout = choose_layout(model, [item.tokens for item in encoded], pad_id)
     fitted = fit(
         session,
-        ListwiseTrainer,
+        PreferenceTrainer,
         model,
         {
             "loss": config.objective.make(),
@@ -117,9 +117,12 @@ def _train(
     return summarize(encoded, counts, fitted.history)
 
 
-def _check_rewards(config: TrainConfig, rows: Sequence[Row], lists: Path) -> None:
-    """Refuse rewards that an objective would take for exponents without bounds."""
-    objective = config.objective
+def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | Path) -> None:
+    """Refuse rewards that an objective would take for exponents without bounds.
+
+    Raises:
+        DataError: one is below 0 or above 1.
+    """
     if not objective.needs_unit_rewards:
         return
     for number, row in enumerate(rows):
@@ -155,8 +158,6 @@ class _Reference:
         self._work = work
         self._pad_id = pad_id
         self._objective = config.objective
-        needs_kl = self._objective.needs_kl
-        self._others = [encoded[i - 1].responses[0] for i in range(len(encoded))] if needs_kl else []
 
     def by_the_policy_itself(self, model: PreTrainedModel, layout: Layout) -> list[TrainingList]:
         """Scored by the model that will be trained, before it is."""
@@ -190,10 +191,7 @@ class _Reference:
         if not self._objective.needs_reference:
             return [TrainingList(item) for item in self._encoded]
         config, ranks, inputs = self._config, self._ranks, self._inputs
-        wanted = {OWN: [item.tokens for item in self._encoded]}
-        if self._others:
-            pairs = zip(self._encoded, self._others, strict=True)
-            wanted[MISMATCHED] = [(item.prompt, [other]) for item, other in pairs]
+        wanted = wanted_logps(self._encoded, needs_kl=self._objective.needs_kl)
 
         def score() -> Logps:
             model = load()
@@ -203,37 +201,13 @@ class _Reference:
             )
             cut = micro_batches(wanted[OWN], layouts[OWN], epoch, config.micro_batch_tokens, ranks)
             found = {name: reference_logps(model, lists, layouts[name], cut, ranks) for name, lists in wanted.items()}
-            self._check_finite(found)
+            check_finite_logps(found, self._encoded, inputs.get("reference", inputs["policy"]))
             return found
 
         policy = digest(inputs.get("reference", inputs["policy"])) if ranks.is_main else ""
         belongs_to = logps_identity(policy, wanted, model_dtype(config.model))
         logps = cached_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
-        return self._with(logps)
-
-    def _check_finite(self, logps: Logps) -> None:
-        prompts = {
-            OWN: [item.prompt_id for item in self._encoded for _ in item.responses],
-            MISMATCHED: [item.prompt_id for item in self._encoded],
-        }
-        for name, values in logps.items():
-            for prompt_id, value in zip(prompts[name], values, strict=True):
-                if not math.isfinite(value):
-                    raise ModelError(
-                        f"{self._inputs.get('reference', self._inputs['policy'])}: the reference log-probability of a"
-                        f" response to prompt {prompt_id} is {value}",
-                        remedy="Set train.model.dtype to float32, or check the weights of the reference policy",
-                    )
-
-    def _with(self, logps: Logps) -> list[TrainingList]:
-        own = iter(logps[OWN])
-        lists = [TrainingList(item, [next(own) for _ in item.responses]) for item in self._encoded]
-        if not self._others:
-            return lists
-        return [
-            replace(item, mismatched=other, mismatched_reference_logp=value)
-            for item, other, value in zip(lists, self._others, logps[MISMATCHED], strict=True)
-        ]
+        return with_logps(self._encoded, logps)
 
 
 def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) -> None:
@@ -247,40 +221,6 @@ def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) ->
                 path=lists,
                 remedy="Use the ids of the policy's own tokenizer, or no ids: the text is then tokenized",
             )
-
-
-def report_encoding(counts: EncodeCounts) -> None:
-    """Say what is taught of responses that may be read otherwise than they are meant."""
-    if counts.unknown_ends_taught:
-        tell(
-            f"{counts.unknown_ends_taught} responses do not say how they ended: the policy is trained to end "
-            "there (unknown_end)"
-        )
-    if counts.unknown_ends_left_open:
-        tell(
-            f"{counts.unknown_ends_left_open} responses do not say how they ended: they are trained without an "
-            "end-of-turn token (unknown_end)"
-        )
-    if counts.responses_spelled_otherwise:
-        tell(
-            f"{counts.responses_spelled_otherwise} responses differ from the text of their token ids; training "
-            "uses the ids"
-        )
-    if counts.replies_merged:
-        tell(
-            f"{counts.replies_merged} responses would share a token with the end of their prompt: this token is "
-            "split in two"
-        )
-    if counts.replies_rewritten:
-        tell(
-            f"{counts.replies_rewritten} responses are changed by the chat template, for example by removing "
-            "thoughts: training uses them unchanged"
-        )
-    if counts.prompts_with_special_text or counts.responses_with_special_text:
-        tell(
-            f"{counts.prompts_with_special_text} prompts and {counts.responses_with_special_text} responses "
-            "contain names of special tokens, which are read as model.special_text says"
-        )
 
 
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:

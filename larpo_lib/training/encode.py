@@ -11,8 +11,9 @@ from larpo_lib.config import SftConfig, TrainConfig
 from larpo_lib.config.training import UnknownEnd
 from larpo_lib.models.chat import decode, find_special_text, message_contents, opened_think_tag, prompt_ids
 from larpo_lib.models.packing import PackedList
-from larpo_lib.models.replies import encode_reply, squeezed
+from larpo_lib.models.replies import encode_continuation, encode_reply, squeezed
 from larpo_lib.models.turns import TurnEnd
+from larpo_lib.progress import tell
 from larpo_lib.schemas import LENGTH, STOP, UNKNOWN, Messages
 from larpo_lib.tables import Row
 
@@ -77,6 +78,34 @@ def encode_lists(
         ]
         counts.responses_spelled_otherwise += _spelled_otherwise(row, tokenizer)
         kept, rewards = keep_within(responses, row["rewards"], config.max_tokens - len(prompt), counts)
+        if kept:
+            encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
+    return encoded, counts
+
+
+def encode_text_lists(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig
+) -> tuple[list[EncodedList], EncodeCounts]:
+    """Encode training lists of plain texts, which no chat template is written around.
+
+    The tokenizer adds its special tokens to a prompt (`prompt`, a text), and a response goes on from there; those that
+    ended get the eos token.
+    """
+    counts = EncodeCounts()
+    encoded = []
+    for row in rows:
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        if len(prompt) > config.max_prompt_tokens:
+            counts.prompts_too_long_dropped += 1
+            continue
+        ends = [finish_reason_or_default(UNKNOWN, config.unknown_end, counts) for _ in row["responses"]]
+        replies = [
+            encode_continuation(tokenizer, row["prompt"], prompt, text, finish)
+            for text, finish in zip(row["responses"], ends, strict=True)
+        ]
+        counts.replies_merged += sum(reply.merged for reply in replies)
+        room = config.max_tokens - len(prompt)
+        kept, rewards = keep_within([reply.ids for reply in replies], row["rewards"], room, counts)
         if kept:
             encoded.append(EncodedList(row["prompt_id"], prompt, kept, rewards))
     return encoded, counts
@@ -168,3 +197,37 @@ def encode_demonstrations(
             continue
         encoded.append(EncodedList(row["prompt_id"], prompt, [response], [0.0]))
     return encoded, counts
+
+
+def report_encoding(counts: EncodeCounts) -> None:
+    """Say what is taught of responses that may be read otherwise than they are meant."""
+    if counts.unknown_ends_taught:
+        tell(
+            f"{counts.unknown_ends_taught} responses do not say how they ended: the policy is trained to end "
+            "there (unknown_end)"
+        )
+    if counts.unknown_ends_left_open:
+        tell(
+            f"{counts.unknown_ends_left_open} responses do not say how they ended: they are trained without an "
+            "end-of-turn token (unknown_end)"
+        )
+    if counts.responses_spelled_otherwise:
+        tell(
+            f"{counts.responses_spelled_otherwise} responses differ from the text of their token ids; training "
+            "uses the ids"
+        )
+    if counts.replies_merged:
+        tell(
+            f"{counts.replies_merged} responses would share a token with the end of their prompt: this token is "
+            "split in two"
+        )
+    if counts.replies_rewritten:
+        tell(
+            f"{counts.replies_rewritten} responses are changed by the chat template, for example by removing "
+            "thoughts: training uses them unchanged"
+        )
+    if counts.prompts_with_special_text or counts.responses_with_special_text:
+        tell(
+            f"{counts.prompts_with_special_text} prompts and {counts.responses_with_special_text} responses "
+            "contain names of special tokens, which are read as model.special_text says"
+        )

@@ -26,13 +26,13 @@ from larpo_lib.objectives.masked import (
 def batch_metrics(batch: ListBatch) -> dict[str, float]:
     """Sums over the batch's lists of what is averaged in the end, where the objective has a reference.
 
-    - margin, ranking_accuracy, kendall_tau, ndcg: of the log-ratios (in nats), see `_order`
+    - margin, ranking_accuracy, kendall_tau, ndcg: of the log-ratios (in nats), see `order_metrics`
     - kl: mean of log(reference / policy) over the list's responses, an estimate of KL(reference || policy)
     - chosen_logp_drift: how far the best response's log-probability has moved (likelihood displacement)
     """
     ratios = log_ratios(batch)
     drift = {"kl": -ratios.sum(-1) / batch.mask.sum(-1), "chosen_logp_drift": ratios[:, 0]}
-    return _sums({**_order(ratios, batch), **drift})
+    return _sums({**order_metrics(ratios, batch), **drift})
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def reference_free_metrics(batch: ListBatch) -> dict[str, float]:
 
     They are of log-probabilities per token (nats a token), the implicit rewards of RRHF and SimPO.
     """
-    return _sums(_order(policy_logps(batch) / token_counts(batch), batch))
+    return _sums(order_metrics(policy_logps(batch) / token_counts(batch), batch))
 
 
 def _sums(per_list: dict[str, Tensor]) -> dict[str, float]:
@@ -49,7 +49,7 @@ def _sums(per_list: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(per_list, totals, strict=True))
 
 
-def _order(scores: Tensor, batch: ListBatch) -> dict[str, Tensor]:
+def order_metrics(scores: Tensor, batch: ListBatch) -> dict[str, Tensor]:
     """How well (B, L) scores order responses as their rewards do: (B,) each.
 
     - margin: score of the best minus that of the worst response

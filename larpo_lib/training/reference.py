@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from larpo_lib.artifacts import WorkDir
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, ModelError
 from larpo_lib.models.layout import Layout
 from larpo_lib.models.packing import PackedList
 from larpo_lib.progress import progress
+from larpo_lib.training.collator import TrainingList
+from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import rank_micro_batches
 from larpo_lib.training.ranks import Ranks
 
@@ -42,6 +46,45 @@ def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dt
     """What log-probabilities belong to: a reference policy's digest, the token ids, the precision of the pass."""
     stated = json.dumps([reference, lists, str(dtype)], sort_keys=True)
     return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def wanted_logps(lists: Sequence[EncodedList], *, needs_kl: bool) -> dict[str, list[PackedList]]:
+    """What is scored under the reference, by its name: the lists, and for KTO each prompt with another list's best."""
+    wanted: dict[str, list[PackedList]] = {OWN: [item.tokens for item in lists]}
+    if needs_kl:
+        wanted[MISMATCHED] = [(item.prompt, [lists[i - 1].responses[0]]) for i, item in enumerate(lists)]
+    return wanted
+
+
+def with_logps(lists: Sequence[EncodedList], logps: Logps) -> list[TrainingList]:
+    """Lists with their reference log-probabilities, as `wanted_logps` asked for them."""
+    own = iter(logps[OWN])
+    found = [TrainingList(item, [next(own) for _ in item.responses]) for item in lists]
+    if MISMATCHED not in logps:
+        return found
+    return [
+        replace(item, mismatched=lists[i - 1].responses[0], mismatched_reference_logp=value)
+        for i, (item, value) in enumerate(zip(found, logps[MISMATCHED], strict=True))
+    ]
+
+
+def check_finite_logps(logps: Logps, lists: Sequence[EncodedList], reference: str | Path) -> None:
+    """Check reference log-probabilities that were just scored.
+
+    Raises:
+        ModelError: one is not finite.
+    """
+    prompts = {
+        OWN: [item.prompt_id for item in lists for _ in item.responses],
+        MISMATCHED: [item.prompt_id for item in lists],
+    }
+    for name, values in logps.items():
+        for prompt_id, value in zip(prompts[name], values, strict=True):
+            if not math.isfinite(value):
+                raise ModelError(
+                    f"{reference}: the reference log-probability of a response to prompt {prompt_id} is {value}",
+                    remedy="Set train.model.dtype to float32, or check the weights of the reference policy",
+                )
 
 
 def cached_logps(

@@ -194,7 +194,7 @@ def _broken_prompts(scores: Tensor, batch: Batch) -> list[str]:
     return [batch["prompt_ids"][i] for i in dict.fromkeys(places)]
 
 
-class ListwiseTrainer(PolicyTrainer):
+class PreferenceTrainer(PolicyTrainer):
     """Distils the reranker's order into the policy.
 
     Args:

@@ -26,7 +26,7 @@ from larpo_lib.training.fit import MetricLogger, TrainingResult, TrainingSession
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
 from larpo_lib.training.trainable import load_trainable
-from larpo_lib.training.trainer import ListwiseTrainer, SftTrainer
+from larpo_lib.training.trainer import PreferenceTrainer, SftTrainer
 
 PAD = 0
 PLAIN = ModelConfig(device="cpu")
@@ -108,7 +108,7 @@ def train(
         lists = [TrainingList(item.encoded, item.reference_logps) for item in lists]
     options = {"loss": config.objective.loss, "needs_reference": needs.needs_reference, "needs_kl": needs.needs_kl}
     collate = Collator(layout(PAD), PAD)
-    return _fit(config, scratch, log, policy, (ListwiseTrainer, options), lists, collate)
+    return _fit(config, scratch, log, policy, (PreferenceTrainer, options), lists, collate)
 
 
 def finetune(policy: Path, lists: Sequence[EncodedList], scratch: Path, **changes: Any) -> TrainingResult:
