@@ -188,7 +188,8 @@ class ListwiseTrainer(Trainer):
         elif "train_runtime" in logs:
             for name, counts in self.counts.items():
                 prefix = "" if name == _TRAINED_ON else f"{name}/"
-                logs.update({f"{prefix}{what}": value for what, value in vars(counts).items()})
+                told = {what: value for what, value in vars(counts).items() if value or what.endswith("_dropped")}
+                logs.update({f"{prefix}{what}": value for what, value in told.items()})
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:

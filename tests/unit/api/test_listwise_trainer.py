@@ -288,5 +288,6 @@ def test_several_held_out_sets_are_measured_by_name(tiny_policy: Path, tmp_path:
     found = ours.train().metrics
     logged = {name for row in ours.state.log_history for name in row}
     assert {"eval_first_loss", "eval_second_loss", "eval_first_ndcg", "eval_second_rewards/margins"} <= logged
+    assert found["eval_dataset['first']/unknown_ends_taught"] == 9
     assert found["eval_dataset['first']/responses_too_long_dropped"] == 0
     assert isinstance(ours, ListwiseTrainer)

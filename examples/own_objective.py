@@ -1,0 +1,53 @@
+"""An objective of your own: a function from a batch of ranked lists to one loss for each list.
+
+Run it with `python examples/own_objective.py`. It trains the built-in example's policy, with random weights, to prefer
+the sum of two numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from larpo_lib import ListBatch, ListwiseConfig, ListwiseTrainer
+from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.problems import vocabulary
+
+
+def hinge(batch: ListBatch) -> torch.Tensor:
+    """In log-ratios of policy and reference (nats), every response should lead the next one of its list by 1."""
+    ratios = batch.policy_logps - batch.reference_logps
+    missing = torch.relu(1 - (ratios[:, :-1] - ratios[:, 1:]))
+    return missing.masked_fill(~batch.mask[:, 1:], 0.0).sum(dim=1)
+
+
+def sums() -> Dataset:
+    """Prompts of plain text with three answers, best first: the sum, the first number, and the second."""
+    pairs = [(a, b) for a in range(2, 9) for b in range(2, 9)]
+    return Dataset.from_list(
+        [
+            {"prompt": f"{a} + {b} = ", "completions": [f"{a + b}", f"{a}", f"{b}"], "rewards": [1.0, 0.5, 0.0]}
+            for a, b in pairs
+        ]
+    )
+
+
+def main() -> None:
+    """Print the loss, 1 for each of a list's two steps down before training, and how much of the order is learnt."""
+    policy = Path("runs/random_policy")
+    make_policy(policy, vocabulary(), seed=0, hidden=64, layers=2)
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")
+    args = ListwiseConfig(output_dir="runs/own_objective", num_train_epochs=6, learning_rate=2e-3)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    trainer = ListwiseTrainer(model, args, sums(), sums(), tokenizer, objective=hinge)
+    print(f"before: loss {trainer.evaluate()['eval_loss']:.1f}")
+    trainer.train()
+    found = trainer.evaluate()
+    print(f"after: loss {found['eval_loss']:.1f}, pairs in order {found['eval_rewards/accuracies']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
