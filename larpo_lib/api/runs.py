@@ -15,10 +15,11 @@ from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import apply_settings, check, load_tree
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.files import disk_errors
+from larpo_lib.models.hub import local_model
 from larpo_lib.plan import SUMMARY, Plan, best_iteration
 from larpo_lib.presets import preset_file
 from larpo_lib.registry import Registry
-from larpo_lib.run_files import SETTINGS
+from larpo_lib.run_files import SETTINGS, read_models
 from larpo_lib.tracking import Tracker
 from larpo_lib.training.history import read_history
 
@@ -143,8 +144,12 @@ class RunResult:
 
     @property
     def policies(self) -> list[Path]:
-        """The policies: the one that the loop began with, then that of each iteration."""
-        return [Path(self._plan.policy(i)) for i in range(self.iterations + 1)]
+        """The policies: the one that the loop began with, fetched if it is one of the hub, then that of each iteration.
+
+        Raises:
+            ModelError: it cannot be fetched.
+        """
+        return [self._policy(i) for i in range(self.iterations + 1)]
 
     @cached_property
     def evaluations(self) -> dict[int, Artifact]:
@@ -161,7 +166,7 @@ class RunResult:
     def policy(self) -> Path:
         """The policy that is the run's result: the last one, or with early stopping the best one."""
         measured = {i: dict(one.metrics) for i, one in self.evaluations.items()}
-        return self.policies[best_iteration(measured, self.config.loop.early_stop)]
+        return self._policy(best_iteration(measured, self.config.loop.early_stop))
 
     @property
     def champion(self) -> Path | None:
@@ -192,7 +197,7 @@ class RunResult:
         if name == "metrics":
             frames = {i: pd.DataFrame([dict(one.metrics)]) for i, one in self.evaluations.items()}
         elif name == "history":
-            frames = {i: pd.DataFrame(read_history(self.policies[i])) for i in range(1, self.iterations + 1)}
+            frames = {i: pd.DataFrame(read_history(self._policy(i))) for i in range(1, self.iterations + 1)}
         else:
             numbers = self.evaluations if name == "evaluated" else range(1, self.iterations + 1)
             frames = {i: Artifact.open(self._plan.at(i, _BY_STEP[name])).table(name) for i in numbers}
@@ -207,6 +212,10 @@ class RunResult:
     def tables(self) -> dict[str, DataFrame]:
         """All tables of the run, as pandas data frames by their names."""
         return {name: self.table(name) for name in get_args(TableName)}
+
+    def _policy(self, iteration: int) -> Path:
+        name = self._plan.policy(iteration)
+        return local_model(read_models(self.out).get(name, name))
 
     @property
     def _plan(self) -> Plan:
