@@ -13,15 +13,16 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from larpo_lib import ListBatch, ListwiseConfig, ListwiseTrainer
+from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs
+from larpo_lib.objectives.terms import reduce_terms
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
 
 
-def hinge(batch: ListBatch) -> torch.Tensor:
-    """In log-ratios of policy and reference (nats), every response should lead the next one of its list by 1."""
-    ratios = batch.policy_logps - batch.reference_logps
-    missing = torch.relu(1 - (ratios[:, :-1] - ratios[:, 1:]))
-    return missing.masked_fill(~batch.mask[:, 1:], 0.0).sum(dim=1)
+def hinge(batch: ListBatch, margin: float = 1.0) -> torch.Tensor:
+    """In log-ratios of policy and reference (nats), every better response should lead every worse one by a margin."""
+    missing = torch.relu(margin - differences(log_ratios(batch)))
+    return reduce_terms(missing, ordered_pairs(batch), "mean")
 
 
 def sums() -> Dataset:
@@ -36,7 +37,7 @@ def sums() -> Dataset:
 
 
 def main() -> None:
-    """Print the loss, 1 for each of a list's two steps down before training, and how much of the order is learnt."""
+    """Print the loss, which is the margin before training, and then how much of the order is learnt."""
     policy = Path("runs/random_policy")
     make_policy(policy, vocabulary(), seed=0, hidden=64, layers=2)
     model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")

@@ -131,11 +131,16 @@ class Criterion:
 
 
 def chosen_criterion(given: Loss | Objective[Any] | ObjectiveConfig | None, args: ListwiseConfig) -> Criterion:
-    """The objective that a trainer was given, else that of its settings."""
+    """The objective that a trainer was given, else that of its settings.
+
+    Raises:
+        LarpoError: it cannot be used.
+    """
     if isinstance(given, Objective):
         given = given.settings.model_validate({})
     if given is not None and not isinstance(given, ObjectiveConfig):
         return Criterion(given, getattr(given, "__name__", type(given).__name__))
     settings = args.lists().objective if given is None else given
+    settings.check()
     beta = float(getattr(settings, "beta", 1.0))
-    return Criterion(settings.loss, settings.type, settings.needs_reference, settings.needs_kl, beta, settings)
+    return Criterion(settings.make(), settings.in_words, settings.needs_reference, settings.needs_kl, beta, settings)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from larpo_lib import load_config
+from larpo_lib.testing import check_objective
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SHOWN = dict(
@@ -34,6 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> P
 def test_every_example_is_short_and_shown() -> None:
     assert sorted(SHOWN) == [path.stem for path in EXAMPLES]
     assert [path.name for path in EXAMPLES if len(path.read_text("utf-8").splitlines()) >= 60] == []
+
+
+def test_the_objective_of_an_example_is_one_for_runs_too() -> None:
+    target = f"{ROOT / 'examples' / 'own_objective.py'}:hinge"
+    objective = load_config(
+        settings={"policy": "p", "prepare.source": "s", "train.objective": {"type": "function", "target": target}}
+    ).train.objective
+    objective.check()
+    hinge = runpy.run_path(str(ROOT / "examples" / "own_objective.py"))["hinge"]
+    check_objective(hinge, {"margin": 0.5}, ties="any", shift_invariant=True)
 
 
 @pytest.mark.parametrize("name", SHOWN)
