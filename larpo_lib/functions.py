@@ -23,6 +23,18 @@ def _checked(target: str) -> str:
     return target
 
 
+def _without_null(settings: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The settings. A run keeps its settings as TOML, which has no null."""
+    if _has_null(settings):
+        raise ValueError("a setting of a function cannot be null; leave it out")
+    return settings
+
+
+def _has_null(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or any(map(_has_null, parts))
+
+
 class FunctionTarget(Section):
     """Which function."""
 
@@ -30,7 +42,7 @@ class FunctionTarget(Section):
     """The function: `my_rewards.py:brevity`, a file from the folder that larpo is started in, an absolute path or an
     `s3://` URI; or `package.module:brevity`, a module that is installed. The file's content is part of the
     fingerprint."""
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    settings: Annotated[dict[str, JsonValue], AfterValidator(_without_null)] = Field(default_factory=dict)
     """Further keywords that the function is called with."""
     code: str | None = None
     """What the file holds, if it is not there where larpo runs. `larpo submit` sets it."""

@@ -51,6 +51,13 @@ def test_code_belongs_to_a_file() -> None:
         FunctionSettings(target="package.module:f", code=CODE)
 
 
+@pytest.mark.parametrize("settings", [{"goal": None}, {"goals": [1, None]}, {"goals": {"a": {"b": None}}}])
+def test_a_setting_that_a_run_could_not_keep_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a setting of a function cannot be null; leave it out"):
+        FunctionSettings(target="mine.py:f", settings=settings)
+    assert FunctionSettings(target="mine.py:f", settings={"null": 'a "null" \\'}).settings["null"] == 'a "null" \\'
+
+
 def test_another_target_does_not_take_over_the_code_of_the_one_before() -> None:
     sent = {"type": "function", "target": "a.py:f", "code": CODE, "settings": {"goal": 1}}
     assert apply_settings(sent, {"target": "b.py:f"}) == {**sent, "target": "b.py:f", "code": None}

@@ -16,6 +16,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.kubernetes import job_name
 from larpo_lib.kubernetes.manifests import Uris, run_label, train_job
 from larpo_lib.kubernetes.status import node, state
+from larpo_lib.objectives.function import FunctionObjectiveConfig
 from larpo_lib.objectives.listwise import listmle
 from larpo_lib.objectives.pairwise import dpo
 from larpo_lib.objectives.pointwise import kto
@@ -27,6 +28,9 @@ LAUNCH = LaunchConfig(launcher="deepspeed", nproc=8, nodes=4, zero_stage=3, offl
 def build(config: TrainConfig | None = None, uris: Uris = URIS, **options: Any) -> dict[str, Any]:
     config = config or TrainConfig(launch=LAUNCH)
     return train_job(config, uris, **{"name": "larpo-x", "run": "r", "image": "larpo-trainer:1", **options})
+
+
+CODE = "def f(batch):\n\t'\"ä\" \U0001f600 \\ = x'\n"
 
 
 def parsed(job: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
@@ -55,6 +59,10 @@ def parsed(job: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
         ),
         TrainConfig(launch=LAUNCH, objective=dpo.settings(), seed=5),
         TrainConfig(launch=LAUNCH, objective=listmle.settings(beta=2.0), gradient_checkpointing=True),
+        TrainConfig(
+            launch=LAUNCH,
+            objective=FunctionObjectiveConfig(target="my/losses.py:f", code=CODE, settings={"a": [1, {"b": "c"}]}),
+        ),
     ],
 )
 def test_a_node_trains_with_the_settings(config: TrainConfig) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.samplers import Request, Response, Sampler, SamplingLimits, make_sampler
 from larpo_lib.samplers.function import FunctionSamplerConfig
+from larpo_lib.samplers.hf import HfSamplerConfig
 
 LIMITS = SamplingLimits(16, 8, 1.0)
 ASKED = [
@@ -68,6 +70,19 @@ def test_an_object_of_a_class_is_made_once_and_closed(make: Make, tmp_path: Path
     assert sampler.sample(ASKED) == sampler.sample(ASKED) == [Response("x", [7], 1, "length")] * 2
     sampler.close()
     assert (tmp_path / "log").read_text() == "made for policy; closed"
+
+
+def test_one_of_ours_behind_a_class_draws_as_it_does_itself(make: Make, tiny_world: Path) -> None:
+    source = (
+        "from larpo_lib.samplers.hf import HfSamplerConfig\n"
+        "class draw:\n"
+        "    def __init__(self, policy, limits):\n"
+        "        self.own = HfSamplerConfig(model={'device': 'cpu'}).make(policy, limits)\n"
+        "    def __call__(self, requests):\n"
+        "        return self.own.sample(requests)\n"
+    )
+    own = HfSamplerConfig(model=ModelConfig(device="cpu")).make(tiny_world / "policy", LIMITS)
+    assert make(source).sample(ASKED) == own.sample(ASKED)
 
 
 def _log(tmp_path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from small_models import make_classifier, user, write_prompts
 from table_rows import candidate
 from tiny_pairrm import make_pairrm
 
-from larpo_lib.config import ModelConfig, RerankConfig
+from larpo_lib.config import ListsConfig, ModelConfig, RerankConfig
 from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
@@ -21,7 +21,7 @@ from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.schemas import prompt_id
-from larpo_lib.steps import rerank
+from larpo_lib.steps import build_lists, rerank
 from larpo_lib.tables import read_table, write_table
 
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4")]
@@ -123,7 +123,7 @@ def graded(prompts, responses, references):
 """
 
 
-def test_the_verifier_written_as_a_function_ranks_as_the_verifier(run, tmp_path):
+def test_the_verifier_written_as_a_function_ranks_as_the_verifier(run, prompts, tmp_path):
     (tmp_path / "mine.py").write_text(GRADED)
     function = FunctionRerankerConfig(target=f"{tmp_path}/mine.py:graded")
     one, other = run("built-in"), run("function", config=RerankConfig(reranker=function))
@@ -133,6 +133,10 @@ def test_the_verifier_written_as_a_function_ranks_as_the_verifier(run, tmp_path)
     assert set(tables[1]["reranker"].to_pylist()) == {make_reranker(function).name}
     assert tables[1].set_column(place, tables[0].schema.field(place), tables[0]["reranker"]) == tables[0]
     assert tables[0].schema.equals(tables[1].schema, check_metadata=True)
+    lists = [tmp_path / f"lists-of-{name}" for name in ("built-in", "function")]
+    for name, made in zip(("built-in", "function"), lists, strict=True):
+        build_lists.run(ListsConfig(), prompts=prompts, ranked=[tmp_path / name], lists=made)
+    assert (lists[0] / "lists.parquet").read_bytes() == (lists[1] / "lists.parquet").read_bytes()
 
 
 def test_a_changed_function_makes_another_artifact(prompts, run, tmp_path):

@@ -17,6 +17,7 @@ from larpo_lib.models.layout import padded_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.models.turns import turn_end
+from larpo_lib.objectives.function import FunctionObjectiveConfig
 from larpo_lib.objectives.listwise import contrastive, listmle
 from larpo_lib.objectives.ndcg import lipo_lambda
 from larpo_lib.objectives.pairwise import simpo
@@ -392,6 +393,39 @@ def test_rewards_that_any_objective_would_take_for_gains_are_refused_by_row(run,
     kind = config.model_fields["type"].default
     with pytest.raises(DataError, match=rf"row 2, .*the reward 1.25, but {kind} .*minmax or win_rate"):
         run(rows=raw, objective=config())
+
+
+SIMPO = """
+import torch
+from larpo_lib.objectives import objective
+from larpo_lib.objectives.masked import policy_logps, token_counts
+from larpo_lib.objectives.terms import where_decided
+
+@objective(needs_reference=False)
+def mine(batch, *, beta: float = 2.0, gamma: float = 1.0):
+    scores = policy_logps(batch) / token_counts(batch)
+    worst = scores.gather(1, batch.mask.sum(dim=1, keepdim=True).clamp(min=1) - 1)[:, 0]
+    return where_decided(-torch.nn.functional.logsigmoid(beta * (scores[:, 0] - worst) - gamma), batch)
+"""
+
+
+def test_a_function_trains_the_very_policy_that_our_own_objective_trains(run, tmp_path):
+    """SimPO, written from its formula; it declares that it needs no reference, so that none is scored."""
+    (tmp_path / "mine.py").write_text(SIMPO)
+    mine = FunctionObjectiveConfig(target=f"{tmp_path}/mine.py:mine", settings={"gamma": 0.5})
+    own = run("own", objective=simpo.settings(gamma=0.5), max_steps=2)
+    assert run("function", objective=mine, max_steps=2) == own
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("own", "function")]
+    assert weights[0] == weights[1]
+    (tmp_path / "mine.py").write_text(SIMPO + "\n")
+    with pytest.raises(ArtifactError, match=r"exists already, but was made with .*inputs\.objective"):
+        run("function", objective=mine, max_steps=2)
+    (tmp_path / "mine.py").write_text("def mine(batch): return batch.rewards.sum()")
+    with pytest.raises(
+        LarpoError, match=r"mine\.py:mine gave a tensor of shape \(\), not one loss for each of 2 lists"
+    ):
+        run("other", objective=FunctionObjectiveConfig(target=f"{tmp_path}/mine.py:mine"))
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("reward", [-0.5, 1250.0])
