@@ -21,6 +21,7 @@ SETTINGS = "settings"
 _OF_SETTINGS = (SETTINGS, "grid")
 """The parameters that hold settings as JSON: of a run, and what each run of a study changes."""
 _TRACKING = "tracking.uri"
+_WITH_PASSWORD = re.compile(r"""://[^/?#\s:@'"]+:[^/?#\s@'"]+@""")
 _WITH_USER = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
 
@@ -57,8 +58,8 @@ def run_arguments(
     elif SETTINGS in arguments:
         check_given(read_settings(arguments[SETTINGS]))
     require_complete(arguments, parameters)
-    _require_no_password(arguments)
     arguments = {name: _with_code(value) if name in _OF_SETTINGS else value for name, value in arguments.items()}
+    _require_no_password(arguments)
     check_code_size([_settings_in(arguments.get(name)) for name in _OF_SETTINGS])
     return arguments
 
@@ -86,6 +87,7 @@ def _require_no_password(arguments: Mapping[str, Any]) -> None:
     """Kubeflow keeps what a run is given, and shows it to all that see the run."""
     for place, text in _texts_in("", arguments):
         told = place.endswith(_TRACKING) and redact(text) != text
+        told = told or (place.endswith(".code") and _WITH_PASSWORD.search(text) is not None)
         if told or _WITH_USER.match(text) or (text[:1] in ("{", "[") and redact(text) != text):
             raise ConfigError(
                 f"{place} contains a user or a password, which Kubeflow would store",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from larpo_lib.artifacts import digest
+from larpo_lib.cli.commands import Request
 from larpo_lib.config import RerankConfig, apply_settings
 from larpo_lib.errors import ConfigError, StorageError
 from larpo_lib.functions import CallError, OutOfTimeError, call, functions_of, with_functions
@@ -17,6 +18,7 @@ from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.functions import FunctionSettings
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
+from larpo_lib.steps.declarations import STEPS
 from larpo_lib.storage import with_code
 from larpo_lib.targets import load_target
 
@@ -79,6 +81,9 @@ def test_a_file_in_a_store_is_read_once(s3: Any) -> None:
     with pytest.raises(ConfigError, match=r"s3://larpo-bucket/code/mine\.py: has not been fetched"):
         before.source()
     config = with_code(given)
+    asked = ["rerank.reranker.type=function", f"rerank.reranker.target={member['target']}"]
+    read, _ = Request(STEPS["rerank"], {}, {}, {}, None, asked).load()  # as the step's command reads its settings
+    assert read.reranker.code == CODE
     s3.put_object(Bucket="larpo-bucket", Key="code/mine.py", Body=b"def f(responses): raise KeyError")
     assert with_code(config) == config  # what a run began with is what it goes on with
     ((place, function),) = functions_of(config).items()

@@ -205,6 +205,17 @@ def test_the_file_of_a_function_is_sent_along(tmp_path: Path, monkeypatch: pytes
     assert json.loads(found["grid"][1]) == {"evaluate": {"judge": sent}}
 
 
+def test_a_password_in_the_code_of_a_function_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = ["rerank.reranker.type=function", "rerank.reranker.target=mine.py:f"]
+    (tmp_path / "mine.py").write_text("URL = 'http://me:hunter2@server/v1'\ndef f(responses): ...")
+    with pytest.raises(ConfigError, match=r"settings\.rerank\.reranker\.code contains a user or a password") as raised:
+        run_arguments(PARAMETERS, None, chosen, ["text=a"])
+    assert "hunter2" not in str(raised.value)
+    (tmp_path / "mine.py").write_text("URL = 'http://server:80/v1'  # ask me@here.org\n@cache\ndef f(responses): ...")
+    assert "here.org" in run_arguments(PARAMETERS, None, chosen, ["text=a"])["settings"]
+
+
 @pytest.mark.parametrize("target", ["s3://bucket/my.py:f", "package.module:f", "/in/the/image.py:f"])
 def test_a_function_that_is_elsewhere_is_left_where_it_is(target: str) -> None:
     found = run_arguments(
