@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
@@ -19,7 +20,7 @@ from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.run_files import Clock, pin_models, read_models, run_key, write_models, write_settings
-from larpo_lib.run_state import all_calls, find_run_state
+from larpo_lib.run_state import HERE, all_calls, find_run_state
 from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
@@ -58,14 +59,14 @@ def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[s
     with exclusive(out / ".run.lock", out), clock.running(), use_pool(pool), terminable():
         write_models(models, out)
         write_settings(config, out)
-        measured, promoted = _run(plan, out)
+        measured, promoted = _run(plan, out, None if pool is not None else clock)  # a pool's results take no time
         seconds = clock.by_call()
         summary = {**summarize(config, measured, promoted, sum(seconds)), "seconds_by_call": seconds}
         write_json(out / SUMMARY, summary)
     return summary
 
 
-def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
+def _run(plan: Plan, out: Path, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
     tracker = Tracker(config.tracking, out / "mlflow")
@@ -78,7 +79,7 @@ def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
                 check_references(config, Path(plan.prompts), Path(plan.heldout))
                 foretell_calls(config, Path(plan.prompts), Path(plan.heldout))
                 checked = True
-            metrics = _take(call, tracker)
+            metrics = _take(call, tracker, clock)
             if call.name == "evaluate" and call.iteration is not None:
                 measured[call.iteration] = metrics
                 parent.log_metrics(metrics, step=call.iteration)  # one curve over the iterations
@@ -89,10 +90,15 @@ def _run(plan: Plan, out: Path) -> tuple[dict[int, Metrics], Metrics]:
     return measured, promoted
 
 
-def _take(call: StepCall, tracker: Tracker) -> Metrics:
-    """Take a step, logged to MLflow as a nested run."""
+def _take(call: StepCall, tracker: Tracker, clock: Clock | None) -> Metrics:
+    """Take a step, logged to MLflow as a nested run. Seconds are kept of what is made here, not found or shared."""
+    made = all(HERE.made(path) for path in call.outputs.values())
+    start = monotonic()
     with (
         tracker.step(call.name, call.iteration) as run,
         at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths,
     ):
-        return execute_step(call, paths, run)
+        metrics = execute_step(call, paths, run)
+    if clock is not None and not made:
+        clock.add_step(call.name, call.iteration, monotonic() - start, metrics, getattr(call.config, "batch_size", 1))
+    return metrics

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
+from typing import Any
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.base import with_models
@@ -22,8 +23,9 @@ from larpo_lib.models.hub import pin
 from larpo_lib.tracking import redact
 
 SETTINGS, MODELS = "config.toml", "models.json"
+SECONDS = "seconds.json"
+"""What a run took, call by call and step by step; `larpo plan --like` reads it."""
 
-_SECONDS = "seconds.json"
 _EVERY_S = 5.0
 _HEAD = f"# The settings of this run, defaults included: `larpo run --config {SETTINGS}` takes them.\n"
 _WITHOUT_URI = "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI.\n"
@@ -92,7 +94,7 @@ def run_key(out: Path) -> str:
 
 
 class Clock:
-    """The seconds that a run took, call by call, kept in its directory as they pass.
+    """The seconds that a run took, call by call and step by step, kept in its directory as they pass.
 
     Args:
         out: the run's directory.
@@ -102,13 +104,39 @@ class Clock:
     """
 
     def __init__(self, out: Path) -> None:
-        self._path = out / _SECONDS
-        self._before = _read(self._path)
+        self._path = out / SECONDS
+        self._before, self._steps = _read(self._path)
+        self._resumed = bool(self._before)
         self._start = monotonic()
+        self._sampled: float | None = None
 
     def by_call(self) -> list[float]:
         """Of each call in turn, this one last; of one that was killed, up to a few seconds before."""
         return [*self._before, round(monotonic() - self._start, 1)]
+
+    def add_step(
+        self, step: str, iteration: int | None, seconds: float, metrics: Mapping[str, Any], batch: int
+    ) -> None:
+        """Keep what a step took that was made in this call, and how many tokens of responses it worked on.
+
+        Of the first one in a call that goes on with a run, part may have been made in an earlier call.
+
+        Args:
+            step: its name.
+            iteration: it belongs to.
+            seconds: that it took.
+            metrics: of its artifact.
+            batch: lists of an optimiser step, if it trains.
+        """
+        if step == "sample":
+            self._sampled = _sampled_tokens(metrics)
+        tokens = self._sampled if step in ("sample", "rerank") else _trained_tokens(metrics, batch)
+        row = {"step": step, "iteration": iteration, "seconds": round(seconds, 3), "response_tokens": tokens}
+        self._steps = [*self._steps, {**row, "resumed": self._resumed}]
+        self._resumed = False
+
+    def _keep(self) -> None:
+        write_json(self._path, {"calls": self.by_call(), "steps": self._steps})
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -118,9 +146,9 @@ class Clock:
         def keep() -> None:
             while not ended.wait(_EVERY_S):
                 with suppress(OSError):  # whatever is wrong with the disk, the steps will tell
-                    write_json(self._path, self.by_call())
+                    self._keep()
 
-        write_json(self._path, self.by_call())
+        self._keep()
         thread = Thread(target=keep, daemon=True)
         thread.start()
         try:
@@ -128,16 +156,30 @@ class Clock:
         finally:
             ended.set()
             thread.join()
-            write_json(self._path, self.by_call())
+            self._keep()
 
 
-def _read(path: Path) -> Sequence[float]:
+def _sampled_tokens(metrics: Mapping[str, Any]) -> float | None:
+    mean: float | None = metrics.get("mean_tokens")  # a server may not tell
+    return None if mean is None else round(mean * float(metrics["candidates"]), 1)
+
+
+def _trained_tokens(metrics: Mapping[str, Any], batch_size: int) -> float | None:
+    if not {"response_tokens", "lists", "steps"} <= metrics.keys():
+        return None
+    steps_per_epoch = -(-int(metrics["lists"]) // batch_size)
+    return round(float(metrics["response_tokens"]) * float(metrics["steps"]) / steps_per_epoch, 1)
+
+
+def _read(path: Path) -> tuple[Sequence[float], list[dict[str, Any]]]:
+    """Seconds of the calls, and of the steps, which version 0.1 did not keep."""
     if not path.exists():
-        return []
+        return [], []
     try:
         found = json.loads(path.read_text("utf-8"))
-        if not isinstance(found, list) or not all(isinstance(value, int | float) for value in found):
+        calls, steps = (found, []) if isinstance(found, list) else (found["calls"], found["steps"])
+        if not isinstance(steps, list) or not all(isinstance(value, int | float) for value in calls):
             raise ValueError("it does not contain numbers")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}", remedy="Delete it; its counts are lost") from None
-    return found
+    return calls, steps

@@ -88,6 +88,43 @@ def _real_quickstart(out: Path, objective: str, seed: int, pool: Path | None, se
     run_loop(load_config(preset_file("quickstart-real"), chosen), out, pool)
 
 
+@app.command(rich_help_panel=LOOP)
+def plan(
+    config: Config = None,
+    settings: Settings = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs; 0: none. Default: train.launch.nproc.")] = None,
+    memory: Annotated[float, typer.Option(min=1, help="GiB of each GPU, or of the machine without one.")] = 80.0,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Prompts of an iteration, if the settings do not tell.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Mean tokens of a prompt; UltraFeedback has 164.")] = 164,
+    response_tokens: Annotated[int, typer.Option(min=1, help="Mean tokens of a response; AlpacaEval has 367.")] = 367,
+    like: Annotated[Path | None, typer.Option(help="Directory of an earlier run whose rates are taken.")] = None,
+    sample_rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Response tokens/s that the machine samples.")
+    ] = None,
+    rerank_rate: Annotated[float | None, typer.Option(min=0.001, help="Response tokens/s that it scores.")] = None,
+    train_rate: Annotated[float | None, typer.Option(min=0.001, help="Response tokens/s that it trains on.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of a GPU for an hour.")] = None,
+) -> None:
+    """Estimate memory, hours and cost of a run before it starts; exit code 1 if a step does not fit."""
+    from larpo_lib.config import load_config
+
+    loaded = load_config(config, settings or ())
+    from larpo_lib.budget.needs import Machine
+    from larpo_lib.budget.rates import measured_rates
+    from larpo_lib.budget.report import Asked, estimate_run, render
+
+    stated = {"sample": sample_rate, "rerank": rerank_rate, "train": train_rate}
+    rates = {} if like is None else measured_rates(like)
+    rates |= {name: rate for name, rate in stated.items() if rate is not None}
+    machine = Machine(loaded.train.launch.nproc if gpus is None else gpus, int(memory * 2**30))
+    estimate = estimate_run(loaded, Asked(machine, prompts, prompt_tokens, response_tokens, rates, price))
+    typer.echo(render(estimate))
+    if not estimate.fits:
+        raise typer.Exit(1)
+
+
 @app.command(rich_help_panel=TOOLS)
 def playground(
     out: Annotated[Path, typer.Option(help="Directory to write to.")],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from larpo_lib.candidates.memory import memory_growth
 from larpo_lib.config import LarpoConfig, Section
 from larpo_lib.errors import ConfigError
 
@@ -63,7 +64,8 @@ def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
     prompts = config.loop.iterations * min(config.sample.prompts_per_iteration or available, available)
     k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
     responses = prompts * k
-    lists = prompts * _memory_growth(config)
+    everything = config.sample.prompts_per_iteration is None
+    lists = prompts * memory_growth(config.loop.iterations, config.lists.memory, all_prompts=everything)
     length = config.lists.selection.most(k)
     trained = round(lists * config.train.epochs * (given.prompt_tokens + length * given.response_tokens))
     sampling = responses * given.response_tokens / given.sampled_tokens_per_second
@@ -88,15 +90,3 @@ def sft_gpu_hours(config: LarpoConfig, given: Assumptions) -> float:
         )
     tokens = config.sft.epochs * given.demonstrations * given.demonstration_tokens
     return 6 * given.parameters * tokens / given.flops_per_second / 3600
-
-
-def _memory_growth(config: LarpoConfig) -> float:
-    """Lists trained on for each prompt sampled: with memory, prompts of earlier iterations are trained on again.
-
-    Where every iteration samples all prompts, memory makes longer candidate lists, of which as many are chosen.
-    """
-    if config.sample.prompts_per_iteration is None or config.lists.memory == "current":
-        return 1.0
-    iterations = config.loop.iterations
-    reach = 2 if config.lists.memory == "previous" else iterations
-    return sum(min(s, reach) for s in range(1, iterations + 1)) / iterations

@@ -46,7 +46,7 @@ def test_seconds_are_counted_call_by_call(tmp_path, monkeypatch):
         with clock.running():
             now[0] += seconds
         now[0] += 1000.0
-    assert json.loads((tmp_path / "seconds.json").read_text("utf-8")) == [3.0, 4.5]
+    assert json.loads((tmp_path / "seconds.json").read_text("utf-8")) == {"calls": [3.0, 4.5], "steps": []}
     assert Clock(tmp_path).by_call() == [3.0, 4.5, 0.0]
 
 
@@ -67,6 +67,6 @@ def test_seconds_of_a_killed_call_count(tmp_path):
 
 
 def test_seconds_that_cannot_be_read_are_told(tmp_path):
-    write_json(tmp_path / "seconds.json", {"a": 1})
+    write_json(tmp_path / "seconds.json", {"calls": ["a"], "steps": []})
     with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it does not contain numbers\. Delete it"):
         Clock(tmp_path)

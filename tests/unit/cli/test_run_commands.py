@@ -61,6 +61,16 @@ def test_run_makes_everything_and_goes_on_from_what_is_there(
     assert summary["seconds_by_call"] == [summary["seconds"]]
     assert load_config(tmp_path / "run" / "config.toml") == load_config(tiny_world / "larpo.toml")
 
+    steps = [row["step"] for row in json.loads((tmp_path / "run" / "seconds.json").read_text("utf-8"))["steps"]]
+    assert steps[-6:] == ["rerank", "build_lists", "train", "evaluate", "promote", "report"]
+    planning = ["plan", "--config", tiny_world / "larpo.toml", "--gpus", 0, "--like", tmp_path / "run"]
+    planned = larpo(*planning, "--memory", 8)
+    assert planned.code == 0, planned.err
+    assert "  all steps: 0.0" in planned.out
+    refused = larpo(*planning, "--memory", 1, "--set", "train.micro_batch_tokens=1000000")
+    assert refused.code == 1
+    assert "> Fits with --set train.micro_batch_tokens=" in refused.out
+
     before = files(tmp_path / "run")
     second = larpo(*arguments)
     assert (second.code, second.out, second.err) == (0, first.out, "")
