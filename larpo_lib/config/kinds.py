@@ -8,6 +8,7 @@ entry is made.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -31,9 +32,9 @@ class SamplerConfig(Kind):
         model: ModelConfig
         """How the policy's tokenizer, and the policy if it runs here, are loaded."""
 
+    @abstractmethod
     def make(self, policy: Path, limits: Any) -> Any:
         """The `larpo_lib.samplers.Sampler` of a policy's directory and of a step's `Limits`."""
-        raise NotImplementedError
 
     def check(self, policy: Path, limits: Any) -> None:
         """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
@@ -63,9 +64,9 @@ class _LoadedKind(Kind):
         """The directories of models, by names for a step's inputs: their content decides the results."""
         return {}
 
+    @abstractmethod
     def make(self) -> Any:
         """The part itself; what it is, the kind's room says."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """Check, before anything expensive, what can be known of `make`'s packages, models and servers.
@@ -154,13 +155,13 @@ class ChatRerankerConfig(SingleRerankerConfig):
         path: str
         model: ModelConfig
 
+    @abstractmethod
     def reading(self) -> Callable[[Any, str], Sequence[str]]:
         """From the messages of a prompt and a response to the texts that the model reads.
 
         Raises:
             ModelError: the directory is no such model.
         """
-        raise NotImplementedError
 
 
 class RuleRerankerConfig(SingleRerankerConfig):
@@ -191,6 +192,7 @@ class SelectionConfig(_LoadedKind):
     room: ClassVar[str] = "larpo_lib.candidates.selections"
     usual: ClassVar[str] = "top_bottom"
 
+    @abstractmethod
     def select(self, ordered: Any) -> Any:
         """The selected candidates, best first, none of them twice.
 
@@ -200,7 +202,6 @@ class SelectionConfig(_LoadedKind):
         Returns:
             Some of them; a list too short for it gives what there is.
         """
-        raise NotImplementedError
 
     def make(self) -> Callable[[Any], Any]:
         """What selects."""
@@ -245,9 +246,9 @@ class ObjectiveConfig(_LoadedKind):
         """Whether rewards must be from 0 to 1."""
         return self.exponential_gains and getattr(self, "rewards", "raw") == "raw"
 
+    @abstractmethod
     def loss(self, batch: Any) -> Any:
         """The loss of each list: a `larpo_lib.objectives.ListBatch` of B lists to a (B,) tensor, float32 or float64."""
-        raise NotImplementedError
 
     def make(self) -> Callable[[Any], Any]:
         """The loss, to be called for every batch."""

@@ -82,17 +82,18 @@ def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[Ob
     types = get_type_hints(SimpleNamespace(__annotations__=stated), function.__globals__, include_extras=True)
     fields: dict[str, Any] = {"type": (Literal[name], name)}
     fields |= {each.name: (types[each.name], ... if each.default is each.empty else each.default) for each in arguments}
+
+    class Base(ObjectiveConfig):
+        def loss(self, batch: ListBatch) -> Tensor:
+            return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
+
     made = create_model(
         "".join(part.title() for part in name.split("_")) + "Config",
-        __base__=ObjectiveConfig,
+        __base__=Base,
         __module__=function.__module__,
         __doc__=(inspect.getdoc(function) or "").partition("\n")[0],
         **fields,
     )
-
-    def loss(self: ObjectiveConfig, batch: ListBatch) -> Tensor:
-        return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
-
-    for fact, value in {**facts, "loss": loss}.items():
+    for fact, value in facts.items():
         setattr(made, fact, value)
     return made

@@ -72,7 +72,18 @@ def test_an_entry_of_elsewhere_can_be_handed_in() -> None:
         does: ClassVar[str] = "nothing"
         type: Literal["constant"] = "constant"
 
+        def make(self) -> None:
+            """Nothing is made."""
+
     one = Constant()
     assert TypeAdapter(RerankerConfig).validate_python(one) is one
     assert (one.list_relative, one.thoughts, one.references, one.models()) == (False, "strip", frozenset(), {})
     assert one.beyond_one == "the scores of 'constant' are unbounded"
+
+
+def test_an_entry_that_does_not_say_how_it_is_made_is_none() -> None:
+    class Unmade(SingleRerankerConfig):
+        type: Literal["unmade"] = "unmade"
+
+    with pytest.raises(TypeError, match="abstract method make"):
+        Unmade.model_validate({})
