@@ -33,7 +33,8 @@ def folder(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _sample(world: Path, root: Path, name: str, processes: int) -> list[str]:
-    settings = [f"sample.part_prompts={PART}", f"sample.processes={processes}"]
+    size = ["sample.k=2", "sample.max_new_tokens=8"]
+    settings = [f"sample.part_prompts={PART}", f"sample.processes={processes}", *size]
     paths = ["--policy", str(world / "policy"), "--prompts", str(root / "prompts"), "--candidates", str(root / name)]
     return ["sample", "--config", str(world / "larpo.toml"), *paths, *(f"--set={setting}" for setting in settings)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from forked import forked
+from forked import forked, free_port, run_as_torchrun
 from safetensors.torch import load_file
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
@@ -79,11 +78,10 @@ def run(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFactory
     """Train; returns the published weights and the history."""
 
     def run(
-        out: Path | None = None, log: Any = lambda _row, _step: None, reference: Path | None = None, **changes: Any
+        out: Path | None = None, reference: Path | None = None, **changes: Any
     ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
         trained = (out or tmp_path_factory.mktemp("run")) / "trained"
-        config = TrainConfig(**SETTINGS | changes)
-        train.run(config, policy=tiny_policy, lists=lists, trained=trained, reference=reference, log=log)
+        _train(TrainConfig(**SETTINGS | changes).model_dump_json(), tiny_policy, lists, trained, reference)
         return load_file(trained / "model.safetensors"), read_history(trained)
 
     return run
@@ -94,28 +92,28 @@ def run_two(tiny_policy: Path, lists: Path, tmp_path_factory: pytest.TempPathFac
     """As `run`, by two processes that are started as torchrun starts them, and without the seconds that it takes."""
 
     def run_two(
-        reference: Path | None = None, **changes: Any
+        out: Path | None = None, reference: Path | None = None, **changes: Any
     ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-        folder = tmp_path_factory.mktemp("two")
+        folder = out or tmp_path_factory.mktemp("two")
         config = TrainConfig(**SETTINGS | changes).model_dump_json()
-        meeting = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        given = (config, tiny_policy, lists, folder / "trained", reference)
-        processes = [
-            forked(
-                _train, *given, output=folder / f"{rank}.log", environment={**meeting, "RANK": rank, "LOCAL_RANK": rank}
-            )
-            for rank in ("0", "1")
-        ]
-        ended = [process.wait() for process in processes]
-        assert ended == [0, 0], (folder / "0.log").read_text() + (folder / "1.log").read_text()
+        run_as_torchrun(_train, config, tiny_policy, lists, folder / "trained", reference, folder=folder)
         return load_file(folder / "trained" / "model.safetensors"), read_history(folder / "trained")
 
     return run_two
 
 
 def _train(config: str, policy: Path, lists: Path, trained: Path, reference: Path | None = None) -> None:
+    def log(_row: Any, step: int) -> None:
+        with (trained.parent / "steps").open("a") as steps:
+            steps.write(f"{step}\n")
+
     settings = TrainConfig.model_validate_json(config)
-    train.run(settings, policy=policy, lists=lists, trained=trained, reference=reference)
+    train.run(settings, policy=policy, lists=lists, trained=trained, reference=reference, log=log)
+
+
+def _steps(out: Path) -> list[int]:
+    """The optimiser steps that were taken in a folder, in turn."""
+    return [int(step) for step in (out / "steps").read_text().split()]
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +145,12 @@ def test_the_kl_estimate_is_over_all_processes(run: Run, run_two: Run) -> None:
     _assert_same(run_two(objective=kto.settings(), launch=launch), run(objective=kto.settings()))
 
 
-LONG = {"epochs": 30, "save_steps": 7, "learning_rate": 1e-4, "schedule": "linear"}
+LONG = {"epochs": 15, "save_steps": 7, "learning_rate": 1e-4, "schedule": "linear"}
 
 
 @pytest.fixture(scope="module")
 def long_run(run: Run) -> Any:
-    """Ninety steps that nobody interrupted, in one process."""
+    """Forty-five steps that nobody interrupted, in one process."""
     return run(**LONG)
 
 
@@ -166,13 +164,20 @@ def long_run(run: Run) -> Any:
     ids=["two-then-one", "one-then-two", "torchrun-then-deepspeed"],
 )
 def test_another_number_of_processes_goes_on_from_the_exact_step(
-    run: Run, long_run: Any, lists: Path, tiny_policy: Path, tmp_path: Path, before: LaunchConfig, after: LaunchConfig
+    run: Run,
+    run_two: Run,
+    long_run: Any,
+    lists: Path,
+    tiny_policy: Path,
+    tmp_path: Path,
+    before: LaunchConfig,
+    after: LaunchConfig,
 ) -> None:
     step = _killed_after_a_checkpoint(before, lists, tiny_policy, tmp_path)
-    assert 0 < step < 90
-    started = []
-    found = run(tmp_path, log=lambda _row, number: started.append(number), launch=after, **LONG)
-    assert started == list(range(step + 1, 91))
+    assert 0 < step < 45
+    (tmp_path / "steps").unlink(missing_ok=True)
+    found = (run_two if after.nproc == 2 else run)(tmp_path, launch=after, **LONG)
+    assert _steps(tmp_path) == list(range(step + 1, 46))
     _assert_same(found, long_run)
 
 
@@ -250,7 +255,7 @@ def test_several_machines_meet_by_torchruns_variables(
 ) -> None:
     """Two machines of one process each, both of them this one; the second has an output of its own, and leaves it."""
     config = TrainConfig(**SETTINGS, launch=LaunchConfig(launcher="torchrun", nproc=1))
-    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(_free_port())}
+    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
     machines = [
         forked(
             _train,
@@ -275,12 +280,6 @@ def _look_for_imports() -> None:
     assert {"deepspeed", "matplotlib.pyplot", "mlflow"} <= sys.modules.keys()
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def test_a_users_mistake_in_a_process_is_told_in_one_line(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     launch = LaunchConfig(launcher="torchrun", nproc=2)
     with pytest.raises(
@@ -290,9 +289,8 @@ def test_a_users_mistake_in_a_process_is_told_in_one_line(run: Run, capfd: pytes
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_what_is_there_already_is_not_made_again(run: Run, tmp_path: Path) -> None:
+def test_what_is_there_already_is_not_made_again(run: Run, run_two: Run, tmp_path: Path) -> None:
     first = run(tmp_path)
-    seen: list[int] = []
-    again = run(tmp_path, log=lambda _row, step: seen.append(step), launch=LaunchConfig(launcher="torchrun", nproc=2))
+    again = run_two(tmp_path, launch=LaunchConfig(launcher="torchrun", nproc=2))
     _assert_same(again, first)
-    assert not seen
+    assert _steps(tmp_path) == [1, 2, 3]

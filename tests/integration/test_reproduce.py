@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from forked import forked_larpo
 from tiny_world import Larpo
 
+from larpo_lib.playground import world
+
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "studies"))
 from mixeval_questions import completion, write_questions
 from server_double import Reply, serve
 from small_study import STUDY, write_study
+
+pytestmark = pytest.mark.usefixtures("_one_store")
+
+
+@pytest.fixture
+def _one_store(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all runs: making one for each takes seconds."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+
+
+@pytest.fixture(scope="module")
+def small_worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `worlds` of a study, with few problems; not to be written to."""
+    worlds = tmp_path_factory.mktemp("small") / "worlds"
+    with mock.patch.multiple(world, DEMONSTRATIONS=300, PROMPTS=48, HELDOUT=24):
+        for seed in (0, 1000):
+            world.make_world(worlds / f"seed{seed}", seed)
+    return worlds
+
+
+@pytest.fixture
+def place(tmp_path: Path, small_worlds: Path) -> Path:
+    """A folder for a study, whose worlds are there."""
+    shutil.copytree(small_worlds, tmp_path / "out" / "worlds")
+    return tmp_path
 
 
 def _command(tmp_path: Path, *options: str) -> list[str]:
@@ -36,11 +65,11 @@ def _numbers(results: Path) -> dict[str, str]:
     return {name: found[name] for name in ("rows", "orderings", "search", "start")}
 
 
-def test_killed_and_run_again_a_study_ends_as_one_that_was_not(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for place in (whole, killed):
-        place.mkdir()
-        write_study(place, STUDY.replace("values = [1e-5, 1e-4]", "values = [1e-4]"))
+def test_killed_and_run_again_a_study_ends_as_one_that_was_not(place):
+    whole, killed = place / "whole", place / "killed"
+    for study in (whole, killed):
+        shutil.copytree(place / "out", study / "out")
+        write_study(study, STUDY.replace("values = [1e-5, 1e-4]", "values = [1e-4]"))
     _check_results(whole / "out" / "results", _reproduce(whole))
     _check_shared(whole / "out")
 
@@ -108,9 +137,9 @@ def test_an_unknown_study_is_one_line(larpo: Larpo):
     assert outcome.err.startswith("larpo: unknown study 'table9'. Use one of fig2, fig3a")
 
 
-def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path):
+def test_policies_are_measured_as_retrievers_before_and_after_training(place):
     write_study(
-        tmp_path,
+        place,
         STUDY[: STUDY.index("[[published]]")]
         .replace('source = "Table 0"', 'source = "Figure 0"\nlayout = "by_n"')
         .replace('orderings = [{ better = "ListMLE", worse = "pairwise" }]', "")
@@ -120,52 +149,52 @@ def test_policies_are_measured_as_retrievers_before_and_after_training(tmp_path)
         .replace("iterations = 1", 'iterations = 2, evaluate = "last_iteration"')
         + STUDY[STUDY.index("[paper]") :],
     )
-    _reproduce(tmp_path)
-    results = tmp_path / "out" / "results"
+    _reproduce(place)
+    results = place / "out" / "results"
     head, *rows = (results / "table.txt").read_text().splitlines()
     assert head.split("  ")[0] == "N"
     assert [row.split()[0] for row in rows] == ["1", "2", "4"]
     found = json.loads((results / "results.json").read_text())
-    run = tmp_path / "out" / "runs" / "pairwise-seed0"
-    for place, part in ((0, found["start"]), (2, found["rows"][0]["estimates"])):
-        metrics = json.loads((run / f"iteration-{place}" / "evaluation" / "metrics.json").read_text())
+    run = place / "out" / "runs" / "pairwise-seed0"
+    for iteration, part in ((0, found["start"]), (2, found["rows"][0]["estimates"])):
+        metrics = json.loads((run / f"iteration-{iteration}" / "evaluation" / "metrics.json").read_text())
         assert part["pass_at_2"]["mean"] == pytest.approx(metrics["pass_at_2"])
         assert part["bm25_recall_at_4"] == found["start"]["bm25_recall_at_4"]
 
 
-def test_policies_are_measured_by_benchmarks_after_the_loop_and_decisions_are_bought_once(tmp_path):
+def test_policies_are_measured_by_benchmarks_after_the_loop_and_decisions_are_bought_once(place):
     """Our score stands beside the paper's; a study that is run again asks the judge nothing."""
 
     def judge(asked):
         extracts = "option extractor" in asked.payload["messages"][0]["content"]
         return Reply(completion("[[A]]" if extracts else "[[0.5]]"))
 
-    questions = write_questions(tmp_path)
+    questions = write_questions(place)
     with serve(judge) as server:
-        (tmp_path / "mix.toml").write_text(f"""
+        (place / "mix.toml").write_text(f"""
 step = "mixeval"
 measures = {{ mixeval = "overall" }}
 files = {{ free_form = "{questions["free_form"]}", multiple_choice = "{questions["multiple_choice"]}" }}
 settings = {{ answers = {{ max_new_tokens = 8 }}, judge = {{ base_url = "{server.url}", model = "j", retries = 0 }} }}
 """)
         write_study(
-            tmp_path,
+            place,
             STUDY[: STUDY.index("[tiny.search]")]
             .replace("win_rate = 1.5", "mixeval = 0.7")
-            .replace('["accuracy", "reward"]', f'["mixeval", "reward"]\nbenchmarks = ["{tmp_path / "mix.toml"}"]')
+            .replace('["accuracy", "reward"]', f'["mixeval", "reward"]\nbenchmarks = ["{place / "mix.toml"}"]')
             + STUDY[STUDY.index("[paper]") :],
         )
-        _reproduce(tmp_path)
+        _reproduce(place)
         asked = len(server.asked)
         assert asked > 0
-        _reproduce(tmp_path)
+        _reproduce(place)
         assert len(server.asked) == asked
-    head, start, *rows = (tmp_path / "out" / "results" / "table.txt").read_text().splitlines()
+    head, start, *rows = (place / "out" / "results" / "table.txt").read_text().splitlines()
     assert re.split("  +", head) == ["objective", "MixEval", "mean reward", "paper: MixEval"]
     assert start.startswith("start")
     assert [row.split()[-1] for row in rows] == ["\N{EN DASH}", "0.700"]
-    found = json.loads((tmp_path / "out" / "results" / "results.json").read_text())
-    runs = tmp_path / "out" / "runs"
+    found = json.loads((place / "out" / "results" / "results.json").read_text())
+    runs = place / "out" / "runs"
     for row, run in zip(found["rows"], ("pairwise-seed0", "listmle-seed0"), strict=True):
         for part, iteration in ((row["estimates"], 1), (found["start"], 0)):
             metrics = json.loads((runs / run / f"iteration-{iteration}" / "mix" / "metrics.json").read_text())

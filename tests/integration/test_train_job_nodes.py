@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from forked import Forked, forked_larpo
+from forked import Forked, forked_larpo, free_port
 from kubernetes_double import Api, Pod, kubernetes_api
 from safetensors.torch import load_file
 
@@ -84,7 +83,7 @@ class Trainer:
             "PET_NNODES": str(trainer["numNodes"]),
             "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
             "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(_free_port()),
+            "PET_MASTER_PORT": str(free_port()),
         }
         number, nodes = len(self.attempts), []
         for rank, pod in enumerate(pods):
@@ -108,12 +107,6 @@ class Trainer:
                     for _, other, _ in running.values() if code else ():
                         other.terminate()
         return all(process.poll() == 0 for process in self.attempts[-1])
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture

@@ -70,9 +70,3 @@ def test_what_is_no_shard_is_refused(sampled, tmp_path):
         ArtifactError, match=r"whole: is not a shard\. Pass artifacts that sample or rerank made with --shard"
     ):
         merge_shards.run(shards=[sampled("whole")], merged=tmp_path / "merged")
-
-
-def test_processes_sample_the_same_bytes(sampled):
-    one, two = sampled("one"), sampled("two", processes=2)
-    assert (two / "candidates.parquet").read_bytes() == (one / "candidates.parquet").read_bytes()
-    assert digest(two) == digest(one)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from forked import run_as_torchrun
 from safetensors.torch import load_file
 from small_models import user, write_prompts
 from step_doubles import Killed, published
@@ -19,6 +20,7 @@ from larpo_lib.rewards.rerankers import Scorable, make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import rerank, reward_model
+from larpo_lib.steps.declarations import STEPS
 from larpo_lib.tables import read_table, write_table
 from larpo_lib.training.history import read_history
 from larpo_lib.training.reward_model import encode_conversations, load_trainable_reward_model, with_last_tokens
@@ -173,14 +175,21 @@ def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp
     torch.testing.assert_close(after, before)
 
 
-def test_two_processes_train_what_one_does(run, tmp_path):
+def test_two_processes_train_what_one_does(run, tiny_policy, tmp_path):
     """And share out the model, score head included."""
     run("alone", epochs=1)
-    run("together", epochs=1, launch=LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3))
+    launch = LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3)
+    config = RewardModelConfig(**SETTINGS | {"epochs": 1, "launch": launch}).model_dump(mode="json")
+    assert STEPS["reward_model"].section == "reward_model"  # by which a launcher's processes read their settings
+    run_as_torchrun(_train, config, tiny_policy, tmp_path / "lists", tmp_path / "together", folder=tmp_path)
     alone, together = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "together"))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-3)
     one, other = (read_history(tmp_path / name) for name in ("alone", "together"))
     assert [row["loss"] for row in other] == pytest.approx([row["loss"] for row in one], abs=1e-5)
+
+
+def _train(config, policy, lists, trained):
+    reward_model.run(RewardModelConfig.model_validate(config), policy=policy, lists=lists, trained=trained)
 
 
 def _with_eos_for_padding(policy, directory):
