@@ -19,22 +19,27 @@ from larpo_lib.files import exclusive, make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
-from larpo_lib.run_files import Clock, pin_models, read_models, run_key, write_models, write_settings
-from larpo_lib.run_state import HERE, all_calls, find_run_state
+from larpo_lib.run_files import SECONDS, Clock, pin_models, read_models, run_key, write_models, write_settings
+from larpo_lib.run_place import RunPlace
+from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
-from larpo_lib.storage import with_code
-from larpo_lib.tracking import Tracker
+from larpo_lib.storage import localize, with_code
+from larpo_lib.tracking import Run, Tracker
 
 
-def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[str, Any]:
+def run_loop(
+    config: LarpoConfig, out: str | Path, pool: Path | None = None, work: Path | None = None
+) -> dict[str, Any]:
     """Run the whole algorithm under `out`, or go on with it. Of a run that is finished nothing is needed but `out`.
 
     Args:
         config: of the run.
-        out: its directory.
+        out: its directory or s3:// URI. A run in a store may be gone on with on any machine.
         pool: directory through which runs share what they have in common; None: everything is made.
+        work: of a run in a store, directory for what is not kept there: MLflow's own database, if no server is set, and
+            the lock. None: a folder in the cache, and there must be a server of MLflow.
 
     Returns:
         What `summary.json` holds: the held-out metrics of every iteration (0 = the policy the loop began with), the
@@ -43,62 +48,72 @@ def run_loop(config: LarpoConfig, out: Path, pool: Path | None = None) -> dict[s
     Raises:
         LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
-    config, models = pin_models(config, read_models(out))
-    plan = Plan(config, str(out))
-    run_state = find_run_state(plan)
-    if not run_state.left and (out / SUMMARY).is_file():
-        finished: dict[str, Any] = json.loads((out / SUMMARY).read_text("utf-8"))
+    place = RunPlace.find(out, work)
+    place.read()
+    config, models = pin_models(config, read_models(place.work))
+    run_state = find_run_state(Plan(config, place.root), place.artifacts())
+    if not run_state.left and (place.work / SUMMARY).is_file():
+        finished: dict[str, Any] = json.loads((place.work / SUMMARY).read_text("utf-8"))
         return finished
+    place.check_tracking(config.tracking)
     config = with_code(config)
-    plan = Plan(config, str(out))
-    check_config(config, find_run_state(plan).names)
-    make_directory(out)
+    plan = Plan(config, place.root)
+    check_config(config, find_run_state(plan, place.artifacts()).names)
+    make_directory(place.work)
     if pool is not None:
-        check_pool(pool, out)
-    clock = Clock(out)
-    with exclusive(out / ".run.lock", out), clock.running(), use_pool(pool), terminable():
-        write_models(models, out)
-        write_settings(config, out)
-        measured, promoted = _run(plan, out, None if pool is not None else clock)  # a pool's results take no time
+        check_pool(pool, place.outputs)
+    clock = Clock(place.work)
+    with exclusive(place.work / ".run.lock", place.work), clock.running(), use_pool(pool), terminable():
+        write_models(models, place.work)
+        write_settings(config, place.work)
+        measured, promoted = _run(plan, place, None if pool is not None else clock)  # a pool's results take no time
         seconds = clock.by_call()
         summary = {**summarize(config, measured, promoted, sum(seconds)), "seconds_by_call": seconds}
-        write_json(out / SUMMARY, summary)
+        write_json(place.work / SUMMARY, summary)
+    place.write()
     return summary
 
 
-def _run(plan: Plan, out: Path, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
+def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
-    tracker = Tracker(config.tracking, out / "mlflow")
+    tracker = Tracker(config.tracking, place.work / "mlflow")
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
-    checked = False
-    with tracker.run(config.name, run_key(out), config) as parent:
+    checked, there = False, place.artifacts()
+    with tracker.run(config.name, run_key(place.work), config) as parent:
+        place.write()
         for call in all_calls(plan, measured):
             if not checked and call.step.function != STEPS["prepare"].function:
-                check_references(config, Path(plan.prompts), Path(plan.heldout))
-                foretell_calls(config, Path(plan.prompts), Path(plan.heldout))
+                _check_prompts(plan)
                 checked = True
-            metrics = _take(call, tracker, clock)
+            made, start = all(there.made(path) for path in call.outputs.values()), monotonic()
+            metrics = _take(call, tracker, parent)
+            if clock is not None and not made:  # seconds are kept of what is made here, not found or shared
+                rows = getattr(call.config, "batch_size", 1)
+                clock.add_step(call.name, call.iteration, monotonic() - start, metrics, rows)
+            place.write([SECONDS])
             if call.name == "evaluate" and call.iteration is not None:
                 measured[call.iteration] = metrics
                 parent.log_metrics(metrics, step=call.iteration)  # one curve over the iterations
             elif call.output == plan.promotion:
                 promoted = metrics
-            elif call.name == "report":
-                parent.log_artifacts(Path(call.output))
     return measured, promoted
 
 
-def _take(call: StepCall, tracker: Tracker, clock: Clock | None) -> Metrics:
-    """Take a step, logged to MLflow as a nested run. Seconds are kept of what is made here, not found or shared."""
-    made = all(HERE.made(path) for path in call.outputs.values())
-    start = monotonic()
+def _check_prompts(plan: Plan) -> None:
+    with localize({"prompts": plan.prompts, "heldout": plan.heldout}, {}) as paths:
+        check_references(plan.config, **paths)
+        foretell_calls(plan.config, **paths)
+
+
+def _take(call: StepCall, tracker: Tracker, parent: Run) -> Metrics:
+    """Take a step, logged to MLflow as a nested run; the report is logged to the run itself."""
     with (
         tracker.step(call.name, call.iteration) as run,
         at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths,
     ):
         metrics = execute_step(call, paths, run)
-    if clock is not None and not made:
-        clock.add_step(call.name, call.iteration, monotonic() - start, metrics, getattr(call.config, "batch_size", 1))
-    return metrics
+        if call.name == "report":
+            parent.log_artifacts(paths["report"])
+        return metrics

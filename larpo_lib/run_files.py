@@ -22,7 +22,7 @@ from larpo_lib.files import write_json, write_text
 from larpo_lib.models.hub import pin
 from larpo_lib.tracking import redact
 
-SETTINGS, MODELS = "config.toml", "models.json"
+SETTINGS, MODELS, KEY = "config.toml", "models.json", "run.json"
 SECONDS = "seconds.json"
 """What a run took, call by call and step by step; `larpo plan --like` reads it."""
 
@@ -87,7 +87,7 @@ def read_models(out: Path) -> dict[str, str]:
 
 def run_key(out: Path) -> str:
     """The identity under which MLflow finds this run again."""
-    path = out / "run.json"
+    path = out / KEY
     if not path.exists():
         write_json(path, {"run_key": uuid.uuid4().hex})
     return str(json.loads(path.read_text("utf-8"))["run_key"])

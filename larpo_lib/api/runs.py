@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from larpo_lib import config as settings_tree
 from larpo_lib.api.artifacts import Artifact
+from larpo_lib.caches import cache_dir
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import apply_settings, check, load_tree
 from larpo_lib.errors import ArtifactError, ConfigError
@@ -20,6 +21,8 @@ from larpo_lib.plan import SUMMARY, Plan, best_iteration
 from larpo_lib.presets import preset_file
 from larpo_lib.registry import Registry
 from larpo_lib.run_files import SETTINGS, read_models
+from larpo_lib.run_place import RunPlace
+from larpo_lib.storage import fetch
 from larpo_lib.tracking import Tracker
 from larpo_lib.training.history import read_history
 
@@ -62,36 +65,41 @@ def load_config(
     return check(LarpoConfig, tree, file)
 
 
-def run_loop(config: LarpoConfig, out: str | Path) -> RunResult:
-    """Run the whole loop under the directory `out`, as `larpo run` does, or go on with it.
+def run_loop(config: LarpoConfig, out: str | Path, work: str | Path | None = None) -> RunResult:
+    """Run the whole loop under `out`, a directory or s3:// URI, as `larpo run` does, or go on with it.
 
-    A run that was stopped or killed continues where it was; one that is finished is read.
+    A run that was stopped or killed continues where it was; one that is finished is read. Of a run in a store, `work`
+    is a local folder for what is not kept there, such as MLflow's own database, which it needs without a server.
 
     Raises:
         LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
     from larpo_lib.loop import run_loop as run
 
-    with disk_errors(Path(out)):
-        run(config, Path(out))
-    return read_run(out)
+    folder = None if work is None else Path(work)
+    with disk_errors(RunPlace.find(out, folder).work):
+        run(config, out, work=folder)
+    return read_run(out, folder)
 
 
-def read_run(out: str | Path) -> RunResult:
+def read_run(out: str | Path, work: str | Path | None = None) -> RunResult:
     """The result of a run that is finished.
 
     Args:
-        out: its directory.
+        out: its directory or s3:// URI.
+        work: of a run in a store, the local folder that it was given, if it was given one.
 
     Raises:
         ArtifactError: there is no finished run.
+        StorageError: the store refuses the read.
     """
-    folder = Path(out)
+    place = RunPlace.find(out, None if work is None else Path(work))
+    place.read()
     for name in (SETTINGS, SUMMARY):
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder}: has no {name}", remedy="Use the directory of a finished run")
-    config = settings_tree.load_config(folder / SETTINGS)
-    return RunResult(folder, config, json.loads((folder / SUMMARY).read_text("utf-8")))
+        if not (place.work / name).is_file():
+            raise ArtifactError(f"{place.root}: has no {name}", remedy="Use the directory of a finished run")
+    config = settings_tree.load_config(place.work / SETTINGS)
+    return RunResult(place, config, json.loads((place.work / SUMMARY).read_text("utf-8")))
 
 
 @dataclass(frozen=True)
@@ -125,17 +133,22 @@ class Promotion:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run.
+    """A finished run. Of one in a store, paths are those of copies in the cache, which are only to be read.
 
     Attributes:
-        out: its directory.
+        place: where it is.
         config: its settings.
         summary: what `summary.json` holds.
     """
 
-    out: Path
+    place: RunPlace
     config: LarpoConfig
     summary: Mapping[str, Any]
+
+    @property
+    def out(self) -> Path:
+        """Its directory; of a run in a store the folder with the files beside its artifacts."""
+        return self.place.work
 
     @property
     def iterations(self) -> int:
@@ -160,7 +173,7 @@ class RunResult:
     @property
     def promotion(self) -> Promotion:
         """What the gate decided."""
-        return Promotion.read(Path(self._plan.promotion))
+        return Promotion.read(fetch(self._plan.promotion, cache_dir()))
 
     @property
     def policy(self) -> Path:
@@ -176,7 +189,7 @@ class RunResult:
     @property
     def report(self) -> Path:
         """The HTML report."""
-        return self.out / "report" / "report.html"
+        return fetch(f"{self.place.root}/report/report.html", cache_dir())
 
     @property
     def registry(self) -> Registry:
@@ -219,7 +232,7 @@ class RunResult:
 
     @property
     def _plan(self) -> Plan:
-        return Plan(self.config, str(self.out))
+        return Plan(self.config, self.place.root)
 
 
 def _nested(name: str, value: Any) -> dict[str, Any]:

@@ -6,14 +6,24 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app
 
+if TYPE_CHECKING:
+    from larpo_lib.config import LarpoConfig
+
 RunDirectory = Annotated[
-    Path, typer.Option(help="Directory of the run. To resume a stopped run, pass the same directory again.")
+    str,
+    typer.Option(help="Directory or s3:// URI of the run. To resume a stopped run, pass the same one again."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        help="For a run at an s3:// URI: local folder for MLflow's database, needed if no MLflow server is set."
+    ),
 ]
 Pool = Annotated[
     Path | None,
@@ -25,6 +35,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices.")]
 @app.command(rich_help_panel=LOOP)
 def run(
     out: RunDirectory,
+    work: Work = None,
     pool: Pool = None,
     config: Config = None,
     settings: Settings = None,
@@ -35,9 +46,10 @@ def run(
     loaded = load_config(config, settings or ())
     from larpo_lib.files import disk_errors
     from larpo_lib.loop import run_loop  # takes seconds to import; a mistake in the settings is told before
+    from larpo_lib.run_place import RunPlace
 
-    with disk_errors(out):
-        run_loop(loaded, out, pool)
+    with disk_errors(RunPlace.find(out, work).work):
+        run_loop(loaded, out, pool, work)
     _show(out)
 
 
@@ -46,46 +58,49 @@ def quickstart(
     objective: Annotated[str, typer.Option(help="listmle, lambdarank, contrastive, dpo, ...")] = "listmle",
     seed: Seed = 0,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Directory of the run; runs/quickstart by default, with --real runs/quickstart-real."),
+        str | None,
+        typer.Option(
+            help="Directory or s3:// URI of the run; runs/quickstart by default, with --real runs/quickstart-real."
+        ),
     ] = None,
     real: Annotated[
         bool, typer.Option("--real", help="Train SmolLM2-135M-Instruct, a real language model, to follow instructions.")
     ] = False,
+    work: Work = None,
     pool: Pool = None,
     settings: Settings = None,
 ) -> None:
     """Run the whole loop on a small built-in example: no GPU, no downloads, a few minutes on two cores."""
-    out = out or Path("runs/quickstart-real" if real else "runs/quickstart")
+    out = out or ("runs/quickstart-real" if real else "runs/quickstart")
     from larpo_lib.files import disk_errors
+    from larpo_lib.loop import run_loop
+    from larpo_lib.run_place import RunPlace
 
-    with disk_errors(out):
-        (_real_quickstart if real else _toy_quickstart)(out, objective, seed, pool, settings or ())
+    place = RunPlace.find(out, work)
+    with disk_errors(place.work):
+        loaded = (_real_world if real else _toy_world)(place.work / "world", objective, seed, settings or ())
+        run_loop(loaded, out, pool, work)
     _show(out)
 
 
-def _toy_quickstart(out: Path, objective: str, seed: int, pool: Path | None, settings: Sequence[str]) -> None:
+def _toy_world(world: Path, objective: str, seed: int, settings: Sequence[str]) -> LarpoConfig:
     from larpo_lib.config import load_config
-    from larpo_lib.loop import run_loop
     from larpo_lib.playground.world import make_world, world_settings
     from larpo_lib.presets import preset_file
 
-    world = out / "world"
     loaded = load_config(preset_file("quickstart"), [*world_settings(world, objective), f"seed={seed}", *settings])
     make_world(world, seed)
-    run_loop(loaded, out, pool)
+    return loaded
 
 
-def _real_quickstart(out: Path, objective: str, seed: int, pool: Path | None, settings: Sequence[str]) -> None:
+def _real_world(world: Path, objective: str, seed: int, settings: Sequence[str]) -> LarpoConfig:
     from larpo_lib.config import load_config, parse_settings
-    from larpo_lib.loop import run_loop
     from larpo_lib.playground.real import make_real_world, real_settings
     from larpo_lib.presets import preset_file
 
-    world = out / "world"
     make_real_world(world, seed, parse_settings(settings).get("policy"))
     chosen = [*real_settings(world, objective), f"seed={seed}", *settings]
-    run_loop(load_config(preset_file("quickstart-real"), chosen), out, pool)
+    return load_config(preset_file("quickstart-real"), chosen)
 
 
 @app.command(rich_help_panel=LOOP)
@@ -165,12 +180,17 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _show(out: Path) -> None:
-    summary = json.loads((out / "summary.json").read_text("utf-8"))
-    decision = json.loads((out / "promotion" / "promotion.json").read_text("utf-8"))
-    typer.echo((out / "report" / "summary.txt").read_text("utf-8"))
+def _show(out: str) -> None:
+    from larpo_lib.caches import cache_dir
+    from larpo_lib.storage import fetch
+
+    def read(name: str) -> str:
+        return fetch(f"{out.rstrip('/')}/{name}", cache_dir()).read_text("utf-8")
+
+    summary, decision = json.loads(read("summary.json")), json.loads(read("promotion/promotion.json"))
+    typer.echo(read("report/summary.txt"))
     outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
     typer.echo(f"{outcome}: {decision['reason']}")
     calls = summary.get("seconds_by_call", [])  # runs of earlier versions kept none
     resumed = f" in {len(calls)} calls, {calls[-1]} s of them in the last one" if len(calls) > 1 else ""
-    typer.echo(f"{summary['seconds']} s{resumed}. Report: {out / 'report' / 'report.html'}")
+    typer.echo(f"{summary['seconds']} s{resumed}. Report: {out.rstrip('/')}/report/report.html")

@@ -6,7 +6,7 @@ store that goes away is waited for, LARPO_S3_PATIENCE seconds long.
 """
 
 from larpo_lib.caches import cache_dir
-from larpo_lib.storage.directories import complete_directories, delete, upload
+from larpo_lib.storage.directories import complete_directories, delete, put, upload
 from larpo_lib.storage.edge import localize
 from larpo_lib.storage.fetching import fetch
 from larpo_lib.storage.functions import with_code
@@ -21,6 +21,7 @@ __all__ = [
     "is_remote",
     "localize",
     "publish",
+    "put",
     "upload",
     "with_code",
 ]

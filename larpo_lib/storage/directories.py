@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+def put(files: Iterable[Path], uri: str) -> None:
+    """Put files below `uri`, over what is there.
+
+    Raises:
+        StorageError: the store refuses the write or stays away.
+    """
+    location = Location.parse(uri)
+    send(store_client(), [Transfer(file, location / file.name) for file in files])
+
+
 def upload(directory: Path, uri: str, *, last: str) -> None:
     """Upload the files of a directory to `uri`, those in folders too.
 

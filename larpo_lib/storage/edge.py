@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from larpo_lib.caches import cache_dir
 from larpo_lib.storage.client import store_client
-from larpo_lib.storage.fetching import fetch, short_hash
+from larpo_lib.storage.fetching import fetch, keep, short_hash
 from larpo_lib.storage.locations import Location, is_remote
 from larpo_lib.storage.manifests import stored_manifest
 from larpo_lib.storage.publishing import publish
@@ -57,4 +56,4 @@ def localize(
     yield paths
     for name, uri in to_publish.items():
         publish(paths[name], uri)
-        shutil.rmtree(paths[name])
+        keep(paths[name], uri, cache)

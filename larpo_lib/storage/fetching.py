@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def fetch(uri: str, cache: Path, *, weights: bool = True) -> Path:
     contents = _contents(client, location)
     if not weights:
         contents = contents.without_weights()
-    target = cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
+    target = _target(cache, location, contents)
     with s3_errors(location), waiting_lock(target.parent):
         if not target.exists():
             partial = target.parent / f".{target.name}.partial"
@@ -64,6 +65,32 @@ def fetch(uri: str, cache: Path, *, weights: bool = True) -> Path:
             _remove_strays(partial, contents.names)
             partial.rename(target)
     return target
+
+
+def keep(artifact: Path, uri: str, cache: Path) -> None:
+    """Move a directory that was published at `uri` to where `fetch` finds it, or remove it if another is there.
+
+    Args:
+        artifact: on the disk of the cache.
+        uri: where it was published.
+        cache: as of `fetch`.
+
+    Raises:
+        StorageError: the store refuses the read or stays away.
+    """
+    location = Location.parse(uri)
+    contents = _contents(store_client(), location)
+    target = _target(cache, location, contents)
+    with waiting_lock(target.parent):
+        own = contents.manifest is not None and contents.manifest.content == artifacts.read_manifest(artifact)
+        if own and not target.exists():
+            artifact.rename(target)
+        else:
+            shutil.rmtree(artifact)
+
+
+def _target(cache: Path, location: Location, contents: _Contents) -> Path:
+    return cache / "fetched" / short_hash(f"{location}\0{contents.version}") / location.name
 
 
 def short_hash(text: str) -> str:
