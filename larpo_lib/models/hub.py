@@ -32,6 +32,8 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAIN = "main"
+_PAGES = frozenset({"models", "datasets", "spaces", "collections"})
+"""Pages of the hub, which no organisation can be named as; folders of models often are."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class HubModel:
     def parse(cls, text: str) -> HubModel | None:
         """The model that a text names; None: it is a URI, or a path by its form or because something is there."""
         name, at, revision = text.partition("@")
-        if not _NAME.fullmatch(name) or ".." in name or "--" in name or (at and not revision) or Path(text).exists():
+        possible = _NAME.fullmatch(name) and ".." not in name and "--" not in name and (revision or not at)
+        if not possible or name.partition("/")[0] in _PAGES or Path(text).exists():
             return None
         return cls(name, revision or _MAIN)
 

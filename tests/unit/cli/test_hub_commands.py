@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hub_double import HubDouble
 from tiny_world import Larpo
@@ -11,6 +12,7 @@ from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import load_config
 from larpo_lib.preflight import check_config
 from larpo_lib.run_files import pin_models, read_models, write_models
+from larpo_lib.storage import upload
 from larpo_lib.tables import read_table
 
 CONFIG = ("--config", "larpo.toml")
@@ -38,15 +40,20 @@ def test_a_policy_by_its_name_samples_what_its_directory_does(here: Path, hub: H
     assert "org/other: is neither a local directory nor a model on" in missing.err
 
 
-def test_a_reward_model_by_its_name_scores_what_its_directory_does(here: Path, hub: HubDouble, larpo: Larpo) -> None:
+def test_a_reward_model_by_its_name_scores_what_its_directory_does(
+    here: Path, hub: HubDouble, s3: Any, larpo: Larpo
+) -> None:
     commit = hub.push("org/reward", here / "reward")
+    upload(here / "reward", "s3://larpo-bucket/models/reward", last="config.json")
     found = []
-    for path, output in (("reward", "by-path"), ("org/reward", "by-name")):
+    places = {"reward": "by-path", "s3://larpo-bucket/models/reward": "by-uri", "org/reward": "by-name"}
+    for path, output in places.items():
         setting = f'rerank.reranker={{ type = "classifier", path = "{path}", model = {{ device = "cpu" }} }}'
         command = ("rerank", "--prompts", "prompts", "--candidates", "candidates", "--ranked", output, "--set", setting)
         assert larpo(*command, *CONFIG).code == 0
         found.append([dict(row) for row in read_table(here / output, "ranked")])
-    by_path, by_name = found
+    by_path, by_uri, by_name = found
+    assert by_path == by_uri
     assert {row.pop("reranker") for row in by_name} == {f"classifier-reward@{commit[:8]}"}
     assert {row.pop("reranker") for row in by_path} == {"classifier-reward"}
     assert by_path == by_name

@@ -10,7 +10,10 @@ import pytest
 from hub_double import STRANGER, TOKEN, HubDouble
 from tiny_world import Larpo, files
 
+from larpo_lib.config import TrackingConfig
 from larpo_lib.models.hub import HubModel, fetch
+from larpo_lib.registry import CHAMPION, Registry
+from larpo_lib.tracking import Tracker
 
 OWN = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 STATE = (
@@ -73,6 +76,21 @@ def test_weights_of_an_earlier_model_go_and_a_branch_is_made(
     there = repository.commits[repository.branches["v2"]]
     assert "notes.md" in there
     assert "model-1-of-2.safetensors" not in there
+
+
+def test_the_champion_is_pushed_from_the_registry(
+    hub: HubDouble, larpo: Larpo, tiny_policy: Path, mlflow_store: Path, mlflow_uri: str
+) -> None:
+    with Tracker(TrackingConfig(), mlflow_store).standalone_run("push", "a", TrackingConfig()) as run:
+        registry = Registry(mlflow_uri, run.run_id)
+        version = registry.register(tiny_policy, model_name="mine", evaluation={})
+        registry.set_alias("mine", CHAMPION, version)
+    listed = larpo("push", "me/mine", "--policy", "models:/mine@champion", "--store", mlflow_store, "--dry-run")
+    assert listed.code == 0, listed.err
+    sizes = {path.name: path.stat().st_size for path in tiny_policy.iterdir()}
+    assert json.loads(listed.out)["files"] == sizes
+    missing = larpo("push", "me/mine", "--policy", "models:/other@champion", "--store", mlflow_store, "--dry-run")
+    assert "has no alias 'champion'" in missing.err
 
 
 def test_who_may_not_push_is_told(hub: HubDouble, larpo: Larpo, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,10 @@ def _files(folder: Path) -> set[str]:
         ("org/name@v1.0", ("org/name", "v1.0")),
         ("org/name@refs/pr/1", ("org/name", "refs/pr/1")),
         *((text, None) for text in ("./org/name", "~/name", "/org/name", "org/name/", "../name", "s3://bucket/name")),
-        *((text, None) for text in ("name", "a/b/c", "org/name@", "org/a--b", "org/na..me", "-org/name", "")),
+        *(
+            (text, None)
+            for text in ("name", "models/policy", "a/b/c", "org/name@", "org/a--b", "org/na..me", "-org/name", "")
+        ),
     ],
 )
 def test_what_is_a_name_and_what_is_a_path(text, expected):
@@ -232,6 +236,14 @@ def test_a_program_reads_the_variables_of_the_hub(hub: HubDouble, tmp_path):
     weights = Path(done.stdout.strip()) / "model.safetensors"
     assert weights.resolve().is_relative_to(tmp_path / "home")
     assert (tmp_path / "home" / "hub" / "models--org--gated" / "snapshots" / commit / "config.json").is_file()
+
+
+def test_several_that_need_a_model_fetch_it_once(hub: HubDouble):
+    hub.push("org/name", MODEL)
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(lambda _: fetch(HubModel("org/name")), range(4)))
+    assert len(set(folders)) == 1
+    assert hub.files_asked().count("model.safetensors") == 1
 
 
 def test_a_full_disk_is_told(hub: HubDouble, monkeypatch):

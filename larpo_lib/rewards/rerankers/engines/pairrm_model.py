@@ -23,7 +23,7 @@ SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
 PREFIX_IDS = {SOURCE: "source_prefix_id", FIRST: "cand1_prefix_id", SECOND: "cand2_prefix_id"}
 """Where a model's config.json names their ids."""
 
-_REMEDY = "Use a directory in the layout of llm-blender/PairRM-hf on the Hugging Face hub"
+_REMEDY = "Use llm-blender/PairRM-hf of the Hugging Face hub, or a directory in its layout"
 
 
 class PairRmModel(DebertaV2PreTrainedModel):
