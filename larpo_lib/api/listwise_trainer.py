@@ -71,7 +71,14 @@ class ListwiseTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
+        if not isinstance(args, ListwiseConfig):
+            raise ConfigError(f"args is a {type(args).__name__}", remedy="Use a larpo_lib.ListwiseConfig")
         self.criterion: Criterion = chosen_criterion(objective, args)
+        if ref_model is not None and not self.criterion.needs_reference:
+            raise ConfigError(
+                f"the objective {self.criterion.name} does not use a reference, but ref_model is passed",
+                remedy="Remove ref_model, or choose another objective",
+            )
         self.counts: dict[str, EncodeCounts] = {}
         self._policy = Policy(model, processing_class, ref_model, peft_config, args.seed)
         super().__init__(

@@ -21,7 +21,7 @@ from preference_data import (
     text_lists,
     weights,
 )
-from transformers import AutoTokenizer, HfArgumentParser
+from transformers import AutoTokenizer, HfArgumentParser, TrainingArguments
 
 from larpo_lib import ListBatch, ListwiseConfig, ListwiseTrainer
 from larpo_lib.artifacts import read_metrics
@@ -259,6 +259,11 @@ def test_what_cannot_be_right_is_refused_before_training(tiny_policy: Path, tmp_
     ):
         with pytest.raises(ConfigError, match=message):
             make_trainer(tiny_policy, tmp_path, pairs, **wrong)
+    with pytest.raises(ConfigError, match="the objective simpo does not use a reference, but ref_model is passed"):
+        make_trainer(tiny_policy, tmp_path, pairs, objective="simpo", ref_model=load(tiny_policy))
+    not_ours: Any = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    with pytest.raises(ConfigError, match=r"args is a TrainingArguments. Use a larpo_lib.ListwiseConfig"):
+        ListwiseTrainer(load(tiny_policy), not_ours, Dataset.from_list(pairs))
     model = load(tiny_policy)
     with pytest.raises(ConfigError, match="ref_model is the model itself"):
         make_trainer(tiny_policy, tmp_path, pairs, model=model, ref_model=model)
