@@ -135,7 +135,7 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on standard error and exit code 2."""
     # registers the commands; their heavy imports happen when one is run
-    from larpo_lib.cli import benchmarks, hub, pipelines, rewards, runs, steps, studies  # noqa: F401
+    from larpo_lib.cli import benchmarks, champion, hub, pipelines, rewards, runs, steps, studies  # noqa: F401
 
     try:
         app(prog_name="larpo")

@@ -44,6 +44,11 @@ class Registry:
     def __init__(self, uri: str, run_id: str | None = None) -> None:
         self._uri, self._run_id = uri, run_id
 
+    @property
+    def uri(self) -> str:
+        """Where MLflow is; may hold a password."""
+        return self._uri
+
     @cached_property
     def _client(self) -> TrackingClient:
         return TrackingClient(self._uri)

@@ -4,6 +4,17 @@ from larpo_lib.tracking.client import TrackingClient, mlflow_errors, redact
 from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import flatten
 from larpo_lib.tracking.runs import PARENT, Run, Tracker
-from larpo_lib.tracking.stores import resolve_uri
+from larpo_lib.tracking.stores import own_store, resolve_uri
 
-__all__ = ["PARENT", "DataSet", "Run", "Tracker", "TrackingClient", "flatten", "mlflow_errors", "redact", "resolve_uri"]
+__all__ = [
+    "PARENT",
+    "DataSet",
+    "Run",
+    "Tracker",
+    "TrackingClient",
+    "flatten",
+    "mlflow_errors",
+    "own_store",
+    "redact",
+    "resolve_uri",
+]

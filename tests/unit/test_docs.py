@@ -17,7 +17,7 @@ import pytest
 import typer
 from our_objectives import OURS
 
-from larpo_lib.cli import benchmarks, hub, pipelines, rewards, runs, steps, studies
+from larpo_lib.cli import benchmarks, champion, hub, pipelines, rewards, runs, steps, studies
 from larpo_lib.cli.app import app
 from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, parse_settings
 from larpo_lib.config.load import check
@@ -31,7 +31,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 REQUIRED = ("policy=p", "prepare.source=s")
 """Settings without a default, which an example need not repeat."""
 
-REGISTERED = (benchmarks, hub, pipelines, rewards, runs, steps, studies)
+REGISTERED = (benchmarks, champion, hub, pipelines, rewards, runs, steps, studies)
 """Importing them registered their commands."""
 
 

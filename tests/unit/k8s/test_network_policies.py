@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from built import KUSTOMIZATIONS, Document, allowed, build, namespace, one, pod_specs
 
+from larpo_lib.kubernetes.serving import Served, deployment
+
 ELSEWHERE = {"kubernetes.io/metadata.name": "elsewhere"}
 SYSTEM = {"kubernetes.io/metadata.name": "kube-system"}
 OPENSHIFT = {"kubernetes.io/metadata.name": "openshift-dns"}
@@ -107,6 +109,21 @@ def test_training_nodes_reach_one_another_and_nobody_reaches_them(kustomization:
     assert not allowed(rules, node, pod(kustomization, "postgres"), 5432)
     assert allowed(rules, node, TRAINER, 10443)  # statusServer.port of the manager's configuration, Trainer 2.3
     assert not allowed(rules, node, TRAINER, 8081)
+
+
+def test_a_served_champion_is_fetched_and_asked(kustomization: str) -> None:
+    rules = policies(kustomization)
+    (workload, _) = deployment(Served("my-model", 3, "mlflow-artifacts:/1/models/m-1/artifacts", ""), "larpo-base:1")
+    server = here(kustomization, workload["spec"]["template"]["metadata"]["labels"])
+    assert allowed(rules, server, pod(kustomization, "mlflow"), 5000)
+    assert not allowed(rules, server, pod(kustomization, "postgres"), 5432)
+    store = urlsplit(one(kustomization, "ConfigMap", "larpo-env")["data"]["AWS_ENDPOINT_URL_S3"])
+    target = kfp_server(kustomization) if store.scheme == "http" else INTERNET
+    assert allowed(rules, server, target, store.port or {"https": 443, "http": 80}[store.scheme])
+    assert allowed(rules, server, DNS, 53, "UDP")
+    for source in (stranger(kustomization), STRANGER_ELSEWHERE):
+        assert allowed(rules, source, server, 8000)
+        assert not allowed(rules, source, server, 22)
 
 
 def test_mlflow_and_its_database_are_closed_to_others(kustomization: str) -> None:
