@@ -130,6 +130,6 @@ def _check_gains(config: LarpoConfig) -> None:
         reason = rerank.reranker.beyond_one
     if reason is not None:
         raise ConfigError(
-            f"train.objective: {objective.type} needs rewards from 0 to 1, but {reason}",
+            f"train.objective: {objective.in_words} needs rewards from 0 to 1, but {reason}",
             remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as lambdarank",
         )

@@ -69,7 +69,7 @@ def run(
     check_trainable(source, config)
     if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
-            f"the objective {config.objective.type} does not use a reference, but one is passed",
+            f"the objective {config.objective.in_words} does not use a reference, but one is passed",
             remedy="Remove --reference and --reference-logps, or choose another objective",
         )
     return produce_distributed("train", config, inputs, trained, partial(_train, config, source, inputs, log), log)
@@ -129,7 +129,7 @@ def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | 
         outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
         if outside:
             raise DataError(
-                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.type} "
+                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.in_words} "
                 "uses 2^reward and needs rewards from 0 to 1",
                 path=lists,
                 row=number,
