@@ -53,6 +53,7 @@ def diagnose() -> list[Finding]:
         "Packages": _packages,
         "Docker": lambda: [servers.docker()],
         "S3": lambda: [servers.s3(os.environ)],
+        "Hub": lambda: [servers.hub(os.environ)],
         "MLflow": lambda: [servers.mlflow(os.environ, _version("mlflow") or _version("mlflow-skinny"))],
         "Resources": _resources,
         "Can run": _can_run,

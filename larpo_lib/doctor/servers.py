@@ -71,6 +71,20 @@ def mlflow(environment: Mapping[str, str], version: str | None) -> Finding:
     return Finding("MLflow", problem is None, detail, remedy, needed=True)
 
 
+def hub(environment: Mapping[str, str]) -> Finding:
+    """The Hugging Face hub that models come from by their names, where they are kept, and whether there is a token."""
+    from huggingface_hub import constants
+
+    endpoint = (environment.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    signed = environment.get("HF_TOKEN") or Path(constants.HF_TOKEN_PATH).is_file()
+    told = f"cache {constants.HF_HUB_CACHE}; token {'set' if signed else 'not set'}"
+    if constants.is_offline_mode():
+        return Finding("Hub", True, f"HF_HUB_OFFLINE is set: only models in the cache; {told}")
+    problem = _probe(f"{endpoint}/api/models?limit=1")
+    remedy = "To use models by their names, check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE to use the cache"
+    return Finding("Hub", problem is None, f"{_public(endpoint)} {problem or 'answers'}; {told}", remedy)
+
+
 def _probe(url: str, *, only_success: bool = False) -> str | None:
     """What is wrong with a server; None if it answers. A refusal (403) is an answer unless `only_success`."""
     try:

@@ -18,6 +18,7 @@ from larpo_lib.playground.world import make_world, world_documents, world_source
 from larpo_lib.progress import tell
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.held_out import per_prompt
+from larpo_lib.run_files import pin_models, read_models, write_models
 from larpo_lib.statistics.estimates import Values, mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
 from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement
@@ -120,6 +121,7 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     for cell in ready:
         cell.config()
         _check_same(cell, _home(out, cell))
+    _pin(ready, out)
     if request.scale == "tiny":
         for seed in sorted({cell.seed for cell in ready}):
             make_world(_world(out, seed), seed)
@@ -218,9 +220,20 @@ def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
     if not (run / SUMMARY).is_file():
         make_directory(run)
         write_json(run / _SETTINGS, cell.settings)
-        run_loop(cell.config(), run, pool)
+        config, _ = pin_models(cell.config(), read_models(out))
+        run_loop(config, run, pool)
     for _, measurement in _measurements(cell, run, instruments):
         measurement.take(pool)
+
+
+def _pin(made: Sequence[Cell], out: Path) -> None:
+    """Note the commits of models of the hub, so that all cells have the same, however long the study takes."""
+    known = read_models(out)
+    for cell in made:
+        known |= pin_models(cell.config(), known)[1]
+    if known:
+        make_directory(out)
+        write_models(known, out)
 
 
 def _is_done(cell: Cell, out: Path, instruments: Instruments) -> bool:

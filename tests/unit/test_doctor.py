@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from hub_double import TOKEN, HubDouble
 
 from larpo_lib import doctor
 from larpo_lib.config import ObjectiveConfig
-from larpo_lib.doctor import Finding
+from larpo_lib.doctor import Finding, servers
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA-not-to-be-shown", "AWS_SECRET_ACCESS_KEY": "hush-not-to-be-shown"}
 
@@ -55,6 +56,18 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def found(findings: list[Finding], name: str) -> Finding:
     return next(finding for finding in findings if finding.name == name)
+
+
+def test_the_hub_is_asked_unless_it_must_not_be(hub: HubDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert servers.hub({"HF_ENDPOINT": hub.url}).detail.startswith(f"{hub.url} answers; cache ")
+    hub.status = 503
+    down = servers.hub({"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
+    assert not down.ok
+    assert "answers with status 503" in down.detail
+    assert down.detail.endswith("token set")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert servers.hub({}).detail.startswith("HF_HUB_OFFLINE is set")
+    assert len(hub.asked) == 2
 
 
 def command(directory: Path, script: str) -> None:

@@ -116,6 +116,24 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
         run_cells([other], Request("tiny"), tmp_path)
 
 
+def test_all_runs_have_the_commits_that_the_study_began_with(hub, tmp_path, monkeypatch):
+    policies = []
+
+    def stop(config, *_):
+        policies.append(config.policy)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("larpo_lib.studies.run.run_loop", stop)
+    over = {"policy": "org/tiny", "rerank": {"reranker": {"type": "verifier"}}}
+    made = cells(load_study(write_study(tmp_path)), "paper", 1, "paper", over)
+    commit = hub.push("org/tiny", {"config.json": b"{}"})
+    for cell in made[:2]:  # the second one begins when the branch has moved
+        with pytest.raises(KeyboardInterrupt):
+            run_cells([cell], Request("paper"), tmp_path)
+        hub.push("org/tiny", {"config.json": b'{"moved": true}'})
+    assert policies == [f"org/tiny@{commit}"] * 2
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("scale", ["tiny", "paper"])
 @pytest.mark.parametrize("faithful", ["paper", "as_published"])
