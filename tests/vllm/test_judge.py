@@ -1,8 +1,9 @@
-"""vLLM's own server as the judge of a benchmark: what it says is noise, how it is asked and kept is not."""
+"""vLLM's own server as a judge: what it says is noise, how it is asked, read and kept is not."""
 
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from served_model import served
@@ -12,10 +13,14 @@ from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.judging import JUDGE_TOKENS
 from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
-from larpo_lib.playground.policy import make_policy
+from larpo_lib.playground.policy import make_policy, make_tokenizer
 from larpo_lib.playground.problems import vocabulary
+from larpo_lib.rewards.answers import Scorable
+from larpo_lib.rewards.rerankers import make_reranker
+from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
+WORDS = [*vocabulary(), "[[A]]", "[[0.5]]"]
 FREE_FORM = {
     str(i): {"context": None, "prompt": f"What is {i} plus one?", "target": [str(i + 1)], "benchmark_name": "MATH"}
     for i in range(ITEMS)
@@ -36,7 +41,7 @@ MULTIPLE_CHOICE = {
 def judge_url(tmp_path_factory):
     """A judge of random weights, half of whose texts come to hold a verdict before they end."""
     directory = tmp_path_factory.mktemp("judge")
-    make_policy(directory / "model", [*vocabulary(), "[[A]]", "[[0.5]]"], 0, hidden=64, layers=2, heads=2)
+    make_policy(directory / "model", WORDS, 0, hidden=64, layers=2, heads=2)
     for file, setting in (("config", "max_position_embeddings"), ("tokenizer_config", "model_max_length")):
         path = directory / "model" / f"{file}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {setting: CONTEXT}))
@@ -96,3 +101,32 @@ def test_an_answer_longer_than_the_judges_context_is_told_apart(judge_url, run):
     metrics = run(judge_url, "long", longest=CONTEXT)
     assert metrics["too_long_for_judge"] == 1
     assert metrics["free_form_unparsed"] >= 1
+
+
+def test_grades_are_read_from_the_probabilities_that_the_server_gives(judge_url, tmp_path):
+    """A bias makes every reply a grade; what its token might have been is as unlikely as to a model of noise."""
+    tokenizer = make_tokenizer(WORDS)
+    bias = {str(tokenizer.convert_tokens_to_ids(str(grade))): 100 for grade in range(1, 6)}
+    config = LlmJudgeRerankerConfig(
+        base_url=f"{judge_url}/v1", model="tiny", decisions=str(tmp_path), retries=0, max_tokens=1,
+        request={"logit_bias": bias},
+    )  # fmt: skip
+    config.check()
+    reranker = make_reranker(config)
+    responses = [f"1 + {number} = {number + 1}" for number in range(6)]
+    items = [Scorable("p", [{"role": "user", "content": "What is 1 + 1?"}], response) for response in responses]
+    scores, counts = reranker.score(items), reranker.cut(items)
+    (file,) = tmp_path.rglob("*.jsonl")
+    expected, unread = [], 0
+    for decision in _decisions(file):
+        (token,) = decision["answer"]["choices"][0]["logprobs"]["content"]
+        assert len(token["top_logprobs"]) in (20, 21)  # vLLM adds the sampled token where it is not among them
+        found = {each["token"]: math.exp(each["logprob"]) for each in [*token["top_logprobs"], token]}
+        grades = {name: chance for name, chance in found.items() if name in set("12345")}
+        expected.append(sum(int(name) * chance for name, chance in grades.items()) / sum(grades.values()))
+        unread += round((1 - sum(grades.values())) * 1_000_000)
+    assert sorted(scores) == pytest.approx(sorted(expected))
+    assert counts["judge_decisions"] == len(responses)
+    assert counts["judge_grades_without_probabilities"] == 0
+    assert counts["judge_unread_probability_millionths"] == pytest.approx(unread, abs=len(responses))
+    assert make_reranker(config.model_copy(update={"base_url": "http://127.0.0.1:9"})).score(items) == scores

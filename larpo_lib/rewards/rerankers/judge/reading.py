@@ -26,8 +26,8 @@ _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
 _CHAIN = re.compile(r"\[?\d+\]?(?:\s*>\s*\[?\d+\]?)+", re.ASCII)
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
-_SPACE = " \n\t\u0120\u2581\u010a"
-"""White space, also as the vocabularies of tokenizers write it."""
+_SPACE = re.compile(r"[\s\u0120\u2581\u010a]+")
+"""White space, also as tokenizers' vocabularies write it. Where a text has some, a server's tokens may have none."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,13 @@ def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[st
         tokens = _Tokens.model_validate(found).content
     except ValidationError:  # a server that gives none, or in another form
         return []
-    start = "".join(token.token for token in tokens).rfind(text)  # thoughts that a server takes apart stand before it
-    behind = start + place
-    for token in tokens if start >= 0 else ():
-        if behind < len(token.token):
+    written = [_SPACE.sub("", token.token) for token in tokens]
+    start = "".join(written).rfind(_SPACE.sub("", text))  # thoughts that a server takes apart stand before it
+    behind = start + len(_SPACE.sub("", text[:place]))
+    for token, bare in zip(tokens, written, strict=True) if start >= 0 else ():
+        if behind < len(bare):
             chosen = [token] if all(other.token != token.token for other in token.top_logprobs) else []
-            is_grade = token.token.strip(_SPACE) == grade
-            others = [*token.top_logprobs, *chosen] if is_grade else []
-            return [(other.token.strip(_SPACE), math.exp(other.logprob)) for other in others]
-        behind -= len(token.token)
+            others = [*token.top_logprobs, *chosen] if bare == grade else []
+            return [(_SPACE.sub("", other.token), math.exp(other.logprob)) for other in others]
+        behind -= len(bare)
     return []

@@ -78,6 +78,15 @@ def test_the_token_of_the_grade_is_found_behind_other_text_and_thoughts():
         assert read_grade(said(content, {"content": listed}), 1, 5).value == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize(
+    ("content", "written"), [(" 3", ["3"]), ("3", ["\u25813"]), ("Grade: 3\n", ["Grade", ":", "\u01203", "\u010a"])]
+)
+def test_white_space_of_tokens_may_differ_from_the_texts(content, written):
+    """As vLLM tells the tokens of SentencePiece models, and others those of byte-level ones."""
+    tokens = [token(text, 0.5, **{"1": 0.5}) if "3" in text else token(text, 1.0) for text in written]
+    assert read_grade(said(content, {"content": tokens}), 1, 5).value == pytest.approx(2.0)
+
+
 def test_a_sampled_token_that_is_not_among_the_likeliest_counts_too():
     rare = token("2", 0.1) | {"top_logprobs": token("4", 0.8)["top_logprobs"]}
     found = read_grade(said("2", {"content": [rare]}), 1, 5)
