@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from larpo_lib.budget.calls import Calls, calls_of
 from larpo_lib.budget.memory import GIB, Need
 from larpo_lib.budget.model import ModelSize, read_size
 from larpo_lib.budget.needs import Machine, changes_for, needs_of
@@ -46,6 +47,7 @@ class Estimate:
         needs: memory of each step.
         changes: settings with which a step fits, for those that do not.
         costs: hours and cost of each step.
+        calls: of LLM judges, step by step.
     """
 
     policy: ModelSize
@@ -54,6 +56,7 @@ class Estimate:
     needs: Sequence[Need]
     changes: Mapping[str, Sequence[str]]
     costs: Sequence[Cost]
+    calls: Sequence[Calls]
 
     @property
     def fits(self) -> bool:
@@ -84,7 +87,7 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
         if need.step in sections and need.bytes > asked.machine.memory
     }
     found = costs(work_of(config, lengths), asked.rates, asked.machine.gpus, asked.price)
-    return Estimate(policy, asked, lengths, needs, changes, found)
+    return Estimate(policy, asked, lengths, needs, changes, found, calls_of(config, lengths))
 
 
 def _prompts(config: LarpoConfig, stated: int | None) -> int:
@@ -174,6 +177,10 @@ def _costs(estimate: Estimate) -> list[str]:
     if lacking:
         flags = ", ".join(f"--{rate}-rate" for rate in lacking)
         lines.append(f"  Rates are not known: pass the directory of an earlier run with --like, or {flags}.")
+    for one in estimate.calls:
+        number = "an unknown number of" if one.calls is None else f"at most {one.calls:,}"
+        tokens = "" if one.tokens is None else f", about {one.tokens:,} input tokens without the template"
+        lines.append(f"  {one.step}: {number} judge calls{tokens}")
     lines += [
         "",
         f"Assumed: {lengths.prompts:,} prompts an iteration of {lengths.prompt_tokens:,} tokens, responses of"

@@ -170,11 +170,15 @@ def presets(name: Annotated[str | None, typer.Argument(help="Name of the preset 
 
 
 @app.command(rich_help_panel=TOOLS)
-def doctor() -> None:
-    """Check what is installed, what can run on this machine, and what to install for the rest."""
+def doctor(config: Config = None, settings: Settings = None) -> None:
+    """Check what is installed, what can run on this machine, and what to install for the rest.
+
+    With --config, it also checks whether the servers in it answer: of samplers, rerankers and judges.
+    """
+    from larpo_lib.config import load_config
     from larpo_lib.doctor import diagnose, ok_for_main_job, render
 
-    findings = diagnose()
+    findings = diagnose(load_config(config, settings or ()) if config or settings else None)
     typer.echo(render(findings))
     if not ok_for_main_job(findings):
         raise typer.Exit(1)

@@ -126,6 +126,10 @@ class RerankerConfig(_ReadsReferences):
         """The most calls, such as may cost money, to score a list of so many responses; 0: it makes none of these."""
         return 0
 
+    def most_shown(self, size: int) -> int:
+        """The most responses that one of these calls is about, of a list of so many."""
+        return 1
+
     def foresee(self, label: str, lists: Iterable[Any]) -> None:
         """Told, before anything is scored, all that will be.
 

@@ -17,10 +17,10 @@ from importlib import metadata
 from pathlib import Path
 
 from larpo_lib import __version__
-from larpo_lib.config import kinds
+from larpo_lib.config import LarpoConfig, kinds
 from larpo_lib.config.packages import Registered
 from larpo_lib.config.registry import Kind
-from larpo_lib.doctor import servers
+from larpo_lib.doctor import configured, servers
 from larpo_lib.doctor.finding import Finding
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.rewards.rules import sentences
@@ -45,8 +45,8 @@ LAUNCHERS: dict[str, tuple[str, ...]] = {
 Check = Callable[[], list[Finding]]
 
 
-def diagnose() -> list[Finding]:
-    """Look at this machine; takes less than ten seconds."""
+def diagnose(config: LarpoConfig | None = None) -> list[Finding]:
+    """Look at this machine, and at the servers that a configuration names; takes less than ten seconds."""
     checks: dict[str, Check] = {
         "Python": _python,
         "PyTorch": _torch,
@@ -58,6 +58,7 @@ def diagnose() -> list[Finding]:
         "Resources": _resources,
         "Can run": _can_run,
         "Registered": _registered,
+        **({} if config is None else configured.checks_of(config)),
     }
     return run_checks(checks, _DEADLINE_S)
 

@@ -106,6 +106,10 @@ class LlmJudgeRerankerConfig(SingleRerankerConfig, LlmJudgeConfig, Seeded):
 
         return self.attempts * mode_of(self).most_calls(size)
 
+    def most_shown(self, size: int) -> int:
+        """As the mode says."""
+        return min(size, {"pointwise": 1, "pairwise": 2, "listwise": self.window}[self.mode])
+
     def foresee(self, label: str, lists: Iterable[Sequence[Scorable]]) -> None:
         """Tell the calls that are not stored yet; refuse more than `max_calls`."""
         from larpo_lib.rewards.rerankers.judge.foresight import foresee

@@ -179,3 +179,19 @@ def test_on_a_cpu_models_compute_in_float32_unless_they_are_told(settings):
     assert not machine.bf16(settings().model)
     assert machine.bf16(settings("model.dtype=bfloat16").model)
     assert "Memory of the machine (no GPU), 24.0 GiB" in render(estimate_run(settings(), asked(machine)))
+
+
+def test_calls_of_judges_are_counted_by_hand(settings):
+    """3 iterations of 1,000 prompts with lists of 4, 8 and 12, all pairs in both orders; 100 held-out prompts of 3."""
+    judge = '{type="llm_judge", base_url="http://judge/v1", model="big"'
+    config = settings(
+        "sample.k=4", "loop.iterations=3", "lists.memory=all", "evaluate.n=2",
+        f'rerank.reranker={judge}, mode="pairwise"}}', f"evaluate.reranker={judge}}}",
+    )  # fmt: skip
+    calls = 1_000 * (4 * 3 + 8 * 7 + 12 * 11)
+    estimate = estimate_run(config, asked(response_tokens=100))
+    ranked, evaluated = estimate.calls
+    assert (ranked.calls, ranked.tokens) == (calls, calls * (164 + 2 * 100))
+    assert (evaluated.calls, evaluated.tokens) == (4 * 100 * 3, 4 * 100 * 3 * (164 + 100))
+    assert f"rerank: at most {calls:,} judge calls, about {ranked.tokens:,} input tokens" in render(estimate)
+    assert not estimate_run(settings(), asked()).calls

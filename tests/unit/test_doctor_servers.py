@@ -1,0 +1,61 @@
+"""What doctor says of the servers in a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from server_double import Reply, serve
+
+from larpo_lib.config import LarpoConfig
+from larpo_lib.doctor.configured import checks_of
+from larpo_lib.doctor.finding import Finding
+
+
+def _config(url: str, **tables: Any) -> LarpoConfig:
+    judge = {"type": "llm_judge", "base_url": f"{url}/v1", "model": "big"}
+    tree = {"policy": "policy", "prepare": {"source": "s", "heldout": 2}, "rerank": {"reranker": judge}, **tables}
+    return LarpoConfig.model_validate(tree)
+
+
+def _findings(config: LarpoConfig) -> dict[str, Finding]:
+    return {finding.name: finding for check in checks_of(config).values() for finding in check()}
+
+
+def test_each_server_is_asked_whether_it_serves_the_model() -> None:
+    with serve(lambda _: Reply({"data": [{"id": "big"}]})) as server:
+        http = {"type": "http", "api": "vllm_score", "base_url": server.url, "served_model": "rm"}
+        member = {"reranker": http, "mean": 0.0, "std": 1.0}
+        fixed = {"reranker": {"type": "verifier"}, "mean": 0.0, "std": 1.0}
+        benchmark = {"judge": {"base_url": f"{server.url}/v1", "model": "big"}}
+        evaluate = {"reranker": {"type": "ensemble", "members": [fixed, member]}}
+        found = _findings(_config(server.url, evaluate=evaluate, alpaca_eval=benchmark))
+    assert {name: finding.ok for name, finding in found.items()} == {
+        f"rerank.reranker, {server.url}/v1": True,
+        f"evaluate.reranker, {server.url}": False,
+        f"alpaca_eval.judge, {server.url}/v1": True,
+    }
+    refused = found[f"evaluate.reranker, {server.url}"]
+    assert refused.detail.endswith("does not serve a model 'rm'")
+    assert refused.remedy == "Set served_model to one of big"
+    assert not refused.needed
+
+
+def test_a_server_that_is_away_or_wants_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(lambda _: Reply({"error": {"message": "no key"}}, status=401)) as server:
+        (refused,) = _findings(_config(server.url, evaluate={"reranker": {"type": "verifier"}})).values()
+        assert "answered 401: no key" in refused.detail
+        monkeypatch.delenv("JUDGE_KEY", raising=False)
+        keyed = {"type": "llm_judge", "base_url": server.url, "model": "big", "api_key_env": "JUDGE_KEY"}
+        rerank = {"rerank": {"reranker": keyed}, "evaluate": {"reranker": {"type": "verifier"}}}
+        (unset,) = _findings(_config(server.url, **rerank)).values()
+        assert "JUDGE_KEY" in unset.detail
+        url = server.url
+    (away,) = _findings(_config(url, evaluate={"reranker": {"type": "verifier"}})).values()
+    assert not away.ok
+    assert url in away.detail
+
+
+def test_without_servers_there_is_nothing_to_ask() -> None:
+    plain = {"type": "verifier"}
+    assert not checks_of(_config("http://x", rerank={"reranker": plain}, evaluate={"reranker": plain}))
