@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, app
+from larpo_lib.cli.app import TOOLS, Config, app
+from larpo_lib.errors import ConfigError
 
-rewards_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a reward function of your own.")
+if TYPE_CHECKING:
+    from larpo_lib.config import RerankerConfig
+
+rewards_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a reward function, or a reranker.")
 app.add_typer(rewards_app, name="rewards", rich_help_panel=TOOLS)
 
 _SHOWN = 60
@@ -18,28 +22,37 @@ _SHOWN = 60
 
 @rewards_app.command(name="try")
 def try_function(
-    target: Annotated[
-        str, typer.Option(help="my_rewards.py:brevity, s3://bucket/my_rewards.py:brevity, or package.module:brevity.")
-    ],
     prompts: Annotated[
         Path, typer.Option(help="Artifact of prompts; without --responses a file of prompts with responses.")
     ],
+    target: Annotated[
+        str | None,
+        typer.Option(help="my_rewards.py:brevity, s3://bucket/my_rewards.py:brevity, or package.module:brevity."),
+    ] = None,
     responses: Annotated[Path | None, typer.Option(help="Artifact of candidates: responses to the prompts.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of prompts whose responses are scored.")] = 3,
     keywords: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="A setting of the function, for example goal=40.")
+        list[str] | None,
+        typer.Option("--set", "-s", help="A setting of the function, for example goal=40; with --config, of larpo."),
     ] = None,
+    config: Config = None,
 ) -> None:
-    """Show what a reward function gives for a few responses, without a run."""
-    from larpo_lib.config import parse_settings
+    """Show what a reward function, or with --config rerank.reranker, gives for a few responses, without a run."""
+    from larpo_lib.config import load_section, parse_settings
     from larpo_lib.config.load import check
     from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
     from larpo_lib.steps.reward_trial import try_rewards
     from larpo_lib.storage import with_code
 
-    config = with_code(check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())}))
+    if (target is None) == (config is None):
+        raise ConfigError("rewards try needs a function or a reranker", remedy="Pass --target, or else --config")
+    reranker: RerankerConfig
+    if config is not None:
+        reranker = load_section("rerank", config, keywords or ()).reranker
+    else:
+        reranker = check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())})
     asked = ""
-    for item, score in try_rewards(config, prompts, responses, limit):
+    for item, score in try_rewards(with_code(reranker), prompts, responses, limit):
         if item.prompt_id != asked:
             asked = item.prompt_id
             typer.echo(f"prompt {asked}: {_short(item.messages[-1]['content'])}")

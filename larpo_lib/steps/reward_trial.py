@@ -1,4 +1,4 @@
-"""A reward function on a handful of responses, before any run."""
+"""A reward function, or another reranker, on a handful of responses, before any run."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from larpo_lib.config import PrepareConfig
+from larpo_lib.config import PrepareConfig, RerankerConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.metadata import Asked
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.references import require_columns
-from larpo_lib.rewards.rerankers import make_reranker
-from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
+from larpo_lib.rewards.rerankers import foresee, make_reranker
 from larpo_lib.sources import conversion, locating
 from larpo_lib.steps.rerank import scorables
 from larpo_lib.tables import PromptTable
 
 
 def try_rewards(
-    config: FunctionRerankerConfig, prompts: Path, responses: Path | None, limit: int
+    config: RerankerConfig, prompts: Path, responses: Path | None, limit: int
 ) -> Iterator[tuple[Scorable, float | None]]:
     """Score the responses to a few prompts.
 
     Args:
-        config: the function.
+        config: the function, or another reranker.
         prompts: artifact of prompts; without `responses` a file whose rows hold a prompt and a response.
         responses: artifact of candidates.
         limit: prompts whose responses are scored.
@@ -33,7 +32,8 @@ def try_rewards(
         Each response with its score; None: it cannot be scored.
 
     Raises:
-        LarpoError: the function cannot be loaded, or raises, or gives what is no score; or there are no responses.
+        LarpoError: the function cannot be loaded, or raises, or gives what is no score; or there are no responses; or
+            a judge would have to be asked more often than its settings allow.
     """
     reranker = make_reranker(config)
     if responses is not None:
@@ -45,6 +45,10 @@ def try_rewards(
         )
     else:
         items = _of_source(str(prompts), limit)
+    lists: dict[str, list[Scorable]] = {}
+    for item in items:
+        lists.setdefault(item.prompt_id, []).append(item)
+    foresee(config, "rewards try", lists.values())
     return zip(items, reranker.score(items), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""`larpo rewards try`: a reward function on a handful of responses."""
+"""`larpo rewards try`: a reward function, or a judge, on a handful of responses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from judge_double import judging
 from tiny_world import Larpo
 
 from larpo_lib.config import PrepareConfig
@@ -74,3 +75,19 @@ def test_mistakes_are_told_in_one_line(here: Path, larpo: Larpo) -> None:
     Path("my_rewards.py").write_text("def f(responses):\n    return [1 / 0]\n")
     done = larpo("rewards", "try", "--target", "my_rewards.py:f", "--prompts", "rows.jsonl")
     assert "my_rewards.py, line 2" in done.err
+
+
+def test_a_judge_can_be_tried_by_its_configuration(here: Path, larpo: Larpo) -> None:
+    with judging(lambda responses: str(len(responses[0]) // 3)) as judge:
+        settings = judge.config(here / "decisions").model_dump(exclude_defaults=True)
+        table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+        Path("larpo.toml").write_text(f'[rerank]\nreranker = {{ type = "llm_judge", {table} }}\n')
+        asked = ["rewards", "try", "--config", "larpo.toml", "--prompts", "rows.jsonl", "--limit", 2]
+        refused = larpo(*asked, "--set", "rerank.reranker.max_calls=1")
+        assert "rewards try needs at most 2 judge calls" in refused.err
+        assert judge.calls() == 0
+        done = larpo(*asked)
+        assert done.code == 0, done.err
+        assert [line.split()[0] for line in done.out.splitlines()[1::2]] == ["1", "2"]
+    both = larpo(*asked, "--target", "my_rewards.py:brevity")
+    assert both.err == "larpo: rewards try needs a function or a reranker. Pass --target, or else --config.\n"
