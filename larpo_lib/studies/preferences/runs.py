@@ -102,7 +102,7 @@ def _run(task: Task, study: PreferenceStudy, places: Places) -> None:
             trained=run / "trained",
             reference_logps=known if config.objective.needs_reference and not config.objective.needs_kl else None,
         )
-    except ModelError as error:  # the loss was no number any more
+    except ModelError as error:  # the loss became NaN
         if not task.searching:
             raise
         write_json(run / "broken.json", {"error": str(error).partition(" (")[0]})
