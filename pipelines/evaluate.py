@@ -11,10 +11,9 @@ from larpo_kubeflow.components.prepare import prepare
 from larpo_kubeflow.components.promote import promote
 from larpo_kubeflow.components.start_evaluation import start_evaluation
 from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
-from larpo_kubeflow.pipelines.functions import Given, nested, whole
-from larpo_kubeflow.pipelines.larpo import JOB, closing_task
+from larpo_kubeflow.pipelines.functions import Given, nested
+from larpo_kubeflow.pipelines.larpo import closed
 from larpo_kubeflow.pipelines.limits import Limits
-from larpo_lib.pipeline.form import asked
 
 
 def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:  # noqa: B008 - both are frozen
@@ -27,18 +26,11 @@ def evaluate_pipeline(images: Images = Images(), limits: Limits = Limits()) -> A
     cluster = Cluster(images, limits)
     judging = _judging(cluster)
 
-    def build(given: Given) -> None:
-        with dsl.ExitHandler(closing_task(cluster, given), name="evaluation"):
-            started = start_evaluation(job=JOB, **{name: given[name] for name in asked("evaluate")})
-            run = cluster.light(started, retries=1).outputs["run"]
-            judging(run=run, **{name: given[name] for name in machine_inputs("evaluate")})
+    def build(given: Given, told: Given) -> None:
+        judging(run=told["run"], **{name: given[name] for name in machine_inputs("evaluate")})
 
-    return whole(
-        "larpo-evaluate",
-        "evaluate",
-        "Evaluate a policy on held-out prompts, and promote it if it is better.",
-        build,
-    )
+    description = "Evaluate a policy on held-out prompts, and promote it if it is better."
+    return closed("evaluate", "evaluation", description, cluster, start_evaluation, build)
 
 
 def _judging(cluster: Cluster) -> Any:

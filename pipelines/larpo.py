@@ -1,9 +1,11 @@
 """Algorithm 1 as a Kubeflow pipeline: the loop of `larpo run`, each step a task."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 
+from larpo_kubeflow.components.component import Component
 from larpo_kubeflow.components.evaluate import evaluate
 from larpo_kubeflow.components.final_report import final_report
 from larpo_kubeflow.components.images import Images
@@ -31,27 +33,44 @@ def larpo_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:
     cluster = Cluster(images, limits)
     loop = _loop(cluster)
 
-    def build(given: Given) -> None:
-        with dsl.ExitHandler(closing_task(cluster, given), name="everything"):
-            started = start(job=JOB, **{name: given[name] for name in asked("larpo")})
-            told = cluster.light(started, retries=1).outputs
-            machines = {name: given[name] for name in machine_inputs("sample", "rerank", "evaluate")}
-            for_training = {name: told[name] for name in ("train_gpus", "train_memory")}
-            loop(run=told["run"], rounds=told["rounds"], shards=told["shards"], **machines, **for_training)
+    def build(given: Given, told: Given) -> None:
+        machines = {name: given[name] for name in machine_inputs("sample", "rerank", "evaluate")}
+        for_training = {name: told[name] for name in ("train_gpus", "train_memory")}
+        loop(run=told["run"], rounds=told["rounds"], shards=told["shards"], **machines, **for_training)
 
-    return whole(
-        "larpo",
-        "larpo",
+    description = (
         "LLM alignment as retriever preference optimisation: sample, rerank, build lists, train and evaluate in "
-        "each iteration, and promote the result.",
-        build,
+        "each iteration, and promote the result."
     )
+    return closed("larpo", "everything", description, cluster, start, build)
 
 
-def closing_task(cluster: Cluster, given: Given) -> dsl.PipelineTask:
-    """The task that runs whatever became of the others. It is given nothing that another task made."""
-    task = final_report(job=JOB, root=given["root"], run_id=given["run_id"])
-    return cluster.last(task).set_display_name("final report")
+def closed(
+    form: str,
+    group: str,
+    description: str,
+    cluster: Cluster,
+    first: Component,
+    build: Callable[[Given, Given], None],
+) -> Any:
+    """A pipeline that begins with `first` and ends with a report, whatever became of the tasks between them.
+
+    Args:
+        form: whose parameters it has; the pipeline is named after it.
+        group: name of the group of all tasks but the last.
+        description: what it does.
+        cluster: what tasks need.
+        first: the component that is given the parameters.
+        build: adds the other tasks, from the parameters and from what `first` made.
+    """
+
+    def build_all(given: Given) -> None:
+        last = final_report(job=JOB, root=given["root"], run_id=given["run_id"])  # nothing that another task made
+        with dsl.ExitHandler(cluster.last(last).set_display_name("final report"), name=group):
+            started = first(job=JOB, **{name: given[name] for name in asked(form)})
+            build(given, cluster.light(started, retries=1).outputs)
+
+    return whole("larpo" if form == "larpo" else f"larpo-{form}", form, description, build_all)
 
 
 def beginning_pipeline(cluster: Cluster) -> Any:

@@ -13,11 +13,10 @@ from larpo_kubeflow.components.images import Images
 from larpo_kubeflow.components.start_study import start_study
 from larpo_kubeflow.components.study_table import study_table
 from larpo_kubeflow.pipelines.cluster import Cluster, machine, machine_inputs
-from larpo_kubeflow.pipelines.functions import Given, nested, whole
-from larpo_kubeflow.pipelines.larpo import JOB, beginning_pipeline, closing_task
+from larpo_kubeflow.pipelines.functions import Given, nested
+from larpo_kubeflow.pipelines.larpo import beginning_pipeline, closed
 from larpo_kubeflow.pipelines.limits import Limits
 from larpo_kubeflow.pipelines.round import ROUND_KINDS, ROUNDS_INPUTS, rounds_pipeline
-from larpo_lib.pipeline.form import asked
 
 _INPUTS: dict[str, type] = {**ROUNDS_INPUTS, "members": list}
 
@@ -32,16 +31,12 @@ def study_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:
     cluster = Cluster(images, limits)
     comparing = _comparing(cluster)
 
-    def build(given: Given) -> None:
-        with dsl.ExitHandler(closing_task(cluster, given), name="study"):
-            started = start_study(job=JOB, **{name: given[name] for name in asked("study")})
-            told = cluster.light(started, retries=1).outputs
-            machines = {name: given[name] for name in machine_inputs(*ROUND_KINDS)}
-            comparing(**{name: told[name] for name in ("run", "members", "rounds", "shards")}, **machines)
+    def build(given: Given, told: Given) -> None:
+        machines = {name: given[name] for name in machine_inputs(*ROUND_KINDS)}
+        comparing(**{name: told[name] for name in ("run", "members", "rounds", "shards")}, **machines)
 
-    return whole(
-        "larpo-study", "study", "Compare settings: one run of the loop for each, with results in one table.", build
-    )
+    description = "Compare settings: one run of the loop for each, with results in one table."
+    return closed("study", "study", description, cluster, start_study, build)
 
 
 def _comparing(cluster: Cluster) -> Any:

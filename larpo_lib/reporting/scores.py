@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from larpo_lib.reporting.evaluation import EvaluationReport, Score
 from larpo_lib.reporting.table import UNDEFINED, aligned, count, number
 
 _TILES = 4
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One row of the table beside what was published: the policy itself, or somebody else's; cells are text."""
-
-    policy: str
-    judge: str
-    source: str
-    cells: Sequence[str]
-    own: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The scores that somebody published values of, by their labels, and the rows to compare."""
-
-    columns: Sequence[str]
-    rows: Sequence[Compared]
 
 
 def value_text(value: float | None, unit: str) -> str:
@@ -68,22 +48,22 @@ def with_spans(scores: Sequence[Score]) -> list[tuple[Score, int]]:
     return spans
 
 
-def comparison(report: EvaluationReport) -> Comparison:
-    """What the report says beside what was published: the policy first, then the rows as they were given."""
-    names = [score.name for score in report.scores if any(score.name in row.scores for row in report.published)]
-    units = {score.name: score.unit for score in report.scores}
-    labels = {score.name: f"{score.label} ({score.unit})" if score.unit else score.label for score in report.scores}
-    values = {score.name: score.estimate.value for score in report.scores}
-    own = Compared(
-        report.policy, report.judged_by, "this evaluation", [value_text(values[n], units[n]) for n in names], own=True
-    )
+def comparison(report: EvaluationReport) -> list[list[str]]:
+    """A table beside what was published: its head, the policy, then the rows as given; empty if there are none."""
+    scores = [score for score in report.scores if any(score.name in row.scores for row in report.published)]
+    if not scores:
+        return []
+    labels = [f"{score.label} ({score.unit})" if score.unit else score.label for score in scores]
+    own = [value_text(score.estimate.value, score.unit) for score in scores]
     others = [
-        Compared(
-            row.policy, row.judge, row.source, [_as_printed(row.scores.get(n), units[n]) for n in names], own=False
-        )
+        [row.policy, *(_as_printed(row.scores.get(score.name), score.unit) for score in scores), row.judge, row.source]
         for row in report.published
     ]
-    return Comparison([labels[name] for name in names], [own, *others])
+    return [
+        ["policy", *labels, "judge", "source"],
+        [report.policy, *own, report.judged_by, "this evaluation"],
+        *others,
+    ]
 
 
 def text_table(report: EvaluationReport) -> str:
@@ -97,12 +77,10 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
     yield ""
     head = ["score", "value", f"{report.confidence:.0%} interval, ± standard error"]
     yield from aligned([head, *([score.label, score_text(score), uncertainty(score)] for score in report.scores)])
-    beside = comparison(report)
-    if report.published and beside.columns:
+    if beside := comparison(report):
         yield ""
         yield "published; compare only rows with the same judge"
-        rows = [[row.policy, *row.cells, row.judge, row.source] for row in beside.rows[1:]]
-        yield from aligned([["policy", *beside.columns, "judge", "source"], *rows])
+        yield from aligned([beside[0], *beside[2:]])
     if report.caveats:
         yield ""
         yield from (f"! {caveat}" for caveat in report.caveats)
