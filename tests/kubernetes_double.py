@@ -127,15 +127,9 @@ class Api:
         self.jobs[manifest["metadata"]["name"]] = manifest
 
     def ends(self, job: str, kind: str, message: str = "") -> None:
-        condition = {
-            "type": kind,
-            "status": "True",
-            "message": message,
-            "reason": "JobSet",
-            "lastTransitionTime": _now(),
-        }
+        condition = {"type": kind, "status": "True", "message": message, "reason": "JobSet"}
         with self.changed:
-            self.jobs[job]["status"] = {"conditions": [condition]}
+            self.jobs[job]["status"] = {"conditions": [{**condition, "lastTransitionTime": _now()}]}
 
     def remove_job(self, name: str) -> None:
         with self.changed:
@@ -158,18 +152,14 @@ class Api:
             time.sleep(0.01)
 
     def kubeconfig(self, directory: Path) -> Path:
-        user, cluster = {"token": TOKEN}, {"server": self.url}
-        path = directory / "kubeconfig.json"
-        context = {"cluster": "double", "user": "double", "namespace": "larpo"}
-        text = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "double", "cluster": cluster}],
-            "users": [{"name": "double", "user": user}],
-            "contexts": [{"name": "double", "context": context}],
-            "current-context": "double",
+        parts = {
+            "cluster": {"server": self.url},
+            "user": {"token": TOKEN},
+            "context": {"cluster": "double", "user": "double", "namespace": "larpo"},
         }
-        path.write_text(json.dumps(text))
+        lists = {f"{kind}s": [{"name": "double", kind: part}] for kind, part in parts.items()}
+        path = directory / "kubeconfig.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "double", **lists}))
         return path
 
 
@@ -261,9 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get_trainjobs(self, name: str, query: dict[str, str], body: bytes) -> None:
         with self.state.changed:
-            job = self.state.jobs.get(name)
+            job = self._found("trainjobs", name, self.state.jobs.get(name))
             if job is None:
-                self._status(404, f'trainjobs "{name}" not found', name)
                 return
             self._json(200, job)
             if job["metadata"].get("deletionTimestamp"):  # its pods are gone by the next look
@@ -277,9 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _delete_trainjobs(self, name: str, query: dict[str, str], body: bytes) -> None:
         with self.state.changed:
-            job = self.state.jobs.get(name)
+            job = self._found("trainjobs", name, self.state.jobs.get(name))
             if job is None:
-                self._status(404, f'trainjobs "{name}" not found', name)
                 return
             if query["propagationPolicy"] == "Foreground":
                 job["metadata"]["deletionTimestamp"] = _now()
@@ -301,13 +289,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": found})
 
     def _get_pods(self, name: str, query: dict[str, str], body: bytes) -> None:
-        pod = self._pod(name)
-        if pod is not None:
+        if pod := self._pod(name):
             self._json(200, pod.as_json())
 
     def _get_pods_log(self, name: str, query: dict[str, str], body: bytes) -> None:
-        pod = self._pod(name)
-        if pod is None:
+        if not (pod := self._pod(name)):
             return
         assert query["container"] == "node"
         assert query["timestamps"] == "True"
@@ -337,11 +323,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pod(self, name: str) -> Pod | None:
         with self.state.changed:
-            for pod in self.state.pods:
-                if pod.name == name:
-                    return pod
-        self._status(404, f'pods "{name}" not found', name)
-        return None
+            return self._found("pods", name, next((pod for pod in self.state.pods if pod.name == name), None))
+
+    def _found(self, kind: str, name: str, thing: Any) -> Any:
+        """The thing itself; where there is none, that is answered."""
+        if thing is None:
+            self._status(404, f'{kind} "{name}" not found', name)
+        return thing
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")

@@ -1,86 +1,45 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_models import break_token, user
+from small_models import user
 from step_doubles import Killed, published
-from table_rows import preferences
+from trainings import PLAIN, fail, ten_lists, training
 
 from larpo_lib import artifacts
-from larpo_lib.config import LoraConfig, ModelConfig, ObjectiveConfig, TrainConfig
-from larpo_lib.errors import ArtifactError, ConfigError, DataError, LarpoError, ModelError
-from larpo_lib.models.layout import padded_layout
+from larpo_lib.config import LoraConfig, ModelConfig, ObjectiveConfig
+from larpo_lib.errors import ArtifactError, DataError, LarpoError
 from larpo_lib.models.model_dir import ModelDir
-from larpo_lib.models.scoring import attach_scorer
-from larpo_lib.models.turns import turn_end
 from larpo_lib.objectives.function import FunctionObjectiveConfig
 from larpo_lib.objectives.listwise import contrastive, listmle
 from larpo_lib.objectives.ndcg import lipo_lambda
 from larpo_lib.objectives.pairwise import simpo
 from larpo_lib.objectives.pointwise import kto
-from larpo_lib.playground.policy import make_policy
-from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.steps import train
-from larpo_lib.tables import write_table
-from larpo_lib.training.encode import encode_lists
 from larpo_lib.training.history import read_history
-from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import reference_logps
-
-PLAIN = ModelConfig(device="cpu")
-SETTINGS = {
-    "model": PLAIN,
-    "learning_rate": 1e-3,
-    "warmup_ratio": 0.0,
-    "batch_size": 4,
-    "micro_batch_tokens": 200,
-    "max_prompt_tokens": 80,
-    "max_tokens": 96,
-    "save_steps": 2,
-}
-
 
 BFLOAT16 = ModelConfig(device="cpu", dtype="bfloat16")
 FIRST = {"max_steps": 1, "batch_size": 1, "micro_batch_tokens": 2000, "seed": 0}
 """A first step of one list, where all would fit into a pass: scored there, it differs by .01 nats in bfloat16."""
 
 
-def _list(problem, rng, repeated=1):
-    messages = user(" ".join([problem.question] * repeated))
-    responses = [problem.solution, wrong_final_number(problem, rng), no_reasoning(problem, rng)]
-    return preferences(messages, responses, [1.0, 0.4, 0.1])
-
-
 @pytest.fixture(scope="module")
 def rows():
-    rng = random.Random(0)
-    return [_list(problem, rng) for problem in make_problems(10, rng)]
+    return ten_lists()
 
 
 @pytest.fixture(scope="module")
 def uneven_rows():
     """Prompts of about 20, 40 and 60 tokens, so that what shares a forward pass decides how it is padded."""
-    rng = random.Random(0)
-    return [_list(problem, rng, 1 + i % 3) for i, problem in enumerate(make_problems(10, rng))]
+    return ten_lists(lambda number: 1 + number % 3)
 
 
 @pytest.fixture
 def run(tiny_policy, tmp_path, rows):
-    """Train, with files or folders by the names of `train.run`'s arguments and settings by theirs."""
-
-    def run(name="trained", rows=rows, log=lambda _row, _step: None, **changes):
-        lists = tmp_path / "lists"
-        lists.mkdir(exist_ok=True)
-        write_table(lists / "lists.parquet", "lists", rows)
-        paths = {key: changes.pop(key) for key in ("policy", "reference", "reference_logps") if key in changes}
-        config = TrainConfig(**SETTINGS | changes)
-        return train.run(config, **{"policy": tiny_policy} | paths, lists=lists, trained=tmp_path / name, log=log)
-
-    return run
+    return training(tiny_policy, tmp_path, rows)
 
 
 @pytest.fixture(scope="module")
@@ -164,17 +123,13 @@ def _kill_at_four(_row, step):
         raise Killed
 
 
-def _fail(*_args):
-    raise AssertionError("this was done already")
-
-
 @pytest.mark.parametrize("objective", [contrastive.settings(), kto.settings()])
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objective):
     run("whole", objective=objective)
     with pytest.raises(Killed):
         run("killed", log=_kill_at_four, objective=objective)
     assert not (tmp_path / "killed").exists()
-    monkeypatch.setattr(train, "reference_logps", _fail)
+    monkeypatch.setattr(train, "reference_logps", fail)
     seen = []
     run("killed", log=lambda _row, step: seen.append(step), objective=objective)
     assert seen == [3, 4, 5, 6]
@@ -203,82 +158,8 @@ def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path
     assert metrics == pytest.approx(whole, rel=1e-3, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def other_policy(tiny_policy, tmp_path_factory):
-    """The same tokens, but surer of what it says."""
-    directory = tmp_path_factory.mktemp("other") / "policy"
-    model = ModelDir(tiny_policy, PLAIN).load_policy()
-    torch.nn.init.normal_(model.lm_head.weight, std=0.2, generator=torch.Generator().manual_seed(0))
-    model.save_pretrained(directory)
-    ModelDir(tiny_policy, PLAIN).tokenizer.save_pretrained(directory)
-    return directory
-
-
-def _own_logps(artifact):
-    return load_file(artifact / "reference.logps")["own"].tolist()
-
-
-def test_a_fixed_reference_is_what_drift_is_measured_from(run, tmp_path, tiny_policy, other_policy, rows):
-    """One step of all ten lists: kl is the mean over lists of what their responses' log(reference / policy) are."""
-    run(max_steps=1, batch_size=10, reference=other_policy)
-    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
-    encoded, _ = encode_lists(rows, tokenizer, TrainConfig(**SETTINGS), turn_end(tokenizer))
-    lists = [item.tokens for item in encoded]
-    policy, reference = (
-        reference_logps(
-            attach_scorer(ModelDir(path, PLAIN).load_policy(), 64),
-            lists,
-            padded_layout(0),
-            [range(len(lists))],
-            Ranks(),
-        )
-        for path in (tiny_policy, other_policy)
-    )
-    assert _own_logps(tmp_path / "trained") == pytest.approx(reference, abs=1e-3)
-    (row,) = read_history(tmp_path / "trained")
-    drift = [q - p for q, p in zip(reference, policy, strict=True)]
-    assert row["kl"] == pytest.approx(sum(drift) / 30, abs=1e-3)
-    assert row["chosen_logp_drift"] == pytest.approx(-sum(drift[::3]) / 10, abs=1e-3)
-    assert abs(row["kl"]) > 0.1
-
-
-def test_reference_log_probabilities_of_another_artifact_are_taken(run, tmp_path, monkeypatch):
-    run("first", max_steps=2)
-    monkeypatch.setattr(train, "reference_logps", _fail)
-    run("second", max_steps=2, learning_rate=2e-3, reference_logps=tmp_path / "first")
-    assert _own_logps(tmp_path / "second") == _own_logps(tmp_path / "first")
-    first, second = (read_history(tmp_path / name) for name in ("first", "second"))
-    assert first[0]["loss"] == second[0]["loss"]
-    assert first[1]["loss"] != second[1]["loss"]
-    manifest = json.loads((tmp_path / "second" / "artifact.json").read_text())
-    assert manifest["inputs"].keys() == {"policy", "lists", "reference_logps"}
-
-
-def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, other_policy):
-    run("first", max_steps=1)
-    stale = {
-        "another reference": {"reference": other_policy},
-        "other lists": {"rows": rows[1:]},
-        "other needs": {"objective": kto.settings()},
-        "another precision": {"model": ModelConfig(device="cpu", dtype="bfloat16")},
-    }
-    for name, changes in stale.items():
-        with pytest.raises(ArtifactError, match=r"first/reference\.logps: .* are stale.*Omit it"):
-            run(name, max_steps=1, reference_logps=tmp_path / "first", **changes)
-        assert not (tmp_path / name).exists()
-
-
-def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "reference_logps", _fail)
-    metrics = run(objective=simpo.settings(), max_steps=2)
-    assert not (tmp_path / "trained" / "reference.logps").exists()
-    assert "final_margin" in metrics
-    for row in (*read_history(tmp_path / "trained"), metrics):
-        assert not any(name in key for name in ("kl", "chosen_logp_drift") for key in row)
-
-
 def test_token_ids_without_an_embedding_are_refused_before_weights_are_loaded(run, rows, monkeypatch):
-    monkeypatch.setattr(train, "load_trainable", _fail)
+    monkeypatch.setattr(train, "load_trainable", fail)
     other = [{**rows[0], "token_ids": [[7, 8], [9, 10**6], [4]]}, *rows[1:]]
     with pytest.raises(DataError, match=rf"prompt {rows[0]['prompt_id']} has the token id 1000000, but .* below \d+"):
         run(rows=other)
@@ -313,11 +194,6 @@ def test_what_does_not_fit_is_counted(run, rows):
     assert metrics["lists_without_preference_dropped"] == 1
 
 
-def test_lists_of_which_none_fits_are_refused(run, rows):
-    with pytest.raises(LarpoError, match=r"no list is left to train on: .*prompts_too_long_dropped.: 10"):
-        run(max_prompt_tokens=3, max_tokens=4)
-
-
 def test_sampled_token_ids_are_what_is_trained_on(run, rows):
     """A re-tokenization could split the text otherwise; here the ids say something else altogether."""
     plain = run("plain", max_steps=1)
@@ -330,7 +206,7 @@ def test_execution_settings_find_the_same_artifact_and_others_do_not(run, tmp_pa
     metrics = run(max_steps=1)
     manifest = json.loads((tmp_path / "trained" / "artifact.json").read_text())
     assert manifest["inputs"].keys() == {"policy", "lists"}
-    assert run(max_steps=1, micro_batch_tokens=1, save_steps=1, gradient_checkpointing=True, log=_fail) == metrics
+    assert run(max_steps=1, micro_batch_tokens=1, save_steps=1, gradient_checkpointing=True, log=fail) == metrics
     with pytest.raises(
         ArtifactError, match=r"exists already, but was made with config.learning_rate 0.001 instead of 0.002"
     ):
@@ -351,48 +227,6 @@ def test_a_crash_while_publishing_loses_no_step(run, tmp_path, monkeypatch, kept
     seen = []
     run(log=lambda _row, step: seen.append(step), **changes)
     assert seen == [5, 6]  # the last of the six is not saved: the policy itself is about to be
-
-
-def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
-    make_policy(tmp_path / "other", ["one", "two"], 0, hidden=16, layers=1, heads=2)
-    with pytest.raises(ModelError, match="the vocabulary of the reference differs from that of the policy"):
-        run(reference=tmp_path / "other")
-
-
-@pytest.mark.parametrize("name", ["reference", "reference_logps"])
-def test_a_reference_for_an_objective_that_reads_none_is_refused(run, tiny_policy, name):
-    with pytest.raises(ConfigError, match="simpo does not use a reference, but one is passed"):
-        run(objective=simpo.settings(), **{name: tiny_policy})
-
-
-@pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("objective", [listmle.settings(), kto.settings()])
-def test_reference_log_probabilities_that_are_not_finite_are_refused_by_policy_and_prompt(
-    tiny_policy, tmp_path, rows, objective, own
-):
-    asked = [row["messages"][0]["content"].split() for row in rows]
-    word = next(word for word in asked[3] if word.isalpha() and not any(word in words for words in asked[:3]))
-    break_token(tmp_path / "broken", tiny_policy, word, float("nan"))
-    (tmp_path / "lists").mkdir()
-    write_table(tmp_path / "lists" / "lists.parquet", "lists", rows)
-    paths = {"policy": tmp_path / "broken"} if own else {"policy": tiny_policy, "reference": tmp_path / "broken"}
-    told = f"broken: the reference log-probability of a response to prompt {rows[3]['prompt_id']} is nan"
-    with pytest.raises(ModelError, match=told):
-        train.run(
-            TrainConfig(**SETTINGS, objective=objective),
-            **paths,
-            lists=tmp_path / "lists",
-            trained=tmp_path / "trained",
-        )
-    assert not (tmp_path / "trained").exists()
-
-
-@pytest.mark.parametrize("config", [made for made in ObjectiveConfig.entries().values() if made.exponential_gains])
-def test_rewards_that_any_objective_would_take_for_gains_are_refused_by_row(run, rows, config, tmp_path):
-    raw = [*rows[:2], {**rows[2], "rewards": [1.25, 0.4, 0.1]}, *rows[3:]]
-    kind = config.model_fields["type"].default
-    with pytest.raises(DataError, match=rf"row 2, .*the reward 1.25, but {kind} .*minmax or win_rate"):
-        run(rows=raw, objective=config())
 
 
 SIMPO = """
@@ -429,11 +263,11 @@ def test_a_function_trains_the_very_policy_that_our_own_objective_trains(run, tm
 
 
 @pytest.mark.parametrize("reward", [-0.5, 1250.0])
-def test_rewards_that_lipo_lambda_would_raise_two_to_are_refused_by_row(run, rows, reward, tmp_path):
+@pytest.mark.parametrize("config", [made for made in ObjectiveConfig.entries().values() if made.exponential_gains])
+def test_rewards_that_two_would_be_raised_to_are_refused_by_row(run, rows, config, reward):
     raw = [*rows[:2], {**rows[2], "rewards": [max(reward, 1.0), 0.4, min(reward, 0.1)]}, *rows[3:]]
-    told = rf"row 2, field 'rewards': prompt \w+ has a response with the reward {reward:g}, .*minmax or win_rate"
+    kind = config.model_fields["type"].default
+    told = rf"row 2, field 'rewards': prompt \w+ .* the reward {reward:g}, but {kind} .*minmax or win_rate"
     with pytest.raises(DataError, match=told):
-        run(rows=raw, objective=lipo_lambda.settings())
-    assert not (tmp_path / "trained").exists()
+        run(rows=raw, objective=config())
     run("other", rows=raw, objective=lipo_lambda.settings(rewards="win_rate"), max_steps=1)
-    run("raw", objective=lipo_lambda.settings(), max_steps=1)
