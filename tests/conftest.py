@@ -78,6 +78,8 @@ def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks the public hub for models; the fixture `hub` is one of the test's own."""
+    monkeypatch.setenv("HF_HOME", "")  # what a test's pods set of it ends with the test
+    monkeypatch.delenv("HF_HOME")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None:  # it has read the variable already

@@ -177,22 +177,21 @@ def _weights(model: HubModel, snapshot: Path, there: Collection[str], folders: C
     if ADAPTER_CONFIG in there:
         needed = [ADAPTER_WEIGHTS]
     else:
-        needed = [name for folder in dict.fromkeys(["", *folders]) for name in _weights_in(model, snapshot, folder)]
-    missing = [name for name in needed if name not in there]
-    pickled = [name for name in there if any(fnmatchcase(name, pattern) for pattern in _PICKLES)]
-    optional = {f"{folder}/{WEIGHTS}" for folder in folders if folder}  # pooling, for example, has no weights
-    optional = {name for name in optional if not any(one.startswith(name.rpartition("/")[0]) for one in pickled)}
-    if folders and "" not in folders:
-        optional.add(WEIGHTS)
-    refused = [name for name in missing if name not in optional]
-    if refused:
-        has = f", only {sorted(pickled)[0]}" if pickled else ""
-        raise ModelError(
-            f"{model}: has no {refused[0]}{has}",
-            remedy="Only weights in safetensors are read. Use a revision that has them, or load the model yourself, "
-            "save it with save_pretrained, and give that directory",
-        )
+        needed = [name for folder in folders or [""] for name in _weights_in(model, snapshot, folder)]
+    pickled = sorted(name for name in there if any(fnmatchcase(name, pattern) for pattern in _PICKLES))
+    for name in needed:
+        beside = [file for file in pickled if _folder(file) == _folder(name)]
+        if name not in there and (beside or not folders):  # modules such as pooling have no weights
+            raise ModelError(
+                f"{model}: has no {name}" + (f", only {beside[0]}" if beside else ""),
+                remedy="Only weights in safetensors are read. Use a revision that has them, or load the model yourself,"
+                " save it with save_pretrained, and give that directory",
+            )
     return [name for name in needed if name in there]
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _weights_in(model: HubModel, snapshot: Path, folder: str) -> list[str]:

@@ -67,7 +67,7 @@ def listing(name: str, snapshot: Path) -> frozenset[str]:
     """The names of the files of a snapshot's commit; without the hub's list of them, of those that are in the cache."""
     sizes = _sizes(name, snapshot.name)
     if sizes is not None:
-        return frozenset(sizes)
+        return frozenset(file for file in sizes if ".." not in file.split("/"))  # none of another directory
     return frozenset(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from backend_emulator import Backend
 from compiled_ir import load
+from hub_double import HubDouble
 from larpo_runs import COMPILED
 from tiny_world import SETTINGS, files
 
+from larpo_lib.artifacts import read_manifest
 from larpo_lib.config import apply_settings, load_config
 from larpo_lib.config.toml import inline
 from larpo_lib.errors import ArtifactError
@@ -71,8 +73,9 @@ def without_card(artifact: Path) -> dict[str, bytes]:
 
 
 def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
-    tiny_world: Path, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_world: Path, hub: HubDouble, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    commit = hub.push("org/tiny", tiny_world / "policy")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mine.py").write_text(PARTS, "utf-8")
@@ -80,19 +83,22 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     settings = apply_settings(tomllib.loads(SETTINGS.format(root=tiny_world)), with_local_code(MINE))
     (tmp_path / "mine.py").rename(tmp_path / "kept.py")
     given = {"root": str(tmp_path / "runs"), "run_id": "one", "shards": 2, "rounds": 2}
+    given["policy"] = "org/tiny"
     given["settings"] = json.dumps({**settings, **{k: {**settings[k], **v} for k, v in OVER.items()}})
     lost = {"*/sample-driver": ["lost"], "*/train-driver": ["lost"]}
     outcome = Backend(tmp_path / "kfp", seed=5).run(load(COMPILED / "larpo.yaml"), given, lost)
     assert (outcome.phase, outcome.messages) == ("Succeeded", {})
+    assert hub.files_asked().count("model.safetensors") == 1  # by all pods together
     (text,) = outcome.outputs["final-report"]["artifacts"]["text"]["artifacts"]
     assert Path(text["uri"]).read_text("utf-8").startswith("# Run one: SUCCEEDED")
 
     (tmp_path / "kept.py").rename(tmp_path / "mine.py")
     parts = [f"{section}.{name}={inline(part)}" for section, both in MINE.items() for name, part in both.items()]
-    own = [*parts, 'loop.promote="every_iteration"', 'promote.model_name="other"']
+    own = [*parts, 'policy="org/tiny"', 'loop.promote="every_iteration"', 'promote.model_name="other"']
     config = load_config(tiny_world / "larpo.toml", ["loop.iterations=2", *own])
     run_loop(config, tmp_path / "expected")
     made = tmp_path / "runs" / "one"
+    assert read_manifest(made / "sft")["inputs"]["policy"] == f"org/tiny@{commit}"
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):
         assert without_card(made / name) == without_card(tmp_path / "expected" / name), name
     for i in (0, 1, 2):
