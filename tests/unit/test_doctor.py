@@ -174,7 +174,7 @@ def test_missing_packages_are_named_with_what_they_would_enable(monkeypatch):
 @pytest.mark.parametrize(("there", "detail"), [(True, "found"), (False, "not found (two of IFEval's instructions)")])
 def test_the_model_of_sentences_that_instructions_need(monkeypatch, there, detail):
     monkeypatch.setattr(doctor.sentences, "has_punkt", lambda: there)
-    punkt = found(doctor.diagnose(), "punkt_tab of NLTK")
+    punkt = doctor._punkt()
     assert (punkt.ok, punkt.detail, "nltk.downloader punkt_tab" in punkt.remedy) == (there, detail, not there)
 
 

@@ -70,17 +70,12 @@ class RuleReranker(Reranker):
             raise LarpoError(f"{self.name}: {error.problem}", remedy=error.remedy) from None
 
 
-def column(item: Scorable, name: str) -> Any:
-    """A column of the prompt's row.
+def of_row(columns: Mapping[str, Any], name: str) -> Any:
+    """A column of a prompt's row.
 
     Raises:
         ColumnError: it is not there.
     """
-    return of_row(item.columns, name)
-
-
-def of_row(columns: Mapping[str, Any], name: str) -> Any:
-    """A column of a row; raises ColumnError where it is not there."""
     if columns.get(name) is None:
         raise ColumnError("holds nothing", field=name, remedy=f"Every row must have a value in the column '{name}'")
     return columns[name]
