@@ -1,7 +1,8 @@
 """Requests that state how the response must look, so that rules can check it: what the real example trains on.
 
-Each is a task about a subject with two of IFEval's instructions, one on the words and one on the form. The subjects of
-held-out requests are others. All texts are larpo's own, under its licence.
+Each is a task about a subject with three of IFEval's instructions: one on the words, one on the form, and a least
+length, without which a policy learns to say what is checked and nothing else. The subjects of held-out requests are
+others. All texts are larpo's own, under its licence.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ _WORDS: tuple[Callable[[random.Random], Instruction], ...] = (
     lambda _: ("Write in lowercase letters only.", "change_case:english_lowercase", {}),
     lambda rng: _wanted(rng.sample(_WANTED, 2)),
     lambda rng: _forbidden(rng.choice(_FORBIDDEN)),
-    lambda rng: _short(rng.choice((20, 30, 40))),
+    lambda rng: _short(rng.choice((30, 40))),
+)
+_LONG: Instruction = (
+    "Use at least 15 words.",
+    "length_constraints:number_words",
+    {"num_words": 15, "relation": "at least"},
 )
 _FORM: tuple[Callable[[random.Random], Instruction], ...] = (
     lambda rng: _bullets(rng.choice((2, 3))),
@@ -79,7 +85,7 @@ def _distinct(subjects: Sequence[str], count: int, rng: random.Random) -> list[d
 def _drawn(subjects: Sequence[str], rng: random.Random) -> Iterator[dict[str, Any]]:
     while True:
         task = rng.choice(TASKS).format(rng.choice(subjects))
-        chosen = [rng.choice(kinds)(rng) for kinds in (_WORDS, _FORM)]
+        chosen = [*(rng.choice(kinds)(rng) for kinds in (_WORDS, _FORM)), _LONG]
         yield {
             "prompt": " ".join([task, *(text for text, _, _ in chosen)]),
             "instruction_id_list": [name for _, name, _ in chosen],

@@ -23,14 +23,16 @@ FOLLOWED = {
 """A response that follows each instruction whatever its arguments, but for bullets of 3, and one that does not."""
 
 
-def test_every_request_states_two_instructions_that_can_be_followed_and_not() -> None:
+def test_every_request_states_three_instructions_that_can_be_followed_and_not() -> None:
     prompts, heldout = make_requests(PROMPTS, HELDOUT, seed=0)
     seen = set()
     for row in [*prompts, *heldout]:
-        assert len(row["instruction_id_list"]) == 2
+        assert len(row["instruction_id_list"]) == 3
         for instruction in read_instructions(row["instruction_id_list"], row["kwargs"]):
             seen.add(instruction.id)
             right, wrong = FOLLOWED[instruction.id]
+            if getattr(instruction, "relation", "") == "at least":
+                right, wrong = wrong, right
             if getattr(instruction, "num_bullets", 3) == 3:
                 assert followed([instruction], right, loose=False) == [True], (row, right)
             assert followed([instruction], wrong, loose=False) == [False], (row, wrong)
