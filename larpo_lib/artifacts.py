@@ -70,8 +70,8 @@ def produce(
     Args:
         step: name of the step, part of the fingerprint.
         config: the step's settings; those that decide the result are part of the fingerprint.
-        inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint, as are
-            those of the files of functions in `config`, by their places there.
+        inputs: artifacts, files or model directories the step reads; their digests are part of the fingerprint, as is
+            the content of the functions in `config`, by their places there.
         output: directory to publish.
         make: writes into `WorkDir.data` and returns the metrics. It may find earlier partial results in
             `WorkDir.scratch`.
@@ -87,7 +87,6 @@ def produce(
     """
     output = output.absolute()
     partial = output.parent / f".{output.name}.partial"
-    inputs = {**inputs, **{place: function.source() for place, function in functions_of(config).items()}}
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = _hash_json(identity)
@@ -190,7 +189,8 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
         "step": step,
         "config": config.identity(),
         "arguments": dict(arguments),
-        "inputs": {name: recorded_digest(path) for name, path in sorted(inputs.items())},
+        "inputs": {name: recorded_digest(path) for name, path in sorted(inputs.items())}
+        | {place: function.content() for place, function in functions_of(config).items()},
         "code": __version__,
     }
 

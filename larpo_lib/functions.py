@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import signal
 import threading
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from larpo_lib.config.base import Section
 from larpo_lib.errors import ConfigError
-from larpo_lib.targets import Loaded, kept_file, line_of, load_target, parse_target, source_file
+from larpo_lib.targets import Loaded, kept_file, line_of, load_target, package_of, parse_target, source_file
 
 
 def _checked(target: str) -> str:
@@ -41,7 +42,7 @@ class FunctionTarget(Section):
     target: Annotated[str, AfterValidator(_checked)]
     """The function: `my_rewards.py:brevity`, a file from the folder that larpo is started in, an absolute path or an
     `s3://` URI; or `package.module:brevity`, a module that is installed. The file's content is part of the
-    fingerprint."""
+    fingerprint, and so is the version of an installed package."""
     settings: Annotated[dict[str, JsonValue], AfterValidator(_without_null)] = Field(default_factory=dict)
     """Further keywords that the function is called with."""
     code: str | None = None
@@ -71,6 +72,16 @@ class FunctionTarget(Section):
             ConfigError: there is none.
         """
         return source_file(self.place) if self.code is None else kept_file(self.place, self.code)
+
+    def content(self) -> str:
+        """What decides the function: the digest of its file; of a module also the installed package, with its version.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        digest = hashlib.sha256(self.source().read_bytes()).hexdigest()
+        package = "" if self.place.endswith(".py") else package_of(self.place)
+        return f"{digest} of {package}" if package else digest
 
     def loaded(self) -> Loaded:
         """The function.

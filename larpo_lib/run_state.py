@@ -135,7 +135,7 @@ def _other_code(call: StepCall, manifest: Mapping[str, Any]) -> str:
     assert call.config is not None, f"{call.name} has settings"
     for function in functions_of(call.config).values():
         with suppress(ConfigError):
-            if digest(function.source()) not in manifest["inputs"].values():
+            if function.content() not in manifest["inputs"].values():
                 return f"another version of {function.target}"
     return ""
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +120,13 @@ def load_target(place: str, name: str, code: str | None = None) -> Loaded:
     if not callable(function):
         raise ConfigError(f"{file}: has no function '{name}'", remedy=_FORM)
     return Loaded(function, shown, file, digest)
+
+
+@cache
+def package_of(module: str) -> str:
+    """The installed package that a module is of, with its version; of several that share a name all; "" for none."""
+    names = metadata.packages_distributions().get(module.partition(".")[0], ())
+    return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
 
 
 def check_syntax(file: Path) -> None:

@@ -20,7 +20,7 @@ from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.storage import with_code
-from larpo_lib.targets import load_target
+from larpo_lib.targets import load_target, package_of
 
 CODE = "def f(responses): return [len(text) for text in responses]\n"
 
@@ -46,6 +46,22 @@ def test_code_in_the_settings_is_the_file_in_all_that_counts(tmp_path: Path) -> 
     assert kept == tmp_path / "cache" / "targets" / hashlib.sha256(CODE.encode()).hexdigest() / "mine.py"
     assert [path.name for path in kept.parent.iterdir()] == ["mine.py"]
     assert kept.stat().st_mode & 0o777 == 0o644  # other users of a shared volume read it too
+
+
+def test_of_a_module_the_version_of_its_package_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file may stay as it is while those change that it imports."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "larpo_test_mine.py").write_text(CODE)
+    function = FunctionSettings(target="larpo_test_mine:f")
+    digest = hashlib.sha256(CODE.encode()).hexdigest()
+    assert function.content() == digest  # it is of no package
+    info = tmp_path / "larpo_mine-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: larpo-mine\nVersion: 1.2\n")
+    (info / "RECORD").write_text("larpo_test_mine.py,,\n")
+    package_of.cache_clear()
+    assert function.content() == f"{digest} of larpo-mine 1.2"
+    package_of.cache_clear()
 
 
 def test_code_belongs_to_a_file() -> None:
