@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -191,7 +192,8 @@ def shared_decisions(folder: Path) -> Iterator[Decisions]:
     """Open a folder of decisions, in which each process that has it open writes a file of its own.
 
     All read all files. What two processes ask at the same moment, both ask: they are to ask of different prompts. The
-    lines do not repeat the requests, which are most of what a judge of responses is given.
+    lines do not repeat the requests, which are most of what a judge of responses is given. The files are named by the
+    machine, so that locks need not hold on the file systems that several machines share.
 
     Raises:
         DataError: a line is no decision.
@@ -199,7 +201,7 @@ def shared_decisions(folder: Path) -> Iterator[Decisions]:
     """
     make_directory(folder)
     for number in itertools.count():
-        path = folder / f"{number}.jsonl"
+        path = folder / f"{socket.gethostname()}-{number}.jsonl"
         with path.open("a+b") as file:
             if not _lock(file):
                 continue
