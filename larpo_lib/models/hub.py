@@ -20,7 +20,7 @@ from larpo_lib.adapters import CONFIG as ADAPTER_CONFIG
 from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from larpo_lib.adapters import cached
 from larpo_lib.artifacts import HUB_MARK
-from larpo_lib.errors import ModelError
+from larpo_lib.errors import ModelError, StorageError
 from larpo_lib.files import write_json
 from larpo_lib.models.hub_requests import download, listing
 from larpo_lib.progress import tell
@@ -129,9 +129,13 @@ def fetch(model: HubModel) -> Path:
     snapshot, description, weights = _described(model)
     download(model.name, model.revision, weights, told=label(str(model)))
     base = _fetch_base(snapshot)
-    with waiting_lock(view.parent):
-        if not _is_whole(view):
-            _link(model, snapshot, [*description, *weights], base, view)
+    try:
+        with waiting_lock(view.parent):
+            if not _is_whole(view):
+                _link(model, snapshot, [*description, *weights], base, view)
+    except OSError as error:
+        problem = f"{view}: cannot be created: {error.strerror}"
+        raise StorageError(problem, remedy="Set LARPO_CACHE to a directory that can be written") from error
     return view
 
 

@@ -10,6 +10,7 @@ from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.models.hub import local_model
 from larpo_lib.plan import Plan
 from larpo_lib.pool import use_pool
 from larpo_lib.progress import tell
@@ -85,7 +86,7 @@ class Instruments:
             plan: of the cell's run.
             iteration: that made the policy; 0: the one the run began with.
         """
-        policy = Path(plan.policy(iteration))
+        policy = local_model(plan.policy(iteration))
         if self.retrieval is not None:
             inputs = {
                 "policy": policy,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.config import apply_settings
+from larpo_lib.config import LarpoConfig, apply_settings
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.loop import run_loop
@@ -177,7 +177,7 @@ def read_outcome(cell: Cell, out: Path, pool: Path, instruments: Instruments = N
 
 def _measurements(cell: Cell, run: Path, instruments: Instruments) -> Iterator[tuple[int, Measurement]]:
     """Of the first and the last policy of a finished run, each with its iteration."""
-    plan = Plan(cell.config(), str(run))
+    plan = Plan(_pinned(cell, run.parents[1]), str(run))
     for iteration in (0, _last(run)):
         for measurement in instruments.of_policy(cell, plan, iteration):
             yield iteration, measurement
@@ -220,8 +220,7 @@ def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
     if not (run / SUMMARY).is_file():
         make_directory(run)
         write_json(run / _SETTINGS, cell.settings)
-        config, _ = pin_models(cell.config(), read_models(out))
-        run_loop(config, run, pool)
+        run_loop(_pinned(cell, out), run, pool)
     for _, measurement in _measurements(cell, run, instruments):
         measurement.take(pool)
 
@@ -234,6 +233,10 @@ def _pin(made: Sequence[Cell], out: Path) -> None:
     if known:
         make_directory(out)
         write_models(known, out)
+
+
+def _pinned(cell: Cell, out: Path) -> LarpoConfig:
+    return pin_models(cell.config(), read_models(out))[0]
 
 
 def _is_done(cell: Cell, out: Path, instruments: Instruments) -> bool:

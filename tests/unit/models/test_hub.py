@@ -257,6 +257,14 @@ def test_a_full_disk_is_told(hub: HubDouble, monkeypatch):
         fetch(HubModel("org/name"))
 
 
+def test_a_cache_that_cannot_be_written_is_told(hub: HubDouble, tmp_path, monkeypatch):
+    hub.push("org/name", MODEL)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match=r"cannot be created: Not a directory\. Set LARPO_CACHE"):
+        fetch(HubModel("org/name"))
+
+
 def test_progress_is_told_in_megabytes(hub: HubDouble, caplog):
     hub.push("org/name", MODEL)
     fetch(HubModel("org/name"))

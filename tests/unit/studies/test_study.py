@@ -5,9 +5,14 @@ import json
 import pytest
 from small_study import STUDY, write_study
 
+from larpo_lib.artifacts import recorded_digest
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.plan import Plan
 from larpo_lib.playground.world import world_sources
 from larpo_lib.presets import FOLDER
+from larpo_lib.run_files import pin_models, read_models
+from larpo_lib.studies.instruments import Instruments
 from larpo_lib.studies.run import Request, placed, run_cells
 from larpo_lib.studies.study import candidates, cells, kind_of, load_study
 
@@ -126,12 +131,15 @@ def test_all_runs_have_the_commits_that_the_study_began_with(hub, tmp_path, monk
     monkeypatch.setattr("larpo_lib.studies.run.run_loop", stop)
     over = {"policy": "org/tiny", "rerank": {"reranker": {"type": "verifier"}}}
     made = cells(load_study(write_study(tmp_path)), "paper", 1, "paper", over)
-    commit = hub.push("org/tiny", {"config.json": b"{}"})
+    commit = hub.push("org/tiny", {"config.json": b"{}", "model.safetensors": b""})
     for cell in made[:2]:  # the second one begins when the branch has moved
         with pytest.raises(KeyboardInterrupt):
             run_cells([cell], Request("paper"), tmp_path)
         hub.push("org/tiny", {"config.json": b'{"moved": true}'})
     assert policies == [f"org/tiny@{commit}"] * 2
+    plan = Plan(pin_models(made[0].config(), read_models(tmp_path))[0], "run")
+    (measurement,) = Instruments(retrieval=RetrievalConfig(), documents={0: {}}).of_policy(made[0], plan, 0)
+    assert recorded_digest(measurement.inputs["policy"]) == policies[0]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
