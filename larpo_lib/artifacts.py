@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from larpo_lib import __version__
+from larpo_lib import __version__, half_done
 from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
@@ -45,7 +44,8 @@ class WorkDir:
 
     Attributes:
         data: what is to be published.
-        scratch: partial results that a restarted step goes on from; deleted at the end.
+        scratch: partial results that a restarted step goes on from; deleted at the end. A name that begins with a dot
+            is of something that costs nothing to make again: it does not count as half-done work.
         fingerprint: of what is being made.
     """
 
@@ -81,12 +81,12 @@ def produce(
         The metrics, from this run or from the one that made the artifact.
 
     Raises:
-        ArtifactError: an input is missing, or `output` exists and was made with other settings or inputs.
+        ArtifactError: an input is missing, or `output` exists, or is half done, and was made with other settings or
+            inputs.
         ConfigError: the file of a function is missing.
         StorageError: the disk is full or refuses the write. Partial results stay.
     """
     output = output.absolute()
-    partial = output.parent / f".{output.name}.partial"
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = _hash_json(identity)
@@ -95,14 +95,15 @@ def produce(
             existing = read_manifest(output)
             if existing["fingerprint"] != fingerprint:
                 raise _made_otherwise(output, existing, identity)
-            shutil.rmtree(partial, ignore_errors=True)
+            half_done.end(output, fingerprint)
             return read_metrics(output)
+        here = half_done.begin(output, identity, fingerprint)
         with shared_through_pool(fingerprint, output) as found:
             if not found:
-                work = _prepare_work(partial, fingerprint)
+                work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
                 metrics = make(work)
                 _publish(work, output, identity, fingerprint, metrics)
-        shutil.rmtree(partial, ignore_errors=True)
+        half_done.end(output, fingerprint)
         return read_metrics(output) if found else metrics
 
 
@@ -193,18 +194,6 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
         | {place: function.content() for place, function in functions_of(config).items()},
         "code": __version__,
     }
-
-
-def _prepare_work(partial: Path, fingerprint: str) -> WorkDir:
-    here = partial / fingerprint[:16]
-    work = WorkDir(data=here / "data", scratch=here / "scratch", fingerprint=fingerprint)
-    for stale in partial.glob("*"):
-        if stale.name != fingerprint[:16]:  # partial results of other settings can never be used
-            shutil.rmtree(stale)
-    shutil.rmtree(work.data, ignore_errors=True)
-    work.data.mkdir(parents=True)
-    work.scratch.mkdir(exist_ok=True)
-    return work
 
 
 def _publish(work: WorkDir, output: Path, identity: dict[str, Any], fingerprint: str, metrics: Metrics) -> None:

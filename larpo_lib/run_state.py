@@ -12,6 +12,7 @@ from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_m
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.functions import functions_of
+from larpo_lib.half_done import refuse_other_settings
 from larpo_lib.plan import Plan, StepCall, best_iteration
 
 
@@ -64,8 +65,8 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
         artifacts: how to know what it has published.
 
     Raises:
-        ArtifactError: a step was made with other settings, or an end was made that the run has not come to: told now,
-            not after hours of other steps.
+        ArtifactError: a step was made, or half made, with other settings, or an end was made that the run has not come
+            to: told now, not after hours of other steps.
     """
     made: list[StepCall] = []
     left: list[StepCall] = []
@@ -74,6 +75,9 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
     state = RunState(made, left)
     for call in made:
         _check_settings(call, artifacts)
+    for call in left if artifacts is HERE else ():
+        assert call.config is not None, f"{call.name} has settings"
+        refuse_other_settings(Path(call.output), call.config.identity())
     _check_end(plan, state, artifacts)
     return state
 

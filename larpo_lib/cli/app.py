@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,9 @@ def root(
         bool, typer.Option("--verbose", help="Show details and the messages of other libraries.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show only warnings and errors, no progress.")] = False,
+    discard_partial: Annotated[
+        bool, typer.Option("--discard-partial", help="Discard half-done work that was begun with other settings.")
+    ] = False,
 ) -> None:
     """LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, promote."""
     if version:
@@ -129,6 +133,10 @@ def root(
         raise typer.Exit
     if verbose and quiet:
         raise typer.BadParameter("--verbose and --quiet cannot be used together.")
+    if discard_partial:
+        from larpo_lib import half_done
+
+        os.environ[half_done.VARIABLE] = "1"  # for the processes of a step too
     logs.set_up(logs.VERBOSE if verbose else logs.QUIET if quiet else None)
 
 

@@ -86,7 +86,7 @@ def answers(
         the counts `prompts` (answered) and `prompts_too_long_dropped`.
     """
     distinct = {row["prompt_id"]: row for row in prompts}
-    asked, output = work.scratch / f"{name}-prompts.parquet", work.scratch / f"{name}-candidates.parquet"
+    asked, output = work.scratch / f".{name}-prompts.parquet", work.scratch / f"{name}-candidates.parquet"
     write_table(asked, "prompts", [distinct[prompt_id] for prompt_id in sorted(distinct)])
     origin = Origin(digest(policy)[:16], 0, config.seed)
     counts = map_in_parts(

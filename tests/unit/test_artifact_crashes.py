@@ -23,7 +23,7 @@ def source(tmp_path: Path) -> Path:
 
 
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 from larpo_lib.config import Section
 from larpo_lib import artifacts, files
@@ -54,8 +54,8 @@ if place == "after the rename":
     rename = Path.rename
     Path.rename = lambda self, target: (rename(self, target), kill())
 if place == "before the cleanup":
-    remove = artifacts.shutil.rmtree
-    artifacts.shutil.rmtree = lambda path, **options: kill() if output.exists() else remove(path, **options)
+    remove = shutil.rmtree
+    shutil.rmtree = lambda path, **options: kill() if output.exists() else remove(path, **options)
 print(artifacts.produce("double", Settings(), {}, output, make))
 """
 

@@ -122,22 +122,6 @@ def test_error_leaves_no_output_and_partial_results_stay(tmp_path: Path, failure
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
-def test_partial_results_of_other_settings_are_not_used(tmp_path: Path) -> None:
-    def fail(work: WorkDir) -> Metrics:
-        (work.scratch / "part-0").touch()
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        produce("double", Settings(value=1), {}, tmp_path / "out", fail)
-
-    def check(work: WorkDir) -> Metrics:
-        assert list(work.scratch.iterdir()) == []
-        assert len(list(work.data.parent.parent.iterdir())) == 1
-        return double(work)
-
-    produce("double", Settings(value=2), {}, tmp_path / "out", check)
-
-
 @pytest.mark.parametrize("name", ["deep/number.txt", "metrics.json"])
 def test_flipped_bit_and_missing_file_are_found(tmp_path: Path, name: str) -> None:
     produce("double", Settings(), {}, tmp_path / "out", double)

@@ -10,6 +10,7 @@ from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
+from larpo_lib.half_done import VARIABLE
 from larpo_lib.plan import Plan
 from larpo_lib.run_state import all_calls, find_run_state
 
@@ -112,6 +113,27 @@ def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
             find_run_state(plan_of(tmp_path, **settings))
     moved = plan_of(tmp_path, prepare={"source": "/elsewhere/p.jsonl", "heldout": 4}, sample={"processes": 2})
     assert len(find_run_state(moved).made) == 8
+
+
+def test_a_setting_of_a_half_done_step_is_refused_before_the_run_goes_on(tmp_path, monkeypatch):
+    """Of any step that is left, here of one whose own inputs are gone."""
+    plan = plan_of(tmp_path, loop={"iterations": 1})
+    make(plan, {"prepare", "evaluate"})
+    call = plan.train(1)
+
+    def stop(work: WorkDir):
+        (work.scratch / "part").touch()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        produce("train", call.config, {}, Path(call.output), stop)
+    assert "train" in find_run_state(plan).names
+    assert "train" in find_run_state(plan_of(tmp_path, loop={"iterations": 1}, train={"save_steps": 3})).names
+    changed = plan_of(tmp_path, loop={"iterations": 1}, train={"learning_rate": 0.25})
+    with pytest.raises(ArtifactError, match=r"policy: is half done with config\.learning_rate 5e-07 instead of 0\.25"):
+        find_run_state(changed)
+    monkeypatch.setenv(VARIABLE, "1")
+    assert "train" in find_run_state(changed).names
 
 
 def test_more_iterations_than_a_finished_run_had_are_refused_before_they_are_made(tmp_path):

@@ -62,7 +62,7 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         for prompt_id in sorted(own.keys() & other.keys())
         for index, found in ((_POLICY, own), (_BASELINE, other))
     ]
-    pairs, ranked = work.scratch / "pairs.parquet", work.data / "ranked.parquet"
+    pairs, ranked = work.scratch / ".pairs.parquet", work.data / "ranked.parquet"
     write_table(pairs, "candidates", both)
     answers = PromptTable(pairs, "candidates")
     foresee(config.reranker, "reward_eval", ToScore(prompts, [answers]))

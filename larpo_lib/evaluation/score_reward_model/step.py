@@ -52,8 +52,8 @@ def run(config: ScoreRewardModelConfig, *, lists: Path, evaluation: Path) -> Met
 def _evaluate(config: ScoreRewardModelConfig, lists: Path, work: WorkDir) -> Metrics:
     rows = read_table(lists, "lists")
     prompts, candidates, ranked = (
-        work.scratch / "prompts.parquet",
-        work.scratch / "candidates.parquet",
+        work.scratch / ".prompts.parquet",
+        work.scratch / ".candidates.parquet",
         work.data / "ranked.parquet",
     )
     write_table(prompts, "prompts", map(_prompt, rows))

@@ -152,6 +152,8 @@ def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path
     with pytest.raises(Killed):
         run("killed", log=_kill_at_four)
     seen = []
+    with pytest.raises(ArtifactError, match=r"killed: is half done with config\.learning_rate \S+ instead of 0\.25\."):
+        run("killed", learning_rate=0.25)
     changes = {"micro_batch_tokens": 50, "save_steps": 1, "gradient_checkpointing": True, "logprob_chunk_tokens": 7}
     metrics = run("killed", log=lambda _row, step: seen.append(step), **changes)
     assert seen == [3, 4, 5, 6]

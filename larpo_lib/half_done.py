@@ -1,0 +1,113 @@
+"""Half-done work of a step: kept until its output is published, and lost only to who asks for it.
+
+It is in `.NAME.partial/FINGERPRINT` beside the output, with a file that says what is being made, so that a changed
+setting can be named.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.config.differences import differences
+from larpo_lib.errors import ArtifactError
+from larpo_lib.files import write_json
+
+VARIABLE = "LARPO_DISCARD_PARTIAL"
+"""Variable of the environment that, as 1, lets half-done work of other settings go; processes of a step inherit it."""
+
+DATA, SCRATCH, IDENTITY = "data", "scratch", "identity.json"
+
+_LOG = logging.getLogger(__name__)
+
+
+def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
+    """The folder to make an artifact in: an empty `data`, and in `scratch` what an earlier start has left.
+
+    Args:
+        output: what is made.
+        identity: what it is made from.
+        fingerprint: of that.
+
+    Raises:
+        ArtifactError: another one is half done, and may not go; names what has changed.
+    """
+    here = _partial(output) / fingerprint[:16]
+    for other in _folders(output):
+        if other != here:
+            if _has_work(other):
+                what = _changed(_recorded(other), identity) or "settings that were not recorded"
+                _refuse(output, what)
+                _LOG.warning("%s: half-done work with %s is discarded", output, what)
+            shutil.rmtree(other)
+    shutil.rmtree(here / DATA, ignore_errors=True)
+    (here / DATA).mkdir(parents=True)
+    write_json(here / IDENTITY, identity)
+    (here / SCRATCH).mkdir(exist_ok=True)
+    return here
+
+
+def refuse_other_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse what `begin` will refuse by the settings alone, before other steps are made for it.
+
+    Args:
+        output: what is to be made.
+        settings: identity of the step's settings.
+
+    Raises:
+        ArtifactError: names what has changed.
+    """
+    for folder in filter(_has_work, _folders(output)):
+        if what := _changed(_recorded(folder), {"config": settings}):
+            _refuse(output, what)
+
+
+def _changed(recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What differs, as far as both know; empty where nothing does."""
+    now = json.loads(json.dumps(identity))  # as the file has it: no tuples
+    return differences({name: recorded[name] for name in now if name in recorded}, now) if recorded else ""
+
+
+def _refuse(output: Path, what: str) -> None:
+    if os.environ.get(VARIABLE) != "1":
+        raise ArtifactError(
+            f"{output}: is half done with {what}",
+            remedy="Undo the change to continue, choose another output, or run `larpo --discard-partial ...` to "
+            "discard the half-done work",
+        )
+
+
+def end(output: Path, fingerprint: str) -> None:
+    """Remove the folder of an artifact that is published."""
+    shutil.rmtree(_partial(output) / fingerprint[:16], ignore_errors=True)
+    with suppress(OSError):  # there is something else in it, or it is gone
+        _partial(output).rmdir()
+
+
+def _partial(output: Path) -> Path:
+    return output.parent / f".{output.name}.partial"
+
+
+def _folders(output: Path) -> Iterator[Path]:
+    return (path for path in sorted(_partial(output).glob("*")) if path.is_dir())
+
+
+def _has_work(folder: Path) -> bool:
+    """Whether anything whole is in its scratch folder; what is being written has a name that begins with a dot."""
+    scratch = folder / SCRATCH
+    found = (path for path in scratch.rglob("*") if path.is_file())
+    return any(not any(part.startswith(".") for part in path.relative_to(scratch).parts) for path in found)
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / IDENTITY).read_text("utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
