@@ -157,7 +157,7 @@ def _evaluation(facts: CardFacts) -> str:
     notes = (
         f"Measured on {about}. Brackets are {facts.confidence:.0%} bootstrap intervals over them. Rewards have no unit."
     )
-    return "\n".join([head, f"|---|---|{'---|' if start else ''}", *rows, "", notes, ""])
+    return "\n".join([head, f"|---|---|{'---|' if start else ''}", *rows, "", notes])
 
 
 def _settings(facts: CardFacts) -> str:

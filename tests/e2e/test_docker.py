@@ -102,8 +102,10 @@ def test_two_rounds_in_containers_make_the_policies_of_one_machine(
 
     champion = MlflowClient(tracking_uri=mlflow_uri).get_model_version_by_alias("larpo-quickstart", "champion")
     assert champion.version == "1"
-    stored = gateway.client().list_objects_v2(Bucket="mlflow")["Contents"]
-    assert any(item["Key"].endswith("model.safetensors") for item in stored)
+    assert champion.source.startswith("s3://larpo/runs/docker/iteration-")  # it stays where it was made
+    stored = {item["Key"] for item in gateway.client().list_objects_v2(Bucket="mlflow")["Contents"]}
+    assert any(key.endswith("/evaluation.json") for key in stored)
+    assert not any(key.endswith(".safetensors") for key in stored)
 
 
 def on_this_machine(folder: Path) -> dict[str, bytes]:

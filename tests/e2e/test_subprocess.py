@@ -144,6 +144,7 @@ def test_the_model_is_promoted_and_all_steps_are_under_one_run_of_mlflow(whole: 
     client = MlflowClient(tracking_uri=whole.mlflow)
     version = client.get_model_version_by_alias("larpo-quickstart", "champion")
     assert version.version == "1"
+    assert version.source == "s3://larpo/runs/two/iteration-2/policy"  # it stays where it was made
     (experiment,) = client.search_experiments(filter_string="name = 'larpo'")
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     (parent,) = [found for found in runs if "mlflow.parentRunId" not in found.data.tags]
