@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
+from larpo_lib.config import PrepareConfig
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry
 from larpo_lib.tracking import DataSet, Run
@@ -15,12 +16,16 @@ from larpo_lib.training.history import read_history
 
 _LIVE_EVERY_S = 30.0
 _DATA: tuple[tuple[str, str, str, Use], ...] = (
+    ("prepare", "prompts", "prompts", "training"),
+    ("prepare", "heldout", "held-out prompts", "evaluation"),
+    ("prepare-evaluation", "prompts", "held-out prompts", "evaluation"),
+    ("prepare-demonstrations", "demonstrations", "demonstrations", "training"),
     ("sft", "demonstrations", "demonstrations", "training"),
     ("sample", "prompts", "prompts", "training"),
     ("build_lists", "prompts", "prompts", "training"),  # where sampling is shared out, its shares have no run
     ("evaluate", "prompts", "held-out prompts", "evaluation"),
 )
-"""Step and input, and what the data are called."""
+"""Step and argument, and what the data are called. What is prepared comes first, and with it the whole source."""
 
 
 def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metrics:
@@ -34,12 +39,12 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     arguments = {**paths, **call.arguments}
     if run is None:
         return call.step.run(call.config, **arguments)
-    log_data(call, paths, run)
     if call.step.needs_registry:
         arguments |= {"registry": Registry(run.uri, run.run_id), "place": call.inputs["policy"]}
     if call.step.trains:
         arguments["log"] = live = _LiveCurve(run)
     metrics = call.step.run(call.config, **arguments)
+    log_data(call, paths, run)
     if call.step.trains:
         live.flush()  # speed and memory are in no history
         run.log_curve(read_history(paths["trained"]))
@@ -50,10 +55,11 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
 
 
 def log_data(call: StepCall, paths: Mapping[str, Any], run: Run) -> None:
-    """Show with a step's run, and the one above it, the prompts or demonstrations that it uses."""
+    """Show with a step's run, and the one above it, the prompts or demonstrations that it makes or uses."""
+    source = call.config.source if isinstance(call.config, PrepareConfig) else None
     for step, argument, name, use in _DATA:
         if call.name == step and argument in paths:
-            data = DataSet.of(paths[argument], name, use)
+            data = DataSet.of(paths[argument], name, use, source)
             if data is not None:
                 run.log_data(data)
 

@@ -110,7 +110,7 @@ def _check_prompts(plan: Plan) -> None:
 def _take(call: StepCall, tracker: Tracker, parent: Run) -> Metrics:
     """Take a step, logged to MLflow as a nested run; the report is logged to the run itself."""
     with (
-        tracker.step(call.name, call.iteration) as run,
+        tracker.step(call.name, call.iteration, call.settings) as run,
         at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths,
     ):
         metrics = execute_step(call, paths, run)

@@ -75,7 +75,7 @@ def _once(context: RunContext, call: StepCall) -> StepResult:
             metrics, address = execute_step(call, paths, None), ""
         else:
             tracker = context.tracker()
-            with tracker.step(call.name, call.iteration) as run:
+            with tracker.step(call.name, call.iteration, call.settings) as run:
                 metrics = execute_step(call, paths, run)
                 address = tracker.run_url(run.run_id)
         published = paths[next(iter(call.outputs))]
@@ -109,7 +109,7 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResul
     name, deadline = context.name, os.environ.get(variables.DEADLINE_S)
     uris: dict[str, Any] = {key: call.inputs[key] for key in ("policy", "lists", "reference")}
     tracker = context.tracker()
-    with tracker.step(call.name, call.iteration) as run:
+    with tracker.step(call.name, call.iteration, call.settings) as run:
         config: Any = call.config
         job = train_job(
             config, Uris(**uris, trained=call.output), name=job_name(name, f"train-{call.iteration}"), run=name,

@@ -36,15 +36,22 @@ class DataSet:
     split: str
 
     @classmethod
-    def of(cls, artifact: Path, name: str, use: Use) -> DataSet | None:
-        """What an artifact of the step `prepare` holds; None of one that something else made."""
+    def of(cls, artifact: Path, name: str, use: Use, source: str | None = None) -> DataSet | None:
+        """What an artifact of the step `prepare` holds; None of one that something else made.
+
+        Args:
+            artifact: of the step.
+            name: what the data are.
+            use: what they are for.
+            source: where they come from; by default what the artifact says, which of a file is its name alone.
+        """
         manifest = read_manifest(artifact)
         if not manifest["step"].startswith("prepare"):
             return None
         config, metrics = manifest["config"], read_metrics(artifact)
         rows = metrics.get("demonstrations" if name == "demonstrations" else "prompts")
         found = digest(artifact)[:_DIGEST_LENGTH]
-        return cls(name, use, found, int(rows or 0), str(config["source"]), str(config.get("split", "")))
+        return cls(name, use, found, int(rows or 0), source or str(config["source"]), str(config.get("split", "")))
 
     def as_input(self) -> Any:
         """As MLflow takes it."""

@@ -49,8 +49,19 @@ def test_run_makes_everything_and_goes_on_from_what_is_there(
         )
         assert used.fetchall() == [
             *(("build_lists-1", "prompts"), ("evaluate-0", "held-out prompts"), ("evaluate-1", "held-out prompts")),
-            *(("sample-1", "prompts"), ("sft", "demonstrations")),
+            *(("prepare", "prompts"), ("prepare-demonstrations", "demonstrations")),
+            *(("prepare-evaluation", "held-out prompts"), ("sample-1", "prompts"), ("sft", "demonstrations")),
             *(("tiny", name) for name in ("demonstrations", "held-out prompts", "prompts")),
+        ]
+        sources = dict(database.execute("select name, dataset_source from datasets").fetchall())
+        assert json.loads(sources["prompts"]) == {"uri": str(tiny_world / "prompts.jsonl")}
+        settings = database.execute(
+            "select distinct name, substr(key, 1, instr(key, '.') - 1) from params join runs using (run_uuid)"
+            " where name like '%-1' or name = 'prepare-demonstrations' order by 1"
+        )
+        assert settings.fetchall() == [
+            *(("build_lists-1", "lists"), ("evaluate-1", "evaluate"), ("prepare-demonstrations", "demonstrations")),
+            *(("rerank-1", "rerank"), ("sample-1", "sample"), ("train-1", "train")),
         ]
         made = database.execute(
             "select runs.name from runs join inputs on source_id = run_uuid where destination_type = 'MODEL_OUTPUT'"
