@@ -12,6 +12,7 @@ from larpo_lib.artifacts import produce, read_metrics
 from larpo_lib.config import EvaluateConfig, ReportConfig, RerankConfig, RerankerConfig, SampleConfig, SamplerConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.provenance import RecordedEvaluation, RecordedSampling, read_settings
+from larpo_lib.reporting import drawing
 from larpo_lib.steps import merge_shards, report
 from larpo_lib.studies.run import evaluated_by_prompt
 from larpo_lib.tables import read_table, write_table
@@ -19,6 +20,13 @@ from larpo_lib.tables import read_table, write_table
 SAMPLERS, RERANKERS = every(SamplerConfig), every(RerankerConfig)
 PAIRS = list(zip(itertools.cycle(SAMPLERS), RERANKERS, strict=False))
 """Every reranker once, every sampler at least once."""
+
+
+@pytest.fixture(autouse=True)
+def _functions(tmp_path, monkeypatch):
+    """The file that examples of functions name; its content is part of every artifact."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_rewards.py").touch()
 
 
 def name(settings):
@@ -40,7 +48,9 @@ def test_every_kind_is_among_the_pairs():
 
 
 @pytest.mark.parametrize(("sampler", "reranker"), PAIRS, ids=name)
-def test_report_and_studies_read_evaluations_by_every_sampler_and_reranker(tmp_path, sampler, reranker):
+def test_report_and_studies_read_evaluations_by_every_sampler_and_reranker(tmp_path, monkeypatch, sampler, reranker):
+    monkeypatch.setattr(drawing, "png", lambda _panel: b"")  # whoever sampled, the figures are the same
+    monkeypatch.setattr(drawing, "svg", lambda _panel: "")
     run = make_run(tmp_path, iterations=1, prompts=6, n=2, steps=2, sampler=sampler, reranker=reranker)
     report.run(ReportConfig(examples=1), report=tmp_path / "report", **run.arguments)
     assert reranker.type in (tmp_path / "report" / "report.html").read_text("utf-8")
