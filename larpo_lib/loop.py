@@ -19,6 +19,7 @@ from larpo_lib.files import exclusive, make_directory, write_json
 from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
+from larpo_lib.progress import tell
 from larpo_lib.run_files import SECONDS, Clock, pin_models, read_models, run_key, write_models, write_settings
 from larpo_lib.run_place import RunPlace
 from larpo_lib.run_state import all_calls, find_run_state
@@ -88,6 +89,8 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
                 _check_prompts(plan)
                 checked = True
             made, start = all(there.made(path) for path in call.outputs.values()), monotonic()
+            if not made:
+                tell(f"{call.name}{'' if call.iteration is None else f', iteration {call.iteration}'}: begins")
             metrics = _take(call, tracker, parent)
             if clock is not None and not made:  # seconds are kept of what is made here, not found or shared
                 rows = getattr(call.config, "batch_size", 1)

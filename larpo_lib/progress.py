@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Advance = Callable[[int], None]
+Advance = Callable[[float], None]
+"""Told how many units are finished besides; parts of one count too."""
 
 _LINE_EVERY_S = 30.0
 _LOG = logging.getLogger(__name__)
@@ -50,17 +51,17 @@ def _bar(label: str, total: int, done: int) -> Iterator[Advance]:
 @contextmanager
 def _lines(label: str, total: int, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
-    first = finished = done
+    first = finished = float(done)
 
-    def advance(units: int) -> None:
+    def advance(units: float) -> None:
         nonlocal finished, last
         finished += units
         now = time.monotonic()
         if now - last >= _LINE_EVERY_S:
             rate = (finished - first) / (now - start)
             left = (total - finished) / rate if rate > 0 else float("inf")
-            _LOG.info("%s: %d/%d, about %.0f s left", label, finished, total, left)
+            _LOG.info("%s: %d/%d, %.3g/s, about %.0f s left", label, finished, total, rate, left)
             last = now
 
     yield advance
-    _LOG.info("%s: %d/%d in %.1f s", label, finished, total, time.monotonic() - start)
+    _LOG.info("%s: %d/%d in %.1f s", label, round(finished), total, time.monotonic() - start)

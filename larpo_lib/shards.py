@@ -7,15 +7,17 @@ of any number of machines, one behind the other, are all prompts in order.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from larpo_lib.batches import kept_in
 from larpo_lib.config.mixins import InParts
 from larpo_lib.errors import ConfigError
-from larpo_lib.progress import progress
+from larpo_lib.progress import Advance, progress, tell
+from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tables import Counts, Row, concat_tables, write_table
 from larpo_lib.workers import run_in_processes
 
@@ -96,7 +98,8 @@ def map_in_parts(
     size, processes = config.part_prompts, config.processes
     cut = {_part(scratch, start): prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)}
     missing = {part: ids for part, ids in cut.items() if not part.is_file()}
-    with progress(label, len(prompt_ids), sum(len(ids) for part, ids in cut.items() if part not in missing)) as advance:
+    done = sum(len(ids) for part, ids in cut.items() if part not in missing)
+    with _stop_told(label), progress(label, len(prompt_ids), done) as advance:
         if processes > 1 and len(missing) > 1:
             work = _Parts(open_work, schema, list(missing.items()))
             for index in run_in_processes(work, len(missing), min(processes, len(missing))):
@@ -104,9 +107,17 @@ def map_in_parts(
         elif missing:
             with open_work() as make:
                 for part, ids in missing.items():
-                    _write(part, schema, make(ids))
-                    advance(len(ids))
+                    _make(part, ids, schema, make, advance)
     return concat_tables(cut, schema, output)
+
+
+@contextmanager
+def _stop_told(label: str) -> Iterator[None]:
+    try:
+        yield
+    except INTERRUPTS:
+        tell(f"{label}: stopped. What is finished is kept; the same command goes on from there")
+        raise
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,22 @@ class _Parts:
         with self.open_work() as make:
             while (index := indices()) is not None:
                 part, ids = self.parts[index]
-                _write(part, self.schema, make(ids))
+                _make(part, ids, self.schema, make, lambda _units: None)
                 done(index)
+
+
+def _make(part: Path, ids: Sequence[str], schema: str, make: PartFn, advance: Advance) -> None:
+    """Make a part. Of one that was begun before, the batches that are done are taken."""
+    told = 0.0
+
+    def advance_by(share: float) -> None:
+        nonlocal told
+        told += share * len(ids)
+        advance(share * len(ids))
+
+    with kept_in(part.with_suffix(".batches"), advance_by):
+        _write(part, schema, make(ids))
+    advance(len(ids) - told)
 
 
 def _write(part: Path, schema: str, made: PartResult) -> None:

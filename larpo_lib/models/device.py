@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from pathlib import Path
+
 import torch
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES
+from larpo_lib.progress import tell
+
+_LARGE = 50_000_000
+"""Parameters of a model whose precision decides how long one waits."""
 
 _EAGER = {"gemma2", "deberta-v2"}
 """Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""
@@ -41,6 +49,41 @@ def model_dtype(config: ModelConfig) -> torch.dtype:
         return dtype
     on_gpu = model_device(config).type == "cuda"
     return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def has_bfloat16_units() -> bool | None:
+    """Whether this CPU multiplies matrices in bfloat16 itself; None where the system does not tell."""
+    told = Path("/proc/cpuinfo")
+    found = (
+        re.search(r"^(?:flags|Features)\s*:(.*)$", told.read_text("utf-8"), re.MULTILINE) if told.is_file() else None
+    )
+    return None if found is None else not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(found[1].split())
+
+
+def tell_precision(what: str, config: ModelConfig, parameters: int) -> None:
+    """Say in which precision a model computes on a CPU, and why, where another one may be faster.
+
+    Args:
+        what: computes, such as "train".
+        config: how the model is loaded.
+        parameters: of the model. Of a small one nothing is said unless it was told to be slow.
+    """
+    if model_device(config).type != "cpu":
+        return
+    units = has_bfloat16_units()
+    if model_dtype(config) is torch.bfloat16 and units is False:
+        logging.getLogger(__name__).warning(
+            "%s: computes in bfloat16, which is slow here: this CPU has no bfloat16 units. Set model.dtype to auto or "
+            "float32",
+            what,
+        )
+    elif config.dtype == "auto" and units is not None and parameters >= _LARGE:
+        why = (
+            'the default on a CPU. This one has bfloat16 units: model.dtype = "bfloat16" may be faster'
+            if units
+            else "because this CPU has no bfloat16 units"
+        )
+        tell(f"{what}: computes in float32, {why}")
 
 
 def attention(config: ModelConfig, model_type: str) -> str:

@@ -111,14 +111,14 @@ class OptimizerSteps(Dataset[RankBatch]):
         self._collate = collate
         self._weigh = weigh
         self._ranks = ranks
-        self._budget = budget
+        self.budget = budget
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, number: int) -> RankBatch:
         batch = self._batches[number]
-        cuts = rank_micro_batches(batch, self._cost, self._ranks.world_size, self._budget)[self._ranks.rank]
+        cuts = rank_micro_batches(batch, self._cost, self._ranks.world_size, self.budget)[self._ranks.rank]
         shortest = min(batch, key=lambda i: packed_tokens(self.lists[i].encoded.tokens))
         members = [self.lists[i].encoded for i in batch]
         return RankBatch(

@@ -19,7 +19,7 @@ from transformers.utils import logging as verbosity
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.config import TrainingConfig
-from larpo_lib.models.device import model_dtype
+from larpo_lib.models.device import model_dtype, tell_precision
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.packing import PackedList
 from larpo_lib.models.published import save_policy
@@ -32,6 +32,7 @@ from larpo_lib.training.kept_adapters import keep_adapters
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.saving import Saving, history_of
 from larpo_lib.training.schedule import check_steps_change_weights
 from larpo_lib.training.state import training_state
 from larpo_lib.training.trainable import check_finite, merge_lora_weights, trained_weights
@@ -42,8 +43,6 @@ MetricLogger = Callable[[Mapping[str, float], int], None]
 
 CompleteLists = Callable[[], Sequence[TrainingList]]
 """Gives the lists with what is said of them before the first step."""
-
-_NOT_HISTORY = frozenset({"total_flos", "seconds", "tokens_per_s", "mfu", "memory_gib"})
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,7 @@ def fit(
     )
     session.arguments.max_steps = len(batches)
     if ranks.is_main:
+        tell_precision("train", config.model, sum(p.numel() for p in model.parameters()))
         trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
         check_steps_change_weights(config, len(batches), trained, model_dtype(config.model))
     lists, left = [TrainingList(item) for item in encoded], batches[resume.done :]
@@ -136,12 +136,13 @@ def fit(
         callbacks=[] if complete is None else [_Complete(steps, complete)],
     )
     logger = _Logger(session, model, trainer, [item.tokens for item in encoded])
-    for callback in (resume, shown, logger, _Save(config.save_steps, checkpoints)):
+    saving = Saving(config.save_steps, checkpoints, alone=ranks.world_size == 1)
+    for callback in (resume, shown, logger, saving):
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
-    with shown:
+    with saving.told(), shown:
         trainer.train()
-    return TrainingResult(trainer, model, _history(trainer.state))
+    return TrainingResult(trainer, model, history_of(trainer.state))
 
 
 def save_trained(result: TrainingResult, session: TrainingSession, source: ModelDir) -> None:
@@ -165,14 +166,6 @@ def save_trained(result: TrainingResult, session: TrainingSession, source: Model
         if lora is not None and result.model.can_generate():
             keep_adapters(trained, lora, source.path, session.work.data)
         write_history(session.work.data, result.history)
-
-
-def _history(state: TrainerState) -> list[dict[str, float]]:
-    return [
-        {name: value for name, value in row.items() if name not in _NOT_HISTORY}
-        for row in state.log_history
-        if "loss" in row
-    ]
 
 
 class _Complete(TrainerCallback):
@@ -210,26 +203,6 @@ class _Resume(TrainerCallback):
             group["lr"] = rate
         state.global_step = self.done
         state.log_history = list(self._history)
-
-
-class _Save(TrainerCallback):
-    """Writes a checkpoint every `save_steps`, once the step is known to be sound."""
-
-    def __init__(self, every: int, checkpoints: CheckpointStore | None) -> None:
-        self._every = every
-        self._checkpoints = checkpoints
-
-    def on_log(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        due = state.global_step % self._every == 0 and state.global_step < state.max_steps
-        if "loss" not in kwargs["logs"] or not due:
-            return
-        tensors = training_state(kwargs["model"], kwargs["optimizer"]).tensors()
-        if self._checkpoints is None:
-            for _ in tensors:  # the leading process needs this one's part of each
-                pass
-            return
-        scheduler = kwargs["lr_scheduler"].state_dict()
-        self._checkpoints.save(state.global_step, tensors, _history(state), scheduler)
 
 
 class _Logger(TrainerCallback):

@@ -10,7 +10,7 @@ import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, SchedulerType, Trainer, TrainingArguments
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from larpo_lib.errors import ModelError
 from larpo_lib.objectives import ListBatch
@@ -117,10 +118,28 @@ class PolicyTrainer(Trainer):
             last = number == len(rank_batch.micro_batches) - 1
             self.accelerator.gradient_state._set_sync_gradients(last)
             alone = last or self.is_deepspeed_enabled  # DeepSpeed minds the boundary itself
-            with nullcontext() if alone else self.accelerator.no_sync(model=model):
+            apart = nullcontext() if alone else self.accelerator.no_sync(model=model)
+            with apart, self._within_budget(batch):
                 counted = {**batch, "counted": rank_batch.counted[number]}
                 total += super().training_step(model, counted, rank_batch.weight)
         return total
+
+    @contextmanager
+    def _within_budget(self, batch: Batch) -> Iterator[None]:
+        """Compute activations again in the backward pass where a single list is longer than micro-batches may be.
+
+        Its gradients are the same. Not with ZeRO-3, whose processes must go through their layers together.
+        """
+        model: Any = self.model
+        longer = batch["rows"]["input_ids"].numel() > self._steps.budget and model.supports_gradient_checkpointing
+        if not longer or self.args.gradient_checkpointing or is_deepspeed_zero3_enabled():
+            yield
+            return
+        model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+        try:
+            yield
+        finally:
+            model.gradient_checkpointing_disable()
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None

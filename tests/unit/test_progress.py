@@ -41,7 +41,7 @@ def test_plain_lines_come_every_half_minute_and_at_the_end(clock: Clock, caplog:
         for _ in range(5):  # 10 units in 10 s each
             clock.now += 10
             advance(10)
-    assert caplog.messages == ["sample: 30/100, about 70 s left", "sample: 50/100 in 50.0 s"]
+    assert caplog.messages == ["sample: 30/100, 1/s, about 70 s left", "sample: 50/100 in 50.0 s"]
 
 
 def test_what_an_earlier_run_has_done_is_no_part_of_the_speed(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,7 +49,7 @@ def test_what_an_earlier_run_has_done_is_no_part_of_the_speed(clock: Clock, capl
     with progress("sample", 100, done=80) as advance:
         clock.now += 30
         advance(10)
-    assert caplog.messages[0] == "sample: 90/100, about 30 s left"
+    assert caplog.messages[0] == "sample: 90/100, 0.333/s, about 30 s left"
 
 
 def test_a_terminal_gets_a_bar_that_ends_full_below_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

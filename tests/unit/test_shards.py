@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table_rows import candidate
 
+from larpo_lib import progress as progress_module
+from larpo_lib.batches import in_batches
 from larpo_lib.config.mixins import InParts
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.progress import tell
@@ -54,6 +57,35 @@ def run(tmp_path):
         return output
 
     return run
+
+
+def test_batches_of_a_part_are_shown_and_kept_when_it_is_stopped(run, caplog, monkeypatch):
+    monkeypatch.setattr(progress_module, "_LINE_EVERY_S", 0.0)
+    caplog.set_level(logging.INFO)
+    made = []
+
+    class InBatches(Maker):
+        def __call__(self, items):
+            def work(batch):
+                if len(made) == stop_after:
+                    raise KeyboardInterrupt
+                made.append(list(batch))
+                return [items[i] for i in batch]
+
+            found = in_batches([[0, 1], [2]], work)
+            return [_row(found[i]) for i in range(3)], {"items": 3}
+
+    stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(InBatches(), items=range(6))
+    assert [text.split(",")[0] for text in caplog.messages] == [
+        *("test: 2/6", "test: 3/6", "test: 3/6", "test: 5/6"),
+        "test: stopped. What is finished is kept; the same command goes on from there",
+    ]
+    stop_after = 100
+    output = run(InBatches(), items=range(6))
+    assert made == [[0, 1], [2], [0, 1], [2]]  # of the second part one batch is left
+    assert [row["candidate_id"] for row in read_table(output, "candidates")] == [f"c{i}" for i in range(6)]
 
 
 def test_shards_are_joined_in_order(run):

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from larpo_lib.batches import in_batches
 from larpo_lib.errors import ModelError
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
+from larpo_lib.models.device import tell_precision
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
@@ -41,6 +43,7 @@ class HfSampler(PolicySampler):
         check_limits(source, limits)
         super().__init__(source, limits)
         self._model = source.load_policy()
+        tell_precision("sample", config.model, sum(p.numel() for p in self._model.parameters()))
         self._model.generation_config = GenerationConfig()  # the model's own penalties would distort the distribution
         self._batch_size = config.batch_size
 
@@ -52,12 +55,13 @@ class HfSampler(PolicySampler):
         """
         prompts = [prompt_ids(self._tokenizer, request.messages) for request in requests]
         order = sorted(range(len(requests)), key=lambda i: (len(prompts[i]), i))
-        responses: dict[int, Response] = {}
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
-            drawn = self._generate([prompts[i] for i in batch], [requests[i] for i in batch])
-            responses.update(zip(batch, drawn, strict=True))
-        return [responses[i] for i in range(len(requests))]
+        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+
+        def draw(batch: Sequence[int]) -> list[dict[str, Any]]:
+            return [vars(drawn) for drawn in self._generate([prompts[i] for i in batch], [requests[i] for i in batch])]
+
+        responses = in_batches(batches, draw)
+        return [Response(**responses[i]) for i in range(len(requests))]
 
     def close(self) -> None:
         """Give back the model's memory."""

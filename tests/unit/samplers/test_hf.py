@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chisquare
 from small_models import break_token, user
 
+from larpo_lib.batches import kept_in
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.models.chat import prompt_ids
@@ -90,6 +91,28 @@ def test_a_response_depends_on_its_own_request_only(tiny_policy):
     assert sampler.sample(requests[::-1]) == expected[::-1]
     assert sampler.sample(requests[7:12]) == expected[7:12]
     assert sampler.sample(requests) == expected  # nothing is left over from the calls before
+
+
+def test_a_sampler_that_is_stopped_loses_the_batch_at_work_alone(tiny_policy, tmp_path, monkeypatch):
+    whole = _sampler(tiny_policy, batch_size=4).sample(_requests(10))
+    sampler = _sampler(tiny_policy, batch_size=4)
+    generate, drawn = sampler._generate, []
+
+    def counted(prompts, requests):
+        if len(drawn) == stop_after:
+            raise KeyboardInterrupt
+        drawn.append([request.prompt_id for request in requests])
+        return generate(prompts, requests)
+
+    monkeypatch.setattr(sampler, "_generate", counted)
+    stop_after = 2
+    with pytest.raises(KeyboardInterrupt), kept_in(tmp_path / "part.batches", lambda _share: None):
+        sampler.sample(_requests(10))
+    stop_after = 100
+    with kept_in(tmp_path / "part.batches", lambda _share: None):
+        assert sampler.sample(_requests(10)) == whole
+    assert sorted(map(len, drawn)) == [2, 4, 4]
+    assert len({name for batch in drawn for name in batch}) == 10  # each was drawn once
 
 
 @pytest.mark.parametrize("pad", ["<end>", "<unk>"])

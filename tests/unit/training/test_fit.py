@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
+import torch
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.training import checkpoints
@@ -36,6 +40,50 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny_policy, lists, whole, tmp_p
     fitted = train(tiny_policy, lists, tmp_path, "kto", lambda _row, step: seen.append(step), save_steps=2)
     assert seen == list(range((killed_at - 1) // 2 * 2 + 1, 7))  # from the last checkpoint before the kill
     assert _result(fitted) == whole
+
+
+def test_ctrl_c_keeps_every_whole_step(tiny_policy, lists, whole, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    seen = []
+    forward = LlamaMLP.forward
+
+    def stopped(self, hidden):
+        if self.training and len(seen) == 3:
+            raise KeyboardInterrupt
+        return forward(self, hidden)
+
+    def log(_row, step):
+        seen.append(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LlamaMLP, "forward", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_policy, lists, tmp_path, "kto", log, save_steps=100)
+    assert "train: stopped. Kept up to step 3; the same command goes on from there" in caplog.messages
+    fitted = train(tiny_policy, lists, tmp_path, "kto", log, save_steps=100)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert _result(fitted) == whole
+
+
+def test_nothing_is_kept_of_an_update_that_is_stopped_half_way(
+    tiny_policy, lists, whole, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    seen = []
+    update = torch.optim.AdamW.step
+
+    def stopped(self, *arguments, **options):
+        done = update(self, *arguments, **options)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_policy, lists, tmp_path, "kto", lambda _row, step: seen.append(step), save_steps=2)
+    assert "train: stopped. Kept up to step 2; the same command goes on from there" in caplog.messages
+    assert _result(train(tiny_policy, lists, tmp_path, "kto", save_steps=2)) == whole
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_uses_the_one_before(

@@ -7,7 +7,7 @@ import pytest
 import torch
 import training_lists
 from training_lists import PLAIN, SETTINGS, finetune, random_lists, train, with_reference
-from transformers.models.llama.modeling_llama import LlamaMLP
+from transformers.models.llama.modeling_llama import LlamaForCausalLM, LlamaMLP
 
 from larpo_lib.errors import ModelError
 from larpo_lib.models.layout import packed_layout, padded_layout
@@ -71,6 +71,32 @@ def test_gradient_checkpointing_computes_layers_again_and_changes_nothing(tiny_p
     again = train(tiny_policy, lists, tmp_path / "again", "listmle", max_steps=2, gradient_checkpointing=True)
     assert sum(calls) == 2 * in_training == 2 * 2 * 2  # steps of one pass, layers
     _assert_same(again, plain)
+
+
+def test_lists_longer_than_micro_batches_are_computed_again_and_give_the_same_bits(
+    tiny_policy, lists, tmp_path, monkeypatch
+):
+    calls = []
+    forward = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: calls.append(self.training) or forward(self, x))
+    fitted = {}
+    for name, supported in (("again", True), ("kept", False)):
+        monkeypatch.setattr(LlamaForCausalLM, "supports_gradient_checkpointing", supported)
+        calls.clear()
+        fitted[name] = train(tiny_policy, lists, tmp_path / name, "listmle", max_steps=2, micro_batch_tokens=1)
+        assert sum(calls) == 2 * 4 * 2 * (1 + supported)  # steps, passes, layers
+        assert not fitted[name].model.is_gradient_checkpointing
+    assert fitted["again"].history == fitted["kept"].history
+    weights = fitted["kept"].model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in fitted["again"].model.state_dict().items())
+
+
+def test_passes_within_the_budget_are_not_computed_again(tiny_policy, lists, tmp_path, monkeypatch):
+    calls = []
+    forward = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: calls.append(self.training) or forward(self, x))
+    train(tiny_policy, lists, tmp_path, "listmle", max_steps=1)
+    assert sum(calls) == 2  # layers
 
 
 def _logp(model, prompt, response):

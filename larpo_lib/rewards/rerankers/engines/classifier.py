@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from larpo_lib.batches import in_batches
 from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
@@ -76,10 +77,9 @@ class ClassifierReranker(Reranker):
                 for place, score in zip(places, found, strict=True):
                     scores[place] = score
             return scores
-        for batch in token_batches([len(ids) for ids in sequences], self._batch_tokens):
-            for place, score in zip(batch, self._score_batch([encodings[i] for i in batch]), strict=True):
-                scores[place] = score
-        return scores
+        batches = token_batches([len(ids) for ids in sequences], self._batch_tokens)
+        separate = in_batches(batches, lambda batch: self._score_batch([encodings[i] for i in batch]))
+        return [separate[place] for place in range(len(sequences))]
 
     @torch.inference_mode()
     def _score_batch(self, encodings: list[Encoding]) -> list[float]:

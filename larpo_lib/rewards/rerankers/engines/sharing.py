@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from larpo_lib.batches import in_batches
 from larpo_lib.models.attention import SDPA_IN_PARTS
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES, prompt_sharing_ratio
@@ -83,14 +84,15 @@ def shared_scores(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: i
     """
     # Rows leave out what predicts nothing; here it is the last token that counts, so another one stands behind it.
     ended = [(prompt, [[*response, pad_id] for response in responses]) for prompt, responses in lists]
-    scores: list[list[float]] = [[] for _ in lists]
-    for batch in token_batches([packed_tokens(item) for item in ended], budget):
+
+    def score(batch: Sequence[int]) -> list[list[float]]:
         rows = to_device(model.device, packed_rows([[ended[i]] for i in batch], pad_id))
         hidden = hidden_states(model, rows).flatten(0, 1)
         lengths = rows["owners"].bincount(minlength=int(rows["num_responses"]))
         ends = rows["predictors"][lengths.cumsum(0) - 1]
         head: Any = model.score
         flat = iter(head(hidden[ends])[:, 0].float().tolist())
-        for i in batch:
-            scores[i] = [next(flat) for _ in ended[i][1]]
-    return scores
+        return [[next(flat) for _ in ended[i][1]] for i in batch]
+
+    found = in_batches(token_batches([packed_tokens(item) for item in ended], budget), score)
+    return [found[i] for i in range(len(lists))]

@@ -1,0 +1,86 @@
+"""Batches of a part of long work: each is kept as soon as it is done, so that a stop loses one at most.
+
+Whoever works through a part opens its file; whoever computes in batches, below it, need not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+Work = Callable[[Sequence[int]], Sequence[Any]]
+"""From the indices of a batch to a result for each: plain values, as JSON holds them."""
+
+
+@contextmanager
+def kept_in(path: Path, advance: Callable[[float], None]) -> Iterator[None]:
+    """Keep batches that are done within the block, and take those that an earlier block has kept.
+
+    Args:
+        path: of the file that keeps them; is removed where the block comes to its end.
+        advance: told what share of the work is done after each batch of the first call of `in_batches`; further calls
+            work on the same items again, as for another temperature.
+    """
+    token = _KEPT.set(_Kept(path, advance))
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+    path.unlink(missing_ok=True)
+
+
+def in_batches(batches: Sequence[Sequence[int]], work: Work) -> dict[int, Any]:
+    """The result of each item by its index.
+
+    Args:
+        batches: indices; the same at each start of the same work.
+        work: computes a batch.
+    """
+    kept = _KEPT.get()
+    if kept is not None:
+        return kept.complete(batches, work)
+    return {index: value for batch in batches for index, value in zip(batch, work(batch), strict=True)}
+
+
+class _Kept:
+    """The file: a line for each batch, with the number of the call, its indices and their results."""
+
+    def __init__(self, path: Path, advance: Callable[[float], None]) -> None:
+        self._path = path
+        self._advance = advance
+        self._calls = 0
+        self._known: dict[tuple[int, tuple[int, ...]], Sequence[Any]] = {}
+        whole = 0
+        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+            if not line.endswith(b"\n"):  # cut off by a kill
+                break
+            call, indices, results = json.loads(line)
+            self._known[call, tuple(indices)] = results
+            whole += len(line)
+        if path.is_file():
+            with path.open("r+b") as file:
+                file.truncate(whole)
+
+    def complete(self, batches: Sequence[Sequence[int]], work: Work) -> dict[int, Any]:
+        """Take what is known, and compute and keep the rest."""
+        call, total = self._calls, sum(map(len, batches))
+        self._calls += 1
+        found: dict[int, Any] = {}
+        with self._path.open("ab") as file:
+            for batch in batches:
+                results = self._known.get((call, tuple(batch)))
+                if results is None:
+                    results = work(batch)
+                    file.write(json.dumps([call, list(batch), list(results)]).encode() + b"\n")
+                    file.flush()
+                found.update(zip(batch, results, strict=True))
+                if call == 0:
+                    self._advance(len(batch) / total)
+        return found
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("larpo_batches", default=None)
