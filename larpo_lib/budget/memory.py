@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from larpo_lib.budget.model import ModelSize
+from larpo_lib.budget.model import Activations, ModelSize
 
 GIB = 2**30
 LOGITS_BYTES = 128 * 2**20
@@ -61,7 +61,7 @@ class Training:
         bf16: the passes run in bfloat16.
         on_gpu: or on a CPU.
         adapters: their parameters; 0: all weights are trained.
-        pass_tokens: of the largest forward pass.
+        pass_tokens: of a forward pass over several lists.
         checkpointing: activations are computed again.
         chunk_tokens: tokens whose logits are in memory together; None: as many as fit in 128 MiB.
     """
@@ -75,6 +75,8 @@ class Training:
     pass_tokens: int
     checkpointing: bool
     chunk_tokens: int | None
+    list_tokens: int = 0
+    """Of the longest list: if it is longer than a pass, it has its own, computed again but with ZeRO-3."""
 
 
 def training_need(step: str, size: ModelSize, training: Training) -> Need:
@@ -136,25 +138,33 @@ def _passes(size: ModelSize, training: Training) -> list[Item]:
         kept = size.in_float32
     else:
         kept = size.in_bfloat16 if training.zero is not None or training.adapters else size.under_autocast
-    token = kept.of_token(size.layers, checkpointing=training.checkpointing)
     each = 2 if training.bf16 else 4
-    if not training.on_gpu:
-        of_parts = _OF_PARTS * each * size.query_heads * size.head_dim
-        # of layers that are computed again, the C library's allocator keeps about two after they are freed
-        token += 3 * of_parts + 2 * kept.layer if training.checkpointing else size.layers * of_parts
-    chunk = min(training.chunk_tokens or max(1, LOGITS_BYTES // (4 * size.vocabulary)), training.pass_tokens)
+    largest = _activations(size, kept, training, training.pass_tokens, again=training.checkpointing)
+    if training.list_tokens > training.pass_tokens:
+        alone = _activations(size, kept, training, training.list_tokens, again=training.zero != 3)
+        largest = max(largest, alone, key=lambda item: item.bytes)
+    chunk = min(
+        training.chunk_tokens or max(1, LOGITS_BYTES // (4 * size.vocabulary)),
+        max(training.pass_tokens, training.list_tokens),
+    )
     logits = 2 * 4 * chunk * size.vocabulary
     output = 0 if training.adapters else (4 + 2 * each if training.zero is None else 2 * each) * size.output_weights
-    how = "recomputed by layer: " if training.checkpointing else ""
     return [
-        Item(
-            "activations",
-            token * training.pass_tokens,
-            f"{how}{token:,} bytes x {training.pass_tokens:,} tokens a pass",
-        ),
+        largest,
         Item("logits", logits, f"two of 4 bytes x {chunk:,} tokens x {size.vocabulary:,}"),
         Item("output layer", output, "its weights and gradients once more, for one product"),
     ]
+
+
+def _activations(size: ModelSize, kept: Activations, training: Training, tokens: int, *, again: bool) -> Item:
+    again = again or training.checkpointing
+    token = kept.of_token(size.layers, checkpointing=again)
+    if not training.on_gpu:
+        of_parts = _OF_PARTS * (2 if training.bf16 else 4) * size.query_heads * size.head_dim
+        # of layers that are computed again, the C library's allocator keeps about two after they are freed
+        token += 3 * of_parts + 2 * kept.layer if again else size.layers * of_parts
+    how = "computed again by layer: " if again else ""
+    return Item("activations", token * tokens, f"{how}{token:,} bytes x {tokens:,} tokens a pass")
 
 
 def sampling_need(step: str, size: ModelSize, batch: int, tokens: int, *, bf16: bool, on_gpu: bool) -> Need:

@@ -80,7 +80,8 @@ def training_of(section: SftConfig | TrainConfig, config: LarpoConfig, policy: M
         bf16=machine.bf16(section.model),
         on_gpu=machine.on_gpu,
         adapters=0 if lora is None else policy.adapters(lora.r, lora.targets),
-        pass_tokens=max(section.micro_batch_tokens, longest_list(section, config)),
+        pass_tokens=section.micro_batch_tokens,
+        list_tokens=longest_list(section, config),
         checkpointing=section.gradient_checkpointing,
         chunk_tokens=section.logprob_chunk_tokens,
     )

@@ -133,13 +133,11 @@ def test_activations_are_counted_as_a_real_pass_keeps_them(family, autocast):
     assert size.layers * counted.layer + counted.rest == pytest.approx(per_token, rel=0.01)
 
 
-@pytest.mark.parametrize(("bf16", "checkpointing"), [(False, False), (True, False), (False, True)])
-def test_a_measured_pass_takes_what_is_said(bf16, checkpointing):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_measured_pass_takes_what_is_said(bf16):
     fields = {"vocab_size": 2_048, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6}
     model = AutoModelForCausalLM.from_config(LlamaConfig(**fields, num_attention_heads=4, num_key_value_heads=2))
     attach_scorer(model, None).train()
-    if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     lists = [([1] * 128, [[2] * 120] * 4)] * 3
     rows, tokens = packed_layout(0)(lists), packed_layout(0).cost(lists)
     before = peak = 0
@@ -150,10 +148,22 @@ def test_a_measured_pass_takes_what_is_said(bf16, checkpointing):
         logps.sum().backward()
         peak = peak_memory(CPU) - before
         del logps
-    training = replace(ONE, pass_tokens=tokens, bf16=bf16, checkpointing=checkpointing)
+    training = replace(ONE, pass_tokens=tokens, bf16=bf16)
     said = by_name(training_need("train", size_of(model), training))
     passes = ("activations", "logits", "output layer", "weights in bfloat16")
     assert peak == pytest.approx(sum(said.get(name, 0) for name in passes), rel=MEASURED_WITHIN)
+
+
+def test_a_list_longer_than_a_pass_is_computed_again_but_with_zero_3():
+    size = size_of(make_model("llama"))
+    kept, tokens = size.in_float32, 100_000
+    longer = replace(ONE, pass_tokens=64, list_tokens=tokens, on_gpu=True)
+    again = by_name(training_need("train", size, longer))["activations"]
+    assert again == tokens * (kept.rest + 2 * kept.layer + 2 * kept.stream)  # two layers
+    apart = by_name(training_need("train", size, replace(longer, zero=3)))["activations"]
+    assert apart == tokens * (kept.rest + 3 * kept.layer)
+    shorter = by_name(training_need("train", size, replace(longer, list_tokens=10)))["activations"]
+    assert shorter == 64 * (kept.rest + 3 * kept.layer)
 
 
 def test_keys_and_values_are_those_of_a_live_cache_and_of_published_models():

@@ -95,7 +95,7 @@ def test_on_eight_gpus_the_states_are_shared_before_anything_else_is_changed(set
 
 
 def test_where_recomputing_is_enough_nothing_else_is_suggested(settings):
-    config = settings("launch.launcher=deepspeed", "launch.nproc=8", "train.micro_batch_tokens=1024")
+    config = settings("launch.launcher=deepspeed", "launch.nproc=8", "train.micro_batch_tokens=4096")
     fitting = estimate_run(config, asked(Machine(8, 45 * GIB)))
     assert fitting.changes["train"] == ["train.gradient_checkpointing=true"]
 
