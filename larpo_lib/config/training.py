@@ -99,7 +99,7 @@ class TrainingConfig(Seeded):
     save_steps: PositiveInt = 100
     """Number of optimiser steps between checkpoints. A killed step resumes from the last complete checkpoint."""
     checkpoints: str | None = None
-    """Directory or s3:// URI for a copy of the newest checkpoint, for machines whose disk is lost with them."""
+    """Directory or s3:// URI for a copy of the newest checkpoints, for machines whose disk is lost with them."""
     launch: Annotated[LaunchConfig, Inherited("launch", merge=True)] = LaunchConfig()
 
     @model_validator(mode="after")

@@ -32,6 +32,10 @@ class NotFoundError(StorageError):
     """There is no such object."""
 
 
+class DamagedError(StorageError):
+    """What is there is not what was written."""
+
+
 class AlreadyExistsError(StorageError):
     """There is an object already where only a new one may be put."""
 

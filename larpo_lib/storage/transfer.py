@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larpo_lib.errors import StorageError
 from larpo_lib.files import file_digest
 from larpo_lib.storage.client import CONNECTIONS
 from larpo_lib.storage.failures import (
     AlreadyExistsError,
+    DamagedError,
     NotFoundError,
     RetryBudget,
     UnreachableError,
@@ -82,7 +82,8 @@ def receive(client: S3Client, transfers: Iterable[Transfer]) -> None:
 
     Raises:
         MissingError: an object is gone.
-        StorageError: what came is not what the store has, or the store refuses or stays away.
+        DamagedError: what came is not what the store has.
+        StorageError: the store refuses or stays away.
     """
     transfers = list(transfers)
     missing = [transfer for transfer in transfers if not transfer.matches()]
@@ -93,7 +94,7 @@ def receive(client: S3Client, transfers: Iterable[Transfer]) -> None:
     _run_transfers(client, missing, submit)
     for transfer in missing:
         if not transfer.matches():
-            raise StorageError(
+            raise DamagedError(
                 f"{transfer.place}: is damaged, or changed during the transfer",
                 remedy="Run the same command again, or store it again",
             )

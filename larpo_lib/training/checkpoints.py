@@ -1,14 +1,18 @@
 """Checkpoints: what a training goes on from, on any number of processes.
 
-A checkpoint is a directory of safetensors files with `checkpoint.json`. It is written beside its place and renamed when
-it is whole; the one before it goes after that. So there is always a whole one, whenever the process is killed.
+A checkpoint is a directory of safetensors files with `checkpoint.json`, which has their checksums. It is written beside
+its place and renamed when it is whole. The one before it stays until the new one is found sound, which is when the next
+one is to be written. So there is always a sound one, whenever the process is killed and whatever becomes of the newest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,11 @@ from safetensors.torch import save_file
 
 from larpo_lib import storage
 from larpo_lib.artifacts import WorkDir
-from larpo_lib.files import sync, write_json
+from larpo_lib.files import file_digest, sync, write_json
+from larpo_lib.storage.failures import DamagedError
 
 INDEX = "checkpoint.json"
+_LOG = logging.getLogger(__name__)
 _FILE_BYTES = 4 * 2**30
 
 
@@ -65,15 +71,29 @@ class CheckpointStore:
         self._directory = Path(kept) if kept and not self._remote else work.scratch / "checkpoints"
 
     def latest(self) -> Checkpoint | None:
-        """The newest one, wherever it is.
+        """The newest sound one, wherever it is; damaged ones are removed, which is told.
 
         Raises:
             StorageError: the store refuses the read.
         """
         found = latest_checkpoint(self._directory)
-        if found is None and self._remote and (whole := storage.complete_directories(self._remote, last=INDEX)):
-            return _opened(storage.fetch(whole[-1], self._scratch))
+        for uri in reversed(storage.complete_directories(self._remote, last=INDEX)) if self._remote else ():
+            if found is not None and uri.rpartition("/")[2] <= found.directory.name:
+                break
+            try:
+                return self._fetched(uri)
+            except DamagedError as error:
+                _tell(error)
+                storage.delete(uri, first=INDEX)
         return found
+
+    def _fetched(self, uri: str) -> Checkpoint:
+        """One of the store. Raises DamagedError where it is damaged there."""
+        try:
+            return _opened(storage.fetch(uri, self._scratch))
+        except DamagedError:  # on its way, or since an earlier start has fetched it
+            shutil.rmtree(self._scratch / "fetched", ignore_errors=True)
+        return _opened(storage.fetch(uri, self._scratch))
 
     def save(
         self,
@@ -82,7 +102,7 @@ class CheckpointStore:
         history: list[dict[str, float]],
         scheduler: dict[str, Any],
     ) -> None:
-        """Write one and remove the ones before it; see `save_checkpoint`.
+        """Write one, with the one before it left; see `save_checkpoint`.
 
         Raises:
             StorageError: the store refuses the write.
@@ -91,9 +111,8 @@ class CheckpointStore:
         if self._remote:
             uri = f"{self._remote}/{whole.name}"
             storage.upload(whole, uri, last=INDEX)
-            for older in storage.complete_directories(self._remote, last=INDEX):
-                if older != uri:
-                    storage.delete(older, first=INDEX)
+            for older in storage.complete_directories(self._remote, last=INDEX)[:-2]:
+                storage.delete(older, first=INDEX)
 
 
 def delete_checkpoints(uri: str, fingerprint: str) -> None:
@@ -117,13 +136,16 @@ def _kept(uri: str, fingerprint: str) -> str:
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint in `directory`; half-written ones are removed."""
+    """The newest sound checkpoint in `directory`; half-written and damaged ones are removed."""
     for torn in directory.glob(".step-*"):
         shutil.rmtree(torn)
-    whole = sorted(directory.glob("step-*"))
-    if not whole:
-        return None
-    return _opened(whole[-1])
+    for whole in sorted(directory.glob("step-*"), reverse=True):
+        try:
+            return _opened(whole)
+        except DamagedError as error:
+            _tell(error)
+            _remove(whole)
+    return None
 
 
 def save_checkpoint(
@@ -133,7 +155,7 @@ def save_checkpoint(
     history: list[dict[str, float]],
     scheduler: dict[str, Any],
 ) -> Path:
-    """Write a checkpoint and remove the ones before it.
+    """Write a checkpoint beside the one before it, which is checked first; those before that one are removed.
 
     Args:
         directory: where checkpoints are kept.
@@ -145,36 +167,47 @@ def save_checkpoint(
     Returns:
         The checkpoint's directory.
     """
+    before = latest_checkpoint(directory)
+    for older in sorted(directory.glob("step-*")):
+        if before is None or older != before.directory:
+            _remove(older)
     name = f"step-{step:09d}"
     partial = directory / f".{name}"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files: dict[str, str] = {}
-    pending: dict[str, torch.Tensor] = {}
-
-    def write() -> None:
-        file = f"part-{len(set(files.values())):05d}.safetensors"
-        save_file(pending, partial / file)
-        sync(partial / file)
-        files.update(dict.fromkeys(pending, file))
-        pending.clear()
-
-    for key, tensor in tensors:
-        pending[key] = tensor.contiguous()
-        if sum(value.nbytes for value in pending.values()) >= _FILE_BYTES:
-            write()
-    if pending:
-        write()
-    write_json(partial / INDEX, {"step": step, "history": history, "scheduler": scheduler, "files": files})
+    files, digests = _write(tensors, partial)
+    content = {"step": step, "history": history, "scheduler": scheduler, "files": files, "sha256": digests}
+    write_json(partial / INDEX, {**content, "checksum": _checksum(content)})
     sync(partial)
     whole = directory / name
     if whole.exists():
         _remove(whole)
     partial.rename(whole)
     sync(directory)
-    for older in sorted(directory.glob("step-*"))[:-1]:
-        _remove(older)
     return whole
+
+
+def _write(tensors: Iterable[tuple[str, torch.Tensor]], directory: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Files of tensors: in which each is, and the checksum of each."""
+    files: dict[str, str] = {}
+    digests: dict[str, Future[str]] = {}
+    pending: dict[str, torch.Tensor] = {}
+
+    def write() -> None:
+        file = f"part-{len(digests):05d}.safetensors"
+        save_file(pending, directory / file)
+        sync(directory / file)
+        digests[file] = pool.submit(file_digest, directory / file)  # while the next one is written
+        files.update(dict.fromkeys(pending, file))
+        pending.clear()
+
+    with ThreadPoolExecutor() as pool:
+        for key, tensor in tensors:
+            pending[key] = tensor.contiguous()
+            if sum(value.nbytes for value in pending.values()) >= _FILE_BYTES:
+                write()
+        if pending:
+            write()
+    return files, {file: digest.result() for file, digest in digests.items()}
 
 
 def _remove(whole: Path) -> None:
@@ -185,4 +218,35 @@ def _remove(whole: Path) -> None:
 
 
 def _opened(directory: Path) -> Checkpoint:
-    return Checkpoint(directory=directory, **json.loads((directory / INDEX).read_text("utf-8")))
+    """A checkpoint whose files are those that were written.
+
+    Raises:
+        DamagedError: they are not.
+    """
+    try:
+        index = json.loads((directory / INDEX).read_text("utf-8"))
+        checksum = index.pop("checksum")
+        digests = index.pop("sha256") if checksum == _checksum(index) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        digests = None
+    if digests is None:
+        raise DamagedError(f"{directory / INDEX}: is damaged")
+    with ThreadPoolExecutor() as pool:
+        sound = pool.map(lambda file: _has(directory / file, digests[file]), digests)
+        damaged = [file for file, is_sound in zip(digests, sound, strict=True) if not is_sound]
+    if damaged:
+        raise DamagedError(f"{directory / damaged[0]}: is missing or differs from its checksum")
+    return Checkpoint(directory=directory, **index)
+
+
+def _has(file: Path, digest: str) -> bool:
+    return file.is_file() and file_digest(file) == digest
+
+
+def _checksum(content: Any) -> str:
+    as_read = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+
+
+def _tell(error: DamagedError) -> None:
+    _LOG.warning("%s; this checkpoint is removed, and the one before it is used, if there is one", error.problem)

@@ -59,12 +59,45 @@ def test_none_is_left_at_the_end(place, tmp_path):
     assert CheckpointStore(_work(tmp_path / "there"), place).latest() is None
 
 
-def test_only_the_newest_is_kept_in_the_store(s3, tmp_path):
+def test_the_newest_two_are_kept_in_the_store(s3, tmp_path):
     checkpoints = CheckpointStore(_work(tmp_path / "here"), f"s3://{BUCKET}/kept")
+    for step in (4, 8, 12):
+        _save(checkpoints, step)
+    names = ("checkpoint.json", "part-00000.safetensors")
+    assert _keys(s3) == [f"kept/{'a' * 16}/step-{step:09d}/{name}" for step in (8, 12) for name in names]
+
+
+def test_one_that_is_damaged_in_the_store_is_passed_over_and_removed(s3, tmp_path, caplog):
+    place = f"s3://{BUCKET}/kept"
+    checkpoints = CheckpointStore(_work(tmp_path / "here"), place)
     _save(checkpoints, 4)
     _save(checkpoints, 8)
-    prefix = f"kept/{'a' * 16}/step-000000008"
-    assert _keys(s3) == [f"{prefix}/checkpoint.json", f"{prefix}/part-00000.safetensors"]
+    key = f"kept/{'a' * 16}/step-000000008/part-00000.safetensors"
+    data = bytearray(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    data[-1] ^= 1
+    s3.put_object(Bucket=BUCKET, Key=key, Body=bytes(data))
+    found = CheckpointStore(_work(tmp_path / "there"), place).latest()
+    assert found is not None
+    assert (found.step, found.read("weights/a").tolist()) == (4, [4.0, 4.0, 4.0])
+    assert "step-000000008/part-00000.safetensors: is missing or differs from its checksum; this" in caplog.text
+    assert not any("step-000000008" in key for key in _keys(s3))
+
+
+def test_one_that_is_damaged_here_is_fetched_from_the_store(s3, tmp_path):
+    place = f"s3://{BUCKET}/kept"
+    checkpoints = CheckpointStore(_work(tmp_path / "here"), place)
+    _save(checkpoints, 4)
+    _save(checkpoints, 8)
+
+    def damage(folder):
+        for path in (tmp_path / "here" / "scratch" / folder).rglob("step-000000008/*.safetensors"):
+            path.write_bytes(path.read_bytes()[:-1])
+
+    for folder in ("checkpoints", "fetched"):  # and then what was fetched
+        damage(folder)
+        found = checkpoints.latest()
+        assert found is not None
+        assert (found.step, found.read("weights/a").tolist()) == (8, [8.0, 8.0, 8.0])
 
 
 def test_a_half_uploaded_one_is_passed_over(s3, tmp_path):

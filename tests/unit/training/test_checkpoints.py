@@ -8,6 +8,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from training_lists import Killed
@@ -46,11 +47,79 @@ def test_what_was_saved_is_read_back(tmp_path):
     _assert_whole(latest_checkpoint(place), 2)
 
 
-def test_the_newest_is_kept_alone(tmp_path):
-    for step in (999, 1000, 10**8):
+def _steps(directory):
+    return sorted(int(path.name.removeprefix("step-")) for path in directory.iterdir())
+
+
+def test_the_newest_and_the_one_before_are_kept(tmp_path):
+    steps = [999, 1000, 1001, 10**8]
+    for done, step in enumerate(steps, start=1):
         _save(tmp_path, step)
-        assert [path.name for path in tmp_path.iterdir()] == [f"step-{step:09d}"]
+        assert _steps(tmp_path) == steps[max(0, done - 2) : done]
         _assert_whole(latest_checkpoint(tmp_path), step)
+
+
+def _flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def _change_a_digit(path):
+    path.write_text(path.read_text("utf-8").replace('"last_epoch": 2', '"last_epoch": 3'), "utf-8")
+
+
+DAMAGES = {
+    "a flipped bit of a tensor": ("part-00000.safetensors", _flip_a_bit),
+    "a tensor file cut short": ("part-00000.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    "an empty tensor file": ("part-00000.safetensors", lambda path: path.write_bytes(b"")),
+    "a missing tensor file": ("part-00000.safetensors", Path.unlink),
+    "an index of zeros": ("checkpoint.json", lambda path: path.write_bytes(bytes(100))),
+    "an index cut short": ("checkpoint.json", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    "another number in the index": ("checkpoint.json", _change_a_digit),
+    "a list as the index": ("checkpoint.json", lambda path: path.write_text("[1]", "utf-8")),
+    "a missing index": ("checkpoint.json", Path.unlink),
+}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("two")
+    _save(directory, 2)
+    _save(directory, 4)
+    return directory
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_instead_of_a_damaged_one_the_one_before_is_used(two, tmp_path, caplog, damage):
+    place = shutil.copytree(two, tmp_path / "kept")
+    name, act = DAMAGES[damage]
+    act(place / "step-000000004" / name)
+    _assert_whole(latest_checkpoint(place), 2)
+    (told,) = caplog.messages
+    assert told.startswith(f"{place}/step-000000004/{name}: ")
+    assert told.endswith("this checkpoint is removed, and the one before it is used, if there is one")
+    _save(place, 4)  # and the training goes on
+    assert _steps(place) == [2, 4]
+    _assert_whole(latest_checkpoint(place), 4)
+
+
+def test_of_damaged_ones_none_is_used(two, tmp_path):
+    place = shutil.copytree(two, tmp_path / "kept")
+    for path in place.glob("*/*.safetensors"):
+        _flip_a_bit(path)
+    assert latest_checkpoint(place) is None
+    assert _steps(place) == []
+
+
+def test_the_one_before_goes_only_when_the_newest_is_sound(two, tmp_path):
+    """Damaged while the training went on: found before the next one is written, so that a sound one is always there."""
+    place = shutil.copytree(two, tmp_path / "kept")
+    _flip_a_bit(place / "step-000000004" / "part-00000.safetensors")
+    _save(place, 6)
+    assert _steps(place) == [2, 6]
+    shutil.rmtree(place / "step-000000006")
+    _assert_whole(latest_checkpoint(place), 2)
 
 
 def test_half_written_ones_are_removed_and_the_whole_one_before_is_found(tmp_path):
@@ -144,6 +213,7 @@ def test_killed_at_any_moment_of_saving_a_whole_one_is_left(tmp_path, monkeypatc
     moments = 0
     while True:
         place = tmp_path / str(moments)
+        _save(place, 1)
         _save(place, 2)
         if not _dies(monkeypatch, moments, lambda place=place: _save(place, 4)):
             break
@@ -151,7 +221,7 @@ def test_killed_at_any_moment_of_saving_a_whole_one_is_left(tmp_path, monkeypatc
         _assert_whole(found, found.step)
         assert found.step in (2, 4)
         _save(place, 6)  # and the training goes on
-        assert [path.name for path in place.iterdir()] == ["step-000000006"]
+        assert _steps(place) == [found.step, 6]
         moments += 1
     assert moments > 8
 

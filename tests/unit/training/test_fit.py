@@ -122,9 +122,24 @@ def test_the_schedule_goes_on_where_it_was(tiny_policy, lists, tmp_path):
     assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, 2e-3 / 3, 1e-3 / 3])
 
 
-def test_only_the_last_checkpoint_is_kept_and_none_behind_the_last_step(tiny_policy, lists, tmp_path):
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_run_whose_newest_checkpoints_are_damaged_goes_on_from_before_and_ends_the_same(
+    tiny_policy, lists, whole, tmp_path, damaged
+):
+    """From step 2, or from the start."""
+    with pytest.raises(Killed):
+        train(tiny_policy, lists, tmp_path, "kto", kill_at(6), save_steps=2)
+    for place in sorted((tmp_path / "checkpoints").iterdir())[-damaged:]:
+        (place / "part-00000.safetensors").write_bytes(b"")
+    seen = []
+    fitted = train(tiny_policy, lists, tmp_path, "kto", lambda _row, step: seen.append(step), save_steps=2)
+    assert seen[0] == (3 if damaged == 1 else 1)
+    assert _result(fitted) == whole
+
+
+def test_the_last_two_checkpoints_are_kept_and_none_behind_the_last_step(tiny_policy, lists, tmp_path):
     train(tiny_policy, lists, tmp_path, "listmle", save_steps=1)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000005"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000004", "step-000000005"]
 
 
 def test_a_saved_policy_has_its_history_beside_it_and_keeps_its_checkpoint(tiny_policy, lists, tmp_path):
