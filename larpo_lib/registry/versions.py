@@ -25,6 +25,7 @@ from larpo_lib.tracking import PARENT, TrackingClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 DIGEST, MODEL_ID, REPLACED = "larpo.policy_digest", "larpo.model_id", "larpo.replaced"
+RUN = "larpo.run_id"
 FOLDER = "larpo.folder"
 """Of a version: the folder of the policy's files below its own, where they are not the same."""
 
@@ -96,6 +97,7 @@ class Registry:
             run_id=self._run_id,
             tags={
                 **facts.tags,
+                **self._whole_run(),
                 DIGEST: identity,
                 MODEL_ID: model_id,
                 **({FOLDER: layout.folder} if layout.folder else {}),
@@ -249,6 +251,11 @@ class Registry:
             outputs = self._client.get_run(run_id).outputs
             if model_id not in {made.model_id for made in (outputs.model_outputs if outputs else [])}:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+
+    def _whole_run(self) -> dict[str, str]:
+        """A tag with the run above the one that registers, which shows the data that the policy was made with."""
+        parent = self._own_run.data.tags.get(PARENT)
+        return {RUN: parent} if parent else {}
 
     @cached_property
     def _own_run(self) -> Any:
