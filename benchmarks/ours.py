@@ -47,6 +47,7 @@ def train(
     pass_tokens: int,
     learning_rate: float,
     layout: LayoutName = "chosen",
+    dtype: Literal["bfloat16", "float32"] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Run:
     """Train `policy` on lists for one epoch: DPO on pairs, LambdaRank, averaged over its pairs, on longer ones.
@@ -59,9 +60,10 @@ def train(
         pass_tokens: tokens a forward pass, of the reference too; a longer list has a pass of its own.
         learning_rate: constant.
         layout: how responses are laid out in rows; `chosen` by the library.
+        dtype: of the passes; None: bfloat16 on a GPU, else float32.
         callbacks: of the trainer.
     """
-    config = _config(policy, size, len(lists[0].responses), lists_per_step, pass_tokens, learning_rate)
+    config = _config(policy, size, len(lists[0].responses), lists_per_step, pass_tokens, learning_rate, dtype)
     encoded = _encoded(lists)
     tokens = [item.tokens for item in encoded]
     policy.set_attn_implementation(training_attention(config.model, policy.config.model_type))
@@ -104,13 +106,19 @@ def _encoded(lists: Sequence[TokenList]) -> list[EncodedList]:
 
 
 def _config(
-    policy: PreTrainedModel, size: Size, responses: int, lists_per_step: int, pass_tokens: int, learning_rate: float
+    policy: PreTrainedModel,
+    size: Size,
+    responses: int,
+    lists_per_step: int,
+    pass_tokens: int,
+    learning_rate: float,
+    dtype: str | None,
 ) -> TrainConfig:
     on_gpu = policy.device.type == "cuda"
     objective = {"type": "dpo"} if responses == 2 else {"type": "lambdarank", "reduction": "mean"}
     return TrainConfig.model_validate(
         {
-            "model": {"device": policy.device.type, "dtype": "bfloat16" if on_gpu else "float32"},
+            "model": {"device": policy.device.type, "dtype": dtype or ("bfloat16" if on_gpu else "float32")},
             "objective": {**objective, "beta": 0.1},
             "epochs": 1,
             "batch_size": lists_per_step,
