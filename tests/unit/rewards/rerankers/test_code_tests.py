@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -67,7 +68,41 @@ def test_code_cannot_end_its_test_early_or_go_on_for_ever(cut_off):
     assert run_tests("print('x' * 2**23, flush=True)", [{"code": ""}], limits) == ["failed"]
     assert run_tests("def f(:", [{"code": ""}], limits) == ["unread"]
     many = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    assert run_tests(many, [{"code": ""}], limits) == ["out_of_time"]
+    assert run_tests(many, [{"code": ""}], limits)[0] in ("out_of_time", "failed")
+    sleepers = "import os, time\nfor _ in range(40):\n    if os.fork() == 0: time.sleep(1); os._exit(0)\ntime.sleep(.2)"
+    assert run_tests(sleepers, [{"code": ""}], limits) == ["failed"]  # also for root, whom no limit of Linux holds
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("os.mkdir('../1')", "failed"),  # where the next test would be
+        ("os.remove('stdout'); print('1')", "passed"),
+        ("os.remove('stdout'); os.mkfifo('stdout')", "failed"),  # nobody would ever write
+        ("os.remove('stdout'); os.symlink('/dev/zero', 'stdout')", "failed"),  # reading it would not end
+        ("os.chmod('..', 0); os.chmod('.', 0)", "failed"),
+        ("print('1')\nfor n in range(99): open(f'../{n}', 'wb').write(bytes(2**20))", "failed"),
+        ("import asyncio\nasyncio.run(asyncio.sleep(0)); print('1')", "passed"),
+    ],
+)
+def test_code_does_not_stop_the_run_or_the_next_test(code, wanted, cut_off):
+    tests = [{"stdin": "", "stdout": "1"}] * 2
+    assert run_tests(f"import os\n{code}", tests, QUICK) == [wanted, wanted]
+
+
+def test_code_does_not_reach_servers_by_their_paths(tmp_path, cut_off):
+    stream, datagrams = str(tmp_path / "stream"), str(tmp_path / "datagrams")
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
+        first.bind(stream)
+        first.listen()
+        second.bind(datagrams)
+        tests = [
+            f"socket.socket(socket.AF_UNIX).connect({stream!r})",
+            f"socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', {datagrams!r})",
+        ]
+        for open_to_others in tests:
+            exec(f"import socket\n{open_to_others}", {})  # noqa: S102 - shows that it could
+        assert run_tests("import socket", [{"code": test} for test in tests], QUICK) == ["failed"] * 2
 
 
 def test_code_reaches_neither_network_nor_files_nor_processes(tmp_path, monkeypatch, cut_off):
