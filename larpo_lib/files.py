@@ -7,14 +7,21 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.errors import ArtifactError, StorageError
+from larpo_lib.errors import ArtifactError, LarpoError, StorageError
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_REFUSALS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # full
+    | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV, errno.ELOOP, errno.ENAMETOOLONG}  # refused
+    | {errno.EIO, errno.ESTALE}  # broken, or gone
+)
+_TOLD = re.compile(r"\(os error (\d+)\)(?: at path \"([^\"]*)\")?")
+"""What libraries in Rust, such as safetensors and tokenizers, say of an error of the operating system."""
 
 
 def file_digest(path: Path) -> str:
@@ -34,6 +41,18 @@ def make_directory(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the same value gives the same bytes and a crash leaves the old file or the new one."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
+    """A file that holds a JSON object. Raises ArtifactError, with what to do about it, where there is no such file."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it does not contain a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ArtifactError(f"{path}: cannot be read: {why}", remedy=remedy) from None
+    return value
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -62,16 +81,29 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_errors(output: Path) -> Iterator[None]:
-    """Tell a full disk or a refused access, while `output` is made, as a StorageError."""
+    """Tell a full or broken disk or a refused access, while `output` is made, as a StorageError."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _REFUSALS:
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
             raise
         raise StorageError(
-            f"{output}: cannot be created: {error.strerror}" + (f" ({error.filename})" if error.filename else ""),
+            f"{output}: cannot be created: {told}",
             remedy="Fix this, or choose another output, and run the same command again; it continues where it stopped",
         ) from error
+
+
+def refusal(error: Exception) -> str | None:
+    """What a disk refused, and of which file if that is known; None if `error` is of something else."""
+    if isinstance(error, LarpoError):
+        return None
+    number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    if number is None and (told := _TOLD.search(str(error))):
+        number, file = int(told[1]), told[2]
+    if number is None and "database or disk is full" in str(error):  # SQLite has no number for it
+        number = errno.ENOSPC
+    return os.strerror(number) + (f" ({file})" if file else "") if number in _REFUSALS else None
 
 
 @contextmanager

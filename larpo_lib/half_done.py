@@ -17,7 +17,7 @@ from typing import Any
 
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import write_json
+from larpo_lib.files import make_directory, read_json, write_json
 
 VARIABLE = "LARPO_DISCARD_PARTIAL"
 """Variable of the environment that, as 1, lets half-done work of other settings go; processes of a step inherit it."""
@@ -37,6 +37,7 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
 
     Raises:
         ArtifactError: another one is half done, and may not go; names what has changed.
+        StorageError: there is something else in its place.
     """
     here = _partial(output) / fingerprint[:16]
     for other in _folders(output):
@@ -47,9 +48,9 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
                 _LOG.warning("%s: half-done work with %s is discarded", output, what)
             shutil.rmtree(other)
     shutil.rmtree(here / DATA, ignore_errors=True)
-    (here / DATA).mkdir(parents=True)
+    for folder in (here / DATA, here / SCRATCH):
+        make_directory(folder)  # tells of a file in its place
     write_json(here / IDENTITY, identity)
-    (here / SCRATCH).mkdir(exist_ok=True)
     return here
 
 
@@ -106,8 +107,6 @@ def _has_work(folder: Path) -> bool:
 
 
 def _recorded(folder: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / IDENTITY).read_text("utf-8"))
-        if isinstance(found, dict):
-            return found
+    with suppress(ArtifactError):
+        return read_json(folder / IDENTITY, remedy="")
     return {}

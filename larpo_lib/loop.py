@@ -6,7 +6,6 @@ any instant goes on from the step it was in, and ends with the same bytes. Which
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,7 +19,16 @@ from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.progress import tell
-from larpo_lib.run_files import SECONDS, Clock, pin_models, read_models, run_key, write_models, write_settings
+from larpo_lib.run_files import (
+    SECONDS,
+    Clock,
+    pin_models,
+    read_models,
+    read_summary,
+    run_key,
+    write_models,
+    write_settings,
+)
 from larpo_lib.run_place import RunPlace
 from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.signals import terminable
@@ -54,8 +62,7 @@ def run_loop(
     config, models = pin_models(config, read_models(place.work))
     run_state = find_run_state(Plan(config, place.root), place.artifacts())
     if not run_state.left and (place.work / SUMMARY).is_file():
-        finished: dict[str, Any] = json.loads((place.work / SUMMARY).read_text("utf-8"))
-        return finished
+        return read_summary(place.work)
     place.check_tracking(config.tracking)
     config = with_code(config)
     plan = Plan(config, place.root)

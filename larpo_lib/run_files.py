@@ -18,8 +18,9 @@ from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
 from larpo_lib.config.tree import BENCHMARKS
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import write_json, write_text
+from larpo_lib.files import read_json, write_json, write_text
 from larpo_lib.models.hub import pin
+from larpo_lib.plan import SUMMARY
 from larpo_lib.tracking import redact
 
 SETTINGS, MODELS, KEY = "config.toml", "models.json", "run.json"
@@ -27,6 +28,7 @@ SECONDS = "seconds.json"
 """What a run took, call by call and step by step; `larpo plan --like` reads it."""
 
 _EVERY_S = 5.0
+_NEW_KEY = "Delete it, and run the same command again: the rest of the run is a new run in MLflow"
 _HEAD = f"# The settings of this run, defaults included: `larpo run --config {SETTINGS}` takes them.\n"
 _WITHOUT_URI = "# tracking.uri held a password and is left out: set MLFLOW_TRACKING_URI.\n"
 
@@ -85,12 +87,20 @@ def read_models(out: Path) -> dict[str, str]:
         ) from None
 
 
+def read_summary(out: Path) -> dict[str, Any]:
+    """What a finished run keeps in its directory as `summary.json`. Raises ArtifactError where it cannot be read."""
+    return read_json(out / SUMMARY, remedy="Delete it, and run the same command again, which writes it anew")
+
+
 def run_key(out: Path) -> str:
-    """The identity under which MLflow finds this run again."""
+    """The identity under which MLflow finds this run again. Raises ArtifactError where it cannot be read."""
     path = out / KEY
     if not path.exists():
         write_json(path, {"run_key": uuid.uuid4().hex})
-    return str(json.loads(path.read_text("utf-8"))["run_key"])
+    key = read_json(path, remedy=_NEW_KEY).get("run_key")
+    if not isinstance(key, str):
+        raise ArtifactError(f"{path}: has no run_key", remedy=_NEW_KEY)
+    return key
 
 
 class Clock:

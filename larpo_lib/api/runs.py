@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from larpo_lib import config as settings_tree
 from larpo_lib.api.artifacts import Artifact
+from larpo_lib.artifacts import AGAIN
 from larpo_lib.caches import cache_dir
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import apply_settings, check, load_tree
 from larpo_lib.errors import ArtifactError, ConfigError
-from larpo_lib.files import disk_errors
+from larpo_lib.files import disk_errors, read_json
 from larpo_lib.models.hub import local_model
 from larpo_lib.plan import SUMMARY, Plan, best_iteration
 from larpo_lib.presets import preset_file
 from larpo_lib.registry import Registry
-from larpo_lib.run_files import SETTINGS, read_models
+from larpo_lib.run_files import SETTINGS, read_models, read_summary
 from larpo_lib.run_place import RunPlace
 from larpo_lib.storage import fetch
 from larpo_lib.tracking import Tracker
@@ -99,7 +99,7 @@ def read_run(out: str | Path, work: str | Path | None = None) -> RunResult:
         if not (place.work / name).is_file():
             raise ArtifactError(f"{place.root}: has no {name}", remedy="Use the directory of a finished run")
     config = settings_tree.load_config(place.work / SETTINGS)
-    return RunResult(place, config, json.loads((place.work / SUMMARY).read_text("utf-8")))
+    return RunResult(place, config, read_summary(place.work))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Promotion:
     @classmethod
     def read(cls, artifact: Path) -> Promotion:
         """The decision that an artifact of the step `promote` holds."""
-        stated = json.loads((artifact / "promotion.json").read_text("utf-8"))
+        stated = read_json(artifact / "promotion.json", remedy=AGAIN)
         return cls(**{name: stated[name] for name in cls.__dataclass_fields__})
 
 

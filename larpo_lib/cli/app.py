@@ -14,7 +14,8 @@ import typer
 import typer.core
 
 from larpo_lib import __version__, logs
-from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.errors import ConfigError, LarpoError, StorageError
+from larpo_lib.files import refusal
 
 LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
 """The groups of commands, in the order of `larpo --help`."""
@@ -146,7 +147,24 @@ def main() -> None:
     from larpo_lib.cli import benchmarks, champion, hub, pipelines, rewards, runs, steps, studies  # noqa: F401
 
     try:
+        _require_directory()
         app(prog_name="larpo")
     except LarpoError as error:
         typer.echo(f"larpo: {error}", err=True)
         sys.exit(2)
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        typer.echo(f"larpo: a file, or standard output, was refused: {told}. Fix this and run it again.", err=True)
+        sys.exit(2)
+
+
+def _require_directory() -> None:
+    """Many a path is told by where this process is."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise StorageError(
+            f"the working directory cannot be found: {error.strerror}", remedy="Change to another directory"
+        ) from None

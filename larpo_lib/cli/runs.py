@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,14 +184,18 @@ def doctor(config: Config = None, settings: Settings = None) -> None:
 
 
 def _show(out: str) -> None:
+    from larpo_lib.artifacts import AGAIN
     from larpo_lib.caches import cache_dir
+    from larpo_lib.files import read_json
+    from larpo_lib.run_files import read_summary
     from larpo_lib.storage import fetch
 
-    def read(name: str) -> str:
-        return fetch(f"{out.rstrip('/')}/{name}", cache_dir()).read_text("utf-8")
+    def find(name: str) -> Path:
+        return fetch(f"{out.rstrip('/')}/{name}", cache_dir())
 
-    summary, decision = json.loads(read("summary.json")), json.loads(read("promotion/promotion.json"))
-    typer.echo(read("report/summary.txt"))
+    summary = read_summary(find("summary.json").parent)
+    decision = read_json(find("promotion/promotion.json"), remedy=AGAIN)
+    typer.echo(find("report/summary.txt").read_text("utf-8"))
     outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
     typer.echo(f"{outcome}: {decision['reason']}")
     calls = summary.get("seconds_by_call", [])  # runs of earlier versions kept none

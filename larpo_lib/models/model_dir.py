@@ -267,8 +267,8 @@ def weight_files(path: Path) -> set[str]:
     try:
         if index.is_file():
             return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
     return {"model.safetensors"}
 
 

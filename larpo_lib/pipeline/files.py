@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import MANIFEST, METRICS, Metrics
-from larpo_lib.files import make_directory, write_json
+from larpo_lib.files import make_directory, read_json, write_json
 from larpo_lib.storage import cache_dir, complete_directories, fetch, is_remote, upload
 
 
@@ -25,8 +24,8 @@ def write(uri: str, name: str, value: Any) -> None:
 
 
 def read(uri: str, name: str) -> Any:
-    """A JSON file. Raises StorageError or FileNotFoundError where there is none."""
-    return json.loads(fetch(f"{uri}/{name}", cache_dir()).read_text("utf-8"))
+    """A JSON file. Raises StorageError or ArtifactError where there is none, or it is damaged."""
+    return read_json(fetch(f"{uri}/{name}", cache_dir()), remedy="Run the step that writes it again")
 
 
 def directories(root: str, name: str) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from larpo_lib.files import make_directory, write_json, write_json_lines, write_text
+from larpo_lib.files import make_directory, read_json, write_json, write_json_lines, write_text
 from larpo_lib.playground.requests import make_requests
 from larpo_lib.playground.smollm import HUB_NAME, find_smollm
-from larpo_lib.playground.world import objective_settings
+from larpo_lib.playground.world import AGAIN, objective_settings
 
 PROMPTS, HELDOUT = 256, 48
 """Requests to train on, and to evaluate on."""
@@ -33,7 +33,7 @@ def make_real_world(directory: Path, seed: int, policy: str | None) -> None:
         ModelError: as of `find_smollm`.
     """
     done = directory / "world.json"
-    if done.is_file() and json.loads(done.read_text("utf-8"))["seed"] == seed:
+    if done.exists() and read_json(done, remedy=AGAIN).get("seed") == seed:
         return
     policy = policy or find_smollm()
     make_directory(directory)
@@ -46,7 +46,7 @@ def make_real_world(directory: Path, seed: int, policy: str | None) -> None:
 def real_settings(directory: Path, objective: str) -> list[str]:
     """Settings that point to such a world, and choose an objective."""
     settings = {
-        "policy": json.loads((directory / "world.json").read_text("utf-8"))["policy"],
+        "policy": read_json(directory / "world.json", remedy=AGAIN)["policy"],
         "prepare.source": f"{directory}/prompts.jsonl",
         "evaluation_prompts.source": f"{directory}/heldout.jsonl",
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.files import make_directory, write_json_lines
+from larpo_lib.files import make_directory, read_json, write_json_lines, write_text
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import Problem, demonstrate, make_problems, vocabulary
 
@@ -40,6 +40,10 @@ _SELECTIONS: dict[str, dict[str, Any]] = {
 Every other objective compares the best with the worst response."""
 
 
+AGAIN = "Delete this file, and run the same command again: the example is written anew"
+"""What to do about a damaged `world.json`."""
+
+
 def make_world(directory: Path, seed: int) -> None:
     """Write `policy/` (random weights), `demonstrations.jsonl`, `prompts.jsonl` and `heldout.jsonl`.
 
@@ -48,7 +52,7 @@ def make_world(directory: Path, seed: int) -> None:
     world that is there already is left alone.
     """
     done = directory / "world.json"
-    if done.is_file() and json.loads(done.read_text("utf-8")) == {"seed": seed}:
+    if done.exists() and read_json(done, remedy=AGAIN) == {"seed": seed}:
         return
     rng = random.Random(seed)  # noqa: S311 - no secret
     problems = make_problems(DEMONSTRATIONS + PROMPTS + HELDOUT, rng)
@@ -65,7 +69,7 @@ def make_world(directory: Path, seed: int) -> None:
             ({"question": problem.question, "answer": problem.solution} for problem in part),
         )
     _write_documents(directory, rest)
-    done.write_text(json.dumps({"seed": seed}), "utf-8")
+    write_text(done, json.dumps({"seed": seed}))
 
 
 def world_settings(directory: Path | str, objective: str) -> list[str]:

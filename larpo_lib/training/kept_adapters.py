@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from larpo_lib.adapters import CONFIG, WEIGHTS
 from larpo_lib.artifacts import HUB_MARK
 from larpo_lib.config import LoraConfig
-from larpo_lib.files import write_json
+from larpo_lib.files import read_json, write_json
 from larpo_lib.models.hub import HubModel
 from larpo_lib.training.trainable import ADAPTER
 
@@ -66,7 +65,7 @@ def _of_hub(base: Path) -> tuple[str | None, str | None]:
     """Name and commit of a model of the hub; None of any other, and of adapters, which were merged before."""
     if not (base / HUB_MARK).is_file() or (base / CONFIG).is_file():
         return None, None
-    recorded: dict[str, Any] = json.loads((base / HUB_MARK).read_text("utf-8"))
+    recorded: dict[str, Any] = read_json(base / HUB_MARK, remedy="Fetch the model again")
     found = HubModel.parse(str(recorded["model"]))
     return (None, None) if found is None else (found.name, found.revision)
 

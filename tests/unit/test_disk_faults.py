@@ -1,0 +1,153 @@
+"""What a disk, a directory or standard output refuses is told in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_artifacts import Settings, beside, double, never
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from larpo_lib.artifacts import Metrics, WorkDir, produce, verify
+from larpo_lib.cli.app import main
+from larpo_lib.errors import ArtifactError, DataError, LarpoError, StorageError
+from larpo_lib.files import disk_errors, refusal
+
+NUMBERS = np.random.default_rng(0).random(10**5)
+
+
+def _insert(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("create table kept (value)")
+        database.execute("insert into kept values (?)", (NUMBERS.tobytes(),))
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "safetensors": lambda path: save_file({"a": torch.from_numpy(NUMBERS)}, path),
+    "tokenizers": lambda path: Tokenizer(WordLevel({f"w{i}": i for i in range(10**5)}, unk_token="w0")).save(str(path)),
+    "pyarrow": lambda path: pq.write_table(pa.table({"a": NUMBERS}), path),
+    "sqlite": _insert,
+    "python": lambda path: path.write_bytes(NUMBERS.tobytes()),
+}
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    place = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_told_whichever_library_writes(full_disk: Path, writer: str) -> None:
+    def make(work: WorkDir) -> Metrics:
+        WRITERS[writer](work.data / "large")
+        return {}
+
+    with pytest.raises(StorageError, match=rf"/{writer}: cannot be created: No space left on device.*\. Fix this, or "):
+        produce("fill", Settings(), {}, full_disk / writer, make)
+    assert beside(full_disk / writer) >= {f".{writer}.partial"}
+    produce("fill", Settings(), {}, full_disk / writer, double)
+    verify(full_disk / writer)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EXDEV, errno.EDQUOT, errno.EROFS, errno.ELOOP])
+def test_other_refusals_are_told_by_number_and_file(number: int) -> None:
+    with pytest.raises(StorageError) as caught, disk_errors(Path("runs/x")):
+        raise OSError(number, os.strerror(number), "runs/x/part")
+    assert str(caught.value).startswith(f"runs/x: cannot be created: {os.strerror(number)} (runs/x/part). Fix this, or")
+
+
+def test_the_file_that_rust_names_is_told() -> None:
+    error = RuntimeError('Error while serializing: I/O error: Permission denied (os error 13) at path "/data/.tmp8"')
+    assert refusal(error) == "Permission denied (/data/.tmp8)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "x"),
+        RuntimeError("I/O error: No such file or directory (os error 2)"),
+        ValueError("No space left on device"),
+        LarpoError("a server says: No space left on device (os error 28)"),
+        DataError("has (os error 28)", path="p"),
+    ],
+)
+def test_anything_else_is_left_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, disk_errors(Path("runs/x")):
+        raise error
+    assert caught.value is error
+
+
+def test_a_link_to_nothing_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "gone")
+    with pytest.raises(ArtifactError, match=r"out: is a link to .*gone, which does not exist\. Remove the link, or"):
+        produce("double", Settings(), {}, tmp_path / "out", never)
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone").rmdir()
+    (tmp_path / "out").unlink()
+    produce("double", Settings(), {}, tmp_path / "out", double)
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_file_where_half_done_work_goes_is_told(tmp_path: Path, below: str) -> None:
+    def stop(_work: WorkDir) -> Metrics:
+        raise InterruptedError
+
+    partial = tmp_path / ".out.partial"
+    with pytest.raises(InterruptedError):
+        produce("double", Settings(), {}, tmp_path / "out", stop)
+    (folder,) = partial.iterdir()
+    place = folder if below else partial
+    place.rename(tmp_path / "away")
+    place.write_text("mine", "utf-8")
+    with pytest.raises(StorageError, match=r"\.out\.partial/.*: cannot be created: (Not a directory|File exists)"):
+        produce("double", Settings(), {}, tmp_path / "out", never)
+    assert place.read_text("utf-8") == "mine"
+
+
+def _error_of_main(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_directory_that_was_deleted_below_the_command_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "argv", ["larpo", "--version"])
+    told = "larpo: the working directory cannot be found: No such file or directory. Change to another directory.\n"
+    assert _error_of_main(capsys) == told
+
+
+def test_a_standard_output_that_is_full_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - to close it is refused too
+    monkeypatch.setattr(sys, "stdout", full)
+    monkeypatch.setattr(sys, "argv", ["larpo", "presets"])
+    told = "larpo: a file, or standard output, was refused: No space left on device. Fix this and run it again.\n"
+    assert _error_of_main(capsys) == told
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
