@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -84,6 +84,20 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None:  # it has read the variable already
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Finds a published file by its name; skips the test where it is absent."""
+
+    def find(name: str) -> Path:
+        default = Path(__file__).parents[2] / "shared" / "data"
+        path = Path(os.environ.get("LARPO_SHARED_DATA", default)) / name
+        if not path.exists():
+            pytest.skip(f"published test data {name} are absent; set LARPO_SHARED_DATA to their folder")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

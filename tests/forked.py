@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from services.processes import free_port
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["forked_imports"])
@@ -88,13 +89,6 @@ def run_as_torchrun(function: Callable[..., None], *arguments: object, folder: P
     ]
     ended = [process.wait() for process in processes]
     assert ended == [0, 0], "".join(output.read_text() for output in outputs)
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _call(

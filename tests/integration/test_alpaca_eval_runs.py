@@ -53,12 +53,12 @@ class Replay:
 
 
 @pytest.fixture(scope="module")
-def annotations(published):
-    return _read(published("alpaca_eval/gemma-7b-it.annotations.json.gz"))
+def annotations(shared_data):
+    return _read(shared_data("alpaca_eval/gemma-7b-it.annotations.json.gz"))
 
 
-def _command(published, server, evaluation, *more, **paths):
-    found = {name: published(f"alpaca_eval/{file}.gz") for name, file in {
+def _command(shared_data, server, evaluation, *more, **paths):
+    found = {name: shared_data(f"alpaca_eval/{file}.gz") for name, file in {
         "reference": "gpt4_1106_preview.outputs.json", "answers": "gemma-7b-it.outputs.json",
         "gamed": "df_gamed.csv", "difficulty": "instruction_difficulty.csv"}.items()} | paths  # fmt: skip
     options = [part for name, path in found.items() if path is not None for part in (f"--{name}", path)]
@@ -74,20 +74,20 @@ def _scores(evaluation):
     return metrics["win_rate"], metrics["lc_win_rate"]
 
 
-def test_published_outputs_get_their_published_scores(larpo, published, annotations, tmp_path):
+def test_published_outputs_get_their_published_scores(larpo, shared_data, annotations, tmp_path):
     replay = Replay(annotations)
     with serve(replay) as server:
         begun = time.monotonic()
-        outcome = larpo(*_command(published, server, tmp_path / "evaluation"))
+        outcome = larpo(*_command(shared_data, server, tmp_path / "evaluation"))
         took = time.monotonic() - begun
         assert outcome.code == 0, outcome.err
-        assert larpo(*_command(published, server, tmp_path / "evaluation")).out == outcome.out
+        assert larpo(*_command(shared_data, server, tmp_path / "evaluation")).out == outcome.out
     assert took < 120
     assert _scores(tmp_path / "evaluation") == pytest.approx((WIN_RATE, LC_WIN_RATE), abs=1e-6)
     assert set(replay.bought.values()) == {1}
     assert len(replay.bought) == SIZE
     _check_artifact(tmp_path / "evaluation", annotations)
-    _check_scored_again(larpo, published, tmp_path / "evaluation")
+    _check_scored_again(larpo, shared_data, tmp_path / "evaluation")
 
 
 def _check_artifact(evaluation, annotations):
@@ -109,8 +109,8 @@ def _check_artifact(evaluation, annotations):
     assert len((evaluation / "decisions.jsonl").read_text().splitlines()) == SIZE
 
 
-def _check_scored_again(larpo, published, evaluation):
-    gamed, difficulty = (published(f"alpaca_eval/{name}.csv.gz") for name in ("df_gamed", "instruction_difficulty"))
+def _check_scored_again(larpo, shared_data, evaluation):
+    gamed, difficulty = (shared_data(f"alpaca_eval/{name}.csv.gz") for name in ("df_gamed", "instruction_difficulty"))
     files = {"preferences": evaluation / "preferences.csv", "gamed": gamed, "difficulty": difficulty}
     outcome = larpo("score", "alpaca_eval", *(part for name, path in files.items() for part in (f"--{name}", path)))
     (found,) = json.loads(outcome.out).values()
@@ -130,11 +130,11 @@ FAULTS = {
 """By the last two digits of an instruction's hash: each meets about eight of the 805."""
 
 
-def test_faults_and_a_kill_change_no_number_and_nothing_is_bought_twice(published, annotations, tmp_path):
+def test_faults_and_a_kill_change_no_number_and_nothing_is_bought_twice(shared_data, annotations, tmp_path):
     replay = Replay(annotations, FAULTS)
     evaluation, kept, output = tmp_path / "evaluation", tmp_path / "kept.jsonl", tmp_path / "output"
     with serve(replay) as server:
-        arguments = _command(published, server, evaluation, decisions=kept)
+        arguments = _command(shared_data, server, evaluation, decisions=kept)
         process = forked_larpo(*arguments, output=output)
         while replay.bought.total() < 300:
             assert process.poll() is None, output.read_text()
@@ -172,21 +172,21 @@ def _write(path, rows):
     return path
 
 
-def test_a_part_is_refused_before_any_call_or_scored_as_one(larpo, published, annotations, tmp_path):
+def test_a_part_is_refused_before_any_call_or_scored_as_one(larpo, shared_data, annotations, tmp_path):
     part = tmp_path / "gemma.json"
-    _write(part, random.Random(0).sample(_read(published("alpaca_eval/gemma-7b-it.outputs.json.gz")), 40))
+    _write(part, random.Random(0).sample(_read(shared_data("alpaca_eval/gemma-7b-it.outputs.json.gz")), 40))
     with serve(Replay(annotations)) as server:
-        refused = larpo(*_command(published, server, tmp_path / "evaluation", answers=part))
+        refused = larpo(*_command(shared_data, server, tmp_path / "evaluation", answers=part))
         assert refused.code == 2
         assert "answers of gemma-7b-it: 40 instructions, but AlpacaEval has 805" in refused.err
         limited = larpo(*_command(
-            published, server, tmp_path / "evaluation", "--set", "alpaca_eval.partial=true", "--max-judge-calls", 39,
+            shared_data, server, tmp_path / "evaluation", "--set", "alpaca_eval.partial=true", "--max-judge-calls", 39,
             answers=part,
         ))  # fmt: skip
         assert limited.code == 2
         assert "needs 40 judge calls" in limited.err
         assert not server.asked
-        command = _command(published, server, tmp_path / "part", "--set", "alpaca_eval.partial=true", answers=part)
+        command = _command(shared_data, server, tmp_path / "part", "--set", "alpaca_eval.partial=true", answers=part)
         assert larpo(*command).code == 0
     metrics = read_metrics(tmp_path / "part")
     chosen = {row["instruction"] for row in json.loads(part.read_text())}
@@ -198,9 +198,9 @@ def test_a_part_is_refused_before_any_call_or_scored_as_one(larpo, published, an
     assert any(caveat.startswith("Only 40 instructions") for caveat in report["caveats"])
 
 
-def test_a_policy_answers_and_is_judged(larpo, published, annotations, tiny_policy, tmp_path):
+def test_a_policy_answers_and_is_judged(larpo, shared_data, annotations, tiny_policy, tmp_path):
     """Generation with a policy of random weights, on a cut reference; twice the same bytes."""
-    rows = _read(published("alpaca_eval/gpt4_1106_preview.outputs.json.gz"))
+    rows = _read(shared_data("alpaca_eval/gpt4_1106_preview.outputs.json.gz"))
     short = sorted(rows, key=lambda row: len(row["instruction"]))[:6]
     reference = _write(tmp_path / "reference.json", short)
     more = [
@@ -209,7 +209,7 @@ def test_a_policy_answers_and_is_judged(larpo, published, annotations, tiny_poli
     ]  # fmt: skip
     with serve(Replay(annotations)) as server:
         for name in ("one", "two"):
-            command = _command(published, server, tmp_path / name, *more, reference=reference, answers=None)
+            command = _command(shared_data, server, tmp_path / name, *more, reference=reference, answers=None)
             outcome = larpo(*command)
             assert outcome.code == 0, outcome.err
         asked = len(server.asked)
@@ -229,9 +229,9 @@ def test_a_policy_answers_and_is_judged(larpo, published, annotations, tiny_poli
         ({"policy": "."}, "needs either a policy or answers"),
     ],
 )
-def test_what_is_missing_is_told_before_any_call(larpo, published, annotations, tmp_path, change, problem):
+def test_what_is_missing_is_told_before_any_call(larpo, shared_data, annotations, tmp_path, change, problem):
     with serve(Replay(annotations)) as server:
-        outcome = larpo(*_command(published, server, tmp_path / "evaluation", **change))
+        outcome = larpo(*_command(shared_data, server, tmp_path / "evaluation", **change))
         assert not server.asked
     assert outcome.code == 2
     assert re.search(problem, outcome.err)

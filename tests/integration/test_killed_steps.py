@@ -58,7 +58,7 @@ def test_a_killed_step_makes_no_part_twice_and_the_same_bytes(
     out = folder / f"{whole}-{processes}"
     rng = random.Random(processes)
     parts: dict[str, int] = {}
-    for wanted in sorted(rng.sample(range(1, PROMPTS // PART - 2), 2)):
+    for wanted in sorted(rng.sample(range(1, PROMPTS // PART - 2), 3 - processes)):
         process = _start(command(tiny_world, folder, out.name, processes), folder)
         while process.poll() is None and len(_parts(out)) < wanted:
             time.sleep(0.01)

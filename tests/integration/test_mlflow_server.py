@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from services.mlflow_server import database, mlflow_server
 from stored_artifacts import make_artifact, make_evaluation
 from table_rows import ranked
@@ -55,12 +56,6 @@ def no_outer_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
 
-def reader(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
 def evaluation(folder: Path, reward: float) -> Path:
     rows = [ranked(f"p{number}", "text", reward) for number in range(10)]
     return make_evaluation(folder, rows)
@@ -79,7 +74,7 @@ def test_a_killed_run_is_taken_up_again_by_the_next_process(server: str, tmp_pat
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     run_id, step_id = killed.stdout.split()
-    client = reader(server)
+    client = MlflowClient(server)
     assert {client.get_run(run).info.status for run in (run_id, step_id)} == {"RUNNING"}
 
     tracker = Tracker(TrackingConfig(uri=server), tmp_path)
@@ -117,7 +112,7 @@ def test_a_policy_goes_through_the_gate_comes_back_the_same_and_is_rolled_back(s
                 step.log_metrics(metrics)
                 outcomes.append((metrics["promoted"], metrics["difference"], step.run_id))
     assert [outcome[:2] for outcome in outcomes] == [(1, None), (1, 0.5)]
-    client = reader(server)
+    client = MlflowClient(server)
     champion = client.get_model_version_by_alias(MODEL, "champion")
     assert champion.run_id == outcomes[1][2]
     assert client.get_run(champion.run_id).data.metrics == {
@@ -147,7 +142,7 @@ def test_the_server_takes_a_version_whose_policy_stays_in_an_object_store(server
         registry = Registry(server, step.run_id)
         facts = VersionFacts(card="---\nlicense: mit\n---\n")
         version = registry.register(trained, model_name="stays", evaluation={"a": 1}, place=place, facts=facts)
-    assert reader(server).get_model_version("stays", str(version)).source == place
+    assert MlflowClient(server).get_model_version("stays", str(version)).source == place
     assert registry.evaluation("stays", version) == {"a": 1}
     fetched = registry.download("models:/stays/1", tmp_path / "fetched")
     assert digest(fetched) == digest(trained)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from forked import forked, free_port, run_as_torchrun
+from forked import forked, run_as_torchrun
 from safetensors.torch import load_file
+from services.processes import free_port
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import LarpoError

@@ -43,7 +43,7 @@ def _no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gsm8k_with_the_verifier(
-    tmp_path: Path, published: Callable[[str], Path], real_text_models: tuple[Path, Path]
+    tmp_path: Path, shared_data: Callable[[str], Path], real_text_models: tuple[Path, Path]
 ) -> None:
     policy, _ = real_text_models
     config = load_config(
@@ -52,10 +52,10 @@ def test_gsm8k_with_the_verifier(
             *TINY,
             f'policy="{policy}"',
             'model.pad_token="<pad>"',
-            f'prepare.source="{published("gsm8k/train.jsonl.gz")}"',
-            f'evaluation_prompts.source="{published("gsm8k/test.jsonl.gz")}"',
+            f'prepare.source="{shared_data("gsm8k/train.jsonl.gz")}"',
+            f'evaluation_prompts.source="{shared_data("gsm8k/test.jsonl.gz")}"',
             "evaluation_prompts.limit=6",
-            f'demonstrations.source="{_bare_answers(published("gsm8k/train.jsonl.gz"), tmp_path / "answers.jsonl")}"',
+            f'demonstrations.source="{_bare_answers(shared_data("gsm8k/train.jsonl.gz"), tmp_path / "answers.jsonl")}"',
             "sft.max_steps=40",
             "sft.batch_size=16",
             "sft.learning_rate=1e-2",
@@ -79,7 +79,7 @@ def _bare_answers(source: Path, path: Path) -> Path:
 
 
 def test_ultrafeedback_with_a_classifier(
-    tmp_path: Path, published: Callable[[str], Path], real_text_models: tuple[Path, Path]
+    tmp_path: Path, shared_data: Callable[[str], Path], real_text_models: tuple[Path, Path]
 ) -> None:
     policy, reward_model = real_text_models
     config = load_config(
@@ -88,7 +88,7 @@ def test_ultrafeedback_with_a_classifier(
             *TINY,
             f'policy="{policy}"',
             'model.pad_token="<pad>"',
-            f'prepare.source="{published("ultrafeedback/prompts_5000.jsonl.gz")}"',
+            f'prepare.source="{shared_data("ultrafeedback/prompts_5000.jsonl.gz")}"',
             "prepare.heldout=6",
             f'rerank.reranker.path="{reward_model}"',
         ],
@@ -102,7 +102,7 @@ def test_ultrafeedback_with_a_classifier(
 
 
 def test_ultrafeedback_with_pairrm(
-    tmp_path: Path, published: Callable[[str], Path], real_text_models: tuple[Path, Path]
+    tmp_path: Path, shared_data: Callable[[str], Path], real_text_models: tuple[Path, Path]
 ) -> None:
     """The lists of the second iteration hold the responses of both, compared with each other."""
     policy, reward_model = real_text_models
@@ -112,7 +112,7 @@ def test_ultrafeedback_with_pairrm(
         "train.max_steps=2",
         f'policy="{policy}"',
         'model.pad_token="<pad>"',
-        f'prepare.source="{published("ultrafeedback/prompts_5000.jsonl.gz")}"',
+        f'prepare.source="{shared_data("ultrafeedback/prompts_5000.jsonl.gz")}"',
         "prepare.limit=8",
         "prepare.heldout=4",
         f'rerank.reranker.path="{make_pairrm(tmp_path / "pairrm")}"',
@@ -142,10 +142,10 @@ def test_ultrafeedback_with_pairrm(
 
 
 def test_published_lists_are_trained_on(
-    tmp_path: Path, published: Callable[[str], Path], real_text_models: tuple[Path, Path]
+    tmp_path: Path, shared_data: Callable[[str], Path], real_text_models: tuple[Path, Path]
 ) -> None:
     policy, _ = real_text_models
-    source = PrepareConfig(source=str(published("alpaca_eval/candidate_lists.jsonl.xz")))
+    source = PrepareConfig(source=str(shared_data("alpaca_eval/candidate_lists.jsonl.xz")))
     prompts, ranked, lists, trained = (tmp_path / name for name in ("prompts", "ranked", "lists", "trained"))
     prepare.ranked(source, prompts=prompts, ranked=ranked)
     counts = build_lists.run(ListsConfig(memory="current"), prompts=prompts, ranked=[ranked], lists=lists)

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from forked import Forked, forked_larpo, free_port
+from forked import Forked, forked_larpo
 from kubernetes_double import Api, Pod, kubernetes_api
 from safetensors.torch import load_file
+from services.processes import free_port
 
 from larpo_lib import storage
 from larpo_lib.config import LaunchConfig, ModelConfig, TrainConfig

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_models import make_classifier, write_prompts
 
 from larpo_lib.playground.problems import make_problems
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Callable[[str], Path]:
-    """Finds a published file by its name; skips the test where it is absent."""
-
-    def find(name: str) -> Path:
-        default = Path(__file__).parents[3] / "shared" / "data"
-        path = Path(os.environ.get("LARPO_SHARED_DATA", default)) / name
-        if not path.exists():
-            pytest.skip(f"published test data {name} are absent; set LARPO_SHARED_DATA to their folder")
-        return path
-
-    return find
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from larpo_lib.artifacts import digest, produce, verify
 from larpo_lib.config import Section, TrackingConfig
@@ -21,7 +22,7 @@ EVALUATION = {"reranker": "r", "values": {"reward": {"p1": 0.5}}}
 @pytest.fixture
 def registry(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     bare = Tracker(TrackingConfig(), mlflow_store)
-    client = reader(bare.uri)
+    client = MlflowClient(bare.uri)
     run = client.create_run(client.get_experiment_by_name("larpo").experiment_id)
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
     tracker = Tracker(TrackingConfig(), mlflow_store)
@@ -31,13 +32,7 @@ def registry(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Re
 
 @pytest.fixture
 def client(registry: Registry, mlflow_store: Path) -> Any:
-    return reader(f"sqlite:///{mlflow_store / 'mlflow.db'}")
-
-
-def reader(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(f"sqlite:///{mlflow_store / 'mlflow.db'}")
 
 
 def policy(folder: Path, weights: str) -> Path:

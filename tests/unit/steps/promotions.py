@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from stored_artifacts import make_evaluation as evaluation
 from table_rows import ranked
 
@@ -54,7 +55,7 @@ class World:
         self.begin_run()
 
     def begin_run(self) -> None:
-        client = reader(self.uri)
+        client = MlflowClient(self.uri)
         self.experiment = client.get_experiment_by_name("larpo").experiment_id
         self.run_id = client.create_run(self.experiment).info.run_id
 
@@ -73,12 +74,6 @@ class World:
         text = (self.folder / f"{name}-{reward}-promotion" / "promotion.json").read_text("utf-8")
         found: dict[str, Any] = json.loads(text)
         return found
-
-
-def reader(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
 
 
 def benchmark(folder: Path, gain: float = 0.0, **changes: Any) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promotions import CONFIG, World, benchmark, policy, reader, rewards
+from mlflow import MlflowClient
+from promotions import CONFIG, World, benchmark, policy, rewards
 
 import larpo_lib.registry.versions
 from larpo_lib.config import PromoteConfig
@@ -67,7 +68,7 @@ def test_a_decision_is_never_taken_from_a_pool(mlflow_store: Path, tmp_path: Pat
         registry, promotion = Registry(world.uri, world.run_id), tmp_path / f"{store.name}-promotion"
         with use_pool(tmp_path / "pool"):
             promote.run(CONFIG, **given, baseline=None, promotion=promotion, registry=registry)
-        assert len(reader(world.uri).search_model_versions("name='larpo-policy'")) == 1
+        assert len(MlflowClient(world.uri).search_model_versions("name='larpo-policy'")) == 1
 
 
 def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:
@@ -97,7 +98,7 @@ def test_the_champion_is_whoever_beat_the_champion(world: World) -> None:
     assert better["difference"] == pytest.approx(0.25)
     assert world.metrics["promoted"] == 1
     assert registry.champion("larpo-policy") == 3
-    aliases = reader(world.uri).get_registered_model("larpo-policy").aliases
+    aliases = MlflowClient(world.uri).get_registered_model("larpo-policy").aliases
     assert aliases == {"champion": 3, "challenger": 2}
     assert registry.rollback("larpo-policy") == (3, 1)
 
@@ -130,7 +131,7 @@ def test_a_margin_is_asked_for(world: World) -> None:
 def test_a_metric_that_was_not_evaluated_is_told_before_anything_is_registered(world: World) -> None:
     with pytest.raises(DataError, match=r"has no accuracy\. Set evaluate\.judge"):
         world.promote("first", 0.5, metric="accuracy")
-    assert reader(world.uri).search_registered_models() == []
+    assert MlflowClient(world.uri).search_registered_models() == []
 
 
 def test_a_champion_judged_on_other_prompts_stays(world: World, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_killed_after_any_call_to_mlflow_the_promotion_ends_the_same(
     world.promote("old", 0.5)
     expected = world.promote("new", 0.75)
     assert expected["alias"] == "champion"
-    client = reader(world.uri)
+    client = MlflowClient(world.uri)
     client.delete_model_version("larpo-policy", "2")
     client.set_registered_model_alias("larpo-policy", "champion", "1")
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from forked import forked
 from huggingface_hub import ModelCard
+from mlflow import MlflowClient
 from promotions import PROMPTS, row
 
 from larpo_lib.artifacts import digest, produce, verify
@@ -85,14 +86,8 @@ def promoted(tracker: Tracker, config: LarpoConfig, policy: str, tmp_path: Path)
         at_edge(call.config, inputs, outputs, call.without_weights) as paths,
     ):
         execute_step(call, paths, run)
-    version = reader(tracker.uri).get_model_version_by_alias(NAME, "champion")
+    version = MlflowClient(tracker.uri).get_model_version_by_alias(NAME, "champion")
     return parent, version
-
-
-def reader(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
 
 
 def ask(uri: str, answers: str) -> None:
@@ -162,7 +157,7 @@ def test_a_version_is_a_model_of_mlflow_without_a_second_copy_of_its_weights(
     assert f"transformers=={transformers.__version__}" in pinned
     assert not any("+" in line for line in pinned)
 
-    client = reader(tracker.uri)
+    client = MlflowClient(tracker.uri)
     tags = {"larpo.objective": "listmle", "larpo.base_licence": "apache-2.0", "larpo.iteration": "2"}
     assert version.tags.items() >= {**tags, "larpo.run_id": parent.run_id}.items()
     assert "no champion and no baseline" in version.tags["larpo.gate"]
@@ -256,7 +251,7 @@ def test_a_version_of_an_earlier_larpo_is_still_a_policy(
 ) -> None:
     """They had the policy's files and the evaluation side by side, and nothing of MLflow's."""
     policy = trained if change else tiny_policy
-    client = reader(tracker.uri)
+    client = MlflowClient(tracker.uri)
     run = client.create_run(client.get_experiment_by_name("larpo").experiment_id)
     model = client.create_logged_model(run.info.experiment_id, name="policy", source_run_id=run.info.run_id)
     client.log_model_artifacts(model.model_id, str(policy))

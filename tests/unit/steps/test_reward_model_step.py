@@ -8,7 +8,7 @@ import torch
 from forked import run_as_torchrun
 from safetensors.torch import load_file
 from small_models import user, write_prompts
-from step_doubles import Killed, published
+from step_doubles import Killed, kill_at_four, published
 from table_rows import candidate, preferences
 from transformers import AutoModelForSequenceClassification
 
@@ -156,12 +156,8 @@ def test_rerank_takes_what_is_published(run, tmp_path):
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, changes):
     run("whole", **changes)
 
-    def kill(_row, step):
-        if step == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        run("killed", log=kill, **changes)
+        run("killed", log=kill_at_four, **changes)
     assert not (tmp_path / "killed").exists()
     seen = []
     run("killed", log=lambda _row, step: seen.append(step), **changes)

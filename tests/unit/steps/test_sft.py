@@ -4,7 +4,7 @@ import random
 
 import pytest
 from small_models import user
-from step_doubles import Killed, published
+from step_doubles import Killed, kill_at_four, published
 
 from larpo_lib.config import ModelConfig, SftConfig
 from larpo_lib.errors import LarpoError
@@ -69,12 +69,8 @@ def test_a_policy_learns_to_end_its_turn(run, tmp_path):
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path):
     run("whole")
 
-    def kill(_row, step):
-        if step == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        run("killed", log=kill)
+        run("killed", log=kill_at_four)
     seen = []
     run("killed", log=lambda _row, step: seen.append(step))
     assert seen == [3, 4, 5, 6]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_models import user
-from step_doubles import Killed, published
+from step_doubles import Killed, kill_at_four, published
 from trainings import PLAIN, fail, ten_lists, training
 
 from larpo_lib import artifacts
@@ -118,16 +118,11 @@ def test_the_pad_token_is_of_no_consequence_even_if_it_ends_turns(run, tmp_path,
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
-def _kill_at_four(_row, step):
-    if step == 4:
-        raise Killed
-
-
 @pytest.mark.parametrize("objective", [contrastive.settings(), kto.settings()])
 def test_a_killed_run_ends_with_the_same_bytes(run, tmp_path, monkeypatch, objective):
     run("whole", objective=objective)
     with pytest.raises(Killed):
-        run("killed", log=_kill_at_four, objective=objective)
+        run("killed", log=kill_at_four, objective=objective)
     assert not (tmp_path / "killed").exists()
     monkeypatch.setattr(train, "reference_logps", fail)
     seen = []
@@ -140,7 +135,7 @@ def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, t
     """Without the values that were kept it is scored again, and not by what the checkpoint has made of the policy."""
     run("whole")
     with pytest.raises(Killed):
-        run("killed", log=_kill_at_four)
+        run("killed", log=kill_at_four)
     (kept,) = tmp_path.glob(".killed.partial/*/scratch/reference.logps")
     kept.unlink()
     run("killed")
@@ -150,7 +145,7 @@ def test_the_reference_is_the_policy_as_it_was_also_in_a_run_that_goes_on(run, t
 def test_execution_settings_may_change_before_a_killed_run_goes_on(run, tmp_path):
     whole = run("whole")
     with pytest.raises(Killed):
-        run("killed", log=_kill_at_four)
+        run("killed", log=kill_at_four)
     seen = []
     with pytest.raises(ArtifactError, match=r"killed: is half done with config\.learning_rate \S+ instead of 0\.25\."):
         run("killed", learning_rate=0.25)
