@@ -19,7 +19,7 @@ from larpo_lib import storage
 from larpo_lib.adapters import CONFIG as ADAPTER_CONFIG
 from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from larpo_lib.adapters import cached
-from larpo_lib.artifacts import HUB_MARK
+from larpo_lib.artifacts import HUB_MARK, MANIFEST
 from larpo_lib.errors import ModelError, StorageError
 from larpo_lib.files import write_json
 from larpo_lib.models.hub_requests import download, listing
@@ -164,6 +164,8 @@ def _described(model: HubModel) -> tuple[Path, list[str], list[str]]:
 
 def _is_read(name: str, folders: Collection[str]) -> bool:
     folder, _, file = name.rpartition("/")
+    if file in (MANIFEST, HUB_MARK):  # of a policy whose whole directory was uploaded: what a model is, its commit says
+        return False
     place = folder in ("", "additional_chat_templates") or folder in folders
     return place and any(fnmatchcase(file, pattern) for pattern in _DESCRIPTION)
 

@@ -11,7 +11,7 @@ import errno
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,14 @@ def listing(name: str, snapshot: Path) -> frozenset[str]:
     """The names of the files of a snapshot's commit; without the hub's list of them, of those that are in the cache."""
     sizes = _sizes(name, snapshot.name)
     if sizes is not None:
-        return frozenset(file for file in sizes if ".." not in file.split("/"))  # none of another directory
+        return frozenset(file for file in sizes if _is_below(file))
     return frozenset(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
+
+
+def _is_below(file: str) -> bool:
+    """Whether a name is that of a file in the repository's own directory, on any system."""
+    path = PureWindowsPath(file)
+    return not path.anchor and ".." not in path.parts
 
 
 def _sizes(name: str, revision: str) -> dict[str, int] | None:

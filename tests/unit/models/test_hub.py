@@ -72,6 +72,23 @@ def test_only_the_files_that_a_model_is_read_from_are_fetched(hub: HubDouble):
     assert recorded_digest(folder) == f"org/name@{commit}"
 
 
+def test_the_commit_decides_what_a_model_is_also_where_its_files_say_otherwise(hub: HubDouble):
+    said = {"artifact.json": b'{"files": {}, "fingerprint": "f"}', ".larpo-hub.json": b'{"model": "org/other@main"}'}
+    first = hub.push("org/name", MODEL | said)
+    before = fetch(HubModel("org/name"))
+    second = hub.push("org/name", MODEL | said | {"model.safetensors": b"y"})
+    after = fetch(HubModel("org/name"))
+    assert [recorded_digest(folder) for folder in (before, after)] == [f"org/name@{first}", f"org/name@{second}"]
+    assert digest(before) != digest(after)
+
+
+@pytest.mark.parametrize("place", ["/etc/place", "../../place", "..\\..\\place", "\\place", "C:\\place"])
+def test_files_of_other_directories_are_none_of_the_model(place, hub: HubDouble):
+    modules = json.dumps([{"path": place}]).encode()
+    hub.push("org/name", MODEL | {f"{place}/x.json": b"{}", f"{place}.json": b"{}", "modules.json": modules})
+    assert _files(fetch(HubModel("org/name"))) <= {*MODEL, "modules.json", ".larpo-hub.json"}
+
+
 def test_weights_in_several_files_are_those_of_their_index(hub: HubDouble):
     index = {
         "weight_map": {
