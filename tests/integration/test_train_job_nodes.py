@@ -26,6 +26,7 @@ from larpo_lib import storage
 from larpo_lib.config import LaunchConfig, ModelConfig, TrainConfig
 from larpo_lib.kubernetes import Uris, train_job, train_on_nodes
 from larpo_lib.steps import train
+from larpo_lib.training import checkpoints
 from larpo_lib.training.history import read_history
 
 BUCKET = "s3://larpo-bucket"
@@ -158,7 +159,8 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint(
         checkpoint = storage.fetch(uri, tmp_path / "looked-at")
         index = json.loads((checkpoint / "checkpoint.json").read_text())
         index["history"][0]["kl"] = 123.0
-        (checkpoint / "checkpoint.json").write_text(json.dumps(index))
+        del index["checksum"]
+        (checkpoint / "checkpoint.json").write_text(json.dumps({**index, "checksum": checkpoints._checksum(index)}))
         storage.upload(checkpoint, uri, last="checkpoint.json")
         marked.append(index["step"])
 
