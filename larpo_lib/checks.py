@@ -131,5 +131,5 @@ def _check_gains(config: LarpoConfig) -> None:
     if reason is not None:
         raise ConfigError(
             f"train.objective: {objective.in_words} needs rewards from 0 to 1, but {reason}",
-            remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as lambdarank",
+            remedy="Set train.objective.rewards to minmax or rank, or choose another objective, such as lambdarank",
         )

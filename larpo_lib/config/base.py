@@ -49,6 +49,9 @@ class Section(BaseModel):
     own, and has those of the classes that it extends besides."""
     first: ClassVar[tuple[str, ...]] = ()
     """Settings that stand before those of the classes that it extends."""
+    younger: ClassVar[tuple[str, ...]] = ()
+    """Settings that have no part in the identity while they have their default: what was made before there were these
+    is found again."""
     last: ClassVar[tuple[str, ...]] = ()
     """Settings that stand even behind those of `_SHARED`."""
 
@@ -74,7 +77,9 @@ class Section(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result; the others may change before a stopped run goes on."""
-        return {name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.execution}
+        fields = type(self).model_fields
+        unset = {name for name in self.younger if getattr(self, name) == fields[name].default}
+        return {name: _identity(getattr(self, name)) for name in fields if name not in self.execution | unset}
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -110,6 +115,8 @@ def _identity(value: Any) -> Any:
 class ModelConfig(Section):
     """How a Hugging Face model directory is loaded."""
 
+    younger: ClassVar[tuple[str, ...]] = ("chat_template", "date", "stop_tokens", "special_text")
+
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 on a GPU that supports it, else float32."""
     device: str = "auto"
@@ -133,12 +140,3 @@ class ModelConfig(Section):
     templates. `text`: as ordinary characters. `control`: as the special token, as most other programs do."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Use it only for models whose code you have read."""
-
-    def identity(self) -> dict[str, Any]:
-        """Without younger settings that are not set, so that what was made before there were these is found again."""
-        fields = type(self).model_fields
-        unset = {name for name in _YOUNGER if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in super().identity().items() if name not in unset}
-
-
-_YOUNGER = ("chat_template", "date", "stop_tokens", "special_text")

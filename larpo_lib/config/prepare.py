@@ -74,6 +74,8 @@ def _distinct(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class ColumnsConfig(Section):
     """Names of the columns to read. Not set: a column is found by its usual names."""
 
+    younger: ClassVar[tuple[str, ...]] = ("keep",)
+
     messages: str | None = None
     """Column with a conversation. For prompts, a reply at its end is removed."""
     prompt: str | None = None
@@ -105,11 +107,6 @@ class ColumnsConfig(Section):
     """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not used
     otherwise and not ignored, which is the default if a reranker or judge of the run is a function. If rerankers are
     rules, such as `ifeval`, the default is the columns that they read."""
-
-    def identity(self) -> dict[str, Any]:
-        """Without `keep` where nothing is kept, so that prompts made before there was this setting are found again."""
-        found = super().identity()
-        return found if self.keep else {name: value for name, value in found.items() if name != "keep"}
 
 
 class TemplateConfig(Section):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, get_type_hints
 
-from pydantic import create_model
+from pydantic import create_model, model_validator
 
 from larpo_lib.config.kinds import ObjectiveConfig
 
@@ -49,6 +49,7 @@ def objective(
     needs_reference: bool = True,
     needs_kl: bool = False,
     exponential_gains: bool = False,
+    younger: tuple[str, ...] = (),
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
@@ -61,12 +62,32 @@ def objective(
         "needs_reference": needs_reference,
         "needs_kl": needs_kl,
         "exponential_gains": exponential_gains,
+        "younger": younger,
     }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
         return Objective(function, _settings(function, facts))
 
     return decorate
+
+
+class _Own(ObjectiveConfig):
+    """Settings of an objective of this package: one without `rewards` uses only their order, which all scales keep."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_scale(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "rewards" not in values:
+            return values
+        name = cls.model_fields["type"].default
+        if "rewards" not in cls.model_fields:
+            raise ValueError(f"{name} uses only the order of the rewards, which no scale changes; remove rewards")
+        if values["rewards"] == "zscore" and cls.exponential_gains:
+            raise ValueError(
+                f"{name} uses 2^reward and needs rewards from 0 to 1, but z-scores are around 0; set rewards to minmax"
+                " or rank"
+            )
+        return values
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -83,7 +104,9 @@ def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[Ob
     fields: dict[str, Any] = {"type": (Literal[name], name)}
     fields |= {each.name: (types[each.name], ... if each.default is each.empty else each.default) for each in arguments}
 
-    class Base(ObjectiveConfig):
+    own = function.__module__.startswith(f"{ObjectiveConfig.room}.")
+
+    class Base(_Own if own else ObjectiveConfig):  # type: ignore[misc]
         def loss(self, batch: ListBatch) -> Tensor:
             return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
 

@@ -1,7 +1,7 @@
 """Objectives that match a target distribution over the responses of a list: how far rewards lie apart counts.
 
-All functions map a batch of B lists to a (B,) loss. The target is q = softmax(u / tau) of a list's rewards u, raw or as
-z-scores, so responses with equal rewards are to become equally likely. A list without two different rewards has
+All functions map a batch of B lists to a (B,) loss. The target is q = softmax(u / tau) of a list's rewards u, raw or on
+another scale, so responses with equal rewards are to become equally likely. A list without two different rewards has
 loss 0 and a zero gradient. `g` is a response's beta * (log pi_theta - log pi_ref).
 """
 
@@ -15,6 +15,7 @@ from larpo_lib.objectives._arguments import Beta
 from larpo_lib.objectives._entry import objective
 from larpo_lib.objectives._torch import logsigmoid, torch
 from larpo_lib.objectives.masked import log_ratios
+from larpo_lib.objectives.reward_values import Rewards, reward_values
 from larpo_lib.objectives.terms import where_decided
 
 if TYPE_CHECKING:
@@ -29,21 +30,11 @@ Tau = Annotated[
         "weight"
     ),
 ]
-Rewards = Annotated[
-    Literal["raw", "zscore"],
-    Field(
-        description="input of the target; raw: the rewards; zscore: (reward - mean of the list) / standard deviation "
-        "of the list"
-    ),
-]
-
-_SAME = 1e-6
-"""A standard deviation that z-scores do not divide by, as in TPO."""
 
 
 @objective(
     does="pushes the probabilities over the list towards softmax(rewards / tau)",
-    when='the differences between rewards are meaningful; use `rewards = "zscore"` for scores without a scale',
+    when='the differences between rewards are meaningful; use `rewards = "zscore"` or another scale for scores that have none',
 )
 def target(
     batch: ListBatch,
@@ -91,17 +82,7 @@ def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards 
 
 def _log_target(batch: ListBatch, rewards: Rewards, tau: float) -> Tensor:
     """(B, L) log q in float64, in which close rewards are still apart; 0 where no response is present."""
-    values = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
-    if rewards == "zscore":
-        values = _zscores(values, batch)
-    return _log_softmax(values / tau, batch)
-
-
-def _zscores(values: Tensor, batch: ListBatch) -> Tensor:
-    present = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
-    centred = (values - values.sum(dim=1, keepdim=True) / present).masked_fill(~batch.mask, 0.0)
-    deviation = (centred.square().sum(dim=1, keepdim=True) / present).sqrt()
-    return centred / deviation.where(deviation > _SAME, 1.0)
+    return _log_softmax(reward_values(batch, rewards) / tau, batch)
 
 
 def _log_softmax(values: Tensor, batch: ListBatch) -> Tensor:

@@ -23,6 +23,7 @@ from larpo_lib.objectives.masked import (
     present_pairs,
     token_counts,
 )
+from larpo_lib.objectives.reward_values import Rewards, reward_values
 from larpo_lib.objectives.terms import pair_losses, reduce_terms, where_decided
 
 if TYPE_CHECKING:
@@ -127,9 +128,10 @@ def lambdarank(
 
 @objective(
     does="makes the differences of scores equal to the differences of rewards",
-    when="losses on the order alone diverge, and the scale of the rewards is meaningful",
+    when="losses on the order alone diverge, and the scale of the rewards is meaningful, or `rewards` gives them one",
+    younger=("rewards",),
 )
-def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
+def gvpo(batch: ListBatch, *, beta: Beta = 0.1, rewards: Rewards = "raw") -> Tensor:
     """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
 
     Gaps of g are to be gaps of rewards: over all pairs i, j it is the sum of ((g_i - g_j) - (r_i - r_j))^2, divided by
@@ -138,8 +140,7 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
     Source: Zhang et al. 2025 (arXiv 2504.19599).
     """
     scores = beta * log_ratios(batch)
-    rewards = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
-    errors = differences(scores) - differences(rewards).to(scores.dtype)
+    errors = differences(scores) - differences(reward_values(batch, rewards)).to(scores.dtype)
     size = batch.mask.sum(dim=1)
     total = reduce_terms(errors.square(), present_pairs(batch), "sum") / (4 * size * (size - 1)).clamp(min=1)
     return where_decided(total, batch)
@@ -148,6 +149,7 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
 @objective(
     does="prefers the group of responses above the mean to the others",
     when="lists have several good responses",
+    younger=("rewards",),
 )
 def group_contrast(
     batch: ListBatch,
@@ -157,6 +159,7 @@ def group_contrast(
         NonNegativeFloat,
         Field(description="how much a reward's distance from the list's mean adds to the response's score; 0: nothing"),
     ] = 1.0,
+    rewards: Rewards = "raw",
 ) -> Tensor:
     """AMPO's contrast of groups: logsumexp(s) - logsumexp(s of the positives), s = g + alpha (r - mean r).
 
@@ -164,9 +167,8 @@ def group_contrast(
 
     Source: AMPO (arXiv 2502.18293), after SWEPO (arXiv 2412.04628).
     """
-    rewards = batch.rewards.to(torch.float64).masked_fill(~batch.mask, 0.0)
     # As the mean of differences: rewards that are all equal then have deviations of exactly 0.
-    deviations = differences(rewards).masked_fill(~present_pairs(batch), 0.0).sum(dim=2)
+    deviations = differences(reward_values(batch, rewards)).masked_fill(~present_pairs(batch), 0.0).sum(dim=2)
     deviations = deviations / batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
     scores = beta * log_ratios(batch)
     scores = scores + alpha * deviations.to(scores.dtype)

@@ -14,6 +14,7 @@ from larpo_lib.objectives._arguments import Beta, Reduction
 from larpo_lib.objectives._entry import objective
 from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs, present_pairs
+from larpo_lib.objectives.reward_values import UnitRewards, unit_values
 from larpo_lib.objectives.terms import pair_losses, reduce_terms, where_decided
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
     from larpo_lib.objectives.batch import ListBatch
 
-Rewards = Annotated[
-    Literal["raw", "minmax", "win_rate"],
-    Field(
-        description="input of gains and weights; raw: the rewards, which must be from 0 to 1; minmax: rewards scaled "
-        "so that the list's lowest is 0 and its highest 1; win_rate: the fraction of the list's other responses "
-        "with a lower reward"
-    ),
-]
 Weights = Annotated[
     Literal["lambdarank", "ndcg1", "ndcg2", "ndcg2pp", "label_diff"],
     Field(description="how pairs are weighted; docs/method.md has the formulas"),
@@ -44,7 +37,7 @@ _MU = 10.0
     does="LambdaRank with each pair weighted by how much swapping it would change the NDCG",
     when=(
         "rewards are from 0 to 1, because weights grow as 2^reward; for reward models set `rewards` to `minmax` "
-        "or `win_rate`"
+        "or `rank`"
     ),
     exponential_gains=True,
 )
@@ -53,13 +46,13 @@ def lipo_lambda(
     *,
     beta: Beta = 0.1,
     reduction: Reduction = "sum",
-    rewards: Rewards = "raw",
+    rewards: UnitRewards = "raw",
 ) -> Tensor:
     """LiPO-lambda: LambdaRank's pairs weighted by |2^psi_i - 2^psi_j| * |1 / ln(1 + tau_i) - 1 / ln(1 + tau_j)|.
 
     psi are numbers from 0 to 1, the paper's are win probabilities: the weights of rewards without bounds have none
     either. `raw`: the rewards themselves. `minmax`: where they lie between the list's lowest and highest one.
-    `win_rate`: the share of the list's other responses with a lower reward, equal ones counting one half. tau is a
+    `rank`: the share of the list's other responses with a lower reward, equal ones counting one half. tau is a
     response's rank, from 1, by its current g. Equal g rank by reward: were they given one rank, all weights would be 0
     when the policy is still the reference, and training could not start. Ranks are counts: no gradient passes through
     weights.
@@ -68,7 +61,7 @@ def lipo_lambda(
     """
     scores = beta * log_ratios(batch)
     pairs = ordered_pairs(batch)
-    weights = _lambda_weights(scores, pairs, batch, _gains(batch, rewards).to(torch.float64))
+    weights = _lambda_weights(scores, pairs, batch, unit_values(batch, rewards))
     return reduce_terms(weights * pair_losses(scores), pairs, reduction)
 
 
@@ -89,7 +82,7 @@ def lambdaloss(
             "NDCG at `top`"
         ),
     ] = None,
-    rewards: Rewards = "raw",
+    rewards: UnitRewards = "raw",
 ) -> Tensor:
     """LambdaLoss: LambdaRank's pairs, weighted by their effect on the NDCG of the list sorted by g.
 
@@ -104,7 +97,7 @@ def lambdaloss(
     scores = beta * log_ratios(batch)
     pairs = ordered_pairs(batch)
     ranks = _ranks(scores, pairs, batch)
-    psi = _gains(batch, rewards).to(torch.float64)
+    psi = unit_values(batch, rewards)
     weighed = _pair_weights(weights, psi, _ndcg_gains(psi, batch, top), ranks)
     if top is not None:
         within = ranks <= top
@@ -125,7 +118,7 @@ def approx_ndcg(
         PositiveFloat,
         Field(description="steepness of the smooth ranks; at 25, wrong orders have almost no gradient"),
     ] = 1.0,
-    rewards: Rewards = "raw",
+    rewards: UnitRewards = "raw",
 ) -> Tensor:
     """ApproxNDCG: minus the NDCG of the list sorted by g, with smooth ranks.
 
@@ -137,7 +130,7 @@ def approx_ndcg(
     scores = beta * log_ratios(batch)
     behind = torch.sigmoid(-alpha * differences(scores)).masked_fill(~present_pairs(batch), 0.0)
     ranks = 0.5 + behind.sum(dim=2)
-    gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
+    gains = _ndcg_gains(unit_values(batch, rewards), batch).to(scores.dtype)
     return where_decided(-gains / torch.log2(1 + ranks), batch)
 
 
@@ -154,7 +147,7 @@ def neural_ndcg(
         PositiveFloat,
         Field(description="temperature of the smooth sorting; a small value sorts exactly but has almost no gradient"),
     ] = 1.0,
-    rewards: Rewards = "raw",
+    rewards: UnitRewards = "raw",
 ) -> Tensor:
     """NeuralNDCG: minus the NDCG of the list sorted by g, by a smooth permutation (NeuralSort, then Sinkhorn).
 
@@ -165,7 +158,7 @@ def neural_ndcg(
     Source: Pobrotyn and Bialobrzeski 2021 (arXiv 2102.07831); for preferences OPO (arXiv 2410.04346).
     """
     scores = beta * log_ratios(batch)
-    gains = _ndcg_gains(_gains(batch, rewards).to(torch.float64), batch).to(scores.dtype)
+    gains = _ndcg_gains(unit_values(batch, rewards), batch).to(scores.dtype)
     sorted_gains = (_log_permutation(scores / tau, batch).exp() @ gains.unsqueeze(2)).squeeze(2)
     places = torch.arange(1, batch.mask.shape[1] + 1, device=scores.device, dtype=scores.dtype)
     return where_decided(-sorted_gains / torch.log2(1 + places), batch)
@@ -188,23 +181,6 @@ def _log_permutation(scores: Tensor, batch: ListBatch) -> Tensor:
     for _ in range(_SINKHORN_STEPS):
         shares = shares.log_softmax(dim=1).log_softmax(dim=2)
     return shares
-
-
-def _gains(batch: ListBatch, rewards: Rewards) -> Tensor:
-    """(B, L) psi, in the precision of the rewards; 0 where no response is present."""
-    if rewards == "win_rate":
-        pairs = present_pairs(batch)
-        leads = differences(batch.rewards)
-        beaten = (pairs & (leads > 0)).sum(2) + (pairs & (leads == 0)).sum(2) / 2
-        others = (batch.mask.sum(1, keepdim=True) - 1).clamp(min=1)
-        return ((beaten - 0.5) / others).masked_fill(~batch.mask, 0.0)  # nobody is another response to itself
-    plain = batch.rewards.masked_fill(~batch.mask, 0.0)
-    if rewards == "raw":
-        return plain
-    highest = batch.rewards.masked_fill(~batch.mask, -torch.inf).amax(1, keepdim=True)
-    lowest = batch.rewards.masked_fill(~batch.mask, torch.inf).amin(1, keepdim=True)
-    spread = highest - lowest
-    return ((batch.rewards - lowest) / spread.where(spread > 0, 1.0)).masked_fill(~batch.mask, 0.0)
 
 
 def _lambda_weights(scores: Tensor, pairs: Tensor, batch: ListBatch, gains: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from larpo_lib.models.device import model_dtype
 from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
+from larpo_lib.objectives.reward_values import ROUNDING
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, read_table
 from larpo_lib.training.arguments import training_arguments
@@ -37,9 +38,6 @@ from larpo_lib.training.reference import (
 )
 from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable
 from larpo_lib.training.trainer import START_LOG_RATIO, PreferenceTrainer
-
-_ROUNDING = 1e-9
-"""What weighted sums may lie beyond 1."""
 
 
 def run(
@@ -126,7 +124,7 @@ def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | 
     if not objective.needs_unit_rewards:
         return
     for number, row in enumerate(rows):
-        outside = [reward for reward in row["rewards"] if not -_ROUNDING <= reward <= 1 + _ROUNDING]
+        outside = [reward for reward in row["rewards"] if not -ROUNDING <= reward <= 1 + ROUNDING]
         if outside:
             raise DataError(
                 f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.in_words} "
@@ -134,8 +132,7 @@ def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | 
                 path=lists,
                 row=number,
                 field="rewards",
-                remedy="Set train.objective.rewards to minmax or win_rate, or choose another objective, such as"
-                " lambdarank",
+                remedy="Set train.objective.rewards to minmax or rank, or choose another objective, such as lambdarank",
             )
 
 

@@ -54,9 +54,9 @@ def loss_and_gradient(loss: Loss, batch: ListBatch) -> tuple[Tensor, Tensor]:
 
 
 def some_list(rng: random.Random, size: int) -> list[Response]:
-    """A list of so many responses, best first, some of them tied. Binary fractions, so that sums are exact."""
+    """A list of so many responses, best first, some tied. Binary fractions, so that sums are exact; rewards 0 to 1."""
     drawn = [
-        (rng.randint(-400, 0) / 8, rng.randint(-400, 0) / 8, rng.randint(1, 40), float(rng.randint(0, 4)))
+        (rng.randint(-400, 0) / 8, rng.randint(-400, 0) / 8, rng.randint(1, 40), rng.randint(0, 4) / 4)
         for _ in range(size)
     ]
     return best_first(drawn)

@@ -41,10 +41,10 @@ def _config(objective: dict[str, Any] | None = None, **tables: Any) -> LarpoConf
 )
 @pytest.mark.parametrize("kind", ["lipo_lambda", "lambdaloss", "approx_ndcg", "neural_ndcg"])
 def test_rewards_that_leave_0_to_1_are_refused_as_gains(kind: str, tables: dict[str, Any], told: str) -> None:
-    remedy = r"train\.objective\.rewards to minmax or win_rate.*lambdarank"
+    remedy = r"train\.objective\.rewards to minmax or rank.*lambdarank"
     with pytest.raises(ConfigError, match=rf"{kind} needs rewards from 0 to 1, but .*{told}.*{remedy}"):
         check_settings(_config({"type": kind}, **tables))
-    for rewards in ("minmax", "win_rate"):
+    for rewards in ("minmax", "rank", "win_rate"):
         check_settings(_config({"type": kind, "rewards": rewards}, **tables))
     check_settings(_config({"type": "lambdarank"}, **tables))
 

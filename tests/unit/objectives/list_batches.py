@@ -39,6 +39,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("target", {"direction": "reverse", "tau": 0.5}),
     ("target", {"rewards": "zscore"}),
     ("nca", {"rewards": "zscore", "tau": 0.1}),
+    *((name, {"rewards": "rank"}) for name in ("lipo_lambda", "target", "group_contrast")),
+    *((name, {"rewards": "minmax"}) for name in ("target", "nca", "gvpo")),
+    *((name, {"rewards": "zscore"}) for name in ("gvpo", "group_contrast")),
     ("ipo", {"length_normalized": True}),
     ("cpo", {"nll": "sum"}),
     ("kto", {"desirable_weight": 1.5, "undesirable_weight": 0.5}),
@@ -47,7 +50,7 @@ CASE_IDS = ["-".join([name, *(f"{key}={value}" for key, value in settings.items(
 
 # Binary fractions, so that sums are exact.
 _logps = st.integers(-400, 0).map(lambda eighths: eighths / 8)
-_responses = st.tuples(_logps, _logps, st.integers(1, 40), st.integers(0, 4).map(float))
+_responses = st.tuples(_logps, _logps, st.integers(1, 40), st.integers(0, 4).map(lambda fourths: fourths / 4))
 
 
 def loss_of(name: str, batch: ListBatch, **settings: Any) -> Tensor:
@@ -56,7 +59,7 @@ def loss_of(name: str, batch: ListBatch, **settings: Any) -> Tensor:
 
 
 def ranked_lists(min_size: int = 1, max_size: int = 6) -> st.SearchStrategy[list[Response]]:
-    """Lists of responses, best first, ties of rewards included."""
+    """Lists of responses, best first, with ties. Rewards are from 0 to 1, as the NDCG losses need them."""
     found = st.lists(_responses, min_size=min_size, max_size=max_size)
     return found.map(lambda responses: sorted(responses, key=lambda response: -response[3]))
 

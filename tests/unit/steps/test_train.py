@@ -264,7 +264,7 @@ def test_a_function_trains_the_very_policy_that_our_own_objective_trains(run, tm
 def test_rewards_that_two_would_be_raised_to_are_refused_by_row(run, rows, config, reward):
     raw = [*rows[:2], {**rows[2], "rewards": [max(reward, 1.0), 0.4, min(reward, 0.1)]}, *rows[3:]]
     kind = config.model_fields["type"].default
-    told = rf"row 2, field 'rewards': prompt \w+ .* the reward {reward:g}, but {kind} .*minmax or win_rate"
+    told = rf"row 2, field 'rewards': prompt \w+ .* the reward {reward:g}, but {kind} .*minmax or rank"
     with pytest.raises(DataError, match=told):
         run(rows=raw, objective=config())
     run("other", rows=raw, objective=lipo_lambda.settings(rewards="win_rate"), max_steps=1)
