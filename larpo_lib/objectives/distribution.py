@@ -34,7 +34,7 @@ Tau = Annotated[
 
 @objective(
     does="pushes the probabilities over the list towards softmax(rewards / tau)",
-    when='the differences between rewards are meaningful; use `rewards = "zscore"` or another scale for scores that have none',
+    when='the differences between rewards are meaningful; use `rewards = "zscore"` for scores without a scale',
 )
 def target(
     batch: ListBatch,

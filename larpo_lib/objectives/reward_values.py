@@ -20,22 +20,19 @@ if TYPE_CHECKING:
 
 Scale = Literal["raw", "minmax", "zscore", "rank", "win_rate"]
 _MINMAX = "minmax: rewards scaled so that the list's lowest is 0 and its highest 1"
-_RANK = (
-    "rank: the fraction of the list's other responses with a lower reward, where an equal reward counts one half, so "
-    "that only the order counts"
-)
+_RANK = "rank: the fraction of the list's other responses with a lower reward, where an equal reward counts one half"
 Rewards = Annotated[
     Literal["raw", "minmax", "zscore", "rank"],
     Field(
-        description=f"scale of the rewards; raw: as they are; {_MINMAX}; zscore: (reward - mean of the list) / standard "
-        f"deviation of the list; {_RANK}"
+        description=f"scale of the rewards; raw: as they are; {_MINMAX}; zscore: (reward - mean of the list) / "
+        f"standard deviation of the list; {_RANK}"
     ),
 ]
 UnitRewards = Annotated[
     Literal["raw", "minmax", "rank", "win_rate"],
     Field(
-        description="scale of the rewards, of which gains and weights are made; raw: as they are, which must be from 0 to "
-        f"1; {_MINMAX}; {_RANK}; win_rate: the former name of rank"
+        description="scale of the rewards, before gains and weights are computed; raw: as they are, which must be from "
+        f"0 to 1; {_MINMAX}; {_RANK}; win_rate: the former name of rank"
     ),
 ]
 
@@ -64,8 +61,8 @@ def unit_values(batch: ListBatch, rewards: Scale) -> Tensor:
     if outside.any():
         number = int(outside.any(dim=1).nonzero()[0])
         raise LarpoError(
-            f"list {number} of a batch has a response with the reward {float(values[outside][0]):g}, but the loss uses "
-            "2^reward and needs rewards from 0 to 1",
+            f"list {number} of a batch has a response with the reward {float(values[outside][0]):.12g}, but the loss "
+            "uses 2^reward and needs rewards from 0 to 1",
             remedy="Set rewards to minmax or rank",
         )
     return values

@@ -127,7 +127,7 @@ def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | 
         outside = [reward for reward in row["rewards"] if not -ROUNDING <= reward <= 1 + ROUNDING]
         if outside:
             raise DataError(
-                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:g}, but {objective.in_words} "
+                f"prompt {row['prompt_id']} has a response with the reward {outside[0]:.12g}, but {objective.in_words} "
                 "uses 2^reward and needs rewards from 0 to 1",
                 path=lists,
                 row=number,

@@ -35,9 +35,9 @@ def _loss(objective, rewards):
 
 @pytest.mark.parametrize("objective", sorted(OURS))
 def test_rewards_that_float32_cannot_tell_apart_keep_their_order(objective):
-    close = [1 + 2**-40, 1.0]
+    close = [0.5 + 2**-40, 0.5]
     loss = _loss(objective, close)
-    assert loss != _loss(objective, [1.0, 1.0])
+    assert loss != _loss(objective, [0.5, 0.5])
     if objective in (
         "target",
         "nca",
@@ -46,11 +46,12 @@ def test_rewards_that_float32_cannot_tell_apart_keep_their_order(objective):
         "gvpo",
         "group_contrast",
     ):  # match gaps: as with another gap of next to nothing, but not none
-        assert loss == pytest.approx(_loss(objective, [1 + 2**-20, 1.0]), rel=1e-5)
+        assert loss == pytest.approx(_loss(objective, [0.5 + 2**-20, 0.5]), rel=1e-5)
     elif objective == "lambdaloss":  # weighs by the difference of gains
-        assert loss == pytest.approx(_loss(objective, [1 + 2**-20, 1.0]) / 2**20, rel=1e-5)
-    elif objective == "lipo_lambda":  # weighs by the difference of gains, 2^(1 + d) - 2 = 2 (e^(d ln 2) - 1)
-        assert loss == pytest.approx(_loss(objective, [2.0, 1.0]) * math.expm1(2**-40 * math.log(2)), rel=1e-5)
+        assert loss == pytest.approx(_loss(objective, [0.5 + 2**-20, 0.5]) / 2**20, rel=1e-5)
+    elif objective == "lipo_lambda":  # weighs by the difference of gains, 2^(.5 + d) - 2^.5 = 2^.5 (e^(d ln 2) - 1)
+        factor = math.expm1(2**-40 * math.log(2)) / math.expm1(math.log(2) / 2)
+        assert loss == pytest.approx(_loss(objective, [1.0, 0.5]) * factor, rel=1e-5)
     else:
         assert loss == _loss(objective, [2.0, 1.0])
 
