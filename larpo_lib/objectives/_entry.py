@@ -71,8 +71,8 @@ def objective(
     return decorate
 
 
-class _Own(ObjectiveConfig):
-    """Settings of an objective of this package: one without `rewards` uses only their order, which all scales keep."""
+class _Declared(ObjectiveConfig):
+    """Settings of an objective. One of this package without `rewards` uses only their order, which all scales keep."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +80,7 @@ class _Own(ObjectiveConfig):
         if not isinstance(values, dict) or "rewards" not in values:
             return values
         name = cls.model_fields["type"].default
-        if "rewards" not in cls.model_fields:
+        if "rewards" not in cls.model_fields and cls.__module__.startswith(f"{cls.room}."):
             raise ValueError(f"{name} uses only the order of the rewards, which no scale changes; remove rewards")
         if values["rewards"] == "zscore" and cls.exponential_gains:
             raise ValueError(
@@ -104,9 +104,7 @@ def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[Ob
     fields: dict[str, Any] = {"type": (Literal[name], name)}
     fields |= {each.name: (types[each.name], ... if each.default is each.empty else each.default) for each in arguments}
 
-    own = function.__module__.startswith(f"{ObjectiveConfig.room}.")
-
-    class Base(_Own if own else ObjectiveConfig):  # type: ignore[misc]
+    class Base(_Declared):
         def loss(self, batch: ListBatch) -> Tensor:
             return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
 
