@@ -77,10 +77,11 @@ class _Declared(ObjectiveConfig):
     @model_validator(mode="before")
     @classmethod
     def _check_scale(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or "rewards" not in values:
+        ours = cls.__module__.startswith(f"{cls.room}.")
+        if not ours or not isinstance(values, dict) or "rewards" not in values:
             return values
         name = cls.model_fields["type"].default
-        if "rewards" not in cls.model_fields and cls.__module__.startswith(f"{cls.room}."):
+        if "rewards" not in cls.model_fields:
             raise ValueError(f"{name} uses only the order of the rewards, which no scale changes; remove rewards")
         if values["rewards"] == "zscore" and cls.exponential_gains:
             raise ValueError(
