@@ -72,7 +72,8 @@ def encode(
     if empty is not None:
         raise DataError(f"the prompt {empty} has no token", path=name, field="prompt")
     if not found:
-        raise DataError(f"no list is left to train on: {vars(counts)}", path=name, remedy="Increase max_length")
+        remedy = "Give lists whose rewards differ, or increase max_length"
+        raise DataError(f"no list is left to train on: {vars(counts)}", path=name, remedy=remedy)
     return found, counts
 
 

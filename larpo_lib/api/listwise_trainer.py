@@ -241,7 +241,7 @@ class ListwiseTrainer(Trainer):
 
     def _prepared(self, data: Any, name: str) -> Dataset:
         """A data set of lists as it is trained on; one that is that already as it is."""
-        if set(getattr(data, "column_names", ())) == set(FEATURES):
+        if set(getattr(data, "column_names", None) or ()) == set(FEATURES):
             return data
         if self.state.global_step and self.criterion.needs_reference and not self._policy.has_lasting_reference:
             raise ConfigError(

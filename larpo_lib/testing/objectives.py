@@ -49,6 +49,7 @@ def check_objective(
         ConfigError: the settings do not fit the function.
     """
     chosen: Any = check(settings_of(function), dict(settings or {}))
+    properties.one_loss_a_list(chosen)
     properties.declares_what_it_reads(chosen)
     rng = random.Random(seed)  # noqa: S311 - no secret
     for claim in itertools.chain(

@@ -23,6 +23,16 @@ MIDDLE = [(-16.0, -17.0, 8), (-15.0, -13.0, 5), (-12.0, -13.0, 5), (-20.0, -10.0
 """Responses that are neither best nor worst in `ties_between`."""
 
 
+def one_loss_a_list(settings: ObjectiveConfig) -> None:
+    """It gives a tensor with one loss for each list, and with a gradient."""
+    batch = batch_of([LIST, LIST])
+    given: object = settings.loss(replace(batch, policy_logps=batch.policy_logps.clone().requires_grad_()))
+    assert isinstance(given, Tensor), f"it gave {type(given).__name__}, not a tensor with one loss for each list"
+    shape = tuple(given.shape)
+    assert shape == (2,), f"it gave a tensor of shape {shape} for 2 lists, not one loss for each: (2,)"
+    assert given.requires_grad, "it gave a loss without a gradient"
+
+
 def declares_what_it_reads(settings: ObjectiveConfig) -> None:
     """It reads `reference_logps` and `kl_baseline` if it declares to need them, and otherwise not."""
     batch = batch_of([LIST])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from preference_data import Rows, as_pairs, conversations, make_trainer, text_lists
 from transformers import AutoTokenizer
 
@@ -98,9 +98,13 @@ def test_a_row_that_does_not_fit_is_refused_by_its_place(name: str) -> None:
         read_lists(Dataset.from_list(rows), "data")
 
 
-def test_a_stream_is_refused() -> None:
+def test_a_stream_is_refused(tiny_policy: Path, tmp_path: Path) -> None:
+    rows = as_pairs(text_lists(1, sizes=(2,)))
     with pytest.raises(DataError, match=r"is a IterableDataset. Use a datasets.Dataset"):
-        read_lists(Dataset.from_list(as_pairs(text_lists(1, sizes=(2,)))).to_iterable_dataset(), "train_dataset")
+        read_lists(Dataset.from_list(rows).to_iterable_dataset(), "train_dataset")
+    without_columns = IterableDataset.from_generator(lambda: iter(rows))
+    with pytest.raises(DataError, match=r"eval_dataset: is a IterableDataset. Use a datasets.Dataset"):
+        make_trainer(tiny_policy, tmp_path, rows, eval_dataset=without_columns)
 
 
 def test_what_is_too_long_is_dropped_and_counted_and_nothing_is_cut(
@@ -124,7 +128,7 @@ def test_what_is_too_long_is_dropped_and_counted_and_nothing_is_cut(
     assert counted["responses_too_long_dropped"] == 2
     assert counted["lists_without_preference_dropped"] == 2
     assert "train_dataset: 1 prompts too long dropped, 2 responses too long dropped, 2 lists without" in caplog.text
-    with pytest.raises(DataError, match=r"train_dataset: no list is left to train on.*Increase max_length"):
+    with pytest.raises(DataError, match=r"train_dataset: no list is left to train on.*or increase max_length"):
         make_trainer(tiny_policy, tmp_path, rows[1:2], max_length=40)
 
 

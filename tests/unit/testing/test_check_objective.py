@@ -96,6 +96,9 @@ def declares_too_much(batch: ListBatch) -> torch.Tensor:
         (exponent, {}, r"Loss and gradient stay finite .*1\.0\ntorch\.float32\nthe gradient is \[\[nan"),
         (narrow, {}, r"the loss of torch\.bfloat16 is torch\.bfloat16"),
         (of_the_policy_alone, {}, r"needs_reference is True, but the loss does not read it"),
+        (lambda batch: hinge(batch).mean(), {}, r"gave a tensor of shape \(\) for 2 lists, not one loss for each"),
+        (lambda batch: hinge(batch).tolist(), {}, r"gave list, not a tensor with one loss for each list"),
+        (lambda batch: hinge(batch).detach(), {}, r"gave a loss without a gradient"),
         (declares_too_much, {}, r"needs_kl is True, but the loss does not read it"),
     ],
 )

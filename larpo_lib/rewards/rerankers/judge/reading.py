@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Answer
@@ -24,7 +24,7 @@ _BARE_GRADE = re.compile(
 )
 _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
-_CHAIN = re.compile(r"\[?\d+\]?(?:\s*>\s*\[?\d+\]?)+", re.ASCII)
+_CHAIN = re.compile(r"(?<!\d)\[?\d{1,9}\]?(?:\s*>\s*\[?\d{1,9}(?!\d)\]?)+", re.ASCII)
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _SPACE = re.compile(r"[\s\u0120\u2581\u010a]+")
 """White space, also as tokenizers' vocabularies write it. Where a text has some, a server's tokens may have none."""
@@ -45,7 +45,7 @@ class Grade:
 
 class _Chance(BaseModel):
     token: str
-    logprob: float
+    logprob: float = Field(le=0.001)  # rounding may leave it above 0; a probability is no more than 1, and not NaN
 
 
 class _Token(_Chance):

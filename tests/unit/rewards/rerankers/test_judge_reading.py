@@ -101,6 +101,8 @@ def test_a_sampled_token_that_is_not_among_the_likeliest_counts_too():
         {"content": []},
         {"tokens": ["4"], "token_logprobs": [-0.1]},
         {"content": [token("4.", 1.0)]},
+        {"content": [token("4.", 1.0) | {"top_logprobs": [{"token": "4", "logprob": 1000.0}]}]},
+        {"content": [token("4.", 1.0) | {"logprob": math.nan}]},
         {"content": [token("other", 1.0)]},
     ],
 )
@@ -132,7 +134,11 @@ def test_a_verdict_is_marked_or_the_whole_reply(reply, share):
         ("[2], [1]", None),
         ("[1]", None),
         ("", None),
+        (f"[{'9' * 5000}] > [1]", None),
+        ("1" * 20000, None),  # takes no time, either
+        ("[1] > [2] > [33333]", [1, 2, 33333]),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_a_ranking_is_the_last_chain(reply, numbers):
     assert read_ranking(said(reply)) == numbers
