@@ -1,7 +1,8 @@
 """Ranked lists from a `datasets.Dataset`, with columns as users of TRL know them, to rows that are encoded.
 
 - `prompt`, `completions`, `rewards`: a list of responses with a reward each.
-- `prompt`, `chosen`, `rejected`: a pair; `rejected` may hold several responses. Conversations need no `prompt`.
+- `prompt`, `chosen`, `rejected`: a pair; `rejected` may hold several responses. Conversations need no `prompt`. A
+  rejected response with the text of the chosen one is as good as it: such a pair is a tie.
 
 Prompts and responses are plain text, or conversations: a prompt is a list of messages then, and a response the
 assistant's message in a list, or its text.
@@ -52,6 +53,13 @@ def read_lists(data: Any, name: str) -> ListRows:
     unused = [column for column in _CHANGE_RENDERING if column in columns]
     if unused:
         raise DataError("is not supported", path=name, field=unused[0], remedy="Remove the column")
+    lists, pairs = ([name for name in names if name in columns] for names in (_LISTS, _PAIRS))
+    if lists and pairs:
+        raise DataError(
+            f"has columns of lists ({', '.join(lists)}) and of pairs ({', '.join(pairs)})",
+            path=name,
+            remedy=f"Remove those that are not meant, for example with remove_columns({pairs})",
+        )
     read = next((read for names, read in ((_LISTS, _listed), (_PAIRS, _paired)) if columns.issuperset(names)), None)
     if read is None:
         raise DataError(f"has the columns {', '.join(sorted(columns)) or '(none)'}", path=name, remedy=_FORMS)
@@ -78,27 +86,32 @@ class _Place:
         return DataError(problem, path=self.name, row=self.number, field=field, remedy=remedy)
 
 
-_Read = Callable[[_Place, dict[str, Any]], tuple[Any, list[Any], list[float]]]
+_Read = Callable[[_Place, dict[str, Any]], tuple[Any, list[Any], list[float] | None]]
+"""Prompt, responses and rewards; no rewards of a pair, in which the first response is the chosen one."""
 
 
 def _row(place: _Place, row: dict[str, Any], read: _Read) -> Row:
     """A list with its responses sorted; those of equal reward keep their order."""
     prompt, responses, rewards = read(place, row)
+    asked: Row = {"prompt": prompt}
+    if not isinstance(prompt, str):
+        messages = _messages(place, "prompt", prompt)
+        if not messages or messages[-1]["role"] not in ("user", "tool"):
+            raise place.error("prompt", "does not end with a message from 'user'")
+        asked = {"messages": messages}
+    text_of = _text if isinstance(prompt, str) else _reply
+    texts = [text_of(place, response) for response in responses]
+    if rewards is None:
+        rewards = [float(text == texts[0]) for text in texts]
     order = sorted(range(len(rewards)), key=lambda i: -rewards[i])
-    encoded: Row = {
+    return {
         "prompt_id": f"in row {place.number}",
         "rewards": [rewards[i] for i in order],
         "token_ids": [None] * len(order),
         "finish_reasons": [UNKNOWN] * len(order),
+        **asked,
+        "responses": [texts[i] for i in order],
     }
-    if isinstance(prompt, str):
-        texts = [_text(place, response) for response in responses]
-        return {**encoded, "prompt": prompt, "responses": [texts[i] for i in order]}
-    messages = _messages(place, "prompt", prompt)
-    if not messages or messages[-1]["role"] not in ("user", "tool"):
-        raise place.error("prompt", "does not end with a message from 'user'")
-    replies = [_reply(place, response) for response in responses]
-    return {**encoded, "messages": messages, "responses": [replies[i] for i in order]}
 
 
 def _listed(place: _Place, row: dict[str, Any]) -> tuple[Any, list[Any], list[float]]:
@@ -113,7 +126,7 @@ def _listed(place: _Place, row: dict[str, Any]) -> tuple[Any, list[Any], list[fl
     return _prompt(place, row), completions, [float(reward) for reward in rewards]
 
 
-def _paired(place: _Place, row: dict[str, Any]) -> tuple[Any, list[Any], list[float]]:
+def _paired(place: _Place, row: dict[str, Any]) -> tuple[Any, list[Any], None]:
     chosen, rejected = row["chosen"], row["rejected"]
     several = isinstance(rejected, list) and not (rejected and isinstance(rejected[0], dict))
     losers = rejected if several else [rejected]
@@ -125,7 +138,7 @@ def _paired(place: _Place, row: dict[str, Any]) -> tuple[Any, list[Any], list[fl
         losers = [_split(place, "rejected", other)[1] for other in losers]
     else:
         prompt = _prompt(place, row)
-    return prompt, [chosen, *losers], [1.0, *[0.0] * len(losers)]
+    return prompt, [chosen, *losers], None
 
 
 def _prompt(place: _Place, row: dict[str, Any]) -> Any:

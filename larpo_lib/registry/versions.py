@@ -275,7 +275,19 @@ class Registry:
                 f"'{uri}' is not the URI of a registered policy", remedy="Use models:/name@alias or models:/name/1"
             )
         model_name, alias, number = match.groups()
-        version = int(number) if number else self._alias(model_name, alias)
+        if number:
+            return model_name, self._existing(model_name, int(number))
+        version = self._alias(model_name, alias)
         if version is None:
             raise TrackingError(f"model '{model_name}' has no alias '{alias}'", remedy="Promote a policy first")
         return model_name, version
+
+    def _existing(self, model_name: str, version: int) -> int:
+        known = sorted(int(each.version) for each in self._client.search_model_versions(f"name = '{model_name}'"))
+        if version in known:
+            return version
+        if not known:
+            raise TrackingError(f"there is no model '{model_name}' with a version", remedy="Promote a policy first")
+        raise TrackingError(
+            f"model '{model_name}' has no version {version}", remedy=f"Its versions are {', '.join(map(str, known))}"
+        )

@@ -25,14 +25,16 @@ def check_objective(
     ties: Literal["any", "between", "differ"] = "between",
     shift_invariant: bool = False,
     learns_without_preference: bool = False,
+    any_direction: bool = False,
     examples: int = 20,
     seed: int = 0,
 ) -> None:
     """Check what must hold for an objective, as larpo's own tests do for its own, with lists of 1 to 6 responses.
 
     Masked places are never read; a list has the same loss in every batch; no preference, no loss; the gradient is that
-    of finite differences in float64; nothing is NaN or infinite at extremes; bfloat16 is computed in float32; and it
-    reads what `larpo_lib.objectives.objective` declares, no more and no less.
+    of finite differences in float64; a step down the gradient raises the better of two responses against the worse,
+    where the policy prefers the worse one; nothing is NaN or infinite at extremes; bfloat16 is computed in float32;
+    and it reads what `larpo_lib.objectives.objective` declares, no more and no less.
 
     Args:
         function: from a `ListBatch` of B lists to a (B,) loss: a plain function, or one decorated by `objective`.
@@ -41,6 +43,9 @@ def check_objective(
             the worst, or none.
         shift_invariant: a constant added to all of a list's log-probabilities changes nothing.
         learns_without_preference: a list of equally good responses may have a loss.
+        any_direction: a step need not raise the better of two responses, as where two have no loss (`lambdarank` with
+            top = 2 compares the best two with the others). Where the policy prefers the better one already, this is
+            not asked of any objective: those with a target, such as `ipo`, step back to it.
         examples: random lists for each property.
         seed: of the lists.
 
@@ -57,6 +62,7 @@ def check_objective(
         _about_ties(chosen.loss, ties, rng, examples),
         _shifts(chosen.loss, rng, examples) if shift_invariant else (),
         () if learns_without_preference else (partial(properties.no_preference, chosen.loss, n) for n in (1, 2, 4)),
+        () if any_direction else (partial(properties.direction, chosen.loss, pair) for pair in properties.WRONG),
     ):
         try:
             claim()

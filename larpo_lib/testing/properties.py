@@ -19,6 +19,13 @@ LIST: list[Response] = [
 ]
 """Four responses without ties."""
 
+WRONG = [
+    [(-14.0, -13.0, 8, 1.0), (-11.0, -12.0, 8, 0.0)],
+    [(-20.0, -15.0, 10, 0.75), (-6.0, -7.0, 5, 0.25)],
+    [(-9.0, -8.0, 4, 1.0), (-12.0, -14.0, 8, 0.5)],
+]
+"""Pairs of which the policy prefers the worse response, in sum, per token and against the reference."""
+
 MIDDLE = [(-16.0, -17.0, 8), (-15.0, -13.0, 5), (-12.0, -13.0, 5), (-20.0, -10.0, 9)]
 """Responses that are neither best nor worst in `ties_between`."""
 
@@ -66,6 +73,13 @@ def no_preference(loss: Loss, size: int) -> None:
     losses, gradient = loss_and_gradient(loss, batch_of([[(a, b, n, 0.5) for a, b, n, _ in LIST[:size]]]))
     assert losses.item() == 0, f"the loss of {size} equally good responses is {losses.item()}"
     assert gradient.eq(0).all(), f"{size} equally good responses have a gradient"
+
+
+def direction(loss: Loss, responses: Sequence[Response]) -> None:
+    """A step down the gradient raises the better of two responses, which the policy prefers less, against the worse."""
+    _, gradient = loss_and_gradient(loss, batch_of([responses]))
+    better, worse = (-gradient[0]).tolist()
+    assert better > worse, f"the step is {better} for the better one, {worse} for the worse one"
 
 
 def shift(loss: Loss, responses: Sequence[Response], by: float) -> None:

@@ -184,4 +184,8 @@ def check_finite(weights: dict[str, Tensor]) -> None:
     """
     for name, value in weights.items():
         if not value.isfinite().all():
-            raise ModelError(f"training made weights of {name} infinite or NaN", remedy="Reduce the learning rate")
+            raise ModelError(
+                f"training made weights of {name} infinite or NaN",
+                remedy="Reduce the learning rate, and run `larpo --discard-partial ...`: this training cannot be "
+                "continued",
+            )

@@ -201,10 +201,10 @@ class PolicyTrainer(Trainer):
                 json.dumps({"step": step, what: str(value), "prompt_ids": self.rank_batch.prompt_ids}, indent=2)
             )
             told += f" (its prompts are in {place})"
-        raise ModelError(
-            f"the {what} became {value} at step {step}{told}",
-            remedy="Reduce the learning rate or the objective's beta, or use float32",
-        )
+        remedy = "Reduce the learning rate or the objective's beta, or use float32"
+        if self._scratch is not None:  # half-done work refuses other settings
+            remedy += ", and run `larpo --discard-partial ...`: this training cannot be continued"
+        raise ModelError(f"the {what} became {value} at step {step}{told}", remedy=remedy)
 
 
 def _broken_prompts(scores: Tensor, batch: Batch) -> list[str]:

@@ -50,6 +50,15 @@ def test_every_form_of_a_list_of_texts_is_read() -> None:
 
 WRONG: dict[str, tuple[Rows, str]] = {
     "no list": ([{"prompt": "a", "text": "b"}], r"data: has the columns prompt, text. Give it columns prompt, comp"),
+    "both forms": (
+        [{"prompt": "a", "completions": ["b", "c"], "rewards": [1.0, 0.0], "chosen": "c", "rejected": "b"}],
+        r"data: has columns of lists \(completions, rewards\) and of pairs \(chosen, rejected\)\. Remove those .* "
+        r"remove_columns\(\['chosen', 'rejected'\]\)",
+    ),
+    "half of another form": (
+        [{"prompt": "a", "chosen": "c", "rejected": "b", "rewards": [1.0, 0.0]}],
+        r"has columns of lists \(rewards\) and of pairs \(chosen, rejected\)",
+    ),
     "tools": ([{"prompt": "a", "chosen": "b", "rejected": "c", "tools": "[]"}], "field 'tools': is not supported"),
     "rewards": (
         [
@@ -130,6 +139,18 @@ def test_what_is_too_long_is_dropped_and_counted_and_nothing_is_cut(
     assert "train_dataset: 1 prompts too long dropped, 2 responses too long dropped, 2 lists without" in caplog.text
     with pytest.raises(DataError, match=r"train_dataset: no list is left to train on.*or increase max_length"):
         make_trainer(tiny_policy, tmp_path, rows[1:2], max_length=40)
+
+
+def test_a_pair_of_equal_texts_is_a_tie(tiny_policy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    several = {"prompt": USER, "chosen": said("5"), "rejected": [said("4"), said("5")]}
+    row = read_lists(Dataset.from_list([several]), "data").rows[0]
+    assert (row["responses"], row["rewards"]) == (["5", "5", "4"], [1.0, 1.0, 0.0])
+    rows = [{"prompt": f"Tom has {i} pens. ", "chosen": "5", "rejected": other} for i, other in enumerate("454")]
+    caplog.set_level(logging.WARNING)
+    ours = make_trainer(tiny_policy, tmp_path, rows, max_steps=1)
+    assert [kept["prompt_id"] for kept in ours.train_dataset] == ["in row 0", "in row 2"]
+    assert ours.counts["train_dataset"].lists_without_preference_dropped == 1
+    assert "train_dataset: 1 lists without preference dropped" in caplog.text
 
 
 def test_models_and_tokenizers_that_do_not_fit_are_refused(tiny_policy: Path, tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def test_what_is_missing_is_told(larpo: Larpo, store: Path, command: list[str], 
     name, *options = command
     nobody = larpo("champion", name, "nobody", *options, "--store", store)
     assert (nobody.code, "model 'nobody' has no alias 'champion'" in nobody.err) == (2, True)
+    never = larpo("champion", name, NAME, *options, "--version", 7, "--store", store)
+    assert (never.code, "model 'served' has no version 7. Its versions are 1, 2" in never.err) == (2, True)
+    stranger = larpo("champion", name, "nobody", *options, "--version", 1, "--store", store)
+    assert (stranger.code, "there is no model 'nobody' with a version" in stranger.err) == (2, True)
     nowhere = larpo("champion", name, NAME, *options, "--store", tmp_path / "nowhere")
     assert (nowhere.code, "there is no MLflow store here. Set --store" in nowhere.err) == (2, True)
     assert not (tmp_path / "nowhere").exists()

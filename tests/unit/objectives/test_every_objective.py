@@ -91,6 +91,15 @@ def test_a_list_without_a_preference_has_no_loss(name: str, options: dict[str, A
     properties.no_preference(bound(name, options), size)
 
 
+@cases_but(lambda name, options: (name, options.get("top")) == ("lambdarank", 2))  # two are the top: no pair
+@pytest.mark.parametrize("pair", properties.WRONG)
+def test_a_step_raises_the_better_response(name: str, options: dict[str, Any], pair: list[Response]) -> None:
+    loss = bound(name, options)
+    properties.direction(loss, pair)
+    with pytest.raises(AssertionError, match="the step is"):
+        properties.direction(lambda batch: -loss(batch), pair)
+
+
 @pytest.mark.parametrize("name", SHIFT_INVARIANT)
 @settings(max_examples=25, deadline=None)
 @given(responses=ranked_lists(), shift=st.integers(-500, 500))

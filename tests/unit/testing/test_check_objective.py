@@ -46,6 +46,10 @@ def likelihood(batch: ListBatch) -> torch.Tensor:
     return -log_ratios(batch).sum(dim=1)
 
 
+def reversed_sign(batch: ListBatch) -> torch.Tensor:
+    return -hinge(batch)
+
+
 def by_place(batch: ListBatch) -> torch.Tensor:
     places = torch.arange(1, batch.mask.shape[1] + 1)
     return where_decided(log_ratios(batch) * places, batch)
@@ -94,6 +98,8 @@ def declares_too_much(batch: ListBatch) -> torch.Tensor:
         (best_tied_by_place, {"shift_invariant": True}, r"A constant added to all .*changes the loss"),
         (without_gradient_of_a_part, {"ties": "differ"}, r"the gradient is not that of finite differences"),
         (exponent, {}, r"Loss and gradient stay finite .*1\.0\ntorch\.float32\nthe gradient is \[\[nan"),
+        (reversed_sign, {}, r"A step down the gradient raises the better .*the step is -0\.1 for the better one, 0\.1"),
+        (reversed_sign, {"any_direction": True}, None),
         (narrow, {}, r"the loss of torch\.bfloat16 is torch\.bfloat16"),
         (of_the_policy_alone, {}, r"needs_reference is True, but the loss does not read it"),
         (lambda batch: hinge(batch).mean(), {}, r"gave a tensor of shape \(\) for 2 lists, not one loss for each"),

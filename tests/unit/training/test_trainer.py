@@ -251,7 +251,9 @@ def test_training_that_breaks_down_is_stopped(
 
     monkeypatch.setattr(training_lists, "Collator", Recorder)
     with pytest.raises(
-        ModelError, match=rf"the {what} became nan at step 2{first} \(its prompts are in (.*)\)\. Reduce the"
+        ModelError,
+        match=rf"the {what} became nan at step 2{first} \(its prompts are in (.*)\)\. Reduce the .* "
+        r"and run `larpo --discard-partial \.\.\.`: this training cannot be continued",
     ) as told:
         train(
             tiny_policy,
