@@ -13,6 +13,10 @@ import typer
 from larpo_lib.cli.app import TOOLS, Config, Settings, app
 from larpo_lib.cli.commands import show
 
+_CARD = (
+    "README.md, the model card, would be published too. It shows data, numbers and settings of the run: read it first"
+)
+
 
 @app.command(rich_help_panel=TOOLS)
 def push(
@@ -37,6 +41,8 @@ def push(
 
     Only the files of the model are pushed: configuration, tokenizer, chat templates, weights in safetensors, README.md
     and licence. Adapters are merged into their base first. All files go into one commit.
+
+    README.md is the model card. It is published as it is, with the settings of the run: read it first.
     """
     from larpo_lib.models import hub_push
     from larpo_lib.models.published import merged_policy
@@ -44,6 +50,8 @@ def push(
     with _local(policy, store, config, settings or ()) as given, merged_policy(given) as directory:
         files = {name: (directory / name).stat().st_size for name in hub_push.own_files(directory)}
         if dry_run:
+            if "README.md" in files:
+                typer.echo(_CARD, err=True)
             show({"repository": repository, "revision": revision, "files": files})
             return
         done = hub_push.push(directory, repository, revision, private=private)

@@ -10,17 +10,20 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
-from larpo_lib.config.toml import document
 from larpo_lib.models.hub import HubModel
+from larpo_lib.reporting.card_settings import shown, shown_place, shown_settings
 from larpo_lib.reporting.licence import UNKNOWN, Licence
 from larpo_lib.reporting.table import interval, number
 from larpo_lib.statistics.estimates import Estimate
-from larpo_lib.tracking import redact
 
 CARD = "README.md"
 
 _ALONE = ("greedy_accuracy", "greedy_reward", "best_of_n_reward")
 """Numbers of the step `evaluate` that have no interval; Pass@N is one, too."""
+_SETTINGS = (
+    "Those that differ from the defaults, for `larpo run --config`. Of files on the machine that trained the policy, "
+    "only the names are shown."
+)
 _DESCRIPTION = 4900
 """MLflow takes 5000 characters."""
 
@@ -110,13 +113,13 @@ def _sentence(facts: CardFacts) -> str:
     if not facts.training:
         return "A policy that LarPO evaluated. It was not trained by LarPO."
     rounds = f" in iteration {facts.iteration} of list-wise preference optimisation" if facts.iteration else ""
-    start = f", beginning with `{facts.base}`" if facts.base else ""
+    start = f", beginning with `{shown_place(facts.base)}`" if facts.base else ""
     return f"A policy that LarPO {facts.version} trained{rounds}{start}."
 
 
 def _facts(facts: CardFacts) -> Sequence[tuple[str, str]]:
     run, training = facts.run, facts.training
-    base = facts.base or ("not recorded" if training else "")
+    base = shown_place(facts.base) or ("not recorded" if training else "")
     licence = facts.licence.identity
     link = f" ([{facts.licence.name or 'text'}]({facts.licence.link}))" if facts.licence.link else ""
     objective = training.get("objective")
@@ -130,17 +133,19 @@ def _facts(facts: CardFacts) -> Sequence[tuple[str, str]]:
     ]
     if run is not None:
         heldout = run.evaluation_prompts.source if run.evaluation_prompts else run.prepare.source
-        shown = run.demonstrations.source if run.demonstrations else ""
+        demonstrations = run.demonstrations.source if run.demonstrations else ""
         rows += [
-            ("prompts", f"`{run.prepare.source}`"),
-            ("held-out prompts", f"`{heldout}`"),
-            ("demonstrations", f"`{shown}`" if shown else ""),
+            ("prompts", f"`{shown_place(run.prepare.source)}`"),
+            ("held-out prompts", f"`{shown_place(heldout)}`"),
+            ("demonstrations", f"`{shown_place(demonstrations)}`" if demonstrations else ""),
         ]
     return rows
 
 
 def _arguments(settings: Mapping[str, Any]) -> str:
-    rest = ", ".join(f"{name} = {value}" for name, value in settings.items() if name != "type" and value is not None)
+    rest = ", ".join(
+        f"{name} = {value}" for name, value in shown(settings).items() if name != "type" and value is not None
+    )
     return f"`{settings.get('type')}`" + (f" ({rest})" if rest else "")
 
 
@@ -163,11 +168,7 @@ def _evaluation(facts: CardFacts) -> str:
 def _settings(facts: CardFacts) -> str:
     if facts.run is None:
         return ""
-    run = facts.run
-    if run.tracking.uri is not None:
-        run = run.model_copy(update={"tracking": run.tracking.model_copy(update={"uri": redact(run.tracking.uri)})})
-    text = document(run.model_dump(mode="json"))
-    return f"\n## Settings\n\n`larpo run --config` takes them.\n\n```toml\n{text.strip()}\n```\n"
+    return f"\n## Settings\n\n{_SETTINGS}\n\n```toml\n{shown_settings(facts.run).strip()}\n```\n"
 
 
 def _results(facts: CardFacts) -> Any:

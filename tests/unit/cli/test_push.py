@@ -43,6 +43,7 @@ def test_only_the_files_of_the_model_are_pushed(
     dry = larpo("push", "me/mine", "--policy", policy, "--dry-run")
     assert dry.code == 0, dry.err
     assert {*json.loads(dry.out)["files"]} == expected
+    assert "README.md, the model card, would be published too." in dry.err
     assert hub.asked == []
 
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from larpo_lib.config import LarpoConfig
+from larpo_lib.config import LarpoConfig, load_config
+from larpo_lib.config.load import check
+from larpo_lib.config.tree import BENCHMARKS
+from larpo_lib.presets import preset_file, preset_names
 from larpo_lib.reporting.card import CardFacts, description, model_card
 from larpo_lib.reporting.licence import Licence, licence_of
 
@@ -63,6 +67,71 @@ def test_the_front_matter_says_where_a_policy_comes_from(run: LarpoConfig) -> No
         assert part in card.text, part
     toml = card.text.partition("```toml\n")[2].partition("```")[0]
     assert 'policy = "org/base@v1.0"' in toml
+
+
+def settings_of(card: str) -> dict[str, Any]:
+    return tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])
+
+
+SECRETS = {
+    "api_key": "of-mine", "apiKey": "of-mine", "HF_TOKEN": "of-mine", "judge": {"password": "of-mine"},
+    "way": "hf_ofmine", "url": "https://me:of-mine@host/v1",
+}  # fmt: skip
+
+
+def test_a_card_shows_no_secrets_no_folders_and_no_code() -> None:
+    objective = {"type": "function", "target": "my_losses.py:hinge", "settings": {**SECRETS, "max_tokens": 7}}
+    reward = {**objective, "target": "/home/me/my_rewards.py:brevity", "code": "def brevity(): of_mine"}
+    run = LarpoConfig.model_validate(
+        {
+            "policy": "/home/me/base",
+            "prepare": {"source": "/home/me/prompts.jsonl"},
+            "demonstrations": {"source": "/home/me/shown.jsonl"},
+            "rerank": {
+                "reranker": {
+                    "type": "ensemble",
+                    "members": [{"reranker": reward, "weight": 0.5}, {"reranker": {"type": "length", "longest": 9}}],
+                }
+            },
+            "train": {"objective": objective},
+            "tracking": {"uri": "https://me:of-mine@mlflow.example.com"},
+        }
+    )
+    text = model_card(facts(run=run, training={"objective": objective}))
+    for hidden in ("of-mine", "of_mine", "ofmine", "/home/me", "mlflow.example.com"):
+        assert hidden not in text, hidden
+    shown = settings_of(text)
+    kept = dict.fromkeys(SECRETS, "***") | {"judge": {"password": "***"}, "max_tokens": 7, "url": "https://***@host/v1"}
+    assert shown["train"]["objective"]["settings"] == kept
+    member, _ = shown["rerank"]["reranker"]["members"]
+    assert member["reranker"]["target"] == "my_rewards.py:brevity"
+    assert member["reranker"]["settings"] == kept
+    assert (shown["policy"], shown["prepare"]["source"]) == ("base", "prompts.jsonl")
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_card_shows_the_settings_that_make_the_run(preset: str) -> None:
+    """Those that are left out are the defaults, or taken over: the rest gives the same run."""
+    run = load_config(preset_file(preset), ["policy=org/base", "prepare.source=org/prompts", "seed=3"])
+    shown = settings_of(model_card(facts(run=run)))
+    assert not shown.keys() & {"mixeval", "alpaca_eval", "search_temperature", "reward_model", "tracking"}
+    left_out = {
+        *BENCHMARKS,
+        "search_temperature",
+        "reward_model",
+        "tracking",
+        *(() if run.demonstrations else ("sft",)),
+    }
+    assert check(LarpoConfig, shown).model_dump(exclude=left_out) == run.model_dump(exclude=left_out)
+
+
+def test_a_card_shows_nothing_that_is_a_default(run: LarpoConfig) -> None:
+    changed = {**run.model_dump(exclude_unset=True), "seed": 3, "train": {"learning_rate": 1e-7}}
+    assert settings_of(model_card(facts(run=LarpoConfig.model_validate(changed)))) == {
+        "policy": "org/base@v1.0", "seed": 3, "prepare": {"source": "org/prompts:main"},
+        "demonstrations": {"source": "org/shown"}, "evaluation_prompts": {"source": "s3://bucket/heldout.jsonl"},
+        "train": {"learning_rate": 1e-7},
+    }  # fmt: skip
 
 
 def test_what_is_not_known_is_said() -> None:
