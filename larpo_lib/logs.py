@@ -59,6 +59,7 @@ def set_up(level: str | None = None) -> None:
         logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO)
         return
     logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # where it was imported before
     warnings.simplefilter("ignore", FutureWarning)  # for the authors of programs
     for name, value in _SILENT.items():
         os.environ.setdefault(name, value)

@@ -79,7 +79,7 @@ def read_models(out: Path) -> dict[str, str]:
     path = out / MODELS
     try:
         return {str(text): str(name) for text, name in json.loads(path.read_text("utf-8")).items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, AttributeError) as error:
         raise ArtifactError(

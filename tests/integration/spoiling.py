@@ -58,7 +58,8 @@ def refused(larpo: Larpo, here: Path, spoil: Spoil, arguments: Sequence[object],
     assert outcome.code == 2
     assert outcome.out == ""
     *of_steps_before, line = outcome.err.splitlines()
-    assert all(": prompt from " in said or ": reference from " in said for said in of_steps_before), outcome.err
+    expected = (": begins", ": prompt from ", ": reference from ")
+    assert all(any(one in said for one in expected) for said in of_steps_before), outcome.err
     assert tells(line, told), line
     after = files(here)
     assert {name: after.get(name) for name in before} == before

@@ -119,7 +119,7 @@ class NoTracker:
         return f"parent-of-{name}"
 
     @contextmanager
-    def step(self, name: str, iteration: int | None) -> Iterator[NoRun]:
+    def step(self, name: str, iteration: int | None, settings: Any = None) -> Iterator[NoRun]:
         """A step's run."""
         yield NoRun()
 

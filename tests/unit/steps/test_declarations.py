@@ -18,7 +18,7 @@ def test_a_function_takes_what_its_step_declares(step: Step) -> None:
     taken = dict(inspect.signature(step.load(), eval_str=True).parameters)
     if step.section is not None:
         assert issubclass(section_class(step.section), taken.pop("config").annotation)
-    for extra in ["log"] * step.trains + ["registry"] * step.needs_registry:
+    for extra in ["log"] * step.trains + ["registry", "place", "run", "iteration"] * step.needs_registry:
         assert extra in taken
         del taken[extra]
     options = {option.name for option in step.options if not option.setting}
