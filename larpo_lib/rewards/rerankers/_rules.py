@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -34,9 +35,9 @@ class RuleReranker(Reranker):
         self.name = _name(config)
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
+    @abstractmethod
     def verdict(self, item: Scorable) -> Verdict:
         """What the rule says of a response."""
-        raise NotImplementedError
 
     def verdicts(self, items: Sequence[Scorable]) -> list[Verdict]:
         """What the rule says of distinct responses, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints
@@ -40,9 +41,9 @@ class Instruction(Section):
     needs_punkt: ClassVar[bool] = False
     needs_language: ClassVar[bool] = False
 
+    @abstractmethod
     def follows(self, response: str) -> bool:
         """Whether a response that is not empty follows it."""
-        raise NotImplementedError
 
 
 def compare(number: int, relation: Relation, bound: int) -> bool:
