@@ -19,7 +19,7 @@ from larpo_lib.rewards.rules.sandbox import Limits, Outcome, Test, check_sandbox
 
 _UNREAD, _OUT_OF_TIME = "code_unread", "code_out_of_time"
 _BLOCK = re.compile(
-    r"^[ \t]*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*```[ \t]*+(?:python3?|py)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE
 )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -172,3 +173,10 @@ def test_the_code_is_the_last_block_of_python():
     assert code_of("```python\na\n```\nthen\n```\nb\nc\n```\nDone. ```bash\nd\n```") == "b\nc\n"
     assert code_of("  ```Py\n  a\n  ```") == "  a\n"
     assert code_of("a = 1") == "a = 1"
+
+
+def test_a_long_line_behind_a_fence_is_read_in_bounded_time():
+    response, start = "```" + " " * 100_000 + "x", time.process_time()
+    assert code_of(response) == response
+    assert time.process_time() - start < 1
+    assert code_of("``` \t py \t\na\n```") == "a\n"
