@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from pydantic import PositiveFloat
+
 from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
 from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
-from larpo_lib.rewards.rules.ifeval import followed, read_instructions
+from larpo_lib.rewards.rules.checks import judged_instructions
+from larpo_lib.rewards.rules.ifeval import read_instructions
 from larpo_lib.rewards.rules.instruction import Instruction
-from larpo_lib.rewards.rules.languages import language_of
 from larpo_lib.rewards.rules.sentences import DOWNLOAD, has_punkt
 
-_LANGUAGE_UNKNOWN = "ifeval_language_unknown"
+_LANGUAGE_UNKNOWN, _OUT_OF_TIME = "ifeval_language_unknown", "ifeval_out_of_time_dropped"
 
 
 class IfevalConfig(RuleRerankerConfig):
     """Which of a prompt's instructions a response follows, by the rules of IFEval (Zhou et al. 2023).
 
     The columns are those of IFEval's own data. An instruction that counts sentences or words in capital letters needs
-    NLTK's model of English sentences: `python -m nltk.downloader punkt_tab`.
+    NLTK's model of English sentences: `python -m nltk.downloader punkt_tab`. A response that takes longer than
+    `timeout_s` is dropped and counted.
     """
 
     does: ClassVar[str] = "how many of the prompt's instructions are followed"
     when: ClassVar[str] = "prompts state how a response must look"
     packages: ClassVar[tuple[str, ...]] = ("langdetect", "nltk")
+    execution: ClassVar[frozenset[str]] = frozenset({"timeout_s"})
 
     type: Literal["ifeval"] = "ifeval"
     mode: Literal["strict", "loose"] = "strict"
@@ -39,6 +43,8 @@ class IfevalConfig(RuleRerankerConfig):
     """Column with the names of the prompt's instructions, a list."""
     arguments_column: str = "kwargs"
     """Column with the arguments of each instruction: a list of tables, or JSON of one. Null: not an argument of it."""
+    timeout_s: PositiveFloat = 1.0
+    """Seconds of processor time that one response may take."""
 
     @property
     def columns(self) -> frozenset[str]:
@@ -79,16 +85,18 @@ class IfevalReranker(RuleReranker):
     responses are counted.
     """
 
-    counts: ClassVar[tuple[str, ...]] = (_LANGUAGE_UNKNOWN,)
+    counts: ClassVar[tuple[str, ...]] = (_LANGUAGE_UNKNOWN, _OUT_OF_TIME)
 
     def __init__(self, config: IfevalConfig) -> None:
         super().__init__(config)
         self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
-        """The share of instructions that the response follows, or whether it follows all."""
+        """The share of instructions that it follows, or whether it follows all; None if that takes too long to tell."""
         instructions = self._config.instructions(item.columns)
-        kept = followed(instructions, item.response, loose=self._config.mode == "loose")
-        score = float(all(kept)) if self._config.score == "all" else sum(kept) / len(kept)
-        unknown = any(each.needs_language for each in instructions) and language_of(item.response) is None
-        return Verdict(score, _LANGUAGE_UNKNOWN if unknown else None)
+        loose = self._config.mode == "loose"
+        told = judged_instructions(instructions, item.response, loose=loose, timeout_s=self._config.timeout_s)
+        if told is None:
+            return Verdict(None, _OUT_OF_TIME)
+        score = float(all(told.kept)) if self._config.score == "all" else sum(told.kept) / len(told.kept)
+        return Verdict(score, _LANGUAGE_UNKNOWN if told.language_unknown else None)

@@ -6,27 +6,36 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import JsonValue, model_validator
+from pydantic import JsonValue, PositiveFloat, model_validator
 
 from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
 from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
-from larpo_lib.rewards.rules.schemas import Schema, parse_json, read_schema, without_fences
+from larpo_lib.rewards.rules.checks import JsonVerdict, judged_json
+from larpo_lib.rewards.rules.schemas import read_schema
 
-_UNREAD = "json_unread"
+_UNREAD, _OUT_OF_TIME = "json_unread", "json_schema_out_of_time_dropped"
+_VERDICTS: dict[JsonVerdict | None, Verdict] = {
+    "accepted": Verdict(1.0),
+    "refused": Verdict(0.0),
+    "unread": Verdict(0.0, _UNREAD),
+    None: Verdict(None, _OUT_OF_TIME),
+}
 
 
 class JsonSchemaConfig(RuleRerankerConfig):
     """1 if a response is JSON that a JSON Schema accepts, else 0.
 
-    A response that is no JSON scores 0 and is counted. References in a schema may lead to its own parts only.
+    A response that is no JSON scores 0 and is counted. One that takes longer than `timeout_s` is dropped and counted.
+    References in a schema may lead to its own parts only.
     """
 
     does: ClassVar[str] = "JSON, against a schema"
     when: ClassVar[str] = "responses must be JSON of a given form"
     packages: ClassVar[tuple[str, ...]] = ("jsonschema",)
+    execution: ClassVar[frozenset[str]] = frozenset({"timeout_s"})
 
     type: Literal["json_schema"] = "json_schema"
     accepted: dict[str, JsonValue] | None = None
@@ -35,6 +44,8 @@ class JsonSchemaConfig(RuleRerankerConfig):
     """Column with the prompt's schema as JSON text, instead of `accepted`."""
     fences: Literal["strip", "keep"] = "strip"
     """`strip`: if a response has exactly one block in code fences, only the block is read. `keep`: all of it is."""
+    timeout_s: PositiveFloat = 1.0
+    """Seconds of processor time that one response may take."""
 
     @model_validator(mode="after")
     def _check(self) -> JsonSchemaConfig:
@@ -59,22 +70,23 @@ class JsonSchemaConfig(RuleRerankerConfig):
         """That the prompt's schema is one."""
         self.of_prompt(columns)
 
-    def of_prompt(self, columns: Mapping[str, Any]) -> Schema:
-        """The schema of a prompt.
+    def of_prompt(self, columns: Mapping[str, Any]) -> str:
+        """The schema of a prompt, as JSON text.
 
         Raises:
             ColumnError: it cannot be read.
         """
         if self.schema_column is None:
-            return read_schema(json.dumps(self.accepted))
+            return json.dumps(self.accepted)
         text, remedy = of_row(columns, self.schema_column), f"Correct the column '{self.schema_column}'"
         if not isinstance(text, str):
             problem, remedy = "has a schema that is no text", "Write schemas as JSON text, for tables lose their form"
             raise ColumnError(problem, field=self.schema_column, remedy=remedy)
         try:
-            return read_schema(text)
+            read_schema(text)
         except ValueError as error:
             raise ColumnError(f"has a schema that {error}", field=self.schema_column, remedy=remedy) from None
+        return text
 
     def make(self) -> Reranker:
         """Read the schema."""
@@ -85,18 +97,13 @@ class JsonSchemaConfig(RuleRerankerConfig):
 class JsonSchemaReranker(RuleReranker):
     """Scores a response by whether its JSON is accepted."""
 
-    counts: ClassVar[tuple[str, ...]] = (_UNREAD,)
+    counts: ClassVar[tuple[str, ...]] = (_UNREAD, _OUT_OF_TIME)
 
     def __init__(self, config: JsonSchemaConfig) -> None:
         super().__init__(config)
         self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
-        """1 if it is accepted, else 0."""
-        schema = self._config.of_prompt(item.columns)
-        text = without_fences(item.response) if self._config.fences == "strip" else item.response
-        try:
-            value = parse_json(text)
-        except ValueError:
-            return Verdict(0.0, _UNREAD)
-        return Verdict(float(schema.accepts(value)))
+        """1 if it is accepted, 0 if not, None if that takes too long to tell."""
+        schema, strip = self._config.of_prompt(item.columns), self._config.fences == "strip"
+        return _VERDICTS[judged_json(schema, item.response, strip=strip, timeout_s=self._config.timeout_s)]

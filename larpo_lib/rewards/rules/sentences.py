@@ -20,6 +20,15 @@ def has_punkt() -> bool:
     return True
 
 
+def look_in(folders: list[str]) -> None:
+    """Look for the model in these folders from now on."""
+    import nltk
+
+    if nltk.data.path != folders:
+        nltk.data.path[:] = folders
+        _punkt.cache_clear()
+
+
 def count_sentences(text: str) -> int:
     """How many sentences a text has."""
     return len(_punkt().tokenize(text))

@@ -12,12 +12,14 @@ from tiny_pairrm import tiny_tokenizer
 
 from larpo_lib.errors import ColumnError, ConfigError, LarpoError
 from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers._rules import RuleReranker
 from larpo_lib.rewards.rerankers.ifeval import IfevalConfig
 from larpo_lib.rewards.rerankers.json_schema import JsonSchemaConfig
 from larpo_lib.rewards.rerankers.language import LanguageConfig
 from larpo_lib.rewards.rerankers.length import LengthConfig
 from larpo_lib.rewards.rerankers.regex import RegexConfig
 from larpo_lib.rewards.rules import sentences
+from larpo_lib.rewards.rules.instruction import Instruction
 
 SENTENCES = {
     "instruction_id_list": ["length_constraints:number_sentences"],
@@ -60,8 +62,14 @@ def test_a_language_that_cannot_be_told_is_followed_and_counted():
     german = {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "de"}]}
     responses = ("12 34", "Guten Tag, wie geht es Ihnen?", "How are you today?", "12 34")
     assert scores(IfevalConfig(), *responses, **german) == [1.0, 1.0, 0.0, 1.0]
-    assert counted(IfevalConfig(), *responses, **german) == {"ifeval_language_unknown": 1}
-    assert counted(IfevalConfig(), *responses, **WORDS) == {"ifeval_language_unknown": 0}
+    assert counted(IfevalConfig(), *responses, **german) == {
+        "ifeval_language_unknown": 1,
+        "ifeval_out_of_time_dropped": 0,
+    }
+    assert counted(IfevalConfig(), *responses, **WORDS) == {
+        "ifeval_language_unknown": 0,
+        "ifeval_out_of_time_dropped": 0,
+    }
 
 
 def test_a_model_of_sentences_that_is_missing_is_named_before_any_response(tmp_path, monkeypatch):
@@ -98,6 +106,44 @@ def test_a_regular_expression_has_a_time_limit():
     responses = ("ab" * 40 + "cd", "abc")
     assert scores(slow, *responses) == [None, 1.0]
     assert counted(slow, *responses) == {"regex_out_of_time_dropped": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "share"),
+    [
+        ("keywords:existence", {"keywords": ["(a|aa)+$"]}, 0.5),
+        ("keywords:frequency", {"keyword": "(a|aa)+$", "frequency": 1, "relation": "at least"}, 0.5),
+        ("keywords:forbidden_words", {"forbidden_words": ["(a|aa)+!"]}, 1.0),
+        ("detectable_content:postscript", {"postscript_marker": "(a|aa)+$"}, 0.5),
+        ("detectable_format:multiple_sections", {"section_spliter": "(a|aa)+!", "num_sections": 1}, 0.5),
+    ],
+)
+def test_expressions_of_ifeval_have_a_time_limit(name, own, share):
+    columns = {"instruction_id_list": [name, "punctuation:no_comma"], "kwargs": [own, {}]}
+    slow, config = "a" * 3000 + "b", IfevalConfig(timeout_s=0.05)
+    assert scores(config, slow, "so", **columns) == [None, share]
+    assert counted(config, slow, "so", **columns) == {"ifeval_language_unknown": 0, "ifeval_out_of_time_dropped": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "slow", "quick"),
+    [
+        ({"pattern": "^(a|aa)+$"}, json.dumps("a" * 40 + "b"), '"aa"'),
+        ({"uniqueItems": True}, json.dumps([{"x": number} for number in range(6000)]), '[{"x": 1}, {"x": 2}]'),
+        ({}, "```\n" + " " * 100_000, "```\n1\n```"),
+    ],
+)
+def test_a_schema_has_a_time_limit(schema, slow, quick):
+    config = JsonSchemaConfig(accepted=schema, timeout_s=0.05)
+    assert scores(config, slow, quick) == [None, 1.0]
+    assert counted(config, slow, quick) == {"json_unread": 0, "json_schema_out_of_time_dropped": 1}
+
+
+def test_a_rule_or_an_instruction_without_a_verdict_cannot_be_made():
+    with pytest.raises(TypeError, match=r"abstract method '?verdict"):
+        RuleReranker(RegexConfig(pattern="a"))
+    with pytest.raises(TypeError, match=r"abstract method '?follows"):
+        Instruction()
 
 
 def test_a_regular_expression_that_is_none_is_refused_before_any_response():
@@ -172,7 +218,10 @@ def test_json_is_read_from_its_fences_and_checked_against_a_schema():
 def test_what_is_no_json_is_counted():
     unread = ("", "x", '{"x": NaN}', "[" * 100_000, "```\n1\n```\n```\n2\n```", "1" * 5000)
     assert scores(JsonSchemaConfig(accepted={"type": "integer"}), *unread) == [0.0] * 6
-    assert counted(JsonSchemaConfig(accepted={}), *unread, "1") == {"json_unread": 6}
+    assert counted(JsonSchemaConfig(accepted={}), *unread, "1") == {
+        "json_unread": 6,
+        "json_schema_out_of_time_dropped": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -198,7 +247,8 @@ def test_the_draft_is_the_one_a_schema_names():
 
 def test_a_rule_says_in_its_name_what_decides_its_scores():
     assert make_reranker(RegexConfig(pattern="a", timeout_s=9)).name == 'regex {"pattern": "a"}'
-    assert make_reranker(IfevalConfig()).name == "ifeval"
+    assert make_reranker(IfevalConfig(timeout_s=9)).name == "ifeval"
+    assert make_reranker(JsonSchemaConfig(accepted={}, timeout_s=9)).name == 'json_schema {"accepted": {}}'
     assert make_reranker(LengthConfig(longest=3)).name == 'length {"longest": 3}'
     assert IfevalConfig().beyond_one is None
     assert not IfevalConfig().list_relative
