@@ -28,6 +28,9 @@ from larpo_lib.pool import shared_through_pool
 MANIFEST, METRICS = "artifact.json", "metrics.json"
 MANIFEST_VERSION = 1
 
+CARD = "README.md"
+"""A policy's model card. Promotion writes it beside the published files, so that it is not in their manifest."""
+
 HUB_MARK = ".larpo-hub.json"
 """Says of a directory which commit of which model of the Hugging Face hub it holds; see `larpo_lib.models.hub`."""
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larpo_lib.artifacts import MANIFEST, read_manifest, verify
+from larpo_lib.artifacts import CARD, MANIFEST, read_manifest, verify
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.hub import INDEX, HubModel
 from larpo_lib.models.hub_requests import HubError, hub_errors
@@ -21,7 +21,6 @@ from larpo_lib.progress import tell
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-CARD = "README.md"
 _BESIDE = (CARD, "LICENSE*", "NOTICE*")
 _OF_WEIGHTS = ("*.safetensors", INDEX)
 

@@ -6,9 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from larpo_lib.artifacts import MANIFEST, digest, read_manifest, verify
+from larpo_lib.artifacts import CARD, MANIFEST, digest, read_manifest, verify
 from larpo_lib.errors import ArtifactError, StorageError
-from larpo_lib.registry.mlmodel import CARD
 from larpo_lib.registry.storing import local_path
 from larpo_lib.storage import fetch
 from larpo_lib.tracking import mlflow_errors

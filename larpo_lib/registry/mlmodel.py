@@ -19,10 +19,9 @@ from typing import Any
 
 import yaml
 
-from larpo_lib.artifacts import MANIFEST, Metrics, read_manifest
+from larpo_lib.artifacts import CARD, MANIFEST, Metrics, read_manifest
 from larpo_lib.files import write_json
 
-CARD = "README.md"
 MODEL = "MLmodel"
 
 _TOKENIZER = Path("components") / "tokenizer"

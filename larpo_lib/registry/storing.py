@@ -12,8 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from larpo_lib.artifacts import MANIFEST, read_manifest
-from larpo_lib.registry.mlmodel import CARD
+from larpo_lib.artifacts import CARD, MANIFEST, read_manifest
 from larpo_lib.storage import is_remote, upload
 from larpo_lib.tracking import TrackingClient
 

@@ -16,8 +16,6 @@ from larpo_lib.reporting.licence import UNKNOWN, Licence
 from larpo_lib.reporting.table import interval, number
 from larpo_lib.statistics.estimates import Estimate
 
-CARD = "README.md"
-
 _ALONE = ("greedy_accuracy", "greedy_reward", "best_of_n_reward")
 """Numbers of the step `evaluate` that have no interval; Pass@N is one, too."""
 _SETTINGS = (

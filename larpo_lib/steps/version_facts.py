@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import __version__
-from larpo_lib.artifacts import MANIFEST, read_manifest, read_metrics
+from larpo_lib.artifacts import CARD, MANIFEST, read_manifest, read_metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.files import write_text
 from larpo_lib.registry import VersionFacts, has_own_card
-from larpo_lib.reporting.card import CARD, CardFacts, description, model_card
+from larpo_lib.reporting.card import CardFacts, description, model_card
 from larpo_lib.reporting.licence import Licence, licence_of
 from larpo_lib.storage import is_remote
 from larpo_lib.tracking import flatten
