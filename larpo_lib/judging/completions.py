@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator
 
 from larpo_lib.config import EndpointConfig, LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError
-
-_MOST_NAMED = 10
+from larpo_lib.served_models import check_served
 
 
 def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
@@ -35,14 +33,6 @@ def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:
     return completion
 
 
-class _Model(BaseModel):
-    id: str
-
-
-class _Models(BaseModel):
-    data: list[_Model]
-
-
 def check_judge(config: LlmJudgeConfig, retries: int | None = None) -> None:
     """Check that a judge's server answers, and serves its model. One that does not list its models passes.
 
@@ -54,9 +44,4 @@ def check_judge(config: LlmJudgeConfig, retries: int | None = None) -> None:
         ConfigError: the key is not set, or the server serves other models.
         EndpointError: the server does not answer.
     """
-    models = Endpoint(config, "models", _Models, retries=retries).get()
-    if models is not None and config.model not in (served := [model.id for model in models.data]):
-        raise ConfigError(
-            f"{config.base_url} does not serve a model '{config.model}'",
-            remedy=f"Set model to one of {', '.join(served[:_MOST_NAMED])}{', ...' if served[_MOST_NAMED:] else ''}",
-        )
+    check_served(config, "models", config.model, "model", retries)

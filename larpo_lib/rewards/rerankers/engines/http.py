@@ -16,19 +16,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.errors import EndpointError, InputTooLongError
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
 from larpo_lib.schemas import Messages
-
-
-class _Model(BaseModel):
-    id: str
-
-
-class _Models(BaseModel):
-    data: list[_Model]
+from larpo_lib.served_models import check_served
 
 
 class _Place(BaseModel):
@@ -128,15 +121,7 @@ def check_scoring_server(config: HttpRerankerConfig, retries: int | None = None)
     if config.api == "tei_rerank":
         Endpoint(config, "info", dict[str, Any], retries=retries).get()
         return
-    models = Endpoint(config, "v1/models", _Models, retries=retries).get()
-    if models is None or config.served_model is None:
-        return
-    served = [model.id for model in models.data]
-    if config.served_model not in served:
-        raise ConfigError(
-            f"{config.base_url} does not serve a model '{config.served_model}'",
-            remedy=f"Set served_model to one of {', '.join(served)}",
-        )
+    check_served(config, "v1/models", config.served_model, "served_model", retries)
 
 
 class HttpReranker(Reranker):

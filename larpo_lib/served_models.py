@@ -1,0 +1,47 @@
+"""Which models an OpenAI-compatible server has."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from larpo_lib.config import EndpointConfig
+from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import ConfigError
+
+_MOST_NAMED = 10
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+def check_served(
+    config: EndpointConfig, route: str, model: str | None, setting: str, retries: int | None = None
+) -> None:
+    """Check that a server answers and has a model. A server that does not list its models passes.
+
+    Args:
+        config: the server.
+        route: where it lists its models.
+        model: the name it is asked by; None: any.
+        setting: which holds that name.
+        retries: instead of the settings' own.
+
+    Raises:
+        ConfigError: the key is not set, or the server has other models.
+        EndpointError: the server does not answer.
+    """
+    models = Endpoint(config, route, _Models, retries=retries).get()
+    if models is None or model is None:
+        return
+    served = [one.id for one in models.data]
+    if model not in served:
+        more = ", ..." if served[_MOST_NAMED:] else ""
+        raise ConfigError(
+            f"{config.base_url} does not serve a model '{model}'",
+            remedy=f"Set {setting} to one of {', '.join(served[:_MOST_NAMED])}{more}",
+        )
