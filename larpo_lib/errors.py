@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from os import PathLike
 
+from larpo_lib.redaction import presentable
+
 
 class LarpoError(Exception):
-    """A problem the user can mend, told in one line.
+    """A problem the user can mend, told in one line, without what looks like a secret and without control characters.
 
     Args:
         problem: what is wrong, naming the thing that is wrong.
@@ -19,9 +21,9 @@ class LarpoError(Exception):
     transient = False
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(" ".join(_sentence(part) for part in (problem, remedy) if part))
+        self.problem = presentable(problem)
+        self.remedy = presentable(remedy)
+        super().__init__(" ".join(_sentence(part) for part in (self.problem, self.remedy) if part))
 
 
 class ConfigError(LarpoError):
@@ -58,7 +60,7 @@ class ColumnError(LarpoError):
 
     def __init__(self, problem: str, *, field: str, remedy: str = "") -> None:
         super().__init__(f"column '{field}': {problem}", remedy=remedy)
-        self.problem, self.field = problem, field
+        self.problem, self.field = presentable(problem), field
 
 
 class ArtifactError(LarpoError):

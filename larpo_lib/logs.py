@@ -12,6 +12,7 @@ import sys
 import warnings
 
 from larpo_lib.errors import ConfigError
+from larpo_lib.redaction import presentable
 
 VARIABLE = "LARPO_LOG"
 """Variable of the environment that says how much is told, for pods and for the processes that this one starts."""
@@ -76,7 +77,7 @@ class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
         return sys.stderr
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = presentable(super().format(record))
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 

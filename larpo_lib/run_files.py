@@ -21,7 +21,7 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json, write_json, write_text
 from larpo_lib.models.hub import pin
 from larpo_lib.plan import SUMMARY
-from larpo_lib.tracking import redact
+from larpo_lib.redaction import redact
 
 SETTINGS, MODELS, KEY = "config.toml", "models.json", "run.json"
 SECONDS = "seconds.json"

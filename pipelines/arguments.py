@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,13 @@ from larpo_lib.config.load import check_given, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.functions import check_code_size, with_local_code
 from larpo_lib.pipeline.parameters import read_settings
-from larpo_lib.tracking import redact
+from larpo_lib.redaction import secret_places
 
 SETTINGS = "settings"
 """The parameter that takes the configuration as JSON."""
 
 _OF_SETTINGS = (SETTINGS, "grid")
 """The parameters that hold settings as JSON: of a run, and what each run of a study changes."""
-_TRACKING = "tracking.uri"
-_WITH_PASSWORD = re.compile(r"""://[^/?#\s:@'"]+:[^/?#\s@'"]+@""")
-_WITH_USER = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
 
 def run_arguments(
@@ -85,34 +81,24 @@ def _settings_in(value: Any) -> Any:
 
 def _require_no_password(arguments: Mapping[str, Any]) -> None:
     """Kubeflow keeps what a run is given, and shows it to all that see the run."""
-    for place, text in _texts_in("", arguments):
-        told = place.endswith(_TRACKING) and redact(text) != text
-        told = told or (place.endswith(".code") and _WITH_PASSWORD.search(text) is not None)
-        if told or _WITH_USER.match(text) or (text[:1] in ("{", "[") and redact(text) != text):
-            raise ConfigError(
-                f"{place} contains a user or a password, which Kubeflow would store",
-                remedy="Put it into a secret of the cluster; for MLflow, set MLFLOW_TRACKING_USERNAME and _PASSWORD in "
-                "Secret larpo-mlflow",
-            )
+    for place in secret_places({name: _parsed(value) for name, value in arguments.items()}):
+        raise ConfigError(
+            f"{place} contains a user, a password or a key, which Kubeflow would store",
+            remedy="Put it into a secret of the cluster; for MLflow, set MLFLOW_TRACKING_USERNAME and _PASSWORD in "
+            "Secret larpo-mlflow",
+        )
 
 
-def _texts_in(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every text and where it stands; of JSON in a text, those in it."""
+def _parsed(value: Any) -> Any:
+    """A value with what JSON in its texts says in their place."""
     if isinstance(value, Mapping):
-        for name, below in value.items():
-            yield from _texts_in(f"{place}.{name}".lstrip("."), below)
-    elif isinstance(value, list):
-        for number, below in enumerate(value):
-            yield from _texts_in(f"{place}.{number}", below)
-    elif isinstance(value, str):
-        try:
-            inside = json.loads(value) if value[:1] in ("{", "[") else None
-        except ValueError:
-            inside = None
-        if inside is None:
-            yield place, value
-        else:
-            yield from _texts_in(place, inside)
+        return {name: _parsed(below) for name, below in value.items()}
+    if isinstance(value, list):
+        return [_parsed(below) for below in value]
+    try:
+        return _parsed(json.loads(value)) if isinstance(value, str) and value[:1] in ("{", "[") else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def _texts(file: Path | None) -> list[str]:

@@ -16,6 +16,7 @@ import typer.core
 from larpo_lib import __version__, logs
 from larpo_lib.errors import ConfigError, LarpoError, StorageError
 from larpo_lib.files import refusal
+from larpo_lib.redaction import visible
 
 LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
 """The groups of commands, in the order of `larpo --help`."""
@@ -130,7 +131,7 @@ def root(
 ) -> None:
     """LLM alignment as retriever preference optimisation: sample, rerank, build lists, train, evaluate, promote."""
     if version:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
     if verbose and quiet:
         raise typer.BadParameter("--verbose and --quiet cannot be used together.")
@@ -139,6 +140,11 @@ def root(
 
         os.environ[half_done.VARIABLE] = "1"  # for the processes of a step too
     logs.set_up(logs.VERBOSE if verbose else logs.QUIET if quiet else None)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a result, or on standard error another line, without characters that would do something to a terminal."""
+    typer.echo(visible(text), err=err, nl=nl)
 
 
 def main() -> None:
@@ -150,13 +156,13 @@ def main() -> None:
         _require_directory()
         app(prog_name="larpo")
     except LarpoError as error:
-        typer.echo(f"larpo: {error}", err=True)
+        say(f"larpo: {error}", err=True)
         sys.exit(2)
     except Exception as error:
         told = refusal(error)
         if told is None:
             raise
-        typer.echo(f"larpo: a file, or standard output, was refused: {told}. Fix this and run it again.", err=True)
+        say(f"larpo: a file, or standard output, was refused: {told}. Fix this and run it again.", err=True)
         sys.exit(2)
 
 

@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from larpo_lib.cli.app import BENCHMARKS, app, benchmark_app, score_app
+from larpo_lib.cli.app import BENCHMARKS, app, benchmark_app, say, score_app
 from larpo_lib.cli.commands import Request, add_command, show
 from larpo_lib.evaluation import benchmarks
 
@@ -36,7 +34,7 @@ def run_benchmark(request: Request) -> None:
         if tracker is not None:
             log(tracker, request.step.name, config, paths["evaluation"], metrics)
         table = (paths["evaluation"] / SUMMARY).read_text("utf-8")
-    typer.echo(table, err=True)
+    say(table, err=True)
     show(metrics)
 
 
@@ -46,7 +44,7 @@ def rescore(request: Request) -> None:
 
     with at_edge(None, request.inputs, {}) as paths:
         found = request.step.run(None, **paths, **request.arguments)
-    typer.echo(json.dumps(found, indent=2))
+    say(json.dumps(found, indent=2))
 
 
 def log(tracker: Tracker, name: str, config: Section, evaluation: Path, metrics: Metrics) -> None:

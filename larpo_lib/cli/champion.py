@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, Settings, app
+from larpo_lib.cli.app import TOOLS, Config, Settings, app, say
 from larpo_lib.cli.commands import show
 from larpo_lib.errors import ConfigError, TrackingError
 
@@ -97,7 +97,7 @@ def serve_manifest(
         reference = f"larpo-base:{image_tag or __version__}"
         prefix = f"{image_prefix.rstrip('/')}/" if image_prefix else ""
         documents = deployment(served, prefix + reference, image or VLLM)
-    typer.echo(yaml.safe_dump_all(documents, sort_keys=False), nl=False)
+    say(yaml.safe_dump_all(documents, sort_keys=False), nl=False)
 
 
 def _uri(name: str, version: int | None) -> str:

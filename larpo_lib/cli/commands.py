@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from larpo_lib.cli.app import Config, Settings, app
+from larpo_lib.cli.app import Config, Settings, app, say
 from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import Step
 
@@ -81,7 +81,7 @@ def add_command(
 
 def show(metrics: Mapping[str, Any]) -> None:
     """Print a step's metrics as JSON."""
-    typer.echo(json.dumps(metrics, indent=2, sort_keys=True))
+    say(json.dumps(metrics, indent=2, sort_keys=True))
 
 
 def _request(steps: Sequence[Step], given: Mapping[str, Any]) -> Request:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, Settings, app
+from larpo_lib.cli.app import TOOLS, Config, Settings, app, say
 from larpo_lib.cli.commands import show
 
 _CARD = (
@@ -51,7 +51,7 @@ def push(
         files = {name: (directory / name).stat().st_size for name in hub_push.own_files(directory)}
         if dry_run:
             if "README.md" in files:
-                typer.echo(_CARD, err=True)
+                say(_CARD, err=True)
             show({"repository": repository, "revision": revision, "files": files})
             return
         done = hub_push.push(directory, repository, revision, private=private)

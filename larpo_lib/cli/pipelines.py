@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from larpo_kubeflow.pipelines.limits import Limits
-from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app
+from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app, say
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.form import PipelineName
 
@@ -109,7 +109,7 @@ def compile_(
             ) from None
         limits = Limits(cpus=cpus, gpu_type=gpu_type, queue=queue, priority_class=priority_class)
         compile_pipeline(pipeline, output, images=images, limits=limits)
-    typer.echo(str(output))
+    say(str(output))
 
 
 @pipeline_app.command()
@@ -128,7 +128,7 @@ def upload(
     chosen = version or client.git_version()
     api = _connect(endpoint, namespace, token_file, ca_certificate)
     pipeline, new = client.upload(api, package, name=name, version=chosen)
-    typer.echo(f"{pipeline}: version {chosen} {'uploaded' if new else 'exists already, with the same content'}")
+    say(f"{pipeline}: version {chosen} {'uploaded' if new else 'exists already, with the same content'}")
 
 
 @app.command(rich_help_panel=KUBEFLOW)
@@ -179,7 +179,7 @@ def submit(
         **({"service_account": service_account} if service_account else {}),
     }
     key = api.ask(api.runs.run_service_create_run, run=run)["run_id"]
-    typer.echo(f"run {key} started: {api.run_page(key)}")
+    say(f"run {key} started: {api.run_page(key)}")
     if wait:
         _follow(api, key, timeout, interval)
 
@@ -209,7 +209,7 @@ def terminate(
     """Stop a run. Its results stay, and the next run with the same root continues from them."""
     api = _connect(endpoint, namespace, token_file, ca_certificate)
     api.ask(api.runs.run_service_terminate_run, run_id=run)
-    typer.echo(f"run {run} is being terminated")
+    say(f"run {run} is being terminated")
 
 
 def _connect(endpoint: str, namespace: str | None, token_file: Path | None, ca: Path | None) -> PipelinesApi:
@@ -223,15 +223,15 @@ def _follow(api: PipelinesApi, run: str, timeout_s: float | None, interval_s: fl
     from larpo_kubeflow.pipelines import submit as client
 
     try:
-        ending = client.follow(api, run, typer.echo, timeout_s=timeout_s, interval_s=interval_s)
+        ending = client.follow(api, run, say, timeout_s=timeout_s, interval_s=interval_s)
     except KeyboardInterrupt:
-        typer.echo(f"larpo: run {run} is still running. {client.how_to_go_on(run)}.", err=True)
+        say(f"larpo: run {run} is still running. {client.how_to_go_on(run)}.", err=True)
         raise typer.Exit(130) from None
     except client.StillRunningError as error:
-        typer.echo(f"larpo: {error}", err=True)
+        say(f"larpo: {error}", err=True)
         raise typer.Exit(3) from None
     if not ending.good:
-        typer.echo("\n".join([f"larpo: run {run} {ending.state}: {api.run_page(run)}", *ending.causes]), err=True)
+        say("\n".join([f"larpo: run {run} {ending.state}: {api.run_page(run)}", *ending.causes]), err=True)
         raise typer.Exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, app
+from larpo_lib.cli.app import TOOLS, Config, app, say
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def try_function(
     for item, score in try_rewards(with_code(reranker), prompts, responses, limit):
         if item.prompt_id != asked:
             asked = item.prompt_id
-            typer.echo(f"prompt {asked}: {_short(item.messages[-1]['content'])}")
-        typer.echo(f"  {'none' if score is None else format(score, '.6g'):>12}  {_short(item.response)}")
+            say(f"prompt {asked}: {_short(item.messages[-1]['content'])}")
+        say(f"  {'none' if score is None else format(score, '.6g'):>12}  {_short(item.response)}")
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app
+from larpo_lib.cli.app import LOOP, TOOLS, Config, Settings, app, say
 
 if TYPE_CHECKING:
     from larpo_lib.config import LarpoConfig
@@ -134,7 +134,7 @@ def plan(
     rates |= {name: rate for name, rate in stated.items() if rate is not None}
     machine = Machine(loaded.train.launch.nproc if gpus is None else gpus, int(memory * 2**30))
     estimate = estimate_run(loaded, Asked(machine, prompts, prompt_tokens, response_tokens, rates, price))
-    typer.echo(render(estimate))
+    say(render(estimate))
     if not estimate.fits:
         raise typer.Exit(1)
 
@@ -152,7 +152,7 @@ def playground(
     with disk_errors(out):
         make_world(out, seed)
         shutil.copyfile(preset_file("quickstart"), out / "quickstart.toml")
-    typer.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    say(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -161,11 +161,11 @@ def presets(name: Annotated[str | None, typer.Argument(help="Name of the preset 
     from larpo_lib.presets import preset_file, preset_names, preset_summary
 
     if name is not None:
-        typer.echo(preset_file(name).read_text("utf-8"), nl=False)
+        say(preset_file(name).read_text("utf-8"), nl=False)
         return
     names = preset_names()
     for each in names:
-        typer.echo(f"{each:{max(map(len, names))}}  {preset_summary(each)}")
+        say(f"{each:{max(map(len, names))}}  {preset_summary(each)}")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -178,7 +178,7 @@ def doctor(config: Config = None, settings: Settings = None) -> None:
     from larpo_lib.doctor import diagnose, ok_for_main_job, render
 
     findings = diagnose(load_config(config, settings or ()) if config or settings else None)
-    typer.echo(render(findings))
+    say(render(findings))
     if not ok_for_main_job(findings):
         raise typer.Exit(1)
 
@@ -195,9 +195,9 @@ def _show(out: str) -> None:
 
     summary = read_summary(find("summary.json").parent)
     decision = read_json(find("promotion/promotion.json"), remedy=AGAIN)
-    typer.echo(find("report/summary.txt").read_text("utf-8"))
+    say(find("report/summary.txt").read_text("utf-8"))
     outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
-    typer.echo(f"{outcome}: {decision['reason']}")
+    say(f"{outcome}: {decision['reason']}")
     calls = summary.get("seconds_by_call", [])  # runs of earlier versions kept none
     resumed = f" in {len(calls)} calls, {calls[-1]} s of them in the last one" if len(calls) > 1 else ""
-    typer.echo(f"{summary['seconds']} s{resumed}. Report: {out.rstrip('/')}/report/report.html")
+    say(f"{summary['seconds']} s{resumed}. Report: {out.rstrip('/')}/report/report.html")

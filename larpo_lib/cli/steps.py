@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from larpo_lib.cli.app import STEPS as PANEL
-from larpo_lib.cli.app import Config, Settings, app
+from larpo_lib.cli.app import Config, Settings, app, say
 from larpo_lib.cli.commands import Request, add_command, show
 from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import STEPS
@@ -53,7 +53,7 @@ def promote(
     tracking: TrackingConfig = load_section("tracking", config, settings or ())
     if rollback:
         before, after = Registry(Tracker(tracking, store).uri).rollback(gate.model_name)
-        typer.echo(f"{gate.model_name}: champion was version {before}, is version {after} again")
+        say(f"{gate.model_name}: champion was version {before}, is version {after} again")
         return
     if policy is None or evaluation is None or promotion is None:
         raise ConfigError(
@@ -74,7 +74,7 @@ def promote(
         store=store,
         run=known,
     )
-    typer.echo((promotion / "promotion.json").read_text("utf-8"))
+    say((promotion / "promotion.json").read_text("utf-8"))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from larpo_lib.cli.app import LOOP, Settings, app
+from larpo_lib.cli.app import LOOP, Settings, app, say
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,12 +115,12 @@ def _run(place: Path, work: Callable[[str], str]) -> None:
     from larpo_lib.reporting.publication import PAGE
 
     with disk_errors(place):
-        typer.echo(work(shlex.join(["larpo", *sys.argv[1:]])))
-    typer.echo(f"Results: {place / 'results' / PAGE}")
+        say(work(shlex.join(["larpo", *sys.argv[1:]])))
+    say(f"Results: {place / 'results' / PAGE}")
 
 
 def _print(lines: Sequence[str]) -> None:
-    typer.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _file(study: str) -> Path:

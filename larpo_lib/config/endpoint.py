@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic_core import PydanticCustomError
 
 from larpo_lib.config.base import Section
+from larpo_lib.redaction import names_variable
 
 UNTOLD_INPUT = "untold_input"
 """Type of a validation error whose input is not to be shown."""
@@ -50,3 +51,13 @@ class EndpointConfig(Section):
                 " a key comes from the environment variable that api_key_env names",
             )
         return url.rstrip("/")
+
+    @field_validator("api_key_env", mode="after")
+    @classmethod
+    def _names_variable(cls, name: str | None) -> str | None:
+        if name is not None and not names_variable(name):
+            raise PydanticCustomError(
+                UNTOLD_INPUT,
+                "Input should be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself",
+            )
+        return name

@@ -15,7 +15,9 @@ from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
+from larpo_lib.redaction import secret_places
 
+_TRACKING = "tracking.uri"
 _MOST_NAMED = 3
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
@@ -59,7 +61,8 @@ def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
     """Refuse what is wrong with single settings of a configuration that something else will complete.
 
     Raises:
-        ConfigError: a setting is unknown or of the wrong type. What is missing or contradicts is not looked at.
+        ConfigError: a setting is unknown or of the wrong type, or holds a secret. What is missing or contradicts is not
+            looked at.
     """
     try:
         LarpoConfig.model_validate(tree)
@@ -68,6 +71,7 @@ def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
         problems = [problem for problem in error.errors(include_url=False) if problem["type"] not in left_open]
         if problems:
             raise _config_error(problems, LarpoConfig, path, ()) from None
+    _require_no_secret(tree, path, ())
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -106,11 +110,13 @@ def apply_settings(tree: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
 
 
 def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, prefix: Sequence[str] = ()) -> SectionT:
-    """Validate `tree` as `kind`; the first problem becomes a ConfigError."""
+    """Validate `tree` as `kind`; the first problem becomes a ConfigError, and so does what looks like a secret."""
     try:
-        return kind.model_validate(tree)
+        checked = kind.model_validate(tree)
     except ValidationError as error:
         raise _config_error(error.errors(include_url=False), kind, path, prefix) from None
+    _require_no_secret(tree, path, prefix)
+    return checked
 
 
 def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]:
@@ -128,6 +134,19 @@ def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
     return apply_settings(tree, parse_settings(settings))
+
+
+def _require_no_secret(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]) -> None:
+    """Settings stand in manifests, in MLflow and in Kubeflow; a run leaves out of them only the address of MLflow."""
+    for place in secret_places(tree, ".".join(prefix)):
+        if place.endswith("_env"):
+            problem = "is not the name of an environment variable, such as OPENAI_API_KEY"
+            raise ConfigError(f"{_place(path)}setting '{place}' {problem}", remedy="Put the key into a variable")
+        if place != _TRACKING and not place.endswith(".code"):
+            raise ConfigError(
+                f"{_place(path)}setting '{place}' looks like a password or a key, which would be stored with the run",
+                remedy="Put it into an environment variable, and give the variable's name where a setting takes one",
+            )
 
 
 def _value(text: str) -> Any:

@@ -28,6 +28,7 @@ from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import Place, RunContext, Started
 from larpo_lib.pipeline.workflow_size import check_workflow_size
 from larpo_lib.plan import Plan
+from larpo_lib.redaction import redact
 from larpo_lib.rewards.rerankers.judge.templates import template_of
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 from larpo_lib.run_files import MODELS, models_of, pin_models
@@ -103,7 +104,7 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
     if given.get("shards", 1) < 1:
         raise ConfigError(f"shards is {given['shards']}", remedy="Set it to 1 or more")
     check_machines(given)
-    if config.tracking.uri is not None and "@" in config.tracking.uri:
+    if config.tracking.uri is not None and redact(config.tracking.uri) != config.tracking.uri:
         raise ConfigError(
             "tracking.uri contains a password, which would be written to files",
             remedy="Set MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the cluster",

@@ -12,7 +12,7 @@ from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
 from larpo_lib.config.tree import BENCHMARKS
 from larpo_lib.errors import ConfigError
-from larpo_lib.tracking import redact
+from larpo_lib.redaction import redact
 
 _HIDDEN = "***"
 _NO_PART = frozenset({*BENCHMARKS, "search_temperature", "reward_model", "tracking"})

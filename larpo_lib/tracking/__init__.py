@@ -1,6 +1,6 @@
 """MLflow at the edge: a client that tells what is wrong, and the runs that steps are logged to."""
 
-from larpo_lib.tracking.client import TrackingClient, mlflow_errors, redact
+from larpo_lib.tracking.client import TrackingClient, mlflow_errors
 from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import flatten
 from larpo_lib.tracking.runs import PARENT, Run, Tracker
@@ -15,6 +15,5 @@ __all__ = [
     "flatten",
     "mlflow_errors",
     "own_store",
-    "redact",
     "resolve_uri",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import LarpoError, TrackingError
+from larpo_lib.redaction import redact
 
 _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
@@ -54,12 +54,6 @@ class TrackingClient:
                 return method(*args, **kwargs)
 
         return call
-
-
-def redact(text: str) -> str:
-    """`text` with the user and password of every URI in it hidden."""
-    without_user = re.sub(r"://\S*@", "://***@", text)  # greedy: a password may hold any sign, '@' and '/' too
-    return re.sub(r"([?&](?:password|user)=)[^&\s]*", r"\1***", without_user)
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from pydantic import BaseModel
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import TrackingError
+from larpo_lib.redaction import redact
 from larpo_lib.signals import INTERRUPTS
-from larpo_lib.tracking.client import TrackingClient, one_line, redact
+from larpo_lib.tracking.client import TrackingClient, one_line
 from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import log_params
 from larpo_lib.tracking.stores import experiment, own_store, resolve_uri

@@ -85,3 +85,11 @@ def test_the_command_line_takes_the_level_before_the_command(larpo: Larpo, here,
     assert outcome.code == code
     assert ("prompts.jsonl: reference from answer" in outcome.err) == notices
     assert ("cannot be used together" in outcome.err) == (code == 2)
+
+
+def test_what_servers_say_does_nothing_to_a_terminal_and_tells_no_password(capsys):
+    logs.set_up()
+    logging.getLogger("larpo_lib.anything").warning(
+        "http://me:hunter2@host: %s", "\x1b]0;owned\x07\x1b[2J\u202eok\rdone\n"
+    )
+    assert capsys.readouterr().err == ("warning: http://***@host: \\x1b]0;owned\\x07\\x1b[2J\\u202eok\\rdone\n\n")

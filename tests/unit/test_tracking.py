@@ -19,7 +19,7 @@ import pytest
 from larpo_lib.config import LarpoConfig, TrackingConfig
 from larpo_lib.errors import TrackingError
 from larpo_lib.signals import terminable
-from larpo_lib.tracking import DataSet, Tracker, TrackingClient, redact, resolve_uri
+from larpo_lib.tracking import DataSet, Tracker, TrackingClient, resolve_uri
 
 KEY = "4f2a"
 
@@ -358,11 +358,6 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is text, not a database, and long enough to be looked at" * 50)
     with pytest.raises(TrackingError, match="not a database"):
         TrackingClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-
-
-def test_redact_leaves_addresses_without_credentials_alone() -> None:
-    text = "http://host:5000/api and models:/policy@champion and sqlite:////a/b.db"
-    assert redact(text) == text
 
 
 def test_a_new_store_is_made_without_a_word_and_importing_leaves_the_environment_alone(tmp_path: Path) -> None:

@@ -188,6 +188,35 @@ def test_file_that_is_missing_or_a_directory_is_told(tmp_path: Path) -> None:
     assert "Is a directory" in told(tmp_path)
 
 
+JUDGE = "rerank.reranker={type = 'llm_judge', base_url = 'http://judge/v1', model = 'm', mode = 'pairwise', %s}"
+FUNCTION = "rerank.reranker={type = 'function', target = 'a.b:f', settings = {%s}}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("prepare.source=https://me:hunter2@host/a.jsonl", "setting 'prepare.source' looks like a password or a key"),
+        ("prepare.source=https://host/a.jsonl?token=hunter2", "setting 'prepare.source' looks like"),
+        ("policy=s3://bucket/a?X-Amz-Signature=hunter2", "setting 'policy' looks like"),
+        ("policy=hf_hunter2hunter2hunter2", "setting 'policy' looks like"),
+        ("seed=http://me:hunter2@host", "setting 'seed': Input should be a valid integer"),
+        ("http://me:hunter2@host", "is not in the form section.name=value"),
+        (JUDGE % "api_key_env = 'sk-hunter2'", "setting 'rerank.reranker.api_key_env': .* the name of an environment"),
+        (FUNCTION % "api_key = 'hunter2'", "setting 'rerank.reranker.settings.api_key' looks like"),
+        (FUNCTION % "judge = {key_env = 'sk-hunter2'}", "'rerank.reranker.settings.judge.key_env' is not the name of"),
+    ],
+)
+def test_a_secret_in_a_setting_is_refused_and_not_repeated(file: Path, setting: str, message: str) -> None:
+    """Settings stand in manifests and in MLflow, for all who see the run."""
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_config(file, [setting])
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_password_in_the_address_of_mlflow_is_taken_as_no_file_keeps_it(file: Path) -> None:
+    assert load_config(file, ["tracking.uri=http://me:hunter2@host"]).tracking.uri == "http://me:hunter2@host"
+
+
 def test_section_is_read_where_others_are_incomplete(tmp_path: Path) -> None:
     path = tmp_path / "sample.toml"
     path.write_text("seed = 5\n[model]\ndevice = 'cpu'\n[sample]\nk = 3\n[prepare]\nlimit = 1\n", "utf-8")

@@ -156,11 +156,13 @@ STUDY = {**PARAMETERS, "text": Parameter("STRING", required=False), "grid": Para
         ([], ["grid=" + json.dumps(["{}", json.dumps({"tracking": {"uri": SECRET}})])], "grid.1.tracking.uri"),
         ([], ["grid=" + json.dumps([f'{{"tracking": "{SECRET}"'])], "grid.0"),
         ([], [f"text={SECRET}"], "text"),
+        ([], ["text=https://host/a.jsonl?token=hunter2"], "text"),
+        ([], ["grid=" + json.dumps(['{"lists": {"key_env": "sk-hunter2"}}'])], "grid.0.lists.key_env"),
     ],
 )
 def test_a_password_is_never_sent(settings: list[str], texts: list[str], place: str) -> None:
     """Kubeflow keeps the parameters of a run, and shows them."""
-    with pytest.raises(ConfigError, match=f"^{re.escape(place)} contains a user or a password") as told:
+    with pytest.raises(ConfigError, match=f"^{re.escape(place)} contains a user, a password or a key") as told:
         run_arguments(STUDY, None, settings, texts)
     assert "hunter2" not in str(told.value)
 
@@ -169,7 +171,7 @@ def test_a_password_of_a_file_is_never_sent(tmp_path: Path) -> None:
     (tmp_path / "larpo.toml").write_text(f'[tracking]\nuri = "{SECRET}"\n', "utf-8")
     (tmp_path / "arguments.json").write_text(json.dumps({"settings": {"tracking": {"uri": SECRET}}}), "utf-8")
     for config, file in ((tmp_path / "larpo.toml", None), (None, tmp_path / "arguments.json")):
-        with pytest.raises(ConfigError, match="contains a user or a password"):
+        with pytest.raises(ConfigError, match="contains a user, a password or a key"):
             run_arguments(STUDY, config, [], [], file)
 
 
@@ -209,7 +211,9 @@ def test_a_password_in_the_code_of_a_function_is_never_sent(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     chosen = ["rerank.reranker.type=function", "rerank.reranker.target=mine.py:f"]
     (tmp_path / "mine.py").write_text("URL = 'http://me:hunter2@server/v1'\ndef f(responses): ...")
-    with pytest.raises(ConfigError, match=r"settings\.rerank\.reranker\.code contains a user or a password") as raised:
+    with pytest.raises(
+        ConfigError, match=r"settings\.rerank\.reranker\.code contains a user, a password or a key"
+    ) as raised:
         run_arguments(PARAMETERS, None, chosen, ["text=a"])
     assert "hunter2" not in str(raised.value)
     (tmp_path / "mine.py").write_text("URL = 'http://server:80/v1'  # ask me@here.org\n@cache\ndef f(responses): ...")
