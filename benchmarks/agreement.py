@@ -1,7 +1,5 @@
 """Checks that both sides do the same work: equal log-probabilities, equal losses, equal gradients."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

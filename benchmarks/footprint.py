@@ -5,8 +5,6 @@
 Every step runs in a process of its own, as the commands do; its peak is the most memory that the process ever held.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

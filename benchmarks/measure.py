@@ -1,7 +1,5 @@
 """What both sides are measured with: the same clock, the same memory gauge, rounds that alternate, one JSON line."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import json

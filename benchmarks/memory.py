@@ -6,8 +6,6 @@ over what is in memory before it: the weights and the optimiser's state, which b
 `python -m benchmarks.memory --device cpu`
 """
 
-from __future__ import annotations
-
 import argparse
 
 import torch

@@ -1,7 +1,5 @@
 """Policies with random weights, and a tokenizer that turns words back into the token ids of `workloads`."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Our side. All that the benchmarks use of the library's training code is in this module."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """TRL's side: DPOTrainer at the best settings it supports."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from typing import Any

@@ -6,8 +6,6 @@ Ours: each distinct response once, in batches of like length and a budget of tok
 forward pass a response, in the order given, as the scripts published with the paper do.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import statistics

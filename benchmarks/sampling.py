@@ -4,8 +4,6 @@ Both draw 64 tokens for each of 8 responses to 64 prompts (16 of the long ones),
 end-of-turn token has a probability of 0, so that every response is of full length. On a CPU both take one thread.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random

@@ -7,8 +7,6 @@ computed again in the backward pass (`computed_again`), against `kept`, as befor
 process of its own; its peak is of the second step, and of the whole process: Python, libraries, weights, optimiser.
 """
 
-from __future__ import annotations
-
 import argparse
 
 import torch

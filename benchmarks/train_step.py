@@ -3,8 +3,6 @@
 `python -m benchmarks.train_step --device cpu`
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import dataclass
 

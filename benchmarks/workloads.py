@@ -1,7 +1,5 @@
 """Made-up training lists with the lengths of real ones. Pure: equal arguments give equal lists."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

@@ -7,8 +7,6 @@ machine: the settings of `pip config list` are passed to it as a secret, which n
 settings are served to the build on loopback.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import os

@@ -1,7 +1,5 @@
 """Creates the buckets named on the command line, as soon as the S3 server answers."""
 
-from __future__ import annotations
-
 import sys
 import time
 

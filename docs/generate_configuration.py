@@ -4,8 +4,6 @@ A setting's meaning is the text below its field, else what the section that it h
 any is an error.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import itertools

@@ -5,8 +5,6 @@ each benchmark's folder one of its numbers: each between a comment of its own, s
 `<!-- end -->`. `parameters.md` is made from the forms of the pipelines, as a whole.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

@@ -6,8 +6,6 @@ chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without w
 development environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's lists.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib

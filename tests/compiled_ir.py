@@ -1,7 +1,5 @@
 """A compiled pipeline as Kubeflow's backend reads it: pipeline spec and platform spec."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache

@@ -1,7 +1,5 @@
 """The tasks of compiled pipelines that run in pods, for tests of what they are given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

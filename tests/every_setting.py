@@ -1,7 +1,5 @@
 """Settings of every kind there is, found in the configuration classes: a new kind is covered by itself."""
 
-from __future__ import annotations
-
 import itertools
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin

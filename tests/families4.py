@@ -1,7 +1,5 @@
 """Model families by the names that transformers 4 and 5 both read, with numbers that show where one is lost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 _SIZES: dict[str, Any] = {

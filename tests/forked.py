@@ -1,7 +1,5 @@
 """Programs of larpo as processes that a test may kill. They are forked from one that has imported what they need."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """What programs of larpo import, for the process that those of the tests are forked from: seconds of every start."""
 
-from __future__ import annotations
-
 import gc
 import importlib
 

@@ -1,7 +1,5 @@
 """A Hugging Face hub on loopback: as much of its API as `huggingface_hub` asks for models, and for uploads of them."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

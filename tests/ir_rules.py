@@ -4,8 +4,6 @@ The backend accepts every file below. What a rule finds fails, or goes wrong wit
 Paths and lines are of Kubeflow Pipelines 2.17.0, below backend/src/v2.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

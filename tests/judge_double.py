@@ -1,7 +1,5 @@
 """A judge on loopback whose replies a test writes, and what it was asked, by content."""
 
-from __future__ import annotations
-
 import json
 import re
 import threading

@@ -1,7 +1,5 @@
 """A server that speaks as much of the Kubernetes API as a training over several machines needs."""
 
-from __future__ import annotations
-
 import json
 import sys
 import threading

@@ -1,7 +1,5 @@
 """A small set of questions in the published format, and a judge that reads what the prompts give it."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """A run as a notebook makes it: within a running event loop, in a process that goes on afterwards."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import shutil

@@ -1,7 +1,5 @@
 """Requests of a pipeline for tests: what its first component is given."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -4,8 +4,6 @@ python tests/reader4.py write ROOT    writes the families, ROOT/FAMILY, with the
 python tests/reader4.py read ROOT     ROOT/read.json: of each directory in ROOT, what model and tokenizer say
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

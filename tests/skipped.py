@@ -1,7 +1,5 @@
 """The last line of a test run: what it skipped, and the command that runs it."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Small artifacts to publish, and what a store or a directory holds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows of the tables between the steps, as tests write them by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

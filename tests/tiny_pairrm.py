@@ -1,7 +1,5 @@
 """A tiny PairRM whose weights follow from a formula, so that they are the same in every version of every library."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

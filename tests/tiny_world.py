@@ -1,7 +1,5 @@
 """A world small enough for tests to run every command on it, and the command line as tests run it."""
 
-from __future__ import annotations
-
 import json
 import random
 import sys

@@ -5,8 +5,6 @@ that need more packages are skipped where these are missing, and say so. `--dry-
 with small stand-in models, in under three minutes: its numbers say nothing about a GPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex

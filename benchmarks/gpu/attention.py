@@ -4,8 +4,6 @@ The right values are those of separate rows in float32. FlexAttention in float32
 bfloat16, as training runs, it must be no further from them than separate rows under autocast are.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Sampling and reranking, with the library's own samplers and rerankers."""
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 from contextlib import closing

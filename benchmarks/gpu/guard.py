@@ -1,7 +1,5 @@
 """Runs each part in a process of its own with a time limit, so that one that breaks down does not end the others."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

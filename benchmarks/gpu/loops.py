@@ -1,7 +1,5 @@
 """Whole loops, by the command line: the quickstart, a larger policy, and DeepSpeed."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Log-probabilities at a vocabulary of 262,144: right, without the logits of all tokens in memory, and how fast."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 

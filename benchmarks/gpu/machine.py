@@ -1,7 +1,5 @@
 """What the numbers were measured on, and what a plain matrix product reaches there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """One part, in this process: `python -m benchmarks.gpu.part NAME --device cuda --rows FILE`."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parts of the benchmark, those that prove most first. Imports nothing but the standard library."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """DPO against TRL's trainer, on the same pairs, once losses, gradients and reference log-probabilities agree."""
 
-from __future__ import annotations
-
 from benchmarks.gpu.parts import Bench
 from benchmarks.models import SIZES
 from benchmarks.train_step import Bench as Comparison

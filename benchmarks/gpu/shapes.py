@@ -1,7 +1,5 @@
 """Models with random weights in the shapes of published ones, and tiny ones in their place on a CPU."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The result as Markdown, ready for `docs/benchmarks.md`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ is needed: micro-batches by a budget of tokens, forward passes under autocast to
 clipped gradients, AdamW. The loss is the logistic one over all pairs of a list, with a reference of 0.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext

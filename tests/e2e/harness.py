@@ -1,7 +1,5 @@
 """Runs a pipeline on KFP's local runners, and makes steps fail on purpose."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

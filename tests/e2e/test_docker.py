@@ -1,7 +1,5 @@
 """The pipeline with every step in its image: S3 and MLflow are real servers, and the policies those of `larpo run`."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

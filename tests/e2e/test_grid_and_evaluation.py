@@ -1,7 +1,5 @@
 """A study's grid and a policy's evaluation as pipelines: what `larpo reproduce` makes on one machine, to the byte."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The images, built from HEAD: what runs in each, and what is not in them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

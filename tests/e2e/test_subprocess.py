@@ -1,7 +1,5 @@
 """The pipeline as KFP's local runner runs it, every task a process: S3 and MLflow are real servers."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

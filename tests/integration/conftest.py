@@ -1,7 +1,5 @@
 """Real data and tiny models for the tests of whole runs."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

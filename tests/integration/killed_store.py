@@ -1,7 +1,5 @@
 """An S3 server that is killed while larpo talks to it."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time

@@ -1,7 +1,5 @@
 """How the tests of bad input spoil a prepared world, and what they ask of the command that then runs on it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """AlpacaEval 2 end to end: a server replays the published answers of the judge to gemma-7b-it's outputs."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

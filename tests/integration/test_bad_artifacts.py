@@ -1,7 +1,5 @@
 """Artifacts that are damaged, of another kind, or do not fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

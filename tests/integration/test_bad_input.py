@@ -1,7 +1,5 @@
 """Settings that make no sense, and outputs that cannot be made."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

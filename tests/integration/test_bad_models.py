@@ -1,7 +1,5 @@
 """Model directories that cannot be used, and what shows only when a model is at work."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

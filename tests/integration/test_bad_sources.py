@@ -1,7 +1,5 @@
 """Files that prompts cannot be read from."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Sequence
 from pathlib import Path

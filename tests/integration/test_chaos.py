@@ -1,7 +1,5 @@
 """A run killed again and again ends with the same bytes as one that never was; rewards, lists and loss are a user's."""
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess

@@ -1,7 +1,5 @@
 """The wheel and the clone, in a folder that has `components` and `pipelines` of its own."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The way with nothing but the `kfp` command, as the documents describe it: for real, against the double of the API."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A judge that refuses, hangs up and hangs, and a step that is killed: no decision is bought twice."""
 
-from __future__ import annotations
-
 import threading
 import time
 from pathlib import Path

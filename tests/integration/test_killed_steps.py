@@ -1,7 +1,5 @@
 """Sampling and reranking, by one process and two, killed at random moments: the same bytes, and no part made twice."""
 
-from __future__ import annotations
-
 import random
 import signal
 import time

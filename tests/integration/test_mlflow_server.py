@@ -1,7 +1,5 @@
 """Runs and the registry against a real MLflow server; its database is PostgreSQL where there is one to start."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Published policies as the newest transformers of version 4 reads them, in an environment of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

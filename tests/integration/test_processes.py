@@ -1,7 +1,5 @@
 """Several processes train what one does, however they share the model; and go on from one another's checkpoints."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import random

@@ -1,7 +1,5 @@
 """A command in a fresh process says what larpo says; the libraries that it loads say nothing of their own."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Storage against a real S3 server with real authentication, Ceph's; it is killed while it is in use."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

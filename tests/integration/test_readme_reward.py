@@ -1,7 +1,5 @@
 """The way of the README from a function in a file to a run with it, on a hub that has a tiny policy by that name."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

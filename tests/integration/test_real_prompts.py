@@ -1,7 +1,5 @@
 """The shipped presets on real prompts, with tiny models in place of large ones."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable

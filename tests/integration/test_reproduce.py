@@ -1,7 +1,5 @@
 """A study from the command line: killed, gone on with, and what it leaves behind."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A whole run whose directory is in a store: stopped on one machine, gone on with on another."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The servers that tests start end with the test, however it ends."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Runs with a pool share what is the same for them, and end as they would without it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Steps whose every path is an s3:// URI, by the command line, on a real S3 server that is killed meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 The nodes are processes of this machine with a cache of their own each, and S3 is moto's server.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Whole runs by every reranker, and by a sampler behind a server. Finished, they need nothing they were made from."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

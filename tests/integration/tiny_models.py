@@ -1,7 +1,5 @@
 """Tiny models for real text, made on the spot: a byte-level tokenizer that can write anything, and random weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What drivers write to the metadata: groups, iterations, containers (driver/ of Kubeflow Pipelines 2.17.0)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -4,8 +4,6 @@ Written from what the real ones do (Kubeflow Pipelines 2.17.0 with Argo 4.0.5, p
 none of their code. One pod moves at a time, in an order that follows from a seed.
 """
 
-from __future__ import annotations
-
 import random
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping

@@ -1,7 +1,5 @@
 """How a driver resolves what a task is given (driver/resolve.go of Kubeflow Pipelines 2.17.0)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

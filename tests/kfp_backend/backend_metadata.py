@@ -3,8 +3,6 @@
 Paths and lines are of Kubeflow Pipelines 2.17.0, below backend/src/v2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

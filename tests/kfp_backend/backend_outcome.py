@@ -1,7 +1,5 @@
 """What becomes of an emulated run, and what differs between releases of Kubeflow Pipelines."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Any

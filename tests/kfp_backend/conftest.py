@@ -1,7 +1,5 @@
 """A backend, and a pipeline run on it in one breath."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pipelines of the project, as they are compiled, on the emulated backend with quick steps."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 Everything else is the project's own: components, contexts, journals, gates, plan, artifacts and their fingerprints.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence

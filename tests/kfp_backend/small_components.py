@@ -1,7 +1,5 @@
 """Components that do next to nothing, and pipelines of them as the backend is given them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

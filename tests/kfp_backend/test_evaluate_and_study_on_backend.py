@@ -1,7 +1,5 @@
 """The pipelines `evaluate` and `study` on the emulated backend, with quick steps."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 

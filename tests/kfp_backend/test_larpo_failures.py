@@ -1,7 +1,5 @@
 """The pipeline `larpo` on the emulated backend: errors and kills in each step, lost pods, and what is told of them."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

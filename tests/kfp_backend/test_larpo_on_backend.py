@@ -1,7 +1,5 @@
 """The pipeline `larpo` on the emulated backend: every combination of what decides which tasks it has."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where the tasks of `larpo` run and where its artifacts live, on the emulated backend with quick steps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Every part of it that can be a user's own is: the code is sent to the pipeline, and stands in a file for `larpo run`.
 """
 
-from __future__ import annotations
-
 import json
 import tomllib
 from pathlib import Path

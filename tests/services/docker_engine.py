@@ -4,8 +4,6 @@ A daemon that runs already is used and left running. Otherwise one is started, a
 need neither systemd nor cgroups of version 2. `install_docker.sh` beside this file installs it.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -4,8 +4,6 @@ It keeps pipelines, versions, experiments and runs in memory. Nothing is run: a 
 each time that it is read, so that a test needs no clock.
 """
 
-from __future__ import annotations
-
 import json
 import ssl
 import threading

@@ -3,8 +3,6 @@
 Names, refusals and their texts are those of the real API server (kubeflow/pipelines, backend/src/apiserver).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading

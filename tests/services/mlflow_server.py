@@ -3,8 +3,6 @@
 Both run as processes on loopback, from folders of their own. `install.sh` beside this file installs PostgreSQL.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Processes of a test's own that end with it, however it ends."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

@@ -4,8 +4,6 @@ All of it runs as processes of this user, on loopback, from a folder of its own;
 is not touched. `install.sh` beside this file installs what it needs.
 """
 
-from __future__ import annotations
-
 import secrets
 import shutil
 import subprocess

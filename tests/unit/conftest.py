@@ -1,7 +1,5 @@
 """What unit tests of several modules share."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tokenizers as published models have them, trained on the spot, with the chat templates that go with them."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from importlib import resources

@@ -1,7 +1,5 @@
 """A sampler without a model, for tests of the steps that sample."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from larpo_lib.samplers import Request

@@ -1,7 +1,5 @@
 """A small artifact to make, and how to look at it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir

@@ -1,7 +1,5 @@
 """Models of several families, tokenizers of several chat formats and tables, all small and made on the spot."""
 
-from __future__ import annotations
-
 import copy
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A small Punkt model where NLTK looks for its own, so that sentences are counted without a download."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _ABBREVIATIONS = ("dr", "mr", "e.g", "p.s")

@@ -1,7 +1,5 @@
 """How tests of several steps end a step before its time, and what they compare then."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """docker/compose.yaml: what it promises beside being valid."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Small JSON files that a power cut or a bad disk has damaged: told by name, with what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a disk, a directory or standard output refuses is told in one line."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sqlite3

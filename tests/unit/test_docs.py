@@ -1,7 +1,5 @@
 """What the documents promise: commands that parse, settings that exist, links that lead somewhere."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

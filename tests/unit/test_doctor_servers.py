@@ -1,7 +1,5 @@
 """What doctor says of the servers in a configuration."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A user's own function as a setting: where its code comes from, and how it is called."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What becomes of half-done work when the same output is asked for again."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the images are built: their lists of packages, and how pip reaches its indexes in a build."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import urllib.error

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from larpo_lib.launcher import is_distributed, is_secondary_process

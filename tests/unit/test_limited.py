@@ -1,7 +1,5 @@
 """Work in a child that can be ended, with a child of the tests' own."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What holds for all modules: what pytest needs of the tests' files, and how long the house lets files be."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """CONTRIBUTING's modules, as if they stood in their rooms: settings, doctor and documents know them by themselves."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import sys

@@ -1,7 +1,5 @@
 """Versions and aliases are read back with MLflow's own client."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

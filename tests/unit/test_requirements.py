@@ -1,7 +1,5 @@
 """The locked environments agree, and vLLM's holds all that larpo asks for."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a run does, where, and when it ends."""
 
-from __future__ import annotations
-
 import pytest
 
 from larpo_lib.config import EarlyStopConfig, LarpoConfig

@@ -1,7 +1,5 @@
 """How far a run has come, on artifacts that hold nothing but their settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

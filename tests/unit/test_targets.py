@@ -1,7 +1,5 @@
 """Where a user's own function stands, and what is said of one that cannot be loaded."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

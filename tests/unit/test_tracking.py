@@ -1,7 +1,5 @@
 """Runs are read back with MLflow's own client."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

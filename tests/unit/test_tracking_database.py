@@ -1,7 +1,5 @@
 """A database of MLflow's own is there whole or not at all."""
 
-from __future__ import annotations
-
 import pytest
 from mlflow.store.db import utils
 

@@ -1,7 +1,5 @@
 """The workflow of continuous integration and the shell scripts: valid, and careful with rights and secrets."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Tests that need vLLM: they run in .venv-vllm, by `make test-vllm`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path

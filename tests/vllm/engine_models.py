@@ -1,7 +1,5 @@
 """Models with random weights that vLLM's attention on CPUs can take: the size of a head is 32."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """vLLM's own server as tests start it."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """vLLM's own server as a judge: what it says is noise, how it is asked, read and kept is not."""
 
-from __future__ import annotations
-
 import json
 import math
 

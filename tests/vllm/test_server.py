@@ -1,7 +1,5 @@
 """The sampler and the reranker that ask servers, against vLLM's real one."""
 
-from __future__ import annotations
-
 import json
 import random
 

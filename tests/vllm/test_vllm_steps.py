@@ -1,7 +1,5 @@
 """The vLLM sampler within the steps and within a whole run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

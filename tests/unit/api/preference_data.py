@@ -1,7 +1,5 @@
 """Preferences over word problems, as data sets for trainers, and trainers on them."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 from typing import Any

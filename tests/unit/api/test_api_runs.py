@@ -1,7 +1,5 @@
 """The API for Python: what it exports, whole runs, and their results."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import subprocess

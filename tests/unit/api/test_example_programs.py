@@ -1,7 +1,5 @@
 """The programs in `examples`: they are short, and they print what docs/examples.md shows."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import shutil

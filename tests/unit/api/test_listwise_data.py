@@ -1,7 +1,5 @@
 """Data sets of ranked lists: which forms are read, what is dropped and counted, and what is refused by its place."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

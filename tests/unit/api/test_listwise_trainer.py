@@ -1,7 +1,5 @@
 """The trainer against TRL's and against the step `train`, and what users of `transformers.Trainer` expect of it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Hides installed packages from a process and those it starts: `sitecustomize` of a folder on their PYTHONPATH."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions

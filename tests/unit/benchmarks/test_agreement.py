@@ -1,7 +1,5 @@
 """Work that is not the same on both sides is refused."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Both sides train the same model on the same tokens."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.models import SIZES, random_policy, word_tokenizer, words

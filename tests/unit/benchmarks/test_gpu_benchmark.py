@@ -1,7 +1,5 @@
 """The benchmark for GPUs: its arithmetic, and that no part can end the others."""
 
-from __future__ import annotations
-
 import json
 import math
 import subprocess

@@ -1,7 +1,5 @@
 """The gauges see what they are to measure."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """Both sides score the same responses, a tenth of them repeated, by the same model."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks.models import SIZES

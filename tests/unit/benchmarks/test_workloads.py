@@ -1,7 +1,5 @@
 """The made-up lists have the lengths they claim, and both sides get the same ones."""
 
-from __future__ import annotations
-
 import json
 import lzma
 import math

@@ -1,7 +1,5 @@
 """The arithmetic of memory against DeepSpeed's estimates, live tensors, measured peaks and published numbers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Which passes a run's limits allow, what to change where it does not fit, and hours and cost, by hand."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Ranked candidates for the tests of larpo_lib.candidates: by hand, drawn by hypothesis, and published ones."""
 
-from __future__ import annotations
-
 import json
 import lzma
 import math

@@ -1,7 +1,5 @@
 """`larpo champion`, with a store that has a champion and one that has none."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

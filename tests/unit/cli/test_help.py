@@ -1,7 +1,5 @@
 """What `--help` shows of every command."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re

@@ -1,7 +1,5 @@
 """Steps that are given models by their names on the hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

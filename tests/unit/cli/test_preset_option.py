@@ -1,7 +1,5 @@
 """Settings that come with the library, by name on the command line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A policy goes to the hub: its own files, to whoever may."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

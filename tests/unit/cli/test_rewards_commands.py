@@ -1,7 +1,5 @@
 """`larpo rewards try`: a reward function, or a judge, on a handful of responses."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The commands that are more than one step, and how the command line ends."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3

@@ -1,7 +1,5 @@
 """Every step by its command, one behind the other, on the tiny world."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

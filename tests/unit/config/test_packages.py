@@ -1,7 +1,5 @@
 """Packages that register entries of their own by entry points, as they are when installed."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import sys

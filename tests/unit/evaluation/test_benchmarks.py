@@ -1,7 +1,5 @@
 """Benchmarks are found by their folders, and what they declare holds."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The paper's rows against the text of the method where it lies beside the project, and by plain values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The manifests as `kubectl kustomize` builds them, and what network policies make of them."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Images have the same names where they are built, loaded into kind, deployed and compiled into pipelines."""
 
-from __future__ import annotations
-
 import re
 import runpy
 

@@ -1,7 +1,5 @@
 """The manifests are valid, refer to what there is, and agree with the code."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

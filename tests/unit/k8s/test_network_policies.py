@@ -1,7 +1,5 @@
 """Who may reach whom, by the policies as they are built."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlsplit
 

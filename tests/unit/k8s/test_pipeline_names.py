@@ -1,7 +1,5 @@
 """What the compiled pipeline asks of the cluster is what the manifests give it."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The sizes and the example of docs/kubernetes.md follow from what the page says they follow from."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

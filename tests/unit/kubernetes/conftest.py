@@ -1,7 +1,5 @@
 """A cluster for each test, which the environment points to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

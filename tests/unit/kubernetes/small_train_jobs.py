@@ -1,7 +1,5 @@
 """A training on two nodes, and what happens to it in the double of a cluster."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

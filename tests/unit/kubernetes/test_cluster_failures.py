@@ -1,7 +1,5 @@
 """A cluster that is unwell is asked again; one that refuses is told of with a remedy and no secret."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

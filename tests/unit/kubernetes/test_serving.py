@@ -1,7 +1,5 @@
 """Manifests that serve a registered policy, against Kubernetes' own schemas and the pins of this project."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

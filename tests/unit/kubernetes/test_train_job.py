@@ -1,7 +1,5 @@
 """The TrainJob says what the settings say, and Kubeflow Trainer's own models know every field of it."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What becomes of a TrainJob when whoever follows it ends, and what the role must allow for all of it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """What happens to a TrainJob beside what its nodes write is said, once."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

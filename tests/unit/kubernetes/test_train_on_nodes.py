@@ -1,7 +1,5 @@
 """A TrainJob is started once, and followed line by line, whatever happens on the way."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Lists of random tokens, families whose sliding window cuts them, and what a model makes of their rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from real_tokenizers import KINDS, Kind, published, real_tokenizer
 from small_models import CHATML, GEMMA, LLAMA3, make_tokenizer, user

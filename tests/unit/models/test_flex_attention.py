@@ -4,8 +4,6 @@ Most tests run its reference implementation, which applies the mask to each toke
 also goes by the blocks.
 """
 
-from __future__ import annotations
-
 import shutil
 import sysconfig
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Models by name, against a hub on loopback."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

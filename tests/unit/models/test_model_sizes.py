@@ -1,7 +1,5 @@
 """Ids and positions that a model does not have are refused before its weights are read."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

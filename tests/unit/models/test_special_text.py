@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from real_tokenizers import KINDS, real_tokenizer
 from small_models import CHATML, make_tokenizer, user

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from real_tokenizers import ALPACA, CHATML, KINDS, SPACED, Kind, published, real_tokenizer
 from small_models import user

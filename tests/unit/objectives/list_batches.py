@@ -1,7 +1,5 @@
 """Batches of lists that the tests of the objectives share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

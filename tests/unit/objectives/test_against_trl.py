@@ -1,7 +1,5 @@
 """The objectives against the loss code of TRL's trainers, run on made-up model outputs."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Objectives with a target distribution, against published worked values and their limits."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

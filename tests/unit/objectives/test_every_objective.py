@@ -1,7 +1,5 @@
 """The table of objectives, and what holds for every one of them: the properties that are public, on our own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 from inspect import Parameter, signature

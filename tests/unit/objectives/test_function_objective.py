@@ -1,7 +1,5 @@
 """A user's own function as an objective."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """GVPO and the contrast of groups, against worked values, plain-Python formulas and their limits."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

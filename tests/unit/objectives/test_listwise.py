@@ -1,7 +1,5 @@
 """List-wise objectives against the published fixture, plain-Python formulas and the Plackett-Luce model."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

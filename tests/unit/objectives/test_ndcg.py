@@ -1,7 +1,5 @@
 """Objectives that aim at NDCG, against worked values and plain-Python formulas."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

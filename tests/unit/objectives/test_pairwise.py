@@ -1,7 +1,5 @@
 """Pairwise objectives against the values of the published fixture."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """KTO against the published fixture and its plain formula."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

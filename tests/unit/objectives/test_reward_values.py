@@ -1,7 +1,5 @@
 """The scales of rewards, against values by hand and scipy, and the losses that read them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What the tests of a pipeline's components share: a request that a tiny world can serve."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

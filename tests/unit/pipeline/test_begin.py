@@ -1,7 +1,5 @@
 """The first component: what it checks, and what it leaves for the others."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

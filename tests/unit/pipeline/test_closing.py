@@ -1,7 +1,5 @@
 """The last word: how a run ended, from its journal and from the cluster."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

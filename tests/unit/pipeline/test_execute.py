@@ -1,7 +1,5 @@
 """A step in a pod: noted, tried again where time may mend it, found where it was made."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Notes of what became of steps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

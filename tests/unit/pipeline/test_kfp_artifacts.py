@@ -1,7 +1,5 @@
 """What KFP shows of artifacts that it does not store."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Presets, settings and parameters: which one holds."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Before each round: whether it is run, and how far it goes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

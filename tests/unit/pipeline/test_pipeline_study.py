@@ -1,7 +1,5 @@
 """A grid of runs: what its first component checks, and what it leaves for the runs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A pod keeps what it fetches on the cache volume, or beside it."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A step is tried again where time may mend it, and only there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Where a run lives."""
 
-from __future__ import annotations
-
 import pytest
 
 from larpo_lib.errors import ConfigError

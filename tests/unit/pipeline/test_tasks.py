@@ -1,7 +1,5 @@
 """A component's call of its function, and what it shows of the result, in KFP's own artifacts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Whether a run fits in what the cluster keeps of it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The compiled pipelines keep all that Kubeflow's backend needs, and their tasks come in the order of the loop."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

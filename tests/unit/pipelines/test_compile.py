@@ -1,7 +1,5 @@
 """What the compiled pipelines say, read as Kubeflow reads it."""
 
-from __future__ import annotations
-
 import re
 from typing import get_args
 

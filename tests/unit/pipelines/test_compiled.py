@@ -1,7 +1,5 @@
 """`larpo compile`: the same bytes each time, the ones in the repository, and mistakes told in one line."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

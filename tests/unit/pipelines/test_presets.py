@@ -1,7 +1,5 @@
 """The shipped presets: the paper's settings, written down here by hand. What takes the files as they are."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How the API is asked, and how every refusal ends in one line without secrets."""
 
-from __future__ import annotations
-
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address

@@ -1,7 +1,5 @@
 """The commands that compile pipelines and talk to Kubeflow: what they send, print and end with."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

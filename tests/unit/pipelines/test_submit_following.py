@@ -1,7 +1,5 @@
 """A run is followed to its end, and what failed is named."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

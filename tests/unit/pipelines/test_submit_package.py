@@ -1,7 +1,5 @@
 """Compiled pipelines as they are read, and typed arguments for them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

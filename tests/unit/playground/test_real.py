@@ -1,7 +1,5 @@
 """The quickstart with a real language model, here without one: where it comes from, and what the run is made of."""
 
-from __future__ import annotations
-
 import json
 import os
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """A page as its tags, attributes and text, for tests of reports."""
 
-from __future__ import annotations
-
 from collections import Counter
 from html.parser import HTMLParser
 

@@ -1,7 +1,5 @@
 """A report of three prompts whose every number can be worked out by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Artifacts of a run that never was, with the shape and the numbers of a real one."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A benchmark's report as files: what stands on the page, in the table of the terminal and in the figures."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

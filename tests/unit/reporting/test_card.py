@@ -1,7 +1,5 @@
 """Model cards, as huggingface_hub reads them, and the licences of their bases."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

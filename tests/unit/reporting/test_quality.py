@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from reporting.small_report import AFTER, BEFORE, CONFIG, OTHER, rows
 

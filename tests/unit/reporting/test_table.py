@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from larpo_lib.reporting.table import UNDEFINED, count, number, summary_table

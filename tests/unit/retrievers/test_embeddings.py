@@ -1,7 +1,5 @@
 """A real sentence-transformers model, all-MiniLM-L6-v2, which a package of the development tools carries."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import random

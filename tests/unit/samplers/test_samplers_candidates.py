@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from scripted_sampler import ScriptedSampler
 from small_models import user
 

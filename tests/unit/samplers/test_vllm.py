@@ -1,7 +1,5 @@
 """What the vLLM sampler refuses before its engine starts; tests/vllm has the engine."""
 
-from __future__ import annotations
-
 import importlib.util
 
 import pytest

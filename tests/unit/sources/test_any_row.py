@@ -1,7 +1,5 @@
 """Rows that nobody would write: whatever a cell holds, a row is read, or refused by a DataError that names it."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

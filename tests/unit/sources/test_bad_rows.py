@@ -1,7 +1,5 @@
 """Every malformed value ends in one line that names its place."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Rows as published data sets have them, by hand and from the published files; the expected values are written out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Sources of several files, and data sets that the `datasets` library saved."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

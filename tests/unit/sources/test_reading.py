@@ -1,7 +1,5 @@
 """Files are written by other libraries (pandas, gzip, lzma) than the ones that read them, where there is one."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

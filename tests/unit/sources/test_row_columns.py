@@ -1,7 +1,5 @@
 """What becomes of the columns of rows: taken, recorded as not used, refused, or kept with a response."""
 
-from __future__ import annotations
-
 import pytest
 from raw_rows import AB, AC, CD, USUAL, Convert, Values, columns, raw, user
 

@@ -1,7 +1,5 @@
 """Rows in the forms of published data sets: what they say is written by hand, and TRL agrees where it reads them."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,7 +1,5 @@
 """Evaluations, benchmarks and policies to be promoted, for the tests of the gate and of the registry behind it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

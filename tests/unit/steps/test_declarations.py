@@ -1,7 +1,5 @@
 """What steps declare is what their functions take."""
 
-from __future__ import annotations
-
 import inspect
 
 import pytest

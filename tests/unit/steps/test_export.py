@@ -1,7 +1,5 @@
 """Lists in the layouts of other trainers: rows written by hand, TRL's own preparation of them, and the way back."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

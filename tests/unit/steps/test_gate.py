@@ -1,7 +1,5 @@
 """The gate: what it reads of an evaluation, and whether a policy passes. Nothing is registered here."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Columns of the prompts' rows that are kept for reward functions, from the source to the function."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

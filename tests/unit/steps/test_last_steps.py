@@ -1,7 +1,5 @@
 """What a run does at its end, on artifacts of every sampler and reranker there is."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """The step on published data and on hand-made files; tables are read back by pyarrow alone."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

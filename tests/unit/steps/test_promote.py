@@ -1,7 +1,5 @@
 """The gate by hand-made evaluations; its registry is a real MLflow database."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

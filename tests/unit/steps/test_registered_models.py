@@ -1,7 +1,5 @@
 """What a promotion leaves: cards, and models that MLflow's own loaders read in a process without larpo."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prompts that a model of the run cannot be given are told, or dropped and counted, before anything is sampled."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """What rules need of the prompts' rows: kept without being asked for, and checked before anything expensive."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checkpoints outlive the training until its policy is where it belongs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a policy is compared with while it is trained: a reference, its log-probabilities, or none."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

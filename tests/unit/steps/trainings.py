@@ -1,7 +1,5 @@
 """A small training, for the tests of the step `train`."""
 
-from __future__ import annotations
-
 import random
 
 from small_models import user

@@ -1,7 +1,5 @@
 """What larpo makes of the environment's settings for the store."""
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

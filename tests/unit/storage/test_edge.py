@@ -1,7 +1,5 @@
 """Steps that read and write `s3://`, against moto's S3 server over HTTP."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What goes wrong with a store, and how it is told."""
 
-from __future__ import annotations
-
 import os
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer

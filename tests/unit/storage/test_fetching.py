@@ -1,7 +1,5 @@
 """Against moto's S3 server over HTTP; what is stored is read and written by a boto3 client of the test's own."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Publishing, against moto's S3 server over HTTP."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 from typing import Any

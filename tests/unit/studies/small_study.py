@@ -1,7 +1,5 @@
 """A study that runs within seconds: two objectives, a handful of prompts, a policy that knows next to nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 STUDY = """

@@ -1,7 +1,5 @@
 """How scores order judged responses, by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

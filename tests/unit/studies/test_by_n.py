@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.studies.by_n import curves, rows
 from larpo_lib.studies.results import Results, Row

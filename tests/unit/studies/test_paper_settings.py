@@ -1,7 +1,5 @@
 """The cells of the paper's scale against the settings that the paper states, written down here by hand."""
 
-from __future__ import annotations
-
 import json
 import re
 

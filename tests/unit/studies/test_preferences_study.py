@@ -1,7 +1,5 @@
 """The study on published preferences, from a small file of lists to its results."""
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

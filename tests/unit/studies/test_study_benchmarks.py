@@ -1,7 +1,5 @@
 """Benchmarks of a study: existing steps on the policy before and after training, decisions bought once."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The check of an objective passes our own, and finds what is wrong with others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The check of a reward function."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

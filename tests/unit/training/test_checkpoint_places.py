@@ -1,7 +1,5 @@
 """Checkpoints outside the step's scratch folder: in a directory, and in moto's S3."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

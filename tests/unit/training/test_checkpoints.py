@@ -1,7 +1,5 @@
 """Checkpoints in one directory; `test_checkpoint_places.py` has them elsewhere."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from functools import partial

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from real_tokenizers import CHATML, SPACED, Kind, real_tokenizer
 from small_models import user

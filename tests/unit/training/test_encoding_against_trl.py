@@ -4,8 +4,6 @@ TRL goes on where a template writes something behind the end of a turn, mostly a
 and a sampled response has none, so here a response ends where its turn does.
 """
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A process alone; several are in `tests/integration/test_processes.py`."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.distributed as dist

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from small_models import user
 from table_rows import preferences
 

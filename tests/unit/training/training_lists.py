@@ -1,7 +1,5 @@
 """Encoded lists of random tokens for the trainer's tests, and a run of it."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path

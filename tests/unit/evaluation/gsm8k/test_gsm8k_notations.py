@@ -1,7 +1,5 @@
 """All answers of GSM8K's test set in the notations that models give them in: every one is right."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

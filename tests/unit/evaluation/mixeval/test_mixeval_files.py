@@ -1,7 +1,5 @@
 """What MixEval reads: questions as published, and answers to them."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The policy as a retriever, by hand."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

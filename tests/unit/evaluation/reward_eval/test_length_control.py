@@ -1,7 +1,5 @@
 """The length-controlled win rate by hand, against scikit-learn, and on data whose answer is known."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report

@@ -1,7 +1,5 @@
 """Any text is read, in bounded time, and numbers in any notation are what a slow oracle says."""
 
-from __future__ import annotations
-
 import time
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """Answers in the notations that models write them in; every value is worked out by hand."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import pytest

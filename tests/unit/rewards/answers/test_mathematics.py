@@ -1,7 +1,5 @@
 """Answers that are mathematics; which are equal is worked out by hand."""
 
-from __future__ import annotations
-
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """A user's own function as a judge."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

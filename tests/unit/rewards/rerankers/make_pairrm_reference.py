@@ -7,8 +7,6 @@ The package itself no longer imports with today's transformers. Its model is a f
 tokenize a pair and that turn comparisons into scores need nothing of the package, so each is run as it stands there.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """Scores are those of the model's own forward pass, on what the library that trained it would give it."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from server_double import Reply, serve
 from small_models import user

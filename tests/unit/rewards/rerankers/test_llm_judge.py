@@ -1,7 +1,5 @@
 """Scores by a judge, against values worked out by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Rerankers that look at each response by itself, by a rule."""
 
-from __future__ import annotations
-
 import json
 
 import nltk

@@ -1,7 +1,5 @@
 """Responses of models that think first: what rerankers get of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -7,8 +7,6 @@ Its modules of IFEval, which are Google's, are run without the rest of the packa
 and NLTK reads the small Punkt model of the tests.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import random
