@@ -1,7 +1,5 @@
 """Makes the components: from a few words about each, the function whose source Kubeflow runs in a pod."""
 
-from __future__ import annotations
-
 import linecache
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Run it with `python examples/llm_judge.py http://localhost:8000/v1 MODEL`, where
 Without arguments a stand-in does, which gives a 5 to whoever says how many minutes it takes.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

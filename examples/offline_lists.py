@@ -3,8 +3,6 @@
 Run it with `python examples/offline_lists.py`. The policy is that of the built-in example, with random weights.
 """
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Run it with `python examples/own_objective.py`. It trains the built-in example's
 the sum of two numbers.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

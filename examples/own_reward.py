@@ -4,8 +4,6 @@ Run it with `python examples/own_reward.py`. It writes the built-in example to `
 `runs/own_reward`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import larpo_lib

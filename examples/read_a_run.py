@@ -3,8 +3,6 @@
 Run it behind `python examples/own_reward.py`, whose run it reads; or with the directory of another run as the argument.
 """
 
-from __future__ import annotations
-
 import sys
 
 from transformers import pipeline

@@ -1,7 +1,5 @@
 """Policies that are low-rank adapters beside a base: directories with `adapter_config.json`, as peft writes them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

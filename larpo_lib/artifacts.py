@@ -5,8 +5,6 @@ settings, digests of the inputs, code version) and a checksum of every file. Not
 the same work gives the same bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 Whoever works through a part opens its file; whoever computes in batches, below it, need not know.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

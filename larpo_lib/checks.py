@@ -1,7 +1,5 @@
 """What can be known to be wrong without a look at models: settings that contradict each other, missing answers."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections import Counter

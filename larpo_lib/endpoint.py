@@ -4,8 +4,6 @@ Requests run in an event loop on a thread of its own, so that a caller may be pl
 as a notebook does. The thread and its connections live as long as one call: there is nothing to close.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import queue

@@ -1,7 +1,5 @@
 """Errors that a user can mend. Everything else is a bug and keeps its traceback."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 from larpo_lib.redaction import presentable

@@ -1,7 +1,5 @@
 """Takes a step and logs it to MLflow: its metrics, and the curves of a training while it goes on."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

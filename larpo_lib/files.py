@@ -1,7 +1,5 @@
 """Files that are whole or absent, locks that die with their process, and what a full disk says."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

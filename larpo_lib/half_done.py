@@ -4,8 +4,6 @@ It is in `.NAME.partial/FINGERPRINT` beside the output, with a file that says wh
 setting can be named.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

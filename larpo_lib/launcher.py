@@ -1,7 +1,5 @@
 """What a launcher such as torchrun tells the processes it starts, in their environment."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -4,8 +4,6 @@ Nothing is set up by an import: the command line, the processes that it starts a
 they begin. A program that uses the library sets up its own logging, of the logger `larpo_lib`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -4,8 +4,6 @@ Every step publishes an artifact under the run's directory and finds it there wh
 any instant goes on from the step it was in, and ends with the same bytes. Which steps there are, `larpo_lib.plan` says.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from time import monotonic
 from typing import Any

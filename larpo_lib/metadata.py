@@ -1,7 +1,5 @@
 """Further columns of the prompts' rows: kept beside the prompts, typed, in a table of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

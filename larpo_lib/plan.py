@@ -3,8 +3,6 @@
 `larpo run` and the pipelines on Kubeflow take their calls from here, so the same settings make the same artifacts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """A pool of artifacts by fingerprint: what several runs have in common is made once."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os

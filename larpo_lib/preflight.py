@@ -1,7 +1,5 @@
 """What can be known to be wrong with models and servers before any expensive work."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Notices, and progress of long work: a bar in a terminal, plain lines in a pod. How much is told, `logs` decides."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import time

@@ -5,8 +5,6 @@ of a step: those that say how the work is done are missing, and others may have 
 here what it needs.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, TypeVar

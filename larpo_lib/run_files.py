@@ -1,7 +1,5 @@
 """What stands in a run's directory beside artifacts: its settings, its identity, and the seconds it took."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 import uuid

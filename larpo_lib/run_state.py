@@ -1,7 +1,5 @@
 """How far a run has come: which of its steps are made, and which are left."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

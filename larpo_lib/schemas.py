@@ -3,8 +3,6 @@
 Words: a prompt is the query, a response the document, a list the slate; a candidate is a response and its origin.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

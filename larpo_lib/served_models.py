@@ -1,7 +1,5 @@
 """Which models an OpenAI-compatible server has."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 
 from larpo_lib.config import EndpointConfig

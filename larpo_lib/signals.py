@@ -1,7 +1,5 @@
 """SIGTERM as an exception, so that what is at work can say how it ended."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Reads and writes the schema-checked Parquet tables of `larpo_lib.schemas`, whole or a few rows at a time."""
 
-from __future__ import annotations
-
 import json
 from bisect import bisect_right
 from collections import Counter, OrderedDict

@@ -1,7 +1,5 @@
 """A user's own function, by where it stands: `my_rewards.py:brevity`, or `package.module:brevity`."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import sys

@@ -4,8 +4,6 @@ Chat templates of such models (DeepSeek-R1, Qwen3, QwQ) leave the thoughts of ea
 behind the last `</think>`. Where a template opens `<think>` in the prompt, the response begins inside the block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 OPEN, CLOSE = "<think>", "</think>"

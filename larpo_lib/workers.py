@@ -1,7 +1,5 @@
 """Processes on this machine that share work, each with GPUs of its own."""
 
-from __future__ import annotations
-
 import ctypes
 import multiprocessing
 import os

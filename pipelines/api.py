@@ -5,8 +5,6 @@ up to five times, and keeps what it found in a file of the user's home. It print
 shared pipelines by their names, and makes none without a version.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import ssl

@@ -1,7 +1,5 @@
 """From the configuration and `--parameter` texts to the arguments of a run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

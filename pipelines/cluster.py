@@ -3,8 +3,6 @@
 The local runners leave out all of it but retries. Names of secrets, configuration and volumes are those of `k8s/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Compiles pipelines to the YAML that Kubeflow takes. Loads neither torch nor vLLM."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

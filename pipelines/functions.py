@@ -1,7 +1,5 @@
 """Makes pipelines whose inputs are known as data: from a form, or from lists of what tasks need."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any

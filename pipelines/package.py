@@ -1,7 +1,5 @@
 """Compiled pipelines: what a package declares, and typed arguments for it."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Uploads compiled pipelines, starts runs of them, and follows a run to its end."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What `ListwiseTrainer` trains on: encoded lists as a `datasets.Dataset`, their batches, and their metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

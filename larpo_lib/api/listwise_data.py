@@ -8,8 +8,6 @@ Prompts and responses are plain text, or conversations: a prompt is a list of me
 assistant's message in a list, or its text.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a data set of ranked lists to what `ListwiseTrainer` trains on."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

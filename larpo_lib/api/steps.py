@@ -4,8 +4,6 @@ Each calls the function that the command line, the loop and Kubeflow call. Place
 output is there already, made with the same settings from the same inputs, returns at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path

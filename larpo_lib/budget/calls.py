@@ -1,7 +1,5 @@
 """The calls of LLM judges in a run, at most, before there are any prompts. Pure arithmetic."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from larpo_lib.budget.work import Lengths

@@ -1,7 +1,5 @@
 """The memory that each step takes on one GPU, item by item. Pure arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

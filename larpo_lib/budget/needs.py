@@ -1,7 +1,5 @@
 """The memory of a run's steps by its settings, and the settings to change where it is too much."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

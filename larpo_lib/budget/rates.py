@@ -1,7 +1,5 @@
 """Rates that an earlier run had, from the seconds of its steps."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The whole estimate of a run, and its text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How much each step has to do, and the hours and cost of it from rates. Pure arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

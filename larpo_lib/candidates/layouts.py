@@ -5,8 +5,6 @@ columns are called is TRL's (huggingface.co/docs/trl/dataset_formats); those bey
 by `larpo prepare`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args

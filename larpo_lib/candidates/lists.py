@@ -1,7 +1,5 @@
 """Builds the training lists: merge, drop duplicates, rank, then select or find negatives. Every drop is counted."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations

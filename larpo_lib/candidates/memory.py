@@ -1,7 +1,5 @@
 """Memorization: the responses of earlier iterations join the lists of this one (Jin et al. 2025, arXiv 2502.03699)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 

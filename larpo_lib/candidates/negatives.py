@@ -8,8 +8,6 @@
 What is drawn for a prompt depends on the seed, the prompt_id and the candidates there are, never on their order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial

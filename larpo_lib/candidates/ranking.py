@@ -1,7 +1,5 @@
 """Orders the candidates of a prompt by reward. Rewards are finite float64 numbers; higher is better."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar

@@ -4,8 +4,6 @@ Scores of all pairs never exist at one time: they are worked out for some querie
 neighbours of one prompt after another, in their order, has every score worked out once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np

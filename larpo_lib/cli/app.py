@@ -1,7 +1,5 @@
 """The application object, its shared options, and how errors reach the user."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import os

@@ -1,7 +1,5 @@
 """The command that pushes a policy to the Hugging Face hub."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """One command a step: paths and settings in, an artifact out, its metrics as JSON on standard output."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What the settings of all benchmarks share: how answers are made, and the LLM that judges them."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import NonNegativeFloat, PositiveInt

@@ -1,7 +1,5 @@
 """Says in what two trees of settings differ."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

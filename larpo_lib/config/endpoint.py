@@ -1,7 +1,5 @@
 """Settings of whatever is asked over HTTP."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 from urllib.parse import urlsplit
 

@@ -3,8 +3,6 @@
 `seed: Annotated[Seed, Inherited("seed")] = 0` takes over the top's `seed` where the configuration does not state one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, get_args

@@ -1,7 +1,5 @@
 """TOML and `--set` to a checked configuration, with errors that name the setting and the remedy."""
 
-from __future__ import annotations
-
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Settings that several sections have, each written once; a section extends those it needs."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt

@@ -1,7 +1,5 @@
 """What installed packages register by entry points, one group for each kind, such as `larpo.objectives`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points

@@ -1,7 +1,5 @@
 """Where prompts come from, and which policies and reward models must be able to read them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Settings as TOML, which `load` reads back as the very same."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

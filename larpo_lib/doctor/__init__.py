@@ -4,8 +4,6 @@ Every check runs at the same time as the others and has a deadline, so the whole
 not answer. No secret is ever read: of credentials it only matters whether they are set.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """The servers that a configuration names: whether each answers, and serves what is asked of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path

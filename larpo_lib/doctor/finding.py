@@ -1,7 +1,5 @@
 """What a look at a machine finds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """The servers that this machine can reach. No secret is read: of credentials it only matters whether they are set."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The benchmarks, a folder each. Importing this imports none of them, and none of their libraries."""
 
-from __future__ import annotations
-
 import functools
 import pkgutil
 from importlib import import_module

@@ -1,7 +1,5 @@
 """A policy's answers to the questions of a benchmark, made by any sampler and kept while a step is at work."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path

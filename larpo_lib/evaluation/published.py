@@ -3,8 +3,6 @@
 The judges of its tables differ for the same models, so every row names its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from larpo_lib.reporting.evaluation import Published

@@ -1,7 +1,5 @@
 """Chat completions of a judge behind an OpenAI-compatible server, kept as the server gave them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 

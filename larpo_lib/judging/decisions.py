@@ -1,7 +1,5 @@
 """Decisions of an LLM judge, each stored as it arrives: none is lost with a crash, none is bought twice."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import itertools

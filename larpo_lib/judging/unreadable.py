@@ -1,7 +1,5 @@
 """Ends the asking of a judge of whom nothing can be read, before more is paid for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from larpo_lib.errors import LarpoError

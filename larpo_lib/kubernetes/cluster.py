@@ -1,7 +1,5 @@
 """The few requests that a training makes of the Kubernetes API, with its refusals told in one line."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping

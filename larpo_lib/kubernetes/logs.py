@@ -1,7 +1,5 @@
 """Hands on what the nodes write, line by line, over connections that may break."""
 
-from __future__ import annotations
-
 import codecs
 import time
 from collections import deque

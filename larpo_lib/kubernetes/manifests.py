@@ -1,7 +1,5 @@
 """TrainJobs as plain data: settings in, a manifest out, nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What happens to a TrainJob beside what its nodes write, said once: waits, failures, starts anew, warnings."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 

@@ -3,8 +3,6 @@
 Names of the configuration and the secrets are those of `k8s/`.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

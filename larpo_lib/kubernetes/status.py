@@ -1,7 +1,5 @@
 """What TrainJobs and their pods say of themselves: pure functions of the API's JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Trains on several machines: starts a TrainJob, follows it, and clears up behind it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any, NoReturn

@@ -1,7 +1,5 @@
 """What the workflow engine knows of a run: tasks that failed before or beside their own code."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json

@@ -3,8 +3,6 @@
 Python's own limit, an alarm, needs the main thread, and stops no code in C.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

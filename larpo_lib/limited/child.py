@@ -1,7 +1,5 @@
 """The child's side of `LimitedProcess`: a question a line, in JSON, and a line in answer."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -4,8 +4,6 @@ A dense mask over m responses of r tokens behind a prompt of p costs (p + m r)^2
 hides. Part by part it is p^2 + m r (p + r), less than separate rows pay. FlexAttention does the like on a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Batches of sequences by tokens, so that neither padding nor memory runs away with a long one. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

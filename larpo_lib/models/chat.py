@@ -1,7 +1,5 @@
 """Conversations to text and to token ids, by the tokenizer's own chat template."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Where and how a model computes, by its settings: device, precision and attention."""
 
-from __future__ import annotations
-
 import logging
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the responses of lists are laid out in rows: one each behind a copy of the prompt, or all behind one prompt."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

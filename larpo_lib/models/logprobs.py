@@ -1,7 +1,5 @@
 """Log-probabilities of tokens without the whole [tokens, vocabulary] matrix."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

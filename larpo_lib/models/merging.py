@@ -1,7 +1,5 @@
 """Puts low-rank adapters into the weights of their base."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

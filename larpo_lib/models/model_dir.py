@@ -1,7 +1,5 @@
 """Model directories as Hugging Face writes them, read once, with a plain word on what is wrong with one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from functools import cached_property

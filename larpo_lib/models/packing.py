@@ -5,8 +5,6 @@ and, in a response, what stands before it there. Positions go on behind the prom
 log-probabilities are those of separate rows. A response's last token predicts nothing and is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

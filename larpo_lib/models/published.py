@@ -5,8 +5,6 @@ config.json all but the class and the precision of the weights. `transformers` 5
 that readers of version 4 do not know: they would take rope_theta's default without a word, and fail on the tokenizer.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Responses that are known as text alone, to the token ids that a policy would write behind their prompt."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Log-probabilities of responses that a policy sampled, by the policy itself."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -4,8 +4,6 @@ A row is what the model attends over at once. How responses are laid out in rows
 prompt) is the collator's choice; scoring only needs to know which hidden state predicts which response token.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from types import MethodType

@@ -6,8 +6,6 @@ rendered. What then still looks like a special token was written by the template
 tokens by other names, so that it reads the hidden ones, put back, as ordinary text, in their context.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable

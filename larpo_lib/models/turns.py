@@ -1,7 +1,5 @@
 """Where an assistant's turn ends: by the model's settings, the tokenizer, the chat template and the user's word."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

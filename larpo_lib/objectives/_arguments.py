@@ -1,7 +1,5 @@
 """Arguments that several objectives have, with what their settings say of them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat

@@ -1,7 +1,5 @@
 """The first component: checks the whole request, before anything that costs, and writes the run's context."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """The last component: says how a run ended, whatever became of it, ends its MLflow run, and cleans up."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Literal

@@ -1,7 +1,5 @@
 """Whether a request fits what earlier runs of the same root have published: told by the first task, not after hours."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from larpo_lib.artifacts import MANIFEST, METRICS, read_manifest

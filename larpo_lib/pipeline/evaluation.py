@@ -1,7 +1,5 @@
 """The pipeline that evaluates a policy made elsewhere: its first component and its last table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Takes a step in a pod: fetches what it reads, logs it under the run's MLflow run, publishes what it makes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Small texts beside a run's artifacts: what its components tell each other."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ This is the one place. The pipelines' signatures and descriptions, their first c
 parameters are made from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Files of functions and of judges' templates that are here alone: they travel in the settings of a run on Kubeflow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 The workflow engine begins the next item of a loop whatever became of the one before, so somebody has to look.
 """
 
-from __future__ import annotations
-
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import open_context
 from larpo_lib.pipeline.retries import with_retries

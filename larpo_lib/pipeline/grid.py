@@ -1,7 +1,5 @@
 """Whole runs as arguments of the pipeline `study`: what they share as settings, what each changes as its grid."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

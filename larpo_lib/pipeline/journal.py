@@ -3,8 +3,6 @@
 Kubeflow does not know: a step that is killed tells nobody, and what the exit task is told of the others is not certain.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

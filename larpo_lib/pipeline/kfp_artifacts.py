@@ -1,7 +1,5 @@
 """Fills the objects in which KFP shows artifacts: datasets, models, metrics, pages, texts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, MutableMapping
 from functools import partial

@@ -1,7 +1,5 @@
 """The parameters of a pipeline to settings: preset, then `settings`, then every parameter that was given."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

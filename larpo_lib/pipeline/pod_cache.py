@@ -1,7 +1,5 @@
 """Where a pod keeps what it fetches: the cache volume, or a directory of its own where the volume cannot be written."""
 
-from __future__ import annotations
-
 import logging
 import os
 import tempfile

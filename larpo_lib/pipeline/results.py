@@ -1,7 +1,5 @@
 """What the components do that judge a run: the gate, the report, the table of what was dropped."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ Kubeflow cannot be relied on for it: whether a pod that ended with an error is s
 on the administrator of the workflow engine.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from time import sleep

@@ -1,7 +1,5 @@
 """What the components of the loop do, by their names. They find what they read in the run's root."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from larpo_lib.checks import check_references, foretell_calls

@@ -1,7 +1,5 @@
 """The pipeline that compares settings: a run for each, from the same policy, on the same prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

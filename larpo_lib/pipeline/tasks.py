@@ -1,7 +1,5 @@
 """What a component does: it calls a function of this package, and shows what that made in KFP's artifacts."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Sequence
 from dataclasses import astuple

@@ -4,8 +4,6 @@ Kubeflow keeps a run as one object of Argo, specification and state together, an
 with every task. The sizes are upper estimates, worked out with KFP's own compiler and driver.
 """
 
-from __future__ import annotations
-
 from larpo_lib.errors import ConfigError
 
 LIMIT_KB = 1000

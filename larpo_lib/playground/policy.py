@@ -1,7 +1,5 @@
 """A tiny Llama-style policy and its tokenizer, with random weights."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A problem tells what somebody has and two things that happen to it. A solution s
 `#### n`. All numbers stay within 0 to 20, so that each is one token of the tiny policy.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from dataclasses import dataclass

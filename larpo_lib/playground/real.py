@@ -1,7 +1,5 @@
 """What the quickstart with a real language model runs on: a small model, and requests that rules can check."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ length, without which a policy learns to say what is checked and nothing else. T
 others. All texts are larpo's own, under its licence.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

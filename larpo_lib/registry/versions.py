@@ -4,8 +4,6 @@
 the digest of its policy, so that registering a policy twice gives one version.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Writes what a benchmark reports: values, figures, one page and a table for the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics

@@ -1,7 +1,5 @@
 """The figures of a benchmark's report: its curves, and how the values of its items are spread."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence

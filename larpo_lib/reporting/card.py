@@ -1,7 +1,5 @@
 """The model card of a policy: README.md with Hugging Face's front matter, written from what its run knows."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The settings that a model card shows: no more than a reader needs, since it is published with its policy."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a report says, as plain values: computed here once, drawn and written elsewhere."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

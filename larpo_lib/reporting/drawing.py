@@ -1,7 +1,5 @@
 """How every figure is drawn: one style, direct labels, the same bytes on every machine."""
 
-from __future__ import annotations
-
 import html
 import io
 import re

@@ -1,7 +1,5 @@
 """What every benchmark reports, in one form: scores with their uncertainty, and what they may be compared with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any

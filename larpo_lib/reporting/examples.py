@@ -1,7 +1,5 @@
 """Picks prompts whose responses before and after are worth reading, by a rule and not by taste."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

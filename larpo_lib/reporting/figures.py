@@ -4,8 +4,6 @@ Panels are small so that they stay readable one below the other on a telephone. 
 colour-blind readers can tell apart, and no line is told by its colour alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -3,8 +3,6 @@
 One summary for everybody: the metrics of an evaluation, the report, the gate, studies and the benchmark `retrieval`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any

@@ -1,7 +1,5 @@
 """The licence of a model, as far as its own files say."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What numbers were measured on, as they are published beside them."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Pages as one HTML file that needs nothing else (no script, no font, no network), and their Markdown forms."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any

@@ -1,7 +1,5 @@
 """What a study leaves for people: tables, a figure, one page and its Markdown form, and all numbers as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata

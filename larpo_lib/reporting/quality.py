@@ -1,7 +1,5 @@
 """Held-out quality of one policy, and what changed between two, with bootstrap intervals over prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A benchmark's scores as text: one way of writing them for the page and the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 

@@ -1,7 +1,5 @@
 """Numbers as text: one way of writing them for the page, the figures and the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from larpo_lib.artifacts import Metrics

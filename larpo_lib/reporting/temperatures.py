@@ -1,7 +1,5 @@
 """What a search for the sampling temperature found: the choice, how sure it is, and the figure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

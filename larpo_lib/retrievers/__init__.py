@@ -1,7 +1,5 @@
 """Retrievers find related prompts, and documents. A module here is a retriever, and its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

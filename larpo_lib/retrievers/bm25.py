@@ -1,7 +1,5 @@
 """By the words that texts share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """By the cosine of sentence embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal

@@ -1,7 +1,5 @@
 """Where rewards come from: rerankers score responses, judges say right or wrong, and answers are read for both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

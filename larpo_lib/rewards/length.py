@@ -1,7 +1,5 @@
 """Rewards with a price on length, against reward models that like long responses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from larpo_lib.rewards.answers import Scorable

@@ -1,7 +1,5 @@
 """Whether the verifier can read the references it is to judge by; asked before anything expensive."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The retriever's side of the loop: samplers draw responses from a policy. A module here holds a sampler's settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from larpo_lib.config.kinds import SamplerConfig

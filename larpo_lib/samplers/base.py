@@ -1,7 +1,5 @@
 """What every sampler offers: the retriever's side of the loop."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Prompts to candidates, with any sampler."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A user's own function or class as a sampler."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Sampling by `transformers` generate, in this process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Sampling by any server with OpenAI's chat completions, such as `vllm serve` or TGI."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

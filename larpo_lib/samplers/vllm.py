@@ -1,7 +1,5 @@
 """Sampling by vLLM's engine on this machine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

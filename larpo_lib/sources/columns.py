@@ -4,8 +4,6 @@ Columns are found among their usual names; `ColumnsConfig` names them where they
 DataError: a column is missing, or a row holds no usable value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from larpo_lib.schemas import UNKNOWN, Messages

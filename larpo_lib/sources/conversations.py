@@ -4,8 +4,6 @@ Columns often repeat each other: a `prompt` beside whole conversations, a system
 A conversation is never doubled, and nothing that stands in a column is lost: what does not fit is refused.
 """
 
-from __future__ import annotations
-
 from larpo_lib.schemas import Messages
 from larpo_lib.sources.cells import Cell
 

@@ -1,7 +1,5 @@
 """Raw rows to the rows of `larpo_lib.schemas`, without duplicates, and with counts of all that was dropped. No I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Conversations that are written as text: JSON in a cell of a CSV file, and turns behind the names of who speaks."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

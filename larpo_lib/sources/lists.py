@@ -1,7 +1,5 @@
 """Reads responses whose rewards are known out of a source's rows: whole lists, pairs, or one response a row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """What a source is: a file, several of them, a saved data set, or the name of one on the Hugging Face hub."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path

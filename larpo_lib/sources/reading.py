@@ -1,7 +1,5 @@
 """Raw rows from where users keep them: files, plain or compressed, and data sets of the Hugging Face hub."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

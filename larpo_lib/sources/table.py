@@ -1,7 +1,5 @@
 """A source's columns: found by their usual names or by the settings', with a record of what each was taken for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar

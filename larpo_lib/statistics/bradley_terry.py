@@ -1,7 +1,5 @@
 """The model of Bradley and Terry (1952): strengths of which each comparison's outcome is a logistic function."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What N of the responses to one prompt are worth, as independent draws."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence

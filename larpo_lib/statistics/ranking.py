@@ -1,7 +1,5 @@
 """How one order of the items of a list agrees with another one, or with what they are worth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import combinations

@@ -1,7 +1,5 @@
 """The step `build_lists`: ranked candidates of one or more iterations to training lists."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """The edge of a step: its artifacts as local paths, and what a training keeps until its output is published."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Held-out quality of a policy as a retriever of responses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial

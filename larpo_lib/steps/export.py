@@ -1,7 +1,5 @@
 """Writes training lists as a data set that other trainers read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

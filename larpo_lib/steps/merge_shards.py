@@ -1,7 +1,5 @@
 """Puts the shards of a step, made on several machines, together again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Every process runs the step's own function. torchrun starts them, here on this m
 PET_... variables, on behalf of several; a user who runs `torchrun -m larpo_lib train ...` gets the same.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

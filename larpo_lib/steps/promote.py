@@ -1,7 +1,5 @@
 """The step `promote`: registers a policy, and makes it the champion if it beats the one before it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Prompts that a model of the run cannot be given are found before anything is sampled for them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Sequence

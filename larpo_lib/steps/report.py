@@ -1,7 +1,5 @@
 """The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The reward model reranks the candidates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Trains a reward model on ranked responses, for those who have none."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

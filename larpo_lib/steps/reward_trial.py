@@ -1,7 +1,5 @@
 """A reward function, or another reranker, on a handful of responses, before any run."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The behaviour policy retrieves candidates for each prompt."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager

@@ -1,7 +1,5 @@
 """Which temperature to sample at: responses at every temperature of a grid, scored together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """Supervised fine-tuning on demonstrations: the policy the loop starts from."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Distils the reranker's order into the policy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

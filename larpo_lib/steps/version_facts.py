@@ -1,7 +1,5 @@
 """What the step `promote` tells of a policy: its model card, and what MLflow keeps with its version."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass

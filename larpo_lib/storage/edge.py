@@ -1,7 +1,5 @@
 """The edge of a step: remote inputs become local paths before it, remote outputs are published behind it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

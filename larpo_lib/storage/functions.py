@@ -1,7 +1,5 @@
 """Functions whose files are in a store: their code is read once, and stands in the settings from then on."""
 
-from __future__ import annotations
-
 from larpo_lib.caches import cache_dir
 from larpo_lib.errors import StorageError
 from larpo_lib.functions import FunctionTarget, SectionT, with_functions

@@ -1,7 +1,5 @@
 """Benchmarks that a study measures the first and the last policy of its runs by."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

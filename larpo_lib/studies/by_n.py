@@ -1,7 +1,5 @@
 """Measures at several N, such as `pass_at_8`, against N: one curve for each policy and retriever."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

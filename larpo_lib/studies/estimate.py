@@ -1,7 +1,5 @@
 """What a study would take, from its settings and stated assumptions, before anything is run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt

@@ -1,7 +1,5 @@
 """What measures the first and the last policy of each run of a study: benchmarks, and as a retriever."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

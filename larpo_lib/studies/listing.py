@@ -1,7 +1,5 @@
 """A study before it is run: every cell with its settings, and what it would take by the stated assumptions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A study for people: a table for the terminal, a figure, one page, and all numbers as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

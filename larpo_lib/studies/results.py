@@ -1,7 +1,5 @@
 """What a study found: means over seeds and prompts, differences from its baseline, and which of the paper's hold."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Runs a study cell by cell: each cell an ordinary run, what cells have in common made once, resumable anywhere."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

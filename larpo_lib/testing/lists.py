@@ -1,7 +1,5 @@
 """Batches of lists for checks of objectives."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace

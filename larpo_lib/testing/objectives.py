@@ -1,7 +1,5 @@
 """The check of an objective of one's own."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """What holds for objectives, one function for each property. Each raises AssertionError where it does not hold."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The check of a reward function of one's own."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

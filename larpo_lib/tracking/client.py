@@ -1,7 +1,5 @@
 """A client of MLflow that tells in one line what is wrong, within seconds and without credentials."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

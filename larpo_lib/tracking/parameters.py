@@ -1,7 +1,5 @@
 """Settings as the parameters of an MLflow run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

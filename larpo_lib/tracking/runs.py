@@ -4,8 +4,6 @@ A run killed at any instant takes its MLflow runs up again when restarted: they 
 every metric point carries the start time of its run, so that logging it twice is logging it once.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

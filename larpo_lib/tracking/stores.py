@@ -1,7 +1,5 @@
 """Where MLflow is, and the experiment that runs belong to."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the machine was doing while a step was taken: CPU, memory, disk, network and GPUs, as MLflow samples them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """The settings of `transformers.Trainer` and of DeepSpeed."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

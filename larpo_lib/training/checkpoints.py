@@ -5,8 +5,6 @@ its place and renamed when it is whole. The one before it stays until the new on
 one is to be written. So there is always a sound one, whenever the process is killed and whatever becomes of the newest.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

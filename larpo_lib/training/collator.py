@@ -1,7 +1,5 @@
 """Encoded lists to the tensors of one forward pass, and one process's part of an optimiser step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Lists and demonstrations to token ids, with every row that does not fit counted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The training history beside a trained model: a line of metrics for each optimiser step."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

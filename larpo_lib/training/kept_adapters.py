@@ -1,7 +1,5 @@
 """The low-rank adapters of a training, kept beside the policy that they were merged into, as peft writes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

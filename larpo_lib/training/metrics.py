@@ -5,8 +5,6 @@ not defined counts 0: without two different rewards all of the order but the mar
 first step, Kendall's tau.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

@@ -3,8 +3,6 @@
 These figures differ from run to run: they are for live logging, and must never enter a published history or artifact.
 """
 
-from __future__ import annotations
-
 import re
 import resource
 import sys

@@ -4,8 +4,6 @@ The lists of a step depend on the seed alone. How they are split depends on the 
 step's loss but for rounding.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """The processes that train together: who this one is among them, and what they tell one another."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The reference is the policy itself before it is trained, so no second model is ever held.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

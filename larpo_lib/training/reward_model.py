@@ -5,8 +5,6 @@ A score is of a conversation's last token. What a conversation is, and which tok
 a whole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Checkpoints of a training while it goes on, and what is kept of one that is stopped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

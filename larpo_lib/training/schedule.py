@@ -5,8 +5,6 @@ of the rate. `transformers` counts from 0, so that its first step has a rate of 
 nothing. Behind the warm-up the curves are those of `transformers`, which would reach 0 one step after the last.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Models as they are trained: whole, shared out by ZeRO-3 or with low-rank adapters; and the directory they become."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

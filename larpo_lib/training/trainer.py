@@ -4,8 +4,6 @@ The loss of an optimiser step is the sum over the global batch divided by its we
 response tokens), whatever the micro-batches and processes.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from abc import abstractmethod

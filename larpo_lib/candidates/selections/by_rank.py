@@ -1,7 +1,5 @@
 """Selections by the order of the rewards."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """A user's own function as a selection."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """The published files of AlpacaEval: models' outputs, preferences, gamed rows and difficulties of instructions."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict

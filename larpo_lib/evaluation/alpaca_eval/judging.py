@@ -4,8 +4,6 @@ The official package makes the prompts, draws which answer comes first, reads th
 Only the way to the server and back is ours: concurrent, retried, within a limit, every decision stored as it arrives.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The official AlpacaEval package, imported late and kept from changing what is not its own."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os

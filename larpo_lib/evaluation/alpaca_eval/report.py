@@ -1,7 +1,5 @@
 """What AlpacaEval 2 says of one model, as every benchmark reports it."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean

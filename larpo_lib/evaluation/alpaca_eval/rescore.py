@@ -1,7 +1,5 @@
 """AlpacaEval's win rates from stored preferences, of one model or several."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -8,8 +8,6 @@ the place where it happens to stand, and brought into the benchmark's order, so 
 do not depend on the order of a file.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

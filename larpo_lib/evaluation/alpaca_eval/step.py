@@ -1,7 +1,5 @@
 """The step `alpaca_eval`: a policy's answers to AlpacaEval's instructions, judged against the reference's."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata

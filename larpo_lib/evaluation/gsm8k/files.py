@@ -1,7 +1,5 @@
 """GSM8K's files: problems, and solutions of models in the form that was published with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

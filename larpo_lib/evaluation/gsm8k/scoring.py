@@ -1,7 +1,5 @@
 """GSM8K (Cobbe et al. 2021, arXiv 2110.14168): a response is right if its final number is the reference's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

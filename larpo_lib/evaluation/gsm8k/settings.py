@@ -1,7 +1,5 @@
 """Settings of the benchmark GSM8K."""
 
-from __future__ import annotations
-
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from larpo_lib.config.benchmarks import AnswersConfig

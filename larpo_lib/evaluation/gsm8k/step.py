@@ -1,7 +1,5 @@
 """The benchmark GSM8K: a policy's responses, or solutions made before, and how many are right."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Buys judgements of responses to MixEval's questions until each can be read, and writes what each question scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How scores and options are read: out of a judge's text, or out of a response by rule. Rules as officially."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ From mix_eval/prompts/evaluation_prompts.py and judge_prompts.py of https://gith
 same for all versions of the questions.
 """
 
-from __future__ import annotations
-
 from larpo_lib.evaluation.mixeval.questions import Question, letters
 from larpo_lib.schemas import Messages
 

@@ -1,7 +1,5 @@
 """MixEval's questions and the answers to them, in the published formats."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What MixEval reports of a policy."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 

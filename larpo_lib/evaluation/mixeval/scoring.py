@@ -1,7 +1,5 @@
 """MixEval's scores, from judgements: those just made, or those that somebody published."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Settings of the benchmark MixEval."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt

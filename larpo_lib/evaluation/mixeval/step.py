@@ -1,7 +1,5 @@
 """The step `mixeval`: a policy's answers to MixEval's questions, judged."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Retrievers of documents, on the axes on which a policy is drawn as a retriever of responses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Queries, a corpus and relevance judgements in the form of BEIR (Thakur et al. 2021, arXiv 2104.08663) and MTEB."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass

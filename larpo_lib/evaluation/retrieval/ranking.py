@@ -1,7 +1,5 @@
 """How a policy draws its responses, and how its log-probabilities order them, with bootstrap intervals. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The policy as a retriever of responses: what it sampled, and the order in which its log-probabilities put that."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial

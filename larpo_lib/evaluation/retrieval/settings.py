@@ -1,7 +1,5 @@
 """Settings of the benchmark that measures a policy as a retriever, beside a retriever of documents."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt

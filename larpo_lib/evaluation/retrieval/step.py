@@ -1,7 +1,5 @@
 """The benchmark `retrieval`: the policy as a retriever of responses, and retrievers of documents on the same axes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

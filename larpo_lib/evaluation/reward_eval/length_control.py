@@ -11,8 +11,6 @@ instruction is, is fitted together with two published models, and chooses its pe
 numbers are not comparable.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

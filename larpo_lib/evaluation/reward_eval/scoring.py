@@ -1,7 +1,5 @@
 """Win rates of a policy against a baseline policy by the rewards of both responses to each prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

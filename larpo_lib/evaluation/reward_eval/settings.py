@@ -1,7 +1,5 @@
 """Settings of the benchmark that lets a reward model judge a policy against another one."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The benchmark `reward_eval`: a policy against a baseline policy, with a reward model as the judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """How a reward model orders ranked lists: agreement of its scores with the rewards that the lists have. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

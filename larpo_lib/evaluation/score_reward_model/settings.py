@@ -1,7 +1,5 @@
 """Settings of the benchmark of reward models on ranked lists."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

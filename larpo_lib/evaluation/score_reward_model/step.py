@@ -1,7 +1,5 @@
 """The benchmark `score_reward_model`: how a reward model orders lists that are ranked already."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sentence embeddings by a local sentence-transformers model (Reimers and Gurevych 2019, arXiv 1908.10084)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -3,8 +3,6 @@
 Compares values, never substrings: 44 is not in 544, and 1/2 is .5.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Numbers as people and LaTeX write them, and what is reckoned from them, exactly."""
 
-from __future__ import annotations
-
 import math
 import re
 from fractions import Fraction

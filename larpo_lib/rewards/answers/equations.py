@@ -1,7 +1,5 @@
 """Which share of the equations that a response states holds."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 from itertools import pairwise

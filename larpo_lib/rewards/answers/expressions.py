@@ -4,8 +4,6 @@ sympy may take for ever over a short expression, and math-verify's own limit nee
 the work is done by a child, which the kernel ends when it has used too much processor time.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import accumulate
 

@@ -1,7 +1,5 @@
 """The process behind `Expressions`: asked `[wanted, given]`, it answers `true` or `false`."""
 
-from __future__ import annotations
-
 import logging
 import os
 import resource

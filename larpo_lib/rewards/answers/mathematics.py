@@ -5,8 +5,6 @@ every pair in round brackets for an interval, and the interval from 3 to 2 for e
 compared by math-verify.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

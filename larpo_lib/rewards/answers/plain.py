@@ -4,8 +4,6 @@ Every pass is linear in the length of the text: patterns that could begin at eac
 lookbehind or follow the pass that makes runs short.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """Reads numbers out of statements in plain notation."""
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from collections.abc import Sequence

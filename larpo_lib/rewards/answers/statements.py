@@ -1,7 +1,5 @@
 """Where a text states its answer."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal

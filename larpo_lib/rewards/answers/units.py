@@ -1,7 +1,5 @@
 """Units of measurement that answers are given in."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 

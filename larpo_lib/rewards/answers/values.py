@@ -1,7 +1,5 @@
 """What an answer in numbers is: one number, with its unit, or several as a tuple, a list, a time or a range."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Judges: they say right or wrong, where rerankers give rewards. A module here is a judge, and its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """A user's own function as a judge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal

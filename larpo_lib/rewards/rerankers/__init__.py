@@ -1,7 +1,5 @@
 """The reward model's side of the loop: rerankers score responses. A module here is a reranker, and its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What rerankers that look at each response by itself, by a rule, have in common."""
 
-from __future__ import annotations
-
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

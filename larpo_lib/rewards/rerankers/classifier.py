@@ -1,7 +1,5 @@
 """Any sequence classifier with one label as a reranker."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal

@@ -1,7 +1,5 @@
 """Tests of code as a reranker."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A user's own function as a reranker."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from numbers import Real

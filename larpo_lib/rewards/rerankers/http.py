@@ -1,7 +1,5 @@
 """A reward model behind a server as a reranker."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt

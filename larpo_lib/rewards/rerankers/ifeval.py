@@ -1,7 +1,5 @@
 """IFEval's instructions as a reranker."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """PairRM as a reranker: it compares the responses of a list two by two."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """The verifier as a reranker: rewards for answers that can be checked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Checks of responses that expressions and schemas of others can make last for ever, with a limit of time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from typing import Literal, NamedTuple

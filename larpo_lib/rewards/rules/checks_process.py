@@ -1,7 +1,5 @@
 """The process behind `checks`. What is loaded, or read of a prompt, takes none of the time that a response has."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from larpo_lib.limited.child import answer_questions, within

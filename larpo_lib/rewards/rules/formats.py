@@ -3,8 +3,6 @@
 Source: Zhou et al. 2023, arXiv:2311.07911, table 1, as Google's code reads them.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import ClassVar

@@ -3,8 +3,6 @@
 Source: Zhou et al. 2023, arXiv:2311.07911.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What an instruction that can be checked is: its arguments are its settings."""
 
-from __future__ import annotations
-
 import re
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,7 +1,5 @@
 """Which language a text is in, as IFEval asks langdetect."""
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 from typing import Any
 

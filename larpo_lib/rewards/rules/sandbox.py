@@ -1,7 +1,5 @@
 """Code run against tests, in a process of its own that can reach neither network nor files nor other processes."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -6,8 +6,6 @@ The process that runs the code has no capabilities, no open files of this one, n
 reach servers of this machine past every namespace), and limits on memory, time and output.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno

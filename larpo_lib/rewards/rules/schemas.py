@@ -1,7 +1,5 @@
 """JSON in responses, and whether a JSON Schema accepts it."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import lru_cache

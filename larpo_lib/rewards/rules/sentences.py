@@ -1,7 +1,5 @@
 """Sentences and words as NLTK finds them in English, which needs its Punkt model."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Calls a user's function or object for responses."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace

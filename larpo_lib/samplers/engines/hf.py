@@ -4,8 +4,6 @@ Every response has a stream of uniform numbers of its own, drawn from its seed, 
 cumulative distribution. What else is in the batch therefore never changes which numbers a response is drawn with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

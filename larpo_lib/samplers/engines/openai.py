@@ -1,7 +1,5 @@
 """Samples from a server with OpenAI's chat completions, such as `vllm serve` or TGI."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What all samplers do with a policy's directory, whatever draws from it."""
 
-from __future__ import annotations
-
 from larpo_lib.models.chat import find_special_text, message_contents, prompt_ids
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers.base import SamplingLimits

@@ -4,8 +4,6 @@ Each response is a request of its own with its own seed. vLLM does nothing else 
 share the prompt's keys and values by prefix caching either way.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager

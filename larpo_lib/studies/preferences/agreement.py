@@ -1,7 +1,5 @@
 """How scores order judged responses: agreement with preferences, and what is left of it at equal length. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean

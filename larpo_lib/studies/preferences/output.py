@@ -1,7 +1,5 @@
 """The study's results for people: a table, a figure, a page, and everything as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

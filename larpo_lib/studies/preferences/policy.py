@@ -1,7 +1,5 @@
 """The policy that a seed starts with: a byte-level BPE of its training part's texts, and random weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

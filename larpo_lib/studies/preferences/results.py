@@ -1,7 +1,5 @@
 """From log-probabilities to measures: objectives and baselines on the same responses of the same prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

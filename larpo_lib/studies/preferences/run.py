@@ -1,7 +1,5 @@
 """Trains tiny policies from scratch with every objective on published preferences, and measures held-out orders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from larpo_lib.files import make_directory, write_json

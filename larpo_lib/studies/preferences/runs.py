@@ -1,7 +1,5 @@
 """Goes through all runs: what a seed's runs share, then the search, then the reported ones. Resumable anywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

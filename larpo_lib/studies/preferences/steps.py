@@ -1,7 +1,5 @@
 """The steps that only this study has: folds, the policy with random weights, scores of held-out responses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Any sequence classifier with one label as a reward model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 

@@ -1,7 +1,5 @@
 """What a classifier reads of a conversation, and which of its tokens it scores: known without its weights."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ What the model reads and how comparisons become scores is that of `llm_blender` 
 2306.02561), against which it is tested. The conversation format, spelling included, is the one it was trained on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations

@@ -3,8 +3,6 @@
 Jiang, Ren and Lin 2023 (arXiv 2306.02561), in the layout of the hub's `llm-blender/PairRM-hf`.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A prompt as the question of a pair."""
 
-from __future__ import annotations
-
 from larpo_lib.schemas import Messages
 
 

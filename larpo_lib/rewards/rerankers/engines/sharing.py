@@ -1,7 +1,5 @@
 """Scores of a sequence classifier with the responses of a prompt behind one copy of it, as training shares prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

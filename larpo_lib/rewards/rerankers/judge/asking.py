@@ -1,7 +1,5 @@
 """Plays many lists at a time: the questions that all of them have next are asked together."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final

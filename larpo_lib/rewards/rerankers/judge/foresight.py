@@ -1,7 +1,5 @@
 """What judging will cost, told and limited before the first call."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from larpo_lib.errors import ConfigError

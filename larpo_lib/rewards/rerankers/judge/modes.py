@@ -4,8 +4,6 @@ Each is a generator that is played: it yields the questions that it has next, is
 the scores. So the questions of many lists are asked together, and what is stored is played without asking anybody.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence

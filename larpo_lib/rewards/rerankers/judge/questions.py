@@ -1,7 +1,5 @@
 """What a judge is asked about lists of responses, by its settings."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -3,8 +3,6 @@
 Thoughts before the reply are left out, and unfinished ones leave nothing that could be read.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Scores lists of responses by a judge."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

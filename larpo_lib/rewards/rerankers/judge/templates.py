@@ -5,8 +5,6 @@ it is a hash of them all. The names of control tokens, which the judge's server 
 text: a character that is not seen stands within them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
