@@ -4,14 +4,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from loopback import Handler, served
 
 TOKEN = "hf_secretTokenOfTheTests"
 STRANGER = "hf_tokenOfAnotherAccount"
@@ -228,13 +228,6 @@ def _commit(hub: HubDouble, name: str, branch: str, body: bytes) -> _Answer:
 _UPLOADS = {_PREUPLOAD: _preupload, _LFS: _lfs, _BRANCH: _branch, _COMMIT: _commit}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_arguments: Any) -> None:
-        """Says nothing of a client that went away."""
-
-
 def _answer(hub: HubDouble, method: str, path: str, token: str, wanted: str | None, body: bytes) -> _Answer:
     if hub.status is not None:
         return _Answer(hub.status)
@@ -246,52 +239,23 @@ def _answer(hub: HubDouble, method: str, path: str, token: str, wanted: str | No
 
 @contextmanager
 def serve_hub() -> Iterator[HubDouble]:
-    """A hub on an ephemeral port of 127.0.0.1."""
+    """A hub on a free port of 127.0.0.1."""
     hub = HubDouble()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+    class Answering(Handler):
+        def answer(self) -> None:
+            body = self.body()
             path = urlsplit(self.path).path
             token = self.headers.get("authorization", "").removeprefix("Bearer ")
             hub.asked.append((self.command, path))
             hub.tokens |= {token} - {""}
             wanted = self.headers.get("range")
             hub.ranges += [] if wanted is None else [wanted]
-            self._send(_answer(hub, self.command, path, token, wanted, body))
+            given = _answer(hub, self.command, path, token, wanted, body)
+            if self.command != "HEAD" and given.cut_at is not None:
+                hub.cut_at.clear()
+            self.send(given.status, given.body, given.headers, given.cut_at)
 
-        def _send(self, answer: _Answer) -> None:
-            head = self.command == "HEAD"
-            try:
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(answer.body)))
-                self.end_headers()
-                if head:
-                    return
-                if answer.cut_at is None:
-                    self.wfile.write(answer.body)
-                else:
-                    hub.cut_at.clear()
-                    self.wfile.write(answer.body[: answer.cut_at])
-                    self.close_connection = True
-            except OSError:  # the client has gone
-                self.close_connection = True
-
-        do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Says nothing."""
-
-    server = _Server(("127.0.0.1", 0), Handler)
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(Answering) as server:
+        hub.url = f"http://127.0.0.1:{server.server_port}"
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,17 +1,17 @@
 """A server that speaks as much of the Kubernetes API as a training over several machines needs."""
 
 import json
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from loopback import Handler, served
 
 TOKEN = "very-secret-token"
 GROUP = "trainer.kubeflow.org"
@@ -166,50 +166,25 @@ def kubernetes_api() -> Iterator[Api]:
     """A double on a free port, until the block ends."""
     api = Api()
 
-    class Handler(_Handler):
+    class Answering(_Handler):
         state = api
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield api
-    finally:
-        for pod in list(api.pods):
-            api.remove_pod(pod)
-        server.shutdown()
-        server.server_close()
+    with served(Answering) as server:
+        api.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield api
+        finally:
+            for pod in list(api.pods):
+                api.remove_pod(pod)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed, or waits no longer
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     state: Api
 
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""
-
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def do_DELETE(self) -> None:
-        self._answer("DELETE")
-
-    def _answer(self, method: str) -> None:
+    def answer(self) -> None:
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         parts = url.path.strip("/").split("/")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._status(401, "Unauthorized")
@@ -219,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert parts[start : start + 2] == ["namespaces", "larpo"], self.path
         resource, *rest = parts[start + 2 :]
         kind = "/".join([resource, *rest[1:]])
-        verb = {"GET": "get" if rest else "list", "POST": "create", "DELETE": "delete"}[method]
+        verb = {"GET": "get" if rest else "list", "POST": "create", "DELETE": "delete"}[self.command]
         with self.state.changed:
             self.state.asked.append((verb, "" if start == 2 else parts[1], kind))
             failure = self.state.failing.pop(0) if self.state.failing else None
@@ -230,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif (verb, kind) in self.state.refused:
             self._status(403, f'{kind} is forbidden: User "larpo-pipeline" cannot {verb} resource "{kind}"')
         elif resource == "trainjobs" and not self.state.has_trainer:
-            self._send(404, b"404 page not found\n", "text/plain")
+            self.send(404, b"404 page not found\n", {"Content-Type": "text/plain"})
         else:
             getattr(self, f"_{verb}_{kind.replace('/', '_')}")(*rest[:1], query=query, body=body)
 
@@ -338,11 +313,4 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(code, status | ({"details": {"name": name}} if name else {}))
 
     def _json(self, code: int, value: Any) -> None:
-        self._send(code, json.dumps(value).encode(), "application/json")
-
-    def _send(self, code: int, body: bytes, kind: str) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(code, json.dumps(value).encode(), {"Content-Type": "application/json"})

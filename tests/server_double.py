@@ -1,14 +1,14 @@
 """A server on loopback that answers as a test says and remembers what it was asked."""
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from loopback import Handler, served
 
 
 @dataclass(frozen=True)
@@ -69,55 +69,21 @@ class ServerDouble:
         return reply
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128  # connections that wait to be taken; with few, many clients at once are refused
-
-    def handle_error(self, *_arguments: Any) -> None:
-        """Says nothing of a client that went away between two requests, and all of any other error."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(*_arguments)
-
-
 @contextmanager
 def serve(answer: Answer) -> Iterator[ServerDouble]:
-    """A server on an ephemeral port of 127.0.0.1."""
+    """A server on a free port of 127.0.0.1."""
     double = ServerDouble(answer)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            length = int(self.headers.get("content-length", 0))
-            payload = json.loads(self.rfile.read(length)) if length else None
-            reply = double.receive(self.command, self.path, payload, {k.lower(): v for k, v in self.headers.items()})
-            text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+    class Answering(Handler):
+        def answer(self) -> None:
+            body = self.body()
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            reply = double.receive(self.command, self.path, json.loads(body) if body else None, headers)
+            text = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
             kind = "text/html" if isinstance(reply.body, str) else "application/json"
-            try:
-                self.send_response(reply.status)
-                for name, value in {"content-type": kind, **reply.headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(text.encode())))
-                self.end_headers()
-                if reply.cut_off:
-                    self.wfile.write(text.encode()[: len(text) // 2])
-                    self.close_connection = True
-                else:
-                    self.wfile.write(text.encode())
-            except OSError:  # the client has gone
-                self.close_connection = True
+            cut_at = len(text) // 2 if reply.cut_off else None
+            self.send(reply.status, text, {"content-type": kind, **reply.headers}, cut_at)
 
-        do_GET = do_POST = _serve  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Says nothing."""
-
-    server = _Server(("127.0.0.1", 0), Handler)
-    double.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(Answering) as server:
+        double.url = f"http://127.0.0.1:{server.server_port}"
         yield double
-    finally:
-        server.shutdown()
-        server.server_close()

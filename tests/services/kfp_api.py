@@ -6,15 +6,14 @@ each time that it is read, so that a test needs no clock.
 
 import json
 import ssl
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from loopback import Handler, served
 from services.kfp_state import Asked, Json, KfpApi, RefusedError
 
 GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
@@ -38,50 +37,31 @@ def kfp_api(
         certificate: files of a certificate and its key, to serve TLS.
     """
     api = KfpApi(token=token, multi_user=multi_user, namespaces=namespaces)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
-    server.daemon_threads = True
+    tls = None
     if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    api.url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*certificate)
+    with served(_handler(api), tls) as server:
+        api.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-def _handler(api: KfpApi) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            data = self.rfile.read(int(self.headers.get("content-length") or 0))
+def _handler(api: KfpApi) -> type[Handler]:
+    class Answering(Handler):
+        def answer(self) -> None:
             url = urllib.parse.urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = dict(urllib.parse.parse_qsl(url.query))
             upload = "/pipelines/upload" in url.path
+            data = self.body()
             try:
                 body = _body(headers.get("content-type", ""), data)
-                answer, status = api.answer(Asked(self.command, url.path, query, headers, body)), 200
+                given, status = api.answer(Asked(self.command, url.path, query, headers, body)), 200
             except RefusedError as refused:
-                answer, status = _refusal(refused, upload), refused.status
-            text = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+                given, status = _refusal(refused, upload), refused.status
+            self.send(status, json.dumps(given).encode(), {"content-type": "application/json"})
 
-        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Says nothing."""
-
-    return Handler
+    return Answering
 
 
 def _body(kind: str, data: bytes) -> Any:

@@ -1,12 +1,11 @@
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from hub_double import TOKEN, HubDouble
+from loopback import Handler, served
 
 from larpo_lib import doctor
 from larpo_lib.config import ObjectiveConfig
@@ -15,26 +14,17 @@ from larpo_lib.doctor import Finding, servers
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA-not-to-be-shown", "AWS_SECRET_ACCESS_KEY": "hush-not-to-be-shown"}
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(Handler):
     """Healthy at /health, forbidden at /, and out of order elsewhere."""
 
-    def do_GET(self) -> None:
-        self.send_response({"/health": 200, "/": 403}.get(self.path, 503))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def answer(self) -> None:
+        self.send({"/health": 200, "/": 403}.get(self.path, 503), b"", {})
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Server) as http:
-        thread = threading.Thread(target=http.serve_forever, daemon=True)
-        thread.start()
+    with served(Server) as http:
         yield f"127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture
