@@ -1,10 +1,11 @@
 """Rows of the tables between the steps, as tests write them by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from larpo_lib.schemas import STOP, Messages, candidate_id, prompt_id
-from larpo_lib.tables import Row
+from larpo_lib.tables import Row, write_table
 
 
 def candidate(prompt: str, response: str, index: int = 0, **other: Any) -> Row:
@@ -30,3 +31,10 @@ def preferences(messages: Messages, responses: Sequence[str], rewards: Sequence[
         "responses": list(responses), "token_ids": [None] * size, "rewards": list(rewards),
         "finish_reasons": [STOP] * size, "negative_kinds": ["sampled"] * size, **other,
     }  # fmt: skip
+
+
+def with_table(folder: Path, name: str, rows: Iterable[Row]) -> Path:
+    """A folder with one table, as the steps read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / f"{name}.parquet", name, rows)
+    return folder

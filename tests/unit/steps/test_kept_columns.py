@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from table_rows import with_table
 
 from larpo_lib.config import LarpoConfig, PrepareConfig, RerankConfig, load_config
 from larpo_lib.config.load import load_section
@@ -14,7 +15,7 @@ from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
 from larpo_lib.schemas import STOP, candidate_id
 from larpo_lib.steps import prepare, rerank
-from larpo_lib.tables import read_table, write_table
+from larpo_lib.tables import read_table
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "p0", "answer": "0", "level": 1, "tags": ["a", "b"], "about": {"by": "Ann"}, "weight": 1},
@@ -137,9 +138,7 @@ def _ranked(tmp_path: Path, body: str, keep: Any = "all", name: str = "ranked") 
         for row in read_table(prompts, "prompts")
         for i, text in enumerate([row["messages"][-1]["content"], row["messages"][-1]["content"] + "!"])
     ]  # fmt: skip
-    candidates = tmp_path / f"{name}-candidates"
-    candidates.mkdir()
-    write_table(candidates / "candidates.parquet", "candidates", rows)
+    candidates = with_table(tmp_path / f"{name}-candidates", "candidates", rows)
     (tmp_path / "r.py").write_text(body)
     reranker = FunctionRerankerConfig(target=f"{tmp_path}/r.py:f")
     rerank.run(RerankConfig(reranker=reranker), prompts=prompts, candidates=[candidates], ranked=tmp_path / name)

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from server_double import Reply, serve
 from small_models import make_classifier, user, write_prompts
-from table_rows import candidate
+from table_rows import candidate, with_table
 from tiny_pairrm import make_pairrm
 
 from larpo_lib.config import ListsConfig, ModelConfig, RerankConfig
@@ -20,7 +20,7 @@ from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import build_lists, rerank
-from larpo_lib.tables import read_table, write_table
+from larpo_lib.tables import read_table
 
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4")]
 ANN, BEN = (prompt_id(user(text)) for text, _ in QUESTIONS)
@@ -48,9 +48,7 @@ def prompts(tmp_path):
 @pytest.fixture
 def run(prompts, tmp_path):
     def run(name="ranked", rows=CANDIDATES, config=None):
-        candidates = tmp_path / f"{name}-candidates"
-        candidates.mkdir()
-        write_table(candidates / "candidates.parquet", "candidates", rows)
+        candidates = with_table(tmp_path / f"{name}-candidates", "candidates", rows)
         output = tmp_path / name
         metrics = rerank.run(config or RerankConfig(), prompts=prompts, candidates=[candidates], ranked=output)
         return read_table(output, "ranked"), metrics
@@ -191,8 +189,7 @@ def test_candidates_of_several_iterations_are_one_list(prompts, tmp_path):
     """A list-relative score is of the whole list: with more in it, the same response has another score."""
     later = [{**_candidate(ANN, 0, "nothing at all"), "iteration": 2}, {**CANDIDATES[0], "iteration": 2}]
     for name, rows in (("first", CANDIDATES), ("second", later)):
-        (tmp_path / name).mkdir()
-        write_table(tmp_path / name / "candidates.parquet", "candidates", rows)
+        with_table(tmp_path / name, "candidates", rows)
     member = EnsembleMember(reranker=VerifierConfig())
     config = RerankConfig(reranker=EnsembleConfig(members=(member, member)))
     rewards = {}

@@ -7,7 +7,7 @@ from forked import run_as_torchrun
 from safetensors.torch import load_file
 from small_models import user, write_prompts
 from step_doubles import Killed, kill_at_four, published
-from table_rows import candidate, preferences
+from table_rows import candidate, preferences, with_table
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, RerankConfig, RewardModelConfig
@@ -19,7 +19,7 @@ from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import rerank, reward_model
 from larpo_lib.steps.declarations import STEPS
-from larpo_lib.tables import read_table, write_table
+from larpo_lib.tables import read_table
 from larpo_lib.training.history import read_history
 from larpo_lib.training.reward_model import encode_conversations, load_trainable_reward_model, with_last_tokens
 
@@ -65,9 +65,7 @@ ROWS = _rows(11, seed=0)
 @pytest.fixture
 def run(tiny_policy, tmp_path):
     def run(name="trained", rows=ROWS, policy=tiny_policy, log=lambda _row, _step: None, **changes):
-        lists = tmp_path / "lists"
-        lists.mkdir(exist_ok=True)
-        write_table(lists / "lists.parquet", "lists", rows)
+        lists = with_table(tmp_path / "lists", "lists", rows)
         config = RewardModelConfig(**SETTINGS | changes)
         return reward_model.run(config, policy=policy, lists=lists, trained=tmp_path / name, log=log)
 
@@ -139,8 +137,7 @@ def test_rerank_takes_what_is_published(run, tmp_path):
     prompts = write_prompts(tmp_path / "prompts", [("How many ?", None)])
     key, texts = prompt_id(user("How many ?")), ["1 2", "+ +", "7"]
     rows = [candidate(key, text, i) for i, text in enumerate(texts)]
-    (tmp_path / "candidates").mkdir()
-    write_table(tmp_path / "candidates" / "candidates.parquet", "candidates", rows)
+    with_table(tmp_path / "candidates", "candidates", rows)
     config = RerankConfig(reranker=ClassifierConfig(path=str(tmp_path / "trained"), model=PLAIN))
     ranked = tmp_path / "ranked"
     metrics = rerank.run(config, prompts=prompts, candidates=[tmp_path / "candidates"], ranked=ranked)

@@ -3,6 +3,7 @@ import random
 import pytest
 from small_models import user
 from step_doubles import Killed, kill_at_four, published
+from table_rows import with_table
 
 from larpo_lib.config import ModelConfig, SftConfig
 from larpo_lib.errors import LarpoError
@@ -11,7 +12,6 @@ from larpo_lib.samplers import Request, SamplingLimits, make_sampler
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import STOP, prompt_id
 from larpo_lib.steps import sft
-from larpo_lib.tables import write_table
 from larpo_lib.training.history import read_history
 
 PLAIN = ModelConfig(device="cpu")
@@ -38,9 +38,7 @@ ROWS = [_demonstration(problem.question, problem.solution) for problem in make_p
 @pytest.fixture
 def run(tiny_policy, tmp_path):
     def run(name="trained", rows=ROWS, log=lambda _row, _step: None, **changes):
-        demonstrations = tmp_path / "demonstrations"
-        demonstrations.mkdir(exist_ok=True)
-        write_table(demonstrations / "demonstrations.parquet", "demonstrations", rows)
+        demonstrations = with_table(tmp_path / "demonstrations", "demonstrations", rows)
         config = SftConfig(**SETTINGS | changes)
         return sft.run(config, policy=tiny_policy, demonstrations=demonstrations, trained=tmp_path / name, log=log)
 

@@ -3,12 +3,11 @@
 import random
 
 from small_models import user
-from table_rows import preferences
+from table_rows import preferences, with_table
 
 from larpo_lib.config import ModelConfig, TrainConfig
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.steps import train
-from larpo_lib.tables import write_table
 
 PLAIN = ModelConfig(device="cpu")
 SETTINGS = {
@@ -39,9 +38,7 @@ def training(policy, folder, rows):
     """Trains, with files or folders by the names of `train.run`'s arguments and settings by theirs."""
 
     def run(name="trained", rows=rows, log=lambda _row, _step: None, **changes):
-        lists = folder / "lists"
-        lists.mkdir(exist_ok=True)
-        write_table(lists / "lists.parquet", "lists", rows)
+        lists = with_table(folder / "lists", "lists", rows)
         paths = {key: changes.pop(key) for key in ("policy", "reference", "reference_logps") if key in changes}
         config = TrainConfig(**SETTINGS | changes)
         return train.run(config, **{"policy": policy} | paths, lists=lists, trained=folder / name, log=log)

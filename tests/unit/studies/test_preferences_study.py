@@ -9,7 +9,7 @@ import pytest
 import torch
 from our_objectives import OURS
 from scipy.stats import kendalltau
-from table_rows import ranked
+from table_rows import ranked, with_table
 from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -233,8 +233,7 @@ def test_models_are_known_from_the_training_lists_alone(tmp_path: Path) -> None:
         "heldout": [answer("b", 0, 1.0), answer("b", 1, 0.0), answer("c", 0, 0.5), answer("c", 1, 0.5)],
     }
     for name, rows in parts.items():
-        (home / name).mkdir(parents=True)
-        write_table(home / name / "ranked.parquet", "ranked", rows)
+        with_table(home / name, "ranked", rows)
     (home / "scores").mkdir()
     logps = [
         {**{name: one[name] for name in ("prompt_id", "candidate_id", "sample_index")}, "logp": -1.0, "num_tokens": 2}

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 from small_models import user
+from table_rows import with_table
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
@@ -55,9 +56,7 @@ ROWS = _rows(12)
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:
-    (tmp_path / "lists").mkdir()
-    write_table(tmp_path / "lists" / "lists.parquet", "lists", ROWS)
-    return tmp_path / "lists"
+    return with_table(tmp_path / "lists", "lists", ROWS)
 
 
 def _config(path: Path, **changes: Any) -> ScoreRewardModelConfig:
