@@ -7,11 +7,8 @@ as a notebook does. The thread and its connections live as long as one call: the
 import logging
 import os
 import queue
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -29,21 +26,15 @@ from tenacity import (
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.http_answers import ENCODINGS, UnusableBodyError, message_of, read_body, retry_after_s, says_too_long
 
 AnswerT = TypeVar("AnswerT")
 Payload = dict[str, Any] | None
 
 _CONNECT_S = 10.0
-_LONGEST_WAIT_S = 600.0
 _TELL_EVERY_S = 10.0
 _LOOK_AGAIN_S = 0.01
 _NO_SUCH_ROUTE = {404, 405, 501}
-_TOO_LONG = re.compile(
-    r"maximum context length|maximum model length|context_length_exceeded|model's context length|context size"
-    r"|must have less than \d+ tokens|tokens \+ `max_new_tokens` must be",
-    re.IGNORECASE,
-)
-"""How vLLM, OpenAI, SGLang, llama.cpp, TEI and TGI say that an input is too long."""
 _BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random_exponential(multiplier=0.5, max=30)
 
 
@@ -143,7 +134,7 @@ class Endpoint(Generic[AnswerT]):
         left = iter(enumerate(payloads))
         workers = min(self._config.concurrency, len(payloads))
         async with httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            headers={"Accept-Encoding": ENCODINGS} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=httpx2.Timeout(None, connect=min(_CONNECT_S, self._config.timeout_s)),
             limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
         ) as client:
@@ -181,7 +172,7 @@ class Endpoint(Generic[AnswerT]):
     ) -> AnswerT | InputTooLongError:
         try:
             with anyio.fail_after(self._config.timeout_s):
-                response = await client.request(method, self.url, json=payload)
+                response = await self._answered(client, method, payload)
         except (TimeoutError, httpx2.ReadTimeout):
             problem = f"{self.url}: no answer within {self._config.timeout_s:g} s"
             raise _TransientError(problem, remedy="Increase timeout_s, or reduce concurrency") from None
@@ -190,6 +181,8 @@ class Endpoint(Generic[AnswerT]):
         except httpx2.RequestError as error:
             remedy = "Start the server, or fix base_url"
             raise _TransientError(self._transport_problem(error), remedy=remedy) from None
+        except UnusableBodyError as error:
+            raise self.refuse(f"the answer {error}", "Check base_url, and what the server is") from None
         if not response.is_success:
             return self._refusal(response)
         try:
@@ -197,19 +190,24 @@ class Endpoint(Generic[AnswerT]):
         except ValidationError as error:
             raise self._unreadable(response, error) from None
 
+    async def _answered(self, client: httpx2.AsyncClient, method: str, payload: Payload) -> httpx2.Response:
+        async with client.stream(method, self.url, json=payload) as response:
+            headers = [pair for pair in response.headers.multi_items() if pair[0] != "content-encoding"]
+            return httpx2.Response(response.status_code, headers=headers, content=await read_body(response))
+
     def _transport_problem(self, error: httpx2.RequestError) -> str:
         return f"{self.url}: {self._short(str(error)) or type(error).__name__}"
 
     def _refusal(self, response: httpx2.Response) -> InputTooLongError:
         """The error of an input that is too long; every other refusal is raised."""
-        status, message = response.status_code, _message(response)
+        status, message = response.status_code, message_of(response)
         problem = f"{self.url}: answered {status}: {self._short(message)}"
-        if _says_too_long(status, message):
+        if says_too_long(status, message):
             return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
         if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
             remedy = "Check the server's log; reduce concurrency, or increase retries"
             transient = _TransientError(problem, remedy=remedy, status=status)
-            transient.wait_s = _retry_after_s(response)
+            transient.wait_s = retry_after_s(response)
             raise transient
         raise EndpointError(problem, remedy=self._remedy(status), status=status)
 
@@ -256,38 +254,6 @@ def _key(config: EndpointConfig) -> str | None:
             f"the environment variable {name}, named by api_key_env, does not hold a valid key", remedy="Fix its value"
         )
     return key
-
-
-def _message(response: httpx2.Response) -> str:
-    """What a server says of a refusal: in OpenAI's form, TEI's and TGI's, FastAPI's, or as plain text."""
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        parts = [str(error[name]) for name in ("message", "detail") if error.get(name) is not None]
-        code = [error["code"]] if isinstance(error.get("code"), str) else []
-        return "; ".join([*parts, *code]) or str(error)
-    return str(error)
-
-
-def _says_too_long(status: int, message: str) -> bool:
-    if status == httpx2.codes.REQUEST_ENTITY_TOO_LARGE:
-        return "batch size" not in message  # TEI says so of too many inputs as well
-    return status in (400, 422) and _TOO_LONG.search(message) is not None
-
-
-def _retry_after_s(response: httpx2.Response) -> float | None:
-    """What Retry-After says, as seconds from now, or None."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        seconds = (
-            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):  # none, or no time of day with a zone
-        return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S)
 
 
 def _wait_s(state: RetryCallState) -> float:

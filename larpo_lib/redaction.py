@@ -5,8 +5,6 @@ keys of well-known services) or, in tables of a user's own, by its name (`api_ke
 another name cannot be told from other text.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any

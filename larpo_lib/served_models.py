@@ -1,12 +1,15 @@
 """Which models an OpenAI-compatible server has."""
 
+from collections.abc import Iterable
+from itertools import islice
+
 from pydantic import BaseModel
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError
 
-_MOST_NAMED = 10
+_MOST_NAMED, _LONGEST_NAME = 10, 200
 
 
 class _Model(BaseModel):
@@ -38,8 +41,12 @@ def check_served(
         return
     served = [one.id for one in models.data]
     if model not in served:
-        more = ", ..." if served[_MOST_NAMED:] else ""
         raise ConfigError(
-            f"{config.base_url} does not serve a model '{model}'",
-            remedy=f"Set {setting} to one of {', '.join(served[:_MOST_NAMED])}{more}",
+            f"{config.base_url} does not serve a model '{model}'", remedy=f"Set {setting} to one of {listed(served)}"
         )
+
+
+def listed(models: Iterable[str]) -> str:
+    """The names of some models, for a message: the first of them, and of each no more than a name has."""
+    first = [f"{name:.{_LONGEST_NAME}}" for name in islice(models, _MOST_NAMED + 1)]
+    return ", ".join([*first[:_MOST_NAMED], *(["..."] if first[_MOST_NAMED:] else [])])

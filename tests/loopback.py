@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from sys import exception
+from time import sleep
 from typing import Any
 
 
@@ -20,15 +21,23 @@ class Handler(BaseHTTPRequestHandler):
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length") or 0))
 
-    def send(self, status: int, body: bytes, headers: Mapping[str, str], cut_at: int | None = None) -> None:
-        """Answer; where it is cut the connection ends. A client that has gone is no error."""
+    def send(
+        self, status: int, body: bytes, headers: Mapping[str, str], cut_at: int | None = None, byte_s: float = 0.0
+    ) -> None:
+        """Answer; where it is cut the connection ends. A client that has gone is no error.
+
+        Args:
+            byte_s: seconds before each byte of the body.
+        """
         try:
             self.send_response(status)
             for name, value in {**headers, "content-length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body[:cut_at])
+                for piece in map(bytes, zip(body[:cut_at])) if byte_s else [body[:cut_at]]:
+                    sleep(byte_s)
+                    self.wfile.write(piece)
             self.close_connection |= cut_at is not None
         except OSError:
             self.close_connection = True

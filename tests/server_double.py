@@ -24,13 +24,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `cut_off`: the connection ends in the middle of it."""
+    """One answer. `cut_off`: the connection ends in the middle of it; `byte_s`: seconds before each of its bytes."""
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     after_s: float = 0.0
     cut_off: bool = False
+    byte_s: float = 0.0
 
 
 Answer = Callable[[Asked], Reply]
@@ -79,10 +80,12 @@ def serve(answer: Answer) -> Iterator[ServerDouble]:
             body = self.body()
             headers = {name.lower(): value for name, value in self.headers.items()}
             reply = double.receive(self.command, self.path, json.loads(body) if body else None, headers)
-            text = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
-            kind = "text/html" if isinstance(reply.body, str) else "application/json"
-            cut_at = len(text) // 2 if reply.cut_off else None
-            self.send(reply.status, text, {"content-type": kind, **reply.headers}, cut_at)
+            plain = isinstance(reply.body, str | bytes)
+            text = reply.body if plain else json.dumps(reply.body)
+            whole = text if isinstance(text, bytes) else text.encode()
+            kind = "text/html" if plain else "application/json"
+            cut_at = len(whole) // 2 if reply.cut_off else None
+            self.send(reply.status, whole, {"content-type": kind, **reply.headers}, cut_at, reply.byte_s)
 
     with served(Answering) as server:
         double.url = f"http://127.0.0.1:{server.server_port}"

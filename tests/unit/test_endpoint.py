@@ -1,6 +1,9 @@
 import asyncio
+import gzip
+import json
 import logging
 import time
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from server_double import Reply, serve
 
+from larpo_lib import http_answers
 from larpo_lib.config import EndpointConfig
 from larpo_lib.config.load import check
 from larpo_lib.endpoint import Endpoint
@@ -252,6 +256,53 @@ def test_a_route_is_got_or_is_not_there():
     with serve(answer) as server:
         assert _endpoint(server, path="five").get() == Doubled(value=5)
         assert _endpoint(server, path="six").get() is None
+
+
+COMPRESS = {"gzip": gzip.compress, "deflate": zlib.compress, "x-gzip": gzip.compress}
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_compressed_answer_is_read_and_so_is_a_refusal(encoding):
+    def answer(asked):
+        found = {"value": 7} if asked.payload["number"] else {"error": "no such number"}
+        headers = {"content-encoding": encoding}
+        return Reply(COMPRESS[encoding](json.dumps(found).encode()), 200 if "value" in found else 400, headers)
+
+    with serve(answer) as server:
+        assert _endpoint(server).ask([{"number": 1}]) == [Doubled(value=7)]
+        with pytest.raises(EndpointError, match="answered 400: no such number"):
+            _endpoint(server).ask([{"number": 0}])
+    assert server.asked[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "problem"),
+    [
+        (b"1" * 1001, "identity", "has more than 1000 bytes"),
+        (gzip.compress(b"1" * 1001), "gzip", "has more than 1000 bytes once it is decompressed"),
+        (zlib.compress(b"1" * 10**5), "deflate", "has more than 1000 bytes once it is decompressed"),
+        (gzip.compress(b'{"value": 7}')[:-9], "gzip", "ends in the middle of its compression"),
+        (b'{"value": 7}', "gzip", r"is not compressed as it says \(gzip\): .*incorrect header"),
+        (b'{"value": 7}', "br", "is compressed as 'br', but only gzip, deflate was asked for"),
+        (gzip.compress(gzip.compress(b'{"value": 7}')), "gzip, gzip", "is compressed as 'gzip, gzip'"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_beyond_the_limit_or_compressed_otherwise_is_refused(monkeypatch, body, encoding, problem, status):
+    """A gzip of 1.5 GB is 1.5 MB on its way."""
+    monkeypatch.setattr(http_answers, "_LONGEST", 1000)
+    with serve(lambda _: Reply(body, status, {"content-encoding": encoding})) as server:
+        with pytest.raises(EndpointError, match=f"/v1/double: the answer {problem}"):
+            _endpoint(server).ask(PAYLOADS[:1])
+        assert len(server.asked) == 1
+
+
+def test_an_answer_that_comes_byte_by_byte_has_no_more_time_than_another():
+    with serve(lambda _: Reply(" " * 200, byte_s=0.05)) as server:
+        start = time.monotonic()
+        with pytest.raises(EndpointError, match=r"no answer within 0\.2 s"):
+            _endpoint(server, timeout_s=0.2, retries=0).ask(PAYLOADS[:1])
+        assert time.monotonic() - start < 2
 
 
 def test_the_key_is_sent_and_never_told(monkeypatch, caplog):

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, PositiveInt
 from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.endpoint import Endpoint
@@ -23,6 +23,7 @@ from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.policy import PolicySampler
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
+from larpo_lib.served_models import listed
 
 _FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}
 """TGI may say `eos_token`. Other reasons (a filter, a tool call, an abort) leave no response of the policy's own."""
@@ -34,10 +35,13 @@ _STOPS = 4
 """Texts to stop at that OpenAI's API and TGI take."""
 
 
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class _Model(BaseModel):
     id: str
     owned_by: str | None = None
-    max_model_len: int | None = None
+    max_model_len: PositiveInt | None = None
 
 
 class _Models(BaseModel):
@@ -53,17 +57,17 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
-    token_ids: list[int] | None = None
+    token_ids: list[_Count] | None = None
 
 
 class _Usage(BaseModel):
-    completion_tokens: int
+    completion_tokens: _Count
 
 
 class _Completion(BaseModel):
     choices: list[_Choice]
     usage: _Usage | None = None
-    prompt_token_ids: list[int] | None = None
+    prompt_token_ids: list[_Count] | None = None
 
 
 def check_sampling_server(
@@ -92,7 +96,7 @@ def check_sampling_server(
     if served is None:
         raise ConfigError(
             f"{config.base_url} does not serve a model '{config.served_model}'",
-            remedy=f"Set served_model to one of {', '.join(model.id for model in models.data)}",
+            remedy=f"Set served_model to one of {listed(model.id for model in models.data)}",
         )
     if served.max_model_len is not None and limits.longest > served.max_model_len:
         raise ConfigError(
@@ -138,6 +142,7 @@ class OpenAiSampler(PolicySampler):
         self._completions = Endpoint(config, "chat/completions", _Completion)
         self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
         self._stop_texts = self._texts_to_stop_at(source.turn_end)
+        self._vocabulary = source.vocab_size or len(self._tokenizer)
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request.
@@ -214,6 +219,7 @@ class OpenAiSampler(PolicySampler):
         if self._config.token_ids:
             return self._response_of_ids(request, answer, choice.token_ids, finish_reason)
         tokens = answer.usage.completion_tokens if answer.usage else None
+        self._check_length(request, tokens)
         return Response(self._text(request, choice.message), None, tokens, finish_reason)
 
     def _text(self, request: Request, message: _Message) -> str:
@@ -238,9 +244,21 @@ class OpenAiSampler(PolicySampler):
                 "the server used other prompt tokens than the policy's tokenizer and chat template",
                 "Serve the same policy that is passed here, with its own chat template",
             )
+        self._check_length(request, len(ids))
+        if max(ids, default=0) >= self._vocabulary:
+            problem = f"the server returned the token id {max(ids)}, but the policy has ids below {self._vocabulary}"
+            raise self._refuse(request.prompt_id, problem, "Serve the same policy that is passed here")
         text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._stops else ids)
         text = opened_think_tag(self._tokenizer, request.messages) + text
         return Response(text, ids, len(ids), finish_reason)
+
+    def _check_length(self, request: Request, tokens: int | None) -> None:
+        if tokens is not None and tokens > self._limits.max_new_tokens:
+            raise self._refuse(
+                request.prompt_id,
+                f"a response of {tokens} tokens, but max_new_tokens = {self._limits.max_new_tokens}",
+                "Use a server that keeps to max_tokens",
+            )
 
     def _refuse(self, prompt_id: str, problem: str, remedy: str) -> EndpointError:
         return self._completions.refuse(f"prompt {prompt_id}: {problem}", remedy)

@@ -158,6 +158,35 @@ def test_a_server_of_another_template_is_refused(sampler_of, tokenizer):
         sampler_of(server, token_ids=True).sample([_request()])
 
 
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (
+            [7, 99999],
+            r"prompt p: the server returned the token id 99999, but the policy has ids below \d+\.",
+        ),
+        ([7, -1], r"the answer cannot be read: choices\.0\.token_ids\.1: .*greater than or equal to 0"),
+        ([7, 10**30], r"the answer cannot be read: choices\.0\.token_ids\.1"),
+        ([7] * 25, "prompt p: a response of 25 tokens, but max_new_tokens = 24"),
+    ],
+)
+def test_token_ids_are_the_policys_and_no_more_than_asked_for(sampler_of, tokenizer, ids, problem):
+    choice = {"message": {"content": "Ann"}, "finish_reason": "length", "token_ids": ids}
+    answer = _completion(choice, prompt_token_ids=prompt_ids(tokenizer, user("How many ?")))
+    with _server(answer) as server, pytest.raises(EndpointError, match=problem):
+        sampler_of(server, token_ids=True).sample([_request()])
+
+
+@pytest.mark.parametrize("count", [-1, 25, 10**30])
+def test_a_count_of_tokens_that_cannot_be_is_refused(sampler_of, count):
+    problem = r"the answer cannot be read: usage\.completion_tokens|a response of 25 tokens, but max_new_tokens = 24"
+    with (
+        _server(_says("Ann", usage={"completion_tokens": count})) as server,
+        pytest.raises(EndpointError, match=problem),
+    ):
+        sampler_of(server).sample([_request()])
+
+
 def test_a_prompt_that_is_too_long_for_the_server_is_an_error(sampler_of):
     refusal = Reply({"error": {"message": "This model's maximum context length is 9 tokens."}}, status=400)
     with _server(refusal) as server, pytest.raises(InputTooLongError, match="longer context"):
@@ -183,6 +212,13 @@ def test_limits_beyond_the_servers_are_refused_before_anything_is_sampled(sample
     problem = r"with 87 tokens, but max_prompt_tokens \+ max_new_tokens = 88"
     with _server(_says("Ann"), _models(("tiny", 87))) as server, pytest.raises(ConfigError, match=problem):
         sampler_of(server, prompt=64, longest=24)
+
+
+def test_of_many_models_with_long_names_the_first_are_named(sampler_of):
+    models = _models(*((f"{number}{'x' * 500}", 9) for number in range(20)))
+    with _server(_says("Ann"), models) as server, pytest.raises(ConfigError, match=r"9x+, \.\.\.$") as raised:
+        sampler_of(server)
+    assert len(str(raised.value)) < 2500
 
 
 @pytest.mark.parametrize("models", [Reply("Not Found", status=404), _models(("tiny", None))])

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, FiniteFloat
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import EndpointError, InputTooLongError
+from larpo_lib.errors import InputTooLongError
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
@@ -23,8 +23,8 @@ from larpo_lib.served_models import check_served
 
 
 class _Place(BaseModel):
-    index: int
-    score: float
+    index: int = Field(ge=0, lt=2**31)
+    score: FiniteFloat
 
 
 class _Places(BaseModel):
@@ -32,7 +32,7 @@ class _Places(BaseModel):
 
 
 class _Pooled(BaseModel):
-    data: list[float]
+    data: list[FiniteFloat]
 
 
 class _Pool(BaseModel):
@@ -56,14 +56,14 @@ class _Api:
         several: whether one request may hold several responses to its prompt.
         payload: a batch's request, but for the model's name.
         answer: type of an answer.
-        scores: the scores of an answer, by the place of the response; as many as it holds.
+        scores: the scores of an answer, each with the place of its response; as many as it holds.
     """
 
     path: str
     several: bool
     payload: Callable[[_Batch], dict[str, Any]]
     answer: Any
-    scores: Callable[[Any], dict[int, float]]
+    scores: Callable[[Any], list[tuple[int, float]]]
 
 
 def _conversation(batch: _Batch) -> list[dict[str, str]]:
@@ -82,7 +82,7 @@ _APIS: dict[str, _Api] = {
             "truncate": False,
         },
         answer=list[_Place],
-        scores=lambda answer: {place.index: place.score for place in answer},
+        scores=lambda answer: [(place.index, place.score) for place in answer],
     ),
     "vllm_score": _Api(
         path="score",
@@ -93,14 +93,14 @@ _APIS: dict[str, _Api] = {
             "use_activation": False,
         },
         answer=_Places,
-        scores=lambda answer: {place.index: place.score for place in answer.data},
+        scores=lambda answer: [(place.index, place.score) for place in answer.data],
     ),
     "vllm_pooling": _Api(
         path="pooling",
         several=False,
         payload=lambda batch: {"messages": _conversation(batch), "task": "classify", "use_activation": False},
         answer=_Pool,
-        scores=lambda answer: dict(enumerate(score for pooled in answer.data for score in pooled.data)),
+        scores=lambda answer: list(enumerate(score for pooled in answer.data for score in pooled.data)),
     ),
 }
 
@@ -177,13 +177,13 @@ class HttpReranker(Reranker):
         return {**model, **self._api.payload(batch)}
 
     def _read(self, batch: _Batch, answer: Any) -> list[float]:
-        scores = self._api.scores(answer)
-        wanted = range(len(batch.responses))
-        if sorted(scores) != list(wanted):
-            raise self._wrong(len(scores), len(wanted))
-        return [scores[place] for place in wanted]
-
-    def _wrong(self, found: int, wanted: int) -> EndpointError:
-        return self._endpoint.refuse(
-            f"returned {found} scores for {wanted} responses", "Serve a reward model: a classifier with one label"
-        )
+        scores, wanted = sorted(self._api.scores(answer)), len(batch.responses)
+        if len(scores) != wanted:
+            remedy = "Serve a reward model: a classifier with one label"
+            raise self._endpoint.refuse(f"returned {len(scores)} scores for {wanted} responses", remedy)
+        places = [place for place, _ in scores]
+        if places != list(range(wanted)):
+            wrong = next(place for number, place in enumerate(places) if place != number)
+            problem = f"returned a score for response {wrong}, of {wanted} from 0, that it should not, or twice"
+            raise self._endpoint.refuse(problem, "Check what the server is")
+        return [score for _, score in scores]

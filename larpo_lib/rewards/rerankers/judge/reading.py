@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Answer
@@ -24,6 +24,8 @@ _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
 _CHAIN = re.compile(r"(?<!\d)\[?\d{1,9}\]?(?:\s*>\s*\[?\d{1,9}(?!\d)\]?)+", re.ASCII)
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
+_MOST = 1.02
+"""The probabilities of one token together, as far as they are rounded."""
 _SPACE = re.compile(r"[\s\u0120\u2581\u010a]+")
 """White space, also as tokenizers' vocabularies write it. Where a text has some, a server's tokens may have none."""
 
@@ -48,6 +50,13 @@ class _Chance(BaseModel):
 
 class _Token(_Chance):
     top_logprobs: list[_Chance] = []
+
+    @field_validator("top_logprobs", mode="after")
+    @classmethod
+    def _are_chances(cls, found: list[_Chance]) -> list[_Chance]:
+        if math.fsum(math.exp(chance.logprob) for chance in found) > _MOST:
+            raise ValueError("their probabilities are more than 1 together")  # as of a token that stands there twice
+        return found
 
 
 class _Tokens(BaseModel):

@@ -148,14 +148,28 @@ def test_a_model_of_other_than_one_label_is_refused(data):
         _reranker(server, "vllm_pooling").score(_items(("one", "a")))
 
 
-def test_a_lost_response_is_noticed():
+@pytest.mark.parametrize(
+    ("places", "problem"),
+    [
+        ([(0, 1.0)], "returned 1 scores for 2 responses"),
+        ([(0, 1.0), (0, 2.0)], "a score for response 0, of 2 from 0, that it should not, or twice"),
+        ([(0, 1.0), (0, 2.0), (1, 3.0)], "returned 3 scores for 2 responses"),
+        ([(1, 1.0), (2, 2.0)], "a score for response 1, of 2 from 0"),
+        ([(-1, 1.0), (0, 2.0)], r"the answer cannot be read: .*0\.index: .*greater than or equal to 0"),
+        ([(0, 1.0), (10**400, 2.0)], r"the answer cannot be read: .*1\.index"),
+        ([(0, 1.0), (1, float("nan"))], r"the answer cannot be read: .*1\.score: .*finite number"),
+        ([(0, 1.0), (1, float("-inf"))], r"the answer cannot be read: .*1\.score: .*finite number"),
+    ],
+)
+@pytest.mark.parametrize("api", ["tei_rerank", "vllm_score"])
+def test_scores_are_one_a_response_and_finite(api, places, problem):
     def answer(asked):
-        return (
-            Reply([{"index": 0, "score": 1.0}, {"index": 0, "score": 2.0}]) if asked.path == "/rerank" else _tei(asked)
-        )
+        found = [{"index": index, "score": score} for index, score in places]
+        scores = {"/rerank": found, "/score": {"data": found}}
+        return Reply(scores[asked.path]) if asked.path in scores else SERVERS[api](asked)
 
-    with serve(answer) as server, pytest.raises(EndpointError, match="returned 1 scores for 2 responses"):
-        _reranker(server, "tei_rerank").score(_items(("one", "a"), ("one", "b")))
+    with serve(answer) as server, pytest.raises(EndpointError, match=problem):
+        _reranker(server, api).score(_items(("one", "a"), ("one", "b")))
 
 
 def test_too_many_texts_for_the_server_are_an_error_that_says_so():

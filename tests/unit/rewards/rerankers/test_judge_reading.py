@@ -102,6 +102,12 @@ def test_a_sampled_token_that_is_not_among_the_likeliest_counts_too():
         {"content": [token("4.", 1.0) | {"top_logprobs": [{"token": "4", "logprob": 1000.0}]}]},
         {"content": [token("4.", 1.0) | {"logprob": math.nan}]},
         {"content": [token("other", 1.0)]},
+        {
+            "content": [
+                token("4", 0.9) | {"top_logprobs": [*token("4", 0.9, **{"1": 0.1})["top_logprobs"]] * 2},
+                token(".", 1.0),
+            ]
+        },
     ],
 )
 def test_without_the_grades_token_the_written_grade_is_the_score(logprobs):

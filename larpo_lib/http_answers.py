@@ -1,0 +1,89 @@
+"""An answer over HTTP: its body, within a limit, and what it says where it is a refusal."""
+
+import re
+import zlib
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+ENCODINGS = "gzip, deflate"
+"""The compressions that `read_body` knows, to ask for no other."""
+
+_LONGEST = 2**25
+"""Bytes of an answer, decompressed or not: an answer with the most probable tokens of a long text has a few million."""
+_LONGEST_WAIT_S = 600.0
+_TOO_LONG = re.compile(
+    r"maximum context length|maximum model length|context_length_exceeded|model's context length|context size"
+    r"|must have less than \d+ tokens|tokens \+ `max_new_tokens` must be",
+    re.IGNORECASE,
+)
+"""How vLLM, OpenAI, SGLang, llama.cpp, TEI and TGI say that an input is too long."""
+
+
+class UnusableBodyError(Exception):
+    """A body is longer than any answer, or not compressed as it says; the text says what is wrong."""
+
+
+async def read_body(response: httpx2.Response) -> bytes:
+    """What an answer holds, without its compression.
+
+    Raises:
+        UnusableBodyError: it is too long, or cannot be decompressed.
+    """
+    received = bytearray()
+    async for piece in response.aiter_raw():
+        received += piece
+        if len(received) > _LONGEST:
+            raise UnusableBodyError(f"has more than {_LONGEST} bytes")
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    return bytes(received) if encoding in ("", "identity") else _decompressed(bytes(received), encoding)
+
+
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """Never more than the limit is held: a few kilobytes may stand for gigabytes."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UnusableBodyError(f"is compressed as '{encoding}', but only {ENCODINGS} was asked for")
+    try:
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # with the header of gzip or of zlib
+        found = stream.decompress(body, _LONGEST + 1)
+    except zlib.error as error:
+        raise UnusableBodyError(f"is not compressed as it says ({encoding}): {error}") from None
+    if len(found) > _LONGEST:
+        raise UnusableBodyError(f"has more than {_LONGEST} bytes once it is decompressed")
+    if not stream.eof:
+        raise UnusableBodyError("ends in the middle of its compression")
+    return found
+
+
+def message_of(response: httpx2.Response) -> str:
+    """What a server says of a refusal: in OpenAI's form, TEI's and TGI's, FastAPI's, or as plain text."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return response.text
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        parts = [str(error[name]) for name in ("message", "detail") if error.get(name) is not None]
+        code = [error["code"]] if isinstance(error.get("code"), str) else []
+        return "; ".join([*parts, *code]) or str(error)
+    return str(error)
+
+
+def says_too_long(status: int, message: str) -> bool:
+    """Whether a refusal is because of the input's length."""
+    if status == httpx2.codes.REQUEST_ENTITY_TOO_LARGE:
+        return "batch size" not in message  # TEI says so of too many inputs as well
+    return status in (400, 422) and _TOO_LONG.search(message) is not None
+
+
+def retry_after_s(response: httpx2.Response) -> float | None:
+    """What Retry-After says, as seconds from now, or None."""
+    value = response.headers.get("retry-after", "").strip()
+    try:
+        seconds = (
+            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        )
+    except (ValueError, TypeError, OverflowError):  # none, or no time of day with a zone
+        return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT_S)
