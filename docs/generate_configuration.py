@@ -61,7 +61,10 @@ def _section(kind: type[BaseModel], paths: list[str], links: dict[str, str]) -> 
         lines += [inspect.cleandoc(kind.__doc__), ""]
     lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
     written = _written_meanings(kind)
+    options = getattr(kind, "optional", ())
     for name, field in kind.model_fields.items():
+        if name in options:
+            continue
         cells = (
             f"`{name}`",
             _value(schema["properties"][name], links),
@@ -69,6 +72,8 @@ def _section(kind: type[BaseModel], paths: list[str], links: dict[str, str]) -> 
             " ".join([written.get(name) or _meaning(kind, name), *_taken_over(field)]),
         )
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    if options:
+        lines += ["", f"And the [options](method.md#options) {', '.join(f'`{name}`' for name in options)}."]
     return "\n".join([*lines, ""])
 
 

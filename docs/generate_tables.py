@@ -1,8 +1,9 @@
 """Writes the documents' tables from what they are about: `python docs/generate_tables.py`.
 
-The guide has tables of objectives, rerankers and samplers, `evaluation.md` one of benchmarks, and the `README.md` of
-each benchmark's folder one of its numbers: each between a comment of its own, such as `<!-- rerankers -->`, and
-`<!-- end -->`. `parameters.md` is made from the forms of the pipelines, as a whole.
+The guide has tables of objectives, rerankers and samplers, `method.md` two of the objectives' options, `evaluation.md`
+one of benchmarks, and the `README.md` of each benchmark's folder one of its numbers: each between a comment of its own,
+such as `<!-- rerankers -->`, and `<!-- end -->`.
+`parameters.md` is made from the forms of the pipelines, as a whole.
 """
 
 import json
@@ -16,6 +17,8 @@ from larpo_lib.config.kinds import ObjectiveConfig, RerankerConfig, SamplerConfi
 from larpo_lib.config.registry import Kind
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.benchmark import Benchmark
+from larpo_lib.objectives._entry import DeclaredConfig
+from larpo_lib.objectives._options import OPTIONS
 from larpo_lib.pipeline.form import FORMS
 
 DOCS = Path(__file__).parent
@@ -35,6 +38,7 @@ def pages() -> dict[Path, str]:
     found = {
         DOCS / "guide.md": guide(),
         DOCS / "parameters.md": parameters(),
+        DOCS / "method.md": _filled(DOCS / "method.md", {"options": _options(), "refusals": _refusals()}),
         DOCS / "evaluation.md": _filled(DOCS / "evaluation.md", {"generated": _overview()}),
     }
     for name, one in benchmarks().items():
@@ -87,12 +91,43 @@ def _kind(head: str, kind: type[Kind], *, settings: bool = False) -> str:
 
 
 def _reads_no_reference(entry: type[Kind]) -> str:
-    return "; no reference" if issubclass(entry, ObjectiveConfig) and not entry.needs_reference else ""
+    return "; no reference" if issubclass(entry, ObjectiveConfig) and not entry.reads_reference else ""
 
 
 def _settings(entry: type[Kind]) -> str:
-    fields = {name: field for name, field in entry.model_fields.items() if name != "type"}
+    options = ("type", *getattr(entry, "optional", ()))
+    fields = {name: field for name, field in entry.model_fields.items() if name not in options}
     return ", ".join(f"`{name}` ({_default(field)})" for name, field in fields.items())
+
+
+def _declared() -> dict[str, type[DeclaredConfig]]:
+    return {name: entry for name, entry in ObjectiveConfig.entries().items() if issubclass(entry, DeclaredConfig)}
+
+
+def _options() -> str:
+    """Which option holds for which objective."""
+
+    def cell(entry: type[DeclaredConfig], option: str) -> str:
+        return "yes" if option in entry.optional else "own" if option in entry.model_fields else ""
+
+    rows = [
+        " | ".join([f"`{name}`", *(cell(entry, option) for option in OPTIONS)]) for name, entry in _declared().items()
+    ]
+    return _table(" | ".join(["`type`", *(f"`{option}`" for option in OPTIONS)]), rows)
+
+
+def _refusals() -> str:
+    """Why an option does not hold for an objective."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, entry in _declared().items():
+        for option, why in entry.meaningless.items():
+            if option != "rewards":
+                found.setdefault((option, why), []).append(f"`{name}`")
+    ordered = sorted(found.items(), key=lambda each: list(OPTIONS).index(each[0][0]))
+    return _table(
+        "option | refused by | because",
+        (f"`{option}` | {', '.join(names)} | {why}" for (option, why), names in ordered),
+    )
 
 
 def _default(field: FieldInfo) -> str:

@@ -238,12 +238,17 @@ class ObjectiveConfig(_LoadedKind):
 
     room: ClassVar[str] = "larpo_lib.objectives"
     usual: ClassVar[str] = "listmle"
-    needs_reference: ClassVar[bool] = True
-    """Whether the loss reads `reference_logps`."""
+    reads_reference: ClassVar[bool] = True
+    """Whether the loss reads `reference_logps`, unless a setting says otherwise."""
     needs_kl: ClassVar[bool] = False
     """Whether the loss reads `kl_baseline`."""
     exponential_gains: ClassVar[bool] = False
     """Whether the loss raises 2 to the rewards, which must be from 0 to 1 where its setting `rewards` is raw."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss reads `reference_logps`."""
+        return self.reads_reference
 
     @property
     def needs_unit_rewards(self) -> bool:

@@ -186,7 +186,8 @@ def _config_error(
         message = "Input should be a table of settings"
     untold = isinstance(first["input"], dict) or first["type"] == UNTOLD_INPUT
     given = "" if untold else f", not {first['input']!r}"
-    return ConfigError(f"{_place(path)}setting '{place}': {message}{given}{more}")
+    which = f"setting '{place}': " if place else ""
+    return ConfigError(f"{_place(path)}{which}{message}{given}{more}")
 
 
 def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[type[BaseModel]]]:

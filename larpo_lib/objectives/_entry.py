@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, get_type_hints
 
-from pydantic import create_model, model_validator
+from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from larpo_lib.config.kinds import ObjectiveConfig
+from larpo_lib.objectives._options import OPTIONS, refusal, with_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,18 +28,18 @@ class Objective(Generic[P]):
 
     Attributes:
         function: from a ListBatch of B lists to a (B,) loss per list, float32 or float64.
-        settings: a class whose fields are the function's keyword arguments.
+        settings: a class whose fields are the function's keyword arguments, and the options that mean something for it.
     """
 
     function: Callable[Concatenate[ListBatch, P], Tensor]
-    settings: type[ObjectiveConfig]
+    settings: type[DeclaredConfig]
 
     def __call__(self, batch: ListBatch, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         """The loss of each list, (B,)."""
         return self.function(batch, *args, **kwargs)
 
 
-def settings_of(function: Callable[..., Tensor]) -> type[ObjectiveConfig]:
+def settings_of(function: Callable[..., Tensor]) -> type[DeclaredConfig]:
     """The settings of an objective, or of a plain function: as of one with nothing declared."""
     return function.settings if isinstance(function, Objective) else objective()(function).settings
 
@@ -50,63 +52,132 @@ def objective(
     needs_kl: bool = False,
     exponential_gains: bool = False,
     younger: tuple[str, ...] = (),
+    refuses: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
     Its arguments after the batch become settings, with their types, limits, defaults and descriptions; its docstring's
-    first line says in the reference what it is. The arguments are facts of `ObjectiveConfig`.
+    first line says in the reference what it is. So do the options that every objective has, but those that it
+    `refuses`, each for a reason, and those that it has as an argument. The others are facts of `ObjectiveConfig`.
     """
     facts = {
         "does": does,
         "when": when,
-        "needs_reference": needs_reference,
+        "reads_reference": needs_reference,
         "needs_kl": needs_kl,
         "exponential_gains": exponential_gains,
-        "younger": younger,
     }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
-        return Objective(function, _settings(function, facts))
+        return Objective(function, _settings(function, facts, younger, refuses or {}))
 
     return decorate
 
 
-class _Declared(ObjectiveConfig):
-    """Settings of an objective. One of this package without `rewards` uses only their order, which all scales keep."""
+class DeclaredConfig(ObjectiveConfig):
+    """Settings of an objective, and options. The latter are only written where they are used.
+
+    One of this package without `rewards` of its own uses only their order, which all scales keep.
+    """
+
+    optional: ClassVar[tuple[str, ...]] = ()
+    """The options that it has."""
+    meaningless: ClassVar[Mapping[str, str]] = {}
+    """Those that it has not, and why."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss reads `reference_logps`."""
+        return self.reads_reference and "reference_free" not in self.used_options
+
+    @property
+    def used_options(self) -> dict[str, Any]:
+        """The options that change something."""
+        return {name: value for name in self.optional if (value := getattr(self, name)) != OPTIONS[name][1]}
+
+    def loss(self, batch: ListBatch) -> Tensor:
+        """The loss of each list, (B,)."""
+        return self.loss_around(self.loss_itself, batch)
+
+    def loss_around(self, function: Callable[[ListBatch], Tensor], batch: ListBatch) -> Tensor:
+        """As `loss`, with a function in the place of `loss_itself`."""
+        used = self.used_options
+        return with_options(function, batch, **self._scales(), **used) if used else function(batch)
+
+    @abstractmethod
+    def loss_itself(self, batch: ListBatch) -> Tensor:
+        """The loss of each list without options."""
+
+    def _scales(self) -> dict[str, Any]:
+        """What the margin takes of an objective's own settings: the factor of its log-ratios, and its scale."""
+        own = {} if "rewards" in self.optional else {"rewards": getattr(self, "rewards", "raw")}
+        return {"beta": getattr(self, "beta", 1.0), **own}
 
     @model_validator(mode="before")
     @classmethod
-    def _check_scale(cls, values: Any) -> Any:
-        ours = cls.__module__.startswith(f"{cls.room}.")
-        if not ours or not isinstance(values, dict) or "rewards" not in values:
+    def _check_options(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
         name = cls.model_fields["type"].default
-        if "rewards" not in cls.model_fields:
+        for option, why in cls.meaningless.items():
+            if option in values and option != "rewards":
+                raise ValueError(f"{option} means nothing for {name}: {why}")
+        if "rewards" in values:
+            cls._check_scale(name, values)
+        return values
+
+    @classmethod
+    def _check_scale(cls, name: str, values: Mapping[str, Any]) -> None:
+        ours = cls.__module__.startswith(f"{cls.room}.")
+        if ours and "rewards" not in cls.model_fields:
             raise ValueError(f"{name} uses only the order of the rewards, which no scale changes; remove rewards")
-        if values["rewards"] == "zscore" and cls.exponential_gains:
+        if "rewards" in cls.optional and not values.get("margin"):
+            raise ValueError(
+                f"{name} uses only the order of the rewards, which no scale changes; remove rewards, or set a margin"
+                if ours
+                else "rewards is the scale of the margin, which is not set; set a margin, or remove rewards"
+            )
+        if ours and values["rewards"] == "zscore" and cls.exponential_gains:
             raise ValueError(
                 f"{name} uses 2^reward and needs rewards from 0 to 1, but z-scores are around 0; set rewards to minmax"
                 " or rank"
             )
-        return values
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> DeclaredConfig:
+        beta = self._scales()["beta"]
+        if "margin" in self.used_options and not (isinstance(beta, int | float) and beta > 0):
+            raise ValueError(f"margin is divided by beta, which is {beta}; set beta to a number above 0")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        unused = set(self.optional) - self.used_options.keys()
+        return {name: value for name, value in written.items() if name not in unused}
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[ObjectiveConfig]:
+def _settings(
+    function: Callable[..., Tensor], facts: dict[str, Any], younger: tuple[str, ...], refuses: Mapping[str, str]
+) -> type[DeclaredConfig]:
     name = function.__name__
     _, *arguments = [each for each in inspect.signature(function).parameters.values() if each.kind in _BY_NAME]
     for each in arguments:
-        if each.name == "type" or hasattr(ObjectiveConfig, each.name):
+        if each.name == "type" or hasattr(DeclaredConfig, each.name):
             raise TypeError(f"'{each.name}' is a name that all settings have; choose another one")
     stated = {each.name: Any if each.annotation is each.empty else each.annotation for each in arguments}
     types = get_type_hints(SimpleNamespace(__annotations__=stated), function.__globals__, include_extras=True)
     fields: dict[str, Any] = {"type": (Literal[name], name)}
     fields |= {each.name: (types[each.name], ... if each.default is each.empty else each.default) for each in arguments}
+    whys = {option: refusal(option, refuses, facts, fields) for option in OPTIONS if option not in fields}
+    optional = tuple(option for option, why in whys.items() if why is None)
+    fields |= {option: OPTIONS[option] for option in optional}
 
-    class Base(_Declared):
-        def loss(self, batch: ListBatch) -> Tensor:
+    class Base(DeclaredConfig):
+        def loss_itself(self, batch: ListBatch) -> Tensor:
             return function(batch, **{each.name: getattr(self, each.name) for each in arguments})
 
     made = create_model(
@@ -116,6 +187,8 @@ def _settings(function: Callable[..., Tensor], facts: dict[str, Any]) -> type[Ob
         __doc__=(inspect.getdoc(function) or "").partition("\n")[0],
         **fields,
     )
-    for fact, value in facts.items():
+    meaningless = {option: why for option, why in whys.items() if why is not None}
+    stated_facts = {"younger": (*younger, *optional), "optional": optional, "meaningless": meaningless}
+    for fact, value in {**facts, **stated_facts}.items():
         setattr(made, fact, value)
     return made

@@ -35,6 +35,9 @@ Tau = Annotated[
 @objective(
     does="pushes the probabilities over the list towards softmax(rewards / tau)",
     when='the differences between rewards are meaningful; use `rewards = "zscore"` for scores without a scale',
+    refuses={
+        "margin": "the target says how far scores are to be apart; use a smaller tau",
+    },
 )
 def target(
     batch: ListBatch,
@@ -66,6 +69,10 @@ def target(
 @objective(
     does="raises or lowers the likelihood of each response as the target says",
     when="the likelihood of the best response falls during training",
+    refuses={
+        "margin": "the target says how likely each response is to be; use a smaller tau",
+        "reference_free": "it raises and lowers likelihoods from those under the reference",
+    },
 )
 def nca(batch: ListBatch, *, beta: Beta = 0.1, tau: Tau = 1.0, rewards: Rewards = "raw") -> Tensor:
     """NCA: over the m responses, -sum q log sigmoid(g) - (1 / m) sum log sigmoid(-g), with the target q.

@@ -11,7 +11,7 @@ from larpo_lib.config.kinds import ObjectiveConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.functions import CallError, FunctionTarget, call
-from larpo_lib.objectives._entry import settings_of
+from larpo_lib.objectives._entry import DeclaredConfig, settings_of
 from larpo_lib.objectives._torch import torch
 from larpo_lib.objectives.batch import ListBatch
 
@@ -36,7 +36,7 @@ class FunctionObjectiveConfig(FunctionTarget, ObjectiveConfig):
     type: Literal["function"] = "function"
 
     @property
-    def needs_reference(self) -> bool:  # type: ignore[override]
+    def needs_reference(self) -> bool:
         """As the function says; of a finished run its file is not needed."""
         try:
             self.source()
@@ -70,20 +70,28 @@ class FunctionObjectiveConfig(FunctionTarget, ObjectiveConfig):
             ConfigError: it cannot be loaded, or not with these settings.
         """
         loaded = self.loaded()
-        return partial(_loss, replace(loaded, function=self._chosen_settings(loaded).loss))
+        chosen = self._chosen_settings(loaded)
+        return partial(chosen.loss_around, partial(_loss, replace(loaded, function=chosen.loss_itself)))
 
     def check(self) -> None:
-        """That it gives a loss with a gradient for a small batch of lists, one of which is short."""
+        """That it gives a loss with a gradient for a small batch of lists, which each option changes."""
         logps = torch.tensor([[-3.0, -5.0, -4.0], [-2.0, -6.0, 0.0]], requires_grad=True)
         mask = torch.tensor([[True, True, True], [True, True, False]])
         rewards = torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
-        loss = self.make()(
-            ListBatch(logps, logps.detach() - 0.5, torch.full((2, 3), 4), rewards, mask, torch.tensor(0.1))
-        )
+        reference = torch.tensor([[-3.5, -5.25, -5.5], [-2.75, -6.5, 0.0]])
+        batch = ListBatch(logps, reference, torch.tensor([[4, 5, 3], [6, 4, 1]]), rewards, mask, torch.tensor(0.1))
+        loss = self.make()(batch)
         if not loss.requires_grad:
             raise LarpoError(f"{self.in_words} gives a loss without a gradient", remedy="Compute it with torch")
+        for option in self._chosen_settings(self.loaded()).used_options:
+            others = {name: value for name, value in self.settings.items() if name != option}
+            if "margin" not in others:
+                others.pop("rewards", None)
+            if self.model_copy(update={"settings": others}).loss(batch).equal(loss):
+                remedy = f"Remove {option}, or read the batch as larpo_lib.objectives.masked does"
+                raise LarpoError(f"{option} changes nothing in {self.in_words}", remedy=remedy)
 
-    def _chosen_settings(self, loaded: Loaded) -> ObjectiveConfig:
+    def _chosen_settings(self, loaded: Loaded) -> DeclaredConfig:
         try:
             made = settings_of(loaded.function)
         except Exception as error:  # of a signature that settings cannot be made of: of any type

@@ -130,6 +130,9 @@ def lambdarank(
     does="makes the differences of scores equal to the differences of rewards",
     when="losses on the order alone diverge, and the scale of the rewards is meaningful, or `rewards` gives them one",
     younger=("rewards",),
+    refuses={
+        "margin": "it sets the differences of scores to those of the rewards; use a smaller beta",
+    },
 )
 def gvpo(batch: ListBatch, *, beta: Beta = 0.1, rewards: Rewards = "raw") -> Tensor:
     """GVPO: sum over the m responses of ((g - mean g) - (r - mean r))^2 / (2 (m - 1)).
@@ -150,6 +153,10 @@ def gvpo(batch: ListBatch, *, beta: Beta = 0.1, rewards: Rewards = "raw") -> Ten
     does="prefers the group of responses above the mean to the others",
     when="lists have several good responses",
     younger=("rewards",),
+    refuses={
+        "margin": "alpha adds the rewards to the scores already",
+        "rho": "alpha adds the rewards to the scores, so that the order of rising log-ratios is not the worst one",
+    },
 )
 def group_contrast(
     batch: ListBatch,
@@ -185,6 +192,9 @@ def group_contrast(
     does="hinge loss on log-probabilities per token over all pairs, and keeps the best response likely",
     when="baseline",
     needs_reference=False,
+    refuses={
+        "length_normalized": "its log-probabilities are per token anyway",
+    },
 )
 def rrhf(batch: ListBatch, *, sft_weight: SftWeight = 1.0) -> Tensor:
     """RRHF: over pairs of a better i and a worse j, max(0, a_j / n_j - a_i / n_i); minus sft_weight * a_1.

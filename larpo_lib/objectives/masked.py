@@ -21,9 +21,14 @@ def policy_logps(batch: ListBatch) -> Tensor:
     return _present(batch.policy_logps, batch, absent=0.0)
 
 
+def reference_logps(batch: ListBatch) -> Tensor:
+    """(B, L) log-probabilities under the reference (`b`), in nats; 0 where no response is present."""
+    return _present(batch.reference_logps, batch, absent=0.0)
+
+
 def log_ratios(batch: ListBatch) -> Tensor:
     """(B, L) log pi_theta - log pi_ref (`d = a - b`), in nats; 0 where no response is present."""
-    return policy_logps(batch) - _present(batch.reference_logps, batch, absent=0.0)
+    return policy_logps(batch) - reference_logps(batch)
 
 
 def token_counts(batch: ListBatch) -> Tensor:

@@ -96,6 +96,9 @@ def slic_hf(
     does="prefers the best response to the worst, and keeps it likely",
     when="the likelihood of the best response falls during training",
     needs_reference=False,
+    refuses={
+        "length_normalized": "simpo with gamma = 0 and sft_weight is that",
+    },
 )
 def cpo(
     batch: ListBatch,
@@ -120,6 +123,9 @@ def cpo(
 @objective(
     does="DPO with a penalty for length",
     when="responses keep getting longer",
+    refuses={
+        "length_normalized": "alpha is a price for each token of whole responses; use dpo with length_normalized",
+    },
 )
 def r_dpo(
     batch: ListBatch,
@@ -139,6 +145,9 @@ def r_dpo(
     does="prefers the best response to the worst by a margin, per token",
     when="length should not matter",
     needs_reference=False,
+    refuses={
+        "length_normalized": "its log-probabilities are per token anyway",
+    },
 )
 def simpo(
     batch: ListBatch,

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     does="treats each response on its own: raises the best ones, lowers all others",
     when="there are no natural pairs",
     needs_kl=True,
+    refuses={
+        "margin": "it looks at each response by itself, and has no order",
+        "label_smoothing": "it looks at each response by itself, and has no order",
+        "label_noise": "it looks at each response by itself, and has no order",
+        "rho": "it looks at each response by itself, and has no order",
+    },
 )
 def kto(
     batch: ListBatch,

@@ -51,8 +51,10 @@ def _outputs(logps: Tensor, lengths: Tensor) -> tuple[Any, dict[str, Tensor]]:
     ), inputs
 
 
-def _trl_dpo(loss_type: str, pairs: list[list[Response]], beta: float, label_smoothing: float = 0.0) -> Any:
-    """DPOTrainer's mean loss, and its (B, 2) gradient with respect to the log-probabilities."""
+def _trl_dpo(
+    loss_type: str, pairs: list[list[Response]], beta: float, label_smoothing: float = 0.0, **further: float
+) -> Any:
+    """DPOTrainer's mean loss, and its (B, 2) gradient with respect to the log-probabilities. `further`: weights."""
     from trl import DPOTrainer
 
     trainer = _trainer(
@@ -60,8 +62,8 @@ def _trl_dpo(loss_type: str, pairs: list[list[Response]], beta: float, label_smo
         ld_alpha=None,
         precompute_ref_logps=True,
         f_divergence_type="reverse_kl",
-        loss_types=[loss_type],
-        loss_weights=[1.0],
+        loss_types=[loss_type, *further],
+        loss_weights=[1.0, *further.values()],
         use_weighting=False,
         beta=beta,
         label_smoothing=label_smoothing,
@@ -123,6 +125,19 @@ def test_ipo(tau: float) -> None:
     torch.testing.assert_close(_ours("ipo", PAIRS, tau=tau, length_normalized=True), _trl_dpo("ipo", PAIRS, tau))
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", ["dpo", "listmle", "lambdarank", "contrastive"])
+def test_options(name: str, pair: list[Response]) -> None:
+    """TRL has `sft` beside `sigmoid`, which is RPO, `robust` for noisy labels, and `sigmoid_norm` for length."""
+    for options, expected in (
+        ({"sft_weight": 0.7}, _trl_dpo("sigmoid", [pair], 0.1, sft=0.7)),
+        ({"label_noise": 0.2}, _trl_dpo("robust", [pair], 0.1, label_smoothing=0.2)),
+        ({"label_smoothing": 0.2}, _trl_dpo("aot", [pair], 0.1, label_smoothing=0.2)),
+        ({"length_normalized": True}, _trl_dpo("sigmoid_norm", [pair], 0.1)),
+    ):
+        torch.testing.assert_close(_ours(name, [pair], beta=0.1, **options), expected)
+
+
 def test_kto() -> None:
     from trl import KTOTrainer
 
@@ -162,6 +177,21 @@ def test_kto() -> None:
         ("simpo", {"beta": 2.5, "gamma": 0.3}, {"loss_type": "simpo", "beta": 2.5, "simpo_gamma": 0.3}),
         ("simpo", {"beta": 2.0, "gamma": 1.6}, {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.6}),
         ("slic_hf", {"delta": 1.0, "sft_weight": 0.0}, {"loss_type": "hinge", "beta": 1.0}),
+        (
+            "simpo",
+            {"beta": 2.0, "gamma": 1.6, "sft_weight": 0.7},
+            {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.6, "cpo_alpha": 0.7},
+        ),
+        (
+            "listmle",
+            {"beta": 0.1, "reference_free": True, "label_smoothing": 0.2, "sft_weight": 0.7},
+            {"loss_type": "sigmoid", "beta": 0.1, "label_smoothing": 0.2, "cpo_alpha": 0.7},
+        ),
+        (
+            "ipo",
+            {"tau": 0.5, "reference_free": True, "length_normalized": True},
+            {"loss_type": "ipo", "beta": 0.5},
+        ),
     ],
 )
 def test_cpo_trainer_from_logits(name: str, options: dict[str, float], trl_options: dict[str, Any], seed: int) -> None:

@@ -45,6 +45,41 @@ def test_a_plain_function_is_one_and_its_arguments_are_settings(make: Make) -> N
     assert config.identity() == {"type": "function", "target": "mine.py:f", "settings": {"beta": 0.05}}
 
 
+def test_options_stand_beside_its_settings(make: Make) -> None:
+    """A `margin` of its own stays its own; the NLL of the best is 10 nats in 10 tokens."""
+    config = make(HINGE, beta=0.05, margin=1.0, sft_weight=0.5, reference_free=True)
+    config.check()
+    assert not config.needs_reference
+    assert config.make()(fixture(1, 4)).item() == pytest.approx(max(0, 1 - 0.05 * 20) + 0.5)
+    assert config.identity()["settings"] == {"beta": 0.05, "margin": 1.0, "sft_weight": 0.5, "reference_free": True}
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "told"),
+    [
+        ("def f(batch): return 1.0", {"sft_weight": 1.0}, r"mine\.py:f gave float, not one loss for each of 2 lists"),
+        (
+            "def f(batch): return batch.policy_logps[:, 0]",
+            {"margin": 1.0, "rewards": "rank"},
+            r"margin changes nothing in mine\.py:f\. Remove margin, or read the batch as larpo_lib\.objectives\.masked",
+        ),
+        (
+            "def f(batch): return batch.policy_logps[:, 0]",
+            {"rewards": "rank"},
+            r"mine\.py:f: rewards is the scale of the margin, which is not set; set a margin, or remove rewards",
+        ),
+        (
+            "import larpo_lib\n@larpo_lib.objectives.objective(needs_kl=True)\ndef f(batch): return batch.kl_baseline",
+            {"length_normalized": True},
+            r"mine\.py:f: length_normalized means nothing for f: it compares log-ratios of whole responses",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(make: Make, source: str, settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(LarpoError, match=told):
+        make(source, **settings).check()
+
+
 def test_what_it_needs_it_says_as_our_own_do(make: Make) -> None:
     config = make(
         """

@@ -27,7 +27,7 @@ BY_HAND: dict[Scale, tuple[float, ...]] = {
 }
 """Of 9, 6, 5, 1, whose mean is 5.25 and whose variance 32.75 / 4."""
 
-READ_VALUES = [name for name, made in OURS.items() if "rewards" in made.model_fields]
+READ_VALUES = [name for name, made in OURS.items() if "rewards" in made.model_fields and "rewards" not in made.optional]
 GAINS = [name for name in READ_VALUES if OURS[name].exponential_gains]
 SCALED: list[tuple[str, Scale]] = [
     (name, scale)
