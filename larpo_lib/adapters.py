@@ -1,10 +1,10 @@
 """Policies that are low-rank adapters beside a base: directories with `adapter_config.json`, as peft writes them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import ModelError
+from larpo_lib.parsing import parse_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -69,7 +69,7 @@ def cached(name: str, revision: str | None) -> Path | None:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads((path / CONFIG).read_text("utf-8"))
+        settings = parse_json((path / CONFIG).read_text("utf-8"))
         kind, task = settings.get("peft_type"), settings.get("task_type")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path / CONFIG}: cannot be read: {error}") from None

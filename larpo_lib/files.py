@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import ArtifactError, LarpoError, StorageError
+from larpo_lib.parsing import parse_json
 
 _REFUSALS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # full
@@ -44,10 +45,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
     """A file that holds a JSON object. Raises ArtifactError, with what to do about it, where there is no such file."""
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = parse_json(path.read_text("utf-8"))
         if not isinstance(value, dict):
             raise ValueError("it does not contain a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ArtifactError(f"{path}: cannot be read: {why}", remedy=remedy) from None
     return value

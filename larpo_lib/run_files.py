@@ -1,6 +1,5 @@
 """What stands in a run's directory beside artifacts: its settings, its identity, and the seconds it took."""
 
-import json
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from larpo_lib.config.tree import BENCHMARKS
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json, write_json, write_text
 from larpo_lib.models.hub import pin
+from larpo_lib.parsing import parse_json
 from larpo_lib.plan import SUMMARY
 from larpo_lib.redaction import redact
 
@@ -76,7 +76,7 @@ def read_models(out: Path) -> dict[str, str]:
     """What `write_models` kept in a run's directory. Raises ArtifactError where it cannot be read."""
     path = out / MODELS
     try:
-        return {str(text): str(name) for text, name in json.loads(path.read_text("utf-8")).items()}
+        return {str(text): str(name) for text, name in parse_json(path.read_text("utf-8")).items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, AttributeError) as error:
@@ -184,7 +184,7 @@ def _read(path: Path) -> tuple[Sequence[float], list[dict[str, Any]]]:
     if not path.exists():
         return [], []
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = parse_json(path.read_text("utf-8"))
         calls, steps = (found, []) if isinstance(found, list) else (found["calls"], found["steps"])
         if not isinstance(steps, list) or not all(isinstance(value, int | float) for value in calls):
             raise ValueError("it does not contain numbers")

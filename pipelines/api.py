@@ -20,6 +20,7 @@ from urllib3.exceptions import TimeoutError as NoAnswerInTimeError
 from urllib3.util import Retry, make_headers, parse_url
 
 from larpo_lib.errors import ConfigError, EndpointError
+from larpo_lib.parsing import parse_json
 
 Token = Callable[[], str | None]
 
@@ -100,7 +101,7 @@ class PipelinesApi:
         """
         try:
             data = call(**given, _request_timeout=_LIMITS_S, _preload_content=False).data
-            answer = json.loads(data, object_hook=Json)
+            answer = parse_json(data, object_hook=Json)
         except kfp.ApiException as error:
             raise self._refusal(error) from None
         except HTTPError as error:
@@ -174,7 +175,7 @@ def _configuration(endpoint: str, token: Token, ca_certificate: Path | None) -> 
 def _message(error: kfp.ApiException) -> str:
     """What the API says of a refusal: in the gateway's form, that of uploads, or as plain text that is no page."""
     try:
-        body = json.loads(error.body)
+        body = parse_json(error.body)
     except ValueError:
         return "" if "html" in error.headers.get("content-type", "") else str(error.body)
     names = ("error_message", "message", "error") if isinstance(body, dict) else ()

@@ -8,6 +8,7 @@ from typing import Any
 from larpo_kubeflow.pipelines.package import Parameter, parse_arguments, require_complete
 from larpo_lib.config.load import check_given, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.parsing import parse_json
 from larpo_lib.pipeline.functions import check_code_size, with_local_code
 from larpo_lib.pipeline.parameters import read_settings
 from larpo_lib.redaction import secret_places
@@ -72,7 +73,7 @@ def _settings_in(value: Any) -> Any:
     if isinstance(value, list):
         return [_settings_in(text) for text in value]
     try:
-        return json.loads(value) if isinstance(value, str) else value
+        return parse_json(value) if isinstance(value, str) else value
     except ValueError:
         return value
 
@@ -94,8 +95,8 @@ def _parsed(value: Any) -> Any:
     if isinstance(value, list):
         return [_parsed(below) for below in value]
     try:
-        return _parsed(json.loads(value)) if isinstance(value, str) and value[:1] in ("{", "[") else value
-    except (ValueError, RecursionError):
+        return _parsed(parse_json(value)) if isinstance(value, str) and value[:1] in ("{", "[") else value
+    except ValueError:
         return value
 
 
@@ -104,7 +105,7 @@ def _texts(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        tree = json.loads(file.read_text("utf-8"))
+        tree = parse_json(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file", remedy="Pass an existing JSON file to --arguments") from None
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from larpo_lib.errors import ConfigError
+from larpo_lib.parsing import parse_json
 
 Json = dict[str, Any]
 
@@ -115,7 +115,7 @@ def _typed(name: str, text: str, kind: str) -> Any:
     cls, parse, what = _KINDS[kind]
     try:
         value = parse(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         value = None
     if not isinstance(value, cls) or (cls is float and not math.isfinite(value)):  # JSON has no such numbers
         raise ConfigError(
@@ -128,7 +128,7 @@ _KINDS: dict[str, tuple[type[Any], Callable[[str], Any], str]] = {
     "STRING": (str, str, "text"),
     "NUMBER_INTEGER": (int, int, "a whole number"),
     "NUMBER_DOUBLE": (float, float, "a number"),
-    "BOOLEAN": (bool, lambda text: json.loads(text.lower()), "true or false"),
-    "LIST": (list, json.loads, "a JSON list"),
-    "STRUCT": (dict, json.loads, "a JSON object"),
+    "BOOLEAN": (bool, lambda text: parse_json(text.lower()), "true or false"),
+    "LIST": (list, parse_json, "a JSON list"),
+    "STRUCT": (dict, parse_json, "a JSON object"),
 }

@@ -13,6 +13,7 @@ from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
+from larpo_lib.parsing import parse_toml, unusable
 from larpo_lib.redaction import secret_places
 
 _TRACKING = "tracking.uri"
@@ -85,7 +86,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"--set {text!r}: '{part}' is already set to a value")
-        node[names[-1]] = _value(value.strip())
+        node[names[-1]] = _value(key, value.strip())
     return tree
 
 
@@ -126,12 +127,22 @@ def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            tree = tomllib.loads(path.read_text("utf-8"))
+            tree = parse_toml(path.read_text("utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such file", remedy="Pass an existing TOML file to --config") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
-    return apply_settings(tree, parse_settings(settings))
+    tree = apply_settings(tree, parse_settings(settings))
+    check_values(tree, path)
+    return tree
+
+
+def check_values(tree: dict[str, Any], path: Path | None = None) -> None:
+    """Raise ConfigError if a setting is nested too deeply for any table, or a whole number too large for TOML."""
+    for name, value in tree.items():
+        problem = unusable(value)
+        if problem:
+            raise ConfigError(f"{_place(path)}setting '{name:.80}': {problem}", remedy="Change or remove it")
 
 
 def _require_no_secret(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]) -> None:
@@ -147,11 +158,13 @@ def _require_no_secret(tree: dict[str, Any], path: Path | None, prefix: Sequence
             )
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise ConfigError(f"--set {key:.200}=...: {error}", remedy="Give another value") from None
     return parsed["value"] if len(parsed) == 1 else text  # text of several lines may be more than a value
 
 
@@ -185,7 +198,7 @@ def _config_error(
     if first["type"] in ("model_type", "model_attributes_type"):
         message = "Input should be a table of settings"
     untold = isinstance(first["input"], dict) or first["type"] == UNTOLD_INPUT
-    given = "" if untold else f", not {first['input']!r}"
+    given = "" if untold else f", not {first['input']!r:.200}"
     which = f"setting '{place}': " if place else ""
     return ConfigError(f"{_place(path)}{which}{message}{given}{more}")
 

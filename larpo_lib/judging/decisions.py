@@ -15,6 +15,7 @@ from typing import IO, Any
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, InputTooLongError
 from larpo_lib.files import make_directory
+from larpo_lib.parsing import parse_json
 from larpo_lib.progress import progress, tell
 
 Request = Mapping[str, Any]
@@ -227,7 +228,7 @@ class _File:
                 return
             self._lines += 1
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 key, _ = row["key"], row["answer"]
             except (ValueError, TypeError, KeyError):
                 problem, remedy = "is not a judge's decision", "Delete the line, or choose another file"

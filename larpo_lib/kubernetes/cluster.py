@@ -1,6 +1,5 @@
 """The few requests that a training makes of the Kubernetes API, with its refusals told in one line."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from larpo_lib.errors import ClusterError
 from larpo_lib.kubernetes.manifests import GROUP, MANAGED_BY, MANAGER, NODE, PLURAL, RUN, VERSION, run_label
+from larpo_lib.parsing import parse_json
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATIENCE_S = 300.0
@@ -228,7 +228,7 @@ def _message(error: Any) -> str:
 
 def _status(error: Any) -> dict[str, Any]:
     try:
-        status = json.loads(error.body)
+        status = parse_json(error.body)
     except (TypeError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}

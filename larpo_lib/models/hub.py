@@ -6,7 +6,6 @@ a model is read from, never code, and of weights safetensors alone. It is the sa
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Collection
@@ -23,6 +22,7 @@ from larpo_lib.artifacts import HUB_MARK, MANIFEST
 from larpo_lib.errors import ModelError, StorageError
 from larpo_lib.files import write_json
 from larpo_lib.models.hub_requests import download, listing
+from larpo_lib.parsing import parse_json
 from larpo_lib.progress import tell
 from larpo_lib.storage.fetching import short_hash, waiting_lock
 
@@ -213,7 +213,7 @@ def _weights_in(model: HubModel, snapshot: Path, folder: str) -> list[str]:
 
 def _read(model: HubModel, file: Path) -> Any:
     try:
-        return json.loads(file.read_text("utf-8"))
+        return parse_json(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{model}: {file.name} cannot be read: {error}") from error
 
@@ -226,7 +226,7 @@ def _fetch_base(adapters: Path, *, anew: bool = True) -> Path | None:
         anew: whether the hub is asked also where the cache has a base of that name.
     """
     try:
-        settings = json.loads((adapters / ADAPTER_CONFIG).read_text("utf-8"))
+        settings = parse_json((adapters / ADAPTER_CONFIG).read_text("utf-8"))
         named, revision = str(settings.get("base_model_name_or_path")), settings.get("revision")
     except (OSError, ValueError, AttributeError):
         return None  # these are none, or who reads them tells what is wrong

@@ -1,6 +1,5 @@
 """Model directories as Hugging Face writes them, read once, with a plain word on what is wrong with one."""
 
-import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from larpo_lib.models.chat import attach_settings, select_chat_template
 from larpo_lib.models.device import attention, model_device, model_dtype
 from larpo_lib.models.merging import merge_adapters
 from larpo_lib.models.turns import TurnEnd, named_stops, turn_end
+from larpo_lib.parsing import parse_json
 
 _POSITIONS_BEHIND_PADDING = {
     "roberta",
@@ -264,7 +264,7 @@ def weight_files(path: Path) -> set[str]:
     index = path / "model.safetensors.index.json"
     try:
         if index.is_file():
-            return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            return set(parse_json(index.read_text("utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index}: the weights cannot be read: {first_line(error)}", remedy=_SAVED) from error
     return {"model.safetensors"}

@@ -1,14 +1,14 @@
 """The parameters of a pipeline to settings: preset, then `settings`, then every parameter that was given."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.config import LarpoConfig, apply_settings
-from larpo_lib.config.load import check, load_tree
+from larpo_lib.config.load import check, check_values, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.parsing import parse_json
 from larpo_lib.pipeline.form import given_settings
 from larpo_lib.presets import preset_file
 from larpo_lib.storage import cache_dir, fetch, is_remote, with_code
@@ -92,9 +92,10 @@ def read_settings(text: str) -> dict[str, Any]:
         ConfigError: it is no JSON object.
     """
     try:
-        tree = json.loads(text or "{}")
+        tree = parse_json(text or "{}")
     except ValueError as error:
         raise ConfigError(f"settings is not valid JSON: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError("settings is not a JSON object", remedy='Write it like {"sample": {"top_p": 0.9}}')
+    check_values(tree)
     return tree

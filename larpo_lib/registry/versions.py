@@ -16,6 +16,7 @@ from typing import Any
 from larpo_lib.artifacts import digest
 from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.files import write_json
+from larpo_lib.parsing import parse_json
 from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_file
 from larpo_lib.registry.mlmodel import Identity, VersionFacts, write_model_files
 from larpo_lib.registry.storing import Layout, has_own_card, store_beside, store_policy
@@ -162,7 +163,7 @@ class Registry:
         location = self._client.get_logged_model(model_id).artifact_location
         with tempfile.TemporaryDirectory() as folder:
             file = fetch_version_file(self._uri, location, f"{EVALUATION}/{_FILE}", Path(folder))
-            return json.loads(file.read_text("utf-8"))
+            return parse_json(file.read_text("utf-8"))
 
     def source(self, uri: str) -> Source:
         """Where a version's policy is.

@@ -1,6 +1,5 @@
 """The licence of a model, as far as its own files say."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import yaml
 from larpo_lib.errors import LarpoError
 from larpo_lib.models.hub import HubModel
 from larpo_lib.models.hub_requests import download
+from larpo_lib.parsing import parse_json
 from larpo_lib.storage import cache_dir, fetch, is_remote
 
 UNKNOWN = "unknown"
@@ -61,7 +61,7 @@ def _of_card(card: Path | None) -> Licence | None:
     try:
         found = yaml.safe_load(text.split("---", 2)[1])
         return _licence(found.get("license"), found.get("license_name"), found.get("license_link"))
-    except (yaml.YAMLError, AttributeError, IndexError):  # a card that is no card says nothing
+    except (yaml.YAMLError, AttributeError, IndexError, RecursionError):  # a card that is no card says nothing
         return None
 
 
@@ -69,7 +69,7 @@ def _of_config(config: Path | None) -> Licence | None:
     if config is None or not config.is_file():
         return None
     try:
-        return _licence(json.loads(config.read_text("utf-8")).get("license"), None, None)
+        return _licence(parse_json(config.read_text("utf-8")).get("license"), None, None)
     except (ValueError, AttributeError):
         return None
 

@@ -1,9 +1,10 @@
 """Conversations that are written as text: JSON in a cell of a CSV file, and turns behind the names of who speaks."""
 
 import ast
-import json
 import re
 from typing import Any
+
+from larpo_lib.parsing import parse_json
 
 _LIKE_MESSAGES = re.compile(r"""\s*\[?\s*\{\s*["'](role|from|content|value)["']\s*:""")
 _LIKE_LIST = re.compile(r"\s*\[")
@@ -25,8 +26,8 @@ def like_list(text: str) -> bool:
 def written_value(text: str) -> Any:
     """The value of JSON, or of a list or dict as Python prints it and pandas writes it to CSV; None: neither."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         pass
     try:
         return ast.literal_eval(text.strip())

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from larpo_lib.errors import DataError
+from larpo_lib.parsing import parse_json
 
 _COMPRESSIONS = (".gz", ".xz", ".zst")
 _LONGEST_CSV_FIELD = 2**31 - 1
@@ -196,14 +197,14 @@ def _json_array(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
 
 def _json(text: str, origin: str, row: int | None = None) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if row is not None else f"line {error.lineno}, column {error.colno}"
         remedy = (
             "Fix or remove the line" if row is not None else "If the file has one object per line, rename it to .jsonl"
         )
         raise DataError(f"broken JSON at {place}: {error.msg}", path=origin, row=row, remedy=remedy) from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, very deep nesting
+    except ValueError as error:  # numbers of thousands of digits, very deep nesting
         raise DataError(f"JSON cannot be read: {error}", path=origin, row=row) from None
 
 

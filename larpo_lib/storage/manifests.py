@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
+from larpo_lib.parsing import parse_json
 from larpo_lib.storage.failures import NotFoundError, with_retries
 from larpo_lib.storage.locations import Location
 from larpo_lib.storage.transfer import Transfer
@@ -69,7 +70,7 @@ def stored_manifest(client: S3Client, location: Location) -> Manifest | None:
     except NotFoundError:
         return None
     try:
-        content = json.loads(body)
+        content = parse_json(body)
         staging = content.pop(_STAGING, "")
         for recorded in content["files"].values():
             recorded["sha256"], recorded["bytes"]

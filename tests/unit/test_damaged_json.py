@@ -56,7 +56,7 @@ def test_a_missing_file_and_one_that_is_nested_without_end_are_told(tmp_path: Pa
     with pytest.raises(ArtifactError, match=r"x\.json: cannot be read: No such file or directory\. Fetch it\."):
         read_json(tmp_path / "x.json", remedy="Fetch it")
     (tmp_path / "x.json").write_text('{"a": ' + "[" * 10**5, "utf-8")
-    with pytest.raises(ArtifactError, match=r"x\.json: cannot be read: .*recursion"):
+    with pytest.raises(ArtifactError, match=r"x\.json: cannot be read: it is nested more than 100 levels deep"):
         read_json(tmp_path / "x.json", remedy="Fetch it")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.parsing import parse_json
 
 FREE_FORM, MULTIPLE_CHOICE = "ff", "mp"
 """Kinds of questions, as the published judge files call them."""
@@ -178,7 +179,7 @@ def _are_texts(values: list[Any]) -> bool:
 
 def _parsed(path: Path, text: str, row: int | None = None) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise DataError(f"is not valid JSON: {error}", path=path, row=row) from None
 

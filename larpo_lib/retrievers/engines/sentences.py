@@ -1,6 +1,5 @@
 """Sentence embeddings by a local sentence-transformers model (Reimers and Gurevych 2019, arXiv 1908.10084)."""
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import local_model
 from larpo_lib.models.model_dir import check_weights, first_line
+from larpo_lib.parsing import parse_json
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
 _SAVED = """\
@@ -55,7 +55,7 @@ def check_embedding_model(config: EmbeddingConfig) -> None:
 def _modules(path: Path) -> list[dict[str, str]]:
     file = path / "modules.json"
     try:
-        modules: list[dict[str, str]] = json.loads(file.read_text("utf-8"))
+        modules: list[dict[str, str]] = parse_json(file.read_text("utf-8"))
         return [{"type": str(module["type"]), "path": str(module["path"])} for module in modules]
     except FileNotFoundError:
         raise ModelError(

@@ -1,6 +1,5 @@
 """Tests of code as a reranker."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, ConfigError
+from larpo_lib.parsing import parse_json
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
 from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
@@ -70,7 +70,7 @@ class CodeTestsConfig(RuleRerankerConfig):
         """
         found, name = of_row(columns, self.tests_column), self.tests_column
         try:
-            read = _tests(json.loads(found) if isinstance(found, str) else found)
+            read = _tests(parse_json(found) if isinstance(found, str) else found)
         except ValueError as error:
             remedy = "Give a list of Python code, or of tables of stdin and stdout"
             raise ColumnError(f"has tests that cannot be read: {error}", field=name, remedy=remedy) from None

@@ -3,12 +3,12 @@
 Source: Zhou et al. 2023, arXiv:2311.07911.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from larpo_lib.parsing import parse_json
 from larpo_lib.rewards.rules import contents, formats
 from larpo_lib.rewards.rules.instruction import Instruction, given
 
@@ -33,7 +33,7 @@ def read_instructions(ids: Any, arguments: Any) -> list[Instruction]:
     """
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = parse_json(arguments)
         except ValueError as error:
             raise ValueError(f"its arguments are text, but no JSON: {error}") from None
     if not isinstance(ids, list) or not ids:

@@ -1,9 +1,10 @@
 """JSON in responses, and whether a JSON Schema accepts it."""
 
-import json
 import re
 from functools import lru_cache
 from typing import Any
+
+from larpo_lib import parsing
 
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
@@ -73,10 +74,7 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: it is none; NaN and Infinity are not.
     """
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return parsing.parse_json(text, parse_constant=_refuse)
 
 
 def without_fences(text: str) -> str:

@@ -3,7 +3,6 @@
 Jiang, Ren and Lin 2023 (arXiv 2306.02561), in the layout of the hub's `llm-blender/PairRM-hf`.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2PreTrain
 
 from larpo_lib.errors import ModelError
 from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.parsing import parse_json
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
 
 SOURCE, FIRST, SECOND = "<|source|>", "<|candidate1|>", "<|candidate2|>"
@@ -94,7 +94,7 @@ def _refuse_older_layout(path: Path) -> None:
     """The hub's `llm-blender/PairRM` holds the same weights, but settings that no library but llm_blender reads."""
     file = path / "config.json"
     try:
-        found = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        found = parse_json(file.read_text("utf-8")) if file.is_file() else None
     except ValueError:
         return  # told by whoever reads it next
     if isinstance(found, dict) and "ranker_type" in found:
