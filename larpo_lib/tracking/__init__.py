@@ -3,7 +3,7 @@
 from larpo_lib.tracking.client import TrackingClient, mlflow_errors
 from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import flatten
-from larpo_lib.tracking.runs import PARENT, Run, Tracker
+from larpo_lib.tracking.tracker import PARENT, Run, Tracker
 from larpo_lib.tracking.stores import own_store, resolve_uri
 
 __all__ = [
