@@ -18,6 +18,7 @@ from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.progress import tell
 from larpo_lib.run_files import (
+    KEY,
     SECONDS,
     Clock,
     pin_models,
@@ -33,7 +34,7 @@ from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import localize, with_code
-from larpo_lib.tracking import Run, Tracker
+from larpo_lib.tracking import Run, Tracker, deliver_waiting
 
 
 def run_loop(
@@ -60,6 +61,7 @@ def run_loop(
     config, models = pin_models(config, read_models(place.work))
     run_state = find_run_state(Plan(config, place.root), place.artifacts())
     if not run_state.left and (place.work / SUMMARY).is_file():
+        deliver_waiting(config.tracking, place.work / "mlflow")
         return read_summary(place.work)
     place.check_tracking(config.tracking)
     config = with_code(config)
@@ -83,7 +85,7 @@ def run_loop(
 def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
-    tracker = Tracker(config.tracking, place.work / "mlflow")
+    tracker = Tracker(config.tracking, place.work / "mlflow", begun=(place.work / KEY).is_file())
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
     checked, there = False, place.artifacts()

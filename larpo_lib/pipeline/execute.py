@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from larpo_lib.shards import UNSHARDED
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
+from larpo_lib.tracking import Run, Tracker
 from larpo_lib.training.history import HISTORY, read_history
+
+Logged = tuple[Tracker, Run]
+"""The run of a step that is logged, and what delivers it."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,31 @@ def execute(context: RunContext, call: StepCall) -> StepResult:
     A shard of a step is not logged: what the step did is known when its shards are merged.
     """
     with context.journal.step(_name(call)):
-        return with_retries(lambda: _once(context, call))
+        return _delivered(*with_retries(lambda: _once(context, call)))
 
 
-def _once(context: RunContext, call: StepCall) -> StepResult:
+def _once(context: RunContext, call: StepCall) -> tuple[StepResult, Logged | None]:
     with at_edge(call.config, call.inputs, call.outputs, call.without_weights) as paths:
+        logged = None
         if call.arguments.get("shard", UNSHARDED) != UNSHARDED:
-            metrics, address = execute_step(call, paths, None), ""
+            metrics = execute_step(call, paths, None)
         else:
             tracker = context.tracker()
             with tracker.step(call.name, call.iteration, call.settings) as run:
                 metrics = execute_step(call, paths, run)
-                address = tracker.run_url(run.run_id)
+            logged = tracker, run
         published = paths[next(iter(call.outputs))]
-        return StepResult(
-            call.output, metrics, _metadata(call, published, address), context.shown, _texts(call, published)
-        )
+        metadata, texts = _metadata(call, published, ""), _texts(call, published)
+    return StepResult(call.output, metrics, metadata, context.shown, texts), logged
+
+
+def _delivered(result: StepResult, logged: Logged | None) -> StepResult:
+    """The result of a step, with where MLflow shows it: what waits for MLflow must leave the pod before it ends."""
+    if logged is None:
+        return result
+    tracker, run = logged
+    with_retries(tracker.deliver)
+    return replace(result, metadata={**result.metadata, "mlflow": tracker.run_url(run.run_id)})
 
 
 def describe(context: RunContext, call: StepCall) -> StepResult:
@@ -98,10 +111,10 @@ def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:
             f"{variables.IMAGE} is not set, but the nodes need an image", remedy="Set it to the trainer's image"
         )
     with context.journal.step(_name(call)):
-        return with_retries(lambda: _once_on_nodes(context, call, image))
+        return _delivered(*with_retries(lambda: _once_on_nodes(context, call, image)))
 
 
-def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResult:
+def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> tuple[StepResult, Logged]:
     from larpo_lib.kubernetes import Uris, job_name, train_job, train_on_nodes
 
     name, deadline = context.name, os.environ.get(variables.DEADLINE_S)
@@ -118,9 +131,8 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> StepResul
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
         run.log_metrics(metrics)
-        manifest = files.read(call.output, "artifact.json")
-        metadata = _described(call, manifest, tracker.run_url(run.run_id))
-        return StepResult(call.output, metrics, metadata, context.shown)
+    metadata = _described(call, files.read(call.output, "artifact.json"), "")
+    return StepResult(call.output, metrics, metadata, context.shown), (tracker, run)
 
 
 def _name(call: StepCall) -> str:

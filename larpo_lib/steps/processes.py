@@ -174,10 +174,17 @@ def _own_environment() -> Iterator[None]:
 
 @contextmanager
 def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
-    """Hand on the lines that the leading process writes, as they come."""
+    """Hand on the lines that the leading process writes, as they come. What `log` raises ends the block, at its end."""
     ended = Event()
+    failures: list[Exception] = []
 
     def follow() -> None:
+        try:
+            hand_on()
+        except Exception as error:
+            failures.append(error)
+
+    def hand_on() -> None:
         place = 0
         while True:
             last = ended.is_set()
@@ -198,6 +205,8 @@ def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    if failures:
+        raise failures[0]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from larpo_lib.tracking.client import TrackingClient, mlflow_errors
 from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import flatten
-from larpo_lib.tracking.tracker import PARENT, Run, Tracker
+from larpo_lib.tracking.runs import Run
+from larpo_lib.tracking.server import PARENT
 from larpo_lib.tracking.stores import own_store, resolve_uri
+from larpo_lib.tracking.tracker import Tracker, deliver_waiting
 
 __all__ = [
     "PARENT",
@@ -12,6 +14,7 @@ __all__ = [
     "Run",
     "Tracker",
     "TrackingClient",
+    "deliver_waiting",
     "flatten",
     "mlflow_errors",
     "own_store",

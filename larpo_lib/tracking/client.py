@@ -14,12 +14,17 @@ _ERROR_LENGTH = 500
 _SQLITE = "sqlite:///"
 _SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_NEVER = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"})
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would print the URI with its password
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+
+
+class InvalidError(TrackingError):
+    """MLflow can never do what it was asked for: a name or value is not allowed, or what it is about is gone."""
 
 
 class TrackingClient:
@@ -39,7 +44,7 @@ class TrackingClient:
         with mlflow_errors(uri):
             if uri.startswith(_SQLITE):
                 _make_database(Path(uri.removeprefix(_SQLITE)))
-            _probe(uri)
+            probe(uri)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=uri)
@@ -65,11 +70,12 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         if not isinstance(error, _refusals()):
             raise
         problem = f"MLflow at {redact(uri)}: {one_line(error)}"
-        raise TrackingError(problem, remedy=_remedy(error), transient=_is_transient(error)) from None
+        kind = InvalidError if getattr(error, "error_code", "") in _NEVER else TrackingError
+        raise kind(problem, remedy=_remedy(error), transient=_is_transient(error)) from None
 
 
-def _probe(uri: str) -> None:
-    """Ask once whether anything answers: MLflow itself would go on asking for minutes."""
+def probe(uri: str) -> None:
+    """Ask once whether anything answers, for seconds: MLflow itself would go on asking for minutes."""
     scheme = uri.partition("://")[0].partition("+")[0]
     if scheme in ("http", "https"):
         from mlflow.utils.credentials import get_default_host_creds

@@ -1,25 +1,54 @@
 """What the machine was doing while a step was taken: CPU, memory, disk, network and GPUs, as MLflow samples them."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from threading import Event, Thread
+
+from larpo_lib.errors import LarpoError
+from larpo_lib.tracking.server import SYSTEM
 
 
 @contextmanager
-def system_metrics(uri: str, run_id: str) -> Iterator[None]:
-    """Log `system/...` to a run every ten seconds within the block, where psutil is installed.
+def system_metrics(log: Callable[[Mapping[str, float], int], None], first: int) -> Iterator[None]:
+    """Log `system/...` every ten seconds within the block, where psutil is installed.
 
-    GPUs are among them where nvidia-ml-py is. MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets other seconds. What the
-    monitor cannot log it says and goes on without: it is not worth a run.
+    GPUs are among them where nvidia-ml-py is. MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets other seconds. What
+    cannot be logged is said and then left: it is not worth a run.
+
+    Args:
+        log: called with the numbers and the number of the sample.
+        first: number of the first sample.
     """
     if find_spec("psutil") is None:
         yield
         return
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
-    monitor.start()
+    monitor, ended = SystemMetricsMonitor("", tracking_uri="http://nobody"), Event()  # its own thread ends in an outage
+    prefix = f"{SYSTEM}{monitor.node_id}/" if monitor.node_id else SYSTEM
+
+    def watch() -> None:
+        number = first
+        while True:
+            for _ in range(monitor.samples_before_logging):
+                monitor.collect_metrics()
+                if ended.wait(monitor.sampling_interval):
+                    return
+            try:
+                log({prefix + name: value for name, value in monitor.aggregate_metrics().items()}, number)
+            except (LarpoError, OSError) as error:
+                logging.getLogger(__name__).warning("The machine is not watched any more: %s", error)
+                return
+            number += 1
+            for part in monitor.monitors:
+                part.clear_metrics()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        monitor.finish()
+        ended.set()
+        thread.join()

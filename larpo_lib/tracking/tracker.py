@@ -1,104 +1,36 @@
 """MLflow runs: one for the whole run, and nested under it one for each step of each iteration.
 
-A run killed at any instant takes its MLflow runs up again when restarted: they are found by tags, never by memory, and
-every metric point carries the start time of its run, so that logging it twice is logging it once.
+A run killed at any instant takes its MLflow runs up again when restarted. While MLflow is away, a run goes on: what is
+logged waits in the store's folder `waiting`.
 """
 
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from larpo_lib.artifacts import Metrics
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import TrackingError
 from larpo_lib.redaction import redact
 from larpo_lib.signals import INTERRUPTS
-from larpo_lib.tracking.client import TrackingClient, one_line
-from larpo_lib.tracking.data import DataSet
-from larpo_lib.tracking.parameters import log_params
-from larpo_lib.tracking.stores import experiment, own_store, resolve_uri
+from larpo_lib.tracking.client import one_line
+from larpo_lib.tracking.outbox import Outbox
+from larpo_lib.tracking.runs import Run
+from larpo_lib.tracking.server import ERROR, PARENT, RunRef, Server
+from larpo_lib.tracking.spool import FOLDER
+from larpo_lib.tracking.stores import own_store, resolve_uri
 from larpo_lib.tracking.system import system_metrics
 
-RUN_KEY, STEP, ITERATION, ERROR = "larpo.run_key", "larpo.step", "larpo.iteration", "larpo.error"
+RUN_KEY, STEP, ITERATION = "larpo.run_key", "larpo.step", "larpo.iteration"
 
-PARENT = "mlflow.parentRunId"
-
-
-class Run:
-    """One MLflow run that is being logged to.
-
-    Attributes:
-        run_id: MLflow's identity of it.
-        uri: as of `Tracker`.
-        started: when it began, in milliseconds since 1970.
-        parent: identity of the run that it is nested under; None: of none.
-        finished: an earlier process logged it to its end; logging again does nothing.
-    """
-
-    def __init__(self, client: TrackingClient, run: Any, *, finished: bool = False) -> None:
-        self._client = client
-        self.uri = client.uri
-        self.started: int = run.info.start_time
-        self.run_id: str = run.info.run_id
-        self.parent: str | None = run.data.tags.get(PARENT)
-        self.finished = finished
-
-    def log_metrics(self, metrics: Metrics, step: int | None = None) -> None:
-        """Log numbers; None is skipped.
-
-        Raises:
-            TrackingError: a value is not finite, or MLflow refuses.
-        """
-        self._log(self._points(metrics, step or 0))
-
-    def log_curve(self, rows: Sequence[Mapping[str, float | None]]) -> None:
-        """Log a training history: rows with a `step` each, the other keys being metrics."""
-        points = []
-        for number, row in enumerate(rows):
-            step = row.get("step")
-            if step is None:
-                raise TrackingError(f"row {number} of the training history has no 'step': {dict(row)}")
-            points += self._points({name: value for name, value in row.items() if name != "step"}, int(step))
-        self._log(points)
-
-    def log_artifact(self, path: Path) -> None:
-        """Upload a file."""
-        if not self.finished:
-            self._client.log_artifact(self.run_id, str(path))
-
-    def log_artifacts(self, directory: Path, place: str | None = None) -> None:
-        """Upload the files of a directory, to the folder `place` of the run."""
-        if not self.finished:
-            self._client.log_artifacts(self.run_id, str(directory), place)
-
-    def log_data(self, data: DataSet) -> None:
-        """Show with this run, and with the one above it, which data it uses."""
-        if not self.finished:
-            for run_id in filter(None, (self.run_id, self.parent)):
-                self._client.log_inputs(run_id, [data.as_input()])
-
-    def _points(self, metrics: Mapping[str, float | None], step: int) -> list[Any]:
-        from mlflow.entities import Metric
-
-        defined = {name: float(value) for name, value in metrics.items() if value is not None}
-        for name, value in defined.items():
-            if not math.isfinite(value):
-                raise TrackingError(
-                    f"metric '{name}' is {value} at step {step}",
-                    remedy="Check the step that reported it: a loss that is not finite usually means that the learning "
-                    "rate is too high",
-                )
-        return [Metric(name, value, self.started, step) for name, value in sorted(defined.items())]
-
-    def _log(self, points: list[Any]) -> None:
-        if not self.finished:
-            self._client.log_batch(self.run_id, metrics=points)
+_AT_THE_END_S = 2.0
+"""Seconds that a process waits for MLflow which somebody stopped."""
 
 
 class Tracker:
@@ -106,8 +38,9 @@ class Tracker:
 
     Args:
         config: where to log.
-        store: directory that holds the runs' database and artifacts if no other place is named.
+        store: directory that holds the runs' database and artifacts if no other place is named, and what waits.
         parent: identity of the run that steps are nested under, where another process began it; else MLFLOW_RUN_ID.
+        begun: whether the run was logged before, so that it may go on while MLflow is away.
 
     Attributes:
         uri: where MLflow is; may hold a password, so pass it through `redact` before showing it.
@@ -116,19 +49,31 @@ class Tracker:
         TrackingError: there is no MLflow at the place named.
     """
 
-    def __init__(self, config: TrackingConfig, store: Path, parent: str | None = None) -> None:
+    def __init__(self, config: TrackingConfig, store: Path, parent: str | None = None, *, begun: bool = False) -> None:
         self.uri = resolve_uri(config, store)
         self._config = config
         own = self.uri == own_store(store)
         if own:
             store.mkdir(parents=True, exist_ok=True)
-        self._client = TrackingClient(self.uri)
-        self._parent = parent or os.environ.get("MLFLOW_RUN_ID")
-        if self._parent is not None:  # MLflow shows runs as nested within one experiment only
-            self._experiment = str(self._client.get_run(self._parent).info.experiment_id)
-        else:
-            artifacts = (store / "artifacts").absolute().as_uri() if own else None
-            self._experiment = experiment(self._client, config.experiment, artifacts)
+        parent = parent or os.environ.get("MLFLOW_RUN_ID")
+        artifacts = (store / "artifacts").absolute().as_uri() if own else None
+        self._server = Server(self.uri, config.experiment, artifacts, parent)
+        self._parent = None if parent is None else RunRef(run_id=parent)
+        try:
+            assert self._server.experiment
+        except TrackingError as error:
+            if not (begun and error.transient):
+                raise
+        self._outbox = Outbox(self._server, store)
+
+    def deliver(self) -> None:
+        """Deliver all that waits. Raises TrackingError where MLflow is away, after seconds."""
+        self._outbox.deliver("what was logged")
+
+    def settle(self) -> None:
+        """Deliver what waits, as far as MLflow takes it; warn if some of it still waits."""
+        if not self._outbox.settle():
+            self._outbox.tell_what_waits()
 
     @contextmanager
     def run(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
@@ -142,16 +87,16 @@ class Tracker:
             config: logged as parameters and as `config.json`.
         """
         if self._parent is not None:
-            given = self._client.get_run(self._parent)
-            self._log_config(given, config)
-            yield Run(self._client, given)
+            self._log_config(self._parent, config)
+            yield Run(self._outbox, self._parent)
+            self.settle()
             return
-        with self.standalone_run(name, key, config) as run:
-            self._parent = run.run_id
-            try:
+        self._parent = self._ref(name, {RUN_KEY: key}, again=True)
+        try:
+            with self._standalone(self._parent, config) as run:
                 yield run
-            finally:
-                self._parent = None
+        finally:
+            self._parent = None
 
     def start_run(self, name: str, key: str, config: BaseModel) -> str:
         """Make the run that `run` would make, or find it, and leave it open for other processes to nest steps under.
@@ -159,11 +104,10 @@ class Tracker:
         Returns:
             Its identity: their `parent`.
         """
-        found = self._find({RUN_KEY: key}) or self._create(name, {RUN_KEY: key})
-        if found.info.status != "RUNNING":
-            self._client.update_run(found.info.run_id, status="RUNNING")
-        self._log_config(found, config)
-        return str(found.info.run_id)
+        ref = self._ref(name, {RUN_KEY: key}, again=True)
+        self._send("open", ref)
+        self._log_config(ref, config)
+        return Run(self._outbox, ref).run_id
 
     def open_run(self) -> Run:
         """The run that is open, or that another process left open.
@@ -173,7 +117,7 @@ class Tracker:
         """
         if self._parent is None:
             raise TrackingError("no run is open", remedy="Set MLFLOW_RUN_ID to an MLflow run")
-        return Run(self._client, self._client.get_run(self._parent))
+        return Run(self._outbox, self._parent)
 
     def end_run(self, status: Literal["FINISHED", "FAILED", "KILLED"], report: str, cause: str = "") -> None:
         """End the run that another process left open, and the steps' that nobody else has ended.
@@ -183,23 +127,23 @@ class Tracker:
             report: kept with it as `final_report.md`.
             cause: of a failure, in one line.
         """
-        run_id = self.open_run().run_id
-        self._client.log_text(run_id, report, "final_report.md")
+        run_id, client = self.open_run().run_id, self._server.client
+        client.log_text(run_id, report, "final_report.md")
         if cause:
-            self._client.set_tag(run_id, ERROR, cause)
-        elif ERROR in self._client.get_run(run_id).data.tags:
-            self._client.delete_tag(run_id, ERROR)
-        for step in self._client.search_runs(
-            [self._experiment], f"tags.`{PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
+            client.set_tag(run_id, ERROR, cause)
+        elif ERROR in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, ERROR)
+        for step in client.search_runs(
+            [self._server.experiment], f"tags.`{PARENT}` = '{run_id}' AND attributes.status = 'RUNNING'"
         ):
-            self._client.set_terminated(step.info.run_id, "KILLED")
-        self._client.set_terminated(run_id, status)
+            client.set_terminated(step.info.run_id, "KILLED")
+        client.set_terminated(run_id, status)
 
     def run_url(self, run_id: str) -> str:
         """Where a run is to be seen: a page of the server, else MLflow's URI of it. Holds no password."""
         if not self.uri.startswith("http"):
             return f"runs:/{run_id}"
-        return redact(f"{self.uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}")
+        return redact(f"{self.uri.rstrip('/')}/#/experiments/{self._server.experiment}/runs/{run_id}")
 
     @contextmanager
     def step(
@@ -217,16 +161,14 @@ class Tracker:
         """
         if self._parent is None:
             raise TrackingError(f"step '{step}' has no parent run", remedy="Set MLFLOW_RUN_ID to an MLflow run")
-        tags = {PARENT: self._parent, STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
-        found = self._find(tags)
-        if found is not None and found.info.status == "FINISHED":
-            yield Run(self._client, found, finished=True)
-            return
-        found = found or self._create(step if iteration is None else f"{step}-{iteration}", tags)
-        with self._ended(found), self._monitored(found):
+        tags = {STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
+        ref = self._ref(step if iteration is None else f"{step}-{iteration}", tags, again=False)
+        with self._logged(ref) as run, self._monitored(run, ref):
             given = {name: section for name, section in (settings or {}).items() if section is not None}
-            log_params(self._client, found, {name: section.model_dump(mode="json") for name, section in given.items()})
-            yield Run(self._client, found)
+            if not run.finished:
+                tree = {name: section.model_dump(mode="json") for name, section in given.items()}
+                self._send("params", ref, tree=tree)
+            yield run
 
     @contextmanager
     def standalone_run(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
@@ -237,48 +179,63 @@ class Tracker:
             key: identity of what is logged; a run with this key is taken up again.
             config: logged as parameters and as `config.json`.
         """
-        tags = {RUN_KEY: key, **({} if self._parent is None else {PARENT: self._parent})}
-        found = self._find(tags) or self._create(name, tags)
-        with self._ended(found):
-            self._log_config(found, config)
-            yield Run(self._client, found)
-
-    def _find(self, tags: Mapping[str, str]) -> Any:
-        query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found = self._client.search_runs([self._experiment], query, max_results=1, order_by=["start_time ASC"])
-        return found[0] if found else None
-
-    def _create(self, name: str, tags: Mapping[str, str]) -> Any:
-        return self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
+        with self._standalone(self._ref(name, {RUN_KEY: key}, again=True), config) as run:
+            yield run
 
     @contextmanager
-    def _ended(self, run: Any) -> Iterator[None]:
-        """Mark a run as running, and as finished, failed, or killed by an interrupt at the end."""
-        run_id = run.info.run_id
-        if run.info.status != "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
+    def _standalone(self, ref: RunRef, config: BaseModel) -> Iterator[Run]:
+        with self._logged(ref) as run:
+            self._log_config(ref, config)
+            yield run
+        self.settle()
+
+    def _ref(self, name: str, tags: Mapping[str, str], *, again: bool) -> RunRef:
+        return RunRef(name, tags, time.time_ns() // 1_000_000, again, self._parent)
+
+    def _send(self, kind: str, ref: RunRef, **what: Any) -> None:
+        self._outbox.send({"kind": kind, "run": asdict(ref), **what})
+
+    @contextmanager
+    def _logged(self, ref: RunRef) -> Iterator[Run]:
+        """A run from its beginning to its end: finished, failed, or killed by an interrupt."""
+        self._send("open", ref)
+        run = Run(self._outbox, ref)
         try:
-            yield
+            yield run
         except BaseException as error:
+            stopped = isinstance(error, INTERRUPTS)
             try:
-                if isinstance(error, INTERRUPTS):
-                    self._client.set_terminated(run_id, "KILLED")
-                else:
-                    self._client.set_tag(run_id, ERROR, one_line(error))
-                    self._client.set_terminated(run_id, "FAILED")
-            except TrackingError as second:  # the first error is the one to mend
+                self._end(run, ref, "KILLED" if stopped else "FAILED", "" if stopped else one_line(error))
+                if not self._outbox.settle(_AT_THE_END_S):
+                    self._outbox.tell_what_waits()
+            except (TrackingError, OSError) as second:  # the first error is the one to mend
                 error.add_note(str(second))
             raise
-        if ERROR in run.data.tags:
-            self._client.delete_tag(run_id, ERROR)
-        self._client.set_terminated(run_id, "FINISHED")
+        self._end(run, ref, "FINISHED")
 
-    def _monitored(self, run: Any) -> AbstractContextManager[None]:
-        return system_metrics(self.uri, run.info.run_id) if self._config.system_metrics else nullcontext()
+    def _end(self, run: Run, ref: RunRef, status: str, error: str = "") -> None:
+        if not run.finished:
+            self._send("end", ref, status=status, error=error)
 
-    def _log_config(self, run: Any, config: BaseModel) -> None:
+    def _monitored(self, run: Run, ref: RunRef) -> AbstractContextManager[None]:
+        if run.finished or not self._config.system_metrics:
+            return nullcontext()
+
+        def log(numbers: Mapping[str, float], sample: int) -> None:
+            now = time.time_ns() // 1_000_000
+            self._send("metrics", ref, points=[[name, value, sample, now] for name, value in numbers.items()])
+
+        return system_metrics(log, self._server.next_sample(ref))
+
+    def _log_config(self, ref: RunRef, config: BaseModel) -> None:
         tree = config.model_dump(mode="json")
         if tree.get("tracking", {}).get("uri") is not None:
             tree["tracking"]["uri"] = redact(tree["tracking"]["uri"])
-        log_params(self._client, run, tree)
-        self._client.log_text(run.info.run_id, json.dumps(tree, indent=2, sort_keys=True) + "\n", "config.json")
+        self._send("params", ref, tree=tree)
+        self._send("text", ref, text=json.dumps(tree, indent=2, sort_keys=True) + "\n", file="config.json")
+
+
+def deliver_waiting(config: TrackingConfig, store: Path) -> None:
+    """Deliver what a run that is finished could not, if there is anything, and MLflow answers."""
+    if (store / FOLDER).is_dir():
+        Tracker(config, store, begun=True).settle()

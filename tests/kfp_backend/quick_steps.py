@@ -121,6 +121,9 @@ class NoTracker:
         """A step's run."""
         yield NoRun()
 
+    def deliver(self) -> None:
+        """Nothing waits."""
+
     def open_run(self) -> NoRun:
         """The run that the steps are under."""
         return NoRun()
