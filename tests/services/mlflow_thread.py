@@ -1,7 +1,5 @@
 """A real MLflow server in a thread of the test, which can be away, silent or back at any moment."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,7 +24,15 @@ class MlflowThread:
         patch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
         patch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{store / 'mlflow.db'}")
         patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(store / "served"))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # the server sets them for its process
+            patch.setenv(name, "")
+            patch.delenv(name)
         from mlflow.server import app, handlers
+        from mlflow.tracking._model_registry import utils as registry
+        from mlflow.tracking._tracking_service import utils as tracking
+
+        patch.setattr(tracking, "_tracking_uri", None)
+        patch.setattr(registry, "_registry_uri", None)
 
         patch.setattr(handlers, "_tracking_store", None)
         patch.setattr(handlers, "_artifact_repo", None)

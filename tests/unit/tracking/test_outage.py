@@ -1,7 +1,5 @@
 """MLflow goes away and comes back: nothing is lost, nothing is doubled, and nobody waits for long."""
 
-from __future__ import annotations
-
 import gc
 import json
 import logging
