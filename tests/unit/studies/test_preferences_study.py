@@ -79,7 +79,7 @@ def test_every_objective_of_the_library_is_in_it() -> None:
     assert [*study.trained] == [*study.objectives]
     assert set(study.objectives) == set(OURS)
     for name, one in study.objectives.items():
-        assert (one.score == "implicit_reward") == OURS[name].needs_reference
+        assert (one.score == "implicit_reward") == OURS[name].reads_reference
 
 
 def test_before_it_is_run_the_study_says_what_it_would_train() -> None:
