@@ -1,11 +1,9 @@
 """Reads and writes the schema-checked Parquet tables of `larpo_lib.schemas`, whole or a few rows at a time."""
 
 import json
-from bisect import bisect_right
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from larpo_lib.errors import ArtifactError, DataError
+from larpo_lib.row_groups import RowGroups
 from larpo_lib.schemas import SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
@@ -22,7 +21,6 @@ Counts = dict[str, int]
 
 ROW_GROUP = 1024
 """Rows of a table that are written, and read, at one time."""
-_KEPT_GROUPS = 4
 
 
 def write_table(
@@ -126,7 +124,7 @@ class PromptTable(Mapping[str, list[Row]]):
     """The rows of each prompt of a table, read from the file when they are asked for; prompts by rising prompt_id.
 
     In memory are the prompts' ids and places and a few row groups. Tables that steps write hold the rows of a prompt
-    together and prompts in order, so that going through them reads each row group once.
+    together and prompts in order, so that going through them reads each row group once; of others see `RowGroups`.
 
     Args:
         path: Parquet file, or artifact that holds one as `<schema>.parquet`.
@@ -140,7 +138,6 @@ class PromptTable(Mapping[str, list[Row]]):
     def __init__(self, path: Path, schema: str, columns: Sequence[str] | None = None) -> None:
         self._path = _file(path, schema)
         self._schema = schema
-        self._columns = columns
         self._parquet = _open(self._path, schema)
         with _reading(self._path, self._schema):
             ids = self._parquet.read(["prompt_id"]).column("prompt_id")
@@ -149,13 +146,12 @@ class PromptTable(Mapping[str, list[Row]]):
         for start, stop, prompt_id in _runs(ids):
             places.setdefault(prompt_id, []).append((start, stop))
         self._places = dict(sorted(places.items()))
-        sizes = [self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)]
-        self._starts = list(accumulate(sizes, initial=0))
-        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._groups = RowGroups(self._parquet, columns)
 
     def __getitem__(self, prompt_id: str) -> list[Row]:
         """The prompt's rows in the file's order."""
-        return [row for start, stop in self._places[prompt_id] for row in self._rows(start, stop)]
+        with _reading(self._path, self._schema):
+            return [row for start, stop in self._places[prompt_id] for row in self._groups.rows(start, stop)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -170,22 +166,6 @@ class PromptTable(Mapping[str, list[Row]]):
     def row_numbers(self, prompt_id: str) -> list[int]:
         """The numbers of the prompt's rows in the file, for messages."""
         return [number for start, stop in self._places[prompt_id] for number in range(start, stop)]
-
-    def _rows(self, start: int, stop: int) -> Iterator[Row]:
-        while start < stop:
-            number = bisect_right(self._starts, start) - 1
-            first, last = self._starts[number], min(stop, self._starts[number + 1])
-            yield from self._group(number).slice(start - first, last - start).to_pylist()
-            start = last
-
-    def _group(self, number: int) -> pa.Table:
-        if number not in self._groups:
-            with _reading(self._path, self._schema):
-                self._groups[number] = self._parquet.read_row_group(number, columns=self._columns)
-        self._groups.move_to_end(number)
-        while len(self._groups) > _KEPT_GROUPS:
-            self._groups.popitem(last=False)
-        return self._groups[number]
 
 
 _COUNTS = b"larpo.counts"

@@ -8,7 +8,7 @@ from typing import Literal
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
-from larpo_lib.candidates.similarity import Score, by_words
+from larpo_lib.candidates.related import Relate, by_shared_words
 from larpo_lib.config import ListsConfig
 from larpo_lib.schemas import ListRow, Messages, PromptRow, RankedRow
 
@@ -23,7 +23,7 @@ class Lists:
         prompts: the row of every prompt, by prompt_id.
         history: ranked candidates of `prompts`, one mapping an iteration, current last; rewards are finite.
         config: memory, and selection or negatives.
-        score: how alike prompts are, where negatives are those of related ones.
+        relate: finds related prompts, where negatives are theirs.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Lists:
         prompts: Mapping[str, Sequence[PromptRow]],
         history: Sequence[Iteration],
         config: ListsConfig,
-        score: Score = by_words,
+        relate: Relate = by_shared_words,
     ) -> None:
         self._prompts = prompts
         self._history = history
         self._config = config
-        self._score = score
+        self._relate = relate
         self._tally: Counter[str] = Counter()
         self._gaps = 0.0
 
@@ -52,7 +52,7 @@ class Lists:
             candidates_not_remembered=sum(len(rows) for iteration in forgotten for rows in iteration.values()),
         )
         self._gaps = 0.0
-        choose = _chooser(merged, self._prompts, config, self._score)
+        choose = _chooser(merged, self._prompts, config, self._relate)
         for prompt_id, own in merged.items():
             sampled = len(merged.candidates(prompt_id))
             self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(own))
@@ -123,16 +123,14 @@ _COUNTED = (
 
 
 def _chooser(
-    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, score: Score
+    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, relate: Relate
 ) -> Callable[[list[RankedRow]], list[RankedRow]]:
     if config.negatives is None:
         return config.selection.make()
     texts: dict[str, str] = {}
     if config.negatives.kind == "related":
         texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}
-    # Borrowed responses come from anywhere: going through files for each would take longer than holding them all.
-    pool = dict(merged) if _borrows(config) else merged
-    find = finder(config.negatives, pool, texts, config.seed, score)
+    find = finder(config.negatives, merged, texts, config.seed, relate)
     return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
 
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from larpo_lib.candidates.similarity import Neighbours, Score, by_words, neighbours
+from larpo_lib.candidates.related import Neighbours, Relate, by_shared_words, neighbours
 from larpo_lib.config import NegativesConfig
 from larpo_lib.schemas import RankedRow, candidate_id
 
@@ -25,7 +25,7 @@ def finder(
     pool: Mapping[str, Sequence[RankedRow]],
     texts: Mapping[str, str],
     seed: int,
-    score: Score = by_words,
+    relate: Relate = by_shared_words,
 ) -> Finder:
     """How to find the negatives of a prompt.
 
@@ -35,13 +35,13 @@ def finder(
             every temperature to be known.
         texts: the text of each prompt of `pool`; read by the kind `related` only.
         seed: decides between equally good ones.
-        score: how alike the texts of prompts are; called by the kind `related` only.
+        relate: finds related texts; called by the kind `related` only.
     """
     match config.kind:
         case "random":
             return partial(_borrow, _random_prompts(list(pool), seed), pool, config, seed)
         case "related":
-            return partial(_borrow, neighbours(list(pool), texts, score), pool, config, seed)
+            return partial(_borrow, neighbours(list(pool), texts, relate), pool, config, seed)
         case "hot":
             return partial(_wrong, max, pool, config, seed)
         case "cold":

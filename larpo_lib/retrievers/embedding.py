@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from larpo_lib.candidates.related import Ranking, by_angle
 from larpo_lib.candidates.similarity import Scores, by_embedding
 from larpo_lib.config.base import ModelPlace
 from larpo_lib.config.kinds import RetrieverConfig
@@ -61,6 +62,10 @@ class EmbeddingRetriever(Retriever):
     def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Scores:
         """Cosines."""
         return by_embedding(queries, documents, self._embed)
+
+    def related(self, texts: Sequence[str]) -> Ranking:
+        """By their cosines."""
+        return by_angle(texts, self._embed)
 
     def cut(self) -> dict[str, int | None]:
         """Texts that were longer than the model reads."""

@@ -27,8 +27,9 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         lists: artifact to make; holds `lists.parquet`.
 
     Returns:
-        What `larpo_lib.candidates.lists.Lists.counts` says, and prompts_cut_for_embedding where prompts are embedded:
-        those longer than the embedding model reads; None where it does not say.
+        What `larpo_lib.candidates.lists.Lists.counts` says. For related prompts by words
+        prompts_compared_by_rare_words (see `candidates.related.SharedWords`); where prompts are embedded
+        prompts_cut_for_embedding: those longer than the embedding model reads, None where it does not say.
 
     Raises:
         DataError: a reward is not a finite number, a prompt is unknown or there twice, a temperature is needed and
@@ -51,7 +52,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         _check_rerankers(kept)
         related = make_retriever(retriever)
         history: list[Any] = [PromptTable(path, "ranked") for path in ranked]
-        built = Lists(cast(Any, known), history, config, related.scores)
+        built = Lists(cast(Any, known), history, config, related.related)
         if not write_table(work.data / "lists.parquet", "lists", built):
             raise _nothing_left(lists, built.counts())
         return {**built.counts(), **{f"prompts_{name}": count for name, count in related.cut().items()}}

@@ -1,3 +1,5 @@
+import errno
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from table_rows import ranked
 
-from larpo_lib.errors import ArtifactError, DataError
+from larpo_lib.errors import ArtifactError, DataError, StorageError
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
 from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, rewards_and_lengths, write_table
 
@@ -93,7 +95,40 @@ def test_few_row_groups_are_held(tmp_path: Path) -> None:
     write_table(table, "prompts", (prompt(i) for i in range(10 * ROW_GROUP)))
     found = PromptTable(table, "prompts")
     assert sum(len(found[prompt_id]) for prompt_id in found) == 10 * ROW_GROUP
-    assert len(found._groups) < 10
+    assert len(found._groups._kept) < 10
+
+
+def scattered(table: Path, count: int) -> list[str]:
+    """Prompts of a table of `count` rows, in an order in which each lies in another row group than the one before."""
+    write_table(table, "prompts", (prompt(i) for i in range(count)))
+    return [f"p{number}" for start in range(700) for number in range(start, count, 700)]
+
+
+def test_rows_in_any_order_do_not_read_the_row_groups_again_and_again(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    asked = scattered(tmp_path / "prompts.parquet", 6 * ROW_GROUP + 10)
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda *given, **named: read.append(given[1]) or original(*given, **named)
+    )
+    found = PromptTable(tmp_path / "prompts.parquet", "prompts", ["reference"])
+    assert [found[prompt_id] for prompt_id in asked] == [[{"reference": prompt_id[1:]}] for prompt_id in asked]
+    assert len(read) < 4 * 7
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_no_room_for_a_copy_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    asked = scattered(tmp_path / "prompts.parquet", 6 * ROW_GROUP)
+    found = PromptTable(tmp_path / "prompts.parquet", "prompts")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    with pytest.raises(StorageError, match=r"no room for a copy .* No space left .* set TMPDIR"):
+        _ = [found[prompt_id] for prompt_id in asked]
 
 
 def test_damage_behind_the_first_rows_is_told_when_it_is_met(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from table_rows import ranked as row_of
 from larpo_lib.candidates.lists import Counts, Lists
 from larpo_lib.candidates.memory import Memory, Merged, remembered
 from larpo_lib.candidates.ranking import by_prompt
+from larpo_lib.candidates.related import Relate, by_shared_words
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, TopBottomConfig, WholeListConfig
-from larpo_lib.candidates.similarity import Score, by_words
 from larpo_lib.config import ListsConfig, NegativesConfig
 from larpo_lib.schemas import ListRow, PromptRow, RankedRow
 
@@ -58,10 +58,10 @@ def ranked(
 
 
 def build(
-    prompts: list[PromptRow], history: list[list[RankedRow]], config: ListsConfig, score: Score = by_words
+    prompts: list[PromptRow], history: list[list[RankedRow]], config: ListsConfig, relate: Relate = by_shared_words
 ) -> tuple[list[ListRow], Counts]:
     """All lists, and what became of everything."""
-    lists = Lists({row["prompt_id"]: [row] for row in prompts}, [by_prompt(rows) for rows in history], config, score)
+    lists = Lists({row["prompt_id"]: [row] for row in prompts}, [by_prompt(rows) for rows in history], config, relate)
     return list(lists), lists.counts()
 
 

@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import re
 import tracemalloc
 from collections import Counter
 from functools import partial
+from itertools import islice
 
 import bm25s
 import numpy as np
@@ -13,15 +15,16 @@ from candidate_rows import bm25, shared_data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larpo_lib.candidates import similarity
-from larpo_lib.candidates.similarity import by_embedding, by_words, nearest_documents, neighbours
+from larpo_lib.candidates import related, similarity
+from larpo_lib.candidates.related import SharedWords, by_angle, by_shared_words, neighbours
+from larpo_lib.candidates.similarity import by_embedding, by_words, nearest_documents
 
 IDS = ["p0", "p1", "p2", "p3"]
 TEXTS = dict(zip(IDS, IDS, strict=True))
 
 
 def near(ids, texts, embed):
-    return neighbours(ids, texts, partial(by_embedding, embed=embed))
+    return neighbours(ids, texts, partial(by_angle, embed=embed))
 
 
 def embedded(vectors):
@@ -89,10 +92,9 @@ def test_all_pairs_are_never_in_memory():
 
 
 def test_words_give_what_bm25s_finds_query_by_query():
-    with gzip.open(shared_data("ultrafeedback/prompts_5000.jsonl.gz"), "rt", encoding="utf-8") as file:
-        texts = [json.loads(next(file))["context_messages"][0]["content"] for _ in range(400)]
+    texts = published_texts(400)
     ids = [f"{i:03d}" for i in range(len(texts))]
-    find = neighbours(ids, dict(zip(ids, texts, strict=True)), by_words)
+    find = neighbours(ids, dict(zip(ids, texts, strict=True)), by_shared_words)
     tokens = bm25s.tokenize(texts, token_pattern=r"(?u)\b\w+\b", stopwords=None, show_progress=False)
     index = bm25s.BM25()
     index.index(tokens, show_progress=False)
@@ -103,6 +105,41 @@ def test_words_give_what_bm25s_finds_query_by_query():
         assert set(found) == set(np.flatnonzero(scores > 0))
         ranked = scores[found]
         assert np.all(np.diff(ranked) <= 1e-5 * ranked[:-1])  # sums in another order differ in the last digit
+
+
+def published_texts(count):
+    with gzip.open(shared_data("ultrafeedback/prompts_5000.jsonl.gz"), "rt", encoding="utf-8") as file:
+        return [json.loads(next(file))["context_messages"][0]["content"] for _ in range(count)]
+
+
+def test_rare_words_choose_texts_that_are_as_near_as_the_nearest(monkeypatch):
+    texts = published_texts(400)
+    bags = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
+    whole = SharedWords(texts)
+    nearest = [next(whole.ranking(place)) for place in range(400)]
+    assert whole.limited == 0
+    monkeypatch.setattr(related, "_SCORED", 400)
+    monkeypatch.setattr(related, "_COMPARED", 20)
+    limited = SharedWords(texts)
+    found = [next(limited.ranking(place)) for place in range(400)]
+    assert limited.limited > 300
+    assert np.mean(np.array(found) == nearest) > 0.9
+    for place in (0, 200, 399):  # of those that are compared, all words decide
+        scores = bm25(bags[place], bags)
+        assert scores[found[place]] >= 0.95 * scores[nearest[place]]
+        order = [scores[other] for other in islice(limited.ranking(place), 20)]
+        assert order == pytest.approx(sorted(order, reverse=True), rel=1e-5)
+
+
+def test_texts_that_share_frequent_words_alone_are_related_too(monkeypatch):
+    monkeypatch.setattr(related, "_SCORED", 2)
+    monkeypatch.setattr(related, "_COMPARED", 3)
+    shared = SharedWords([f"what is {number} ?" for number in range(10)])
+    assert [[*shared.ranking(place)] for place in (0, 8)] == [[1, 2, 3], [0, 1, 9]]
+    assert shared.limited == 10
+    everywhere = SharedWords(["who is who"] * 5)
+    assert [*everywhere.ranking(3)] == [0, 1, 4]
+    assert everywhere.limited == 5
 
 
 DOCUMENTS = ["the red cat", "a red red hat in the hall", "dogs and cats", "the red cat", "7 + 5"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from larpo_lib.candidates.similarity import by_embedding, neighbours
+from larpo_lib.candidates.related import by_angle, neighbours
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 from larpo_lib.retrievers.engines import sentences
@@ -92,7 +92,7 @@ def test_a_gsm8k_problem_is_related_to_its_twin_in_other_words(embed, shared_dat
     halves = [parts for parts in halves if len(parts) > 2]
     texts = {f"{i}-{side}": " ".join(parts[side::2]) for i, parts in enumerate(halves) for side in (0, 1)}
     ids = random.Random(0).sample(list(texts), len(texts))
-    find = neighbours(ids, texts, partial(by_embedding, embed=embed))
+    find = neighbours(ids, texts, partial(by_angle, embed=embed))
     found = sum(next(find(prompt_id)).split("-")[0] == prompt_id.split("-")[0] for prompt_id in ids)
     assert len(ids) > 100
     assert found / len(ids) > 0.7  # 0.79 were found; by chance 1 in 125
