@@ -91,6 +91,18 @@ class FunctionTarget(Section):
         """
         return load_target(*parse_target(self.target), self.code)
 
+    def called_with(self, given: Collection[str]) -> tuple[Loaded, Keywords]:
+        """The function, and what it takes of `given`, the names of what larpo gives, and of the settings.
+
+        Raises:
+            ConfigError: it cannot be loaded, or needs something else.
+        """
+        loaded = self.loaded()
+        keywords = Keywords(loaded, self.settings, given)
+        if keywords.needed:
+            raise ConfigError(f"{loaded.shown} needs '{min(keywords.needed)}'", remedy="Give it in settings")
+        return loaded, keywords
+
 
 SectionT = TypeVar("SectionT", bound=Section)
 

@@ -116,6 +116,10 @@ Settings = Annotated[
 ]
 
 
+Store = Annotated[Path, typer.Option(help="Folder of a local MLflow store, used if no server is set.")]
+STORE = Path("mlflow")
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, Settings, app, say
+from larpo_lib.cli.app import STORE, TOOLS, Config, Settings, Store, app, say
 from larpo_lib.cli.commands import show
 
 _CARD = (
@@ -29,9 +29,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the files that would be pushed, without asking the hub.")
     ] = False,
-    store: Annotated[Path, typer.Option(help="Folder of a local MLflow store, used if no server is set.")] = Path(
-        "mlflow"
-    ),
+    store: Store = STORE,
     config: Config = None,
     settings: Settings = None,
 ) -> None:

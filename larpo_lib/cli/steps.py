@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from larpo_lib.cli.app import STEPS as PANEL
-from larpo_lib.cli.app import Config, Settings, app, say
+from larpo_lib.cli.app import STORE, Config, Settings, Store, app, say
 from larpo_lib.cli.commands import Request, add_command, show
 from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import STEPS
@@ -36,9 +36,7 @@ def promote(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the previous champion the champion again.")
     ] = False,
-    store: Annotated[Path, typer.Option(help="Folder of a local MLflow store, used if no server is set.")] = Path(
-        "mlflow"
-    ),
+    store: Store = STORE,
     config: Config = None,
     settings: Settings = None,
 ) -> None:

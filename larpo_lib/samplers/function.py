@@ -5,10 +5,8 @@ from typing import ClassVar, Literal
 
 from larpo_lib.config.base import ModelConfig
 from larpo_lib.config.kinds import SamplerConfig
-from larpo_lib.errors import ConfigError
-from larpo_lib.functions import FunctionTarget, Keywords
+from larpo_lib.functions import FunctionTarget
 from larpo_lib.samplers.base import Sampler, SamplingLimits
-from larpo_lib.targets import Loaded
 
 GIVEN = ("requests", "policy", "limits")
 """The keywords that a function can take; a class is made with the last two, and called with the first."""
@@ -36,24 +34,12 @@ class FunctionSamplerConfig(FunctionTarget, SamplerConfig):
         """Load the function, or make an object of the class."""
         from larpo_lib.samplers.engines.function import FunctionSampler
 
-        return FunctionSampler(self, *self.callable_(), policy, limits)
+        return FunctionSampler(self, *self.called_with(GIVEN), policy, limits)
 
     def check(self, policy: Path, limits: SamplingLimits) -> None:
         """That it can be loaded and called, and that prompts and responses fit into the policy's context."""
         from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.samplers.engines.policy import check_limits
 
-        self.callable_()
+        self.called_with(GIVEN)
         check_limits(ModelDir(policy, self.model), limits)
-
-    def callable_(self) -> tuple[Loaded, Keywords]:
-        """The function or the class, and what it takes.
-
-        Raises:
-            ConfigError: it cannot be loaded, or not be called with these settings.
-        """
-        loaded = self.loaded()
-        keywords = Keywords(loaded, self.settings, GIVEN)
-        if keywords.needed:
-            raise ConfigError(f"{loaded.shown} needs '{min(keywords.needed)}'", remedy="Give it in settings")
-        return loaded, keywords

@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 from larpo_lib.config.kinds import SelectionConfig
-from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.errors import LarpoError
 from larpo_lib.functions import CallError, FunctionTarget, Keywords, call
 from larpo_lib.schemas import RankedRow
 from larpo_lib.targets import Loaded
-
-_GIVEN = ("candidates",)
 
 
 class FunctionSelectionConfig(FunctionTarget, SelectionConfig):
@@ -42,10 +40,7 @@ class FunctionSelectionConfig(FunctionTarget, SelectionConfig):
         Raises:
             ConfigError: it cannot be loaded, or not be called with these settings.
         """
-        loaded = self.loaded()
-        keywords = Keywords(loaded, self.settings, _GIVEN)
-        if keywords.needed:
-            raise ConfigError(f"{loaded.shown} needs '{min(keywords.needed)}'", remedy="Give it in settings")
+        loaded, keywords = self.called_with(("candidates",))
         return lambda ordered: _selected(loaded, keywords, ordered)
 
     def check(self) -> None:

@@ -4,7 +4,9 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import model_validator
 
 from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, LarpoError
@@ -20,7 +22,10 @@ class Verdict:
     counted: str | None = None
 
 
-class RuleReranker(Reranker):
+ConfigT = TypeVar("ConfigT", bound=RuleRerankerConfig)
+
+
+class RuleReranker(Reranker, Generic[ConfigT]):
     """Scores responses one by one, each distinct one once, and counts what was out of the way.
 
     Attributes:
@@ -29,7 +34,8 @@ class RuleReranker(Reranker):
 
     counts: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: RuleRerankerConfig) -> None:
+    def __init__(self, config: ConfigT) -> None:
+        self._config = config
         self.name = _name(config)
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
@@ -67,6 +73,27 @@ class RuleReranker(Reranker):
             return self.verdicts(items)
         except ColumnError as error:
             raise LarpoError(f"{self.name}: {error.problem}", remedy=error.remedy) from None
+
+
+class FixedOrColumnConfig(RuleRerankerConfig):
+    """A rule whose value is one for all prompts, a setting, or stands in a column of each prompt's row."""
+
+    room: ClassVar[str] = RuleRerankerConfig.room
+    fixed_or_column: ClassVar[tuple[str, str]]
+    """The settings that hold the value, and the name of the column."""
+
+    @model_validator(mode="after")
+    def _check_that_one_is_set(self) -> Self:
+        fixed, column = self.fixed_or_column
+        if (getattr(self, fixed) is None) == (getattr(self, column) is None):
+            raise ValueError(f"set either {fixed} or {column}")
+        return self
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The column, if each prompt has its own value."""
+        column = getattr(self, self.fixed_or_column[1])
+        return frozenset() if column is None else frozenset({column})
 
 
 def of_row(columns: Mapping[str, Any], name: str) -> Any:

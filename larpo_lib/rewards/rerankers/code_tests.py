@@ -93,14 +93,13 @@ class CodeTestsConfig(RuleRerankerConfig):
             )
 
 
-class CodeTestsReranker(RuleReranker):
+class CodeTestsReranker(RuleReranker[CodeTestsConfig]):
     """Scores a response by the tests that its code passes; code that Python cannot read passes none, and is counted."""
 
     counts: ClassVar[tuple[str, ...]] = (_UNREAD, _OUT_OF_TIME)
 
     def __init__(self, config: CodeTestsConfig) -> None:
         super().__init__(config)
-        self._config = config
         self._limits = Limits(config.timeout_s, config.memory_mb)
 
     def verdicts(self, items: Sequence[Scorable]) -> list[Verdict]:

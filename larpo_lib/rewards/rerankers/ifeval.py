@@ -76,7 +76,7 @@ class IfevalConfig(RuleRerankerConfig):
         return IfevalReranker(self)
 
 
-class IfevalReranker(RuleReranker):
+class IfevalReranker(RuleReranker[IfevalConfig]):
     """Scores a response by the instructions that it follows.
 
     Where an instruction asks for a language, a response without letters counts as following it, as in IFEval; such
@@ -84,10 +84,6 @@ class IfevalReranker(RuleReranker):
     """
 
     counts: ClassVar[tuple[str, ...]] = (_LANGUAGE_UNKNOWN, _OUT_OF_TIME)
-
-    def __init__(self, config: IfevalConfig) -> None:
-        super().__init__(config)
-        self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
         """The share of instructions that it follows, or whether it follows all; None if that takes too long to tell."""

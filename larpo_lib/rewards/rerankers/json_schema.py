@@ -1,18 +1,15 @@
 """JSON Schema as a reranker."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import JsonValue, PositiveFloat, model_validator
+from pydantic import JsonValue, PositiveFloat
 
-from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
-from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
+from larpo_lib.rewards.rerankers._rules import FixedOrColumnConfig, RuleReranker, Verdict, of_row
 from larpo_lib.rewards.rules.checks import JsonVerdict, judged_json
 from larpo_lib.rewards.rules.schemas import read_schema
 
@@ -25,7 +22,7 @@ _VERDICTS: dict[JsonVerdict | None, Verdict] = {
 }
 
 
-class JsonSchemaConfig(RuleRerankerConfig):
+class JsonSchemaConfig(FixedOrColumnConfig):
     """1 if a response is JSON that a JSON Schema accepts, else 0.
 
     A response that is no JSON scores 0 and is counted. One that takes longer than `timeout_s` is dropped and counted.
@@ -35,6 +32,7 @@ class JsonSchemaConfig(RuleRerankerConfig):
     does: ClassVar[str] = "JSON, against a schema"
     when: ClassVar[str] = "responses must be JSON of a given form"
     packages: ClassVar[tuple[str, ...]] = ("jsonschema",)
+    fixed_or_column: ClassVar[tuple[str, str]] = ("accepted", "schema_column")
     execution: ClassVar[frozenset[str]] = frozenset({"timeout_s"})
 
     type: Literal["json_schema"] = "json_schema"
@@ -46,17 +44,6 @@ class JsonSchemaConfig(RuleRerankerConfig):
     """`strip`: if a response has exactly one block in code fences, only the block is read. `keep`: all of it is."""
     timeout_s: PositiveFloat = 1.0
     """Seconds of processor time that one response may take."""
-
-    @model_validator(mode="after")
-    def _check(self) -> JsonSchemaConfig:
-        if (self.accepted is None) == (self.schema_column is None):
-            raise ValueError("set either accepted or schema_column")
-        return self
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The schema, if each prompt has its own."""
-        return frozenset() if self.schema_column is None else frozenset({self.schema_column})
 
     def check(self) -> None:
         """That the schema is one."""
@@ -94,14 +81,10 @@ class JsonSchemaConfig(RuleRerankerConfig):
         return JsonSchemaReranker(self)
 
 
-class JsonSchemaReranker(RuleReranker):
+class JsonSchemaReranker(RuleReranker[JsonSchemaConfig]):
     """Scores a response by whether its JSON is accepted."""
 
     counts: ClassVar[tuple[str, ...]] = (_UNREAD, _OUT_OF_TIME)
-
-    def __init__(self, config: JsonSchemaConfig) -> None:
-        super().__init__(config)
-        self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
         """1 if it is accepted, 0 if not, None if that takes too long to tell."""

@@ -1,23 +1,20 @@
 """The language of a response as a reward."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
-from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
+from larpo_lib.rewards.rerankers._rules import FixedOrColumnConfig, RuleReranker, Verdict, of_row
 
 _UNKNOWN = "language_unknown"
 
 
-class LanguageConfig(RuleRerankerConfig):
+class LanguageConfig(FixedOrColumnConfig):
     """1 if a response is in a language, else 0, as py3langid tells languages.
 
     Where its probability is below `least_probability`, as of a few letters, the language is unknown: the score is 0,
@@ -27,6 +24,7 @@ class LanguageConfig(RuleRerankerConfig):
     does: ClassVar[str] = "the language"
     when: ClassVar[str] = "responses must be in the language that was asked for"
     packages: ClassVar[tuple[str, ...]] = ("py3langid",)
+    fixed_or_column: ClassVar[tuple[str, str]] = ("language", "language_column")
 
     type: Literal["language"] = "language"
     language: str | None = None
@@ -35,17 +33,6 @@ class LanguageConfig(RuleRerankerConfig):
     """Column with the code of the prompt's language, instead of `language`."""
     least_probability: float = Field(0.5, ge=0.0, lt=1.0)
     """Probability that a language must have to be told, among all that py3langid knows."""
-
-    @model_validator(mode="after")
-    def _check(self) -> LanguageConfig:
-        if (self.language is None) == (self.language_column is None):
-            raise ValueError("set either language or language_column")
-        return self
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The language, if each prompt has its own."""
-        return frozenset() if self.language_column is None else frozenset({self.language_column})
 
     def check(self) -> None:
         """That the language is known."""
@@ -76,14 +63,10 @@ class LanguageConfig(RuleRerankerConfig):
         return LanguageReranker(self)
 
 
-class LanguageReranker(RuleReranker):
+class LanguageReranker(RuleReranker[LanguageConfig]):
     """Scores a response by its language."""
 
     counts: ClassVar[tuple[str, ...]] = (_UNKNOWN,)
-
-    def __init__(self, config: LanguageConfig) -> None:
-        super().__init__(config)
-        self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
         """1 if it is in the language, else 0."""

@@ -80,12 +80,12 @@ class LengthConfig(RuleRerankerConfig):
         self.counter()
 
 
-class LengthReranker(RuleReranker):
+class LengthReranker(RuleReranker[LengthConfig]):
     """Scores a response by its length."""
 
     def __init__(self, config: LengthConfig) -> None:
         super().__init__(config)
-        self._config, self._count = config, config.counter()
+        self._count = config.counter()
 
     def verdict(self, item: Scorable) -> Verdict:
         """1 inside the range."""

@@ -1,23 +1,20 @@
 """Regular expressions as a reranker."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-from pydantic import PositiveFloat, model_validator
+from pydantic import PositiveFloat
 
-from larpo_lib.config.kinds import RuleRerankerConfig
 from larpo_lib.errors import ColumnError, ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
-from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
+from larpo_lib.rewards.rerankers._rules import FixedOrColumnConfig, RuleReranker, Verdict, of_row
 
 _OUT_OF_TIME = "regex_out_of_time_dropped"
 
 
-class RegexConfig(RuleRerankerConfig):
+class RegexConfig(FixedOrColumnConfig):
     """1 if a response matches a regular expression, else 0.
 
     Expressions are those of the package `regex`, which has all of Python's `re`. Flags stand in the expression, as in
@@ -27,6 +24,7 @@ class RegexConfig(RuleRerankerConfig):
     does: ClassVar[str] = "a regular expression"
     when: ClassVar[str] = "a pattern says what a response must look like"
     packages: ClassVar[tuple[str, ...]] = ("regex",)
+    fixed_or_column: ClassVar[tuple[str, str]] = ("pattern", "pattern_column")
     execution: ClassVar[frozenset[str]] = frozenset({"timeout_s"})
 
     type: Literal["regex"] = "regex"
@@ -38,17 +36,6 @@ class RegexConfig(RuleRerankerConfig):
     """`search`: somewhere in the response. `whole`: all of it, without white space around it."""
     timeout_s: PositiveFloat = 1.0
     """Seconds that one response may take."""
-
-    @model_validator(mode="after")
-    def _check(self) -> RegexConfig:
-        if (self.pattern is None) == (self.pattern_column is None):
-            raise ValueError("set either pattern or pattern_column")
-        return self
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The expression, if each prompt has its own."""
-        return frozenset() if self.pattern_column is None else frozenset({self.pattern_column})
 
     def check(self) -> None:
         """That the expression can be read."""
@@ -83,14 +70,10 @@ class RegexConfig(RuleRerankerConfig):
         return RegexReranker(self)
 
 
-class RegexReranker(RuleReranker):
+class RegexReranker(RuleReranker[RegexConfig]):
     """Scores a response by whether it matches."""
 
     counts: ClassVar[tuple[str, ...]] = (_OUT_OF_TIME,)
-
-    def __init__(self, config: RegexConfig) -> None:
-        super().__init__(config)
-        self._config = config
 
     def verdict(self, item: Scorable) -> Verdict:
         """1 if it matches, 0 if not, None if that takes too long to tell."""
