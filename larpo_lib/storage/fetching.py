@@ -63,6 +63,8 @@ def fetch(uri: str, cache: Path, *, weights: bool = True) -> Path:
                 moved_in = _contents(client, location)  # just now
                 _download(client, location, moved_in if weights else moved_in.without_weights(), partial)
             _remove_strays(partial, contents.names)
+            if not contents.whole:
+                (partial / artifacts.SMALL_MARK).touch()
             partial.rename(target)
     return target
 
@@ -106,18 +108,20 @@ class _Contents:
         names: of the objects below it; "" for the object itself.
         version: a text that changes with their content.
         manifest: of the artifact, where it is one.
+        whole: whether `names` are all that is there.
     """
 
     names: list[str]
     version: str
     manifest: Manifest | None = None
+    whole: bool = True
 
     def without_weights(self) -> _Contents:
         """Of an artifact its small files, beside the whole one in the cache; anything else as it is."""
         if self.manifest is None:
             return self
         names = [name for name in self.names if PurePosixPath(name).suffix not in _LARGE]
-        return _Contents(names, f"{self.version}\0without weights", self.manifest)
+        return _Contents(names, f"{self.version}\0small files", self.manifest, whole=False)
 
 
 def _contents(client: S3Client, location: Location) -> _Contents:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import ArtifactError, ModelError
+from larpo_lib.files import is_sealed, seal
 from larpo_lib.models.layout import Layout
 from larpo_lib.models.packing import PackedList
 from larpo_lib.progress import progress
@@ -103,13 +104,16 @@ def cached_logps(
     known = None
     if work is not None:
         source = (given or work.scratch) / REFERENCE
-        if given is not None or source.is_file():
+        if given is not None or is_sealed(source):
             known = _read(source, belongs_to)
     known = ranks.broadcast(known)
     logps = score() if known is None else known
     if work is not None:
-        for folder in (work.scratch, work.data):
-            _write(folder / REFERENCE, logps, belongs_to)
+        kept = work.scratch / REFERENCE
+        if not is_sealed(kept):
+            _write(kept.with_name(f".{REFERENCE}"), logps, belongs_to)
+            seal(kept.with_name(f".{REFERENCE}"), kept)
+        _write(work.data / REFERENCE, logps, belongs_to)
     return logps
 
 
@@ -167,11 +171,8 @@ def _per_list(logps: Tensor, lists: Sequence[PackedList]) -> list[list[float]]:
 
 
 def _write(path: Path, logps: Logps, belongs_to: str) -> None:
-    """A crash leaves the whole file or none."""
-    temporary = path.with_name(f".{path.name}")
     tensors = {name: torch.tensor(values, dtype=torch.float32) for name, values in logps.items()}
-    save_file(tensors, temporary, metadata={_BELONGS_TO: belongs_to})
-    temporary.replace(path)
+    save_file(tensors, path, metadata={_BELONGS_TO: belongs_to})
 
 
 def _read(path: Path, belongs_to: str) -> Logps:

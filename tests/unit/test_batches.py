@@ -71,3 +71,14 @@ def test_calls_and_other_batches_are_told_apart(tmp_path):
         assert in_batches([[0, 1, 2, 3, 4]], work := Squares()) == EXPECTED
         assert in_batches(BATCHES, Squares(0)) == dict.fromkeys(range(5), "second")
     assert work.made == [[0, 1, 2, 3, 4]]
+
+
+def test_a_damaged_line_is_computed_again(tmp_path, caplog):
+    path = tmp_path / "part.batches"
+    with pytest.raises(KeyboardInterrupt), kept_in(path, lambda _share: None):
+        in_batches(BATCHES, Squares(2))
+    path.write_bytes(path.read_bytes().replace(b"[[4, 0.2]", b"[[5, 0.2]"))
+    with kept_in(path, lambda _share: None):
+        assert in_batches(BATCHES, work := Squares()) == EXPECTED
+    assert work.made == [[2, 0], [4, 3]]
+    assert caplog.messages == [f"{path}: a batch differs from its checksum, and is computed again"]

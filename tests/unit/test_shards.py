@@ -114,6 +114,19 @@ def test_a_torn_shard_is_made_again(run, tmp_path):
     assert again.made == [[6, 7, 8], [9]]
 
 
+def test_a_shard_with_a_flipped_bit_is_made_again(run, tmp_path, caplog):
+    expected = run(Maker(), "whole").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(Maker(shards=2))
+    part = tmp_path / "out-scratch" / "part-000000000.parquet"
+    data = part.read_bytes()
+    part.write_bytes(data.replace(b"c2", b"c3", 1))  # a text that is as good as the one before, for all Parquet knows
+    again = Maker()
+    assert run(again).read_bytes() == expected
+    assert again.made == [[0, 1, 2], [6, 7, 8], [9]]
+    assert f"{part}: differs from its checksum, and is made again" in caplog.messages
+
+
 def test_finished_shards_are_not_made_again(run):
     run(Maker())
     again = Maker(shards=0)

@@ -1,6 +1,7 @@
 """Models by name, against a hub on loopback."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from hub_double import STRANGER, TOKEN, HubDouble
 
-from larpo_lib.artifacts import digest, recorded_digest
-from larpo_lib.config import ModelConfig
-from larpo_lib.errors import LarpoError, ModelError, StorageError
+from larpo_lib.artifacts import digest, produce, recorded_digest
+from larpo_lib.config import ModelConfig, Section
+from larpo_lib.errors import ArtifactError, LarpoError, ModelError, StorageError
+from larpo_lib.manifest import verify_input
 from larpo_lib.models.hub import HubModel, fetch, label, local_model, pin
 from larpo_lib.models.model_dir import ModelDir, check_weights
 
@@ -331,3 +333,44 @@ def test_the_name_in_results_is_short(tmp_path):
     assert label("org/name@v1") == "name@v1"
     assert label(f"org/name@{'0123456789' * 4}") == "name@01234567"
     assert label(str(tmp_path / "reward")) == "reward"
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("model.safetensors", "SHA-256"),
+        ("config.json", "git"),
+        ("config.json", "SHA-1"),
+        ("config.json", "something else"),
+    ],
+)
+def test_a_flipped_bit_in_a_cached_file_is_told(hub: HubDouble, tmp_path, name, by):
+    """The hub names weights by their SHA-256 and other files by git; larpo's double names all by SHA-256."""
+    hub.push("org/name", MODEL)
+    folder = fetch(HubModel("org/name"))
+    content = MODEL[name]
+    if by != "SHA-256":
+        git = subprocess.run(["git", "hash-object", "--stdin"], input=content, capture_output=True, check=True).stdout
+        names = {
+            "git": git.decode().strip(),
+            "SHA-1": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+            "something else": "W-17",
+        }
+        renamed = (folder / name).resolve().with_name(names[by])
+        (folder / name).resolve().rename(renamed)
+        (folder / name).unlink()
+        (folder / name).symlink_to(renamed)
+    verify_input(folder)
+    blob = (folder / name).resolve()
+    blob.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    if by == "something else":
+        verify_input(folder)
+        return
+    commit = pin("org/name")
+    with pytest.raises(ArtifactError) as caught:
+        produce("next", Section(), {"policy": folder}, tmp_path / "out", None)
+    problem = f"{blob} ({name} of {commit}): differs from its checksum."
+    assert str(caught.value) == f"{problem} Delete this file and run the same command again, which fetches it."
+    if by == "SHA-256":
+        blob.unlink()
+        verify_input(fetch(HubModel("org/name")))

@@ -8,7 +8,9 @@ import pytest
 from stored_artifacts import BUCKET, content, keys, make_artifact
 
 from larpo_lib import storage
-from larpo_lib.errors import StorageError
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, verify
+from larpo_lib.config import Section
+from larpo_lib.errors import ArtifactError, StorageError
 from larpo_lib.storage import fetching
 from larpo_lib.storage.locations import Location
 
@@ -31,6 +33,23 @@ def test_damaged_artifact_is_refused_and_fetched_once_it_is_mended(s3: Any, tmp_
     s3.put_object(Bucket=BUCKET, Key="a/table.txt", Body=b"value 1")
     s3.put_object(Bucket=BUCKET, Key="a/stray", Body=b"left by another upload")
     assert content(storage.fetch(uri, tmp_path / "cache")) == content(artifact)
+
+
+def test_of_small_files_alone_those_are_verified(s3: Any, tmp_path: Path) -> None:
+    def make(work: WorkDir) -> Metrics:
+        (work.data / "model.safetensors").write_bytes(b"weights")
+        (work.data / "config.json").write_bytes(b"{}")
+        return {}
+
+    produce("train", Section(), {}, tmp_path / "policy", make)
+    storage.publish(tmp_path / "policy", f"s3://{BUCKET}/policy")
+    fetched = storage.fetch(f"s3://{BUCKET}/policy", tmp_path / "cache", weights=False)
+    assert not (fetched / "model.safetensors").exists()
+    verify(fetched)
+    assert digest(fetched) == digest(tmp_path / "policy")
+    (fetched / "config.json").write_bytes(b"[]")
+    with pytest.raises(ArtifactError, match=r"config\.json: is missing or differs"):
+        verify(fetched)
 
 
 def test_file_is_cached_until_it_changes(s3: Any, tmp_path: Path) -> None:

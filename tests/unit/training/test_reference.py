@@ -144,7 +144,19 @@ def test_a_half_written_file_is_written_again(work):
     """A crash while writing leaves the temporary file, never a torn one under the final name."""
     (work.scratch / f".{REFERENCE}").write_bytes(b"torn")
     cached_logps(_score, "these", Ranks(), work, None)
-    assert [path.name for path in work.scratch.iterdir()] == [REFERENCE]
+    assert {path.name for path in work.scratch.iterdir()} == {REFERENCE, f".{REFERENCE}.sha256"}
+
+
+def test_damaged_ones_are_scored_again(work, caplog):
+    cached_logps(_score, "these", Ranks(), work, None)
+    kept = work.scratch / REFERENCE
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a number, of which safetensors has no checksum
+    scored = []
+    cached_logps(lambda: scored.append(True) or LOGPS, "these", Ranks(), work, None)
+    assert scored
+    assert kept.read_bytes() == (work.data / REFERENCE).read_bytes() == whole
+    assert caplog.messages == [f"{kept}: differs from its checksum, and is made again"]
 
 
 def test_processes_without_folders_get_what_the_leading_one_knows(monkeypatch):
