@@ -1,7 +1,5 @@
 """Files against their checksums: many at a time, and a large one once for as long as it stays as it is."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What is told of an artifact by its manifest: from what it was made, and a checksum of every file."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Inputs and half-done work whose bytes have changed: told or made again, never used."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
