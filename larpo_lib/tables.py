@@ -4,12 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.row_groups import RowGroups
@@ -64,14 +67,22 @@ def read_table(path: Path, schema: str, columns: Sequence[str] | None = None) ->
     return rows
 
 
-def iterate_table(path: Path, schema: str) -> Iterator[Row]:
+def iterate_table(path: Path, schema: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """The rows of a table one after another, read from the file a row group at a time. Raises as `read_table`."""
-    file = _file(path, schema)
-    parquet = _open(file, schema)
-    for number in range(parquet.num_row_groups):
-        with _reading(file, schema):
-            group = parquet.read_row_group(number)
+    for group in _row_groups(path, schema, columns):
         yield from group.to_pylist()
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a table, read a row group at a time each time that they are gone through. Raises as `read_table`."""
+
+    path: Path
+    schema: str
+    columns: Sequence[str] | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        return iterate_table(self.path, self.schema, self.columns)
 
 
 def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -82,18 +93,13 @@ def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) 
     return table
 
 
-def rewards_and_lengths(path: Path) -> tuple[list[float], list[int]]:
+def rewards_and_lengths(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Reward and characters of every response of a `ranked` table; its texts are read a row group at a time."""
-    file = _file(path, "ranked")
-    parquet = _open(file, "ranked")
-    rewards: list[float] = []
-    lengths: list[int] = []
-    for number in range(parquet.num_row_groups):
-        with _reading(file, "ranked"):
-            group = parquet.read_row_group(number, columns=["reward", "response"])
-        rewards += group["reward"].to_pylist()
-        lengths += pc.utf8_length(group["response"]).to_pylist()
-    return rewards, lengths
+    rewards, lengths = [np.empty(0)], [np.empty(0)]
+    for group in _row_groups(path, "ranked", ["reward", "response"]):
+        rewards.append(group["reward"].to_numpy())
+        lengths.append(pc.utf8_length(group["response"]).to_numpy())
+    return np.concatenate(rewards), np.concatenate(lengths)
 
 
 def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:
@@ -169,6 +175,15 @@ class PromptTable(Mapping[str, list[Row]]):
 
 
 _COUNTS = b"larpo.counts"
+
+
+def _row_groups(path: Path, schema: str, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    file = _file(path, schema)
+    parquet = _open(file, schema)
+    for number in range(parquet.num_row_groups):
+        with _reading(file, schema):
+            group = parquet.read_row_group(number, columns=columns)
+        yield group
 
 
 def _file(path: Path, schema: str) -> Path:

@@ -4,8 +4,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.reporting.examples import Example
@@ -101,22 +105,24 @@ class Report:
     promotion: Mapping[str, Any] | None
 
 
-def length_curve(iteration: int, rewards: Sequence[float], lengths: Sequence[int]) -> LengthCurve:
+def length_curve(iteration: int, rewards: ArrayLike, lengths: ArrayLike) -> LengthCurve:
     """Group the responses of one iteration by length; equal lengths are never parted."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    order = np.argsort(lengths, kind="stable")
+    sorted_lengths, sorted_rewards = np.asarray(lengths)[order], np.asarray(rewards)[order]
     size = len(order) / _LENGTH_GROUPS
-    groups: list[list[int]] = []
-    for i in order:
-        if not groups or (len(groups[-1]) >= size and lengths[i] > lengths[groups[-1][-1]]):
-            groups.append([])
-        groups[-1].append(i)
-    means = [fmean(rewards[i] for i in group) for group in groups]
+    ends: list[int] = []
+    for last in np.flatnonzero(np.diff(sorted_lengths, append=np.inf)).tolist():
+        if last + 1 == len(order) or last + 1 - (ends[-1] if ends else 0) >= size:
+            ends.append(last + 1)
+    groups = [slice(start, end) for start, end in pairwise([0, *ends])]
+    means = [fmean(sorted_rewards[group].tolist()) for group in groups]
     return LengthCurve(
         iteration=iteration,
-        lengths=[fmean(lengths[i] for i in group) for group in groups],
+        lengths=[fmean(sorted_lengths[group].tolist()) for group in groups],
         rewards=means,
         errors=[
-            math.sqrt(sum((rewards[i] - mean) ** 2 for i in group)) / len(group)
+            math.sqrt(sum((reward - mean) ** 2 for reward in sorted_rewards[group].tolist()))
+            / (group.stop - group.start)
             for group, mean in zip(groups, means, strict=True)
         ],
     )

@@ -10,6 +10,9 @@ BETTER, WORSE, SAME = "better", "worse", "same"
 
 SHOWN_CHARACTERS = 4000
 
+Groups = Mapping[str, Sequence[Row]]
+"""Rows by `prompt_id`."""
+
 
 @dataclass(frozen=True)
 class Text:
@@ -48,7 +51,7 @@ class Example:
 
 
 def choose_examples(
-    prompts: Mapping[str, Row], before: Sequence[Row], after: Sequence[Row], count: int
+    prompts: Mapping[str, Sequence[Row]], before: Groups, after: Groups, count: int
 ) -> tuple[list[Example], dict[str, int]]:
     """Choose at most `count` prompts: those that changed first, the largest changes first, then by `prompt_id`.
 
@@ -56,39 +59,38 @@ def choose_examples(
     worse, one that did is shown even where better ones would fill all places.
 
     Args:
-        prompts: rows of the evaluated prompts, by `prompt_id`.
-        before: evaluated rows of the starting policy.
+        prompts: the row of each evaluated prompt, by `prompt_id`.
+        before: evaluated rows of the starting policy, likewise.
         after: evaluated rows of the last policy.
         count: number of examples wanted.
 
     Returns:
         The examples, and how many prompts got better, worse and stayed the same in all.
     """
-    old, new = _by_prompt(before), _by_prompt(after)
-    change = {prompt: _outcome(new[prompt]) - _outcome(old[prompt]) for prompt in old.keys() & new.keys()}
+    change = {prompt: _outcome(after[prompt]) - _outcome(before[prompt]) for prompt in before if prompt in after}
     order = sorted(change, key=lambda prompt: (-abs(change[prompt]), prompt))
     groups = {name: [p for p in order if _name(change[p]) == name] for name in (BETTER, WORSE, SAME)}
     kept_for_worse = 1 if groups[WORSE] and count > 1 else 0
     chosen = groups[BETTER][: count - kept_for_worse]
     chosen += groups[WORSE][: count - len(chosen)]
     chosen += groups[SAME][: count - len(chosen)]
-    examples = [_example(prompts[p], old[p], new[p], _name(change[p])) for p in chosen]
+    examples = [
+        _example(prompts[p][0], _greedy_first(before[p]), _greedy_first(after[p]), _name(change[p])) for p in chosen
+    ]
     return examples, {name: len(group) for name, group in groups.items()}
 
 
-def _by_prompt(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row["prompt_id"], []).append(row)
-    return {
-        prompt: sorted(group, key=lambda row: (row["temperature"], row["sample_index"]))
-        for prompt, group in groups.items()
-    }
+def _place(row: Row) -> tuple[float, int]:
+    return row["temperature"], row["sample_index"]
+
+
+def _greedy_first(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=_place)
 
 
 def _outcome(rows: Sequence[Row]) -> float:
     """Of the greedy response; of the first sampled one where none was greedy."""
-    first = rows[0]
+    first = min(rows, key=_place)
     return float(first["reward"] if first["correct"] is None else first["correct"])
 
 

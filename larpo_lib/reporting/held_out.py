@@ -3,7 +3,9 @@
 One summary for everybody: the metrics of an evaluation, the report, the gate, studies and the benchmark `retrieval`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +17,8 @@ from larpo_lib.statistics.draws import best_of_n, pass_at_n
 from larpo_lib.statistics.estimates import Bootstrap, Values, mean
 
 Row = Mapping[str, Any]
+QUALITY_COLUMNS = ("prompt_id", "temperature", "reward", "correct")
+"""What is read here of the table `evaluated`."""
 Groups = Mapping[str, Sequence[Any]]
 """Prompt to the values of its responses, in the rows' order."""
 
@@ -24,13 +28,39 @@ def is_greedy(row: Row) -> bool:
     return bool(row["temperature"] == 0)
 
 
-def by_prompt(rows: Sequence[Row], field: str) -> dict[str, list[Any]]:
-    """The values of one column, by `prompt_id`, in the rows' order; what a judge left undecided is left out."""
-    groups: dict[str, list[Any]] = {}
+@dataclass
+class Judged:
+    """Rewards and verdicts of some responses, by `prompt_id`, in the rows' order.
+
+    Attributes:
+        rewards: of each response.
+        right: likewise; what a judge left undecided is left out.
+        undecided: how many those are; all of them without a judge.
+    """
+
+    rewards: dict[str, list[float]] = field(default_factory=dict)
+    right: dict[str, list[bool]] = field(default_factory=dict)
+    undecided: int = 0
+
+    def add(self, row: Row) -> None:
+        """Add a row of `evaluated`."""
+        self.rewards.setdefault(row["prompt_id"], []).append(row["reward"])
+        if row["correct"] is None:
+            self.undecided += 1
+        else:
+            self.right.setdefault(row["prompt_id"], []).append(row["correct"])
+
+
+def greedy_and_sampled(rows: Iterable[Row]) -> tuple[Judged, Judged]:
+    """What rows of `evaluated` say of greedy responses, and of sampled ones. They are gone through once.
+
+    Args:
+        rows: with at least the columns `QUALITY_COLUMNS`.
+    """
+    greedy, sampled = Judged(), Judged()
     for row in rows:
-        if row[field] is not None:
-            groups.setdefault(row["prompt_id"], []).append(row[field])
-    return groups
+        (greedy if is_greedy(row) else sampled).add(row)
+    return greedy, sampled
 
 
 def means(groups: Groups) -> dict[str, float]:
@@ -53,36 +83,47 @@ def most(groups: Groups) -> int:
     return max(map(len, groups.values()), default=0)
 
 
-def per_prompt(rows: Sequence[Row], *, judged: bool) -> dict[str, dict[str, float]]:
-    """What one evaluation says of each prompt: measure, then prompt, to value.
+class Measures(Mapping[str, dict[str, float]]):
+    """What one evaluation says of each prompt: measure, then prompt, to value; worked out each time it is asked for.
 
     `reward`, `greedy_reward`; where responses were judged right or wrong `accuracy`, `greedy_accuracy` and `pass_at_1`,
     `pass_at_2`, ..., else `best_of_1`, `best_of_2`, ... What is not defined on any prompt is empty.
 
     Args:
-        rows: of the table `evaluated`.
+        rows: of the table `evaluated`; are gone through once.
         judged: whether there was a judge.
+
+    Attributes:
+        sampled: what was said of sampled responses.
     """
-    greedy, sampled = [row for row in rows if is_greedy(row)], [row for row in rows if not is_greedy(row)]
-    rewards, right = by_prompt(sampled, "reward"), by_prompt(sampled, "correct")
-    drawn = right if judged else rewards
-    return {
-        "reward": means(rewards),
-        "accuracy": means(right) if judged else {},
-        "greedy_reward": means(by_prompt(greedy, "reward")),
-        "greedy_accuracy": means(by_prompt(greedy, "correct")) if judged else {},
-        **{
-            f"pass_at_{n}" if judged else f"best_of_{n}": (pass_at if judged else best_of)(drawn, n)
-            for n in range(1, most(drawn) + 1)
-        },
-    }
+
+    def __init__(self, rows: Iterable[Row], *, judged: bool) -> None:
+        greedy, self.sampled = greedy_and_sampled(rows)
+        rewards, right = self.sampled.rewards, self.sampled.right
+        drawn, name, measure = (right, "pass_at_{}", pass_at) if judged else (rewards, "best_of_{}", best_of)
+        self._by_name: dict[str, Callable[[], dict[str, float]]] = {
+            "reward": partial(means, rewards),
+            "accuracy": partial(means, right if judged else {}),
+            "greedy_reward": partial(means, greedy.rewards),
+            "greedy_accuracy": partial(means, greedy.right if judged else {}),
+            **{name.format(n): partial(measure, drawn, n) for n in range(1, most(drawn) + 1)},
+        }
+
+    def __getitem__(self, name: str) -> dict[str, float]:
+        return self._by_name[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
 
 
-def summarize(rows: Sequence[Row], config: EvaluateConfig) -> Metrics:
+def summarize(rows: Iterable[Row], config: EvaluateConfig) -> Metrics:
     """Held-out metrics of a policy.
 
     Args:
-        rows: `evaluated` rows.
+        rows: `evaluated` rows; are gone through once.
         config: how many responses a prompt, and how to bootstrap.
 
     Returns:
@@ -93,17 +134,17 @@ def summarize(rows: Sequence[Row], config: EvaluateConfig) -> Metrics:
         could not decide; accuracies leave them out, so accuracy is over the pass_at_1_prompts. What needs a judge is
         None without one; a mean over nothing is None.
     """
-    greedy, sampled = [row for row in rows if is_greedy(row)], [row for row in rows if not is_greedy(row)]
-    rewards, judged = by_prompt(sampled, "reward"), by_prompt(sampled, "correct")
+    greedy, sampled = greedy_and_sampled(rows)
+    rewards, judged = sampled.rewards, sampled.right
     best = best_of(rewards, config.n)
     metrics: Metrics = {
         **_interval("mean_reward", rewards, config),
         "best_of_n_reward": _over_prompts(best),
         "best_of_n_prompts": len(best),
-        "greedy_reward": _plain(row["reward"] for row in greedy),
+        "greedy_reward": _plain(greedy.rewards),
         **_interval("accuracy", judged, config),
-        "greedy_accuracy": _plain(row["correct"] for row in greedy),
-        "responses_without_judgement": sum(row["correct"] is None for row in rows) if config.judge else None,
+        "greedy_accuracy": _plain(greedy.right),
+        "responses_without_judgement": greedy.undecided + sampled.undecided if config.judge else None,
     }
     for i in range(1, config.n + 1):
         enough = pass_at(judged, i)
@@ -121,6 +162,6 @@ def _over_prompts(values: Values) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
-def _plain(values: Iterable[Any]) -> float | None:
-    decided = [value for value in values if value is not None]
-    return mean(decided) if decided else None
+def _plain(groups: Groups) -> float | None:
+    values = [value for group in groups.values() for value in group]
+    return mean(values) if values else None

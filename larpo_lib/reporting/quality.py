@@ -1,10 +1,10 @@
 """Held-out quality of one policy, and what changed between two, with bootstrap intervals over prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.reporting.held_out import is_greedy, per_prompt
+from larpo_lib.reporting.held_out import Measures
 from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values, paired
 from larpo_lib.tables import Row
 
@@ -15,7 +15,7 @@ class Quality:
 
     Attributes:
         iteration: 0 is the policy that the run started from.
-        values: measure, then prompt, to value, as `larpo_lib.reporting.held_out.per_prompt` has them.
+        values: measure, then prompt, to value, as `larpo_lib.reporting.held_out.Measures` has them.
         estimates: of each measure's mean over prompts.
         metrics: as the evaluation reported them.
         rewards: of every sampled response.
@@ -48,23 +48,23 @@ class Change:
     difference: Estimate
 
 
-def summarize(iteration: int, bootstrap: Bootstrap, metrics: Metrics, rows: Sequence[Row], *, judged: bool) -> Quality:
+def summarize(iteration: int, bootstrap: Bootstrap, metrics: Metrics, rows: Iterable[Row], *, judged: bool) -> Quality:
     """Sum up one evaluation.
 
     Args:
         iteration: 0 for the starting policy.
         bootstrap: how intervals are made.
         metrics: as the evaluation reported them.
-        rows: of its `evaluated` table.
+        rows: of its `evaluated` table; are gone through once.
         judged: responses were judged right or wrong.
     """
-    values = per_prompt(rows, judged=judged)
+    values = Measures(rows, judged=judged)
     return Quality(
         iteration=iteration,
         values=values,
         estimates={name: bootstrap.mean([*found.values()]) for name, found in values.items()},
         metrics=metrics,
-        rewards=[row["reward"] for row in rows if not is_greedy(row)],
+        rewards=[reward for rewards in values.sampled.rewards.values() for reward in rewards],
     )
 
 

@@ -1,7 +1,7 @@
 """What a search for the sampling temperature found: the choice, how sure it is, and the figure."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -85,7 +85,7 @@ class Search:
         return found
 
 
-def compared_rewards(rows: Sequence[Row], config: SearchTemperatureConfig) -> dict[float, list[list[float]]]:
+def compared_rewards(rows: Iterable[Row], config: SearchTemperatureConfig) -> dict[float, list[list[float]]]:
     """The rewards at each temperature, prompt by prompt, over the prompts with a reward at every temperature."""
     rewards: dict[str, dict[float, list[float]]] = {}
     for row in rows:
@@ -94,15 +94,15 @@ def compared_rewards(rows: Sequence[Row], config: SearchTemperatureConfig) -> di
     return {value: [found[value] for found in compared] for value in sorted(config.temperatures)}
 
 
-def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
+def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
     """Choose a temperature and say how sure the choice is.
 
     The choice has the highest mean over prompts of the best reward (criterion `best`) or of the mean reward (`mean`);
     of equal ones the lowest temperature.
 
     Args:
-        rows: of the table `ranked`; a prompt's rows stand together. At least one prompt has a reward at every
-            temperature.
+        rows: of the table `ranked`, gone through several times; a prompt's rows stand together. At least one prompt has
+            a reward at every temperature.
         config: grid, criterion, and how to bootstrap.
     """
     rewards = compared_rewards(rows, config)
@@ -111,7 +111,7 @@ def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
     criterion = best if config.criterion == "best" else mean
     # fsum: equal values in another order are equal means, so that a tie is seen as one
     chosen = max(criterion, key=lambda value: (math.fsum(criterion[value]), -value))
-    diversity, bootstrap = Diversity(rows).metrics(), Bootstrap.of(config)
+    diversity, lengths, bootstrap = Diversity(rows).metrics(), _lengths(rows), Bootstrap.of(config)
     tried = [
         Tried(
             temperature=value,
@@ -121,7 +121,7 @@ def summarize(rows: Sequence[Row], config: SearchTemperatureConfig) -> Search:
             best_reward_difference=bootstrap.mean(_differences(best, value, chosen)),
             duplicate_share=diversity[f"duplicate_share_t{value}"],
             distinct_2=diversity[f"distinct_2_t{value}"],
-            **_lengths([row for row in rows if row["temperature"] == value]),
+            **lengths[value].measures(),
         )
         for value in rewards
     ]
@@ -144,13 +144,31 @@ def _differences(values: Mapping[float, Sequence[float]], value: float, chosen: 
     return [one - other for one, other in zip(values[value], values[chosen], strict=True)]
 
 
-def _lengths(rows: Sequence[Row]) -> dict[str, Any]:
-    tokens = [row["num_tokens"] for row in rows if row["num_tokens"] is not None]
-    return {
-        "responses": len(rows),
-        "truncated_share": sum(row["finish_reason"] == LENGTH for row in rows) / len(rows),
-        "mean_tokens": fmean(tokens) if tokens else None,
-    }
+@dataclass
+class _Lengths:
+    responses: int = 0
+    truncated: int = 0
+    told: int = 0
+    tokens: int = 0
+
+    def measures(self) -> dict[str, Any]:
+        return {
+            "responses": self.responses,
+            "truncated_share": self.truncated / self.responses,
+            "mean_tokens": self.tokens / self.told if self.told else None,
+        }
+
+
+def _lengths(rows: Iterable[Row]) -> dict[float, _Lengths]:
+    """The lengths of responses, by their temperature."""
+    found: dict[float, _Lengths] = {}
+    for row in rows:
+        lengths = found.setdefault(row["temperature"], _Lengths())
+        lengths.responses += 1
+        lengths.truncated += row["finish_reason"] == LENGTH
+        lengths.told += row["num_tokens"] is not None
+        lengths.tokens += row["num_tokens"] or 0
+    return found
 
 
 def panels(search: Search) -> Iterator[Panel]:

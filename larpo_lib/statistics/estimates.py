@@ -164,14 +164,14 @@ def paired(new: Values, old: Values) -> list[float]:
     return [value - old[item] for item, value in new.items() if item in old]
 
 
-def pairs(first: Sequence[float], second: Sequence[float]) -> tuple[Floats, Floats]:
+def pairs(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> tuple[Floats, Floats]:
     """Both as arrays of one length."""
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
     return checked(first), checked(second)
 
 
-def checked(values: Sequence[float]) -> Floats:
+def checked(values: Sequence[float] | Floats) -> Floats:
     """An array of finite values, one at least."""
     data = np.asarray(values, dtype=np.float64)
     if not len(data):

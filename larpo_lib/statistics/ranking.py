@@ -107,7 +107,7 @@ def partial_kendall_tau(x: Sequence[float], y: Sequence[float], given: Sequence[
     return (both - left * right) / math.sqrt(unexplained) if unexplained > _ROUNDING else None
 
 
-def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> float | None:
     """Spearman's correlation of paired values, ties at their mean rank; None where all of `x` or all of `y` are equal.
 
     Spearman 1904. O(n log n) time.

@@ -10,7 +10,7 @@ from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.metadata import Asked
-from larpo_lib.reporting.held_out import summarize
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS, summarize
 from larpo_lib.rewards.judges import Judge, make_judge
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import foresee, make_reranker, require_pointwise
@@ -19,7 +19,7 @@ from larpo_lib.schemas import AskedRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
-from larpo_lib.tables import PromptTable, read_table
+from larpo_lib.tables import PromptTable, iterate_table
 from larpo_lib.thinking import thought_counts
 
 
@@ -58,10 +58,9 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
         scratch=work.scratch,
         output=output,
     )
-    evaluated = read_table(output, "evaluated")
-    if all(row["temperature"] == 0 for row in evaluated):
+    quality = summarize(iterate_table(output, "evaluated", QUALITY_COLUMNS), config)
+    if quality["mean_reward"] is None:
         raise LarpoError(f"{prompts}: no sampled response could be scored", remedy="Increase the reranker's max_tokens")
-    quality = summarize(evaluated, config)
     if config.judge is not None and quality["accuracy"] is None:
         raise LarpoError(
             f"{prompts}: the judge {config.judge.type} could not judge any of the sampled responses",

@@ -1,7 +1,7 @@
 """The step `promote`: registers a policy, and makes it the champion if it beats the one before it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +16,10 @@ from larpo_lib.pool import use_pool
 from larpo_lib.provenance import judge_name
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
-from larpo_lib.reporting.held_out import by_prompt, is_greedy, means
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, means
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.version_facts import Known, version_facts, write_card
-from larpo_lib.tables import Row, read_table
+from larpo_lib.tables import Row, iterate_table
 
 VERIFIER = "verifier"
 """The judge of answers that are numbers."""
@@ -141,24 +141,18 @@ def read_judgement(evaluation: Path) -> Judgement:
     """
     if (evaluation / VALUES).is_file():
         return _of_benchmark(evaluation)
-    rows = read_table(evaluation, "evaluated")
-    for number, row in enumerate(rows):
-        if row["list_relative"]:
-            raise DataError(
-                f"rewards of '{row['reranker']}' are only comparable within one list, so they cannot compare "
-                "two policies",
-                path=evaluation,
-                row=number,
-                field="list_relative",
-                remedy="Evaluate with a reranker that scores each response on its own",
-            )
-    greedy, sampled = [row for row in rows if is_greedy(row)], [row for row in rows if not is_greedy(row)]
-    if not sampled:
+    rerankers: set[str] = set()
+    greedy, sampled = greedy_and_sampled(_comparable_rows(evaluation, rerankers))
+    if not sampled.rewards:
         raise DataError("contains no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
-    found = (_means(sampled, "reward"), _means(sampled, "correct"), _means(greedy, "correct"))
-    values = dict(zip(EVALUATE_METRICS, found, strict=True))
+    groups: tuple[Groups, ...] = (
+        sampled.rewards,
+        {} if sampled.undecided else sampled.right,
+        {} if greedy.undecided else greedy.right,
+    )
+    values = {name: dict(sorted(means(found).items())) for name, found in zip(EVALUATE_METRICS, groups, strict=True)}
     return Judgement(
-        reranker=" + ".join(sorted({row["reranker"] for row in rows})),
+        reranker=" + ".join(sorted(rerankers)),
         values={metric: means for metric, means in values.items() if means},
         judge=judge_name(evaluation) or VERIFIER,
     )
@@ -216,11 +210,21 @@ def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> Data
     return DataError(f"has no {metric}", path=evaluation, remedy=remedy)
 
 
-def _means(rows: Sequence[Row], field: str) -> dict[str, float]:
-    """Mean of a field over each prompt's responses; empty if it is null anywhere."""
-    if any(row[field] is None for row in rows):
-        return {}
-    return dict(sorted(means(by_prompt(rows, field)).items()))
+def _comparable_rows(evaluation: Path, rerankers: set[str]) -> Iterator[Row]:
+    """What the rows say of quality. Adds who gave the rewards to `rerankers`."""
+    columns = (*QUALITY_COLUMNS, "list_relative", "reranker")
+    for number, row in enumerate(iterate_table(evaluation, "evaluated", columns)):
+        if row["list_relative"]:
+            raise DataError(
+                f"rewards of '{row['reranker']}' are only comparable within one list, so they cannot compare "
+                "two policies",
+                path=evaluation,
+                row=number,
+                field="list_relative",
+                remedy="Evaluate with a reranker that scores each response on its own",
+            )
+        rerankers.add(row["reranker"])
+        yield row
 
 
 def _incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> str | None:

@@ -14,13 +14,14 @@ from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS
 from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.statistics.estimates import Bootstrap
-from larpo_lib.tables import Row, read_table, rewards_and_lengths
+from larpo_lib.tables import PromptTable, iterate_table, rewards_and_lengths
 from larpo_lib.training.history import read_history
 
-_EVALUATED_COLUMNS = (
+_EXAMPLE_COLUMNS = (
     "prompt_id", "sample_index", "temperature", "response", "num_tokens", "finish_reason", "reward", "correct",
 )  # fmt: skip
 
@@ -143,14 +144,16 @@ def _check_alike(evaluations: Sequence[Path]) -> None:
 
 
 def _build(config: ReportConfig, sources: _Sources) -> content.Report:
-    evaluated = [read_table(path, "evaluated", columns=_EVALUATED_COLUMNS) for path in sources.evaluations]
     evaluate = read_settings(sources.evaluations[0], RecordedEvaluation)
     judged, bootstrap = evaluate.judge is not None, Bootstrap.of(evaluate)
     qualities = [
-        summarize(number, bootstrap, read_metrics(path), rows, judged=judged)
-        for number, path, rows in zip(sources.evaluated(), sources.evaluations, evaluated, strict=True)
+        summarize(
+            number, bootstrap, read_metrics(path), iterate_table(path, "evaluated", QUALITY_COLUMNS), judged=judged
+        )
+        for number, path in zip(sources.evaluated(), sources.evaluations, strict=True)
     ]
-    examples, outcomes = choose_examples(_prompts(sources, evaluated[0]), evaluated[0], evaluated[-1], config.examples)
+    first, last = (PromptTable(sources.evaluations[i], "evaluated", _EXAMPLE_COLUMNS) for i in (0, -1))
+    examples, outcomes = choose_examples(_prompts(sources, first), first, last, config.examples)
     columns = ["start", *(f"iteration {number}" for number in range(1, len(sources.policies) + 1))]
     artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
     return content.Report(
@@ -184,12 +187,12 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     )
 
 
-def _prompts(sources: _Sources, evaluated: Sequence[Row]) -> dict[str, Row]:
-    rows = {row["prompt_id"]: row for row in read_table(sources.prompts, "prompts")}
-    for row in evaluated:
-        if row["prompt_id"] not in rows:
+def _prompts(sources: _Sources, evaluated: PromptTable) -> PromptTable:
+    rows = PromptTable(sources.prompts, "prompts")
+    for prompt_id in evaluated:
+        if prompt_id not in rows:
             raise ArtifactError(
-                f"{sources.prompts}: does not contain the evaluated prompt {row['prompt_id']}",
+                f"{sources.prompts}: does not contain the evaluated prompt {prompt_id}",
                 remedy="Pass the prompts artifact from which the evaluations were made",
             )
     return rows

@@ -128,7 +128,7 @@ def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metri
         LarpoError: no candidate could be scored.
     """
     rewards, lengths = rewards_and_lengths(ranked)
-    if rewards:
+    if len(rewards):
         return {
             **counts,
             "mean_reward": float(np.mean(rewards)),

@@ -1,6 +1,6 @@
 """Which temperature to sample at: responses at every temperature of a grid, scored together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from larpo_lib.samplers.candidates import search_draws
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout
-from larpo_lib.tables import PromptTable, Row, read_table
+from larpo_lib.tables import PromptTable, Row, TableRows
 
 _COUNTED = ("prompt_id", "temperature", "response", "num_tokens", "finish_reason", "reward")
 
@@ -62,7 +62,7 @@ def _search(config: SearchTemperatureConfig, policy: Path, prompts: Path, work: 
         scratch=work.scratch,
         output=output,
     )
-    scored = read_table(output, "ranked", _COUNTED)
+    scored = TableRows(output, "ranked", _COUNTED)
     found = _publish(config, prompts, scored, work)
     return {
         **drawn,
@@ -93,7 +93,7 @@ def _scoring(config: SearchTemperatureConfig, prompts: Path, candidates: Path) -
 
 
 def _publish(
-    config: SearchTemperatureConfig, prompts: Path, scored: Sequence[Row], work: WorkDir
+    config: SearchTemperatureConfig, prompts: Path, scored: Iterable[Row], work: WorkDir
 ) -> temperatures.Search:
     if not any(temperatures.compared_rewards(scored, config).values()):
         raise LarpoError(

@@ -15,7 +15,7 @@ from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.playground.world import make_world, world_documents, world_sources
 from larpo_lib.progress import tell
 from larpo_lib.provenance import RecordedEvaluation, read_settings
-from larpo_lib.reporting.held_out import per_prompt
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Measures
 from larpo_lib.run_files import pin_models, read_models, write_models
 from larpo_lib.statistics.estimates import Values, mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
@@ -34,7 +34,7 @@ from larpo_lib.studies.study import (
     labels_of,
     with_setting,
 )
-from larpo_lib.tables import read_table
+from larpo_lib.tables import iterate_table
 from larpo_lib.workers import go_through
 
 
@@ -64,7 +64,6 @@ class Request:
 
 
 _SETTINGS = "settings.json"
-_COLUMNS = ("prompt_id", "candidate_id", "temperature", "reward", "correct", "list_relative", "reranker")
 
 
 def run_study(study: Study, request: Request, out: Path, command: str) -> str:
@@ -194,8 +193,8 @@ def evaluated_by_prompt(run: Path, iteration: int) -> dict[str, Values]:
     """What a run's own evaluation of an iteration's policy says of each prompt, by measure."""
     evaluation = run / f"iteration-{iteration}" / "evaluation"
     recorded = read_settings(evaluation, RecordedEvaluation)
-    rows = read_table(evaluation, "evaluated", columns=_COLUMNS)
-    return {name: values for name, values in per_prompt(rows, judged=recorded.judge is not None).items() if values}
+    rows = iterate_table(evaluation, "evaluated", QUALITY_COLUMNS)
+    return {name: values for name, values in Measures(rows, judged=recorded.judge is not None).items() if values}
 
 
 def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:

@@ -38,7 +38,7 @@ def test_rows_come_back_as_they_were_written(table: Path) -> None:
 def test_lengths_are_counted_in_characters(tmp_path: Path) -> None:
     rows = [ranked("x", text, reward) for text, reward in (("", 0.5), ("äöü", -1.0), ("a 😀 b", 2.0))]
     write_table(tmp_path / "ranked.parquet", "ranked", rows)
-    assert rewards_and_lengths(tmp_path) == ([0.5, -1.0, 2.0], [0, 3, 5])
+    assert [found.tolist() for found in rewards_and_lengths(tmp_path)] == [[0.5, -1.0, 2.0], [0, 3, 5]]
 
 
 @pytest.mark.parametrize("schema", sorted(SCHEMAS))

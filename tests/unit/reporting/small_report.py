@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from larpo_lib.candidates.ranking import by_prompt
 from larpo_lib.reporting import content
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.quality import headline, summarize
@@ -48,9 +49,9 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
     before, after = rows(BEFORE, judged=judged), rows(AFTER, judged=judged)
     qualities = [summarize(i, CONFIG, OTHER, part, judged=judged) for i, part in enumerate((before, after))]
     prompts = {
-        name: {"messages": [{"role": "user", "content": f"question {name}"}], "reference": "42"} for name in BEFORE
+        name: [{"messages": [{"role": "user", "content": f"question {name}"}], "reference": "42"}] for name in BEFORE
     }
-    examples, outcomes = choose_examples(prompts, before, after, 3)
+    examples, outcomes = choose_examples(prompts, by_prompt(before), by_prompt(after), 3)
     report = content.Report(
         title="A run",
         confidence=0.95,

@@ -2,15 +2,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reporting.small_report import AFTER, BEFORE, row, rows
 
+from larpo_lib.candidates.ranking import by_prompt
 from larpo_lib.reporting.examples import BETTER, SAME, SHOWN_CHARACTERS, WORSE, choose_examples
 
 PROMPTS = {
-    name: {"messages": [{"role": "user", "content": f"question {name}"}], "reference": None} for name in "abcdefgh"
+    name: [{"messages": [{"role": "user", "content": f"question {name}"}], "reference": None}] for name in "abcdefgh"
 }
 
 
+def choose(before, after, count):
+    return choose_examples(PROMPTS, by_prompt(before), by_prompt(after), count)
+
+
 def test_changed_prompts_come_first_and_one_that_got_worse_is_shown():
-    examples, outcomes = choose_examples(PROMPTS, rows(BEFORE), rows(AFTER), 3)
+    examples, outcomes = choose(rows(BEFORE), rows(AFTER), 3)
     assert [example.outcome for example in examples] == [BETTER, WORSE, SAME]
     assert [example.messages[0][1].shown for example in examples] == ["question a", "question b", "question c"]
     assert outcomes == {BETTER: 1, WORSE: 1, SAME: 1}
@@ -19,7 +24,7 @@ def test_changed_prompts_come_first_and_one_that_got_worse_is_shown():
 def test_a_worse_prompt_keeps_its_place_among_many_better_ones():
     before = {name: [0.0, 0.0] for name in "abcdefg"} | {"h": [1.0, 0.0]}
     after = {name: [1.0, 0.0] for name in "abcdefg"} | {"h": [0.0, 0.0]}
-    examples, outcomes = choose_examples(PROMPTS, rows(before), rows(after), 2)
+    examples, outcomes = choose(rows(before), rows(after), 2)
     assert [example.outcome for example in examples] == [BETTER, WORSE]
     assert outcomes == {BETTER: 7, WORSE: 1, SAME: 0}
 
@@ -27,14 +32,14 @@ def test_a_worse_prompt_keeps_its_place_among_many_better_ones():
 def test_without_a_judge_the_largest_change_of_the_greedy_reward_comes_first():
     before = {"a": [0.0, 0.0], "b": [0.0, 0.0], "c": [0.5, 0.0]}
     after = {"a": [0.1, 0.0], "b": [0.9, 0.0], "c": [0.5, 0.9]}
-    examples, _ = choose_examples(PROMPTS, rows(before, judged=False), rows(after, judged=False), 3)
+    examples, _ = choose(rows(before, judged=False), rows(after, judged=False), 3)
     assert [example.messages[0][1].shown for example in examples] == ["question b", "question a", "question c"]
     assert [answer.reward for answer in examples[0].after] == [0.9, 0.0]
 
 
 def test_greedy_and_first_sampled_response_stand_side_by_side():
     before = [row("a", 2, 0.2, None, "second"), row("a", 1, 0.1, None, "first"), row("a", 0, 0.3, None, "greedy")]
-    example = choose_examples(PROMPTS, before, before, 1)[0][0]
+    example = choose(before, before, 1)[0][0]
     assert [(answer.kind, answer.text.shown) for answer in example.before] == [
         ("greedy", "greedy"),
         ("sampled", "first"),
@@ -43,7 +48,7 @@ def test_greedy_and_first_sampled_response_stand_side_by_side():
 
 def test_long_texts_are_cut_and_say_by_how_much():
     long = [row("a", 0, 0.0, None, "x" * (SHOWN_CHARACTERS + 17))]
-    text = choose_examples(PROMPTS, long, long, 1)[0][0].before[0].text
+    text = choose(long, long, 1)[0][0].before[0].text
     assert (len(text.shown), text.hidden) == (SHOWN_CHARACTERS, 17)
 
 
@@ -56,11 +61,11 @@ def test_choice_fills_its_places_and_ignores_the_order_of_rows(changes, count, s
     names = list(zip("abcdefgh", changes, strict=False))
     before = rows({name: [old, 0.0] for name, (old, _) in names})
     after = rows({name: [new, 0.0] for name, (_, new) in names})
-    chosen = choose_examples(PROMPTS, before, after, count)
+    chosen = choose(before, after, count)
     assert len(chosen[0]) == min(count, len(names))
     assert sum(chosen[1].values()) == len(names)
     if count > 1 and chosen[1][WORSE]:
         assert WORSE in [example.outcome for example in chosen[0]]
     seed.shuffle(before)
     seed.shuffle(after)
-    assert choose_examples(PROMPTS, before, after, count) == chosen
+    assert choose(before, after, count) == chosen

@@ -1,7 +1,7 @@
 import pytest
 
 from larpo_lib.config import EvaluateConfig
-from larpo_lib.reporting.held_out import per_prompt, summarize
+from larpo_lib.reporting.held_out import Measures, summarize
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 
 JUDGED = EvaluateConfig(n=3, judge=VerifierJudgeConfig(), resamples=200)
@@ -105,7 +105,7 @@ def test_where_nothing_is_decided_nothing_is_claimed():
 
 def test_each_prompt_by_hand():
     undecided = [*ROWS[:2], ROWS[2] | {"correct": None}, *ROWS[3:]]
-    assert per_prompt(undecided, judged=True) == {
+    assert Measures(undecided, judged=True) == {
         "reward": {"a": 0.5, "b": 0.25},
         "accuracy": {"a": 1 / 2, "b": 0.0},
         "greedy_reward": {"a": 0.75, "b": -1.0},
@@ -117,7 +117,7 @@ def test_each_prompt_by_hand():
 
 
 def test_without_a_judge_each_prompt_has_its_best_reward_of_n():
-    found = per_prompt(ROWS, judged=False)
+    found = Measures(ROWS, judged=False)
     assert found["accuracy"] == found["greedy_accuracy"] == {}
     # of the pairs of 1, 0.5, 0 the best are 1, 1 and 0.5; of 0.25, 0.5, 0 they are 0.5, 0.25 and 0.5
     assert found["best_of_2"] == {"a": pytest.approx(2.5 / 3), "b": pytest.approx(1.25 / 3)}
