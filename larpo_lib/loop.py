@@ -20,6 +20,7 @@ from larpo_lib.progress import tell
 from larpo_lib.run_files import (
     KEY,
     SECONDS,
+    STORE,
     Clock,
     pin_models,
     read_models,
@@ -34,7 +35,7 @@ from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import localize, with_code
-from larpo_lib.tracking import Run, Tracker, deliver_waiting
+from larpo_lib.tracking import WAITING, Run, Tracker, deliver_waiting
 
 
 def run_loop(
@@ -61,7 +62,7 @@ def run_loop(
     config, models = pin_models(config, read_models(place.work))
     run_state = find_run_state(Plan(config, place.root), place.artifacts())
     if not run_state.left and (place.work / SUMMARY).is_file():
-        deliver_waiting(config.tracking, place.work / "mlflow")
+        _deliver_waiting(config, place)
         return read_summary(place.work)
     place.check_tracking(config.tracking)
     config = with_code(config)
@@ -85,11 +86,12 @@ def run_loop(
 def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
-    tracker = Tracker(config.tracking, place.work / "mlflow", begun=(place.work / KEY).is_file())
+    begun, key = (place.work / KEY).is_file(), run_key(place.work, place.root)
+    tracker = Tracker(config.tracking, place.work / STORE, begun=begun)
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
     checked, there = False, place.artifacts()
-    with tracker.run(config.name, run_key(place.work), config) as parent:
+    with tracker.run(config.name, key, config) as parent:
         place.write()
         for call in all_calls(plan, measured):
             if not checked and call.step.function != STEPS["prepare"].function:
@@ -109,6 +111,13 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
             elif call.output == plan.promotion:
                 promoted = metrics
     return measured, promoted
+
+
+def _deliver_waiting(config: LarpoConfig, place: RunPlace) -> None:
+    """Of a run that is finished, deliver what could not be delivered before, if there is anything."""
+    if (place.work / STORE / WAITING).is_dir():
+        run_key(place.work, place.root)  # a copy leaves it to its origin
+        deliver_waiting(config.tracking, place.work / STORE)
 
 
 def _check_prompts(plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """What stands in a run's directory beside artifacts: its settings, its identity, and the seconds it took."""
 
+import shutil
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +15,18 @@ from larpo_lib.config.base import with_models
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
 from larpo_lib.config.tree import BENCHMARKS
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, StorageError
 from larpo_lib.files import read_json, write_json, write_text
 from larpo_lib.models.hub import pin
 from larpo_lib.parsing import parse_json
 from larpo_lib.plan import SUMMARY
 from larpo_lib.redaction import redact
+from larpo_lib.storage import cache_dir, fetch, is_remote
+from larpo_lib.tracking import WAITING
 
 SETTINGS, MODELS, KEY = "config.toml", "models.json", "run.json"
+STORE = "mlflow"
+"""Folder of MLflow's own database, where no server is set, and of what waits for one that is away."""
 SECONDS = "seconds.json"
 """What a run took, call by call and step by step; `larpo plan --like` reads it."""
 
@@ -90,15 +95,45 @@ def read_summary(out: Path) -> dict[str, Any]:
     return read_json(out / SUMMARY, remedy="Delete it, and run the same command again, which writes it anew")
 
 
-def run_key(out: Path) -> str:
-    """The identity under which MLflow finds this run again. Raises ArtifactError where it cannot be read."""
-    path = out / KEY
-    if not path.exists():
-        write_json(path, {"run_key": uuid.uuid4().hex})
-    key = read_json(path, remedy=_NEW_KEY).get("run_key")
-    if not isinstance(key, str):
+def run_key(out: Path, root: str | None = None) -> str:
+    """The identity under which MLflow finds this run again. A copy of a run gets one of its own.
+
+    Args:
+        out: the run's directory on this machine.
+        root: s3:// URI of a run in a store.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    path, place = out / KEY, root if root is not None and is_remote(root) else str(out.resolve())
+    known = _read_key(path) if path.exists() else {}
+    if known and _is_copy(known, place):
+        shutil.rmtree(out / STORE / WAITING, ignore_errors=True)  # the origin's own run of MLflow gets it from there
+        known = {}
+    known = known or {"run_key": uuid.uuid4().hex}
+    if known.get("place") != place:
+        known["place"] = place
+        write_json(path, known)
+    return str(known["run_key"])
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    found = read_json(path, remedy=_NEW_KEY)
+    if not isinstance(found.get("run_key"), str):
         raise ArtifactError(f"{path}: has no run_key", remedy=_NEW_KEY)
-    return key
+    return found
+
+
+def _is_copy(known: Mapping[str, Any], place: str) -> bool:
+    """Whether the run is still where it was before, too."""
+    before = known.get("place", place)
+    if before == place:
+        return False
+    try:
+        there = fetch(f"{before}/{KEY}", cache_dir()) if is_remote(before) else Path(before) / KEY
+        return there.exists() and _read_key(there)["run_key"] == known["run_key"]
+    except (StorageError, ArtifactError):
+        return False
 
 
 class Clock:

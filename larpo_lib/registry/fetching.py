@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from larpo_lib.artifacts import CARD, MANIFEST, digest, read_manifest, verify
 from larpo_lib.errors import ArtifactError, StorageError
@@ -13,8 +13,8 @@ from larpo_lib.tracking import mlflow_errors
 EVALUATION = "larpo-evaluation"
 """Folder beside the policy's files, never part of a downloaded policy."""
 
+PUT_BACK = "Put them back, or promote the same policy again, which stores them again"
 _S3 = "s3://"
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ def fetch_version_file(tracking_uri: str, location: str, path: str, folder: Path
     from mlflow.artifacts import download_artifacts
 
     folder.mkdir(parents=True, exist_ok=True)
-    place = f"{_moved(tracking_uri, location).rstrip('/')}/{path}".rstrip("/")
+    place = f"{location.rstrip('/')}/{path}".rstrip("/")
+    here = local_path(place)
+    if here is not None and not here.exists():
+        raise ArtifactError(f"{here}: the files of this version are not there", remedy=PUT_BACK)
     with mlflow_errors(tracking_uri):
         return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=tracking_uri))
 
@@ -93,13 +96,3 @@ def _leave_policy(folder: Path) -> None:
     for empty in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(empty.iterdir()):
             empty.rmdir()
-
-
-def _moved(tracking_uri: str, location: str) -> str:
-    """A location, or where it is now if the folder of the store was moved: MLflow's database keeps whole paths."""
-    path = local_path(location)
-    if path is None or path.exists() or not tracking_uri.startswith(_SQLITE):
-        return location
-    below = PurePosixPath(path).parts[-3:]  # "models", its id, "artifacts"
-    now = Path(tracking_uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", *below)
-    return now.as_uri() if now.exists() else location

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from larpo_lib.artifacts import CARD, MANIFEST, read_manifest
-from larpo_lib.storage import is_remote, upload
+from larpo_lib.artifacts import CARD, MANIFEST, digest, read_manifest, verify
+from larpo_lib.errors import ArtifactError
+from larpo_lib.registry.mlmodel import MODEL, Identity, VersionFacts, write_model_files
+from larpo_lib.storage import cache_dir, fetch, is_remote, upload
+from larpo_lib.storage.failures import NotFoundError
 from larpo_lib.tracking import TrackingClient
+
+MODEL_ID, FOLDER = "larpo.model_id", "larpo.folder"
+"""Tags of a version: the logged model that holds its files, and the folder of the policy's own below, if another."""
 
 APART = "model"
 """The folder of a policy that is no artifact, below its version's: its own files may have any names."""
@@ -42,7 +50,17 @@ class Layout:
         return cls(place.rstrip("/") if stays and place else "", "" if artifact else APART, artifact)
 
 
-def store_policy(client: TrackingClient, model_id: str, policy: Path, layout: Layout) -> None:
+def store_model(client: TrackingClient, policy: Path, layout: Layout, known: Identity, facts: VersionFacts) -> None:
+    """Put a policy, and what makes it a model of MLflow, where a logged model keeps its files."""
+    _store_policy(client, known.model_id, policy, layout)
+    with tempfile.TemporaryDirectory() as folder:
+        own_card = layout.folder == "" and has_own_card(policy)
+        told = replace(facts, card="") if own_card else facts
+        write_model_files(Path(folder), policy, layout.folder or ".", known, told)
+        _store_beside(client, known.model_id, Path(folder), layout)
+
+
+def _store_policy(client: TrackingClient, model_id: str, policy: Path, layout: Layout) -> None:
     """Put the policy's own files below a logged model of MLflow, unless they stay where they are."""
     if layout.place:
         return
@@ -53,14 +71,29 @@ def store_policy(client: TrackingClient, model_id: str, policy: Path, layout: La
         client.log_model_artifacts(model_id, str(policy), layout.folder or None)
 
 
-def store_beside(client: TrackingClient, model_id: str, files: Path, layout: Layout) -> None:
+def _store_beside(client: TrackingClient, model_id: str, files: Path, layout: Layout) -> None:
     """Put files beside a policy; of one that stays where it is, the card also where MLflow shows it."""
     if not layout.place:
         client.log_model_artifacts(model_id, str(files))
         return
-    upload(files, layout.place, last="MLmodel")
+    upload(files, layout.place, last=MODEL)
     if (files / CARD).is_file():
         client.log_model_artifact(model_id, str(files / CARD))
+
+
+def is_whole(client: TrackingClient, version: Any, policy_digest: str) -> bool:
+    """Whether the files of a version are where it says, as they were registered; of a server, whether any are."""
+    place = local_path(version.source)
+    if place is None and not is_remote(version.source):
+        return MODEL in {file.path for file in client.list_logged_model_artifacts(version.tags[MODEL_ID])}
+    try:
+        folder = fetch(f"{version.source}/{MANIFEST}", cache_dir()).parent if place is None else place
+        folder /= version.tags.get(FOLDER, "")
+        if place is not None and (folder / MANIFEST).is_file():  # its digest is of the manifest, not of the files
+            verify(folder)
+        return digest(folder) == policy_digest
+    except (ArtifactError, NotFoundError):
+        return False
 
 
 def has_own_card(policy: Path) -> bool:

@@ -18,15 +18,12 @@ from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.files import write_json
 from larpo_lib.parsing import parse_json
 from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_file
-from larpo_lib.registry.mlmodel import Identity, VersionFacts, write_model_files
-from larpo_lib.registry.storing import Layout, has_own_card, store_beside, store_policy
+from larpo_lib.registry.mlmodel import Identity, VersionFacts
+from larpo_lib.registry.storing import FOLDER, MODEL_ID, Layout, is_whole, store_model
 from larpo_lib.tracking import PARENT, TrackingClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-DIGEST, MODEL_ID, REPLACED = "larpo.policy_digest", "larpo.model_id", "larpo.replaced"
-RUN = "larpo.run_id"
-FOLDER = "larpo.folder"
-"""Of a version: the folder of the policy's files below its own, where they are not the same."""
+DIGEST, REPLACED, RUN = "larpo.policy_digest", "larpo.replaced", "larpo.run_id"
 
 _FILE = "evaluation.json"
 _VERSIONS = "mlflow.modelVersions"
@@ -79,7 +76,8 @@ class Registry:
         facts, identity = facts or VersionFacts(), digest(policy)
         found = self._client.search_model_versions(f"name = '{model_name}' AND tags.`{DIGEST}` = '{identity}'")
         layout = Layout.of(policy, place)
-        model_id = found[0].tags[MODEL_ID] if found else self._upload(policy, model_name, identity, layout, facts)
+        stored = (policy, layout, facts)
+        model_id = self._repaired(found[0], *stored) if found else self._upload(model_name, identity, *stored)
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / _FILE, evaluation)
             self._client.log_model_artifacts(model_id, folder, EVALUATION)
@@ -202,7 +200,7 @@ class Registry:
         shutil.rmtree(partial, ignore_errors=True)
         return target
 
-    def _upload(self, policy: Path, model_name: str, identity: str, layout: Layout, facts: VersionFacts) -> str:
+    def _upload(self, model_name: str, identity: str, policy: Path, layout: Layout, facts: VersionFacts) -> str:
         """Identity of the logged model that holds the policy's files; a half-uploaded one of this run is completed."""
         run = self._own_run
         experiment = run.info.experiment_id
@@ -221,17 +219,27 @@ class Registry:
                 model_type="checkpoint",
             )
         )
-        model_id = str(model.model_id)
         if model.status.value != "READY":
-            store_policy(self._client, model_id, policy, layout)
-            known = Identity(model_name, identity, model_id, run.info.run_id, run.info.start_time)
-            with tempfile.TemporaryDirectory() as folder:
-                own_card = layout.folder == "" and has_own_card(policy)
-                told = VersionFacts(**{**vars(facts), "card": ""}) if own_card else facts
-                write_model_files(Path(folder), policy, layout.folder or ".", known, told)
-                store_beside(self._client, model_id, Path(folder), layout)
-            self._client.finalize_logged_model(model_id, "READY")
+            store_model(self._client, policy, layout, self._known(model_name, identity, str(model.model_id)), facts)
+            self._client.finalize_logged_model(str(model.model_id), "READY")
+        return str(model.model_id)
+
+    def _repaired(self, version: Any, policy: Path, layout: Layout, facts: VersionFacts) -> str:
+        """Identity of the logged model of a version, with the files put back that it may have lost."""
+        model_id = str(version.tags[MODEL_ID])
+        if is_whole(self._client, version, version.tags[DIGEST]):
+            return model_id
+        if layout.place or version.source != self._client.get_logged_model(model_id).artifact_location:
+            raise TrackingError(
+                f"version {version.version} of model '{version.name}': its files are not at {version.source} any more",
+                remedy="Put them back, or delete this version in MLflow and promote the policy again",
+            )
+        store_model(self._client, policy, layout, self._known(version.name, version.tags[DIGEST], model_id), facts)
         return model_id
+
+    def _known(self, model_name: str, identity: str, model_id: str) -> Identity:
+        run = self._own_run.info
+        return Identity(model_name, identity, model_id, run.run_id, run.start_time)
 
     def _log_numbers(self, model_id: str, facts: VersionFacts) -> None:
         """Log a policy's numbers, for its version and for the run that registers it, and which model that run made."""

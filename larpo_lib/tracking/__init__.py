@@ -5,11 +5,13 @@ from larpo_lib.tracking.data import DataSet
 from larpo_lib.tracking.parameters import flatten
 from larpo_lib.tracking.runs import Run
 from larpo_lib.tracking.server import PARENT
+from larpo_lib.tracking.spool import FOLDER as WAITING
 from larpo_lib.tracking.stores import own_store, resolve_uri
 from larpo_lib.tracking.tracker import Tracker, deliver_waiting
 
 __all__ = [
     "PARENT",
+    "WAITING",
     "DataSet",
     "Run",
     "Tracker",

@@ -1,6 +1,7 @@
 """A client of MLflow that tells in one line what is wrong, within seconds and without credentials."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from larpo_lib.errors import LarpoError, TrackingError
 from larpo_lib.redaction import redact
+from larpo_lib.tracking.relocation import follow_move
 
 _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
@@ -44,9 +46,12 @@ class TrackingClient:
         with mlflow_errors(uri):
             if uri.startswith(_SQLITE):
                 _make_database(Path(uri.removeprefix(_SQLITE)))
+                follow_move(Path(uri.removeprefix(_SQLITE)))
             probe(uri)
             from mlflow import MlflowClient
+            from mlflow.tracking._tracking_service import utils
 
+            utils._artifact_repos_cache.clear()  # by run, so that in a copy of a store the places are the origin's
             self._client = MlflowClient(tracking_uri=uri)
 
     def __getattr__(self, name: str) -> Any:
@@ -116,8 +121,9 @@ def _refusals() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    databases = (SQLAlchemyError, sqlite3.Error)
     # ValueError: a port that is no number
-    return (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError, Boto3Error, BotoCoreError, ClientError)
+    return (MlflowException, *databases, OSError, ImportError, ValueError, Boto3Error, BotoCoreError, ClientError)
 
 
 def _is_transient(error: Exception) -> bool:

@@ -21,9 +21,9 @@ from larpo_lib.redaction import redact
 from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tracking.client import one_line
 from larpo_lib.tracking.outbox import Outbox
+from larpo_lib.tracking.relocation import artifacts_of
 from larpo_lib.tracking.runs import Run
 from larpo_lib.tracking.server import ERROR, PARENT, RunRef, Server
-from larpo_lib.tracking.spool import FOLDER
 from larpo_lib.tracking.stores import own_store, resolve_uri
 from larpo_lib.tracking.system import system_metrics
 
@@ -56,7 +56,7 @@ class Tracker:
         if own:
             store.mkdir(parents=True, exist_ok=True)
         parent = parent or os.environ.get("MLFLOW_RUN_ID")
-        artifacts = (store / "artifacts").absolute().as_uri() if own else None
+        artifacts = artifacts_of(store) if own else None
         self._server = Server(self.uri, config.experiment, artifacts, parent)
         self._parent = None if parent is None else RunRef(run_id=parent)
         try:
@@ -236,6 +236,5 @@ class Tracker:
 
 
 def deliver_waiting(config: TrackingConfig, store: Path) -> None:
-    """Deliver what a run that is finished could not, if there is anything, and MLflow answers."""
-    if (store / FOLDER).is_dir():
-        Tracker(config, store, begun=True).settle()
+    """Deliver what waits in a store, if MLflow answers."""
+    Tracker(config, store, begun=True).settle()

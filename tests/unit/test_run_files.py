@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -7,9 +8,9 @@ import pytest
 
 from larpo_lib import run_files
 from larpo_lib.config import load_config
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, StorageError
 from larpo_lib.files import write_json
-from larpo_lib.run_files import Clock, write_settings
+from larpo_lib.run_files import Clock, run_key, write_settings
 
 SETTINGS = ["policy=p", "prepare.source=a.jsonl", "prepare.heldout=2"]
 
@@ -68,3 +69,42 @@ def test_seconds_that_cannot_be_read_are_told(tmp_path):
     write_json(tmp_path / "seconds.json", {"calls": ["a"], "steps": []})
     with pytest.raises(ArtifactError, match=r"seconds\.json: cannot be read: it does not contain numbers\. Delete it"):
         Clock(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [{"run_key": "k"}, {"run_key": "k", "place": "elsewhere"}])
+def test_a_moved_run_stays_the_same_run_of_mlflow(tmp_path, kept):
+    run, waiting = tmp_path / "moved", tmp_path / "moved" / "mlflow" / "waiting"
+    waiting.mkdir(parents=True)
+    write_json(run / "run.json", kept)
+    (tmp_path / "link").symlink_to(run)
+    assert [run_key(place) for place in (run, run, tmp_path / "link")] == ["k"] * 3
+    assert waiting.is_dir()
+
+
+def test_a_copied_run_is_another_run_of_mlflow_and_leaves_what_waits_to_its_origin(tmp_path):
+    origin, copy = tmp_path / "origin", tmp_path / "copy"
+    (origin / "mlflow" / "waiting").mkdir(parents=True)
+    key = run_key(origin)
+    shutil.copytree(origin, copy)
+    other = run_key(copy)
+    assert other != key
+    assert (run_key(origin), run_key(copy)) == (key, other)
+    assert [(place / "mlflow" / "waiting").exists() for place in (origin, copy)] == [True, False]
+    shutil.rmtree(origin)
+    copy.rename(origin)
+    assert run_key(origin) == other
+
+
+def test_a_run_in_a_store_is_known_by_its_address(tmp_path, monkeypatch):
+    there = {}
+
+    def fetch(uri, cache):
+        if uri not in there:
+            raise StorageError(f"{uri}: is not there")
+        return there[uri]
+
+    monkeypatch.setattr(run_files, "fetch", fetch)
+    key = run_key(tmp_path, "s3://bucket/origin")
+    assert run_key(tmp_path, "s3://bucket/moved") == key
+    there["s3://bucket/moved/run.json"] = shutil.copyfile(tmp_path / "run.json", tmp_path / "theirs.json")
+    assert run_key(tmp_path, "s3://bucket/copy") != key

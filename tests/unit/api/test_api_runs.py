@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from notebook import NotebookRun
 import larpo_lib
 from larpo_lib import RunResult
 from larpo_lib.api import steps as api_steps
+from larpo_lib.artifacts import digest
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.steps.declarations import STEPS
 
@@ -94,6 +96,24 @@ def test_a_finished_run_is_read_and_not_run_again(tiny_run: RunResult) -> None:
     again = larpo_lib.run_loop(tiny_run.config, str(tiny_run.out))
     assert again.summary == tiny_run.summary
     assert (tiny_run.out / "seconds.json").read_bytes() == before
+
+
+def test_a_copied_run_promotes_and_reports_in_its_own_place(tiny_run: RunResult, tmp_path: Path) -> None:
+    def files(folder: Path) -> dict[Path, tuple[int, int]]:
+        found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+        return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found.items()}
+
+    origin, before = tiny_run.out, files(tiny_run.out)
+    copy = Path(shutil.copytree(origin, tmp_path / "copy"))
+    for name in ("promotion", "report"):
+        shutil.rmtree(copy / name)
+    result = larpo_lib.run_loop(tiny_run.config, copy)
+    source = result.registry.source(f"models:/{result.promotion.model_name}/{result.promotion.version}")
+    assert source.location.startswith((copy / "mlflow" / "artifacts").as_uri())
+    fetched = result.registry.download(source.uri, tmp_path / "fetched")
+    assert digest(fetched) == digest(copy / "iteration-1" / "policy")
+    assert str(origin) not in result.report.read_text("utf-8")
+    assert files(origin) == before
 
 
 def test_settings_come_from_a_file_texts_or_mappings(tiny_world: Path, tmp_path: Path) -> None:
