@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import islice
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PositiveInt
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.endpoint import Endpoint
@@ -14,6 +14,7 @@ _MOST_NAMED, _LONGEST_NAME = 10, 200
 
 class _Model(BaseModel):
     id: str
+    max_model_len: PositiveInt | None = None
 
 
 class _Models(BaseModel):
@@ -21,7 +22,7 @@ class _Models(BaseModel):
 
 
 def check_served(
-    config: EndpointConfig, route: str, model: str | None, setting: str, retries: int | None = None
+    config: EndpointConfig, route: str, model: str | None, setting: str, retries: int | None = None, tokens: int = 0
 ) -> None:
     """Check that a server answers and has a model. A server that does not list its models passes.
 
@@ -31,18 +32,25 @@ def check_served(
         model: the name it is asked by; None: any.
         setting: which holds that name.
         retries: instead of the settings' own.
+        tokens: of an answer, for which the model must have room, if the server says how much it has.
 
     Raises:
-        ConfigError: the key is not set, or the server has other models.
+        ConfigError: the key is not set, the server has other models, or the model no room for an answer.
         EndpointError: the server does not answer.
     """
     models = Endpoint(config, route, _Models, retries=retries).get()
     if models is None or model is None:
         return
-    served = [one.id for one in models.data]
+    served = {one.id: one.max_model_len for one in models.data}
     if model not in served:
         raise ConfigError(
             f"{config.base_url} does not serve a model '{model}'", remedy=f"Set {setting} to one of {listed(served)}"
+        )
+    room = served[model]
+    if room is not None and tokens >= room:
+        raise ConfigError(
+            f"{config.base_url} serves '{model}' with {room} tokens, but max_tokens = {tokens}",
+            remedy="Reduce max_tokens, or serve the model with a longer context length",
         )
 
 

@@ -33,7 +33,7 @@ class Judge:
 
     def answer(self, asked: Asked) -> Reply:
         if asked.path == "/v1/models":
-            return Reply({"data": [{"id": "big"}]})
+            return Reply({"data": [{"id": "big", "max_model_len": 4096}]})
         said = self.say(shown(asked.payload["messages"][0]["content"]))
         reply = said if isinstance(said, Reply) else answered(said)
         if reply.status == 200 and not reply.cut_off:

@@ -31,15 +31,16 @@ def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:
     return completion
 
 
-def check_judge(config: LlmJudgeConfig, retries: int | None = None) -> None:
+def check_judge(config: LlmJudgeConfig, retries: int | None = None, tokens: int = 0) -> None:
     """Check that a judge's server answers, and serves its model. One that does not list its models passes.
 
     Args:
         config: the server and the model's name.
         retries: instead of the settings' own.
+        tokens: of a reply.
 
     Raises:
         ConfigError: the key is not set, or the server serves other models.
         EndpointError: the server does not answer.
     """
-    check_served(config, "models", config.model, "model", retries)
+    check_served(config, "models", config.model, "model", retries, tokens)

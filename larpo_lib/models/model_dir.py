@@ -1,6 +1,6 @@
 """Model directories as Hugging Face writes them, read once, with a plain word on what is wrong with one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,15 @@ class ModelDir:
                 remedy=f"Reduce them to at most {context} tokens together, or use a model with a longer context length",
             )
 
+    def unfit(self, prompt: Sequence[int], response: Sequence[int]) -> str:
+        """What of a prompt with its response the model has no embedding or no position for; nothing where it has."""
+        highest, length = max((*prompt, *response), default=0), len(prompt) + len(response)
+        if self.vocab_size is not None and highest >= self.vocab_size:
+            return f"has the token id {highest}, but {self.path} has embeddings for ids below {self.vocab_size}"
+        if self.context_length is not None and length > self.context_length:
+            return f"has {length} tokens with its prompt, but {self.path} supports at most {self.context_length}"
+        return ""
+
     @cached_property
     def bare_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, whatever it lacks; it must belong to its model."""
@@ -171,7 +180,14 @@ class ModelDir:
         else:
             generation = GenerationConfig.from_model_config(self.config)
         stated = generation.eos_token_id
-        return stated if isinstance(stated, list) else [stated] if stated is not None else []
+        stops = stated if isinstance(stated, list) else [stated] if stated is not None else []
+        for token in stops:
+            if not isinstance(token, int) or not 0 <= token < (self.vocab_size or token + 1):
+                raise ModelError(
+                    f"{path}: eos_token_id is {token!r}, which the model does not have",
+                    remedy="Fix it in generation_config.json or config.json",
+                )
+        return stops
 
     @cached_property
     def stop_ids(self) -> list[int]:

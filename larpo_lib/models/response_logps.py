@@ -31,7 +31,8 @@ def load_logp_scorer(policy: ModelDir, batch_tokens: int) -> LogpScorer:
         batch_tokens: of a forward pass, padding included.
 
     Raises:
-        ModelError: it cannot be loaded or scored, or a log-probability is not finite.
+        ModelError: it cannot be loaded or scored, has no embedding or position for a response, or a log-probability is
+            not finite.
     """
     tokenizer, end = policy.tokenizer, policy.turn_end
     model = attach_scorer(policy.load_policy(), None)
@@ -47,6 +48,12 @@ def load_logp_scorer(policy: ModelDir, batch_tokens: int) -> LogpScorer:
             for ids, (asked, row) in zip(prompts, pairs, strict=True)
         ]
         found: list[tuple[float, int] | None] = [None] * len(pairs)
+        for (asked, row), prompt, response in zip(pairs, prompts, responses, strict=True):
+            if problem := policy.unfit(prompt, response):
+                raise ModelError(
+                    f"candidate {row['candidate_id']} of prompt {asked['prompt_id']} {problem}",
+                    remedy="Use the policy that sampled these responses",
+                )
         present = [i for i, response in enumerate(responses) if response]
         lengths = [len(prompts[i]) + len(responses[i]) for i in present]
         for batch in token_batches(lengths, batch_tokens):

@@ -33,9 +33,12 @@ class OpenAiSamplerConfig(SamplerConfig, EndpointConfig):
         return OpenAiSampler(self, policy, limits)
 
     def check(self, policy: Path, limits: SamplingLimits) -> None:
-        """That the server answers, serves the model, and writes prompts as the policy's own template does."""
+        """That the server answers, serves the model, and writes prompts as the policy's own template does; limits."""
         from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.samplers.engines.openai import check_sampling_server, check_served_template
+        from larpo_lib.samplers.engines.policy import check_limits
 
+        source = ModelDir(policy, self.model)
+        check_limits(source, limits)
         check_sampling_server(self, limits, retries=0)
-        check_served_template(ModelDir(policy, self.model).tokenizer)
+        check_served_template(source.tokenizer)

@@ -63,6 +63,8 @@ def run(
     inputs = {name: path for name, path in named.items() if path is not None}
     source = ModelDir(policy, config.model)
     check_trainable(source, config)
+    if reference is not None:
+        ModelDir(reference, config.model).check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
     if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
             f"the objective {config.objective.in_words} does not use a reference, but one is passed",
@@ -208,11 +210,10 @@ class _Reference:
 def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) -> None:
     """Refuse token ids, such as a file's from another tokenizer, that the policy has no embedding for."""
     for item in encoded:
-        highest = max(max(response) for response in item.responses)
-        if policy.vocab_size is not None and highest >= policy.vocab_size:
+        problem = next(filter(None, (policy.unfit(item.prompt, response) for response in item.responses)), "")
+        if problem:
             raise DataError(
-                f"a response to prompt {item.prompt_id} has the token id {highest}, but {policy.path} has embeddings"
-                f" for ids below {policy.vocab_size}",
+                f"a response to prompt {item.prompt_id} {problem}",
                 path=lists,
                 remedy="Use the ids of the policy's own tokenizer, or no ids: the text is then tokenized",
             )

@@ -13,7 +13,7 @@ from larpo_lib.config import ModelConfig
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import local_model
-from larpo_lib.models.model_dir import check_weights, first_line
+from larpo_lib.models.model_dir import ModelDir, check_weights, first_line
 from larpo_lib.parsing import parse_json
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 
@@ -45,11 +45,27 @@ def check_embedding_model(config: EmbeddingConfig) -> None:
             raise ModelError(f"{path}: needs to run its own code ({module['type']})", remedy=_SAVED)
         if module["type"].endswith(".Transformer"):
             check_weights(folder)
+            _check_positions(folder)
         elif folder != path and not any(folder.glob("*.safetensors")):
             pickled = [file for pattern in _PICKLES for file in folder.glob(pattern)]
             if pickled:
                 raise ModelError(f"{pickled[0]}: the weights are not in safetensors", remedy=_SAVED)
     model_device(ModelConfig(device=config.device))
+
+
+def _check_positions(folder: Path) -> None:
+    """Refuse a longest text beyond the model's positions, at which a long one would end in an index error."""
+    file = folder / "sentence_bert_config.json"
+    try:
+        longest = parse_json(file.read_text("utf-8")).get("max_seq_length") if file.is_file() else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{file}: cannot be read: {error}", remedy=_SAVED) from error
+    positions = ModelDir(folder, ModelConfig()).context_length
+    if isinstance(longest, int) and positions is not None and longest > positions:
+        raise ModelError(
+            f"{file}: max_seq_length is {longest}, but the model supports at most {positions} tokens",
+            remedy=f"Set it to {positions}: longer texts are then cut and counted",
+        )
 
 
 def _modules(path: Path) -> list[dict[str, str]]:

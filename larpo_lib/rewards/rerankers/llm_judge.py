@@ -128,4 +128,5 @@ class LlmJudgeRerankerConfig(SingleRerankerConfig, LlmJudgeConfig, Seeded):
         from larpo_lib.rewards.rerankers.judge.questions import Questions
 
         Questions(self)
-        check_judge(self, retries=0)
+        own = self.request.keys() & {"max_tokens", "max_completion_tokens"}
+        check_judge(self, retries=0, tokens=0 if own else self.max_tokens)

@@ -20,7 +20,7 @@ from larpo_lib.models.chat import (
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.turns import TurnEnd, named_stops
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
-from larpo_lib.samplers.engines.policy import PolicySampler
+from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
 from larpo_lib.served_models import listed
@@ -130,12 +130,14 @@ class OpenAiSampler(PolicySampler):
         limits: of prompts and responses.
 
     Raises:
-        ConfigError, EndpointError: as `check_sampling_server`; there are more stop tokens than a server takes.
+        ConfigError, EndpointError: as `check_sampling_server`; there are more stop tokens than a server takes, or the
+            limits do not fit into the policy's context.
         ModelError: the policy's tokenizer or generation settings cannot be used.
     """
 
     def __init__(self, config: OpenAiSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         source = ModelDir(policy, config.model)
+        check_limits(source, limits)
         super().__init__(source, limits)
         check_served_template(self._tokenizer)
         self._config = config

@@ -50,6 +50,13 @@ def test_a_model_of_another_kind_is_refused(policy):
         ModelDir(policy, PLAIN).load_policy()
 
 
+@pytest.mark.parametrize("token", [10**6, -1, [3, 10**6], "end"])
+def test_a_stop_token_that_the_model_does_not_have_is_refused(policy, token):
+    (policy / "generation_config.json").write_text(json.dumps({"eos_token_id": token}))
+    with pytest.raises(ModelError, match=r"policy: eos_token_id is .*, which the model does not have"):
+        ModelDir(policy, PLAIN).stop_ids  # noqa: B018
+
+
 def test_pickled_weights_are_refused(policy):
     torch.save(ModelDir(policy, PLAIN).load_policy().state_dict(), policy / "pytorch_model.bin")
     (policy / "model.safetensors").unlink()

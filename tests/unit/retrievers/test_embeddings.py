@@ -145,6 +145,18 @@ def test_weights_must_be_whole_safetensors(copy):
         check_embedding_model(config(copy))
 
 
+def test_more_tokens_than_the_model_has_positions_are_refused(copy):
+    """It has 512; a longer text would end in an index error."""
+    settings = copy / "sentence_bert_config.json"
+    stated = json.loads(settings.read_text())
+    settings.unlink()
+    settings.write_text(json.dumps({**stated, "max_seq_length": 512}))
+    check_embedding_model(config(copy))
+    settings.write_text(json.dumps({**stated, "max_seq_length": 513}))
+    with pytest.raises(ModelError, match="max_seq_length is 513, but the model supports at most 512 tokens"):
+        check_embedding_model(config(copy))
+
+
 def test_a_damaged_module_is_told_in_one_line(copy):
     (copy / "1_Pooling" / "config.json").unlink()
     (copy / "1_Pooling" / "config.json").write_text("{")

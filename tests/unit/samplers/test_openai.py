@@ -214,6 +214,16 @@ def test_limits_beyond_the_servers_are_refused_before_anything_is_sampled(sample
         sampler_of(server, prompt=64, longest=24)
 
 
+def test_limits_beyond_the_policys_own_context_are_refused_whatever_the_server_says(sampler_of, tiny_policy):
+    context = ModelDir(tiny_policy, PLAIN).context_length
+    with _server(_says("Ann"), Reply("Not Found", status=404)) as server:
+        sampler_of(server, prompt=context - 24)
+        asked = len(server.asked)
+        with pytest.raises(ConfigError, match=rf"up to {context + 1} tokens, but \S+ supports at most {context}"):
+            sampler_of(server, prompt=context - 23)
+        assert len(server.asked) == asked
+
+
 def test_of_many_models_with_long_names_the_first_are_named(sampler_of):
     models = _models(*((f"{number}{'x' * 500}", 9) for number in range(20)))
     with _server(_says("Ann"), models) as server, pytest.raises(ConfigError, match=r"9x+, \.\.\.$") as raised:

@@ -1,6 +1,7 @@
 """What a policy is compared with while it is trained: a reference, its log-probabilities, or none."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -113,6 +114,15 @@ def test_a_reference_that_reads_other_tokens_is_refused(run, tmp_path):
     make_policy(tmp_path / "other", ["one", "two"], 0, hidden=16, layers=1, heads=2)
     with pytest.raises(ModelError, match="the vocabulary of the reference differs from that of the policy"):
         run(reference=tmp_path / "other")
+
+
+def test_a_reference_of_fewer_positions_is_refused_before_it_is_loaded(run, tmp_path, tiny_policy):
+    shutil.copytree(tiny_policy, tmp_path / "short")
+    settings = json.loads((tmp_path / "short" / "config.json").read_text())
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 20}))
+    (tmp_path / "short" / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"max_tokens = \d+: .* but \S+/short supports at most 20"):
+        run(reference=tmp_path / "short")
 
 
 @pytest.mark.parametrize("name", ["reference", "reference_logps"])

@@ -148,6 +148,24 @@ def test_the_command(here: Path, larpo: Larpo) -> None:
     assert "pass_at_2" in json.loads(outcome.out)
 
 
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        ([5, 10**6], r"has the token id 1000000, but \S+ has embeddings for ids below"),
+        ([5] * 5000, r"has 50\d\d tokens"),
+    ],
+)
+def test_responses_of_another_policy_are_refused_before_they_are_scored(
+    tiny_policy: Path, tiny_prompts: Path, evaluated: Path, ids: list[int], problem: str
+) -> None:
+    asked = {row["prompt_id"]: row for row in read_table(tiny_prompts, "prompts")}
+    row: Any = read_table(evaluated, "evaluated")[0]
+    score = load_logp_scorer(ModelDir(tiny_policy, CONFIG.model), 1000)
+    pair: Any = (asked[row["prompt_id"]], {**row, "token_ids": ids})
+    with pytest.raises(ModelError, match=f"candidate {row['candidate_id']} of prompt {row['prompt_id']} {problem}"):
+        score([pair])
+
+
 def test_log_probabilities_that_are_not_finite_are_refused_by_policy_and_candidate(
     tiny_policy: Path, tiny_prompts: Path, evaluated: Path, tmp_path: Path
 ) -> None:

@@ -358,6 +358,9 @@ def test_the_server_and_its_model_are_looked_at(tmp_path):
         judge.config(tmp_path).check()
         with pytest.raises(ConfigError, match=r"does not serve a model 'small'\. Set model to one of big"):
             judge.config(tmp_path, model="small").check()
+        judge.config(tmp_path, max_tokens=4095).check()
+        with pytest.raises(ConfigError, match="serves 'big' with 4096 tokens, but max_tokens = 4096"):
+            judge.config(tmp_path, max_tokens=4096).check()
         address = judge.server.url
     with pytest.raises(EndpointError, match=address):
         settings(base_url=f"{address}/v1").check()
