@@ -129,5 +129,6 @@ def _check_gains(config: LarpoConfig) -> None:
     if reason is not None:
         raise ConfigError(
             f"train.objective: {objective.in_words} needs rewards from 0 to 1, but {reason}",
-            remedy="Set train.objective.rewards to minmax or rank, or choose another objective, such as lambdarank",
+            remedy=f"Set train.objective.{objective.raw_gains} to minmax or rank, or choose another objective, "
+            "such as lambdarank",
         )

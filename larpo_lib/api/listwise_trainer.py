@@ -208,7 +208,8 @@ class ListwiseTrainer(Trainer):
         self._signature_columns = columns
 
     def _losses(self, model: torch.nn.Module, inputs: Batch) -> tuple[ListBatch, Tensor]:
-        batch = list_batch(model(**inputs["rows"]), inputs["lists"], inputs.get("kl_baseline"))
+        progress = self.state.global_step / max(self.state.max_steps, 1)  # before a training there are no steps
+        batch = list_batch(model(**inputs["rows"]), inputs["lists"], inputs.get("kl_baseline"), progress)
         return batch, self.criterion(batch)
 
     def _measured(self, batch: ListBatch, losses: Tensor) -> dict[str, Tensor]:

@@ -251,9 +251,14 @@ class ObjectiveConfig(_LoadedKind):
         return self.reads_reference
 
     @property
+    def raw_gains(self) -> str | None:
+        """The setting because of which rewards must be from 0 to 1, as it is raw; None: they need not be."""
+        return "rewards" if self.exponential_gains and getattr(self, "rewards", "raw") == "raw" else None
+
+    @property
     def needs_unit_rewards(self) -> bool:
         """Whether rewards must be from 0 to 1."""
-        return self.exponential_gains and getattr(self, "rewards", "raw") == "raw"
+        return self.raw_gains is not None
 
     @abstractmethod
     def loss(self, batch: Any) -> Any:
@@ -267,6 +272,12 @@ class ObjectiveConfig(_LoadedKind):
     def in_words(self) -> str:
         """What people call it."""
         return self.type
+
+
+class SingleObjectiveConfig(ObjectiveConfig):
+    """What training minimises by itself, so that a mixture may hold it."""
+
+    room: ClassVar[str] = ObjectiveConfig.room
 
 
 KINDS: tuple[type[Kind], ...] = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, 
 
 from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
-from larpo_lib.config.kinds import ObjectiveConfig
+from larpo_lib.config.kinds import SingleObjectiveConfig
 from larpo_lib.objectives._options import OPTIONS, refusal, with_options
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def objective(
     return decorate
 
 
-class DeclaredConfig(ObjectiveConfig):
+class DeclaredConfig(SingleObjectiveConfig):
     """Settings of an objective, and options. The latter are only written where they are used.
 
     One of this package without `rewards` of its own uses only their order, which all scales keep.
@@ -121,7 +121,7 @@ class DeclaredConfig(ObjectiveConfig):
         name = cls.model_fields["type"].default
         for option, why in cls.meaningless.items():
             if option in values and option != "rewards":
-                raise ValueError(f"{option} means nothing for {name}: {why}")
+                raise ValueError(f"{option} means nothing for {name}: {why}. Remove {option}")
         if "rewards" in values:
             cls._check_scale(name, values)
         return values
@@ -144,7 +144,9 @@ class DeclaredConfig(ObjectiveConfig):
             )
 
     @model_validator(mode="after")
-    def _check_margin(self) -> DeclaredConfig:
+    def _check_together(self) -> DeclaredConfig:
+        if "reference_free" in self.used_options and getattr(self, "clip_reference", False):
+            raise ValueError("reference_free leaves no reference to clip; remove clip_reference")
         beta = self._scales()["beta"]
         if "margin" in self.used_options and not (isinstance(beta, int | float) and beta > 0):
             raise ValueError(f"margin is divided by beta, which is {beta}; set beta to a number above 0")

@@ -23,6 +23,7 @@ class ListBatch:
         mask: (B, L) bool, true where a response is present; the present ones come first.
         kl_baseline: () estimate of KL(policy || reference) from mismatched prompt and response pairs, without gradient
             and averaged over all ranks; only objectives that declare `needs_kl` may read it.
+        progress: share of the training's optimiser steps that are done, from 0 to 1; None: there is no training.
 
     Values at masked places are never read: objectives give the same loss and gradient whatever stands there.
     """
@@ -33,6 +34,7 @@ class ListBatch:
     rewards: Tensor
     mask: Tensor
     kl_baseline: Tensor | None = None
+    progress: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.policy_logps.shape

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from larpo_lib.config.kinds import ObjectiveConfig
+from larpo_lib.config.kinds import SingleObjectiveConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.functions import CallError, FunctionTarget, call
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from larpo_lib.targets import Loaded
 
 
-class FunctionObjectiveConfig(FunctionTarget, ObjectiveConfig):
+class FunctionObjectiveConfig(FunctionTarget, SingleObjectiveConfig):
     """A Python function of your own: from a `ListBatch` of B lists to a (B,) loss.
 
     Its arguments after the batch are its settings. What it needs it says by the decorator
@@ -50,9 +50,10 @@ class FunctionObjectiveConfig(FunctionTarget, ObjectiveConfig):
         return self._chosen_settings(self.loaded()).needs_kl
 
     @property
-    def needs_unit_rewards(self) -> bool:
+    def raw_gains(self) -> str | None:
         """As the function says."""
-        return self._chosen_settings(self.loaded()).needs_unit_rewards
+        place = self._chosen_settings(self.loaded()).raw_gains
+        return None if place is None else f"settings.{place}"
 
     @property
     def in_words(self) -> str:
@@ -79,7 +80,8 @@ class FunctionObjectiveConfig(FunctionTarget, ObjectiveConfig):
         mask = torch.tensor([[True, True, True], [True, True, False]])
         rewards = torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
         reference = torch.tensor([[-3.5, -5.25, -5.5], [-2.75, -6.5, 0.0]])
-        batch = ListBatch(logps, reference, torch.tensor([[4, 5, 3], [6, 4, 1]]), rewards, mask, torch.tensor(0.1))
+        tokens = torch.tensor([[4, 5, 3], [6, 4, 1]])
+        batch = ListBatch(logps, reference, tokens, rewards, mask, torch.tensor(0.1), progress=0.5)
         loss = self.make()(batch)
         if not loss.requires_grad:
             raise LarpoError(f"{self.in_words} gives a loss without a gradient", remedy="Compute it with torch")

@@ -8,19 +8,20 @@ number of tokens. With two responses contrastive, LambdaRank and ListMLE are DPO
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from larpo_lib.objectives._arguments import Beta, Reduction, SftWeight
+from larpo_lib.objectives._arguments import Beta, ClipReference, Reduction, SftWeight
 from larpo_lib.objectives._entry import objective
-from larpo_lib.objectives._torch import torch
+from larpo_lib.objectives._torch import logsigmoid, torch
 from larpo_lib.objectives.masked import (
     differences,
     log_ratios,
     ordered_pairs,
     policy_logps,
     present_pairs,
+    reference_logps,
     token_counts,
 )
 from larpo_lib.objectives.reward_values import Rewards, reward_values
@@ -47,6 +48,7 @@ def contrastive(batch: ListBatch, *, beta: Beta = 0.1) -> Tensor:
 @objective(
     does="ranks every response before all worse ones",
     when="lists have three or more responses; the default",
+    younger=("top_at_end",),
 )
 def listmle(
     batch: ListBatch,
@@ -56,18 +58,27 @@ def listmle(
         PositiveInt | None,
         Field(description="rank only the first `top` responses of a list against the worse ones; 1 is `contrastive`"),
     ] = None,
+    top_at_end: Annotated[
+        PositiveInt | Literal["all"] | None,
+        Field(
+            description="let `top` (not set: all) become this number during a training, by one after equal numbers of "
+            "steps; all: one less than the list has responses"
+        ),
+    ] = None,
     reduction: Reduction = "sum",
 ) -> Tensor:
     """LarPO's ListMLE: over i, logsumexp(g_i, g of every response worse than i) - g_i.
 
-    With `top` only the first `top` responses are picked: 1 is `contrastive`. `mean` divides by the number of terms:
-    one for each response that has a worse one.
+    With `top` only the first `top` responses are picked: 1 is `contrastive`. With `top_at_end` their number changes by
+    one after equal shares of the batch's `progress`. `mean` divides by the number of terms: one for each response that
+    has a worse one.
 
     Source: LarPO (arXiv 2502.03699), Eq. 11; ListMLE itself is Xia et al. 2008, with `top` Xia et al. 2009.
     """
     picked = ordered_pairs(batch).any(dim=2)
-    if top is not None:
-        picked = picked & (torch.arange(batch.mask.shape[1], device=picked.device) < top)
+    allowed = top if top_at_end is None else _scheduled(top, top_at_end, batch)
+    if allowed is not None:
+        picked = picked & (torch.arange(batch.mask.shape[1], device=picked.device) < allowed)
     return reduce_terms(_selection_losses(batch, beta), picked, reduction)
 
 
@@ -102,6 +113,7 @@ def robust_listmle(
 @objective(
     does="ranks every better response before every worse one, pair by pair",
     when="lists have three or more responses; use it with `top_bottom` 2 and 2",
+    younger=("clip_reference",),
 )
 def lambdarank(
     batch: ListBatch,
@@ -111,18 +123,22 @@ def lambdarank(
         PositiveInt | None, Field(description="use only pairs of the first `top` responses with the rest")
     ] = None,
     reduction: Reduction = "sum",
+    clip_reference: ClipReference = False,
 ) -> Tensor:
     """LarPO's LambdaRank: over pairs of a better i and a worse j, softplus(-(g_i - g_j)), without delta-NDCG weights.
 
     With `top` only pairs of one of the first `top` responses and one of the others count. `mean` divides by the number
-    of pairs.
+    of pairs. With `clip_reference` the term is softplus(-beta (a_i - a_j - max(0, b_i - b_j))).
 
-    Source: LarPO (arXiv 2502.03699), Eq. 9.
+    Source: LarPO (arXiv 2502.03699), Eq. 9; clipping is HyPO (arXiv 2602.11902).
     """
     pairs = ordered_pairs(batch)
     if top is not None:
         first = torch.arange(batch.mask.shape[1], device=pairs.device) < top
         pairs = pairs & first.unsqueeze(1) & ~first.unsqueeze(0)
+    if clip_reference:
+        leads = differences(policy_logps(batch)) - torch.relu(differences(reference_logps(batch)))
+        return reduce_terms(-logsigmoid(beta * leads), pairs, reduction)
     return reduce_terms(pair_losses(beta * log_ratios(batch)), pairs, reduction)
 
 
@@ -204,6 +220,16 @@ def rrhf(batch: ListBatch, *, sft_weight: SftWeight = 1.0) -> Tensor:
     logps = policy_logps(batch)
     hinges = torch.relu(-differences(logps / token_counts(batch)))
     return where_decided(reduce_terms(hinges, ordered_pairs(batch), "sum") - sft_weight * logps[:, 0], batch)
+
+
+def _scheduled(first: int | None, last: int | Literal["all"], batch: ListBatch) -> Tensor:
+    """(B, 1) how many responses of each list are picked at this point of the training."""
+    assert batch.progress is not None, "a schedule needs to know how far the training is"
+    most = batch.mask.sum(dim=1, keepdim=True) - 1
+    begin = most if first is None else torch.full_like(most, first)
+    end = most if last == "all" else torch.full_like(most, last)
+    done = (batch.progress * ((end - begin).abs() + 1)).floor().to(most.dtype)
+    return begin + (end - begin).sign() * torch.minimum(done, (end - begin).abs())
 
 
 def _selection_losses(batch: ListBatch, beta: float, ahead: Tensor | None = None) -> Tensor:

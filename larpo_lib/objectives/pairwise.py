@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from larpo_lib.objectives._arguments import Beta, SftWeight
+from larpo_lib.objectives._arguments import Beta, ClipReference, SftWeight
 from larpo_lib.objectives._entry import objective
 from larpo_lib.objectives._torch import logsigmoid, torch
-from larpo_lib.objectives.masked import log_ratios, policy_logps, token_counts
+from larpo_lib.objectives.masked import log_ratios, policy_logps, reference_logps, token_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @objective(
     does="prefers the best response to the worst",
     when="there are only pairs; with `best_worst` it is iterative DPO",
+    younger=("clip_reference",),
 )
 def dpo(
     batch: ListBatch,
@@ -34,13 +35,20 @@ def dpo(
     label_smoothing: Annotated[
         float, Field(ge=0.0, lt=0.5, description="Probability that a preference is wrong (label smoothing).")
     ] = 0.0,
+    clip_reference: ClipReference = False,
 ) -> Tensor:
     """DPO: softplus(-(g_w - g_l)); with label smoothing e, (1 - e) softplus(-x) + e softplus(x) of x = g_w - g_l.
 
+    With `clip_reference` x = beta (a_w - a_l - max(0, b_w - b_l)).
+
     Source: Rafailov et al. 2023 (arXiv 2305.18290), Eq. 7; LarPO (arXiv 2502.03699), Eq. 5. Label smoothing is
-    conservative DPO (Mitchell 2023).
+    conservative DPO (Mitchell 2023), clipping HyPO (arXiv 2602.11902).
     """
-    margin = beta * _margin(log_ratios(batch), batch)
+    if clip_reference:
+        lead = _margin(policy_logps(batch), batch) - torch.relu(_margin(reference_logps(batch), batch))
+    else:
+        lead = _margin(log_ratios(batch), batch)
+    margin = beta * lead
     loss = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
     return _where_decided(loss, batch)
 

@@ -132,7 +132,8 @@ def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | 
                 path=lists,
                 row=number,
                 field="rewards",
-                remedy="Set train.objective.rewards to minmax or rank, or choose another objective, such as lambdarank",
+                remedy=f"Set train.objective.{objective.raw_gains} to minmax or rank, or choose another objective, "
+                "such as lambdarank",
             )
 
 

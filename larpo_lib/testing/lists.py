@@ -17,7 +17,7 @@ Loss = Callable[[ListBatch], Tensor]
 
 
 def batch_of(lists: Sequence[Sequence[Response]], *, kl: float = 0.4, dtype: torch.dtype = torch.float64) -> ListBatch:
-    """The lists, best first each, as one batch; padding holds zeros."""
+    """The lists, best first each, as one batch, in the middle of a training; padding holds zeros."""
     width = max(map(len, lists))
     rows = [[*responses, *[(0.0, 0.0, 0, 0.0)] * (width - len(responses))] for responses in lists]
     a, b, n, rewards = torch.tensor(rows, dtype=torch.float64).unbind(dim=2)
@@ -28,6 +28,7 @@ def batch_of(lists: Sequence[Sequence[Response]], *, kl: float = 0.4, dtype: tor
         rewards=rewards,
         mask=torch.tensor([[i < len(responses) for i in range(width)] for responses in lists]),
         kl_baseline=torch.tensor(kl, dtype=dtype),
+        progress=0.5,
     )
 
 

@@ -132,7 +132,12 @@ class OptimizerSteps(Dataset[RankBatch]):
         return self._collate.layout.cost([self.lists[i].encoded.tokens for i in indices])
 
 
-def list_batch(logps: Tensor, fields: dict[str, Tensor], kl_baseline: Tensor | None = None) -> ListBatch:
+def list_batch(
+    logps: Tensor,
+    fields: dict[str, Tensor],
+    kl_baseline: Tensor | None = None,
+    progress: float | None = None,
+) -> ListBatch:
     """Put the (P,) log-probabilities of a pass's responses into their (B, L) places."""
     mask = fields["mask"]
     policy_logps = torch.zeros(mask.shape, dtype=logps.dtype, device=logps.device).masked_scatter(mask, logps)
@@ -143,6 +148,7 @@ def list_batch(logps: Tensor, fields: dict[str, Tensor], kl_baseline: Tensor | N
         rewards=fields["rewards"],
         mask=mask,
         kl_baseline=kl_baseline,
+        progress=progress,
     )
 
 

@@ -249,7 +249,8 @@ class PreferenceTrainer(PolicyTrainer):
 
     def summed_loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Sum of the objective over the pass's lists."""
-        lists = list_batch(scores, batch["lists"], self._kl_baseline)
+        progress = self.state.global_step / self.state.max_steps
+        lists = list_batch(scores, batch["lists"], self._kl_baseline, progress)
         if self._needs_reference and self.state.global_step == 0:
             self._start = max(self._start, float(log_ratios(lists).detach().abs().max()))
         return self._loss(lists).sum(), self._metrics(lists)

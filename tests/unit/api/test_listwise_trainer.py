@@ -154,13 +154,23 @@ def _lists_for_the_step(rows: Rows, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("objective", ["listmle", "kto", "simpo"])
+MIXTURE = {
+    "type": "mixture",
+    "parts": [
+        {"objective": {"type": "listmle", "top": 1, "top_at_end": "all", "reference_free": True}},
+        {"objective": {"type": "dpo", "sft_weight": 0.3, "margin": 0.5}, "weight": 0.5},
+    ],
+}
+
+
+@pytest.mark.parametrize("objective", ["listmle", "kto", "simpo", MIXTURE], ids=["listmle", "kto", "simpo", "mixture"])
 def test_the_step_train_takes_the_same_steps_on_the_same_lists(
-    objective: str, tiny_policy: Path, tmp_path: Path
+    objective: str | dict[str, Any], tiny_policy: Path, tmp_path: Path
 ) -> None:
     rows = conversations(text_lists(6))
     tree = {
-        "objective": {"type": objective}, "batch_size": 6, "max_steps": 3, "learning_rate": 1e-3, "warmup_ratio": 0.0,
+        "objective": {"type": objective} if isinstance(objective, str) else objective,
+        "batch_size": 6, "max_steps": 3, "learning_rate": 1e-3, "warmup_ratio": 0.0,
         "schedule": "constant", "max_tokens": 96, "max_prompt_tokens": 64, "model": {"device": "cpu"},
     }  # fmt: skip
     lists = _lists_for_the_step(rows, tmp_path / "lists")

@@ -20,6 +20,7 @@ REWARDS = (1.0, 0.7, 0.4, 0.0)
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in OURS),
     ("dpo", {"label_smoothing": 0.1}),
+    *((name, {"clip_reference": True}) for name in ("dpo", "lambdarank")),
     ("lambdarank", {"top": 1}),
     ("lambdarank", {"top": 2, "reduction": "mean"}),
     ("listmle", {"reduction": "mean"}),
@@ -27,6 +28,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lipo_lambda", {"rewards": "minmax"}),
     ("lipo_lambda", {"rewards": "win_rate"}),
     ("listmle", {"top": 2}),
+    ("listmle", {"top": 1, "top_at_end": "all"}),
     ("listmle", {"top": 1, "reduction": "mean"}),
     *(("lambdaloss", {"weights": weights}) for weights in ("lambdarank", "ndcg1", "ndcg2pp", "label_diff")),
     ("lambdaloss", {"top": 3}),

@@ -55,6 +55,19 @@ def test_two_responses_are_dpo_with_label_smoothing(pair: list[Response], tau: f
     torch.testing.assert_close(loss_and_gradient("target", batch_of([pair]), tau=tau), expected)
 
 
+def test_forward_is_the_kl_divergence_and_the_entropy_of_the_target() -> None:
+    shares = torch.tensor([1.0, 0.7, 0.4, 0.0], dtype=torch.float64).div(0.5).softmax(0)
+    kl = loss_of("target", fixture(1, 2, 3, 4), tau=0.5).item() + (shares * shares.log()).sum().item()
+    assert kl == pytest.approx(0.030031, abs=1e-6)
+
+
+def test_two_rewards_by_weight_are_one_target() -> None:
+    """Of the second rewards the best is response 3. The loss is linear in the target."""
+    first = loss_of("target", fixture(1, 2, 3, 4), tau=0.5).item()
+    second = loss_of("target", fixture(3, 4, 2, 1, rewards=(0.0, 0.4, 1.0, 0.7)), tau=0.5).item()
+    assert 0.7 * first + 0.3 * second == pytest.approx(1.339670, abs=6e-7)
+
+
 def test_two_responses_of_the_fixture() -> None:
     assert loss_of("target", fixture(1, 4), tau=0.5).item() == pytest.approx(0.387302, abs=6e-7)
 

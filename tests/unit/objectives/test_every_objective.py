@@ -21,7 +21,7 @@ from larpo_lib.testing.lists import Loss, best_first
 
 SHIFT_INVARIANT = [
     *("dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "robust_listmle", "lambdaloss", "target"),
-    *("approx_ndcg", "neural_ndcg", "gvpo", "group_contrast"),
+    *("approx_ndcg", "neural_ndcg", "gvpo", "group_contrast", "ipo", "r_dpo"),
 ]
 
 
@@ -105,7 +105,7 @@ def test_a_constant_added_to_all_scores_changes_nothing(name: str, responses: li
     properties.shift(bound(name, {}), responses, shift)
 
 
-@cases_but(lambda _, options: options.get("top") == 2)  # cuts between tied responses
+@cases_but(lambda _, options: options.get("top") == 2 or "top_at_end" in options)  # cuts between tied responses
 def test_the_order_of_tied_responses_changes_nothing(name: str, options: dict[str, Any]) -> None:
     """Of responses tied for best or worst, an objective may take the first or the last; those between are all alike."""
     for middle in permutations(properties.MIDDLE):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from list_batches import REWARDS, Response, batch_of, distinct_lists, fixture, loss_and_gradient, loss_of, ranked_lists
+from our_objectives import OURS
 
 BETA = 0.1
 
@@ -187,6 +188,38 @@ def test_top_and_robust_listmle_on_the_fixture(
     assert found.item() == pytest.approx(loss, abs=6e-7)
     if gradient is not None:
         assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=6e-7)
+
+
+def _tops(steps: int, size: int, **options: Any) -> list[int]:
+    """How many responses of a list are picked in each step of a training, by the losses of every number."""
+    batch = batch_of([[(-float(i), 0.0, 5, -float(i)) for i in range(size)], [(0.0, 0.0, 1, 0.0)] * (size + 3)])
+    by_top = {round(loss_of("listmle", batch, top=top)[0].item(), 9): top for top in range(1, size)}
+    at = [replace(batch, progress=step / steps) for step in range(steps)]
+    return [by_top[round(loss_of("listmle", each, **options)[0].item(), 9)] for each in at]
+
+
+def test_top_is_scheduled_over_a_training_in_equal_parts() -> None:
+    assert _tops(6, 4, top=1, top_at_end="all") == [1, 1, 2, 2, 3, 3]
+    assert _tops(6, 4, top_at_end=1) == [3, 3, 2, 2, 1, 1]
+    assert _tops(4, 9, top=2, top_at_end=5) == [2, 3, 4, 5]
+    assert _tops(2, 9, top=5, top_at_end=2) == [5, 3]
+    assert _tops(8, 3, top=1, top_at_end=4) == [1, 1, 2, 2, 2, 2, 2, 2]  # no more than the list has
+    assert _tops(3, 5, top=2, top_at_end=2) == [2, 2, 2]
+    assert _tops(1, 4, top=1, top_at_end="all") == [1]
+
+
+def test_a_schedule_at_the_end_and_without_a_training() -> None:
+    """Held-out lists are measured when all steps are done."""
+    batch = replace(fixture(1, 2, 3, 4), progress=1.0)
+    assert loss_of("listmle", batch, top=1, top_at_end=2).item() == pytest.approx(1.660007, abs=6e-7)
+    with pytest.raises(AssertionError, match="needs to know how far the training is"):
+        loss_of("listmle", replace(batch, progress=None), top=1, top_at_end=2)
+    assert OURS["listmle"]().identity() == {"type": "listmle", "beta": 0.1, "top": None, "reduction": "sum"}
+    assert OURS["listmle"](top_at_end="all").identity()["top_at_end"] == "all"
+
+
+def test_robust_listmle_of_two_responses_of_the_fixture() -> None:
+    assert loss_of("robust_listmle", fixture(1, 4), rho=0.1).item() == pytest.approx(0.360417, abs=6e-7)
 
 
 @settings(max_examples=30, deadline=None)

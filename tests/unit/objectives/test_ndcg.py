@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from list_batches import Response, batch_of, fixture, loss_and_gradient, loss_of, ranked_lists
 
+from larpo_lib.objectives import ndcg
+
 BETA = 0.1
 IDCG_AT_2 = 1 + (2**0.7 - 1) / math.log2(3)
 SOFTPLUS = math.log1p(math.exp(-0.3))
@@ -109,6 +111,21 @@ def test_smooth_ndcg_on_the_fixture(
     if gradient is not None:
         tolerance = 3e-6 if name == "neural_ndcg" else 6e-7
         assert (slopes[0] / BETA).tolist() == pytest.approx(gradient, abs=tolerance)
+
+
+def test_without_sinkhorn_the_smooth_permutation_would_push_the_best_response_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ndcg, "_SINKHORN_STEPS", 0)
+    loss, gradient = loss_and_gradient("neural_ndcg", fixture(1, 2, 3, 4))
+    assert loss.item() == pytest.approx(-0.934600, abs=6e-7)
+    assert (gradient[0, 0] / BETA).item() == pytest.approx(0.062534, abs=6e-7)
+
+
+def test_gains_on_the_fixture() -> None:
+    batch = fixture(1, 2, 3, 4)
+    gains = ndcg._ndcg_gains(batch.rewards, batch)[0].tolist()
+    assert gains == pytest.approx([(2**reward - 1) / 1.553773 for reward in (1.0, 0.7, 0.4, 0.0)], abs=6e-7)
 
 
 def test_steep_ranks_cannot_repair_a_wrong_order() -> None:

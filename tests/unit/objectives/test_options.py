@@ -18,6 +18,7 @@ from test_every_objective import SHIFT_INVARIANT
 from larpo_lib.api.listwise_config import ListwiseConfig, chosen_criterion
 from larpo_lib.config.load import check, load_config
 from larpo_lib.errors import ConfigError
+from larpo_lib.objectives import objective as declare
 from larpo_lib.objectives._entry import settings_of
 from larpo_lib.objectives._options import OPTIONS
 from larpo_lib.testing import properties
@@ -35,7 +36,7 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 PAIRS = [(name, option) for name, entry in OURS.items() for option in entry.optional]
 REFUSED = [(name, option) for name, entry in OURS.items() for option in entry.meaningless]
-TIES_ALL_ALIKE = [name for name in SHIFT_INVARIANT if name not in ("dpo", "contrastive")]
+TIES_ALL_ALIKE = [name for name in SHIFT_INVARIANT if name not in ("dpo", "ipo", "r_dpo", "contrastive")]
 
 
 def with_option(option: str) -> pytest.MarkDecorator:
@@ -61,6 +62,8 @@ def turned(responses: list[Response]) -> list[Response]:
         ("listmle", {"beta": 2.0, "length_normalized": True, "reference_free": True}, 4.817316, None),
         ("lambdarank", {"margin": 0.5}, 2.961782, None),
         ("listmle", {"sft_weight": 0.1}, 2.131107, None),
+        ("lambdarank", {}, 2.425052, None),
+        ("lambdarank", {"clip_reference": True}, 2.651682, None),
         ("listmle", {"rho": 0.1}, 2.289339, (-0.404594, -0.198985, 0.182857, 0.420722)),
         ("listmle", {"rho": 0.05}, 2.160223, None),
         ("ipo", {"tau": 0.1, "length_normalized": True}, 16.81, None),
@@ -71,6 +74,16 @@ def test_worked_values(name: str, options: dict[str, Any], loss: float, gradient
     assert found.item() == pytest.approx(loss, abs=6e-7)
     if gradient is not None:
         assert (slopes[0] / 0.1).tolist() == pytest.approx(gradient, abs=6e-7)
+
+
+def test_a_reference_that_prefers_the_worse_response_is_clipped() -> None:
+    """Of responses 2 and 3 the reference prefers the worse one by 4 nats, of 1 and 4 the better one."""
+    for name in ("dpo", "lambdarank"):
+        assert loss_of(name, fixture(2, 3), clip_reference=True).item() == pytest.approx(0.744397, abs=6e-7)
+        assert loss_of(name, fixture(2, 3)).item() == pytest.approx(0.554355, abs=6e-7)
+        torch.testing.assert_close(loss_of(name, fixture(1, 4), clip_reference=True), loss_of(name, fixture(1, 4)))
+    with pytest.raises(ConfigError, match="reference_free leaves no reference to clip; remove clip_reference"):
+        check(OURS["dpo"], {"clip_reference": True, "reference_free": True})
 
 
 @pytest.mark.parametrize(("name", "option"), PAIRS)
@@ -201,7 +214,8 @@ def test_losses_that_are_options_of_dpo() -> None:
 def test_an_option_that_means_nothing_is_refused_with_the_reason(name: str, option: str) -> None:
     given = {"rewards": "rank"} if option == "rewards" else VALUES[option]
     with pytest.raises(
-        ConfigError, match="uses only the" if option == "rewards" else f"{option} means nothing for {name}: ..."
+        ConfigError,
+        match="uses only the" if option == "rewards" else rf"{option} means nothing for {name}: .*\. Remove {option}",
     ):
         check(OURS[name], given)
 
@@ -236,11 +250,18 @@ def test_they_are_settings_of_a_run() -> None:
         load_config(None, [*stated, "train.objective.type=kto", "train.objective.margin=0.5"])
 
 
+def seven(batch: ListBatch) -> torch.Tensor:
+    """A loss of 7 nats."""
+    return batch.policy_logps[:, 0] * 0 + 7
+
+
 def test_they_are_settings_of_a_trainer(tmp_path: Path) -> None:
     objective = {"type": "listmle", "reference_free": True, "margin": 0.5}
     criterion = chosen_criterion(None, ListwiseConfig(output_dir=str(tmp_path), objective=objective, use_cpu=True))
     assert not criterion.needs_reference
     assert criterion(fixture(1, 4)).item() == pytest.approx(math.log1p(math.exp(-(2 - 0.5))))
+    mine = declare()(seven).settings.model_validate({"sft_weight": 0.5})
+    assert chosen_criterion(mine, ListwiseConfig(output_dir=str(tmp_path), use_cpu=True))(fixture(1, 4)).item() == 7.5
 
 
 def test_a_margin_needs_a_beta_to_be_divided_by() -> None:

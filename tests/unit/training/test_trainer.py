@@ -103,14 +103,14 @@ def _logp(model, prompt, response):
     return logps[torch.arange(len(response)), torch.tensor(response)].sum()
 
 
-def _listmle(model, lists):
+def _listmle(model, lists, top=None):
     losses = []
     for item in lists:
         g = [
             BETA * (_logp(model, item.encoded.prompt, response) - reference)
             for response, reference in zip(item.encoded.responses, item.reference_logps, strict=True)
         ]
-        losses.append(sum(torch.stack(g[i:]).logsumexp(0) - g[i] for i in range(len(g))))
+        losses.append(sum(torch.stack(g[i:]).logsumexp(0) - g[i] for i in range(len(g))[:top]))
     return sum(losses) / len(losses)
 
 
@@ -171,6 +171,14 @@ def test_training_is_the_hand_written_loop(tiny_policy, lists, tmp_path, objecti
     assert [row["loss"] for row in fitted.history] == pytest.approx(losses, rel=1e-5)
     assert [row["grad_norm"] for row in fitted.history] == pytest.approx(norms, rel=1e-4)
     assert losses[0] > losses[2]
+    _assert_same_weights(fitted.model, by_hand)
+
+
+def test_a_scheduled_top_picks_one_response_more_in_each_of_three_steps(tiny_policy, lists, tmp_path):
+    tops = iter([1, 2, 3])
+    fitted = train(tiny_policy, lists[:4], tmp_path, "listmle of a growing top", **CONSTANT)
+    by_hand, losses, _ = _by_hand(tiny_policy, lambda model, few: _listmle(model, few, next(tops)), lists[:4], 3)
+    assert [row["loss"] for row in fitted.history] == pytest.approx(losses, rel=1e-5)
     _assert_same_weights(fitted.model, by_hand)
 
 

@@ -39,7 +39,12 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": 64,
     "logprob_chunk_tokens": 16,
 }
-OBJECTIVE_CONFIGS = {"listmle": listmle.settings(), "kto": kto.settings(), "simpo": simpo.settings()}
+OBJECTIVE_CONFIGS = {
+    "listmle": listmle.settings(),
+    "kto": kto.settings(),
+    "simpo": simpo.settings(),
+    "listmle of a growing top": listmle.settings.model_validate({"top": 1, "top_at_end": 3}),
+}
 
 
 def kill_at(last: int) -> MetricLogger:
