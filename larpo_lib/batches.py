@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from larpo_lib.heartbeat import mark
+
 _LOG = logging.getLogger(__name__)
 
 Work = Callable[[Sequence[int]], Sequence[Any]]
@@ -87,6 +89,7 @@ class _Kept:
                     line = json.dumps([call, list(batch), list(results)]).encode() + b"\n"
                     file.write(_checksum(line) + b" " + line)
                     file.flush()
+                    mark()
                 found.update(zip(batch, results, strict=True))
                 if call == 0:
                     self._advance(len(batch) / total)

@@ -26,10 +26,12 @@ from tenacity import (
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.heartbeat import mark
 from larpo_lib.http_answers import ENCODINGS, UnusableBodyError, message_of, read_body, retry_after_s, says_too_long
 
 AnswerT = TypeVar("AnswerT")
 Payload = dict[str, Any] | None
+_Arrived = queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None]
 
 _CONNECT_S = 10.0
 _TELL_EVERY_S = 10.0
@@ -117,20 +119,16 @@ class Endpoint(Generic[AnswerT]):
         return EndpointError(f"{self.url}: {problem}", remedy=remedy)
 
     def _exchange(self, method: str, payloads: Sequence[Payload]) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
-        arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None] = queue.SimpleQueue()
+        arrived: _Arrived[AnswerT] = queue.SimpleQueue()
         with start_blocking_portal() as portal:  # left by an exception, it cancels what is still running
             done = portal.start_task_soon(self._request_all, method, payloads, arrived)
             done.add_done_callback(lambda _: arrived.put(None))
             while (arrival := arrived.get()) is not None:
+                mark()
                 yield arrival
             done.result()
 
-    async def _request_all(
-        self,
-        method: str,
-        payloads: Sequence[Payload],
-        arrived: queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None],
-    ) -> None:
+    async def _request_all(self, method: str, payloads: Sequence[Payload], arrived: _Arrived[AnswerT]) -> None:
         left = iter(enumerate(payloads))
         workers = min(self._config.concurrency, len(payloads))
         async with httpx2.AsyncClient(

@@ -1,9 +1,9 @@
-"""SIGTERM as an exception, so that what is at work can say how it ended."""
+"""SIGTERM as an exception, so that what is at work can say how it ended; and stops that can wait."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -28,8 +28,60 @@ def terminable() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    with _heard([signal.SIGTERM], stop):
+        yield
+
+
+class Stop:
+    """That this process was told to end.
+
+    Attributes:
+        number: of the signal that said so; 0 if none did.
+        waits: whether what is at work looks at `number` itself, between two things that are whole.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.waits = False
+
+    def hear(self, number: int, _frame: Any) -> None:
+        """Raise SystemExit, unless that can wait."""
+        first, self.number = not self.number, number
+        if first and not self.waits:
+            self.end()
+
+    def end(self) -> NoReturn:
+        """Raise SystemExit now, though it may have been another process that was told."""
+        raise SystemExit(128 + (self.number or signal.SIGTERM))
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Hear within the block, in the main thread, what Ctrl-C, SIGTERM and a terminal that is closed say."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    with _heard([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], stop.hear):
+        yield stop
+
+
+@contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Undo what the block does to the handlers of signals."""
+    kept = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+@contextmanager
+def _heard(numbers: Sequence[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    with handlers_restored():
+        for number in numbers:
+            signal.signal(number, handler)
+        yield

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
+from larpo_lib.heartbeat import CELLS, Watch, heartbeat, mark
 
 ItemT = TypeVar("ItemT")
 
@@ -23,26 +24,35 @@ done. It must be picklable."""
 _POLL_S = 1.0
 
 
-def run_in_processes(work: WorkerFn, tasks: int, processes: int) -> Iterator[int]:
+def run_in_processes(work: WorkerFn, tasks: int, processes: int, *, marked: bool = True) -> Iterator[int]:
     """Have `processes` processes go through tasks 0 to `tasks` - 1; gives the number of each as it is done.
 
     The visible GPUs are dealt out to them evenly. They end with this process, however that one ends.
 
+    Args:
+        work: what each of them does.
+        tasks: how many there are.
+        processes: that divide them.
+        marked: the work within a task calls `heartbeat.mark`, so that a process that does not hangs.
+
     Raises:
+        HangError: one of them hung, and was ended. What is finished stays.
         LarpoError: one of them failed. What the others have finished stays.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     upcoming, results = context.Value("q", 0), context.Queue()
+    cells = context.RawArray("q", CELLS * processes)
+    watch = Watch(cells, "worker process", works=marked)
     started = [
-        context.Process(target=_serve, args=(work, upcoming, tasks, results, gpus, os.getpid()))
-        for gpus in _gpus_per_process(processes)
+        context.Process(target=_serve, args=(work, upcoming, tasks, results, gpus, os.getpid(), cells, index))
+        for index, gpus in enumerate(_gpus_per_process(processes))
     ]
     for process in started:
         process.start()
     try:
         left = tasks
         while left:
-            kind, value = _next_result(results, started)
+            kind, value = _next_result(results, started, watch)
             if kind == "refused":
                 raise LarpoError(value)
             if kind == "broke":
@@ -77,7 +87,7 @@ def go_through(
         return
     processes = min(jobs, len(items))
     work = partial(_take_items, list(items), do, processes, threads)
-    for index in run_in_processes(work, len(items), processes):
+    for index in run_in_processes(work, len(items), processes, marked=False):
         yield items[index]
 
 
@@ -124,12 +134,16 @@ def _gpus_per_process(processes: int) -> list[str | None]:
     return [",".join(devices[i * each : (i + 1) * each]) for i in range(processes)]
 
 
-def _serve(work: WorkerFn, upcoming: Any, tasks: int, results: Any, gpus: str | None, parent: int) -> None:
+def _serve(
+    work: WorkerFn, upcoming: Any, tasks: int, results: Any, gpus: str | None, parent: int, cells: Any, number: int
+) -> None:
     end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process is interrupted, too, and ends it
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus  # before any library looks for GPUs
 
     def take() -> int | None:
+        mark()
         with upcoming.get_lock():
             index: int = upcoming.value
             upcoming.value += 1
@@ -137,15 +151,18 @@ def _serve(work: WorkerFn, upcoming: Any, tasks: int, results: Any, gpus: str | 
 
     logs.set_up()
     try:
-        work(take, lambda index: results.put(("done", index)))
+        with heartbeat(cells, number):
+            work(take, lambda index: results.put(("done", index)))
     except LarpoError as error:
         results.put(("refused", str(error)))
     except BaseException:  # told to whoever started this process
         results.put(("broke", traceback.format_exc()))
 
 
-def _next_result(results: Any, started: list[Any]) -> tuple[str, Any]:
+def _next_result(results: Any, started: list[Any], watch: Watch) -> tuple[str, Any]:
     while True:
+        if (hung := watch.end_hung()) is not None:
+            raise hung
         ended = [process for process in started if process.exitcode not in (None, 0)]
         try:
             found: tuple[str, Any] = results.get(timeout=_POLL_S)

@@ -77,16 +77,24 @@ def forked_larpo(*arguments: object, output: Path, environment: Mapping[str, str
     return forked(_larpo, [str(argument) for argument in arguments], output=output, environment=environment)
 
 
-def run_as_torchrun(function: Callable[..., None], *arguments: object, folder: Path) -> None:
+def forked_as_torchrun(function: Callable[..., None], *arguments: object, folder: Path) -> list[Forked]:
     """Call a function in two processes that are started as torchrun starts them, without the seconds that it takes."""
     meeting = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    outputs = [folder / f"{rank}.log" for rank in range(2)]
-    processes = [
-        forked(function, *arguments, output=output, environment={**meeting, "RANK": rank, "LOCAL_RANK": rank})
-        for rank, output in zip("01", outputs, strict=True)
+    return [
+        forked(
+            function,
+            *arguments,
+            output=folder / f"{rank}.log",
+            environment={**meeting, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
     ]
-    ended = [process.wait() for process in processes]
-    assert ended == [0, 0], "".join(output.read_text() for output in outputs)
+
+
+def run_as_torchrun(function: Callable[..., None], *arguments: object, folder: Path) -> None:
+    """As `forked_as_torchrun`, until they end."""
+    ended = [process.wait() for process in forked_as_torchrun(function, *arguments, folder=folder)]
+    assert ended == [0, 0], "".join((folder / f"{rank}.log").read_text() for rank in "01")
 
 
 def _call(

@@ -15,6 +15,7 @@ from larpo_lib import __version__, logs
 from larpo_lib.errors import ConfigError, LarpoError, StorageError
 from larpo_lib.files import refusal
 from larpo_lib.redaction import visible
+from larpo_lib.signals import terminable
 
 LOOP, STEPS, BENCHMARKS, KUBEFLOW, TOOLS = "The loop", "Steps", "Benchmarks", "Kubeflow", "Tools"
 """The groups of commands, in the order of `larpo --help`."""
@@ -156,7 +157,8 @@ def main() -> None:
 
     try:
         _require_directory()
-        app(prog_name="larpo")
+        with terminable():
+            app(prog_name="larpo")
     except LarpoError as error:
         say(f"larpo: {error}", err=True)
         sys.exit(2)

@@ -11,6 +11,8 @@ import threading
 import weakref
 from typing import Any
 
+from larpo_lib.heartbeat import ended_if_silent
+
 
 class LimitedProcess:
     """A child that answers one question at a time. Safe in threads and after a fork.
@@ -34,12 +36,13 @@ class LimitedProcess:
         """The answer to a question, both as JSON has them; None: it took too much time or memory.
 
         Raises:
+            HangError: the child, which bounds the processor time it takes, gave no answer at all.
             RuntimeError: the child ended by itself.
         """
         with self._lock:
             child = self._running()
             try:
-                told = _asked(child, json.dumps(question) + "\n")
+                told = _asked(child, json.dumps(question) + "\n", f"the process {self._module}")
             except BaseException:  # an interrupt, say; the answer on its way must not be taken for that to the next
                 self.child = None
                 child.kill()
@@ -66,16 +69,17 @@ class LimitedProcess:
         return self.child
 
 
-def _asked(child: subprocess.Popen[str], line: str) -> str:
+def _asked(child: subprocess.Popen[str], line: str, name: str) -> str:
     """The line in answer; empty where the child has ended."""
     assert child.stdin is not None
     assert child.stdout is not None
-    try:
-        child.stdin.write(line)
-        child.stdin.flush()
-        return child.stdout.readline()
-    except BrokenPipeError:
-        return ""
+    with ended_if_silent(child.pid, name):
+        try:
+            child.stdin.write(line)
+            child.stdin.flush()
+            return child.stdout.readline()
+        except BrokenPipeError:
+            return ""
 
 
 def _end(child: subprocess.Popen[str], owner: int) -> None:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT
 from threading import Event, Thread
 from typing import Any
 
@@ -20,14 +21,18 @@ from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, WorkDir, produce, read_metrics
 from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.heartbeat import HangError, Watch, heartbeat, shared_cells
 from larpo_lib.launcher import is_distributed
 from larpo_lib.models.device import model_device
+from larpo_lib.signals import handlers_restored
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, init_distributed
 from larpo_lib.workers import end_with_parent
 
 _POLL_S = 1.0
+_FAREWELL_S = 20  # of the 30 that a pod has between SIGTERM and SIGKILL
+_CELLS = "heartbeats"
 
 
 def produce_distributed(
@@ -73,6 +78,7 @@ def produce_distributed(
 
 def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output: Path, log: MetricLogger) -> Metrics:
     """Run the step in processes of their own, and wait for them."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
@@ -91,13 +97,19 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
         call.write_text(json.dumps(stated), "utf-8")
         here = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4().hex}"]
         meeting = [] if "PET_NNODES" in os.environ else here
-        arguments = [*meeting, f"--nproc-per-node={config.launch.nproc}", "--module", __name__, str(call)]
+        here_too = [f"--nproc-per-node={config.launch.nproc}", f"--log-dir={folder}"]  # it would leave its own behind
+        arguments = [*meeting, *here_too, "--module", __name__, str(call)]
         launch, command, command_arguments = config_from_args(parse_args(arguments))  # type: ignore[no-untyped-call]
+        launch.shutdown_timeout = _FAREWELL_S
+        cells = shared_cells(call.with_name(_CELLS), config.launch.nproc)
+        hung: list[HangError] = []
         try:
-            with _followed(Path(folder) / "steps.jsonl", log):
+            with _followed(Path(folder) / "steps.jsonl", log), _watched(cells, hung):
                 elastic_launch(launch, command)(*command_arguments)
         except ChildFailedError as failure:
-            raise _failure(failure) from None
+            raise hung[0] if hung else _failure(failure) from None
+        except SignalException as told:
+            raise (KeyboardInterrupt if told.sigval == SIGINT else SystemExit(128 + told.sigval)) from None
     return read_metrics(output) if output.exists() else {}
 
 
@@ -148,28 +160,52 @@ def main(call: Path) -> int:
         with (call.parent / "steps.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps([dict(row), number]) + "\n")
 
+    cells = shared_cells(call.with_name(_CELLS), config.launch.nproc)
     try:
-        step.run(config, **paths, log=log)
+        with heartbeat(cells, int(os.environ["LOCAL_RANK"])):
+            step.run(config, **paths, log=log)
     except LarpoError as error:
         get_error_handler().record_exception(error)  # to TORCHELASTIC_ERROR_FILE, which the starting process reads
         sys.stdout.flush()
         os._exit(2)  # the others wait for this one: no farewell through the process group
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
     return 0
 
 
 @contextmanager
 def _own_environment() -> Iterator[None]:
-    """Undo what torchrun's functions do to the environment and to the log."""
+    """Undo what torchrun's functions do to the environment, to the log and to the handlers of signals."""
     before = dict(os.environ)
     logger = logging.getLogger("torch.distributed.elastic")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with handlers_restored():
+            yield
     finally:
         logger.setLevel(level)
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def _watched(cells: Any, hung: list[HangError]) -> Iterator[None]:
+    """End processes that hang; torchrun then ends the others."""
+    ended, watch = Event(), Watch(cells, "training process", works=True)
+
+    def look() -> None:
+        while not ended.wait(_POLL_S):
+            if (found := watch.end_hung()) is not None:
+                hung.append(found)
+
+    thread = Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

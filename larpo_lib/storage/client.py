@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from larpo_lib.environment import seconds
 from larpo_lib.errors import StorageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECTIONS = 16
-_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S, _ATTEMPTS = 3, 60, 3
+_CONNECT_S, _LEAST_S, _MOST_S, _ATTEMPTS = 3.0, 5.0, 45.0, 3
 
 
 def store_client(*, only_new: bool = False) -> S3Client:
@@ -30,11 +31,13 @@ def store_client(*, only_new: bool = False) -> S3Client:
         StorageError: the environment's settings cannot be used.
     """
     settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    return _client(os.getpid(), settings, _file_times(), only_new)
+    return _client(os.getpid(), settings, _file_times(), patience_s(), only_new)
 
 
 @functools.lru_cache(maxsize=4)
-def _client(_process: int, _settings: tuple[Any, ...], _times: tuple[int, ...], only_new: bool) -> S3Client:
+def _client(
+    _process: int, _settings: tuple[Any, ...], _times: tuple[int, ...], _patience: float, only_new: bool
+) -> S3Client:
     return make_client(only_new=only_new)
 
 
@@ -64,9 +67,9 @@ def make_client(*, only_new: bool = False) -> S3Client:
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if foreign else "auto"},
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        read_timeout=_READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        connect_timeout=min(_CONNECT_S, silence_s()),
+        read_timeout=silence_s(),
+        retries={"mode": "standard", "total_max_attempts": attempts()},
         max_pool_connections=CONNECTIONS,
         # Stores other than AWS may not know the trailing checksums that botocore adds since 1.36.
         request_checksum_calculation="when_required" if foreign else None,
@@ -85,6 +88,21 @@ def make_client(*, only_new: bool = False) -> S3Client:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             client.meta.events.register(f"before-call.s3.{operation}", _only_if_new)
     return client
+
+
+def patience_s() -> float:
+    """Seconds for which a store that is away is waited for: LARPO_S3_PATIENCE, 180 if not set."""
+    return seconds("LARPO_S3_PATIENCE", 180.0)
+
+
+def silence_s() -> float:
+    """Seconds without a byte after which a store has hung: a quarter of the patience, for a try and a repeated one."""
+    return min(_MOST_S, max(_LEAST_S, patience_s() / 4))
+
+
+def attempts() -> int:
+    """How often boto3 itself tries: as often as a store may hang within the patience, and three times at most."""
+    return int(min(_ATTEMPTS, max(1, patience_s() // silence_s())))
 
 
 def store_name() -> str:

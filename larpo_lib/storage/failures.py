@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from larpo_lib.errors import ConfigError, StorageError
-from larpo_lib.storage.client import store_name
+from larpo_lib.errors import StorageError
+from larpo_lib.storage.client import patience_s, store_name
 from larpo_lib.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-_PATIENCE_S = 180.0
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -69,22 +67,30 @@ _BUSY = {
 
 
 class RetryBudget:
-    """Waits for a store that is away, LARPO_S3_PATIENCE seconds in all (180 if not set)."""
+    """Waits for a store that is away, LARPO_S3_PATIENCE seconds in all (180 if not set).
+
+    They count from the last that was heard of it: to notice that a store hangs takes time, too.
+    """
 
     def __init__(self) -> None:
-        self._seconds = _patience_s()
+        self._seconds = patience_s()
         self.renew()
 
     def renew(self) -> None:
         """Something succeeded: begin anew."""
-        self._since: float | None = None
+        self._failed = False
         self._pause_s = 0.5
+        self.heard()
+
+    def heard(self) -> None:
+        """The store gives or takes bytes. Once it has failed, that is no success yet."""
+        if not self._failed:
+            self._since = time.monotonic()
 
     def wait(self, error: UnreachableError) -> None:
         """Say what is being waited for and pause. Raises the error once patience is at its end."""
-        now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        left = self._since + self._seconds - now
+        self._failed = True
+        left = self._since + self._seconds - time.monotonic()
         if left <= 0:
             raise error
         logging.getLogger(__name__).warning("%s; retrying for up to %.0f s", error.problem, left)
@@ -156,16 +162,3 @@ def _answered(location: Location, error: ClientError) -> StorageError:
     code = "NotImplemented" if status == 501 else code
     problem, remedy = _REMEDIES.get(code, (f"the store answered '{code}'", "Try again"))
     return _KINDS.get(code, StorageError)(f"{location}: {problem}", remedy=remedy)
-
-
-def _patience_s() -> float:
-    given = os.environ.get("LARPO_S3_PATIENCE", "")
-    try:
-        seconds = float(given) if given else _PATIENCE_S
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigError(
-            f"LARPO_S3_PATIENCE = {given!r} is not a number of seconds", remedy="Set it to a number, for example 180"
-        )
-    return seconds

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from larpo_lib.files import file_digest
-from larpo_lib.storage.client import CONNECTIONS
+from larpo_lib.storage.client import CONNECTIONS, attempts
 from larpo_lib.storage.failures import (
     AlreadyExistsError,
     DamagedError,
@@ -88,8 +88,8 @@ def receive(client: S3Client, transfers: Iterable[Transfer]) -> None:
     transfers = list(transfers)
     missing = [transfer for transfer in transfers if not transfer.matches()]
 
-    def submit(manager: TransferManager, transfer: Transfer) -> TransferFuture:
-        return manager.download(transfer.place.bucket, transfer.place.key, str(transfer.file))
+    def submit(manager: TransferManager, transfer: Transfer, progress: Any) -> TransferFuture:
+        return manager.download(transfer.place.bucket, transfer.place.key, str(transfer.file), subscribers=progress)
 
     _run_transfers(client, missing, submit)
     for transfer in missing:
@@ -133,10 +133,10 @@ def send_if_absent(only_new: S3Client, transfers: Iterable[Transfer]) -> bool:
     return all(_stored_digest(only_new, transfer) == transfer.sha256 for transfer in taken)
 
 
-def _upload(manager: TransferManager, transfer: Transfer) -> TransferFuture:
+def _upload(manager: TransferManager, transfer: Transfer, progress: Any) -> TransferFuture:
     digest = transfer.sha256 or file_digest(transfer.file)
     place, metadata = transfer.place, {"Metadata": {_DIGEST: digest}}
-    return manager.upload(str(transfer.file), place.bucket, place.key, extra_args=metadata)
+    return manager.upload(str(transfer.file), place.bucket, place.key, extra_args=metadata, subscribers=progress)
 
 
 def _stored_digest(client: S3Client, transfer: Transfer) -> str | None:
@@ -148,7 +148,7 @@ def _stored_digest(client: S3Client, transfer: Transfer) -> str | None:
 
 
 def _run_transfers(
-    client: S3Client, transfers: Sequence[Transfer], submit: Callable[[TransferManager, Transfer], TransferFuture]
+    client: S3Client, transfers: Sequence[Transfer], submit: Callable[[TransferManager, Transfer, Any], TransferFuture]
 ) -> list[Transfer]:
     """Run transfers together; those that a store's absence breaks run again when it is back.
 
@@ -156,15 +156,23 @@ def _run_transfers(
         Those whose place was taken.
     """
     from s3transfer.manager import TransferConfig, TransferManager
+    from s3transfer.subscribers import BaseSubscriber
+
+    class Progress(BaseSubscriber):
+        def on_progress(self, future: TransferFuture, bytes_transferred: int, **_: Any) -> None:
+            patience.heard()
 
     config = TransferConfig(
-        multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_request_concurrency=CONNECTIONS
+        multipart_threshold=_PART_BYTES,
+        multipart_chunksize=_PART_BYTES,
+        max_request_concurrency=CONNECTIONS,
+        num_download_attempts=min(2, attempts()),
     )
     taken, pending, patience = [], list(transfers), RetryBudget()
     while pending:
         broken, away = [], None
         with TransferManager(client, config) as manager:  # left by an exception, it cancels what is still running
-            for transfer, future in [(transfer, submit(manager, transfer)) for transfer in pending]:
+            for transfer, future in [(transfer, submit(manager, transfer, [Progress()])) for transfer in pending]:
                 try:
                     with s3_errors(transfer.place):
                         future.result()

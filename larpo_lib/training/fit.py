@@ -136,7 +136,7 @@ def fit(
         callbacks=[] if complete is None else [_Complete(steps, complete)],
     )
     logger = _Logger(session, model, trainer, [item.tokens for item in encoded])
-    saving = Saving(config.save_steps, checkpoints, alone=ranks.world_size == 1)
+    saving = Saving(config.save_steps, checkpoints, ranks)
     for callback in (resume, shown, logger, saving):
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)

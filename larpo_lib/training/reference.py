@@ -20,6 +20,7 @@ from torch import Tensor
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import ArtifactError, ModelError
 from larpo_lib.files import is_sealed, seal
+from larpo_lib.heartbeat import mark
 from larpo_lib.models.layout import Layout
 from larpo_lib.models.packing import PackedList
 from larpo_lib.progress import progress
@@ -158,6 +159,7 @@ def reference_logps(
         for indices in cut:
             rows = layout([lists[i] for i in indices or [0]])  # processes that hold the model in shards go together
             logps = model(**{name: value.to(model.device) for name, value in rows.items()}).float().cpu()
+            mark()
             if indices:
                 found.update(zip(indices, _per_list(logps, [lists[i] for i in indices]), strict=True))
             if advance is not None:

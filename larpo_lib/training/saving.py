@@ -1,4 +1,8 @@
-"""Checkpoints of a training while it goes on, and what is kept of one that is stopped."""
+"""Checkpoints of a training while it goes on, and what is kept of one that is stopped.
+
+One process writes a checkpoint wherever it is stopped. Several must write it together: they go on to the end of the
+step, and what is stopped after the last one is published.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +14,7 @@ from transformers import TrainingArguments as Arguments
 from larpo_lib.progress import tell
 from larpo_lib.signals import INTERRUPTS
 from larpo_lib.training.checkpoints import CheckpointStore
+from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.state import training_state
 
 _NOT_HISTORY = frozenset({"total_flos", "seconds", "tokens_per_s", "mfu", "memory_gib"})
@@ -25,25 +30,27 @@ def history_of(state: TrainerState) -> list[dict[str, float]]:
 
 
 class Saving(TrainerCallback):
-    """Writes a checkpoint every `save_steps`, once the step is known to be sound; and after the last one on Ctrl-C.
+    """Writes a checkpoint every `save_steps`, once the step is known to be sound; and of a stop's last whole step.
 
     Args:
         every: `save_steps`.
         checkpoints: where they go; None on processes that do not lead.
-        alone: there is one process, which can write a checkpoint whenever it is stopped.
+        ranks: the processes.
     """
 
-    def __init__(self, every: int, checkpoints: CheckpointStore | None, *, alone: bool) -> None:
+    def __init__(self, every: int, checkpoints: CheckpointStore | None, ranks: Ranks) -> None:
         self._every = every
         self._checkpoints = checkpoints
-        self._alone = alone
+        self._ranks = ranks
+        self._alone = False
         self._sound: tuple[TrainerState, dict[str, Any]] | None = None
         self._kept = 0
 
     def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """What is there is from an earlier start."""
         self._kept = state.global_step
-        self._alone = self._alone and args.deepspeed is None
+        self._alone = self._ranks.world_size == 1 and args.deepspeed is None
+        self._ranks.stop.waits = not self._alone
 
     def on_pre_optimizer_step(
         self, args: Arguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -56,17 +63,21 @@ class Saving(TrainerCallback):
         if "loss" not in kwargs["logs"]:
             return
         self._sound = (state, kwargs)
-        if state.global_step % self._every == 0 and state.global_step < state.max_steps:
+        if state.global_step == state.max_steps:
+            return
+        if self._ranks.stopped or state.global_step % self._every == 0:
             self._save(state, kwargs)
+        if self._ranks.stopped:
+            self._ranks.stop.end()
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Say, of a training that is stopped within the block, what is kept of it; on Ctrl-C keep all whole steps."""
+        """Say, of a training that is stopped within the block, what is kept of it; keep all whole steps if possible."""
         try:
             yield
-        except INTERRUPTS as stopped:
+        except INTERRUPTS:
             if self._checkpoints is not None:
-                if isinstance(stopped, KeyboardInterrupt) and self._alone and self._sound is not None:
+                if self._alone and self._sound is not None:
                     state, kwargs = self._sound
                     if self._kept < state.global_step < state.max_steps:
                         self._save(state, kwargs)

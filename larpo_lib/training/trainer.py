@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, SchedulerType, Trainer, TrainingArgume
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from larpo_lib.errors import ModelError
+from larpo_lib.heartbeat import mark
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.masked import log_ratios
 from larpo_lib.training.collator import Batch, OptimizerSteps, RankBatch, list_batch
@@ -148,7 +149,9 @@ class PolicyTrainer(Trainer):
         if not inputs["counted"]:
             return scores.sum() * 0.0
         loss, sums = self.summed_loss(scores, inputs)
-        for name, value in {"loss": loss.item(), **sums}.items():
+        summed = {"loss": loss.item(), **sums}
+        mark()  # the pass is done on the GPU, too
+        for name, value in summed.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         if not math.isfinite(loss.item()):
             self._broken += _broken_prompts(scores, inputs)

@@ -3,7 +3,9 @@
 import fcntl
 import os
 import random
+import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from forked import forked, run_as_torchrun
+from forked import forked, forked_as_torchrun, run_as_torchrun
 from safetensors.torch import load_file
 from services.processes import free_port
 
+from larpo_lib import heartbeat
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import LarpoError
+from larpo_lib.heartbeat import CELLS, shared_cells
 from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
@@ -154,13 +158,17 @@ def long_run(run: Run) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "end", "after"),
     [
-        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3), LaunchConfig()),
-        (LaunchConfig(), LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=2)),
-        (LaunchConfig(launcher="torchrun", nproc=2), LaunchConfig(launcher="deepspeed", nproc=1, zero_stage=1)),
+        (LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3), "kill", LaunchConfig()),
+        (
+            LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=3),
+            "terminate",
+            LaunchConfig(launcher="deepspeed", nproc=2, zero_stage=2),
+        ),
+        (LaunchConfig(launcher="torchrun", nproc=2), "hang", LaunchConfig(launcher="deepspeed", nproc=1, zero_stage=1)),
     ],
-    ids=["two-then-one", "one-then-two", "torchrun-then-deepspeed"],
+    ids=["two-killed-then-one", "two-stopped-then-two", "one-hung-then-deepspeed"],
 )
 def test_another_number_of_processes_goes_on_from_the_exact_step(
     run: Run,
@@ -170,34 +178,65 @@ def test_another_number_of_processes_goes_on_from_the_exact_step(
     tiny_policy: Path,
     tmp_path: Path,
     before: LaunchConfig,
+    end: str,
     after: LaunchConfig,
 ) -> None:
-    step = _killed_after_a_checkpoint(before, lists, tiny_policy, tmp_path)
+    step = _ended_after_a_checkpoint(before, end, lists, tiny_policy, tmp_path)
     assert 0 < step < 45
+    assert (step % LONG["save_steps"] == 0) == (end != "terminate")
     (tmp_path / "steps").unlink(missing_ok=True)
     found = (run_two if after.nproc == 2 else run)(tmp_path, launch=after, **LONG)
     assert _steps(tmp_path) == list(range(step + 1, 46))
     _assert_same(found, long_run)
 
 
-def _killed_after_a_checkpoint(launch: LaunchConfig, lists: Path, policy: Path, out: Path) -> int:
-    """Start a training, kill the process that started it once there is a checkpoint, and wait for the others to die.
+def _ended_after_a_checkpoint(launch: LaunchConfig, end: str, lists: Path, policy: Path, out: Path) -> int:
+    """Start a training, and end it once there is a checkpoint: kill the process that started it, stop one of those that
+    train for good, or ask them to end. Wait for all to end.
 
     Returns:
         The step of the newest whole checkpoint.
     """
     config = TrainConfig(**SETTINGS | LONG | {"launch": launch})
-    process = forked(_train, config.model_dump_json(), policy, lists, out / "trained", output=out / "output")
+    paths = (policy, lists, out / "trained")
+    if end == "terminate":
+        processes = forked_as_torchrun(_train, config.model_dump_json(), *paths, folder=out)
+    else:
+        (out / "temporary").mkdir()
+        variables = {**os.environ, "TMPDIR": str(out / "temporary")}
+        starter = forked(_start, config.model_dump_json(), *paths, output=out / "0.log", environment=variables)
+        processes = [starter]
     while not list(out.glob(".trained.partial/*/scratch/checkpoints/step-*")):
-        assert process.poll() is None
+        assert [process.poll() for process in processes] == [None] * len(processes)
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    if end == "hang":
+        (cells,) = out.glob("temporary/larpo-*/heartbeats")
+        pid = shared_cells(cells, 2)[CELLS]
+        os.kill(pid, signal.SIGSTOP)
+    else:
+        for process in processes:
+            getattr(process, end)()
+    assert [process.wait(60) for process in processes] == {"terminate": [143, 143], "kill": [-9], "hang": [1]}[end]
     while _locked(out / ".trained.lock"):
         time.sleep(0.05)
     assert not (out / "trained").exists()
     whole = sorted(out.glob(".trained.partial/*/scratch/checkpoints/step-*"))
-    return int(whole[-1].name.removeprefix("step-"))
+    step = int(whole[-1].name.removeprefix("step-"))
+    told = "".join(log.read_text() for log in out.glob("*.log"))
+    if end == "terminate":
+        assert f"train: stopped. Kept up to step {step}; the same command goes on from there\n" in told
+        assert "Traceback" not in told
+    if end == "hang":
+        assert f"HangError: training process 1 (process id {pid}) showed no sign of life for " in told
+        assert list((out / "temporary").iterdir()) == []
+    return step
+
+
+def _start(*arguments: Any) -> None:
+    """Train, with little patience for processes that hang, and with temporary files where the environment says."""
+    heartbeat._SILENCE_S = 5.0
+    tempfile.tempdir = None
+    _train(*arguments)
 
 
 def _locked(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from larpo_lib.heartbeat import HangError
 from larpo_lib.limited import LimitedProcess
 from larpo_lib.limited.child import answer_questions, within
 
@@ -62,6 +63,16 @@ def test_a_child_that_ends_by_itself_is_told_and_one_that_is_killed_was_out_of_t
     child = process.child
     threading.Timer(0.1, child.kill).start()
     assert process.answer(["sleep", 30]) is None
+    assert process.answer(["next", 2]) == ["next", 2]
+
+
+def test_a_child_that_is_stopped_is_ended_and_told(process, monkeypatch):
+    monkeypatch.setenv("LARPO_HANG_LIMIT", "1")
+    child = process.child
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(HangError, match=rf"test_limited \(process id {child.pid}\) showed no sign of life for 1 s"):
+        process.answer(["next", 2])
+    assert child.poll() == -signal.SIGKILL
     assert process.answer(["next", 2]) == ["next", 2]
 
 

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.batches import in_batches
 from larpo_lib.errors import ModelError
+from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
 from larpo_lib.models.device import tell_precision
 from larpo_lib.models.model_dir import ModelDir
@@ -138,6 +139,7 @@ class _InverseCdf(LogitsProcessor):
         step = input_ids.shape[1] - self._prompt_length
         logits = scores.float() / self._temperatures
         self._check(self._requests, input_ids[:, self._prompt_length :], logits.amax(-1))
+        mark()
         drawn = draw_tokens(logits, self._uniforms[:, step], self._top_p)
         chosen = torch.where(self._greedy, scores.argmax(-1), drawn)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)

@@ -7,13 +7,18 @@ share the prompt's keys and values by prefix caching either way.
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
 from larpo_lib.models.device import model_dtype
 from larpo_lib.models.model_dir import ModelDir
@@ -24,6 +29,14 @@ from larpo_lib.schemas import LENGTH, STOP
 
 _PASS_TOKENS = 8192
 """Tokens of a forward pass over prompts, unless one sequence is longer."""
+
+
+class _Marks(tqdm):  # type: ignore[misc]
+    """The bar that the engine is given: it tells of each response that is done."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        mark()
+        return super().update(n)
 
 
 class VllmSampler(PolicySampler):
@@ -65,7 +78,7 @@ class VllmSampler(PolicySampler):
         outputs = engine.generate(
             [{"prompt_token_ids": prompts[request.prompt_id]} for request in requests],
             [self._parameters(request) for request in requests],
-            use_tqdm=False,
+            use_tqdm=partial(_Marks, file=StringIO()),
         )
         pairs = zip(requests, outputs, strict=True)
         return [self._response(request, output.outputs[0]) for request, output in pairs]

@@ -1,7 +1,10 @@
 """What goes wrong with a store, and how it is told."""
 
 import os
+import socket
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,8 +16,9 @@ from stored_artifacts import BUCKET, make_artifact
 
 from larpo_lib import storage
 from larpo_lib.errors import ConfigError, StorageError
-from larpo_lib.storage import failures
+from larpo_lib.storage import client, failures
 from larpo_lib.storage.locations import Location
+from larpo_lib.storage.transfer import Transfer, receive
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,81 @@ def test_patience_ends_and_begins_anew_with_every_success(monkeypatch: pytest.Mo
     for _ in range(4):  # 0.5, 1, 2 seconds, and what is left of the four
         patience.wait(error)
     assert now == 1.5 + 4.0
+    with pytest.raises(failures.UnreachableError, match="away"):
+        patience.wait(error)
+
+
+@pytest.fixture
+def hung_store(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """The store of the environment takes whatever it is sent, and says at most what is in the list, for ever."""
+    said: list[bytes] = []
+    taken: list[socket.socket] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                taken.append(connection)
+                for text in said:
+                    connection.sendall(text)
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.getsockname()[1]}")
+    monkeypatch.setattr(client, "_LEAST_S", 0.1)
+    monkeypatch.setenv("LARPO_S3_PATIENCE", "1.2")
+    thread = Thread(target=take)
+    thread.start()
+    yield said
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
+    for connection in taken:
+        connection.close()
+
+
+BEGUN = b"HTTP/1.1 200 OK\r\nETag: '0'\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", ["", "begun"])
+@pytest.mark.parametrize("use", ["fetch", "receive", "publish"])
+def test_a_store_that_hangs_is_left_when_patience_is_over(
+    use: str, answer: str, hung_store: list[bytes], tmp_path: Path
+) -> None:
+    """1.2 s of silence end it, and not boto3's three tries, s3transfer's five and its pauses, each with its own."""
+    hung_store += [BEGUN] if answer else []
+    there, artifact = Location(BUCKET, "key"), make_artifact(tmp_path / "a")
+    uses: dict[str, Callable[[], object]] = {
+        "fetch": lambda: storage.fetch(str(there), tmp_path / "cache"),
+        "receive": lambda: receive(client.store_client(), [Transfer(tmp_path / "file", there)]),
+        "publish": lambda: storage.publish(artifact, str(there)),
+    }
+    start = time.monotonic()
+    with pytest.raises(failures.UnreachableError, match="cannot be reached, or closed the connection"):
+        uses[use]()
+    assert 0.3 <= time.monotonic() - start < 6.0
+
+
+@pytest.mark.parametrize(("patience", "silence", "tries"), [(0, 5, 1), (5, 5, 1), (10, 5, 2), (20, 5, 3), (180, 45, 3)])
+def test_silence_and_tries_are_shares_of_the_patience(
+    patience: int, silence: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LARPO_S3_PATIENCE", str(patience))
+    assert (client.silence_s(), client.attempts()) == (silence, tries)
+    assert client.make_client().meta.config.read_timeout == silence
+
+
+def test_patience_counts_from_the_last_byte_before_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setenv("LARPO_S3_PATIENCE", "8")
+    monkeypatch.setattr(failures.time, "sleep", lambda _: None)
+    monkeypatch.setattr(failures.time, "monotonic", lambda: now)
+    patience, error = failures.RetryBudget(), failures.UnreachableError("away")
+    now = 1000.0
+    patience.heard()
+    now = 1007.0
+    patience.wait(error)
+    patience.heard()  # bytes of a try that fails again
+    now = 1009.0
     with pytest.raises(failures.UnreachableError, match="away"):
         patience.wait(error)
 

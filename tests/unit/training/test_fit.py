@@ -40,14 +40,15 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny_policy, lists, whole, tmp_p
     assert _result(fitted) == whole
 
 
-def test_ctrl_c_keeps_every_whole_step(tiny_policy, lists, whole, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)], ids=["ctrl-c", "sigterm"])
+def test_a_stop_keeps_every_whole_step(stop, tiny_policy, lists, whole, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     seen = []
     forward = LlamaMLP.forward
 
     def stopped(self, hidden):
         if self.training and len(seen) == 3:
-            raise KeyboardInterrupt
+            raise stop
         return forward(self, hidden)
 
     def log(_row, step):
@@ -55,7 +56,7 @@ def test_ctrl_c_keeps_every_whole_step(tiny_policy, lists, whole, tmp_path, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(LlamaMLP, "forward", stopped)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(type(stop)):
             train(tiny_policy, lists, tmp_path, "kto", log, save_steps=100)
     assert "train: stopped. Kept up to step 3; the same command goes on from there" in caplog.messages
     fitted = train(tiny_policy, lists, tmp_path, "kto", log, save_steps=100)

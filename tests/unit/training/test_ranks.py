@@ -1,10 +1,15 @@
 """A process alone; several are in `tests/integration/test_processes.py`."""
 
+import signal
+from datetime import timedelta
+
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from larpo_lib.config import ModelConfig
+from larpo_lib.heartbeat import HangError
 from larpo_lib.launcher import is_distributed
 from larpo_lib.training.ranks import init_distributed
 
@@ -46,3 +51,41 @@ def test_a_process_group_does_not_outlive_a_failure():
     with pytest.raises(ValueError, match="within"), init_distributed(PLAIN):
         raise ValueError("within")
     assert not dist.is_initialized()
+
+
+@pytest.mark.usefixtures("_launched_alone")
+def test_every_group_waits_a_minute_longer_than_hung_processes_are_looked_for(monkeypatch):
+    """DeepSpeed makes groups of its own, which would else take the ten minutes that are NCCL's own."""
+    monkeypatch.setenv("LARPO_HANG_LIMIT", "900")
+    usual = distributed_c10d.default_pg_timeout
+    with init_distributed(PLAIN):
+        for group in (dist.group.WORLD, dist.new_group([0])):
+            assert group._get_backend(torch.device("cpu")).options._timeout == timedelta(seconds=960)
+    assert distributed_c10d.default_pg_timeout == usual
+
+
+@pytest.mark.usefixtures("_launched_alone")
+def test_a_wait_that_timed_out_is_told():
+    told = r"training process 0: another one did not answer for 3660 s\. Look for"
+    with pytest.raises(HangError, match=told), init_distributed(PLAIN):
+        raise RuntimeError("[unbound_buffer.cc:81] Timed out waiting 3660000ms for recv operation to complete")
+    with pytest.raises(RuntimeError, match="sizes"), init_distributed(PLAIN):
+        raise RuntimeError("sizes of tensors")
+
+
+@pytest.mark.usefixtures("_launched_alone")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_is_heard_at_once_or_where_it_is_asked_for(number):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit, match=str(128 + number)), init_distributed(PLAIN):
+        signal.raise_signal(number)
+    with init_distributed(PLAIN) as ranks:
+        ranks.stop.waits = True
+        assert ranks.gather(1) == [1]
+        assert not ranks.stopped
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert not ranks.stopped
+        assert ranks.gather(1) == [1]
+        assert ranks.stopped
+    assert signal.getsignal(number) is before
