@@ -33,6 +33,7 @@ from larpo_lib.workers import end_with_parent
 _POLL_S = 1.0
 _FAREWELL_S = 20  # of the 30 that a pod has between SIGTERM and SIGKILL
 _CELLS = "heartbeats"
+_ELASTIC = "torch.distributed.elastic"
 
 
 def produce_distributed(
@@ -177,14 +178,16 @@ def main(call: Path) -> int:
 def _own_environment() -> Iterator[None]:
     """Undo what torchrun's functions do to the environment, to the log and to the handlers of signals."""
     before = dict(os.environ)
-    logger = logging.getLogger("torch.distributed.elastic")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(_ELASTIC)]
+    levels = [logger.level for logger in loggers]  # each has its own
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with handlers_restored():
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         os.environ.clear()
         os.environ.update(before)
 
