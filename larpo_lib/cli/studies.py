@@ -21,7 +21,11 @@ StudyName = Annotated[
     str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a .toml file.")
 ]
 Scale = Annotated[
-    Literal["tiny", "paper"], typer.Option(help="tiny: the built-in example, on a laptop. paper: the paper's models.")
+    Literal["tiny", "small", "paper"],
+    typer.Option(
+        help="tiny: the built-in example, on a laptop. small: a real language model of 135 million parameters, hours "
+        "on a laptop or minutes on a GPU. paper: the paper's models."
+    ),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs for each cell, with seeds 0, 1, ...")]
 Faithful = Annotated[
@@ -73,7 +77,7 @@ def reproduce(
     file, over = _file(study), parse_settings(settings or ())
     together = Path("runs") / "reproduce"  # studies there share what their runs have in common
     if kind_of(file) == "preferences":
-        if scale == "paper" or faithful != "paper" or assume or pipeline is not None:
+        if scale != "tiny" or faithful != "paper" or assume or pipeline is not None:
             raise ConfigError(
                 f"the study '{study}' has only one scale, and no runs of the loop",
                 remedy="Remove --scale, --faithful, --assume and --pipeline",
@@ -140,7 +144,7 @@ def _dry_run(study: Study, scale: ScaleName, made: list[Cell], assumed: Sequence
     from larpo_lib.studies.benchmarks import load_benchmarks
     from larpo_lib.studies.estimate import Assumptions
     from larpo_lib.studies.listing import listing
-    from larpo_lib.studies.run import placed
+    from larpo_lib.studies.worlds import placed
 
     size = study.scale(scale)
     if assumed and size.cost is None:
@@ -157,9 +161,10 @@ def _emit(study: Study, scale: ScaleName, made: list[Cell], folder: Path) -> lis
     from larpo_lib.files import disk_errors, make_directory, write_json
     from larpo_lib.pipeline.grid import grids
 
-    if scale == "tiny":
+    if scale != "paper":
         raise ConfigError(
-            "--pipeline cannot be used with --scale tiny, which runs on one machine only", remedy="Use --scale paper"
+            f"--pipeline cannot be used with --scale {scale}, which runs on one machine only",
+            remedy="Use --scale paper",
         )
     found = grids({cell.key: cell.config() for cell in made})
     lines = []

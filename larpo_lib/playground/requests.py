@@ -30,6 +30,8 @@ _FORBIDDEN, _WANTED = ("very", "the", "and", "is"), ("bright", "slow", "warm", "
 
 Instruction = tuple[str, str, dict[str, Any]]
 """What a request says, IFEval's name for it, and its arguments."""
+Kinds = Sequence[Sequence[Callable[[random.Random], Instruction]]]
+"""A request has one instruction of each."""
 
 _WORDS: tuple[Callable[[random.Random], Instruction], ...] = (
     lambda _: ("Do not use any commas.", "punctuation:no_comma", {}),
@@ -61,6 +63,37 @@ _FORM: tuple[Callable[[random.Random], Instruction], ...] = (
 )
 
 
+_OTHER_WORDS: tuple[Callable[[random.Random], Instruction], ...] = (
+    lambda _: ("Write in capital letters only.", "change_case:english_capital", {}),
+    lambda rng: _often(rng.choice(_WANTED)),
+    lambda rng: _letter(rng.choice("bkvw")),
+)
+_OTHER_FORM: tuple[Callable[[random.Random], Instruction], ...] = (
+    lambda _: (
+        "Leave at least 1 word open, as a placeholder in square brackets, such as [name].",
+        "detectable_content:number_placeholders",
+        {"num_placeholders": 1},
+    ),
+    lambda _: (
+        "Write exactly 2 paragraphs, and put *** between them.",
+        "length_constraints:number_paragraphs",
+        {"num_paragraphs": 2},
+    ),
+    lambda _: (
+        "Write 2 parts, and begin them with PART 1 and PART 2.",
+        "detectable_format:multiple_sections",
+        {"section_spliter": "PART", "num_sections": 2},
+    ),
+    lambda _: ("Answer in JSON, and write nothing else.", "detectable_format:json_format", {}),
+    lambda _: (
+        "Write exactly 1 paragraph, and begin it with the word Imagine.",
+        "length_constraints:nth_paragraph_first_word",
+        {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "imagine"},
+    ),
+)
+"""Instructions of kinds that no request of `make_requests` has."""
+
+
 def make_requests(prompts: int, heldout: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows to train on and rows to evaluate on, no request twice; the same seed gives the same rows.
 
@@ -68,22 +101,30 @@ def make_requests(prompts: int, heldout: int, seed: int) -> tuple[list[dict[str,
         Rows of `prompt`, `instruction_id_list` and `kwargs`, as in IFEval's data.
     """
     rng = random.Random(seed)  # noqa: S311 - no secret
-    return _distinct(SUBJECTS, prompts, rng), _distinct(HELD_OUT_SUBJECTS, heldout, rng)
+    kinds = (_WORDS, _FORM, (lambda _: _LONG,))
+    return _distinct(SUBJECTS, kinds, prompts, rng), _distinct(HELD_OUT_SUBJECTS, kinds, heldout, rng)
 
 
-def _distinct(subjects: Sequence[str], count: int, rng: random.Random) -> list[dict[str, Any]]:
+def make_other_requests(count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows on held-out subjects, with two instructions each of kinds that no row of `make_requests` has."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    return _distinct(HELD_OUT_SUBJECTS, (_OTHER_WORDS, _OTHER_FORM), count, rng)
+
+
+def _distinct(subjects: Sequence[str], kinds: Kinds, count: int, rng: random.Random) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row in _drawn(subjects, rng):
+    for row in _drawn(subjects, kinds, rng):
         found.setdefault(row["prompt"], row)
         if len(found) == count:
             return list(found.values())
     raise AssertionError("it draws for ever")
 
 
-def _drawn(subjects: Sequence[str], rng: random.Random) -> Iterator[dict[str, Any]]:
+def _drawn(subjects: Sequence[str], kinds: Kinds, rng: random.Random) -> Iterator[dict[str, Any]]:
     while True:
         task = rng.choice(TASKS).format(rng.choice(subjects))
-        chosen = [*(rng.choice(kinds)(rng) for kinds in (_WORDS, _FORM)), _LONG]
+        # No draw where there is no choice: a draw would change the requests of earlier versions.
+        chosen = [(rng.choice(kind) if len(kind) > 1 else kind[0])(rng) for kind in kinds]
         yield {
             "prompt": " ".join([task, *(text for text, _, _ in chosen)]),
             "instruction_id_list": [name for _, name, _ in chosen],
@@ -107,3 +148,13 @@ def _short(words: int) -> Instruction:
 def _bullets(number: int) -> Instruction:
     text = f"Answer in exactly {number} bullet points, each a line that begins with a star and a space."
     return text, "detectable_format:number_bullet_lists", {"num_bullets": number}
+
+
+def _often(word: str) -> Instruction:
+    arguments = {"keyword": word, "frequency": 2, "relation": "at least"}
+    return f"Use the word {word} at least 2 times.", "keywords:frequency", arguments
+
+
+def _letter(letter: str) -> Instruction:
+    arguments = {"letter": letter, "let_frequency": 4, "let_relation": "at least"}
+    return f"Use the letter {letter} at least 4 times.", "keywords:letter_frequency", arguments

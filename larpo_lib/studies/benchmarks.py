@@ -1,27 +1,36 @@
-"""Benchmarks that a study measures the first and the last policy of its runs by."""
+"""Steps that a study measures the first and the last policy of its runs by: benchmarks, and further evaluations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.evaluation.benchmark import POLICY
 from larpo_lib.presets import FOLDER
-from larpo_lib.studies.study import Cell
+from larpo_lib.steps.declarations import STEPS, Step
+from larpo_lib.studies.study import WORLD, Cell, filled
+
+_POLICY = "policy"
+
+
+def measuring() -> dict[str, Step]:
+    """The steps by which policies can be measured."""
+    return {**{name: one.step for name, one in benchmarks().items()}, "evaluate": STEPS["evaluate"]}
 
 
 class BenchmarkPreset(Section):
     """A benchmark, as a file in the folder `benchmarks` of the presets describes it."""
 
     step: str
-    """Name of a benchmark whose questions a policy answers."""
-    files: Mapping[str, str]
-    """Argument of the step to the published file, which is to be brought along."""
+    """Name of a benchmark that measures a policy, or `evaluate`."""
+    files: Mapping[str, str] = Field(min_length=1)
+    """Argument of the step to what it reads: a published file, which is to be brought along, or in braces what the run
+    has: its `{world}`, the policy it begins with (`{start}`), its `{heldout}` prompts, and the `{evaluation}` of the
+    policy that is measured."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Of the step's section; how answers are sampled, a cell's own settings say."""
     measures: Mapping[str, str] = Field(min_length=1)
@@ -32,12 +41,21 @@ class BenchmarkPreset(Section):
     @field_validator("step", mode="after")
     @classmethod
     def _exists(cls, step: str) -> str:
-        # Those that let a policy answer questions, and need nothing else that a run makes.
-        asking = {name: one for name, one in benchmarks().items() if "answers" in one.settings().model_fields}
-        known = [name for name, one in asking.items() if POLICY in one.inputs]
+        known = [name for name, one in measuring().items() if _POLICY in _inputs(one)]
         if step not in known:
             raise ValueError(f"Input should be one of {', '.join(known)}")
         return step
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        needed = _inputs(measuring()[self.step], required=True) - {_POLICY, *self.files}
+        if needed:
+            raise ValueError(f"the step {self.step} also reads {min(needed)}; add it to files")
+        return self
+
+
+def _inputs(step: Step, *, required: bool = False) -> set[str]:
+    return {one.name for one in step.inputs if one.required or not required}
 
 
 def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, BenchmarkPreset]:
@@ -71,7 +89,8 @@ def benchmark_config(cell: Cell, benchmark: BenchmarkPreset) -> Section:
     Raises:
         ConfigError: they are none.
     """
-    tree = apply_settings(dict(cell.settings), {benchmark.step: dict(benchmark.settings)})
+    own = filled(dict(benchmark.settings), {WORLD: cell.world})
+    tree = apply_settings(dict(cell.settings), {benchmark.step: own})
     config: Section = getattr(check(LarpoConfig, tree), benchmark.step)
     return config
 
@@ -86,12 +105,13 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
 
     for name, benchmark in named.items():
         for argument, path in benchmark.files.items():
-            if not Path(path).is_file():
+            if "{" not in path and not Path(path).is_file():
                 raise ConfigError(
                     f"{path}: no such file; the benchmark {name} needs it as {argument}",
                     remedy="Put the published file there; docs/evaluation.md says where to get it",
                 )
-        benchmarks()[benchmark.step].require()
+        if benchmark.step in benchmarks():
+            benchmarks()[benchmark.step].require()
         for cell in cells:
             judge = getattr(benchmark_config(cell, benchmark), "judge", None)
             if isinstance(judge, LlmJudgeConfig):

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
-from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.models.hub import local_model
 from larpo_lib.plan import Plan
 from larpo_lib.pool import use_pool
 from larpo_lib.progress import tell
+from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting.benchmark import read_values
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Measures
 from larpo_lib.statistics.estimates import Values
-from larpo_lib.studies.benchmarks import BenchmarkPreset, benchmark_config
-from larpo_lib.studies.study import Cell
+from larpo_lib.studies.benchmarks import BenchmarkPreset, benchmark_config, measuring
+from larpo_lib.studies.study import WORLD, Cell, filled
+from larpo_lib.tables import iterate_table
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Measurement:
         if not self.evaluation.exists():
             tell(f"measuring: {self.evaluation}")
         with use_pool(pool):
-            benchmarks()[self.step].step.run(self.config, evaluation=self.evaluation, **self.inputs)
-        found = read_values(self.evaluation)
+            measuring()[self.step].run(self.config, evaluation=self.evaluation, **self.inputs)
+        found = evaluated_by_prompt(self.evaluation) if self.step == "evaluate" else read_values(self.evaluation)
         missing = sorted({*self.measures.values()} - found.keys())
         if missing:
             raise ArtifactError(
@@ -94,9 +96,18 @@ class Instruments:
             }
             yield Measurement("retrieval", self.retrieval, inputs, Path(plan.at(iteration, "retrieval")), {})
         for name, benchmark in self.benchmarks.items():
-            inputs = {"policy": policy, **{argument: Path(path) for argument, path in benchmark.files.items()}}
+            own = {"heldout": plan.heldout, "evaluation": plan.at(iteration, "evaluation")}
+            files = filled(benchmark.files, {WORLD: cell.world, "start": local_model(plan.policy(0)), **own})
+            inputs = {"policy": policy, **{argument: Path(path) for argument, path in files.items()}}
             config, evaluation = benchmark_config(cell, benchmark), Path(plan.at(iteration, name))
             yield Measurement(benchmark.step, config, inputs, evaluation, benchmark.measures)
+
+
+def evaluated_by_prompt(evaluation: Path) -> dict[str, Values]:
+    """What an evaluation of the step `evaluate` says of each prompt, by measure."""
+    recorded = read_settings(evaluation, RecordedEvaluation)
+    rows = iterate_table(evaluation, "evaluated", QUALITY_COLUMNS)
+    return {name: values for name, values in Measures(rows, judged=recorded.judge is not None).items() if values}
 
 
 NOTHING = Instruments()

@@ -1,6 +1,6 @@
 """A study for people: a table for the terminal, a figure, one page, and all numbers as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from larpo_lib.reporting.drawing import BLUE, GREY, Dot, Panel
 from larpo_lib.reporting.machine import made_on
 from larpo_lib.reporting.publication import made, publish
 from larpo_lib.reporting.table import aligned, difference, interval, number
+from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.studies import by_n
-from larpo_lib.studies.results import BOOTSTRAP, Results, Row
-from larpo_lib.studies.study import Study
+from larpo_lib.studies.results import BOOTSTRAP, Labels, Results, Row
+from larpo_lib.studies.study import Study, slug
 
 _LIBRARIES = ("torch", "transformers", "numpy")
 _NAMES = {
@@ -26,6 +27,8 @@ _NAMES = {
     "mixeval": "MixEval",
     "mixeval_hard": "MixEval-Hard",
     "gsm8k_accuracy": "GSM8K accuracy",
+    "other_rules": "other rules",
+    "kl": "KL to the start",
 }
 
 
@@ -37,14 +40,15 @@ def write(study: Study, results: Results, provenance: Mapping[str, Any], directo
         provenance: `command`, `scale` and `seeds`, the `settings` of each cell, and what the `search` found, or None.
         directory: to write to.
     """
-    told, table = {**provenance, **made(_LIBRARIES)}, "\n".join(aligned(_rows(study, results)))
+    axes = [axis.name for axis in (*study.scale(provenance["scale"]).axes, *study.axes)]
+    told, table = {**provenance, **made(_LIBRARIES)}, "\n".join(aligned(_rows(study, results, axes)))
     publish(
         directory,
         "study",
         numbers={"study": study.name, **told, **results.to_json()},
         table=table,
         panels=panels(study, results),
-        context=_context(study, results, told),
+        context=_context(study, results, axes, told),
     )
     return table
 
@@ -53,45 +57,48 @@ def panels(study: Study, results: Results) -> list[Panel]:
     """One panel for each of the first two measures; of measures at several N, one for the curves of each kind."""
     if study.layout == "by_n":
         return list(curve_panels(by_n.curves(results), BOOTSTRAP.confidence))
-    return [_panel(study, results, measure) for measure in results.measures[:2]]
+    groups = list(dict.fromkeys(row.labels[:-1] for row in results.rows))
+    return [_panel(study, results, measure, group) for measure in results.measures[:2] for group in groups]
 
 
-def _panel(study: Study, results: Results, measure: str) -> Panel:
+def _panel(study: Study, results: Results, measure: str, group: Labels) -> Panel:
+    """One measure of the cells that differ on the last axis alone."""
+    rows = [row for row in results.rows if row.labels[:-1] == group]
+    starts = [row.estimates[measure] for row in results.starts if row.labels[:-1] == group]
     name = _name(measure)
-    title = name[0].upper() + name[1:]
+    title = " · ".join([name[0].upper() + name[1:], *group])
     caption = f"{BOOTSTRAP.confidence:.0%} intervals over seeds and prompts. Dashed: the starting policy."
-    place = f"{study.name}-{measure}".replace("_", "-")
+    place = "-".join([study.name, measure.replace("_", "-"), *map(slug, group)])
     if study.layout == "curve":
-        return Panel(place, title, caption, lambda axes: _curve(axes, study, results, measure))
-    dots = [
-        Dot(" · ".join(row.labels), row.estimates[measure], [*row.by_seed[measure].values()]) for row in results.rows
-    ]
+        return Panel(place, title, caption, lambda axes: _curve(axes, study, rows, starts, measure))
+    dots = [Dot(row.labels[-1], row.estimates[measure], [*row.by_seed[measure].values()]) for row in rows]
 
     def draw(axes: Axes) -> None:
         drawing.draw_dots(axes, dots)
-        for value in (row.estimates[measure].value for row in results.starts):
-            if value is not None:
-                axes.axvline(value, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+        for start in starts:
+            if start.value is not None:
+                axes.axvline(start.value, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
 
     return Panel(place, title, caption, draw, rows=[dot.label for dot in dots])
 
 
-def _curve(axes: Axes, study: Study, results: Results, measure: str) -> None:
+def _curve(axes: Axes, study: Study, rows: Sequence[Row], starts: Sequence[Estimate], measure: str) -> None:
     places = {variant.label: variant.x for variant in study.axes[-1].variants}
-    found = [(float(places[row.labels[-1]] or 0), row.estimates[measure]) for row in results.rows]
+    found = [(float(places[row.labels[-1]] or 0), row.estimates[measure]) for row in rows]
     drawing.draw_band(axes, [place for place, _ in found], [one for _, one in found], color=BLUE, marker="o")
-    if (start := results.start[measure].value) is not None:
-        axes.axhline(start, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
-    axes.set_xticks([place for place, _ in found], [row.labels[-1] for row in results.rows])
+    for start in (one.value for one in starts):
+        if start is not None:
+            axes.axhline(start, color=GREY, linestyle=drawing.DASHED, linewidth=1.4)
+    axes.set_xticks([place for place, _ in found], [row.labels[-1] for row in rows])
     axes.set_xlabel(study.axes[-1].name)
     axes.margins(y=0.15)
 
 
-def _rows(study: Study, results: Results) -> list[list[str]]:
+def _rows(study: Study, results: Results, axes: Sequence[str]) -> list[list[str]]:
     if study.layout == "by_n":
         return by_n.rows(by_n.curves(results))
     columns = list(dict.fromkeys(name for row in (*results.starts, *results.rows) for name in row.published))
-    head = [*_axes(study, results), *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
+    head = [*axes, *map(_name, results.measures), *(f"paper: {_name(name)}" for name in columns)]
     body = [
         [
             *row.labels,
@@ -111,18 +118,18 @@ def _with_starts(results: Results) -> list[Row]:
     return [row for group in groups.values() for row in group]
 
 
-def _context(study: Study, results: Results, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def _context(study: Study, results: Results, axes: Sequence[str], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What the page and its Markdown form tell."""
-    head, *body = _rows(study, results)
+    head, *body = _rows(study, results, axes)
     search = provenance["search"] or {"cells": []}
     tried = sorted({value for cell in search["cells"] for value in cell["tried"]}, key=float)
     return {
         "study": study,
         "head": head,
         "body": body,
-        "axes": _axes(study, results),
-        "group": _axes(study, results)[:-1],
-        "compared": [*_axes(study, results), *map(_name, results.measures)],
+        "axes": axes,
+        "group": axes[:-1],
+        "compared": [*axes, *map(_name, results.measures)],
         "differences": _differences(results),
         "orderings": [
             (*one.group, f"{one.better} above {one.worse}", difference(one.difference), one.verdict)
@@ -145,11 +152,6 @@ def _differences(results: Results) -> list[list[str]]:
         for row in results.rows
         if row.differences
     ]
-
-
-def _axes(study: Study, results: Results) -> list[str]:
-    names = [axis.name for axis in study.axes]
-    return [axis.name for axis in study.paper.axes][: len(results.rows[0].labels) - len(names)] + names
 
 
 def _name(measure: str) -> str:

@@ -7,25 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.config import LarpoConfig, apply_settings
+from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
-from larpo_lib.playground.world import make_world, world_documents, world_sources
 from larpo_lib.progress import tell
-from larpo_lib.provenance import RecordedEvaluation, read_settings
-from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Measures
 from larpo_lib.run_files import pin_models, read_models, write_models
-from larpo_lib.statistics.estimates import Values, mean
+from larpo_lib.statistics.estimates import mean
 from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
-from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement
+from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement, evaluated_by_prompt
 from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import (
     Cell,
     Faithful,
-    Scale,
     ScaleName,
     Search,
     Study,
@@ -34,7 +30,7 @@ from larpo_lib.studies.study import (
     labels_of,
     with_setting,
 )
-from larpo_lib.tables import iterate_table
+from larpo_lib.studies.worlds import check_worlds, documents, make_worlds, placed, with_policy
 from larpo_lib.workers import go_through
 
 
@@ -79,7 +75,9 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         The table.
     """
     size = study.scale(request.scale)
-    made = cells(study, request.scale, request.seeds, request.faithful, request.over)
+    check_worlds(request.scale, request.over)
+    listed = cells(study, request.scale, request.seeds, request.faithful, request.over)
+    made = with_policy(listed, request.scale, out)
     benchmarks = load_benchmarks(size.benchmarks, request.over)
     check_benchmarks([placed(cell, request.scale, out) for cell in made], benchmarks)
     if size.search is not None and any(size.measures[0] in one.measures for one in benchmarks.values()):
@@ -89,7 +87,9 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         )
     if size.search is not None:
         made = choose(made, size.search, size.measures[0], request, out)
-    outcomes = run_cells(made, request, out, Instruments(benchmarks, size.retrieval, _documents(made, size, out)))
+    outcomes = run_cells(
+        made, request, out, Instruments(benchmarks, size.retrieval, documents(made, request.scale, size, out))
+    )
     results = summarize(study, size.measures, outcomes)
     search = out / "search.json"
     provenance = {
@@ -107,7 +107,7 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
 
     Args:
         made: the cells, each with its whole settings.
-        request: how they are run; at the scale `tiny` each seed has an embedded world of its own.
+        request: how they are run; at the scales `tiny` and `small` each seed has a world of its own.
         out: directory of the study.
         instruments: what measures the policies of each run at its end.
 
@@ -118,10 +118,8 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     for cell in ready:
         cell.config()
         _check_same(cell, _home(out, cell))
+    make_worlds(ready, request.scale, out, request.pool_of(out), request.over)
     _pin(ready, out)
-    if request.scale == "tiny":
-        for seed in sorted({cell.seed for cell in ready}):
-            make_world(_world(out, seed), seed)
     left = [cell for cell in ready if not _is_done(cell, out, instruments)]
     tell(f"{len(left)} of {len(ready)} runs left")
     pool = request.pool_of(out)
@@ -166,7 +164,9 @@ def read_outcome(cell: Cell, out: Path, pool: Path, instruments: Instruments = N
         ArtifactError: the run is not finished, or its policies were measured with other settings.
     """
     run = _home(out, cell)
-    values = {iteration: evaluated_by_prompt(run, iteration) for iteration in (0, _last(run))}
+    values = {
+        iteration: evaluated_by_prompt(run / f"iteration-{iteration}" / "evaluation") for iteration in (0, _last(run))
+    }
     for iteration, measurement in _measurements(cell, run, instruments):
         values[iteration].update(measurement.take(pool))
     return Outcome(cell.labels, cell.seed, values[_last(run)], values[0])
@@ -187,29 +187,6 @@ def _last(run: Path) -> int:
     except FileNotFoundError:
         raise ArtifactError(f"{run}: is not a finished run", remedy="Run the study again to continue it") from None
     return last
-
-
-def evaluated_by_prompt(run: Path, iteration: int) -> dict[str, Values]:
-    """What a run's own evaluation of an iteration's policy says of each prompt, by measure."""
-    evaluation = run / f"iteration-{iteration}" / "evaluation"
-    recorded = read_settings(evaluation, RecordedEvaluation)
-    rows = iterate_table(evaluation, "evaluated", QUALITY_COLUMNS)
-    return {name: values for name, values in Measures(rows, judged=recorded.judge is not None).items() if values}
-
-
-def placed(cell: Cell, scale: ScaleName, out: Path) -> Cell:
-    """The cell with the sources of its world, which at the scale `tiny` is its seed's own below `out`."""
-    if scale == "paper":
-        return cell
-    return replace(cell, settings=apply_settings(dict(cell.settings), world_sources(_world(out, cell.seed))))
-
-
-def _documents(made: Sequence[Cell], size: Scale, out: Path) -> dict[int, dict[str, Path]]:
-    """What retrievers search, by seed: at the scale `tiny` its world's documents."""
-    if size.documents is not None:
-        given = {name: Path(path) for name, path in size.documents.model_dump().items()}
-        return {cell.seed: given for cell in made}
-    return {cell.seed: world_documents(_world(out, cell.seed)) for cell in made}
 
 
 def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
@@ -252,7 +229,3 @@ def _check_same(cell: Cell, home: Path) -> None:
 
 def _home(out: Path, cell: Cell) -> Path:
     return out / "runs" / cell.key
-
-
-def _world(out: Path, seed: int) -> Path:
-    return out / "worlds" / f"seed{seed}"

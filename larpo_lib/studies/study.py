@@ -19,10 +19,12 @@ from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.presets import FOLDER
 from larpo_lib.studies.estimate import Assumptions
 
-ScaleName = Literal["tiny", "paper"]
+ScaleName = Literal["tiny", "small", "paper"]
 Faithful = Literal["paper", "as_published"]
 Tree = dict[str, Any]
 
+WORLD = "world"
+"""Section of what all runs of a seed share at the scale `small`."""
 START = "start"
 """Label of the policy before training, where an axis has the runs'."""
 
@@ -38,7 +40,8 @@ class Variant(Section):
     as_published: Mapping[str, Any] | None = None
     """Settings instead, of the authors' published scripts where those differ from the paper."""
     tiny: Mapping[str, Any] = Field(default_factory=dict)
-    """Laid over that at the scale `tiny` only; `paper` likewise."""
+    """Laid over that at the scale `tiny` only; `small` and `paper` likewise."""
+    small: Mapping[str, Any] = Field(default_factory=dict)
     paper: Mapping[str, Any] = Field(default_factory=dict)
     x: float | None = None
     """Its place on the horizontal axis of a figure."""
@@ -47,7 +50,7 @@ class Variant(Section):
         """What it lays over the settings below it."""
         published = faithful == "as_published" and self.as_published is not None
         settings = dict(self.as_published or {}) if published else dict(self.settings)
-        return apply_settings(settings, dict(self.tiny if scale == "tiny" else self.paper))
+        return apply_settings(settings, dict(getattr(self, scale)))
 
 
 class Axis(Section):
@@ -141,6 +144,7 @@ class Study(Section):
     orderings: tuple[Ordering, ...] = ()
     published: tuple[PublishedCell, ...] = ()
     tiny: Scale
+    small: Scale | None = None
     paper: Scale
 
     @model_validator(mode="after")
@@ -152,8 +156,15 @@ class Study(Section):
         return self
 
     def scale(self, name: ScaleName) -> Scale:
-        """The scale of that name."""
-        return self.tiny if name == "tiny" else self.paper
+        """The scale of that name.
+
+        Raises:
+            ConfigError: the study does not have it.
+        """
+        found: Scale | None = getattr(self, name)
+        if found is None:
+            raise ConfigError(f"the study '{self.name}' has no scale '{name}'", remedy="Use --scale tiny or paper")
+        return found
 
 
 @dataclass(frozen=True)
@@ -165,17 +176,19 @@ class Cell:
         seed: of the run.
         settings: of the whole run, as a tree.
         x: its place on the horizontal axis of a figure, if it has one.
+        world: directory of what the seed's runs are made of, if the scale has one.
     """
 
     labels: tuple[str, ...]
     seed: int
     settings: Mapping[str, Any]
     x: float | None = None
+    world: Path | None = None
 
     @property
     def key(self) -> str:
         """Name of its directory."""
-        return "-".join([*map(_slug, self.labels), f"seed{self.seed}"])
+        return "-".join([*map(slug, self.labels), f"seed{self.seed}"])
 
     def config(self) -> LarpoConfig:
         """The settings, checked.
@@ -221,10 +234,10 @@ def cells(
         scale: at which size.
         seeds: how many, 0 to seeds - 1; None: as many as the scale says.
         faithful: to the paper, or to the authors' published scripts where those differ.
-        over: settings over those of every cell; sections of benchmarks are passed over.
+        over: settings over those of every cell; sections of benchmarks, and `world`, are passed over.
     """
     size = study.scale(scale)
-    given = {name: value for name, value in (over or {}).items() if name not in benchmarks()}
+    given = {name: value for name, value in (over or {}).items() if name not in {*benchmarks(), WORLD}}
     axes = (*size.axes, *study.axes)
     made = []
     for variants in itertools.product(*(axis.variants for axis in axes)):
@@ -251,6 +264,17 @@ def with_setting(tree: Mapping[str, Any], name: str, value: Any) -> Tree:
     return {**tree, first: with_setting(tree.get(first, {}), rest, value) if rest else value}
 
 
+def filled(tree: Any, places: Mapping[str, Any]) -> Any:
+    """Settings with what the run has in place of names in braces, such as `{world}`."""
+    if isinstance(tree, Mapping):
+        return {key: filled(value, places) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [filled(value, places) for value in tree]
+    for name, place in places.items() if isinstance(tree, str) else ():
+        tree = tree.replace(f"{{{name}}}", str(place))
+    return tree
+
+
 def _preset(name: str, named: Mapping[str, str]) -> Tree:
     try:
         return _read(FOLDER / f"{name.format_map(named).removesuffix('.toml')}.toml")
@@ -266,7 +290,8 @@ def _read(path: Path) -> Tree:
     return load_tree(path)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A label as a part of a file's name."""
     return re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_")
 
 

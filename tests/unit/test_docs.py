@@ -21,6 +21,7 @@ from larpo_lib.config import LarpoConfig, Section, apply_settings, load_config, 
 from larpo_lib.config.load import check
 from larpo_lib.pipeline.form import FORMS
 from larpo_lib.presets import preset_file
+from larpo_lib.studies.small import load_world
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -120,7 +121,10 @@ def test_commands_parse_and_their_settings_exist(command: str, monkeypatch: pyte
         config = preset_file(context.params["preset"])
     elif config is not None:
         config = ROOT / config if (ROOT / config).exists() else None
-    load_config(config, [*REQUIRED, *(context.params.get("settings") or ())])
+    settings = [*(context.params.get("settings") or ())]
+    of_world = [setting for setting in settings if name == "reproduce" and setting.startswith("world.")]
+    load_world(parse_settings(of_world).get("world", {}))
+    load_config(config, [*REQUIRED, *(setting for setting in settings if setting not in of_world)])
 
 
 def test_parameters_of_pipelines_exist() -> None:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest, recorded_digest
-from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.evaluated import check_origin
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
 from larpo_lib.evaluation.retrieval.responses import of_responses
@@ -50,7 +51,7 @@ def run(
     if sorted(halves) not in ([0, 3], [3, 3]):
         raise ConfigError(f"retrieval needs more inputs than {', '.join(inputs) or 'none'}", remedy=_TOGETHER)
     if policy is not None and prompts is not None and evaluated is not None:
-        _check_origin(evaluated, {"policy": policy, "prompts": prompts})
+        check_origin(evaluated, {"policy": policy, "prompts": prompts})
     if queries is not None:
         for retriever in config.retrievers:
             retriever.check()
@@ -94,14 +95,3 @@ def _headline(names: Sequence[str]) -> list[str]:
     largest = {re.sub(r"\d+(_reward)?$", "", name): name for name in names}
     wanted = ("pass_at_", "best_of_", "kendall_tau", "ndcg", "bm25_recall_at_", "embedding_recall_at_")
     return [largest[kind] for kind in wanted if kind in largest]
-
-
-def _check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
-    """The log-probabilities are to be those of the policy that sampled, behind the prompts it was asked."""
-    recorded = read_manifest(evaluated)["inputs"]
-    for name, path in given.items():
-        if recorded.get(name) != recorded_digest(path):
-            raise ArtifactError(
-                f"{evaluated}: was not made with the {name} in {path}",
-                remedy=f"Pass the {name} of that evaluation, or evaluate again",
-            )

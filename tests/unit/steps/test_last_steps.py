@@ -12,7 +12,7 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.provenance import RecordedEvaluation, RecordedSampling, read_settings
 from larpo_lib.reporting import drawing
 from larpo_lib.steps import merge_shards, report
-from larpo_lib.studies.run import evaluated_by_prompt
+from larpo_lib.studies.instruments import evaluated_by_prompt
 from larpo_lib.tables import read_table, write_table
 
 SAMPLERS, RERANKERS = every(SamplerConfig), every(RerankerConfig)
@@ -52,7 +52,7 @@ def test_report_and_studies_read_evaluations_by_every_sampler_and_reranker(tmp_p
     run = make_run(tmp_path, iterations=1, prompts=6, n=2, steps=2, sampler=sampler, reranker=reranker)
     report.run(ReportConfig(examples=1), report=tmp_path / "report", **run.arguments)
     assert reranker.type in (tmp_path / "report" / "report.html").read_text("utf-8")
-    found = evaluated_by_prompt(tmp_path, 1)
+    found = evaluated_by_prompt(tmp_path / "iteration-1" / "evaluation")
     rewards = {prompt: [] for prompt in found["reward"]}
     for row in run.evaluated[1]:
         if row["sample_index"]:

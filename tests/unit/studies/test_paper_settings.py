@@ -207,7 +207,7 @@ def test_without_prices_no_money_is_told_and_a_misspelt_assumption_is_named(larp
 def _run(config: LarpoConfig) -> dict[str, object]:
     """Without the sections of benchmarks and of other commands, which a run does not read."""
     commands = {"alpaca_eval", "gsm8k", "mixeval", "retrieval", "reward_eval", "reward_model", "search_temperature"}
-    commands |= {"score_reward_model"}
+    commands |= {"score_reward_model", "divergence"}
     return config.model_dump(exclude=commands)
 
 

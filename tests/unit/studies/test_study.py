@@ -11,8 +11,9 @@ from larpo_lib.playground.world import world_sources
 from larpo_lib.presets import FOLDER
 from larpo_lib.run_files import pin_models, read_models
 from larpo_lib.studies.instruments import Instruments
-from larpo_lib.studies.run import Request, placed, run_cells
+from larpo_lib.studies.run import Request, run_cells
 from larpo_lib.studies.study import candidates, cells, kind_of, load_study
+from larpo_lib.studies.worlds import placed
 
 STUDIES = [path for path in sorted((FOLDER / "studies").glob("*.toml")) if kind_of(path) == "grid"]
 

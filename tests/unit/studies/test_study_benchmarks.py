@@ -160,11 +160,18 @@ def test_a_metric_that_the_report_lacks_is_named(benchmarks, tiny_policy, tmp_pa
         _measure({0: tiny_policy}, {"school": odd}, tmp_path, tmp_path / "pool")
 
 
-@pytest.mark.parametrize("step", ["retrieval", "reward_eval", "no_such"])
-def test_a_benchmark_of_a_study_asks_a_policy(tmp_path, step):
-    """The others need more of a run than its policy."""
-    (tmp_path / "odd.toml").write_text(f'step = "{step}"\nfiles = {{}}\nmeasures = {{ a = "b" }}\n')
-    with pytest.raises(ConfigError, match=r"'step': Input should be one of .*gsm8k.*, not"):
+@pytest.mark.parametrize(
+    ("step", "files", "told"),
+    [
+        ("retrieval", "", "'files': Dictionary should have at least 1 item"),
+        ("reward_eval", 'prompts = "p"', "the step reward_eval also reads baseline; add it to files"),
+        ("score_reward_model", 'lists = "l"', r"'step': Input should be one of .*gsm8k.*, not"),
+        ("no_such", 'a = "b"', r"'step': Input should be one of .*evaluate, not"),
+    ],
+)
+def test_a_step_that_measures_a_policy_gets_all_that_it_reads(tmp_path, step, files, told):
+    (tmp_path / "odd.toml").write_text(f'step = "{step}"\nfiles = {{ {files} }}\nmeasures = {{ a = "b" }}\n')
+    with pytest.raises(ConfigError, match=told):
         load_benchmarks([str(tmp_path / "odd.toml")], {})
 
 

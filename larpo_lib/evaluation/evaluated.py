@@ -1,0 +1,26 @@
+"""Evaluations that benchmarks go on from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from larpo_lib.artifacts import read_manifest, recorded_digest
+from larpo_lib.errors import ArtifactError
+
+
+def check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
+    """Log-probabilities are to be those of the policy that sampled, behind the prompts it was asked.
+
+    Args:
+        evaluated: artifact of the step `evaluate`.
+        given: `policy` and `prompts`.
+
+    Raises:
+        ArtifactError: it was made with others.
+    """
+    recorded = read_manifest(evaluated)["inputs"]
+    for name, path in given.items():
+        if recorded.get(name) != recorded_digest(path):
+            raise ArtifactError(
+                f"{evaluated}: was not made with the {name} in {path}",
+                remedy=f"Pass the {name} of that evaluation, or evaluate again",
+            )
