@@ -10,6 +10,10 @@ import torch
 from list_batches import Response, batch_of, loss_and_gradient, loss_of
 from torch import Tensor
 
+from larpo_lib.config.load import check
+from larpo_lib.objectives.mixture import MixtureConfig
+from larpo_lib.testing import lists
+
 PAIRS: list[list[Response]] = [
     [(-10.0, -14.0, 10, 1.0), (-30.0, -20.0, 20, 0.0)],
     [(-16.0, -17.0, 8, 1.0), (-15.0, -13.0, 5, 0.0)],
@@ -111,6 +115,31 @@ def test_target(pair: list[Response]) -> None:
     smoothing = 1 / (1 + math.exp(1 / 0.7))
     expected = _trl_dpo("aot", [pair], 0.1, label_smoothing=smoothing)
     torch.testing.assert_close(_ours("target", [pair], beta=0.1, tau=0.7), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.2])
+def test_reverse_target(smoothing: float) -> None:
+    """Of two responses: TRL's `exo_pair`, whose target is 1 - label smoothing and label smoothing."""
+    expected = _trl_dpo("exo_pair", PAIRS, 0.1, label_smoothing=smoothing)
+    tau = 1 / math.log((1 - smoothing) / smoothing)
+    torch.testing.assert_close(_ours("target", PAIRS, beta=0.1, tau=tau, direction="reverse"), expected)
+
+
+def test_kto_without_drift() -> None:
+    """Of two responses, with z0 = 0: half of TRL's `apo_zero`, which has no mean over the two."""
+    loss, gradient = _trl_dpo("apo_zero", PAIRS, 0.1)
+    batch = batch_of(PAIRS, kl=0.0)
+    losses, slopes = loss_and_gradient("kto", batch, beta=0.1)
+    torch.testing.assert_close((2 * losses.mean(), 2 * slopes / len(PAIRS)), (loss, gradient))
+
+
+def test_mixture() -> None:
+    """TRL's weighted `loss_type`s, as of MPO."""
+    parts = [{"objective": {"type": "dpo"}}, {"weight": 0.3, "objective": {"type": "nca", "tau": 1e-3}}]
+    parts.append({"weight": 0.2, "objective": {"type": "ipo", "length_normalized": True}})
+    loss, gradient = lists.loss_and_gradient(check(MixtureConfig, {"parts": parts}).make(), batch_of(PAIRS))
+    expected = _trl_dpo("sigmoid", PAIRS, 0.1, nca_pair=0.3, ipo=0.2)
+    torch.testing.assert_close((loss.mean(), gradient / len(PAIRS)), expected)
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])

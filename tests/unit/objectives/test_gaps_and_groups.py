@@ -63,6 +63,15 @@ def test_group_contrast_is_the_plain_formula_with_ties(responses: list[Response]
     assert loss.item() == pytest.approx(expected, abs=1e-10)
 
 
+@settings(max_examples=30, deadline=None)
+@given(distinct_lists(max_size=2))
+def test_group_contrast_of_two_responses_is_dpo_that_has_a_start(pair: list[Response]) -> None:
+    """Rewards 0 and -1: softplus(-(g_w - g_l + alpha)), as if the policy's lead were alpha / beta greater."""
+    ahead = [(pair[0][0] + 0.5 / BETA, *pair[0][1:]), pair[1]]
+    expected = loss_and_gradient("dpo", batch_of([ahead]))
+    torch.testing.assert_close(loss_and_gradient("group_contrast", batch_of([pair]), alpha=0.5), expected)
+
+
 def test_group_contrast_with_one_positive_is_contrastive() -> None:
     batch = fixture(1, 2, 3, 4, rewards=(3, 0, -1, -2))
     expected = loss_and_gradient("contrastive", batch)
