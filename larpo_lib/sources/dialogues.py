@@ -6,7 +6,7 @@ from typing import Any
 
 from larpo_lib.parsing import parse_json
 
-_LIKE_MESSAGES = re.compile(r"""\s*\[?\s*\{\s*["'](role|from|content|value)["']\s*:""")
+_LIKE_MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*["'](role|from|content|value)["']\s*:""")
 _LIKE_LIST = re.compile(r"\s*\[")
 _DIALOGUE = re.compile(r"\s*Human:")
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from larpo_lib.evaluation.mixeval.questions import letters
 
-_SCORES = [re.compile(pattern, re.ASCII) for pattern in (r"\[\[(\d+\.?\d*)\]\]", r"\[(\d+\.?\d*)\]")]
+_SCORES = [re.compile(pattern, re.ASCII) for pattern in (r"\[\[(\d+(?:\.\d*)?)\]\]", r"\[(\d+(?:\.\d*)?)\]")]
 _OPTIONS = [re.compile(pattern) for pattern in (r"\[\[([A-Z])\]\]", r"\[([A-Z])\]")]
 _ENDS = (",", ".", "!", "?", ";", ":", "'")
 _LONG_RESPONSE = 5

@@ -22,7 +22,8 @@ class Placeholders(Instruction):
 
     def follows(self, response: str) -> bool:
         """Such as [address]."""
-        return len(re.findall(r"\[.*?\]", response)) >= self.num_placeholders
+        ends = response.split("]")[:-1]  # as `\[.*?\]` finds them, but in one go through many "[" without an end
+        return sum("[" in end.rpartition("\n")[2] for end in ends) >= self.num_placeholders
 
 
 class Postscript(Instruction):
@@ -45,8 +46,8 @@ class BulletList(Instruction):
 
     def follows(self, response: str) -> bool:
         """Lines that begin with `*` and something else, or with `-`."""
-        stars = re.findall(r"^\s*\*[^\*].*$", response, re.MULTILINE)
-        dashes = re.findall(r"^\s*-.*$", response, re.MULTILINE)
+        stars = re.findall(r"^[^\S\n]*\*[^\*].*$", response, re.MULTILINE)
+        dashes = re.findall(r"^[^\S\n]*-.*$", response, re.MULTILINE)
         return len(stars) + len(dashes) == self.num_bullets
 
 
@@ -111,7 +112,8 @@ class Title(Instruction):
 
     def follows(self, response: str) -> bool:
         """Such as <<poem of joy>>."""
-        return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", response))
+        lines = ((line, line.find("<<"), line.rfind(">>")) for line in response.split("\n"))
+        return any(line[first:last].lstrip("<").rstrip(">").strip() for line, first, last in lines if 0 <= first < last)
 
 
 class TwoResponses(Instruction):

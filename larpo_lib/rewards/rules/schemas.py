@@ -6,7 +6,7 @@ from typing import Any
 
 from larpo_lib import parsing
 
-_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
 class Schema:
@@ -80,7 +80,7 @@ def parse_json(text: str) -> Any:
 def without_fences(text: str) -> str:
     """What stands between the code fences of a text that has exactly one pair of them; else the text itself."""
     found = _FENCED.findall(text)
-    return found[0] if len(found) == 1 else text
+    return found[0].rstrip(" \t").removesuffix("\n") if len(found) == 1 else text
 
 
 def _refuse(constant: str) -> Any:

@@ -1,5 +1,6 @@
 import re
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,16 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=14).map("".join), st.integers(2, 4))
 def test_rules_choose_as_the_official_list_of_patterns(response, count):
     assert chosen_option(response, OPTIONS[:count]) == _by_the_book(response, OPTIONS[:count])
+
+
+def test_long_runs_of_digits_take_no_time():
+    """13 seconds, when every digit could stand before or behind a full stop that is not there."""
+    start = time.process_time()
+    assert judged_score("[[" + "1" * 100_000) is None
+    assert judged_score(f"[[{'1' * 100_000}.]]") is None
+    assert judged_score("[[0.25]] " + "[[1" * 30_000) == 0.25
+    assert [judged_score(f"[[{text}]]") for text in ("1.", "0", "0.50", ".5", "1.5")] == [1.0, 0.0, 0.5, None, None]
+    assert time.process_time() - start < 1
 
 
 def test_random_stand_ins_are_seeded_and_do_not_depend_on_each_other():

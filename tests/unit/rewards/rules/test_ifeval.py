@@ -1,14 +1,19 @@
 import json
 import re
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_punkt import write_punkt
 
 from larpo_lib.rewards.rules import sentences
+from larpo_lib.rewards.rules.formats import BulletList, Placeholders, Title
 from larpo_lib.rewards.rules.ifeval import INSTRUCTIONS, followed, read_instructions, variants
 from larpo_lib.rewards.rules.languages import language_of
+from larpo_lib.rewards.rules.schemas import without_fences
 
 REFERENCE = json.loads(Path(__file__).with_name("ifeval_reference.json").read_text("utf-8"))
 
@@ -41,6 +46,42 @@ def test_a_loose_response_loses_lines_or_stars():
     text = "Sure! Here you go:\nthe ferry waits for nobody and leaves at seven in the morning"
     assert followed(lowercase, text, loose=False) == [False]
     assert followed(lowercase, text, loose=True) == [True]
+
+
+def _title(text):
+    return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", text))
+
+
+def _bullets(text):
+    return len(re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE))
+
+
+@given(st.lists(st.sampled_from([*"[]<>*-a \n\r\t", "\x1c", "\u2028"]), max_size=12).map("".join))
+def test_forms_are_found_as_by_the_expressions_of_the_paper(text):
+    """Which take a time that grows with the square of the response's length."""
+    assert Title().follows(text) == _title(text)
+    assert BulletList(num_bullets=_bullets(text)).follows(text)
+    places = len(re.findall(r"\[.*?\]", text))
+    assert Placeholders(num_placeholders=places).follows(text)
+    assert not Placeholders(num_placeholders=places + 1).follows(text)
+
+
+@given(st.lists(st.sampled_from(["```", "`", *"ab- \n\t"]), max_size=10).map("".join))
+def test_fences_are_taken_off_as_by_one_expression(text):
+    found = re.findall(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", text, re.DOTALL)
+    assert without_fences(text) == (found[0] if len(found) == 1 else text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 40_000, "\n" * 40_000, "<<" * 20_000, "```\n" + "\t" * 40_000, "```\n" + "\n" * 40_000]
+)
+def test_no_response_takes_long(text):
+    start = time.process_time()
+    Placeholders(num_placeholders=1).follows(text)
+    BulletList(num_bullets=1).follows(text)
+    Title().follows(text)
+    without_fences(text)
+    assert time.process_time() - start < 0.5
 
 
 def test_empty_text_follows_nothing():
