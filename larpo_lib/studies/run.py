@@ -76,8 +76,7 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     """
     size = study.scale(request.scale)
     check_worlds(request.scale, request.over)
-    listed = cells(study, request.scale, request.seeds, request.faithful, request.over)
-    made = with_policy(listed, request.scale, out)
+    made = cells(study, request.scale, request.seeds, request.faithful, request.over)
     benchmarks = load_benchmarks(size.benchmarks, request.over)
     check_benchmarks([placed(cell, request.scale, out) for cell in made], benchmarks)
     if size.search is not None and any(size.measures[0] in one.measures for one in benchmarks.values()):
@@ -114,7 +113,7 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     Raises:
         ConfigError: a cell's settings contradict each other, or it was run with other ones; told before any cell runs.
     """
-    ready = [placed(cell, request.scale, out) for cell in made]
+    ready = with_policy([placed(cell, request.scale, out) for cell in made], request.scale, out)
     for cell in ready:
         cell.config()
         _check_same(cell, _home(out, cell))

@@ -123,6 +123,7 @@ def test_a_study_of_two_rewards_measures_both_alike_and_is_found_when_it_is_run_
     assert [tuple(row.split()[:2]) for row in rows] == cells_shown
     results = json.loads((tmp_path / "out" / "results" / "results.json").read_text("utf-8"))
     assert results["measures"] == MEASURES
+    assert str(tmp_path) not in json.dumps(results["settings"])  # whose places say nothing elsewhere
     before = {tuple(row["labels"]): row["estimates"] for row in results["starts"]}
     for measure in ("other_rules", "preference"):  # of one policy, on the same prompts
         assert before["rules", "start"][measure] == before["preferences", "start"][measure]
