@@ -1,12 +1,11 @@
 """Where a run is: its artifacts, and what stands beside them on this machine while it goes on."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from larpo_lib.artifacts import MANIFEST, METRICS, read_metrics
 from larpo_lib.caches import cache_dir
@@ -38,7 +37,7 @@ class RunPlace:
     chosen: bool
 
     @classmethod
-    def find(cls, out: str | Path, work: Path | None = None) -> RunPlace:
+    def find(cls, out: str | Path, work: Path | None = None) -> Self:
         """The place of a run.
 
         Args:

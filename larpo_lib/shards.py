@@ -4,14 +4,12 @@ A shard is a run of the prompts in the order of their ids. These are hashes, so 
 of any number of machines, one behind the other, are all prompts in order.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from larpo_lib.batches import kept_in
 from larpo_lib.config.mixins import InParts
@@ -45,7 +43,7 @@ class Shard:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
+    def parse(cls, text: str) -> Self:
         """From `i/n`.
 
         Raises:

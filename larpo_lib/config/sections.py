@@ -1,8 +1,6 @@
 """One config class per step; those that train are in `larpo_lib.config.training`."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -43,7 +41,7 @@ class SampleConfig(Sampling):
     prompt."""
 
     @model_validator(mode="after")
-    def _check(self) -> SampleConfig:
+    def _check(self) -> Self:
         if isinstance(self.temperature, tuple) and not self.temperature:
             raise ValueError("temperature is an empty list; set one value, or one for each iteration")
         if self.k + sum(draw.count for draw in self.extra_draws) < 2:
@@ -79,7 +77,7 @@ class NegativesConfig(Section):
         return self.kind in ("random", "related")
 
     @model_validator(mode="after")
-    def _check(self) -> NegativesConfig:
+    def _check(self) -> Self:
         if self.kind != "related" and self.retriever.type != RetrieverConfig.usual:
             raise ValueError(
                 f"the retriever is only used with kind 'related', but kind is '{self.kind}'; remove the retriever"
@@ -125,7 +123,7 @@ class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     """`best`: the mean over prompts of the best reward of k. `mean`: the mean reward."""
 
     @model_validator(mode="after")
-    def _check(self) -> SearchTemperatureConfig:
+    def _check(self) -> Self:
         twice = [value for value in self.temperatures if self.temperatures.count(value) > 1]
         if twice:
             raise ValueError(f"temperatures contains {twice[0]} twice; list each temperature once")

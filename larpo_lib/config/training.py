@@ -1,8 +1,6 @@
 """Settings of the steps that train: the optimiser, the processes it runs in, and what is trained."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -29,7 +27,7 @@ class LaunchConfig(Section):
     """Let DeepSpeed keep the optimiser state in CPU memory."""
 
     @model_validator(mode="after")
-    def _check(self) -> LaunchConfig:
+    def _check(self) -> Self:
         if self.launcher == "none" and self.nproc > 1:
             raise ValueError(f"nproc {self.nproc} needs a launcher; set launcher to torchrun or deepspeed")
         if self.launcher == "none" and self.nodes > 1:
@@ -103,7 +101,7 @@ class TrainingConfig(Seeded):
     launch: Annotated[LaunchConfig, Inherited("launch", merge=True)] = LaunchConfig()
 
     @model_validator(mode="after")
-    def _check(self) -> TrainingConfig:
+    def _check(self) -> Self:
         if self.max_prompt_tokens >= self.max_tokens:
             raise ValueError(
                 f"max_prompt_tokens {self.max_prompt_tokens} leaves no room for a response in max_tokens "

@@ -1,12 +1,10 @@
 """Means and their uncertainty: bootstrap intervals, paired comparisons and standard errors."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +71,7 @@ class Bootstrap:
     seed: int
 
     @classmethod
-    def of(cls, settings: Resampling) -> Bootstrap:
+    def of(cls, settings: Resampling) -> Self:
         """As settings have it."""
         return cls(settings.confidence, settings.resamples, settings.seed)
 

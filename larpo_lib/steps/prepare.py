@@ -1,14 +1,12 @@
 """Prepares what users bring: prompts, demonstrations, or responses that are ranked already."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, WorkDir, produce
@@ -154,7 +152,7 @@ class _Source:
     report: Callable[[], None]
 
     @classmethod
-    def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, PrepareConfig], Converted]) -> _Source:
+    def open(cls, config: PrepareConfig, convert: Callable[[reading.Raw, PrepareConfig], Converted]) -> Self:
         # The place of a local file is no part of its identity.
         identity = config.model_copy(update={"source": locating.source_name(config.source)})
         rendered = rendering.identities(config)

@@ -1,11 +1,9 @@
 """Runs a trainer so that it can be killed at any instant and goes on from its last whole checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from transformers import (
     PreTrainedModel,
@@ -247,7 +245,7 @@ class _StepProgress(TrainerCallback):
         if self._advance:
             self._advance(1)
 
-    def __enter__(self) -> _StepProgress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: Any) -> None:

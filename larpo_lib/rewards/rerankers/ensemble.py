@@ -1,12 +1,10 @@
 """Several rerankers as one: a weighted sum of their standardised scores."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -30,7 +28,7 @@ class EnsembleMember(Section):
     """Standard deviation to divide its scores by. Not set: the standard deviation over the prompt's list."""
 
     @model_validator(mode="after")
-    def _check(self) -> EnsembleMember:
+    def _check(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("set both mean and std, or neither")
         return self

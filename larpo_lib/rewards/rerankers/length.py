@@ -1,11 +1,9 @@
 """The length of a response as a reward."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
@@ -41,7 +39,7 @@ class LengthConfig(RuleRerankerConfig):
     """How its tokenizer is loaded."""
 
     @model_validator(mode="after")
-    def _check(self) -> LengthConfig:
+    def _check(self) -> Self:
         if self.shortest == 0 and self.longest is None:
             raise ValueError("set shortest, longest or both")
         if self.longest is not None and self.longest < self.shortest:

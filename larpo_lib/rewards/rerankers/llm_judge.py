@@ -1,10 +1,8 @@
 """A language model behind a server as a reranker: an LLM judge."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, NonNegativeFloat, PositiveInt, model_validator
 
@@ -68,7 +66,7 @@ class LlmJudgeRerankerConfig(SingleRerankerConfig, LlmJudgeConfig, Seeded):
     """Directory that keeps the judge's decisions. Not set: `decisions` in larpo's cache (LARPO_CACHE)."""
 
     @model_validator(mode="after")
-    def _check(self) -> LlmJudgeRerankerConfig:
+    def _check(self) -> Self:
         if self.lowest_grade >= self.highest_grade:
             raise ValueError("lowest_grade must be less than highest_grade")
         if self.window_step >= self.window:

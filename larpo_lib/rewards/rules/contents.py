@@ -3,10 +3,8 @@
 Source: Zhou et al. 2023, arXiv:2311.07911, table 1, as Google's code reads them.
 """
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, StringConstraints, model_validator
 
@@ -133,7 +131,7 @@ class ParagraphFirstWord(Instruction):
     first_word: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _check(self) -> ParagraphFirstWord:
+    def _check(self) -> Self:
         if self.nth_paragraph > self.num_paragraphs:
             raise ValueError(f"there is no paragraph {self.nth_paragraph} among {self.num_paragraphs}")
         return self
