@@ -41,9 +41,13 @@ class Judge:
                 self.bought[json.dumps(asked.payload, sort_keys=True)] += 1
         return reply
 
+    def questions(self) -> list[str]:
+        """What it was asked, each time."""
+        return [payload["messages"][0]["content"] for payload in self.server.payloads("/v1/chat/completions")]
+
     def calls(self) -> int:
-        """Questions it was asked, each time."""
-        return len(self.server.payloads("/v1/chat/completions"))
+        """How often it was asked."""
+        return len(self.questions())
 
     def config(self, folder: Path, **settings: Any) -> LlmJudgeRerankerConfig:
         """Settings of this judge, whose decisions are kept in `folder`."""
