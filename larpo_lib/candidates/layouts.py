@@ -6,7 +6,8 @@ by `larpo prepare`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -100,39 +101,32 @@ def _all_pairs(row: ListRow) -> Made:
 
 
 def _paired(row: ListRow, best: int) -> Made:
-    rewards, ends = row["rewards"], row["finish_reasons"]
+    rewards = row["rewards"]
     pairs = [(better, worse) for better in range(best) for worse in range(better + 1, len(rewards))]
-    made = [
-        {
-            "prompt": row["messages"],
-            "chosen": _reply(row["responses"][better]),
-            "rejected": _reply(row["responses"][worse]),
-            "score_chosen": rewards[better],
-            "score_rejected": rewards[worse],
-            "chosen_finish_reason": ends[better],
-            "rejected_finish_reason": ends[worse],
-            "prompt_id": row["prompt_id"],
-        }
-        for better, worse in pairs
-        if rewards[better] > rewards[worse]
-    ]
+    made = [_pair(row, better, itemgetter(worse)) for better, worse in pairs if rewards[better] > rewards[worse]]
     return made, {"tied_pairs_dropped": len(pairs) - len(made)}
+
+
+def _pair(row: ListRow, better: int, rejected: Callable[[Sequence[Any]], Any]) -> Record:
+    """A response with what is rejected for it: `rejected` takes that from what there is of each response."""
+    replies, rewards, ends = [_reply(text) for text in row["responses"]], row["rewards"], row["finish_reasons"]
+    return {
+        "prompt": row["messages"],
+        "chosen": replies[better],
+        "rejected": rejected(replies),
+        "score_chosen": rewards[better],
+        "score_rejected": rejected(rewards),
+        "chosen_finish_reason": ends[better],
+        "rejected_finish_reason": rejected(ends),
+        "prompt_id": row["prompt_id"],
+    }
 
 
 def _several_rejected(row: ListRow) -> Made:
     """The best response with all worse ones."""
-    rewards, ends = row["rewards"], row["finish_reasons"]
+    rewards = row["rewards"]
     worse = [place for place, reward in enumerate(rewards) if reward < rewards[0]]
-    made = {
-        "prompt": row["messages"],
-        "chosen": _reply(row["responses"][0]),
-        "rejected": [_reply(row["responses"][place]) for place in worse],
-        "score_chosen": rewards[0],
-        "score_rejected": [rewards[place] for place in worse],
-        "chosen_finish_reason": ends[0],
-        "rejected_finish_reason": [ends[place] for place in worse],
-        "prompt_id": row["prompt_id"],
-    }
+    made = _pair(row, 0, lambda values: [values[place] for place in worse])
     return [made] if worse else [], {"tied_responses_dropped": len(rewards) - 1 - len(worse)}
 
 

@@ -16,6 +16,7 @@ import torch
 from forked import forked, forked_as_torchrun, run_as_torchrun
 from safetensors.torch import load_file
 from services.processes import free_port
+from table_rows import preferences, with_table
 
 from larpo_lib import heartbeat
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
@@ -24,9 +25,7 @@ from larpo_lib.heartbeat import CELLS, shared_cells
 from larpo_lib.objectives.pointwise import kto
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
-from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import train
-from larpo_lib.tables import write_table
 from larpo_lib.training.history import read_history
 
 SETTINGS: dict[str, Any] = {
@@ -49,28 +48,16 @@ WAYS = [
 def _row(number: int, rng: random.Random) -> dict[str, Any]:
     """A list of two to five responses of one to twelve tokens each."""
     messages = [{"role": "user", "content": "Ann " * rng.randint(1, 9) + f"has {number}"}]
-    key = prompt_id(messages)
-    size = rng.randint(2, 5)
-    responses = [f"{number} {i}" for i in range(size)]
-    return {
-        "prompt_id": key,
-        "messages": messages,
-        "candidate_ids": [candidate_id(key, response) for response in responses],
-        "responses": responses,
-        "token_ids": [[rng.randint(5, 30) for _ in range(rng.randint(0, 11))] + [4] for _ in responses],
-        "rewards": [float(-i) for i in range(size)],
-        "finish_reasons": ["stop"] * size,
-        "negative_kinds": ["sampled"] * size,
-    }
+    responses = [f"{number} {i}" for i in range(rng.randint(2, 5))]
+    tokens = [[rng.randint(5, 30) for _ in range(rng.randint(0, 11))] + [4] for _ in responses]
+    return preferences(messages, responses, [float(-i) for i in range(len(responses))], token_ids=tokens)
 
 
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven lists: with four a step, the last step has three, one of which a process trains alone."""
     rng = random.Random(0)
-    directory = tmp_path_factory.mktemp("lists")
-    write_table(directory / "lists.parquet", "lists", [_row(i, rng) for i in range(11)])
-    return directory
+    return with_table(tmp_path_factory.mktemp("lists"), "lists", [_row(i, rng) for i in range(11)])
 
 
 Run = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, float]]]]

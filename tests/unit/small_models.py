@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from families4 import SIZES
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
@@ -33,18 +34,8 @@ from larpo_lib.schemas import prompt_id
 from larpo_lib.tables import write_table
 
 VOCABULARY = 61
-_SIZES: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 8192,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+_OWN = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "max_position_embeddings": 8192, "eos_token_id": 2}
+_SIZES = {**SIZES, **_OWN}
 _GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 4}
 FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_SIZES),

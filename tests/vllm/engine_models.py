@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from families4 import LLAMA3
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from larpo_lib.config import ModelConfig
@@ -29,13 +30,6 @@ _SIZES: dict[str, Any] = {
     "eos_token_id": _TOKENIZER.eos_token_id,
     "pad_token_id": _TOKENIZER.pad_token_id,
 }
-_LLAMA3: dict[str, Any] = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
 _SOFT_CAPS: dict[str, Any] = {
     "query_pre_attn_scalar": HEAD,
     "sliding_window": 16,
@@ -44,7 +38,12 @@ _SOFT_CAPS: dict[str, Any] = {
 }
 FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=False),
-    "llama-3.1": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=False, rope_theta=5e5, rope_scaling=dict(_LLAMA3)),
+    "llama-3.1": lambda: LlamaConfig(
+        **_SIZES,
+        tie_word_embeddings=False,
+        rope_theta=5e5,
+        rope_scaling=LLAMA3 | {"original_max_position_embeddings": 64},
+    ),
     "qwen2": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=False),
     "gemma2": lambda: Gemma2Config(**_SIZES, **_SOFT_CAPS),
 }

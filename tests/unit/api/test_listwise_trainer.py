@@ -19,6 +19,7 @@ from preference_data import (
     text_lists,
     weights,
 )
+from table_rows import preferences, with_table
 from transformers import AutoTokenizer, HfArgumentParser, TrainingArguments
 
 from larpo_lib import ListBatch, ListwiseConfig, ListwiseTrainer
@@ -26,9 +27,7 @@ from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import ObjectiveConfig, TrainConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.objectives.pairwise import dpo
-from larpo_lib.schemas import prompt_id
 from larpo_lib.steps import train
-from larpo_lib.tables import write_table
 from larpo_lib.training.history import read_history
 
 PAIRS = text_lists(4, sizes=(2,))
@@ -133,25 +132,13 @@ def test_an_added_adapter_has_the_model_without_it_as_its_reference(tiny_policy:
 
 
 def _lists_for_the_step(rows: Rows, folder: Path) -> Path:
-    folder.mkdir()
     found = []
     for row in rows:
         order = sorted(range(len(row["rewards"])), key=lambda i: -row["rewards"][i])
         texts = [row["completions"][i][0]["content"] for i in order]
-        found.append(
-            {
-                "prompt_id": prompt_id(row["prompt"]),
-                "messages": row["prompt"],
-                "candidate_ids": [str(i) for i in order],
-                "responses": texts,
-                "token_ids": [None] * len(order),
-                "rewards": [row["rewards"][i] for i in order],
-                "finish_reasons": ["unknown"] * len(order),
-                "negative_kinds": [""] * len(order),
-            }
-        )
-    write_table(folder / "lists.parquet", "lists", found)
-    return folder
+        rewards, ends = [row["rewards"][i] for i in order], ["unknown"] * len(order)
+        found.append(preferences(row["prompt"], texts, rewards, finish_reasons=ends))
+    return with_table(folder, "lists", found)
 
 
 MIXTURE = {

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from judge_double import judging
-from table_rows import with_table
+from table_rows import candidate, with_table
 from tiny_world import Larpo
 
 from larpo_lib.config import PrepareConfig
-from larpo_lib.schemas import STOP, candidate_id
 from larpo_lib.steps import prepare
 from larpo_lib.tables import read_table
 
@@ -42,15 +41,7 @@ def test_candidates_of_artifacts_are_scored(here: Path, larpo: Larpo) -> None:
     keep = {"source": "rows.jsonl", "columns": {"keep": ["level"]}}
     prepare.run(PrepareConfig.model_validate(keep), prompts=here / "prompts")
     first = read_table(here / "prompts", "prompts")[0]["prompt_id"]
-    rows = [
-        {
-            "prompt_id": first, "candidate_id": candidate_id(first, text), "iteration": 1, "sample_index": i,
-            "temperature": 1.0, "response": text, "token_ids": None, "num_tokens": None, "finish_reason": STOP,
-            "policy": "policy",
-        }
-        for i, text in enumerate(["", "x" * 100])
-    ]  # fmt: skip
-    with_table(here / "candidates", "candidates", rows)
+    with_table(here / "candidates", "candidates", [candidate(first, text, i) for i, text in enumerate(["", "x" * 100])])
     asked = ["rewards", "try", "--target", "my_rewards.py:brevity", "--prompts", "prompts"]
     done = larpo(*asked, "--responses", "candidates")
     assert done.code == 0, done.err

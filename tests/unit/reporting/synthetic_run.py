@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table_rows import ranked
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import (
@@ -23,7 +24,7 @@ from larpo_lib.files import write_json
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers.hf import HfSamplerConfig
-from larpo_lib.schemas import candidate_id, prompt_id
+from larpo_lib.schemas import prompt_id
 from larpo_lib.statistics.draws import pass_at_n
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.statistics.ranking import spearman
@@ -139,27 +140,15 @@ def _evaluated(
             chance = 1 / (1 + np.exp(-(skill + problem["ease"]) * (1.6 if greedy else 1.0)))
             right, sound, said = random.random() < chance, random.random() < chance + 0.2, random.random() < 0.9
             text = response or _solution(random, problem, bool(right), bool(sound), bool(said))
+            reward = round(0.6 * right + (0.3 if sound else float(random.choice([0.0, 0.15]))) + 0.1 * said, 6)
             rows.append(
-                {
-                    "prompt_id": problem["prompt_id"],
-                    "candidate_id": candidate_id(problem["prompt_id"], text),
-                    "iteration": iteration,
-                    "sample_index": index,
-                    "temperature": 0.0 if greedy else 1.0,
-                    "response": text,
-                    "token_ids": [1, 2, 3],
-                    "num_tokens": len(text) // 3,
-                    "finish_reason": "stop" if said else "length",
-                    "policy": f"iteration-{iteration}",
-                    "reranker": "verifier:graded",
-                    "list_relative": False,
-                    "reward": round(
-                        0.6 * right + (0.3 if sound else float(random.choice([0.0, 0.15]))) + 0.1 * said, 6
-                    ),
-                    "rank": 1,
-                    "correct": bool(right) if judged else None,
-                }
-            )
+                ranked(
+                    problem["prompt_id"], text, reward, index, iteration=iteration, temperature=0.0 if greedy else 1.0,
+                    token_ids=[1, 2, 3], num_tokens=len(text) // 3, finish_reason="stop" if said else "length",
+                    policy=f"iteration-{iteration}", reranker="verifier:graded",
+                    correct=bool(right) if judged else None,
+                )
+            )  # fmt: skip
     return rows
 
 

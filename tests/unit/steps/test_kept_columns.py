@@ -7,13 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from table_rows import with_table
+from table_rows import candidate, with_table
 
 from larpo_lib.config import LarpoConfig, PrepareConfig, RerankConfig, load_config
 from larpo_lib.config.load import load_section
 from larpo_lib.errors import ArtifactError, DataError
 from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
-from larpo_lib.schemas import STOP, candidate_id
 from larpo_lib.steps import prepare, rerank
 from larpo_lib.tables import read_table
 
@@ -130,14 +129,10 @@ def _ranked(tmp_path: Path, body: str, keep: Any = "all", name: str = "ranked") 
     prompts = tmp_path / f"{name}-prompts"
     prepare.run(config(tmp_path, keep), prompts=prompts)
     rows = [
-        {
-            "prompt_id": row["prompt_id"], "candidate_id": candidate_id(row["prompt_id"], text), "iteration": 1,
-            "sample_index": i, "temperature": 1.0, "response": text, "token_ids": None, "num_tokens": None,
-            "finish_reason": STOP, "policy": "policy",
-        }
+        candidate(row["prompt_id"], text, i)
         for row in read_table(prompts, "prompts")
         for i, text in enumerate([row["messages"][-1]["content"], row["messages"][-1]["content"] + "!"])
-    ]  # fmt: skip
+    ]
     candidates = with_table(tmp_path / f"{name}-candidates", "candidates", rows)
     (tmp_path / "r.py").write_text(body)
     reranker = FunctionRerankerConfig(target=f"{tmp_path}/r.py:f")

@@ -3,6 +3,7 @@ import re
 
 import pytest
 import torch
+import trainings
 from forked import run_as_torchrun
 from safetensors.torch import load_file
 from small_models import user, write_prompts
@@ -24,17 +25,7 @@ from larpo_lib.training.history import read_history
 from larpo_lib.training.reward_model import encode_conversations, load_trainable_reward_model, with_last_tokens
 
 PLAIN = ModelConfig(device="cpu")
-SETTINGS = {
-    "model": PLAIN,
-    "learning_rate": 5e-3,
-    "warmup_ratio": 0.0,
-    "batch_size": 4,
-    "micro_batch_tokens": 200,
-    "max_prompt_tokens": 64,
-    "max_tokens": 96,
-    "save_steps": 2,
-    "epochs": 2,
-}
+SETTINGS = trainings.SETTINGS | {"learning_rate": 5e-3, "max_prompt_tokens": 64, "epochs": 2}
 BAD = "+"
 """The less often a response says it, the better it is; where, and what else it says, counts for nothing.
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 from small_models import user
-from table_rows import with_table
+from table_rows import preferences, with_table
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
@@ -19,24 +19,13 @@ from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelCon
 from larpo_lib.evaluation.score_reward_model.step import run
 from larpo_lib.playground.problems import make_problems, no_reasoning, wrong_final_number
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
-from larpo_lib.schemas import candidate_id, prompt_id
 from larpo_lib.steps import reward_model
 from larpo_lib.tables import read_table, write_table
 from larpo_lib.training.history import read_history
 
 
 def _row(text: str, responses: list[str], rewards: list[float]) -> dict[str, Any]:
-    key = prompt_id(user(text))
-    return {
-        "prompt_id": key,
-        "messages": user(text),
-        "candidate_ids": [candidate_id(key, response) for response in responses],
-        "responses": responses,
-        "token_ids": [None] * len(responses),
-        "rewards": rewards,
-        "finish_reasons": ["stop"] * len(responses),
-        "negative_kinds": [""] * len(responses),
-    }
+    return preferences(user(text), responses, rewards)
 
 
 def _rows(count: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from small_models import CHATML, LLAMA3, make_tokenizer, user
+from table_rows import preferences
 from tiny_pairrm import fill, tiny_settings, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -311,12 +312,10 @@ def test_scoring_reads_names_of_special_tokens_as_training_does(tmp_path, specia
     model = ModelConfig(device="cpu", special_text=special_text)
     reranker = make_reranker(ClassifierConfig(path=str(tmp_path), model=model))
     messages, responses = user("hello <|eot_id|>"), ["1 <|eot_id|> 2", "3"]
-    row = {
-        "prompt_id": "p", "messages": messages, "candidate_ids": ["a", "b"], "responses": responses,
-        "rewards": [1.0, 0.0], "token_ids": [None, None], "finish_reasons": ["stop"] * 2, "negative_kinds": [""] * 2,
-    }  # fmt: skip
     config = RewardModelConfig(model=model, max_prompt_tokens=60, max_tokens=120)
-    [encoded], _ = encode_conversations([row], ModelDir(tmp_path, model).tokenizer, config)
+    [encoded], _ = encode_conversations(
+        [preferences(messages, responses, [1.0, 0.0])], ModelDir(tmp_path, model).tokenizer, config
+    )
     trained = [[*encoded.prompt, *response] for response in encoded.responses]
     read = [reranker._reranker._input.encode(messages, response)["input_ids"] for response in responses]
     assert read == trained
