@@ -8,6 +8,7 @@ from larpo_lib.config.base import Fraction, Section
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import JudgeConfig, RerankerConfig, RetrieverConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
+from larpo_lib.config.mlflow_names import ModelName
 
 
 class Draw(Section):
@@ -135,8 +136,8 @@ class PromoteConfig(Bootstrap):
 
     first: ClassVar[tuple[str, ...]] = ("model_name", "metric", "margin", "confidence")
 
-    model_name: str = "larpo-policy"
-    """Name of the registered model in MLflow."""
+    model_name: ModelName = "larpo-policy"
+    """Name of the registered model in MLflow, without `/`, `:`, `@` and `'`."""
     metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
     """The metric that the gate compares, prompt by prompt: `reward`, `accuracy` or `greedy_accuracy` of the step
     `evaluate`, or a metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_v
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section, Seed
 from larpo_lib.config.inheritance import resolve
+from larpo_lib.config.mlflow_names import ExperimentName, RunName
 from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
@@ -62,7 +63,7 @@ class TrackingConfig(Section):
 
     uri: str | None = None
     """MLflow tracking URI. Not set: MLFLOW_TRACKING_URI, else a SQLite store inside the run's directory."""
-    experiment: str = "larpo"
+    experiment: ExperimentName = "larpo"
     """Name of the MLflow experiment."""
     system_metrics: bool = True
     """Log CPU, memory, disk, network and GPUs of the machine to the run of each step, every ten seconds. GPUs need the
@@ -74,7 +75,7 @@ class _Run(Section):
 
     first: ClassVar[tuple[str, ...]] = ("name", "policy", "seed")
 
-    name: str = "larpo"
+    name: RunName = "larpo"
     """Name of the run, shown in MLflow."""
     policy: ModelPlace
     """The policy to start from: a directory, an s3:// URI, or its name on the Hugging Face hub (`org/name`, or

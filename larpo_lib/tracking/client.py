@@ -1,22 +1,22 @@
 """A client of MLflow that tells in one line what is wrong, within seconds and without credentials."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import LarpoError, TrackingError
 from larpo_lib.redaction import redact
-from larpo_lib.tracking.relocation import follow_move
+from larpo_lib.tracking.database import SQLITE, prepare_database
 
 _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
-_SQLITE = "sqlite:///"
 _SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_NEVER = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"})
+_NEVER = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})  # BAD_REQUEST: of a damaged database, too
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -44,14 +44,14 @@ class TrackingClient:
             os.environ.setdefault(name, value)
         self.uri = uri
         with mlflow_errors(uri):
-            if uri.startswith(_SQLITE):
-                _make_database(Path(uri.removeprefix(_SQLITE)))
-                follow_move(Path(uri.removeprefix(_SQLITE)))
+            if uri.startswith(SQLITE):
+                prepare_database(Path(uri.removeprefix(SQLITE)))
             probe(uri)
             from mlflow import MlflowClient
             from mlflow.tracking._tracking_service import utils
 
             utils._artifact_repos_cache.clear()  # by run, so that in a copy of a store the places are the origin's
+            logging.getLogger("mlflow.store.db.utils").addFilter(_without_traceback)
             self._client = MlflowClient(tracking_uri=uri)
 
     def __getattr__(self, name: str) -> Any:
@@ -79,6 +79,11 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         raise kind(problem, remedy=_remedy(error), transient=_is_transient(error)) from None
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """What MLflow shows of an error that it also raises."""
+    return record.exc_info is None
+
+
 def probe(uri: str) -> None:
     """Ask once whether anything answers, for seconds: MLflow itself would go on asking for minutes."""
     scheme = uri.partition("://")[0].partition("+")[0]
@@ -96,22 +101,6 @@ def probe(uri: str) -> None:
             f"MLflow cannot store runs at '{redact(uri)}'",
             remedy=f"Set {_SETTINGS} to http(s)://..., sqlite:///... or postgresql://..., or remove both",
         )
-
-
-def _make_database(path: Path) -> None:
-    """Make an empty database whole or not at all: MLflow does it in many steps, and cannot go on from half of them."""
-    if path.exists():
-        return
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
-    _initialize_tables(engine)
-    engine.dispose()
-    with suppress(FileExistsError):
-        path.hardlink_to(partial)  # unlike a rename this spares what another process has made meanwhile
-    partial.unlink()
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -141,6 +130,8 @@ def _remedy(error: Exception) -> str:
         return f"Install the database driver that {_SETTINGS} names"
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
         return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if "database schema" in str(error):
+        return "Use the version of MLflow that wrote the database, or run `mlflow db upgrade` on a backup of it"
     return (
         f"Check {_SETTINGS}, and that the server is running; without both, runs are stored in the run's own directory"
     )

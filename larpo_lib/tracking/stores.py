@@ -28,4 +28,9 @@ def experiment(client: TrackingClient, name: str, artifacts: str | None) -> str:
             found = client.get_experiment_by_name(name)  # another process may have made it just now
             if found is None:
                 raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the experiment '{name}' was deleted in MLflow",
+            remedy="Restore it there, or set tracking.experiment to another name",
+        )
     return str(found.experiment_id)

@@ -206,7 +206,7 @@ class Tracker:
             stopped = isinstance(error, INTERRUPTS)
             try:
                 self._end(run, ref, "KILLED" if stopped else "FAILED", "" if stopped else one_line(error))
-                if not self._outbox.settle(_AT_THE_END_S):
+                if ref.parent is None and not self._outbox.settle(_AT_THE_END_S):
                     self._outbox.tell_what_waits()
             except (TrackingError, OSError) as second:  # the first error is the one to mend
                 error.add_note(str(second))

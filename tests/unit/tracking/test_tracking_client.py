@@ -69,12 +69,6 @@ def test_a_bad_uri_is_told_with_a_remedy(uri: str, tmp_path: Path) -> None:
         Tracker(TrackingConfig(uri=uri), tmp_path)
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_text("this is text, not a database, and long enough to be looked at" * 50)
-    with pytest.raises(TrackingError, match="not a database"):
-        TrackingClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-
-
 def test_a_new_store_is_made_without_a_word_and_importing_leaves_the_environment_alone(tmp_path: Path) -> None:
     code = """if True:
         import os, sys
