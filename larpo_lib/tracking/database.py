@@ -61,6 +61,6 @@ def _check(path: Path) -> None:
     if found != "ok":
         raise TrackingError(
             f"{path}: MLflow's database is damaged: {' '.join(found.split())}",
-            remedy="Put a backup in its place, or move it away: the same command then makes a new one, to which a run logs"
-            " its steps again, but without registered models",
+            remedy="Put a backup in its place, or move it away: the same command then makes a new one, to which a run"
+            " logs its steps again, but without registered models",
         )
