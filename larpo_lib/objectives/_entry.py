@@ -6,6 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, get_type_hints
 
@@ -13,6 +14,7 @@ from pydantic import SerializerFunctionWrapHandler, create_model, model_serializ
 
 from larpo_lib.config.kinds import SingleObjectiveConfig
 from larpo_lib.objectives._options import OPTIONS, refusal, with_options
+from larpo_lib.objectives.chunks import in_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,7 @@ class Objective(Generic[P]):
 
     def __call__(self, batch: ListBatch, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         """The loss of each list, (B,)."""
-        return self.function(batch, *args, **kwargs)
+        return in_chunks(lambda lists: self.function(lists, *args, **kwargs), batch)
 
 
 def settings_of(function: Callable[..., Tensor]) -> type[DeclaredConfig]:
@@ -97,7 +99,7 @@ class DeclaredConfig(SingleObjectiveConfig):
 
     def loss(self, batch: ListBatch) -> Tensor:
         """The loss of each list, (B,)."""
-        return self.loss_around(self.loss_itself, batch)
+        return in_chunks(partial(self.loss_around, self.loss_itself), batch)
 
     def loss_around(self, function: Callable[[ListBatch], Tensor], batch: ListBatch) -> Tensor:
         """As `loss`, with a function in the place of `loss_itself`."""
