@@ -22,6 +22,7 @@ def drawn(lists: int, longest: int) -> ListBatch:
         rewards=torch.rand(shape, generator=random, dtype=torch.float64).sort(dim=1, descending=True).values,
         mask=torch.arange(longest) < sizes,
         kl_baseline=torch.tensor(0.1, dtype=torch.float64),
+        progress=0.5,
     )
 
 
