@@ -14,7 +14,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.plan import SUMMARY
 from larpo_lib.run_files import KEY, MODELS, SECONDS, SETTINGS
 from larpo_lib.run_state import HERE, Artifacts
-from larpo_lib.storage import complete_directories, fetch, is_remote, put
+from larpo_lib.storage import complete_directories, fetch, is_remote, located, put
 from larpo_lib.storage.failures import NotFoundError
 from larpo_lib.storage.fetching import short_hash
 
@@ -46,12 +46,14 @@ class RunPlace:
 
         Raises:
             ConfigError: there is a `work` for a run that needs none.
+            StorageError: `out` is neither.
         """
-        if not is_remote(str(out)):
+        out = located(str(out))
+        if not is_remote(out):
             if work is not None:
                 raise ConfigError(f"{out}: is a directory, and has all of the run", remedy="Leave out the work folder")
-            return cls(str(out), Path(out), True)
-        root = str(out).rstrip("/")
+            return cls(out, Path(out), True)
+        root = out.rstrip("/")
         return cls(root, work or cache_dir() / "runs" / short_hash(root), work is not None)
 
     @property

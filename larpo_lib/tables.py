@@ -194,7 +194,11 @@ def _file(path: Path, schema: str) -> Path:
 def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """Leaves no file behind where writing fails."""
     try:
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        # Of a file: a path with a colon would be taken for a URI.
+        with (
+            pa.OSFile(str(path), "wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
             yield writer
     except BaseException:
         path.unlink(missing_ok=True)
@@ -242,7 +246,7 @@ def _reading(file: Path, schema: str) -> Iterator[None]:
 def _open(file: Path, schema: str) -> pq.ParquetFile:
     """The file, its schema checked; its rows are not read yet."""
     with _reading(file, schema):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        parquet = pq.ParquetFile(pa.OSFile(str(file)), page_checksum_verification=True)
         arrow = parquet.schema_arrow
         metadata = {key.decode(): value.decode() for key, value in (arrow.metadata or {}).items()}
     found, version = metadata.get("larpo.schema", "none"), metadata.get("larpo.version", "none")

@@ -39,8 +39,8 @@ class _Groups(typer.core.TyperGroup):
                     formatter.write_dl(rows)
 
 
-class _Commands(typer.Typer):
-    """Gives each command that takes --config a --preset besides."""
+class Commands(typer.Typer):
+    """Gives each command that takes --config a --preset besides, and looks at paths before it runs."""
 
     def command(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
@@ -49,7 +49,8 @@ class _Commands(typer.Typer):
         register = super().command(*args, **kwargs)
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            register(_with_presets(function) if "config" in inspect.signature(function).parameters else function)
+            with_preset = "config" in inspect.signature(function).parameters
+            register(_with_paths(_with_presets(function) if with_preset else function))
             return function
 
         return decorate
@@ -75,6 +76,22 @@ def _with_presets(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _with_paths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have paths on this machine be such, with `~` for the home directory even where the shell leaves it."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        for name, value in given.items():
+            if isinstance(value, Path):
+                from larpo_lib.storage.locations import located_here
+
+                given[name] = located_here(value)
+        return function(**given)
+
+    command.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+    return command
+
+
 class _ByAnyName(typer.core.TyperGroup):
     """Finds a benchmark by the name of its section too, which has no dashes."""
 
@@ -84,7 +101,7 @@ class _ByAnyName(typer.core.TyperGroup):
 
 
 # Without rich's markup, to which a word in brackets is a style: `[prepare]` would not be shown.
-app = _Commands(
+app = Commands(
     cls=_Groups,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120},
@@ -93,13 +110,13 @@ app = _Commands(
     add_completion=False,
 )
 
-benchmark_app = _Commands(
+benchmark_app = Commands(
     cls=_ByAnyName,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Measure the quality of a policy or a reward model.",
 )
-score_app = typer.Typer(
+score_app = Commands(
     cls=_ByAnyName,
     rich_markup_mode=None,
     no_args_is_help=True,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, Settings, app, say
+from larpo_lib.cli.app import TOOLS, Commands, Config, Settings, app, say
 from larpo_lib.cli.commands import show
 from larpo_lib.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from larpo_lib.registry import Registry
 
-champion_app = typer.Typer(
+champion_app = Commands(
     rich_markup_mode=None, no_args_is_help=True, help="Fetch or serve the champion of a registered model."
 )
 app.add_typer(champion_app, name="champion", rich_help_panel=TOOLS)

@@ -85,13 +85,20 @@ def show(metrics: Mapping[str, Any]) -> None:
 
 
 def _request(steps: Sequence[Step], given: Mapping[str, Any]) -> Request:
+    from larpo_lib.storage.locations import located
+
     names = dict.fromkeys(output.name for step in steps for output in step.outputs)
-    outputs = {name: given[name] for name in names if given[name] is not None}
+    outputs = {name: located(given[name]) for name in names if given[name] is not None}
     step = next((step for step in steps if step.makes([*outputs])), None)
     if step is None:
         problem = f"cannot make {' and '.join(outputs)}" if outputs else "needs an output"
         raise ConfigError(f"{steps[0].command_name} {problem}", remedy=_choices(steps))
-    inputs = {one.name: given[one.name] or [] if one.several else given[one.name] for one in step.inputs}
+    inputs = {
+        one.name: [*map(located, given[one.name] or ())]
+        if one.several
+        else given[one.name] and located(given[one.name])
+        for one in step.inputs
+    }
     short = [
         f"{step.section}.{option.setting}={given[option.name]}"
         for option in step.command_options

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from larpo_kubeflow.pipelines.limits import Limits
-from larpo_lib.cli.app import KUBEFLOW, Config, Settings, app, say
+from larpo_lib.cli.app import KUBEFLOW, Commands, Config, Settings, app, say
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline.form import PipelineName
 
 if TYPE_CHECKING:
     from larpo_kubeflow.pipelines.api import PipelinesApi
 
-pipeline_app = typer.Typer(
+pipeline_app = Commands(
     rich_markup_mode=None, no_args_is_help=True, help="Manage pipelines and runs on a Kubeflow Pipelines server."
 )
 app.add_typer(pipeline_app, name="pipeline", rich_help_panel=KUBEFLOW)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from larpo_lib.cli.app import TOOLS, Config, app, say
+from larpo_lib.cli.app import TOOLS, Commands, Config, app, say
 from larpo_lib.errors import ConfigError
 
 if TYPE_CHECKING:
     from larpo_lib.config import RerankerConfig
 
-rewards_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a reward function, or a reranker.")
+rewards_app = Commands(rich_markup_mode=None, no_args_is_help=True, help="Try a reward function, or a reranker.")
 app.add_typer(rewards_app, name="rewards", rich_help_panel=TOOLS)
 
 _SHOWN = 60

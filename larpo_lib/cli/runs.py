@@ -47,9 +47,10 @@ def run(
     from larpo_lib.loop import run_loop  # takes seconds to import; a mistake in the settings is told before
     from larpo_lib.run_place import RunPlace
 
-    with disk_errors(RunPlace.find(out, work).work):
-        run_loop(loaded, out, pool, work)
-    _show(out)
+    place = RunPlace.find(out, work)
+    with disk_errors(place.work):
+        run_loop(loaded, place.root, pool, work)
+    _show(place.root)
 
 
 @app.command(rich_help_panel=LOOP)
@@ -78,8 +79,8 @@ def quickstart(
     place = RunPlace.find(out, work)
     with disk_errors(place.work):
         loaded = (_real_world if real else _toy_world)(place.work / "world", objective, seed, settings or ())
-        run_loop(loaded, out, pool, work)
-    _show(out)
+        run_loop(loaded, place.root, pool, work)
+    _show(place.root)
 
 
 def _toy_world(world: Path, objective: str, seed: int, settings: Sequence[str]) -> LarpoConfig:

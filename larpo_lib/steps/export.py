@@ -13,7 +13,7 @@ from larpo_lib.candidates.layouts import LAYOUTS, Exported, Record, columns
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.files import make_directory
 from larpo_lib.schemas import ListRow
-from larpo_lib.storage import is_remote
+from larpo_lib.storage import is_remote, located
 from larpo_lib.tables import iterate_table
 
 _ROWS = 1024
@@ -36,7 +36,7 @@ def run(lists: Path, target: str, layout: str) -> Metrics:
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"there is no layout '{layout}'", remedy=f"Use {', '.join(LAYOUTS)}")
-    out = Path(target)
+    out = Path(located(target))
     if is_remote(target) or out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(
             f"cannot write lists to '{target}'", remedy="Name a local file that ends with .jsonl or .parquet"
@@ -67,7 +67,7 @@ def _write_lines(path: Path, rows: Iterable[Record]) -> None:
 
 def _write_parquet(path: Path, rows: Iterable[Record], schema: pa.Schema) -> None:
     waiting: list[Record] = []
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for row in rows:
             waiting.append(row)
             if len(waiting) == _ROWS:

@@ -10,7 +10,7 @@ from larpo_lib.storage.directories import complete_directories, delete, put, upl
 from larpo_lib.storage.edge import localize
 from larpo_lib.storage.fetching import fetch
 from larpo_lib.storage.functions import with_code
-from larpo_lib.storage.locations import is_remote
+from larpo_lib.storage.locations import is_remote, located
 from larpo_lib.storage.publishing import publish
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "fetch",
     "is_remote",
     "localize",
+    "located",
     "publish",
     "put",
     "upload",

@@ -5,12 +5,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import LarpoError, TrackingError
 from larpo_lib.redaction import redact
-from larpo_lib.tracking.database import SQLITE, prepare_database
+from larpo_lib.tracking.database import database_path, prepare_database
 
 _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
@@ -44,8 +43,8 @@ class TrackingClient:
             os.environ.setdefault(name, value)
         self.uri = uri
         with mlflow_errors(uri):
-            if uri.startswith(SQLITE):
-                prepare_database(Path(uri.removeprefix(SQLITE)))
+            if (database := database_path(uri)) is not None:
+                prepare_database(database)
             probe(uri)
             from mlflow import MlflowClient
             from mlflow.tracking._tracking_service import utils

@@ -4,13 +4,30 @@ import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from larpo_lib.errors import TrackingError
 from larpo_lib.tracking.relocation import follow_move
 
-SQLITE = "sqlite:///"
+_SQLITE = "sqlite:///"
+_QUOTED = "sqlite+pysqlite:///"  # of the other kind MLflow makes the folders, with their quoted names
 _TABLES = frozenset({"experiments", "runs", "metrics", "registered_models", "logged_models"})
 """Of those that MLflow makes, some that nothing works without."""
+
+
+def database_uri(path: Path) -> str:
+    """What MLflow and SQLAlchemy call a SQLite database."""
+    text = str(path.absolute())
+    if "%" not in text and "?" not in text:
+        return _SQLITE + text
+    return _QUOTED + text.replace("%", "%25").replace("?", "%3F")
+
+
+def database_path(uri: str) -> Path | None:
+    """Where the SQLite database of a URI is; None of any other."""
+    if not uri.startswith((_SQLITE, _QUOTED)):
+        return None
+    return Path(unquote(uri.partition(":///")[2].partition("?")[0]))
 
 
 def prepare_database(path: Path) -> None:
@@ -32,7 +49,7 @@ def _make(path: Path) -> None:
 
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(f"{SQLITE}{partial}")
+    engine = create_sqlalchemy_engine(database_uri(partial))
     _initialize_tables(engine)
     engine.dispose()
     with suppress(FileExistsError):

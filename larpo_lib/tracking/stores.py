@@ -6,6 +6,7 @@ from pathlib import Path
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import TrackingError
 from larpo_lib.tracking.client import TrackingClient
+from larpo_lib.tracking.database import database_uri
 
 
 def resolve_uri(config: TrackingConfig, store: Path) -> str:
@@ -15,7 +16,7 @@ def resolve_uri(config: TrackingConfig, store: Path) -> str:
 
 def own_store(store: Path) -> str:
     """The database in a folder."""
-    return f"sqlite:///{store.absolute() / 'mlflow.db'}"
+    return database_uri(store / "mlflow.db")
 
 
 def experiment(client: TrackingClient, name: str, artifacts: str | None) -> str:

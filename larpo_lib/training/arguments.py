@@ -1,6 +1,7 @@
 """The settings of `transformers.Trainer` and of DeepSpeed."""
 
 import os
+import tempfile
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def training_arguments(config: TrainingConfig) -> Arguments:
     on_cpu = model_device(config.model).type == "cpu"
     bf16 = model_dtype(config.model) is torch.bfloat16
     arguments = Arguments(
-        output_dir="unused",
+        output_dir=tempfile.gettempdir(),  # the Trainer makes it, and writes nothing there
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,
         learning_rate=config.learning_rate,

@@ -130,7 +130,7 @@ def delete_checkpoints(uri: str, fingerprint: str) -> None:
 
 def _kept(uri: str, fingerprint: str) -> str:
     """A place of its own: checkpoints of other settings or inputs can never be taken for this training's."""
-    return f"{uri.rstrip('/')}/{fingerprint[:16]}"
+    return f"{storage.located(uri).rstrip('/')}/{fingerprint[:16]}"
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
