@@ -37,7 +37,8 @@ def write(study: Study, results: Results, provenance: Mapping[str, Any], directo
 
     Args:
         study: as `results`: what was run, and what it came to.
-        provenance: `command`, `scale` and `seeds`, the `settings` of each cell, and what the `search` found, or None.
+        provenance: `command`, `scale` and `seeds`, `notes` for the page, the `settings` of each cell, and what the
+            `search` found, or None.
         directory: to write to.
     """
     axes = [axis.name for axis in (*study.scale(provenance["scale"]).axes, *study.axes)]
@@ -132,7 +133,7 @@ def _context(study: Study, results: Results, axes: Sequence[str], provenance: Ma
         "compared": [*axes, *map(_name, results.measures)],
         "differences": _differences(results),
         "orderings": [
-            (*one.group, f"{one.better} above {one.worse}", difference(one.difference), one.verdict)
+            (*one.group, f"{one.better} above {one.worse}", _name(one.measure), difference(one.difference), one.verdict)
             for one in results.found
         ],
         "tried": tried,
@@ -140,7 +141,8 @@ def _context(study: Study, results: Results, axes: Sequence[str], provenance: Ma
             [*cell["labels"], *(number(cell["tried"][value]) for value in tried), f"{cell['chosen']:g}"]
             for cell in search["cells"]
         ],
-        "choices": study.scale(provenance["scale"]).choices,
+        "choices": [*study.scale(provenance["scale"]).choices, *provenance["notes"]],
+        "published": any(row.published for row in (*results.rows, *results.starts)),
         "provenance": provenance,
         "made_on": made_on(provenance["machine"], provenance["versions"]),
     }

@@ -51,11 +51,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether something that the paper finds is found here, by the study's first measure."""
+    """Whether something that the paper finds is found here, by one measure."""
 
     group: Labels
     better: str
     worse: str
+    measure: str
     difference: Estimate
     verdict: Verdict
 
@@ -102,6 +103,7 @@ class Results:
                     "group": list(one.group),
                     "better": one.better,
                     "worse": one.worse,
+                    "measure": one.measure,
                     "difference": one.difference.as_mean(),
                     "verdict": one.verdict,
                 }
@@ -110,10 +112,18 @@ class Results:
         }
 
 
-def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]) -> Results:
+def summarize(
+    study: Study, measures: Sequence[str], outcomes: Sequence[Outcome], checked_by: Sequence[str] = ()
+) -> Results:
     """Means, differences and verdicts of a study's runs, cells in the order of `outcomes`.
 
     Cells are compared prompt by prompt within each seed, for runs of one seed have the same prompts.
+
+    Args:
+        study: the grid.
+        measures: of its scale.
+        outcomes: of its runs.
+        checked_by: the measures by which the paper's orderings are looked for; none: the first one.
     """
     cells: dict[Labels, dict[int, Outcome]] = {}
     for outcome in outcomes:
@@ -141,7 +151,7 @@ def summarize(study: Study, measures: Sequence[str], outcomes: Sequence[Outcome]
         measures=measures,
         start={name: over_seeds([one.start[name] for one in first.values()]) for name in measures},
         rows=rows,
-        found=_orderings(study, measures[0], cells),
+        found=[one for name in checked_by or measures[:1] for one in _orderings(study, name, cells)],
         starts=[*starts.values()],
     )
 
@@ -165,7 +175,7 @@ def _orderings(study: Study, measure: str, cells: Mapping[Labels, Mapping[int, O
     for group in dict.fromkeys(labels[:-1] for labels in cells):
         for pair in study.orderings:
             difference = _difference(cells[(*group, pair.better)], cells[(*group, pair.worse)], measure)
-            found.append(Found(group, pair.better, pair.worse, difference, _verdict(difference)))
+            found.append(Found(group, pair.better, pair.worse, measure, difference, _verdict(difference)))
     return found
 
 

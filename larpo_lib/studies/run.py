@@ -27,10 +27,9 @@ from larpo_lib.studies.study import (
     Study,
     candidates,
     cells,
-    labels_of,
     with_setting,
 )
-from larpo_lib.studies.worlds import check_worlds, documents, make_worlds, placed, with_policy
+from larpo_lib.studies.worlds import check_worlds, documents, make_worlds, placed, with_policy, world_notes
 from larpo_lib.workers import go_through
 
 
@@ -89,11 +88,12 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     outcomes = run_cells(
         made, request, out, Instruments(benchmarks, size.retrieval, documents(made, request.scale, size, out))
     )
-    results = summarize(study, size.measures, outcomes)
+    results = summarize(study, size.measures, outcomes, size.checked_by)
     search = out / "search.json"
     provenance = {
         "command": command,
         "scale": request.scale,
+        "notes": world_notes(made, request.scale, out),
         "seeds": len({cell.seed for cell in made}),
         "search": json.loads(search.read_text("utf-8")) if size.search is not None else None,
         "settings": {" / ".join(cell.labels): dict(cell.settings) for cell in reversed(made)},
@@ -133,7 +133,7 @@ def choose(made: Sequence[Cell], search: Search, measure: str, request: Request,
     What was tried is kept in `search.json`. Of equal values the smallest one is chosen.
     """
     first = {cell.labels: cell for cell in reversed(made)}
-    tried = {labels: list(candidates(first[labels], search)) for labels in labels_of(made)}
+    tried = {labels: list(candidates(first[labels], search)) for labels in dict.fromkeys(cell.labels for cell in made)}
     everyone = [cell for group in tried.values() for _, cell in group]
     outcomes = {outcome.labels: outcome for outcome in run_cells(everyone, request, out / "search")}
     found: dict[tuple[str, ...], dict[float, float]] = {

@@ -12,9 +12,12 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
+from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import LarpoConfig, ListsConfig, PrepareConfig, RewardModelConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation import benchmarks
+from larpo_lib.evaluation.score_reward_model.settings import ScoreRewardModelConfig
 from larpo_lib.files import make_directory, read_json, write_json, write_json_lines
 from larpo_lib.models import hub
 from larpo_lib.playground.requests import make_other_requests, make_requests
@@ -28,6 +31,8 @@ from larpo_lib.studies.preferences.steps import FoldConfig
 from larpo_lib.studies.study import Cell
 
 _FOLDS, _HELD_OUT = 5, 4
+_MODELS = {"reward-model": "lessons", "judge": "instructions"}
+"""Each with the part of the instructions that trains it."""
 
 
 class SmallWorld(Section):
@@ -108,9 +113,9 @@ def make_small_world(directory: Path, world: SmallWorld, cell: Cell) -> None:
     prepare.ranked(PrepareConfig(source=world.preferences), prompts=everything, ranked=ranked)
     _part(everything, ranked, directory / "heldout-all", FoldConfig(folds=_FOLDS, fold=_HELD_OUT, heldout=True))
     _part(everything, ranked, rest, FoldConfig(folds=_FOLDS, fold=_HELD_OUT, heldout=False))
-    for name, model, heldout in (("lessons", "reward-model", True), ("instructions", "judge", False)):
+    for model, name in _MODELS.items():
         part, lists = directory / name, directory / f"{name}-lists"
-        _part(rest, rest, part, FoldConfig(folds=2, fold=0, heldout=heldout))
+        _part(rest, rest, part, FoldConfig(folds=2, fold=0, heldout=name == "lessons"))
         _lists(part, lists)
         if not (directory / model).exists():
             tell(f"{model}: is trained on preferences")
@@ -119,6 +124,27 @@ def make_small_world(directory: Path, world: SmallWorld, cell: Cell) -> None:
     source = str(directory / "heldout-all" / "prompts.parquet")
     asked = PrepareConfig(source=source, limit=world.heldout_instructions)
     prepare.run(asked, prompts=directory / "heldout")
+
+
+def measure_models(directory: Path, cell: Cell) -> None:
+    """Publish how the reward models of a world order the held-out lists."""
+    for model in _MODELS:
+        how = {"model": dict(cell.settings.get("model", {})), "max_tokens": 512, "batch_tokens": 4096}
+        reranker = {"type": "classifier", "path": str(directory / model), **how}
+        config = check(ScoreRewardModelConfig, {"reranker": reranker})
+        lists, evaluation = directory / "heldout-lists", directory / f"{model}-quality"
+        benchmarks()["score_reward_model"].step.run(config, lists=lists, evaluation=evaluation)
+
+
+def quality(directory: Path) -> list[str]:
+    """What `measure_models` found, a sentence for each model."""
+    found = {model: read_metrics(directory / f"{model}-quality") for model in _MODELS}
+    return [
+        f"Of the pairs among the two best and the two worst responses to a held-out instruction, the "
+        f"{model.replace('-', ' ')} orders {metrics['pair_accuracy']:.3f} [{metrics['pair_accuracy_low']:.3f}, "
+        f"{metrics['pair_accuracy_high']:.3f}] as the published preferences do; chance is 0.5."
+        for model, metrics in found.items()
+    ]
 
 
 def _requests(directory: Path, world: SmallWorld, seed: int) -> None:

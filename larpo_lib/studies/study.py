@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +94,8 @@ class Scale(Section):
     seeds: PositiveInt = 1
     measures: tuple[str, ...] = Field(min_length=1)
     """Metrics of the evaluation and of the benchmarks to compare, the most important one first."""
+    checked_by: tuple[str, ...] = ()
+    """Those by which the paper's orderings are looked for. Not set: the first one."""
     search: Search | None = None
     retrieval: RetrievalConfig | None = None
     """How the policy before and after training is measured as a retriever, where it is."""
@@ -293,8 +295,3 @@ def _read(path: Path) -> Tree:
 def slug(text: str) -> str:
     """A label as a part of a file's name."""
     return re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_")
-
-
-def labels_of(made: Sequence[Cell]) -> list[tuple[str, ...]]:
-    """The different labels of cells, in their order."""
-    return list(dict.fromkeys(cell.labels for cell in made))

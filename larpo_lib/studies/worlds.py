@@ -8,7 +8,7 @@ from typing import Any
 from larpo_lib.config import apply_settings
 from larpo_lib.playground.world import make_world, world_documents, world_sources
 from larpo_lib.pool import use_pool
-from larpo_lib.studies.small import SmallWorld, choose_policy, load_world, make_small_world
+from larpo_lib.studies.small import SmallWorld, choose_policy, load_world, make_small_world, measure_models, quality
 from larpo_lib.studies.study import WORLD, Cell, Scale, ScaleName, filled
 
 
@@ -49,6 +49,8 @@ def make_worlds(made: Sequence[Cell], scale: ScaleName, out: Path, pool: Path, o
         elif scale == "small":
             with use_pool(pool):
                 make_small_world(_world(out, seed), _settings(over), cell)
+                if seed == min(first):  # the models of all seeds are the same
+                    measure_models(_world(out, seed), cell)
 
 
 def check_worlds(scale: ScaleName, over: Mapping[str, Any]) -> None:
@@ -59,6 +61,11 @@ def check_worlds(scale: ScaleName, over: Mapping[str, Any]) -> None:
     """
     if scale == "small":
         _settings(over).require()
+
+
+def world_notes(made: Sequence[Cell], scale: ScaleName, out: Path) -> list[str]:
+    """What the page tells of a study's worlds: at the scale `small` how good its reward models are."""
+    return quality(_world(out, min(cell.seed for cell in made))) if scale == "small" else []
 
 
 def documents(made: Sequence[Cell], scale: ScaleName, size: Scale, out: Path) -> dict[int, dict[str, Path]]:

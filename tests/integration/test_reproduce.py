@@ -104,7 +104,7 @@ def _check_results(results: Path, printed: str) -> None:
     assert found["machine"]["cpu"]
     assert abs(datetime.now(UTC).date() - date.fromisoformat(found["date"])) <= timedelta(days=1)
     page = (results / "README.md").read_text()
-    assert f"| ListMLE above pairwise | {_signed(found['orderings'][0]['difference'])} |" in page
+    assert f"| ListMLE above pairwise | accuracy | {_signed(found['orderings'][0]['difference'])} |" in page
     assert {cell["chosen"] for cell in found["search"]["cells"]} == {1e-4}
     assert "ListMLE above pairwise" in (results / "study.html").read_text()
 

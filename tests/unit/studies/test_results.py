@@ -33,6 +33,17 @@ def test_an_ordering_holds_if_the_paired_difference_is_above_zero(tmp_path, accu
     assert results.start["accuracy"].value == 0.0
 
 
+def test_an_ordering_is_looked_for_by_every_measure_that_is_named(tmp_path):
+    study = load_study(write_study(tmp_path))
+    outcomes = []
+    for label, values in (("pairwise", {"a": 0.0, "b": 1.0}), ("ListMLE", {"a": 1.0, "b": 0.0})):
+        after = {name: {"p": value, "q": value} for name, value in values.items()}
+        outcomes += [Outcome((label,), seed, after, after) for seed in (0, 1)]
+    found = summarize(study, ["a", "b"], outcomes, ["a", "b"]).found
+    assert [(one.measure, one.verdict) for one in found] == [("a", "holds"), ("b", "reversed")]
+    assert [one.measure for one in summarize(study, ["a", "b"], outcomes).found] == ["a"]
+
+
 def test_cells_that_begin_with_another_policy_have_a_start_of_their_own(tmp_path):
     published = '[[published]]\ncell = ["{model}", "start"]\nvalues = {{ win_rate = {rate} }}\n'
     text = STUDY.replace('cell = ["ListMLE"]', 'cell = ["A", "ListMLE"]')
@@ -48,7 +59,7 @@ def test_cells_that_begin_with_another_policy_have_a_start_of_their_own(tmp_path
     results = summarize(study, ["accuracy"], outcomes)
     found = [(row.labels, row.estimates["accuracy"].value, dict(row.published)) for row in results.starts]
     assert found == [(("A", "start"), 0.25, {"win_rate": 7.0}), (("B", "start"), 0.5, {"win_rate": 8.0})]
-    provenance = {"command": "c", "scale": "paper", "seeds": 1, "settings": {}, "search": None}
+    provenance = {"command": "c", "scale": "paper", "seeds": 1, "settings": {}, "search": None, "notes": []}
     write(study, results, provenance, tmp_path / "results")
     head, *rows = (tmp_path / "results" / "table.txt").read_text().splitlines()
     assert head.split("  ")[0] == "model"

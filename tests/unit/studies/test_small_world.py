@@ -129,6 +129,10 @@ def test_a_study_of_two_rewards_measures_both_alike_and_is_found_when_it_is_run_
         assert before["rules", "start"][measure] == before["preferences", "start"][measure]
     assert before["rules", "start"]["kl"]["mean"] == 0.0
     assert {row["estimates"]["kl"]["mean"] != 0.0 for row in results["rows"]} == {True}
+    page = (tmp_path / "out" / "results" / "README.md").read_text("utf-8")
+    for model in ("reward-model", "judge"):
+        accuracy = read_metrics(tmp_path / "out" / "worlds" / "seed0" / f"{model}-quality")["pair_accuracy"]
+        assert f"the {model.replace('-', ' ')} orders {accuracy:.3f} [" in page
     first, second = (tmp_path / "out" / "runs" / f"{name}-pairwise-seed0" for name in ("rules", "preferences"))
     shared = "iteration-0/other-rules/evaluated.parquet"
     assert (first / shared).samefile(second / shared)
