@@ -1,21 +1,17 @@
 """The settings of `ListwiseTrainer`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from torch import Tensor
 from transformers import TrainingArguments
 
 from larpo_lib.config import ObjectiveConfig, TrainConfig
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
 from larpo_lib.objectives import ListBatch, Objective
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Loss = Callable[[ListBatch], "Tensor"]
 """From a ListBatch of B lists to a (B,) loss."""

@@ -1,14 +1,13 @@
 """Pushes a model to a repository of the Hugging Face hub: the model's own files, in one commit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi
 
 from larpo_lib.artifacts import CARD, MANIFEST, read_manifest, verify
 from larpo_lib.errors import ConfigError, ModelError
@@ -17,9 +16,6 @@ from larpo_lib.models.hub_requests import HubError, hub_errors
 from larpo_lib.models.model_dir import check_weights, weight_files
 from larpo_lib.models.published import CONFIG, GENERATION, TEMPLATES, tokenizer_files
 from larpo_lib.progress import tell
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 _BESIDE = (CARD, "LICENSE*", "NOTICE*")
 _OF_WEIGHTS = ("*.safetensors", INDEX)

@@ -4,7 +4,6 @@ A daemon that runs already is used and left running. Otherwise one is started, a
 need neither systemd nor cgroups of version 2. `install_docker.sh` beside this file installs it.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from runpy import run_path
 
 from services.processes import wait_until
 
@@ -145,19 +144,9 @@ def _base_image(engine: Engine) -> str:
 def _program() -> str | None:
     """The first docker on PATH that builds with BuildKit."""
     try:
-        return build_script().docker_with_buildkit()
+        return run_path(str(ROOT / "docker" / "build.py"))["docker_with_buildkit"]()
     except SystemExit:
         return None
-
-
-def build_script() -> Any:
-    """The module docker/build.py."""
-    spec = importlib.util.spec_from_file_location("build_images", ROOT / "docker" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _answers(program: str) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from real_tokenizers import KINDS, Kind, real_tokenizer
 from small_models import user
+from table_rows import preferences
 
 from larpo_lib.config import RewardModelConfig, SftConfig, TrainConfig
 from larpo_lib.models.turns import turn_end
-from larpo_lib.training.encode import encode_demonstrations, encode_lists
+from larpo_lib.training.encode import EncodedList, encode_demonstrations, encode_lists
 from larpo_lib.training.reward_model import encode_conversations
 
 ROOM = {"max_prompt_tokens": 4096, "max_tokens": 8192}
@@ -23,6 +24,7 @@ ROWS: list[tuple[list[dict[str, str]], str, str]] = [
     (HISTORY, "42", "6 times 7 is\nnine."),
     (user("  def add(a, b):\n    return a"), "éè, 你好 🙂", "a"),
 ]
+LISTS = [preferences(asked, [good, bad], [1.0, 0.0]) for asked, good, bad in ROWS]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -46,6 +48,11 @@ def _by_trl(tokenizer: Any, trainer: Any, config: Any, rows: list[dict[str, Any]
     return list(prepared)
 
 
+def _demonstrations(tokenizer: Any) -> list[EncodedList]:
+    shown = [{"prompt_id": "p", "messages": m, "response": text, "finish_reason": "stop"} for m, text, _ in ROWS]
+    return encode_demonstrations(shown, tokenizer, SftConfig(**ROOM), turn_end(tokenizer))[0]
+
+
 def _ended(tokenizer: Any, kind: Kind, ids: list[int]) -> list[int]:
     """A response of TRL's up to the end of its turn, behind which there is what the template writes there."""
     last = len(ids) - 1 - ids[::-1].index(tokenizer.convert_tokens_to_ids(kind.end))
@@ -62,18 +69,7 @@ def test_lists_have_the_tokens_that_dpo_has_in_trl(name: str) -> None:
     tokenizer = real_tokenizer(kind)
     rows = [{"prompt": asked, "chosen": _assistant(a), "rejected": _assistant(b)} for asked, a, b in ROWS]
     theirs = _by_trl(tokenizer, DPOTrainer, DPOConfig, rows)
-    lists = [
-        {
-            "prompt_id": str(place),
-            "messages": asked,
-            "responses": [good, bad],
-            "token_ids": [None, None],
-            "rewards": [1.0, 0.0],
-            "finish_reasons": ["stop", "stop"],
-        }
-        for place, (asked, good, bad) in enumerate(ROWS)
-    ]
-    ours, counts = encode_lists(lists, tokenizer, TrainConfig(**ROOM), turn_end(tokenizer))
+    ours, counts = encode_lists(LISTS, tokenizer, TrainConfig(**ROOM), turn_end(tokenizer))
     assert (counts.replies_merged, counts.replies_rewritten) == (0, 0)
     assert [item.prompt for item in ours] == [row["prompt_ids"] for row in theirs]
     for item, row in zip(ours, theirs, strict=True):
@@ -88,11 +84,7 @@ def test_demonstrations_have_the_tokens_that_sft_has_in_trl(name: str) -> None:
     tokenizer = real_tokenizer(kind)
     rows = [{"prompt": asked, "completion": _assistant(text)} for asked, text, _ in ROWS]
     theirs = _by_trl(tokenizer, SFTTrainer, SFTConfig, rows, False, None)
-    shown = [
-        {"prompt_id": str(place), "messages": m, "response": text, "finish_reason": "stop"}
-        for place, (m, text, _) in enumerate(ROWS)
-    ]
-    ours, _ = encode_demonstrations(shown, tokenizer, SftConfig(**ROOM), turn_end(tokenizer))
+    ours = _demonstrations(tokenizer)
     for item, row in zip(ours, theirs, strict=True):
         learnt = [token for token in row["labels"] if token != -100]
         assert item.prompt + learnt == row["input_ids"]
@@ -105,11 +97,7 @@ def test_a_reward_model_is_trained_on_the_tokens_that_it_is_in_trl(name: str) ->
     tokenizer = real_tokenizer(KINDS[name])
     rows = [{"prompt": asked, "chosen": _assistant(a), "rejected": _assistant(b)} for asked, a, b in ROWS]
     theirs = _by_trl(tokenizer, RewardTrainer, RewardConfig, rows)
-    lists = [
-        {"prompt_id": str(place), "messages": asked, "responses": [a, b], "rewards": [1.0, 0.0]}
-        for place, (asked, a, b) in enumerate(ROWS)
-    ]
-    ours, _ = encode_conversations(lists, tokenizer, RewardModelConfig(**ROOM))
+    ours, _ = encode_conversations(LISTS, tokenizer, RewardModelConfig(**ROOM))
     for item, row in zip(ours, theirs, strict=True):
         assert [item.prompt + rest for rest in item.responses] == [row["chosen_ids"], row["rejected_ids"]]
 
@@ -117,11 +105,7 @@ def test_a_reward_model_is_trained_on_the_tokens_that_it_is_in_trl(name: str) ->
 def test_the_conversation_is_what_transformers_makes_of_it(name: str) -> None:
     kind = KINDS[name]
     tokenizer = real_tokenizer(kind)
-    shown = [
-        {"prompt_id": str(place), "messages": m, "response": text, "finish_reason": "stop"}
-        for place, (m, text, _) in enumerate(ROWS)
-    ]
-    ours, _ = encode_demonstrations(shown, tokenizer, SftConfig(**ROOM), turn_end(tokenizer))
+    ours = _demonstrations(tokenizer)
     for item, (asked, text, _) in zip(ours, ROWS, strict=True):
         whole = tokenizer.apply_chat_template([*asked, *_assistant(text)], tokenize=True)["input_ids"]
         together = item.prompt + item.responses[0]
