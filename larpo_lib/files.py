@@ -1,12 +1,12 @@
-"""Files that are whole or absent, locks that die with their process, and what a full disk says."""
+"""Files that are whole or absent, and what a full disk says."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,13 +62,17 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write a text so that a crash leaves the old file or the new one, whoever else writes it at the same time."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def seal(temporary: Path, path: Path) -> None:
@@ -127,21 +131,3 @@ def refusal(error: Exception) -> str | None:
     if number is None and "database or disk is full" in str(error):  # SQLite has no number for it
         number = errno.ENOSPC
     return os.strerror(number) + (f" ({file})" if file else "") if number in _REFUSALS else None
-
-
-@contextmanager
-def exclusive(path: Path, output: Path) -> Iterator[None]:
-    """Hold the lock `path` of an output; the kernel gives it back when the process dies, however it dies.
-
-    Raises:
-        ArtifactError: another process holds it.
-    """
-    make_directory(path.parent)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{output}: another process is writing it", remedy="Wait until it ends, or choose another output"
-            ) from None
-        yield

@@ -1,13 +1,15 @@
 """Half-done work of a step: kept until its output is published, and lost only to who asks for it.
 
-It is in `.NAME.partial/FINGERPRINT` beside the output, with a file that says what is being made, so that a changed
-setting can be named.
+It is in `.NAME.partial/FINGERPRINT-TOKEN` beside the output, with a file that says what is being made, so that a
+changed setting can be named. The token is of one process: whoever goes on with half-done work renames its folder, which
+only one can do, and leaves nothing to a process that was thought to be gone.
 """
 
 import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,14 +39,18 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
         ArtifactError: another one is half done, and may not go; names what has changed.
         StorageError: there is something else in its place.
     """
-    here = _partial(output) / fingerprint[:16]
+    here = _partial(output) / f"{fingerprint[:16]}-{uuid.uuid4().hex[:8]}"
     for other in _folders(output):
-        if other != here:
+        if not _is_of(other, fingerprint):
             if _has_work(other):
                 what = _changed(_recorded(other), identity) or "settings that were not recorded"
                 _refuse(output, what)
                 _LOG.warning("%s: half-done work with %s is discarded", output, what)
             shutil.rmtree(other)
+    for left in sorted((one for one in _folders(output) if _is_of(one, fingerprint)), key=_last_change, reverse=True):
+        with suppress(FileNotFoundError):  # another process was faster
+            left.rename(here)
+            break
     shutil.rmtree(here / DATA, ignore_errors=True)
     for folder in (here / DATA, here / SCRATCH):
         make_directory(folder)  # tells of a file in its place
@@ -83,8 +89,9 @@ def _refuse(output: Path, what: str) -> None:
 
 
 def end(output: Path, fingerprint: str) -> None:
-    """Remove the folder of an artifact that is published."""
-    shutil.rmtree(_partial(output) / fingerprint[:16], ignore_errors=True)
+    """Remove the folders of an artifact that is published."""
+    for folder in [one for one in _folders(output) if _is_of(one, fingerprint)]:
+        shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # there is something else in it, or it is gone
         _partial(output).rmdir()
 
@@ -95,6 +102,14 @@ def _partial(output: Path) -> Path:
 
 def _folders(output: Path) -> Iterator[Path]:
     return (path for path in sorted(_partial(output).glob("*")) if path.is_dir())
+
+
+def _is_of(folder: Path, fingerprint: str) -> bool:
+    return folder.name.partition("-")[0] == fingerprint[:16]
+
+
+def _last_change(folder: Path) -> int:
+    return max((path.stat().st_mtime_ns for path in (folder / SCRATCH).rglob("*") if path.is_file()), default=0)
 
 
 def _has_work(folder: Path) -> bool:

@@ -12,7 +12,8 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.checks import check_references, foretell_calls
 from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
-from larpo_lib.files import exclusive, make_directory, write_json
+from larpo_lib.files import make_directory, write_json
+from larpo_lib.locks import exclusive
 from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config

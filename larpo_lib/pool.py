@@ -1,6 +1,5 @@
 """A pool of artifacts by fingerprint: what several runs have in common is made once."""
 
-import fcntl
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from larpo_lib.errors import ConfigError, StorageError
 from larpo_lib.files import make_directory
+from larpo_lib.locks import waiting
 
 _LOG = logging.getLogger(__name__)
 _POOL: ContextVar[Path | None] = ContextVar("pool", default=None)
@@ -74,14 +74,12 @@ def shared_through_pool(fingerprint: str, output: Path) -> Iterator[bool]:
     if pool is None:
         yield False
         return
-    pool.mkdir(parents=True, exist_ok=True)
     member = pool / fingerprint
-    with (pool / f".{fingerprint}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _LOG.info("%s: waiting for another run that is making the same artifact", output)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def busy(_holder: object) -> None:
+        _LOG.info("%s: waiting for another run that is making the same artifact", output)
+
+    with waiting(pool / f".{fingerprint}.lock", busy):
         found = member.exists()
         if found:
             _link(member, output)

@@ -1,6 +1,5 @@
 """Decisions of an LLM judge, each stored as it arrives: none is lost with a crash, none is bought twice."""
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -8,13 +7,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError, DataError, InputTooLongError
+from larpo_lib.errors import ConfigError, DataError, HeldError, InputTooLongError
 from larpo_lib.files import make_directory
+from larpo_lib.locks import Holder, exclusive, waiting
 from larpo_lib.parsing import parse_json
 from larpo_lib.progress import progress, tell
 
@@ -175,10 +175,12 @@ class Decisions:
 @contextmanager
 def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
     """Open a file of decisions; only one process at a time may have it open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if not _lock(file):
-            raise ConfigError(f"{path}: another process is using it", remedy="Wait until it ends")
+
+    def busy(holder: Holder | None) -> None:
+        who = f" ({holder})" if holder else ""
+        raise ConfigError(f"{path}: another process is using it{who}", remedy="Wait until it ends")
+
+    with waiting(path, busy), path.open("a+b") as file:
         store = Decisions(path, file, limit=limit)
         try:
             yield store
@@ -199,18 +201,16 @@ def shared_decisions(folder: Path) -> Iterator[Decisions]:
         StorageError: the folder cannot be made.
     """
     make_directory(folder)
-    for number in itertools.count():
-        path = folder / f"{socket.gethostname()}-{number}.jsonl"
-        with path.open("a+b") as file:
-            if not _lock(file):
-                continue
-            store = Decisions(path, file, with_requests=False)
-            try:
-                store.read_others(folder)
-                yield store
-            finally:
-                store.close()
-            return
+    with ExitStack() as stack:
+        for number in itertools.count():
+            path = folder / f"{socket.gethostname()}-{number}.jsonl"
+            with suppress(HeldError):
+                stack.enter_context(exclusive(path, path))
+                break
+        store = Decisions(path, stack.enter_context(path.open("a+b")), with_requests=False)
+        stack.callback(store.close)
+        store.read_others(folder)
+        yield store
 
 
 class _File:
@@ -245,14 +245,6 @@ class _File:
     def _place(self, length: int) -> _Place:
         self.end += length
         return self.file.fileno(), self.end - length, length
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _line(key: str, attempt: int, answer: Answer, request: Request | None) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from larpo_lib import artifacts
 from larpo_lib.errors import StorageError
 from larpo_lib.files import write_json
+from larpo_lib.locks import waiting
 from larpo_lib.storage.client import CONNECTIONS, store_client
 from larpo_lib.storage.failures import NotFoundError, s3_errors, with_retries
 from larpo_lib.storage.locations import Location, is_remote
@@ -174,7 +174,5 @@ def _remove_strays(partial: Path, names: list[str]) -> None:
 @contextmanager
 def waiting_lock(directory: Path) -> Iterator[None]:
     """Hold the directory's lock: of several shards that fetch the same input, one does and the others wait."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with waiting(directory / ".lock"):
         yield
