@@ -66,7 +66,9 @@ class ArtifactError(LarpoError):
 
 
 class HeldError(ArtifactError):
-    """Another process is at work on the same output or run; what it has logged and made is left to it."""
+    """Another process is at work on the same output or run; what it has made, and logged to MLflow, is left to it."""
+
+    transient = True
 
 
 class ModelError(LarpoError):

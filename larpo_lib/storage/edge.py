@@ -1,10 +1,12 @@
 """The edge of a step: remote inputs become local paths before it, remote outputs are published behind it."""
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from larpo_lib.caches import cache_dir
+from larpo_lib.errors import HeldError
 from larpo_lib.storage.client import store_client
 from larpo_lib.storage.fetching import fetch, keep, short_hash
 from larpo_lib.storage.locations import Location, is_remote
@@ -33,6 +35,7 @@ def localize(
         without_weights: inputs whose weights are not read; see `fetch`.
 
     Raises:
+        HeldError: somebody else has published what was made from the same meanwhile, with other bytes.
         StorageError: the store refuses a read or a write or stays away, or a URI is not one.
     """
     cache = cache or cache_dir()
@@ -53,5 +56,9 @@ def localize(
             publish(paths[name], uri)  # whoever began it did not come to its end
     yield paths
     for name, uri in to_publish.items():
-        publish(paths[name], uri)
+        try:
+            publish(paths[name], uri)
+        except HeldError:  # the next attempt fetches what is there
+            shutil.rmtree(paths[name])
+            raise
         keep(paths[name], uri, cache)

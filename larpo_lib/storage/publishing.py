@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larpo_lib import artifacts
-from larpo_lib.errors import StorageError
+from larpo_lib.errors import HeldError, StorageError
 from larpo_lib.storage.client import store_client, store_name
 from larpo_lib.storage.directories import delete_keys
 from larpo_lib.storage.failures import AlreadyExistsError, ConditionalPutError, with_retries
@@ -35,6 +35,7 @@ def publish(directory: Path, uri: str) -> None:
 
     Raises:
         ArtifactError: `directory` is no artifact, or damaged.
+        HeldError: somebody else has published what was made from the same, with other bytes: by another machine.
         StorageError: another artifact is at `uri`, or the store refuses the write or stays away.
     """
     location, client = Location.parse(uri), store_client()
@@ -47,6 +48,8 @@ def publish(directory: Path, uri: str) -> None:
         except ConditionalPutError:
             _warn(f"{store_name()} does not support If-None-Match")
             there = _put(client, own, directory, location)
+    if there.content.get("fingerprint") == own.content["fingerprint"] and not there.same_artifact(own):
+        raise HeldError(f"{uri}: another process has made it meanwhile", remedy="Run the same command again to take it")
     if not there.same_artifact(own):
         raise StorageError(f"{uri}: contains another artifact", remedy="Choose another URI, or delete that one")
     if there.staging:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from larpo_lib.errors import HeldError
 from larpo_lib.files import make_directory
+from larpo_lib.locks import exclusive
 
 FOLDER = "waiting"
 """Of a store: what waits there."""
@@ -23,11 +25,15 @@ class Spool:
 
     Args:
         folder: of the spool.
-        file: its lines, locked.
+
+    Raises:
+        HeldError: another process has it.
     """
 
-    def __init__(self, folder: Path, file: TextIO) -> None:
-        self.folder, self._file = folder, file
+    def __init__(self, folder: Path) -> None:
+        self._held = ExitStack()
+        self._held.enter_context(exclusive(folder / _LINES, folder))
+        self.folder, self._file = folder, (folder / _LINES).open("a+", encoding="utf-8")
         self._files = 0
 
     @classmethod
@@ -35,7 +41,7 @@ class Spool:
         """A new one, which is younger than all others in the store."""
         folder = store / FOLDER / f"{time.time_ns():020d}-{os.getpid()}"
         make_directory(folder)
-        return cls(folder, _locked(folder / _LINES))
+        return cls(folder)
 
     @classmethod
     def left(cls, store: Path) -> list[Spool]:
@@ -43,8 +49,8 @@ class Spool:
         found = []
         for lines in sorted((store / FOLDER).glob(f"*/{_LINES}")):
             try:
-                found.append(cls(lines.parent, _locked(lines)))
-            except (BlockingIOError, FileNotFoundError):  # its process is at work, or has just delivered it
+                found.append(cls(lines.parent))
+            except (HeldError, FileNotFoundError):  # its process is at work, or has just delivered it
                 continue
         return found
 
@@ -78,22 +84,12 @@ class Spool:
 
     def remove(self) -> None:
         """Forget what has been delivered."""
-        shutil.rmtree(self.folder)
         self._file.close()
+        self._held.close()
+        shutil.rmtree(self.folder)
         if not any(self.folder.parent.iterdir()):
             self.folder.parent.rmdir()
 
     def _placed(self, entry: dict[str, Any]) -> dict[str, Any]:
         """An entry whose path holds wherever the spool was moved."""
         return {**entry, "path": str(self.folder / entry["path"])} if "path" in entry else entry
-
-
-def _locked(path: Path) -> TextIO:
-    file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.stat()  # it may have been delivered before it was locked
-    except OSError:
-        file.close()
-        raise
-    return file

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from larpo_lib.config import TrackingConfig
-from larpo_lib.errors import TrackingError
+from larpo_lib.errors import HeldError, TrackingError
 from larpo_lib.redaction import redact
 from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tracking.client import one_line
@@ -197,11 +197,13 @@ class Tracker:
 
     @contextmanager
     def _logged(self, ref: RunRef) -> Iterator[Run]:
-        """A run from its beginning to its end: finished, failed, or killed by an interrupt."""
+        """A run from its beginning to its end: finished, failed, killed by an interrupt, or left to another process."""
         self._send("open", ref)
         run = Run(self._outbox, ref)
         try:
             yield run
+        except HeldError:
+            raise
         except BaseException as error:
             stopped = isinstance(error, INTERRUPTS)
             try:

@@ -1,5 +1,7 @@
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,9 +120,11 @@ except LarpoError as error:
         other = [*command[:-1], str(tmp_path / "other")]
         third = subprocess.run(other, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
         first.communicate("go on\n")
-    assert second.stdout == (
-        f"ArtifactError {tmp_path / 'out'}: another process is writing it. Wait until it ends, or choose "
-        "another output.\n"
+    who = rf"\(process {first.pid} on {re.escape(socket.gethostname())}, since [-\d]+ [:\d]+ UTC\)"
+    assert re.fullmatch(
+        rf"HeldError {tmp_path / 'out'}: another process is writing it {who}\. Wait until it ends, or choose "
+        r"another output\.\n",
+        second.stdout,
     )
     assert third.stdout == "working\n"
     assert (first.returncode, second.returncode) == (0, 0)

@@ -1,7 +1,5 @@
 """Outputs on file systems without locks, with locks of one machine alone, and with processes that are gone or stuck."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

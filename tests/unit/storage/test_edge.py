@@ -8,7 +8,7 @@ from stored_artifacts import BUCKET, Settings, keys
 
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, WorkDir, produce
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, HeldError
 
 
 def test_local_paths_pass_through(tmp_path: Path) -> None:
@@ -62,3 +62,27 @@ def test_failed_step_publishes_nothing_and_goes_on_next_time(s3: Any, tmp_path: 
     with storage.localize(*uris, tmp_path) as paths:
         assert step(Settings(), **paths) == {"resumed": True}
     assert "doubled/artifact.json" in keys(s3)
+
+
+def test_of_two_machines_that_round_otherwise_the_slower_one_takes_what_is_there(s3: Any, tmp_path: Path) -> None:
+    """Both make the same step; the bytes differ as those of two kinds of GPU do."""
+    uri = f"s3://{BUCKET}/policy"
+
+    def make(output: Path, weights: bytes) -> Metrics:
+        def made(work: WorkDir) -> Metrics:
+            (work.data / "weights").write_bytes(weights)
+            return {"loss": float(len(weights))}
+
+        return produce("train", Settings(), {}, output, made)
+
+    def take(cache: str, weights: bytes) -> Metrics:
+        with storage.localize({}, {"out": uri}, tmp_path / cache) as paths:
+            if cache == "slower":
+                take("faster", b"of the faster one")
+            return make(paths["out"], weights)
+
+    with pytest.raises(HeldError, match=r"policy: another process has made it meanwhile\. Run the same command again"):
+        take("slower", b"mine")
+    with storage.localize({}, {"out": uri}, tmp_path / "slower") as paths:
+        assert make(paths["out"], b"never") == {"loss": 17.0}
+        assert (paths["out"] / "weights").read_bytes() == b"of the faster one"

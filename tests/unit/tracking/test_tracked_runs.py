@@ -10,6 +10,7 @@ import pytest
 from tracked import KEY, children, reader
 
 from larpo_lib.config import LarpoConfig, TrackingConfig
+from larpo_lib.errors import HeldError
 from larpo_lib.signals import terminable
 from larpo_lib.tracking import Tracker
 
@@ -94,6 +95,27 @@ def test_a_run_that_raises_fails_with_the_error_and_a_repaired_one_finishes(
     repaired = client.get_run(nested.run_id)
     assert repaired.info.status == "FINISHED"
     assert "larpo.error" not in repaired.data.tags
+
+
+def test_a_process_that_finds_another_one_at_work_leaves_its_runs_to_it(
+    tracker: Tracker, mlflow_store: Path, config: LarpoConfig
+) -> None:
+    def found() -> list[tuple[str, str, bool]]:
+        runs = reader(tracker).search_runs(["1", "2"])
+        return sorted((run.info.run_name, run.info.status, "larpo.error" in run.data.tags) for run in runs)
+
+    def refused() -> None:
+        other = Tracker(TrackingConfig(), mlflow_store)
+        with other.run("demo", KEY, config), other.step("sample", 1):
+            raise HeldError("out: another process is writing it")
+
+    at_work = [("demo", "RUNNING", False), ("sample-1", "RUNNING", False)]
+    with tracker.run("demo", KEY, config), tracker.step("sample", 1):
+        before = found()
+        with pytest.raises(HeldError):
+            refused()
+        assert found() == before == at_work
+    assert found() == [(name, "FINISHED", error) for name, _, error in at_work]
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
