@@ -84,9 +84,9 @@ class Spool:
 
     def remove(self) -> None:
         """Forget what has been delivered."""
+        shutil.rmtree(self.folder)
         self._file.close()
         self._held.close()
-        shutil.rmtree(self.folder)
         if not any(self.folder.parent.iterdir()):
             self.folder.parent.rmdir()
 
