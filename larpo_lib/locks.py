@@ -98,6 +98,7 @@ def exclusive(path: Path, output: Path) -> Iterator[Lock]:
 
     Raises:
         HeldError: another process holds it; says which.
+        StorageError: its directory cannot be made.
     """
 
     def refuse(holder: Holder | None) -> None:
@@ -106,6 +107,7 @@ def exclusive(path: Path, output: Path) -> Iterator[Lock]:
             f"{output}: another process is writing it{who}", remedy="Wait until it ends, or choose another output"
         )
 
+    make_directory(path.parent)
     with waiting(path, refuse) as lock:
         yield lock
 
@@ -118,7 +120,7 @@ def waiting(path: Path, busy: Callable[[Holder | None], None] = lambda _holder: 
         path: a file, made if it is not there.
         busy: called before a wait, with who holds it if that is known; what it raises ends the wait.
     """
-    make_directory(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     note = path.with_name(f"{path.name}.holder")
     with path.open("a") as file:
         locked = _flock(file, note, busy)
