@@ -1,8 +1,8 @@
 """Artifacts: directories that are published whole or not at all, and that know what they were made from.
 
 An artifact is a directory with its data, `metrics.json` and `artifact.json`. The manifest holds the fingerprint (step,
-settings, digests of the inputs, code version) and a checksum of every file. Nothing in it depends on time or place, so
-the same work gives the same bytes.
+settings, digests of the inputs, version of the results) and a checksum of every file. Nothing in it depends on time or
+place, so the same work gives the same bytes.
 """
 
 import errno
@@ -16,7 +16,6 @@ from typing import Any
 
 from larpo_lib import __version__, half_done
 from larpo_lib.config import Section
-from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError, HeldError
 from larpo_lib.files import disk_errors, sync, write_json
 from larpo_lib.functions import functions_of
@@ -40,6 +39,7 @@ from larpo_lib.manifest import (
     verify_input,
 )
 from larpo_lib.pool import shared_through_pool
+from larpo_lib.results import results_version
 
 __all__ = [
     "AGAIN",
@@ -178,7 +178,7 @@ def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments:
         "arguments": dict(arguments),
         "inputs": {name: recorded_digest(path) for name, path in sorted(inputs.items())}
         | {place: function.content() for place, function in functions_of(config).items()},
-        "code": __version__,
+        "code": results_version(step),
     }
 
 
@@ -189,7 +189,7 @@ def _publish(work: WorkDir, output: Path, identity: dict[str, Any], metrics: Met
         "fingerprint": work.fingerprint,
         **identity,
         "files": file_entries(work.data),
-        "libraries": _libraries(),
+        "libraries": _libraries(identity["code"]),
     }
     for file in work.data.rglob("*"):
         if file.is_file():
@@ -201,15 +201,15 @@ def _publish(work: WorkDir, output: Path, identity: dict[str, Any], metrics: Met
 
 
 def _made_otherwise(output: Path, existing: dict[str, Any], identity: dict[str, Any]) -> ArtifactError:
-    what = differences({k: existing.get(k) for k in identity}, identity)
     return ArtifactError(
-        f"{output}: exists already, but was made with {what}",
+        f"{output}: exists already, but was made with {half_done.changes(existing, identity)}",
         remedy="Choose another output, or delete this one to make it again",
     )
 
 
-def _libraries() -> dict[str, str]:
-    found = {}
+def _libraries(code: str) -> dict[str, str]:
+    """Versions of what made it; of larpo where that is not the one since which the step gives its results."""
+    found = {} if __version__ == code else {"larpo": __version__}
     for name in _RECORDED:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

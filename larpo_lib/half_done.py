@@ -18,6 +18,7 @@ from typing import Any
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import make_directory, read_json, write_json
+from larpo_lib.results import other_results
 
 VARIABLE = "LARPO_DISCARD_PARTIAL"
 """Variable of the environment that, as 1, lets half-done work of other settings go; processes of a step inherit it."""
@@ -43,7 +44,7 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
     for other in _folders(output):
         if not _is_of(other, fingerprint):
             if _has_work(other):
-                what = _changed(_recorded(other), identity) or "settings that were not recorded"
+                what = changes(_recorded(other), identity) or "settings that were not recorded"
                 _refuse(output, what)
                 _LOG.warning("%s: half-done work with %s is discarded", output, what)
             shutil.rmtree(other)
@@ -69,14 +70,17 @@ def refuse_other_settings(output: Path, settings: Mapping[str, Any]) -> None:
         ArtifactError: names what has changed.
     """
     for folder in filter(_has_work, _folders(output)):
-        if what := _changed(_recorded(folder), {"config": settings}):
+        if what := changes(_recorded(folder), {"config": settings}):
             _refuse(output, what)
 
 
-def _changed(recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """What differs, as far as both know; empty where nothing does."""
+def changes(recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What differs between two identities, as far as both know; empty where nothing does."""
     now = json.loads(json.dumps(identity))  # as the file has it: no tuples
-    return differences({name: recorded[name] for name in now if name in recorded}, now) if recorded else ""
+    known = {name: recorded[name] for name in now if name in recorded and name != "code"}
+    what = differences(known, {name: now[name] for name in now if name != "code"}) if recorded else ""
+    results = other_results(now["step"], recorded["code"]) if {"step", "code"} <= now.keys() & recorded.keys() else ""
+    return "; ".join(filter(None, (what, results)))
 
 
 def _refuse(output: Path, what: str) -> None:

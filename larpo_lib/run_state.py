@@ -12,6 +12,7 @@ from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.functions import functions_of
 from larpo_lib.half_done import refuse_other_settings
 from larpo_lib.plan import Plan, StepCall, best_iteration
+from larpo_lib.results import other_results
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
         (made if _is_made(call, artifacts) else left).append(call)
     state = RunState(made, left)
     for call in made:
-        _check_settings(call, artifacts)
+        _check_settings(call, artifacts, goes_on=bool(left))
     for call in left if artifacts is HERE else ():
         assert call.config is not None, f"{call.name} has settings"
         refuse_other_settings(Path(call.output), call.config.identity())
@@ -120,11 +121,16 @@ def _is_made(call: StepCall, artifacts: Artifacts) -> bool:
     return all(artifacts.made(path) for path in call.outputs.values())
 
 
-def _check_settings(call: StepCall, artifacts: Artifacts) -> None:
+def _check_settings(call: StepCall, artifacts: Artifacts, *, goes_on: bool) -> None:
+    """Of a run that is finished the results are only read, whatever other versions of larpo would give."""
     assert call.config is not None, f"{call.name} has settings"
     manifest = read_manifest(artifacts.folder(call.output))
     recorded = manifest["config"]
-    what = differences(recorded, _expected(call.config.identity(), recorded), "config") or _other_code(call, manifest)
+    what = (
+        differences(recorded, _expected(call.config.identity(), recorded), "config")
+        or _other_code(call, manifest)
+        or (other_results(manifest["step"], manifest["code"]) if goes_on else "")
+    )
     if what:
         raise ArtifactError(
             f"{call.output}: exists already, but was made with {what}",

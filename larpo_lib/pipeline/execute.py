@@ -157,7 +157,7 @@ def _described(call: StepCall, manifest: Mapping[str, Any], address: str) -> dic
         "uri": call.output,
         "step": manifest["step"],
         "fingerprint": manifest["fingerprint"],
-        "larpo": manifest["code"],
+        "larpo": manifest["libraries"].get("larpo", manifest["code"]),
         "bytes": sum(recorded["bytes"] for recorded in manifest["files"].values()),
         "mlflow": address,
     }

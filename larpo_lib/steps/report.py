@@ -218,4 +218,4 @@ def _read(file: Path) -> str:
 
 
 def _versions(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    return [("larpo", manifest["code"]), *sorted(manifest["libraries"].items())]
+    return list({"larpo": manifest["code"], **dict(sorted(manifest["libraries"].items()))}.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_artifacts import OneSetting, Settings, beside, content, double, never
 
-from larpo_lib import artifacts
+from larpo_lib import results
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.cli.app import root
 from larpo_lib.config.mixins import InParts
@@ -74,8 +74,9 @@ def test_a_changed_input_and_other_code_are_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(ArtifactError, match=r"is half done with inputs\.source "):
         produce("double", Settings(), {"source": source}, tmp_path / "out", never)
     source.write_text("one", "utf-8")
-    monkeypatch.setattr(artifacts, "__version__", "9.9")
-    with pytest.raises(ArtifactError, match=r'is half done with code "[^"]+" instead of "9\.9"'):
+    monkeypatch.setattr(results, "CHANGES", {"double": (results.FIRST, results.Change("9.9", "twice is four times"))})
+    since = r"results of larpo 0\.2\.0, and the step double gives others: since 9\.9, twice is four times\. Undo"
+    with pytest.raises(ArtifactError, match=f"is half done with {since}"):
         produce("double", Settings(), {"source": source}, tmp_path / "out", never)
 
 

@@ -1,0 +1,76 @@
+"""Since which version of larpo a step gives the results that it gives.
+
+What another version has made is found again and continued, unless the results of its step have changed in between. A
+change of code after which a step gives other results, for the same settings and inputs, gets a line in `CHANGES`, with
+the version that will bring it. The newest line of a step is part of its fingerprints, as `code`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    """A step gives other results than before.
+
+    Attributes:
+        version: of larpo, the first one that gives them.
+        why: what is different, as the end of a sentence.
+    """
+
+    version: str
+    why: str
+
+
+FIRST = Change("0.2.0", "it does not continue what 0.1.0 has made")
+"""Of the steps that `CHANGES` does not name."""
+
+_READING = Change("0.2.0", "answers such as \\boxed{9{,}500} are read whole, and classifiers see their [CLS] and [SEP]")
+_TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
+_TRAINING = Change("0.2.0", f"{_TOKENS.why}, and a warm-up ends one step earlier")
+
+CHANGES: Mapping[str, Sequence[Change]] = {
+    "prepare": (Change("0.2.0", "the id of a prompt covers its columns system and history"),),
+    "sft": (_TRAINING,),
+    "train": (_TRAINING,),
+    "reward_model": (_TRAINING,),
+    "retrieval": (_TOKENS,),
+    "rerank": (_READING,),
+    "evaluate": (_READING,),
+    "search_temperature": (_READING,),
+    "gsm8k": (_READING,),
+    "reward_eval": (_READING,),
+    "score_reward_model": (_READING,),
+}
+"""By the names of steps, without what stands behind a dot; the oldest change first."""
+
+
+def results_version(step: str) -> str:
+    """The version since which a step gives the results that it gives now."""
+    return _changes(step)[-1].version
+
+
+def other_results(step: str, version: str) -> str:
+    """Which other results a step gave in a version, as the end of a sentence; empty where they are today's.
+
+    Args:
+        step: its name, as in manifests.
+        version: `code` of a manifest.
+    """
+    changes = _changes(step)
+    if version == changes[-1].version:
+        return ""
+    if _number(version) > _number(changes[-1].version):
+        return f"results of larpo {version}, which this version does not know"
+    since = [change for change in changes if _number(change.version) > _number(version)]
+    what = "; ".join(f"since {change.version}, {change.why}" for change in since)
+    return f"results of larpo {version}, and the step {step} gives others: {what}"
+
+
+def _changes(step: str) -> Sequence[Change]:
+    return CHANGES.get(step.partition(".")[0], (FIRST,))
+
+
+def _number(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
