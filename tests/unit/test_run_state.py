@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from larpo_lib import results
 from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError
@@ -52,6 +53,21 @@ def test_what_is_made_is_not_left(tmp_path):
     assert [call.name for call in state.left] == ["build_lists", "train", "promote", "report"]
     assert state.names == {"build_lists", "train", "promote", "report"}
     make(plan, {"build_lists", "train", "promote", "report"})
+    assert not find_run_state(plan).left
+
+
+def test_other_results_of_a_step_are_told_before_the_run_goes_on_and_no_matter_once_it_is_finished(
+    tmp_path, monkeypatch
+):
+    plan = plan_of(tmp_path, loop={"iterations": 1})
+    make(plan, {"prepare", "evaluate", "sample"})
+    monkeypatch.setattr(results, "CHANGES", {"sample": (results.Change("0.3.0", "responses are shorter"),)})
+    told = r"candidates: exists already, but was made with results of larpo 0\.2\.0, and the step sample gives others: "
+    with pytest.raises(ArtifactError, match=told + r"since 0\.3\.0, responses are shorter\. Choose another output"):
+        find_run_state(plan)
+    monkeypatch.undo()
+    make(plan, {"rerank", "build_lists", "train", "promote", "report"})
+    monkeypatch.setattr(results, "CHANGES", {"sample": (results.Change("0.3.0", "responses are shorter"),)})
     assert not find_run_state(plan).left
 
 
