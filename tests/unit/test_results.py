@@ -107,4 +107,5 @@ def test_a_new_setting_does_not_change_the_fingerprints_of_those_who_do_not_set_
     for kind in ObjectiveConfig.alternatives():
         if not any(field.is_required() for field in kind.model_fields.values()):
             found[f"objective {kind().type}"] = kind().identity()
-    assert json.loads(json.dumps(found)) == json.loads(RECORDED.read_text("utf-8"))
+    recorded = json.loads(RECORDED.read_text("utf-8"))  # of 0.2.0; younger sections have no old artifacts
+    assert {name: json.loads(json.dumps(found[name])) for name in recorded} == recorded
