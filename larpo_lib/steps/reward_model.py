@@ -12,7 +12,7 @@ from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import summarize
-from larpo_lib.tables import read_table
+from larpo_lib.tables import TableRows
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
 from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
@@ -59,7 +59,7 @@ def _train(
 ) -> Metrics:
     tokenizer = source.tokenizer
     _check_scored_token(source)
-    encoded, counts = encode_conversations(read_table(lists, "lists"), tokenizer, config)
+    encoded, counts = encode_conversations(TableRows(lists, "lists"), tokenizer, config)
     if not encoded:
         raise LarpoError(
             f"{lists}: no list is left to train on: {vars(counts)}", remedy="Increase reward_model.max_tokens"

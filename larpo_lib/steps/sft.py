@@ -13,7 +13,7 @@ from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import summarize
-from larpo_lib.tables import read_table
+from larpo_lib.tables import TableRows
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
 from larpo_lib.training.encode import encode_demonstrations, report_encoding
@@ -49,7 +49,7 @@ def run(
 def _sft(
     config: SftConfig, source: ModelDir, demonstrations: Path, log: MetricLogger, ranks: Ranks, work: WorkDir | None
 ) -> Metrics:
-    rows = read_table(demonstrations, "demonstrations")
+    rows = TableRows(demonstrations, "demonstrations")
     encoded, counts = encode_demonstrations(rows, source.tokenizer, config, source.turn_end)
     if not encoded:
         raise LarpoError(

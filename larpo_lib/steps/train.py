@@ -1,6 +1,6 @@
 """Distils the reranker's order into the policy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives.reward_values import ROUNDING
 from larpo_lib.steps.processes import produce_distributed
-from larpo_lib.tables import Row, read_table
+from larpo_lib.tables import Row, TableRows
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists, report_encoding
@@ -82,7 +82,7 @@ def _train(
     work: WorkDir | None,
 ) -> Metrics:
     lists, tokenizer = inputs["lists"], source.tokenizer
-    rows = read_table(lists, "lists")
+    rows = TableRows(lists, "lists")
     check_rewards(config.objective, rows, lists)
     encoded, counts = encode_lists(rows, tokenizer, config, source.turn_end)
     if not encoded:
@@ -115,7 +115,7 @@ def _train(
     return summarize(encoded, counts, fitted.history)
 
 
-def check_rewards(objective: ObjectiveConfig, rows: Sequence[Row], lists: str | Path) -> None:
+def check_rewards(objective: ObjectiveConfig, rows: Iterable[Row], lists: str | Path) -> None:
     """Refuse rewards that an objective would take for exponents without bounds.
 
     Raises:

@@ -1,6 +1,6 @@
 """Lists and demonstrations to token ids, with every row that does not fit counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -53,7 +53,7 @@ class EncodeCounts:
 
 
 def encode_lists(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig, end: TurnEnd
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig, end: TurnEnd
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode training lists.
 
@@ -82,7 +82,7 @@ def encode_lists(
 
 
 def encode_text_lists(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, config: TrainConfig
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode training lists of plain texts, which no chat template is written around.
 
@@ -178,7 +178,7 @@ def keep_within(
 
 
 def encode_demonstrations(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: SftConfig, end: TurnEnd
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, config: SftConfig, end: TurnEnd
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode demonstrations, each as a list of one response."""
     counts = EncodeCounts()

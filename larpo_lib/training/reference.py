@@ -44,8 +44,14 @@ Logps = dict[str, list[float]]
 
 def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dtype: torch.dtype) -> str:
     """What log-probabilities belong to: a reference policy's digest, the token ids, the precision of the pass."""
-    stated = json.dumps([reference, lists, str(dtype)], sort_keys=True)
-    return hashlib.sha256(stated.encode()).hexdigest()
+    hashed = hashlib.sha256(f"[{json.dumps(reference)}, {{".encode())
+    for number, (name, named) in enumerate(sorted(lists.items())):
+        hashed.update(f"{', ' if number else ''}{json.dumps(name)}: [".encode())
+        for place, item in enumerate(named):  # the JSON of them all would take more memory than they do
+            hashed.update(f"{', ' if place else ''}{json.dumps(item)}".encode())
+        hashed.update(b"]")
+    hashed.update(f"}}, {json.dumps(str(dtype))}]".encode())
+    return hashed.hexdigest()
 
 
 def wanted_logps(lists: Sequence[EncodedList], *, needs_kl: bool) -> dict[str, list[PackedList]]:

@@ -5,7 +5,7 @@ A score is of a conversation's last token. What a conversation is, and which tok
 a whole.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -49,7 +49,7 @@ _HEAD = "score.weight"
 
 
 def encode_conversations(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: RewardModelConfig
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, config: RewardModelConfig
 ) -> tuple[list[EncodedList], EncodeCounts]:
     """Encode training lists as the reward model will read them.
 

@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -167,6 +170,9 @@ def test_processes_without_folders_get_what_the_leading_one_knows(monkeypatch):
 def test_log_probabilities_belong_to_policy_token_ids_and_precision():
     own = {"own": LISTS}
     first = logps_identity("policy", own, torch.float32)
+    both = {"own": LISTS, "mismatched": LISTS[:2]}
+    stated = json.dumps(["policy", both, "torch.float32"], sort_keys=True)
+    assert logps_identity("policy", both, torch.float32) == hashlib.sha256(stated.encode()).hexdigest()
     assert first == logps_identity("policy", {"own": list(LISTS)}, torch.float32)
     others = [
         logps_identity("another", own, torch.float32),
