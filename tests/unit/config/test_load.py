@@ -19,6 +19,7 @@ from larpo_lib.config import (
 )
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.objectives.pairwise import dpo
 from larpo_lib.steps.declarations import STEPS
 
 WHOLE = """
@@ -68,7 +69,7 @@ def test_another_type_drops_the_fields_of_the_type_before(file: Path) -> None:
 
 def test_same_type_keeps_the_fields_beside_the_one_set(file: Path) -> None:
     config = load_config(file, ["train.objective.beta=0.2", "rerank.reranker.type=classifier"])
-    assert config.train.objective.model_dump() == {"type": "dpo", "beta": 0.2, "label_smoothing": 0.1}
+    assert config.train.objective == dpo.settings(beta=0.2, label_smoothing=0.1)
     assert config.rerank.reranker.model_dump()["batch_tokens"] == 2
 
 
