@@ -2,13 +2,18 @@
 
 An image gets less than the development environment, so it needs a list of its own. The list is made from the metadata
 of the packages installed here: larpo's own requirements, theirs, and so on. Nothing is resolved anew, so no version is
-chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. Run it in the
-development environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's lists.
+chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. Every line has the
+hashes of the files that it may be, from hashes.txt. torch's CPU build, which is not on PyPI, stands in a list of its
+own.
+
+Run it in the development environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's
+lists; where a version has changed, run fetch_hashes.py before.
 """
 
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -17,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "requirements" / "images"
+HASHES = ROOT / "requirements" / "hashes.txt"
 
 LARPO = "larpo"
 ALONE = ("kfp",)
@@ -26,7 +32,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "base": (LARPO, "kfp", "typing_extensions"),
     "trainer": ("larpo[deepspeed,lora]", "kfp", "typing_extensions", "kubernetes"),
     "evaluator": ("larpo[alpaca-eval,embedding]", "kfp", "typing_extensions"),
-    "mlflow": ("mlflow", "boto3", "psycopg2-binary"),
+    "mlflow": ("mlflow[auth]", "boto3", "psycopg2-binary"),
 }
 """What each image is for."""
 
@@ -83,6 +89,30 @@ def _requirements(name: str, extra: str) -> list[str]:
 
 def locks() -> dict[str, str]:
     """Text of each file by its name."""
+    hashes = dict(line.split(" ", 1) for line in HASHES.read_text("utf-8").splitlines() if not line.startswith("#"))
+    elsewhere: set[str] = set()
+    texts = {}
+    for name, lines in locked().items():
+        texts[f"{name}.txt"] = _text(_hashed(line, hashes) for line in lines.values() if not pinned_elsewhere(line))
+        elsewhere |= {line for line in lines.values() if pinned_elsewhere(line)}
+    return {**texts, "torch-cpu.txt": _text(elsewhere)}
+
+
+def pinned_elsewhere(line: str) -> bool:
+    """Whether a version is none of PyPI's: PyTorch's own index has torch's CPU build."""
+    return "+" in line
+
+
+def _hashed(line: str, hashes: dict[str, str]) -> str:
+    name, _, version = line.partition("==")
+    known = hashes.get(f"{canonicalize_name(name)}=={version}")
+    if known is None:
+        sys.exit(f"requirements/hashes.txt has no line for {line}; run requirements/fetch_hashes.py")
+    return f"{line} {known}"
+
+
+def locked() -> dict[str, dict[str, str]]:
+    """The lines of each list, without hashes, by the list's name."""
     known, cuda = pins("constraints.txt"), pins("cuda.txt")
     cpu = {"torch": f"{known['torch']}+cpu"}
     lists = {}
@@ -95,13 +125,11 @@ def locks() -> dict[str, str]:
     for variant in ("cpu", "cuda"):
         lines = pins(f"vllm-{variant}.txt") | {"kfp": known["kfp"]}
         lists[f"sampler-{variant}"] = {name: line for name, line in lines.items() if name not in TESTS}
-    return {f"{name}.txt": _text(lines) for name, lines in lists.items()}
+    return lists
 
 
-def _text(lines: dict[str, str]) -> str:
-    return "\n".join(
-        ["# Made by requirements/lock_images.py; do not edit.", *sorted(lines.values(), key=str.lower), ""]
-    )
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(["# Made by requirements/lock_images.py; do not edit.", *sorted(lines, key=str.lower), ""])
 
 
 if __name__ == "__main__":

@@ -63,6 +63,15 @@ def test_nothing_of_a_pull_request_is_pushed_or_run() -> None:
     assert set(jobs()["run"]["needs"]) == {"check", "compile", "images"}
 
 
+def test_what_every_image_installs_is_audited_and_listed() -> None:
+    text = "\n".join(step["run"] for step in jobs()["audit"]["steps"] if "run" in step)
+    loops = re.findall(r"for list in (\S+); do\n((?:  .*\n)+)done", text)
+    assert [place for place, _ in loops] == ["requirements/images/*.txt"] * 2
+    assert "cyclonedx-py requirements" in loops[0][1]
+    assert "pip-audit --disable-pip --no-deps" in loops[1][1]
+    assert re.search(r"pip install pip-audit==[\d.]+ cyclonedx-bom==[\d.]+$", text, re.MULTILINE)
+
+
 def test_the_targets_of_make_exist() -> None:
     made = {target for command in commands() for target in re.findall(r"^make (\w+)$", command, re.MULTILINE)}
     assert made == {"lint", "services", "test", "compile", "install"}

@@ -1,5 +1,6 @@
 """The manifests are valid, refer to what there is, and agree with the code."""
 
+import configparser
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import kubernetes_validate
+import mlflow.environment_variables
 import pytest
 import yaml
 from built import KUSTOMIZATIONS, ROOT, Document, build, build_one, namespace, one, pod_specs, values
@@ -109,7 +111,7 @@ def test_the_names_that_components_use(kustomization: str) -> None:
         ("ConfigMap", "larpo-env"),
         ("PersistentVolumeClaim", "larpo-cache"),
     } <= there
-    assert {"larpo-s3", "larpo-postgres", "larpo-mlflow", "larpo-judge", "larpo-hub"} == TO_CREATE
+    assert {"s3", "postgres", "mlflow", "mlflow-server", "judge", "hub"} == {name[6:] for name in TO_CREATE}
     environment = one(kustomization, "ConfigMap", "larpo-env")["data"]
     assert environment.keys() == {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI"}
     (runtime,) = [template["spec"] for name, template in pod_specs(kustomization) if name == RUNTIME]
@@ -263,17 +265,61 @@ def test_a_copy_beside_the_overlays_builds_the_same(kustomization: str, tmp_path
         assert build_one(mine) == build_one(kustomization + folder)
 
 
+def with_component(name: str, kustomization: str, own: Path) -> list[Any]:
+    """The documents of a kustomization of one's own, in the folder `own`, that adds a component."""
+    own.mkdir()
+    resources, components = (
+        os.path.relpath(ROOT / path, own.resolve()) for path in (kustomization, f"k8s/components/{name}")
+    )
+    lines = ["kind: Kustomization", f"resources: [{resources}]", f"components: [{components}]"]
+    (own / "kustomization.yaml").write_text("\n".join(lines), "utf-8")
+    return [*build_one(str(own))]
+
+
+def test_mlflow_asks_for_the_password_that_pods_have(kustomization: str, tmp_path: Path) -> None:
+    """A pod of a pipeline has Secret larpo-mlflow in its environment, by the names that MLflow's client reads."""
+    documents = with_component("mlflow-auth", kustomization, tmp_path / "own")
+    found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+    for document in documents:
+        kubernetes_validate.validate(document, "1.33", strict=True)
+    before = {(document["kind"], document["metadata"]["name"]): document for document in build_one(kustomization)}
+    assert {name for name in found if found[name] != before.get(name)} == {
+        ("Deployment", "mlflow"), ("ConfigMap", "mlflow-auth"),
+    }  # fmt: skip
+    pod = found["Deployment", "mlflow"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    context = cli.commands["server"].make_context("server", list(container["args"]))
+    assert context.params["app_name"] == "basic-auth"
+    secrets = {
+        variable["name"]: tuple(variable["valueFrom"]["secretKeyRef"].values())
+        for variable in container["env"]
+        if "secretKeyRef" in variable.get("valueFrom", {})
+    }
+    created = {
+        name: set(re.findall(r"--from-literal=(\w+)=", rest))
+        for name, rest in re.findall(r"create secret generic (\S+)((?: *\\?\n? *--from-literal=\S+)+)", README)
+    }
+    assert secrets["MLFLOW_AUTH_ADMIN_USERNAME"] == ("MLFLOW_TRACKING_USERNAME", "larpo-mlflow")
+    assert secrets["MLFLOW_AUTH_ADMIN_PASSWORD"] == ("MLFLOW_TRACKING_PASSWORD", "larpo-mlflow")
+    assert secrets["MLFLOW_FLASK_SERVER_SECRET_KEY"][1] == "larpo-mlflow-server"
+    assert all(key in created[name] for key, name in secrets.values())
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    for name in secrets.keys() | environment:
+        assert not name.startswith("MLFLOW_AUTH") or hasattr(mlflow.environment_variables, name), name
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "auth"]
+    folder, _, file = environment["MLFLOW_AUTH_CONFIG_PATH"].rpartition("/")
+    assert mount["mountPath"] == folder
+    settings = configparser.ConfigParser()
+    settings.read_string(found["ConfigMap", "mlflow-auth"]["data"][file])
+    assert settings["mlflow"]["database_uri"] == environment["MLFLOW_BACKEND_STORE_URI"]
+    assert settings["mlflow"]["default_permission"] == "NO_PERMISSIONS"
+    assert {"name": "auth", "configMap": {"name": "mlflow-auth"}} in pod["volumes"]
+
+
 def test_all_accounts_pull_with_the_secret_of_the_component(kustomization: str, tmp_path: Path) -> None:
     (there,) = re.findall(r"create secret docker-registry (\S+)", README)
     for folder in ("", "/training"):
-        own = tmp_path / f"own{folder.replace('/', '-')}"
-        own.mkdir()
-        resources, components = (
-            os.path.relpath(ROOT / path, own.resolve())
-            for path in (kustomization + folder, "k8s/components/pull-secret")
-        )
-        lines = ["kind: Kustomization", f"resources: [{resources}]", f"components: [{components}]"]
-        (own / "kustomization.yaml").write_text("\n".join(lines), "utf-8")
-        accounts = [document for document in build_one(str(own)) if document["kind"] == "ServiceAccount"]
+        documents = with_component("pull-secret", kustomization + folder, tmp_path / f"own{folder.replace('/', '-')}")
+        accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
         assert accounts
         assert all(account["imagePullSecrets"] == [{"name": there}] for account in accounts)
