@@ -87,12 +87,14 @@ def run_loop(
 def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Metrics], Metrics]:
     """Take every step; the metrics of the iterations that were evaluated, and of the gate."""
     config = plan.config
-    begun, key = (place.work / KEY).is_file(), run_key(place.work, place.root)
+    begun = (place.work / KEY).is_file()
+    if begun:
+        run_key(place.work, place.root)  # a copy leaves what waits to its origin
     tracker = Tracker(config.tracking, place.work / STORE, begun=begun)
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
     checked, there = False, place.artifacts()
-    with tracker.run(config.name, key, config) as parent:
+    with tracker.run(config.name, run_key(place.work, place.root), config) as parent:
         place.write()
         for call in all_calls(plan, measured):
             if not checked and call.step.function != STEPS["prepare"].function:

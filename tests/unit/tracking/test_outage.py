@@ -14,8 +14,9 @@ import pytest
 from mlflow import MlflowClient
 from services.mlflow_thread import MlflowThread
 
-from larpo_lib.config import LarpoConfig, TrackingConfig
+from larpo_lib.config import LarpoConfig, TrackingConfig, load_config
 from larpo_lib.errors import TrackingError
+from larpo_lib.loop import run_loop
 from larpo_lib.registry import Registry
 from larpo_lib.steps import processes
 from larpo_lib.tracking import DataSet, Run, Tracker, client, deliver_waiting, outbox
@@ -164,6 +165,17 @@ def test_only_a_run_that_has_begun_starts_without_mlflow(
         step.log_metrics({"responses": 8})
     tracker.settle()
     assert [one.info.run_name for one in runs(mlflow)] == ["demo", "sample-1"]
+
+
+def test_a_run_that_never_reached_mlflow_does_not_begin_at_the_second_try_either(
+    mlflow: MlflowThread, tiny_world: Path, tmp_path: Path
+) -> None:
+    mlflow.refuse()
+    config = load_config(tiny_world / "larpo.toml", [f"tracking.uri={mlflow.uri}"])
+    for _ in range(2):
+        with pytest.raises(TrackingError, match="that the server is running"):
+            run_loop(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "prompts").exists()
 
 
 def test_the_registry_alone_needs_mlflow_and_says_so(
