@@ -23,8 +23,8 @@ StudyName = Annotated[
 Scale = Annotated[
     Literal["tiny", "small", "paper"],
     typer.Option(
-        help="tiny: the built-in example, on a laptop. small: a real language model of 135 million parameters, hours "
-        "on a laptop or minutes on a GPU. paper: the paper's models."
+        help="tiny: the built-in example, on a laptop. small: a real language model of 135 million parameters, for "
+        "hours on a laptop. paper: the paper's models."
     ),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs for each cell, with seeds 0, 1, ...")]
