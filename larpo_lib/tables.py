@@ -1,6 +1,7 @@
 """Reads and writes the schema-checked Parquet tables of `larpo_lib.schemas`, whole or a few rows at a time."""
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,15 +108,15 @@ def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:
 
     The bytes depend on the rows and on that sum, not on how they were spread over `parts`.
     """
-    opened = [_open(part, schema) for part in parts]
     counts: Counter[str] = Counter()
-    for part in opened:
-        counts.update(json.loads(part.schema_arrow.metadata.get(_COUNTS, b"{}")))
+    for file in parts:
+        with _open(file, schema) as part:
+            counts.update(json.loads(part.schema_arrow.metadata.get(_COUNTS, b"{}")))
     expected = SCHEMAS[schema].with_metadata(_metadata(schema, counts))
     waiting = expected.empty_table()
     with _writer(path, expected) as writer:
-        for part, file in zip(opened, parts, strict=True):
-            with _reading(file, schema):
+        for file in parts:
+            with _open(file, schema) as part, _reading(file, schema):
                 table = part.read().replace_schema_metadata(expected.metadata)
             waiting = pa.concat_tables([waiting, table])
             while waiting.num_rows >= ROW_GROUP:
@@ -146,24 +147,31 @@ class PromptTable(Mapping[str, list[Row]]):
         self._schema = schema
         self._parquet = _open(self._path, schema)
         with _reading(self._path, self._schema):
-            ids = self._parquet.read(["prompt_id"]).column("prompt_id")
+            ids = self._parquet.read(["prompt_id"]).column("prompt_id").combine_chunks()
         self.num_rows = len(ids)
-        places: dict[str, list[tuple[int, int]]] = {}
-        for start, stop, prompt_id in _runs(ids):
-            places.setdefault(prompt_id, []).append((start, stop))
-        self._places = dict(sorted(places.items()))
+        # As Arrow and numpy hold them: as Python's objects, places would take several times as much memory.
+        starts = _first_of_equals(ids)
+        order = pc.sort_indices(ids.take(starts)).to_numpy()
+        self._starts, self._stops = starts[order], np.append(starts[1:], len(ids))[order]
+        sorted_ids = ids.take(self._starts)
+        first = _first_of_equals(sorted_ids)
+        self._ids = sorted_ids.take(first)
+        self._runs = np.append(first, len(order))
         self._groups = RowGroups(self._parquet, columns)
 
     def __getitem__(self, prompt_id: str) -> list[Row]:
         """The prompt's rows in the file's order."""
         with _reading(self._path, self._schema):
-            return [row for start, stop in self._places[prompt_id] for row in self._groups.rows(start, stop)]
+            return [row for start, stop in self._places(prompt_id) for row in self._groups.rows(start, stop)]
+
+    def __contains__(self, prompt_id: object) -> bool:
+        return isinstance(prompt_id, str) and self._find(prompt_id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return (prompt_id.as_py() for prompt_id in self._ids)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._ids)
 
     def column_type(self, name: str) -> pa.DataType:
         """The type of a column."""
@@ -171,7 +179,19 @@ class PromptTable(Mapping[str, list[Row]]):
 
     def row_numbers(self, prompt_id: str) -> list[int]:
         """The numbers of the prompt's rows in the file, for messages."""
-        return [number for start, stop in self._places[prompt_id] for number in range(start, stop)]
+        return [number for start, stop in self._places(prompt_id) for number in range(start, stop)]
+
+    def _places(self, prompt_id: str) -> list[tuple[int, int]]:
+        """First row, and row behind the last, of each run of the prompt's rows."""
+        number = self._find(prompt_id)
+        if number is None:
+            raise KeyError(prompt_id)
+        runs = slice(self._runs[number], self._runs[number + 1])
+        return list(zip(self._starts[runs].tolist(), self._stops[runs].tolist(), strict=True))
+
+    def _find(self, prompt_id: str) -> int | None:
+        number = bisect_left(range(len(self)), prompt_id, key=lambda i: self._ids[i].as_py())
+        return number if number < len(self) and self._ids[number].as_py() == prompt_id else None
 
 
 _COUNTS = b"larpo.counts"
@@ -216,19 +236,12 @@ def _grouped(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
         yield group
 
 
-def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[int, int, str]]:
-    """First row, row behind the last, and prompt of each run of rows of one prompt."""
-    first, current, number = 0, None, 0
-    for chunk in ids.chunks:
-        for value in chunk:
-            prompt_id = value.as_py()
-            if prompt_id != current:
-                if current is not None:
-                    yield first, number, current
-                first, current = number, prompt_id
-            number += 1
-    if current is not None:
-        yield first, number, current
+def _first_of_equals(ids: pa.StringArray) -> NDArray[np.int64]:
+    """Where each run of equal values begins."""
+    if not len(ids):
+        return np.empty(0, np.int64)
+    changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    return np.append(0, np.flatnonzero(changes) + 1)
 
 
 @contextmanager

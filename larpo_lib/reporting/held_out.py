@@ -3,7 +3,8 @@
 One summary for everybody: the metrics of an evaluation, the report, the gate, studies and the benchmark `retrieval`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
@@ -38,13 +39,13 @@ class Judged:
         undecided: how many those are; all of them without a judge.
     """
 
-    rewards: dict[str, list[float]] = field(default_factory=dict)
+    rewards: dict[str, MutableSequence[float]] = field(default_factory=dict)
     right: dict[str, list[bool]] = field(default_factory=dict)
     undecided: int = 0
 
     def add(self, row: Row) -> None:
         """Add a row of `evaluated`."""
-        self.rewards.setdefault(row["prompt_id"], []).append(row["reward"])
+        self.rewards.setdefault(row["prompt_id"], array("d")).append(row["reward"])
         if row["correct"] is None:
             self.undecided += 1
         else:

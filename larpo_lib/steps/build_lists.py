@@ -77,16 +77,16 @@ def _prompts(path: Path) -> PromptTable:
 
 
 def _check_rows(path: Path, known: PromptTable, config: ListsConfig) -> None:
-    rows = read_columns(path, "ranked", ["prompt_id", "reward", "temperature"])
-    for number, prompt_id in enumerate(rows["prompt_id"]):
-        if prompt_id.as_py() not in known:
-            raise DataError(
-                f"prompt {prompt_id} is not in the prompts",
-                path=path,
-                row=number,
-                field="prompt_id",
-                remedy="Pass the prompts from which these candidates were sampled",
-            )
+    table = PromptTable(path, "ranked", [])
+    if unknown := {table.row_numbers(prompt_id)[0]: prompt_id for prompt_id in table if prompt_id not in known}:
+        raise DataError(
+            f"prompt {unknown[min(unknown)]} is not in the prompts",
+            path=path,
+            row=min(unknown),
+            field="prompt_id",
+            remedy="Pass the prompts from which these candidates were sampled",
+        )
+    rows = read_columns(path, "ranked", ["reward", "temperature"])
     infinite = np.flatnonzero(~np.isfinite(rows["reward"].to_numpy()))
     if len(infinite):
         raise DataError(

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.mixins import Sampling
@@ -26,7 +24,7 @@ from larpo_lib.samplers.candidates import (
 )
 from larpo_lib.schemas import LENGTH
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
-from larpo_lib.tables import Counts, PromptTable, read_columns
+from larpo_lib.tables import Counts, PromptTable
 
 _LOG = logging.getLogger(__name__)
 
@@ -175,13 +173,18 @@ def _warn_of_duplicates(metrics: Metrics, most: float) -> None:
 
 def response_statistics(path: Path, schema: str) -> Metrics:
     """Shares of distinct and of truncated responses, their mean length where the sampler tells it, their diversity."""
-    rows = read_columns(path, schema, ["candidate_id", "num_tokens", "finish_reason"])
-    if not rows.num_rows:
-        return {"distinct_share": None, "truncated_share": None, "mean_tokens": None, **Diversity().metrics()}
-    table = PromptTable(path, schema, DIVERSITY_COLUMNS)
+    table = PromptTable(path, schema, ["candidate_id", "num_tokens", "finish_reason", *DIVERSITY_COLUMNS])
+    diversity, lengths, truncated, distinct = Diversity(), [0, 0], 0, 0
+    for rows in table.values():
+        distinct += len({row["candidate_id"] for row in rows})  # it tells the prompt, too
+        for row in rows:
+            diversity.add(row)
+            truncated += row["finish_reason"] == LENGTH
+            if row["num_tokens"] is not None:
+                lengths = [lengths[0] + row["num_tokens"], lengths[1] + 1]
     return {
-        "distinct_share": pc.count_distinct(rows["candidate_id"]).as_py() / rows.num_rows,
-        "truncated_share": pc.sum(pc.equal(rows["finish_reason"], LENGTH)).as_py() / rows.num_rows,
-        "mean_tokens": pc.mean(rows["num_tokens"]).as_py(),
-        **Diversity(row for prompt_id in table for row in table[prompt_id]).metrics(),
+        "distinct_share": distinct / table.num_rows if table.num_rows else None,
+        "truncated_share": truncated / table.num_rows if table.num_rows else None,
+        "mean_tokens": lengths[0] / lengths[1] if lengths[1] else None,
+        **diversity.metrics(),
     }

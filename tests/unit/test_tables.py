@@ -1,4 +1,5 @@
 import errno
+import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from table_rows import ranked
 
 from larpo_lib.errors import ArtifactError, DataError, StorageError
+from larpo_lib.row_groups import RowGroups
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
 from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, rewards_and_lengths, write_table
 
@@ -233,3 +235,24 @@ def test_identity_tells_prompts_and_responses_apart() -> None:
     assert len({prompt_id(messages) for messages in (one, *others)}) == 5
     assert candidate_id("p", "x") == candidate_id("p", "x")
     assert len({candidate_id("p", "x"), candidate_id("p", "y"), candidate_id("q", "x")}) == 3
+
+
+def test_more_parts_than_files_may_be_open_are_joined(tmp_path: Path) -> None:
+    parts = [tmp_path / f"part-{i}.parquet" for i in range(40)]
+    for i, part in enumerate(parts):
+        write_table(part, "prompts", [prompt(i)], {"made": 1})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = max(int(file.name) for file in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 20, limits[1]))
+    try:
+        assert concat_tables(parts, "prompts", tmp_path / "whole.parquet") == {"made": 40}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert read_table(tmp_path / "whole.parquet", "prompts") == [prompt(i) for i in range(40)]
+
+
+def test_whether_a_prompt_is_there_is_known_without_its_rows(tmp_path: Path, monkeypatch: Any) -> None:
+    write_table(tmp_path / "prompts.parquet", "prompts", ROWS)
+    found = PromptTable(tmp_path / "prompts.parquet", "prompts")
+    monkeypatch.delattr(RowGroups, "rows")
+    assert [name in found for name in ("p0", "p2", "p", "p3", "", 0)] == [True, True, False, False, False, False]
