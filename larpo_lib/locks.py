@@ -13,7 +13,6 @@ import fcntl
 import json
 import logging
 import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,58 +20,47 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO
+from typing import IO, Protocol
 
-from larpo_lib.errors import HeldError
+from larpo_lib.errors import HeldError, StorageError
 from larpo_lib.files import make_directory
+from larpo_lib.holder import Holder
 
 BEAT_S, STALE_S = 5.0, 60.0
-"""How often a note is renewed, and after what time without it its process counts as gone."""
-_POLL_S = 0.5
+"""How often a note in a file is renewed, and after what time without it its process counts as gone."""
+_LOOKS = 10
+"""How often a note is looked at while it might be renewed once."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Holder:
-    """A process that has a lock.
+class Note(Protocol):
+    """Where it is written who holds a lock.
 
     Attributes:
-        machine: tells kernels and containers apart, whose process numbers say nothing to each other.
-        host: its name.
-        pid: number of the process.
-        began: when the process began, as its kernel counts.
-        since: when it took the lock, in UTC.
-        token: of this lock alone.
+        place: what to call it.
+        beat_s: seconds after which it is renewed, again and again.
+        stale_s: seconds without that after which its process counts as gone.
     """
 
-    machine: str
-    host: str
-    pid: int
-    began: str
-    since: str
-    token: str
+    place: str
+    beat_s: float
+    stale_s: float
 
-    @classmethod
-    def here(cls) -> Holder:
-        """This process, now."""
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        return cls(machine(), socket.gethostname(), os.getpid(), _began(os.getpid()), since, uuid.uuid4().hex[:8])
+    def create(self, text: str) -> bool:
+        """Write it, unless there is one."""
 
-    @classmethod
-    def parse(cls, text: str) -> Holder | None:
-        """From a note; None where it is being written."""
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
-            return None
+    def read(self) -> str | None:
+        """What it says; None where there is none."""
 
-    def is_gone(self) -> bool:
-        """Whether it is of this machine and no longer runs."""
-        return self.machine == machine() and _began(self.pid) != self.began
+    def state(self) -> tuple[object, float] | None:
+        """What changes whenever it is renewed, and its age in seconds by the clock there; None where there is none."""
 
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
+    def renew(self, text: str) -> None:
+        """Show that its process is at work."""
+
+    def remove(self, text: str) -> None:
+        """Remove it if this is what it says."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +68,32 @@ class Lock:
     """A lock that this process holds, unless another one thought that it was gone.
 
     Attributes:
-        note: the file that says so.
+        note: that says so.
         holder: this process.
     """
 
-    note: Path
+    note: Note
     holder: Holder
 
     def is_lost(self) -> bool:
         """Whether another process has taken it over."""
-        return _holder(self.note) != self.holder
+        return Holder.parse(self.note.read() or "") != self.holder
+
+
+Busy = Callable[[Holder | None], None]
+"""Called before a wait, with who holds a lock if that is known; what it raises ends the wait."""
+
+
+def refusal(output: Path | str) -> Busy:
+    """Not to wait for an output: raises HeldError, which says who holds it."""
+
+    def refuse(holder: Holder | None) -> None:
+        who = f" ({holder})" if holder else ""
+        raise HeldError(
+            f"{output}: another process is writing it{who}", remedy="Wait until it ends, or choose another output"
+        )
+
+    return refuse
 
 
 @contextmanager
@@ -100,73 +104,57 @@ def exclusive(path: Path, output: Path) -> Iterator[Lock]:
         HeldError: another process holds it; says which.
         StorageError: its directory cannot be made.
     """
-
-    def refuse(holder: Holder | None) -> None:
-        who = f" ({holder})" if holder else ""
-        raise HeldError(
-            f"{output}: another process is writing it{who}", remedy="Wait until it ends, or choose another output"
-        )
-
     make_directory(path.parent)
-    with waiting(path, refuse) as lock:
+    with waiting(path, refusal(output)) as lock:
         yield lock
 
 
 @contextmanager
-def waiting(path: Path, busy: Callable[[Holder | None], None] = lambda _holder: None) -> Iterator[Lock]:
-    """Hold the lock `path`, when whoever holds it has given it back.
-
-    Args:
-        path: a file, made if it is not there.
-        busy: called before a wait, with who holds it if that is known; what it raises ends the wait.
-    """
+def waiting(path: Path, busy: Busy = lambda _holder: None) -> Iterator[Lock]:
+    """Hold the lock `path`, a file that is made if it is not there, when whoever holds it has given it back."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = path.with_name(f"{path.name}.holder")
     with path.open("a") as file:
-        locked = _flock(file, note, busy)
-        holder = Holder.here()
-        while not _take(note, holder, file, locked=locked):
-            busy(_holder(note))
-            time.sleep(BEAT_S)
-        lock = Lock(note, holder)
-        with _beating(lock):
+        note = _FileNote(path)
+        with noted(note, busy, locked=_flock(file, note, busy)) as lock:
             yield lock
 
 
-def machine() -> str:
-    """What process numbers belong to: a start of a kernel, and a container on it."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return socket.gethostname()
+@contextmanager
+def noted(note: Note, busy: Busy, *, locked: bool = False) -> Iterator[Lock]:
+    """Hold a lock by its note.
+
+    Args:
+        note: of the lock.
+        busy: see `Busy`.
+        locked: whether this process has the kernel's lock too, which is worth more than notes of this machine.
+    """
+    lock = Lock(note, Holder.here())
+    text = json.dumps(asdict(lock.holder))
+    while not note.create(text):
+        found = note.read()
+        if found is None:
+            continue
+        other = Holder.parse(found)
+        if other is not None and other.machine == lock.holder.machine:
+            counts = not locked and not other.is_gone()
+        else:
+            counts = _is_renewed(note, other)
+        if counts:
+            busy(other)
+            time.sleep(note.beat_s)
+        else:
+            note.remove(found)
+    with _beating(lock, text):
+        yield lock
 
 
-def _began(pid: int) -> str:
-    """When a process began; "" where there is none, or only its exit code is left of it."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    except OSError:
-        pass
-    if Path("/proc/self").exists():
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "unknown"
-
-
-def _flock(file: IO[str], note: Path, busy: Callable[[Holder | None], None]) -> bool:
+def _flock(file: IO[str], note: Note, busy: Busy) -> bool:
     """Take the kernel's lock; False where the file system has none."""
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            busy(_holder(note))
+            busy(Holder.parse(note.read() or ""))
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -176,86 +164,33 @@ def _flock(file: IO[str], note: Path, busy: Callable[[Holder | None], None]) -> 
     return True
 
 
-def _take(note: Path, holder: Holder, lock: IO[str], *, locked: bool) -> bool:
-    """Write the note, unless that of another process counts."""
-    while True:
-        try:
-            with note.open("x", encoding="utf-8") as file:
-                try:
-                    file.write(json.dumps(asdict(holder)))
-                except OSError:
-                    note.unlink()
-                    raise
-            return True
-        except FileExistsError:
-            pass
-        found = _text(note)
-        if found is None:
-            continue
-        other = Holder.parse(found)
-        if other is not None and other.machine == holder.machine:
-            counts = not locked and not other.is_gone()  # the kernel's word is worth more
-        else:
-            counts = _is_renewed(note, other, lock)
-        if counts:
-            return False
-        _put_away(note, found, holder)
-
-
-def _put_away(note: Path, text: str, holder: Holder) -> None:
-    """Remove a note that counts for nothing. Of several processes that do, one finds it."""
-    aside = note.with_name(f"{note.name}.{holder.token}")
-    with suppress(FileNotFoundError):
-        note.rename(aside)
-        if _text(aside) != text:  # another process was faster, and this is its note
-            with suppress(FileExistsError):
-                os.link(aside, note)
-        aside.unlink()
-
-
-def _is_renewed(note: Path, holder: Holder | None, lock: IO[str]) -> bool:
-    """Whether the process of a note is at work, by the clock of the file system; waits for a while to see it."""
-    first = _time(note)
+def _is_renewed(note: Note, holder: Holder | None) -> bool:
+    """Whether the process of a note is at work; waits for a while to see it."""
+    first = state = note.state()
     told = False
-    while (now := _time(note)) == first and first is not None:
-        os.utime(lock.name)
-        if Path(lock.name).stat().st_mtime - first >= STALE_S:
+    while first is not None and state is not None and state[0] == first[0]:
+        if state[1] >= note.stale_s:
             return False
         if not told:
-            _LOG.info("%s: waiting for a sign of life of %s", lock.name, holder or "the process that holds it")
+            _LOG.info("%s: waiting for a sign of life of %s", note.place, holder or "the process that holds it")
             told = True
-        time.sleep(_POLL_S)
-    return now is not None
-
-
-def _time(note: Path) -> float | None:
-    with suppress(FileNotFoundError), note.open("rb") as file:  # NFS looks at the server when a file is opened
-        return os.fstat(file.fileno()).st_mtime
-    return None
-
-
-def _text(note: Path) -> str | None:
-    with suppress(FileNotFoundError):
-        return note.read_text("utf-8", errors="replace")
-    return None
-
-
-def _holder(note: Path) -> Holder | None:
-    return Holder.parse(_text(note) or "")
+        time.sleep(note.beat_s / _LOOKS)
+        state = note.state()
+    return state is not None
 
 
 @contextmanager
-def _beating(lock: Lock) -> Iterator[None]:
+def _beating(lock: Lock, text: str) -> Iterator[None]:
     """Renew the note within the block, and remove it at the end, for as long as it is this process's."""
     ended = Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT_S):
-            with suppress(OSError):  # a file system that is away for a moment
+        while not ended.wait(lock.note.beat_s):
+            with suppress(OSError, StorageError):  # what is away for a moment
                 if lock.is_lost():
-                    _LOG.warning("%s: %s has taken over", lock.note, _holder(lock.note) or "another process")
+                    _LOG.warning("%s: another process has taken over", lock.note.place)
                     return
-                os.utime(lock.note)
+                lock.note.renew(text)
 
     thread = Thread(target=beat, daemon=True)
     thread.start()
@@ -264,6 +199,52 @@ def _beating(lock: Lock) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with suppress(OSError):
-            if not lock.is_lost():
-                lock.note.unlink()
+        with suppress(OSError, StorageError):
+            lock.note.remove(text)
+
+
+class _FileNote:
+    """A note beside a lock's file, by the clock of its file system."""
+
+    def __init__(self, lock: Path) -> None:
+        self.place, self.beat_s, self.stale_s = str(lock), BEAT_S, STALE_S
+        self._lock, self._note = lock, lock.with_name(f"{lock.name}.holder")
+
+    def create(self, text: str) -> bool:
+        try:
+            with self._note.open("x", encoding="utf-8") as file:
+                try:
+                    file.write(text)
+                    file.flush()
+                except OSError:
+                    self._note.unlink()
+                    raise
+        except FileExistsError:
+            return False
+        return True
+
+    def read(self) -> str | None:
+        with suppress(FileNotFoundError):
+            return self._note.read_text("utf-8", errors="replace")
+        return None
+
+    def state(self) -> tuple[object, float] | None:
+        os.utime(self._lock)
+        with suppress(FileNotFoundError), self._note.open("rb") as file:  # NFS asks its server when one is opened
+            changed = os.fstat(file.fileno()).st_mtime
+            return changed, self._lock.stat().st_mtime - changed
+        return None
+
+    def renew(self, text: str) -> None:
+        del text
+        os.utime(self._note)
+
+    def remove(self, text: str) -> None:
+        """Of several processes that do at once, one finds it."""
+        aside = self._note.with_name(f"{self._note.name}.{uuid.uuid4().hex[:8]}")
+        with suppress(FileNotFoundError):
+            self._note.rename(aside)
+            if aside.read_text("utf-8", errors="replace") != text:  # another process was faster, and this is its note
+                with suppress(FileExistsError):
+                    os.link(aside, self._note)
+            aside.unlink()

@@ -73,7 +73,7 @@ def run_loop(
     if pool is not None:
         check_pool(pool, place.outputs)
     clock = Clock(place.work)
-    with exclusive(place.work / ".run.lock", place.work), clock.running(), use_pool(pool), terminable():
+    with exclusive(place.work / ".run.lock", place.work), place.held(), clock.running(), use_pool(pool), terminable():
         write_models(models, place.work)
         write_settings(config, place.work)
         measured, promoted = _run(plan, place, None if pool is not None else clock)  # a pool's results take no time

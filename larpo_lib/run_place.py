@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from larpo_lib.run_state import HERE, Artifacts
 from larpo_lib.storage import complete_directories, fetch, is_remote, located, put
 from larpo_lib.storage.failures import NotFoundError
 from larpo_lib.storage.fetching import short_hash
+from larpo_lib.storage.holding import exclusive_run
 
 _FILES = (SETTINGS, MODELS, KEY, SECONDS, SUMMARY)
 """What a run keeps beside its artifacts."""
@@ -99,6 +101,10 @@ class RunPlace:
             lambda path: fetch(f"{path}/{MANIFEST}", cache_dir()).parent,
             lambda path: read_metrics(fetch(f"{path}/{METRICS}", cache_dir()).parent),
         )
+
+    def held(self) -> AbstractContextManager[object]:
+        """Hold a run in a store, against other machines. Raises HeldError where another process holds it."""
+        return exclusive_run(self.root) if self.remote else nullcontext()
 
     def check_tracking(self, config: TrackingConfig) -> None:
         """Check that there is a place for MLflow's runs and models.

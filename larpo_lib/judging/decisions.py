@@ -14,7 +14,8 @@ from typing import IO, Any
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, HeldError, InputTooLongError
 from larpo_lib.files import make_directory
-from larpo_lib.locks import Holder, exclusive, waiting
+from larpo_lib.holder import Holder
+from larpo_lib.locks import exclusive, waiting
 from larpo_lib.parsing import parse_json
 from larpo_lib.progress import progress, tell
 

@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 from small_artifacts import OneSetting, Settings, beside, content, double, never
 
-from larpo_lib import artifacts, half_done, locks
+from larpo_lib import artifacts, half_done, holder, locks
 from larpo_lib.artifacts import Metrics, WorkDir, produce, verify
 from larpo_lib.errors import ArtifactError, HeldError
-from larpo_lib.locks import Holder, exclusive, waiting
+from larpo_lib.holder import Holder
+from larpo_lib.locks import exclusive, waiting
 
 _FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("BEAT_S", 0.05), ("STALE_S", 0.4), ("_POLL_S", 0.02)):
+    for name, seconds in (("BEAT_S", 0.05), ("STALE_S", 0.4)):
         monkeypatch.setattr(locks, name, seconds)
 
 
@@ -72,8 +73,8 @@ def at_work(output: Path, hostname: str, *, stopped: signal.Signals | None = Non
 
 
 def _work(output: Path, hostname: str) -> None:
-    locks.machine = lambda: hostname
-    locks.socket.gethostname = lambda: hostname
+    holder.machine = lambda: hostname
+    holder.socket.gethostname = lambda: hostname
 
     def make(work: WorkDir) -> Metrics:
         (work.scratch / "part-0").write_text("hours of work", "utf-8")
@@ -98,7 +99,7 @@ def goes_on(work: WorkDir) -> Metrics:
 def other(flock: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of the machine that another process is on."""
     monkeypatch.setattr(locks.fcntl, "flock", flock)
-    monkeypatch.setattr(locks, "machine", lambda: "here")
+    monkeypatch.setattr(holder, "machine", lambda: "here")
     return "there" if flock is of_one_machine else "here"
 
 
@@ -157,7 +158,7 @@ def test_of_two_that_publish_at_once_one_wins(
 ) -> None:
     """Even if nothing at all keeps them apart: the other one takes the artifact, or is told that it is another."""
     monkeypatch.setattr(locks, "_flock", lambda *_: True)
-    monkeypatch.setattr(locks, "_take", lambda *_, **__: True)
+    monkeypatch.setattr(locks._FileNote, "create", lambda *_: True)
     monkeypatch.setattr(locks.Lock, "is_lost", lambda _lock: False)
     monkeypatch.setattr(half_done, "_folders", lambda _output: iter(()))
     begun, rename = threading.Barrier(2), Path.rename
@@ -234,8 +235,8 @@ def test_of_two_that_find_an_old_note_one_takes_it(tmp_path: Path, monkeypatch: 
     note.write_text(json.dumps(asdict(replace(Holder.here(), began="1"))), "utf-8")
     is_gone = Holder.is_gone
 
-    def overtaken(holder: Holder) -> bool:
-        gone = is_gone(holder)
+    def overtaken(found: Holder) -> bool:
+        gone = is_gone(found)
         if gone:
             note.write_text(faster, "utf-8")
         return gone
