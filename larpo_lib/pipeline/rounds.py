@@ -86,7 +86,7 @@ def evaluate(run: str, iteration: str) -> StepResult:
     """A policy measured; its metrics make one curve over the rounds in the run's MLflow run."""
     context = open_context(run)
     done = execute(context, context.plan.evaluate(int(iteration)))
-    with_retries(lambda: context.tracker().open_run().log_metrics(done.metrics, step=int(iteration)))
+    with_retries(lambda: context.log(done.metrics, int(iteration)))
     return done
 
 

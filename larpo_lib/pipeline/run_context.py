@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig, Section
 from larpo_lib.errors import ConfigError
 from larpo_lib.pipeline import files
@@ -102,6 +103,12 @@ class RunContext(Section):
     def tracker(self) -> Tracker:
         """MLflow, with the run open."""
         return Tracker(self.config.tracking, store(self.shared or self.root), self.parent)
+
+    def log(self, metrics: Metrics, step: int | None = None) -> None:
+        """Log numbers to the run's MLflow run. Raises TrackingError where they cannot leave this pod."""
+        tracker = self.tracker()
+        tracker.open_run().log_metrics(metrics, step)
+        tracker.deliver()
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _table(shared: RunContext) -> StepResult:
     runs = {str(i): metrics for i, metrics in reached.items()}
     files.write(shared.root, SUMMARY_FILE, {"grid": [*grid], "runs": runs})
     metrics: Metrics = {f"run_{i}_mean_reward": found["mean_reward"] for i, found in reached.items()}
-    shared.tracker().open_run().log_metrics({**metrics, "best_run": best})
+    shared.log({**metrics, "best_run": best})
     return StepResult(f"{shared.root}/{SUMMARY_FILE}", metrics, {"best_run": best}, None, {"markdown": text})
 
 

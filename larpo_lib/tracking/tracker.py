@@ -107,6 +107,7 @@ class Tracker:
         ref = self._ref(name, {RUN_KEY: key}, again=True)
         self._send("open", ref)
         self._log_config(ref, config)
+        self.deliver()
         return Run(self._outbox, ref).run_id
 
     def open_run(self) -> Run:

@@ -17,6 +17,7 @@ from services.mlflow_thread import MlflowThread
 from larpo_lib.config import LarpoConfig, TrackingConfig, load_config
 from larpo_lib.errors import TrackingError
 from larpo_lib.loop import run_loop
+from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.registry import Registry
 from larpo_lib.steps import processes
 from larpo_lib.tracking import DataSet, Run, Tracker, client, deliver_waiting, outbox
@@ -195,6 +196,23 @@ def test_the_registry_alone_needs_mlflow_and_says_so(
     mlflow.back()
     tracker.deliver()
     assert [one.info.status for one in runs(mlflow)] == ["FAILED"] * 2
+
+
+def test_what_a_pod_logs_has_left_it_or_is_told(
+    mlflow: MlflowThread, tracking: TrackingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the task tries again; what waits on a pod's disk would be lost with it."""
+    parent = Tracker(tracking, tmp_path).start_run("demo", "key", CONFIG)
+    pod = Tracker(tracking, tmp_path / "pod", parent)
+    monkeypatch.setattr(RunContext, "tracker", lambda _: pod)
+    context = RunContext(job="job", root=str(tmp_path), name="demo", shown=None, parent=parent, config=CONFIG)
+    mlflow.refuse()
+    with pytest.raises(TrackingError, match="does not answer, and what was logged needs it") as raised:
+        context.log({"loss": 0.5}, 1)
+    assert raised.value.transient
+    mlflow.back()
+    context.log({"loss": 0.25}, 2)
+    assert losses(mlflow, parent) == [(1, 0.5), (2, 0.25)]
 
 
 def test_what_mlflow_can_never_take_is_left_out_of_what_waited(
