@@ -3,6 +3,7 @@
 Everything else is the project's own: components, contexts, journals, gates, plan, artifacts and their fingerprints.
 """
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,8 +152,7 @@ def install(patch: pytest.MonkeyPatch) -> Quick:
         assert quick.backend.last is not None
         return workflow.parse(quick.backend.last.workflow())
 
-    libraries = artifacts._libraries()
-    patch.setattr(artifacts, "_libraries", lambda: libraries)
+    patch.setattr(artifacts, "_libraries", functools.cache(artifacts._libraries))
     patch.setattr(os, "fsync", lambda _: None)  # nothing here has to survive a power cut
     patch.setattr(execute, "execute_step", quick.execute_step)
     patch.setattr(rounds, "check_references", lambda *_: None)
