@@ -23,6 +23,12 @@ _REFUSALS = frozenset(
 )
 _TOLD = re.compile(r"\(os error (\d+)\)(?: at path \"([^\"]*)\")?")
 """What libraries in Rust, such as safetensors and tokenizers, say of an error of the operating system."""
+_FULL = re.compile(
+    r"database or disk is full|^\d+ requested and \d+ written"
+    r"|PytorchStreamWriter failed writing|inline_container\.cc:\d+\] \. unexpected pos"
+    r"|^write\(\): fd \d+ failed with No space"
+)
+"""What SQLite, torch.save and np.save say where not all could be written; they have no number for it."""
 
 
 def file_digest(path: Path) -> str:
@@ -36,7 +42,9 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be created: {error.strerror}", remedy="Choose another directory") from error
+        link = next((each for each in (path, *path.parents) if each.is_symlink() and not each.exists()), None)
+        why = error.strerror if link is None else f"{link} is a link to {link.readlink()}, which does not exist"
+        raise StorageError(f"{path}: cannot be created: {why}", remedy="Choose another directory") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -128,6 +136,6 @@ def refusal(error: Exception) -> str | None:
     number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     if number is None and (told := _TOLD.search(str(error))):
         number, file = int(told[1]), told[2]
-    if number is None and "database or disk is full" in str(error):  # SQLite has no number for it
+    if number is None and _FULL.search(str(error)):
         number = errno.ENOSPC
     return os.strerror(number) + (f" ({file})" if file else "") if number in _REFUSALS else None

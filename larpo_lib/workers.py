@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from larpo_lib import logs
 from larpo_lib.errors import LarpoError
+from larpo_lib.files import refusal
 from larpo_lib.heartbeat import CELLS, Watch, heartbeat, mark
 
 ItemT = TypeVar("ItemT")
@@ -54,7 +55,9 @@ def run_in_processes(work: WorkerFn, tasks: int, processes: int, *, marked: bool
         while left:
             kind, value = _next_result(results, started, watch)
             if kind == "refused":
-                raise LarpoError(value)
+                error = LarpoError(value[0])
+                error.transient = value[1]
+                raise error
             if kind == "broke":
                 raise RuntimeError(f"a worker process failed:\n{value}")
             left -= 1
@@ -153,10 +156,18 @@ def _serve(
     try:
         with heartbeat(cells, number):
             work(take, lambda index: results.put(("done", index)))
-    except LarpoError as error:
-        results.put(("refused", str(error)))
-    except BaseException:  # told to whoever started this process
-        results.put(("broke", traceback.format_exc()))
+    except BaseException as error:
+        results.put(_told(error))
+
+
+def _told(error: BaseException) -> tuple[str, Any]:
+    """What a process that fails says to the one that started it."""
+    if isinstance(error, LarpoError):
+        return "refused", (str(error), error.transient)
+    if isinstance(error, Exception) and (refused := refusal(error)) is not None:
+        remedy = "Fix this, and run the same command again; it continues where it stopped"
+        return "refused", (str(LarpoError(f"a worker process cannot go on: {refused}", remedy=remedy)), False)
+    return "broke", "".join(traceback.format_exception(error))
 
 
 def _next_result(results: Any, started: list[Any], watch: Watch) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 import typer.core
@@ -162,9 +162,21 @@ def root(
     logs.set_up(logs.VERBOSE if verbose else logs.QUIET if quiet else None)
 
 
+_LOST = "Results are not shown, but artifacts are written"
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print a result, or on standard error another line, without characters that would do something to a terminal."""
-    typer.echo(visible(text), err=err, nl=nl)
+    """Print a result, or on standard error another line, without characters that would do something to a terminal.
+
+    Raises:
+        StorageError: whoever read the results has gone.
+    """
+    try:
+        typer.echo(visible(text), err=err, nl=nl)
+    except BrokenPipeError:
+        if not err:
+            sys.stdout = _nowhere()  # else the interpreter complains of it, too, when it ends
+            raise StorageError("standard output was closed before all was written", remedy=_LOST) from None
 
 
 def main() -> None:
@@ -173,6 +185,7 @@ def main() -> None:
     from larpo_lib.cli import benchmarks, champion, hub, pipelines, rewards, runs, steps, studies  # noqa: F401
 
     try:
+        _open_streams()
         _require_directory()
         with terminable():
             app(prog_name="larpo")
@@ -185,6 +198,24 @@ def main() -> None:
             raise
         say(f"larpo: a file, or standard output, was refused: {told}. Fix this and run it again.", err=True)
         sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Have the standard streams open: a file would take the place of one that is not, with what libraries print."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+        say(f"larpo: standard output is closed. {_LOST}.", err=True)
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _require_directory() -> None:

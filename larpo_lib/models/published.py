@@ -18,6 +18,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
+from larpo_lib.files import read_json
 from larpo_lib.models.model_dir import ModelDir
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
@@ -67,7 +68,7 @@ def save_policy(
         shutil.copyfile(made_from / GENERATION, directory / GENERATION)
     if model.can_generate() and tokenizer.chat_template:
         _tell_stops(source, directory / GENERATION)
-    _write_json(directory / CONFIG, _model_config(source, _read_json(directory / CONFIG)))
+    _write_json(directory / CONFIG, _model_config(source, _read(directory / CONFIG)))
     copy_tokenizer(tokenizer_directory(source.path), directory, tokenizer, source.settings)
     write_older_keys(directory)
 
@@ -75,7 +76,7 @@ def save_policy(
 def _tell_stops(source: ModelDir, generation: Path) -> None:
     """Name the ends of a turn that the policy was trained with, where its source does not: others would run on."""
     if not set(source.stop_ids) <= set(source.generation_stops):
-        settings = _read_json(generation) if generation.is_file() else {}
+        settings = _read(generation) if generation.is_file() else {}
         _write_json(generation, {**settings, "eos_token_id": source.stop_ids})
 
 
@@ -102,10 +103,10 @@ def merged_policy(policy: Path) -> Iterator[Path]:
 def write_older_keys(directory: Path) -> None:
     """Say what transformers 5 wrote in its own words also in those of version 4, in place."""
     settings = directory / CONFIG
-    _write_json(settings, with_older_keys(_read_json(settings)))
+    _write_json(settings, with_older_keys(_read(settings)))
     tokenizer = directory / TOKENIZER
     if tokenizer.is_file():
-        found = _read_json(tokenizer)
+        found = _read(tokenizer)
         told = _older_tokenizer(found)
         if told != found:
             _write_json(tokenizer, told)
@@ -201,7 +202,7 @@ def _older_tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model_config(source: ModelDir, written: Mapping[str, Any]) -> dict[str, Any]:
     """The source's config.json, with what is true of the weights that were `written`."""
-    told = _read_json(model_directory(source.path) / CONFIG)
+    told = _read(model_directory(source.path) / CONFIG)
     if told.get("model_type") != written.get("model_type"):  # a part of the source's model
         return {**written, "use_cache": True}  # `transformers` switches it off for training
     before = source.config.to_dict()
@@ -222,13 +223,12 @@ def _as_json(value: Any) -> Any:
 
 
 def _change(path: Path, changes: Mapping[str, Any]) -> None:
-    found = _read_json(path) if path.is_file() else {}
+    found = _read(path) if path.is_file() else {}
     _write_json(path, {**found, **changes})
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path, remedy="Copy the model's files again from where they come from")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Takes a step in a pod: fetches what it reads, logs it under the run's MLflow run, publishes what it makes."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import logs
-from larpo_lib.artifacts import Metrics, read_manifest, read_metrics
+from larpo_lib.artifacts import AGAIN, Metrics, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.execution import execute_step
+from larpo_lib.files import read_json
 from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
@@ -168,7 +168,7 @@ def _texts(call: StepCall, published: Path) -> dict[str, str]:
     if call.step == STEPS["report"]:
         return {"html": (published / "report.html").read_text("utf-8")}
     if call.step == STEPS["promote"]:
-        decision = json.loads((published / "promotion.json").read_text("utf-8"))
+        decision = read_json(published / "promotion.json", remedy=AGAIN)
         return {"markdown": promotion_text(decision)}
     return {}
 

@@ -1,11 +1,14 @@
 """Fetches a version's policy, as it was registered, from wherever MLflow or an object store has it."""
 
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from larpo_lib.artifacts import CARD, MANIFEST, digest, read_manifest, verify
 from larpo_lib.errors import ArtifactError, StorageError
+from larpo_lib.parsing import parse_json
 from larpo_lib.registry.storing import local_path
 from larpo_lib.storage import fetch
 from larpo_lib.tracking import mlflow_errors
@@ -34,6 +37,22 @@ class Source:
     location: str
     folder: str
     digest: str | None
+
+
+def fetch_version_json(tracking_uri: str, location: str, name: str, version: str) -> Any:
+    """What is in a JSON file of a version.
+
+    Raises:
+        TrackingError: MLflow refuses.
+        ArtifactError: the file is damaged.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = fetch_version_file(tracking_uri, location, name, Path(folder))
+        try:
+            return parse_json(file.read_bytes())
+        except ValueError as error:
+            problem = f"{version}: {name} cannot be read: {error}"
+            raise ArtifactError(problem, remedy="Register the policy again") from None
 
 
 def fetch_policy(tracking_uri: str, source: Source, partial: Path) -> Path:

@@ -5,7 +5,6 @@ key `model_binary` of MLflow's flavour is the checkpoint's folder below the mode
 `components/<name>`, so that the tokenizer's files, which are small, stand there a second time.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import yaml
 
 from larpo_lib.artifacts import CARD, MANIFEST, Metrics, read_manifest
-from larpo_lib.files import write_json
+from larpo_lib.files import read_json, write_json
 
 MODEL = "MLmodel"
 
@@ -204,5 +203,4 @@ def _size(policy: Path) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none."""
-    found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    return read_json(path, remedy="Copy the model's files again") if path.is_file() else {}

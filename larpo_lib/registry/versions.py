@@ -16,8 +16,7 @@ from typing import Any
 from larpo_lib.artifacts import digest
 from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.files import write_json
-from larpo_lib.parsing import parse_json
-from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_file
+from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_json
 from larpo_lib.registry.mlmodel import Identity, VersionFacts
 from larpo_lib.registry.storing import FOLDER, MODEL_ID, Layout, is_whole, store_model
 from larpo_lib.tracking import PARENT, TrackingClient
@@ -159,9 +158,7 @@ class Registry:
         if model_id is None:
             return None
         location = self._client.get_logged_model(model_id).artifact_location
-        with tempfile.TemporaryDirectory() as folder:
-            file = fetch_version_file(self._uri, location, f"{EVALUATION}/{_FILE}", Path(folder))
-            return parse_json(file.read_text("utf-8"))
+        return fetch_version_json(self._uri, location, f"{EVALUATION}/{_FILE}", f"{model_name} version {version}")
 
     def source(self, uri: str) -> Source:
         """Where a version's policy is.

@@ -1,15 +1,15 @@
 """The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import Metrics, WorkDir, digest, produce, read_manifest, read_metrics
+from larpo_lib.artifacts import AGAIN, Metrics, WorkDir, digest, produce, read_manifest, read_metrics
 from larpo_lib.config import ReportConfig
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import read_json
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import choose_examples
@@ -200,7 +200,7 @@ def _prompts(sources: _Sources, evaluated: PromptTable) -> PromptTable:
 
 def _promotion(promotion: Path, evaluations: Sequence[Path], qualities: Sequence[Quality]) -> dict[str, Any]:
     """The gate's decision, and whose policy it was about: with early stop not always the last one's."""
-    decision: dict[str, Any] = json.loads(_read(promotion / "promotion.json"))
+    decision: dict[str, Any] = read_json(promotion / "promotion.json", remedy=AGAIN)
     judged = read_manifest(promotion)["inputs"]["evaluation"]
     names = [quality.name for quality, path in zip(qualities, evaluations, strict=True) if digest(path) == judged]
     if not names:
@@ -208,13 +208,6 @@ def _promotion(promotion: Path, evaluations: Sequence[Path], qualities: Sequence
             f"{promotion}: does not belong to any of these evaluations", remedy="Pass the promotion of the same run"
         )
     return {**decision, "policy": names[-1]}
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except FileNotFoundError:
-        raise ArtifactError(f"{file}: no such file", remedy="Pass the artifact of the previous step") from None
 
 
 def _versions(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ArtifactError, ConfigError
-from larpo_lib.files import make_directory, write_json
+from larpo_lib.files import make_directory, read_json, write_json
 from larpo_lib.loop import run_loop
 from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.progress import tell
@@ -31,6 +31,8 @@ from larpo_lib.studies.study import (
 )
 from larpo_lib.studies.worlds import check_worlds, documents, make_worlds, placed, with_policy, world_notes
 from larpo_lib.workers import go_through
+
+_AGAIN = "Delete this file, and run the study again to continue it"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
         "scale": request.scale,
         "notes": world_notes(made, request.scale, out),
         "seeds": len({cell.seed for cell in made}),
-        "search": json.loads(search.read_text("utf-8")) if size.search is not None else None,
+        "search": read_json(search, remedy=_AGAIN) if size.search is not None else None,
         "settings": {" / ".join(cell.labels): dict(cell.settings) for cell in reversed(made)},
     }
     return write(study, results, provenance, out / "results")
@@ -182,9 +184,9 @@ def _measurements(cell: Cell, run: Path, instruments: Instruments) -> Iterator[t
 def _last(run: Path) -> int:
     """The last iteration of a finished run."""
     try:
-        last: int = json.loads((run / SUMMARY).read_text("utf-8"))["iterations"][-1]["iteration"]
-    except FileNotFoundError:
-        raise ArtifactError(f"{run}: is not a finished run", remedy="Run the study again to continue it") from None
+        last: int = read_json(run / SUMMARY, remedy=_AGAIN)["iterations"][-1]["iteration"]
+    except (KeyError, IndexError, TypeError):
+        raise ArtifactError(f"{run / SUMMARY}: has no iterations", remedy=_AGAIN) from None
     return last
 
 
@@ -222,7 +224,7 @@ def _is_done(cell: Cell, out: Path, instruments: Instruments) -> bool:
 def _check_same(cell: Cell, home: Path) -> None:
     """A finished run is taken as it is only where it was run with the cell's settings."""
     noted = home / _SETTINGS
-    if noted.is_file() and json.loads(noted.read_text("utf-8")) != json.loads(json.dumps(cell.settings)):
+    if noted.is_file() and read_json(noted, remedy=_AGAIN) != json.loads(json.dumps(cell.settings)):
         raise ConfigError(f"{home}: was run with other settings", remedy="Choose another --out, or delete it")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,10 +11,15 @@ from larpo_lib.api.runs import Promotion
 from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.files import read_json, write_json
 from larpo_lib.models.model_dir import weight_files
+from larpo_lib.models.published import write_older_keys
 from larpo_lib.pipeline import files
+from larpo_lib.pipeline.execute import _texts
 from larpo_lib.playground.real import make_real_world
 from larpo_lib.playground.world import make_world
+from larpo_lib.registry import fetching
 from larpo_lib.run_files import read_summary, run_key
+from larpo_lib.steps.declarations import STEPS
+from larpo_lib.studies.run import _last
 
 READERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "run": ("run.json", run_key, "Delete it, and run the same command again: the rest of the run is a new run"),
@@ -26,6 +32,9 @@ READERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "Delete this file, and run the same command",
     ),
     "weights": ("model.safetensors.index.json", weight_files, ""),
+    "model": ("config.json", write_older_keys, "Copy the model's files again from where they come from"),
+    "decision": ("promotion.json", lambda place: _texts(Mock(step=STEPS["promote"]), place), "Delete the artifact"),
+    "study": ("summary.json", _last, "Delete this file, and run the study again to continue it"),
     "pipeline": ("metrics.json", lambda place: files.read(str(place), "metrics.json"), "Run the step that writes it"),
 }
 DAMAGES = {"empty": b"", "zeros": bytes(64), "cut short": b'{"seed": 0, "run_k', "a list": b"[1]", "no UTF-8": b"\xff"}
@@ -44,6 +53,24 @@ def test_a_damaged_file_is_told_by_name_and_remedy_and_stays(tmp_path: Path, rea
     assert remedy in told
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == DAMAGES[damage]
+
+
+@pytest.mark.parametrize("damage", DAMAGES.keys() - {"a list"})
+def test_a_damaged_evaluation_of_a_version_is_told_by_model_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    (tmp_path / "file").write_bytes(DAMAGES[damage])
+    monkeypatch.setattr(fetching, "fetch_version_file", lambda *_: tmp_path / "file")
+    with pytest.raises(
+        ArtifactError, match=r"^tiny version 3: a/b\.json cannot be read: .*\. Register the policy again"
+    ):
+        fetching.fetch_version_json("uri", "place", "a/b.json", "tiny version 3")
+
+
+def test_a_summary_without_iterations_is_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", {"iterations": []})
+    with pytest.raises(ArtifactError, match=r"summary\.json: has no iterations\. Delete this file, and run the study"):
+        _last(tmp_path)
 
 
 def test_a_file_that_is_whole_but_of_something_else_is_told(tmp_path: Path) -> None:

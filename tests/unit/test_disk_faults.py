@@ -13,15 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from forked import forked
 from safetensors.torch import save_file
 from small_artifacts import Settings, beside, double, never
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce, verify
-from larpo_lib.cli.app import main
-from larpo_lib.errors import ArtifactError, DataError, LarpoError, StorageError
-from larpo_lib.files import disk_errors, refusal
+from larpo_lib.cli.app import _open_streams, main
+from larpo_lib.errors import ArtifactError, DataError, EndpointError, LarpoError, StorageError
+from larpo_lib.files import disk_errors, make_directory, refusal
+from larpo_lib.workers import _told
 
 NUMBERS = np.random.default_rng(0).random(10**5)
 
@@ -37,6 +39,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "tokenizers": lambda path: Tokenizer(WordLevel({f"w{i}": i for i in range(10**5)}, unk_token="w0")).save(str(path)),
     "pyarrow": lambda path: pq.write_table(pa.table({"a": NUMBERS}), path),
     "sqlite": _insert,
+    "torch": lambda path: torch.save({"a": torch.from_numpy(NUMBERS)}, path),
+    "old torch": lambda path: torch.save({"a": NUMBERS}, path, _use_new_zipfile_serialization=False),
+    "numpy": lambda path: np.save(path.with_suffix(".npy"), NUMBERS),
     "python": lambda path: path.write_bytes(NUMBERS.tobytes()),
 }
 
@@ -84,6 +89,7 @@ def test_the_file_that_rust_names_is_told() -> None:
         FileNotFoundError(2, "No such file or directory", "x"),
         RuntimeError("I/O error: No such file or directory (os error 2)"),
         ValueError("No space left on device"),
+        RuntimeError("PytorchStreamReader failed reading zip archive: failed finding central directory"),
         LarpoError("a server says: No space left on device (os error 28)"),
         DataError("has (os error 28)", path="p"),
     ],
@@ -102,6 +108,34 @@ def test_a_link_to_nothing_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "gone").rmdir()
     (tmp_path / "out").unlink()
     produce("double", Settings(), {}, tmp_path / "out", double)
+
+
+def test_a_directory_behind_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "gone")
+    with pytest.raises(StorageError, match=r"runs/x: cannot be created: .*/runs is a link to .*/gone, which does not"):
+        make_directory(tmp_path / "runs" / "x")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/runs/part"), "refused", "No space left on device (/runs/p"),
+        (OSError("100000 requested and 65520 written"), "refused", "worker process cannot go on: No space left on dev"),
+        (ZeroDivisionError("by nothing"), "broke", "ZeroDivisionError: by nothing"),
+        (KeyboardInterrupt(), "broke", "KeyboardInterrupt"),
+    ],
+)
+def test_a_worker_tells_refusals_in_one_line(error: BaseException, kind: str, told: str) -> None:
+    found, value = _told(error)
+    assert found == kind
+    assert told in (value[0] if kind == "refused" else value)
+    if kind == "refused":
+        assert "\n" not in value[0]
+
+
+def test_a_worker_tells_whether_another_try_may_succeed() -> None:
+    assert _told(EndpointError("away", status=503)) == ("refused", ("away.", True))
+    assert _told(EndpointError("refused", status=400)) == ("refused", ("refused.", False))
 
 
 def test_a_file_where_half_done_work_goes_is_told(tmp_path: Path) -> None:
@@ -139,3 +173,35 @@ def test_a_standard_output_that_is_full_is_told(
     assert _error_of_main(capsys) == told
     with pytest.raises(OSError, match="No space left"):
         full.close()
+
+
+def test_a_reader_that_has_gone_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    gone = os.fdopen(writing, "w", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", gone)
+    monkeypatch.setattr(sys, "argv", ["larpo", "presets"])
+    told = (
+        "larpo: standard output was closed before all was written. Results are not shown, but artifacts are written.\n"
+    )
+    assert _error_of_main(capsys) == told
+    with pytest.raises(BrokenPipeError):
+        gone.close()
+
+
+def test_streams_that_are_closed_are_replaced_before_a_file_takes_their_place(tmp_path: Path) -> None:
+    """In a process of its own, whose standard input and output are closed."""
+    assert forked(_open_file_without_streams, tmp_path, output=tmp_path / "log").wait() == 0
+    told = "larpo: standard output is closed. Results are not shown, but artifacts are written.\n"
+    assert (tmp_path / "log").read_text("utf-8") == told
+
+
+def _open_file_without_streams(folder: Path) -> None:
+    for descriptor in (0, 1):
+        os.close(descriptor)
+    sys.stdout = None  # type: ignore[assignment]  # as Python has it where it starts so
+    _open_streams()
+    with (folder / "kept").open("w", encoding="utf-8") as file:
+        assert file.fileno() > 2
+        os.write(1, b"what a library prints")
+    assert (folder / "kept").read_bytes() == b""
