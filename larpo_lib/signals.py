@@ -62,8 +62,13 @@ def stoppable() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    with _heard([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], stop.hear):
+    with _heard(minded([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]), stop.hear):
         yield stop
+
+
+def minded(numbers: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """The signals among some that this process was not told to ignore, as nohup tells it of SIGHUP."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM
 from threading import Event, Thread
 from typing import Any
 
@@ -24,7 +24,7 @@ from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.heartbeat import HangError, Watch, heartbeat, shared_cells
 from larpo_lib.launcher import is_distributed
 from larpo_lib.models.device import model_device
-from larpo_lib.signals import handlers_restored
+from larpo_lib.signals import handlers_restored, minded
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.training.fit import MetricLogger
 from larpo_lib.training.ranks import Ranks, init_distributed
@@ -102,6 +102,7 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
         arguments = [*meeting, *here_too, "--module", __name__, str(call)]
         launch, command, command_arguments = config_from_args(parse_args(arguments))  # type: ignore[no-untyped-call]
         launch.shutdown_timeout = _FAREWELL_S
+        launch.signals_to_handle = ",".join(number.name for number in minded([SIGTERM, SIGINT, SIGHUP, SIGQUIT]))
         cells = shared_cells(call.with_name(_CELLS), config.launch.nproc)
         hung: list[HangError] = []
         try:

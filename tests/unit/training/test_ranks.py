@@ -11,6 +11,7 @@ from torch.distributed import distributed_c10d
 from larpo_lib.config import ModelConfig
 from larpo_lib.heartbeat import HangError
 from larpo_lib.launcher import is_distributed
+from larpo_lib.signals import minded
 from larpo_lib.training.ranks import init_distributed
 
 PLAIN = ModelConfig(device="cpu")
@@ -89,3 +90,15 @@ def test_a_stop_is_heard_at_once_or_where_it_is_asked_for(number):
         assert ranks.gather(1) == [1]
         assert ranks.stopped
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("_launched_alone")
+def test_what_nohup_has_a_process_ignore_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with init_distributed(PLAIN) as ranks:
+            signal.raise_signal(signal.SIGHUP)
+        assert ranks.stop.number == 0
+        assert minded([signal.SIGHUP, signal.SIGTERM]) == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before)
