@@ -7,6 +7,7 @@ place, so the same work gives the same bytes.
 
 import errno
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def produce(
             try:
                 metrics = _made_now(work, inputs, output, make, identity)
             except Exception as error:
+                shutil.rmtree(work.data, ignore_errors=True)  # on a full disk, the next start needs its room for a lock
                 metrics = _made_by_another(output, identity, fingerprint, lock, error)
         half_done.end(output, fingerprint)
         return metrics
