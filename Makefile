@@ -78,7 +78,9 @@ chaos: install
 	LARPO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/integration/test_chaos.py --timeout 3600
 
 fuzz: install
-	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/statistics tests/unit/rewards/answers
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --numprocesses 2 tests/unit/objectives tests/unit/candidates tests/unit/statistics tests/unit/rewards/answers \
+		tests/unit/config/test_any_settings.py tests/unit/sources/test_any_file.py tests/unit/sources/test_any_row.py \
+		tests/unit/rewards/rerankers/test_any_reply.py tests/unit/test_any_answer.py tests/unit/models/test_any_directory.py
 
 clean:
 	rm -rf .venv .venv-vllm .transformers4 runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.models.model_dir import context_length, first_line
+from larpo_lib.models.context import context_length
+from larpo_lib.models.model_dir import first_line
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.training.encode import EncodedList
 

@@ -143,7 +143,11 @@ def tokenize_text(tokenizer: PreTrainedTokenizerBase, text: str, mark: str | Non
     """Token ids of what a template wrote; what is hidden behind `mark` is read as text."""
     if mark is not None:
         return _rendering(tokenizer).special.ids(text, mark)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    try:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # of a damaged tokenizer; tokenizers raises plain ones
+        problem = f"{tokenizer.name_or_path}: the tokenizer cannot read a text: {error}"
+        raise ModelError(problem, remedy="Use the tokenizer that the model was trained with") from error
     return ids
 
 

@@ -21,20 +21,12 @@ from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.chat import attach_settings, select_chat_template
+from larpo_lib.models.context import check_sizes, context_length
 from larpo_lib.models.device import attention, model_device, model_dtype
 from larpo_lib.models.merging import merge_adapters
 from larpo_lib.models.turns import TurnEnd, named_stops, turn_end
 from larpo_lib.parsing import parse_json
 
-_POSITIONS_BEHIND_PADDING = {
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "camembert",
-    "roberta-prelayernorm",
-    "longformer",
-}
-"""Families whose first position is the one behind the padding id, so that so many fewer are left."""
 _SAVED = "Use a directory written by save_pretrained, with weights in safetensors, or a model's name on the hub"
 
 
@@ -62,9 +54,11 @@ class ModelDir:
                 remedy="Use a directory written by save_pretrained, or a model's name on the hub, as org/name",
             )
         try:
-            return AutoConfig.from_pretrained(path, trust_remote_code=self.settings.trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
+            config = AutoConfig.from_pretrained(path, trust_remote_code=self.settings.trust_remote_code)
+            check_sizes(config)
+        except Exception as error:  # transformers raises whatever a value leads it to
             raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
+        return config
 
     @property
     def vocab_size(self) -> int | None:
@@ -146,12 +140,12 @@ class ModelDir:
             tokenizer = AutoTokenizer.from_pretrained(
                 tokenizer_directory(self.path), config=config, trust_remote_code=settings.trust_remote_code
             )
-        except (OSError, ValueError, KeyError) as error:
+            token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        except Exception as error:  # as above; tokenizers raises plain ones
             raise ModelError(
                 f"{self.path}: the tokenizer cannot be loaded: {first_line(error)}",
                 remedy="The model directory must also contain the tokenizer",
             ) from error
-        token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if self.vocab_size is not None and highest >= self.vocab_size:
             raise ModelError(
                 f"{self.path}: the tokenizer's id for {token!r} is {highest}, but the model has embeddings for ids "
@@ -175,7 +169,7 @@ class ModelDir:
         if (path / "generation_config.json").is_file():
             try:
                 generation = GenerationConfig.from_pretrained(path)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # as above
                 raise ModelError(f"{path}: generation_config.json cannot be read: {first_line(error)}") from error
         else:
             generation = GenerationConfig.from_model_config(self.config)
@@ -231,12 +225,12 @@ class ModelDir:
             missing = sorted(found["missing_keys"])
             if is_adapter(path) and not missing:
                 model = merge_adapters(model, path)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"{path}: the model cannot be loaded: {first_line(error)}", remedy=_SAVED) from error
         except ImportError as error:  # a library that this attention needs
             raise ModelError(
                 f"{path}: {first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
             ) from error
+        except Exception as error:  # as above
+            raise ModelError(f"{path}: the model cannot be loaded: {first_line(error)}", remedy=_SAVED) from error
         if missing:  # transformers would go on with random numbers in their place
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ModelError(
@@ -244,22 +238,6 @@ class ModelDir:
                 remedy=f"Use a model that was saved as {type(model).__name__}",
             )
         return model.to(device).eval()
-
-
-def context_length(config: PretrainedConfig) -> int | None:
-    """Tokens that a model takes in one sequence, by its config.json; None if that does not say.
-
-    Linear and dynamic scaling of its rotary embeddings count; other scalings are in the number already.
-    """
-    config = config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return None
-    if config.model_type in _POSITIONS_BEHIND_PADDING:
-        positions -= config.pad_token_id + 1
-    rope = getattr(config, "rope_parameters", None) or {}
-    factor = rope.get("factor", 1.0) if rope.get("rope_type") in ("linear", "dynamic") else 1.0
-    return int(positions * factor)
 
 
 def check_weights(path: Path) -> None:
@@ -297,4 +275,4 @@ def _check_files(path: Path, names: Iterable[str]) -> None:
 
 def first_line(error: Exception) -> str:
     """What an error says first, for a message of one line."""
-    return str(error).strip().split("\n", 1)[0][:300]
+    return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
