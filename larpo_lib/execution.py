@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.config import PrepareConfig
+from larpo_lib.config import PrepareConfig, TrainConfig
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry
 from larpo_lib.tracking import DataSet, Run
 from larpo_lib.tracking.data import Use
+from larpo_lib.training.advice import diagnose
 from larpo_lib.training.history import read_history
 
 _LIVE_EVERY_S = 30.0
@@ -45,7 +46,10 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     log_data(call, paths, run)
     if call.step.trains:
         live.flush()  # speed and memory are in no history
-        run.log_curve(read_history(paths["trained"]))
+        history = read_history(paths["trained"])
+        run.log_curve(history)
+        if isinstance(call.config, TrainConfig) and (advice := diagnose(history, call.config.identity()).advice):
+            run.log_text("\n".join(advice) + "\n", "advice.txt")
     run.log_metrics(metrics)
     for name in call.step.logs:
         run.log_artifact(paths[call.step.outputs[0].name] / name)

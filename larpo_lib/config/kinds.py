@@ -268,6 +268,13 @@ class ObjectiveConfig(_LoadedKind):
         """The loss, to be called for every batch."""
         return self.loss
 
+    def exponents(self, batch: Any) -> Any:
+        """The (B, L) scores that a loss on sigmoids or softmaxes of their differences reads; None: it is no such loss.
+
+        Two that are far apart in the right order are saturated: their gradient is gone.
+        """
+        return
+
     @property
     def in_words(self) -> str:
         """What people call it."""

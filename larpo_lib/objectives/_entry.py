@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, 
 from pydantic import SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from larpo_lib.config.kinds import SingleObjectiveConfig
-from larpo_lib.objectives._options import OPTIONS, refusal, with_options
+from larpo_lib.objectives._options import OPTIONS, as_read, refusal, with_options
 from larpo_lib.objectives.chunks import in_chunks
+from larpo_lib.objectives.masked import log_ratios
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +55,8 @@ def objective(
     needs_reference: bool = True,
     needs_kl: bool = False,
     exponential_gains: bool = False,
+    logistic: tuple[str, ...] = ("beta",),
+    per_token: bool = False,
     younger: tuple[str, ...] = (),
     refuses: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
@@ -60,7 +64,8 @@ def objective(
 
     Its arguments after the batch become settings, with their types, limits, defaults and descriptions; its docstring's
     first line says in the reference what it is. So do the options that every objective has, but those that it
-    `refuses`, each for a reason, and those that it has as an argument. The others are facts of `ObjectiveConfig`.
+    `refuses`, each for a reason, and those that it has as an argument. `logistic` and `per_token` are facts of
+    `DeclaredConfig`, the others of `ObjectiveConfig`.
     """
     facts = {
         "does": does,
@@ -68,6 +73,8 @@ def objective(
         "reads_reference": needs_reference,
         "needs_kl": needs_kl,
         "exponential_gains": exponential_gains,
+        "logistic": logistic,
+        "per_token": per_token,
     }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
@@ -86,6 +93,11 @@ class DeclaredConfig(SingleObjectiveConfig):
     """The options that it has."""
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Those that it has not, and why."""
+    logistic: ClassVar[tuple[str, ...]] = ()
+    """The settings whose product is the factor of the log-ratios in its sigmoids or softmaxes, where it has them all;
+    none: pairs cannot be saturated, as of a square, or of a loss that reads each response by itself."""
+    per_token: ClassVar[bool] = False
+    """Its log-probabilities are per token, without any option."""
 
     @property
     def needs_reference(self) -> bool:
@@ -105,6 +117,19 @@ class DeclaredConfig(SingleObjectiveConfig):
         """As `loss`, with a function in the place of `loss_itself`."""
         used = self.used_options
         return with_options(function, batch, **self._scales(), **used) if used else function(batch)
+
+    def exponents(self, batch: ListBatch) -> Tensor | None:
+        """The (B, L) scores whose differences stand in its sigmoids or softmaxes, without margins.
+
+        None where it has not all factors, and with the options by which clear pairs are pulled back.
+        """
+        known = self.logistic and all(hasattr(self, name) for name in self.logistic)
+        if not known or any(getattr(self, name, 0.0) for name in ("label_smoothing", "label_noise", "rho")):
+            return None
+        per_token = self.per_token or "length_normalized" in self.used_options
+        scores = log_ratios(as_read(batch, not self.needs_reference, per_token))
+        factor: float = math.prod(getattr(self, name) for name in self.logistic)
+        return factor * scores
 
     @abstractmethod
     def loss_itself(self, batch: ListBatch) -> Tensor:

@@ -105,7 +105,7 @@ def with_options(
     `rho` is robust Plackett-Luce (arXiv 2607.01715); `sft_weight` RPO and IRPO (arXiv 2404.19733); `reference_free` and
     `length_normalized` SimPO (arXiv 2405.14734).
     """
-    read = _as_read(batch, reference_free, length_normalized)
+    read = as_read(batch, reference_free, length_normalized)
 
     def of(lists: ListBatch) -> Tensor:
         return loss(_with_margin(lists, margin / beta, rewards) if margin else lists)
@@ -119,7 +119,8 @@ def with_options(
     return total + sft_weight * _nll_of_the_best(batch) if sft_weight else total
 
 
-def _as_read(batch: ListBatch, reference_free: bool, length_normalized: bool) -> ListBatch:
+def as_read(batch: ListBatch, reference_free: bool, length_normalized: bool) -> ListBatch:
+    """What an objective with these options reads of the lists."""
     if reference_free:
         batch = replace(batch, reference_logps=torch.zeros_like(batch.policy_logps))
     if not length_normalized:

@@ -35,6 +35,7 @@ Tau = Annotated[
 @objective(
     does="pushes the probabilities over the list towards softmax(rewards / tau)",
     when='the differences between rewards are meaningful; use `rewards = "zscore"` for scores without a scale',
+    logistic=(),
     refuses={
         "margin": "the target says how far scores are to be apart; use a smaller tau",
     },
@@ -69,6 +70,7 @@ def target(
 @objective(
     does="raises or lowers the likelihood of each response as the target says",
     when="the likelihood of the best response falls during training",
+    logistic=(),
     refuses={
         "margin": "the target says how likely each response is to be; use a smaller tau",
         "reference_free": "it raises and lowers likelihoods from those under the reference",

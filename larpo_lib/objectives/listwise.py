@@ -145,6 +145,7 @@ def lambdarank(
 @objective(
     does="makes the differences of scores equal to the differences of rewards",
     when="losses on the order alone diverge, and the scale of the rewards is meaningful, or `rewards` gives them one",
+    logistic=(),
     younger=("rewards",),
     refuses={
         "margin": "it sets the differences of scores to those of the rewards; use a smaller beta",

@@ -109,6 +109,7 @@ def lambdaloss(
     does="maximises the NDCG, with smooth ranks",
     when="only the top of the list matters; rewards as for `lipo_lambda`",
     exponential_gains=True,
+    logistic=("beta", "alpha"),
 )
 def approx_ndcg(
     batch: ListBatch,
@@ -138,6 +139,7 @@ def approx_ndcg(
     does="maximises the NDCG, with a smooth permutation",
     when="the same as for `approx_ndcg`",
     exponential_gains=True,
+    logistic=(),
 )
 def neural_ndcg(
     batch: ListBatch,

@@ -153,6 +153,7 @@ def r_dpo(
     does="prefers the best response to the worst by a margin, per token",
     when="length should not matter",
     needs_reference=False,
+    per_token=True,
     refuses={
         "length_normalized": "its log-probabilities are per token anyway",
     },

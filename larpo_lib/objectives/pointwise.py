@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     does="treats each response on its own: raises the best ones, lowers all others",
     when="there are no natural pairs",
     needs_kl=True,
+    logistic=(),
     refuses={
         "margin": "it looks at each response by itself, and has no order",
         "label_smoothing": "it looks at each response by itself, and has no order",

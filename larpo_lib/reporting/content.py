@@ -82,6 +82,7 @@ class Report:
             `lists`, which hold earlier iterations' responses where memory keeps them.
         diversity: of the sampled candidates, by iteration and rising temperature; none where they are not given.
         histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
+        diagnoses: what is known of each iteration's training, by the names of `larpo_lib.training.advice.Diagnosis`.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
         versions: of larpo and the libraries that made the last policy.
     """
@@ -96,6 +97,7 @@ class Report:
     diversity: Sequence[SampleDiversity]
     length_curves: Sequence[LengthCurve]
     histories: Sequence[Mapping[str, Sequence[float | None]]]
+    diagnoses: Sequence[Mapping[str, Any]]
     examples: Sequence[Example]
     outcomes: Mapping[str, int]
     drop_columns: Sequence[str]

@@ -1,7 +1,7 @@
 """The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import PromptTable, iterate_table, rewards_and_lengths
+from larpo_lib.training.advice import diagnose
 from larpo_lib.training.history import read_history
 
 _EXAMPLE_COLUMNS = (
@@ -154,6 +155,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     ]
     first, last = (PromptTable(sources.evaluations[i], "evaluated", _EXAMPLE_COLUMNS) for i in (0, -1))
     examples, outcomes = choose_examples(_prompts(sources, first), first, last, config.examples)
+    histories = [read_history(path) for path in sources.policies]
     columns = ["start", *(f"iteration {number}" for number in range(1, len(sources.policies) + 1))]
     artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
     return content.Report(
@@ -176,7 +178,11 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
             content.length_curve(number, *rewards_and_lengths(path))
             for number, path in enumerate(sources.ranked, start=1)
         ],
-        histories=[content.history(read_history(path)) for path in sources.policies],
+        histories=[content.history(rows) for rows in histories],
+        diagnoses=[
+            asdict(diagnose(rows, read_manifest(policy)["config"], read_metrics(ranked)["reward_std"]))
+            for rows, policy, ranked in zip(histories, sources.policies, sources.ranked, strict=True)
+        ],
         examples=examples,
         outcomes=outcomes,
         drop_columns=columns,

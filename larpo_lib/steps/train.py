@@ -1,5 +1,6 @@
 """Distils the reranker's order into the policy."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives.reward_values import ROUNDING
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.tables import Row, TableRows
+from larpo_lib.training.advice import diagnose
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
 from larpo_lib.training.encode import EncodeCounts, EncodedList, encode_lists, report_encoding
@@ -106,12 +108,16 @@ def _train(
             "loss": config.objective.make(),
             "needs_reference": objective.needs_reference,
             "needs_kl": objective.needs_kl,
+            "exponents": objective.exponents,
         },
         encoded,
         Collator(layout, pad_id),
         lambda: known or reference.by_the_policy_itself(model, layout),
     )
     save_trained(fitted, session, source)
+    if ranks.is_main:
+        for sentence in diagnose(fitted.history, config.identity()).advice:
+            logging.getLogger(__name__).warning(sentence)
     return summarize(encoded, counts, fitted.history)
 
 
@@ -223,7 +229,8 @@ def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) ->
 def summarize(encoded: Sequence[EncodedList], counts: EncodeCounts, history: Sequence[dict[str, float]]) -> Metrics:
     """The metrics of a training run: what went in, what was dropped, and the last tenth of its steps on average."""
     last = history[-max(1, len(history) // 10) :]
-    names = sorted({name for row in last for name in row} - {"step", "epoch", "learning_rate", START_LOG_RATIO})
+    told = set.intersection(*map(set, last))  # rows from before an update of the library may tell less
+    names = sorted(told - {"step", "epoch", "learning_rate", START_LOG_RATIO})
     start = {START_LOG_RATIO: history[0][START_LOG_RATIO]} if START_LOG_RATIO in history[0] else {}
     return {
         "lists": len(encoded),

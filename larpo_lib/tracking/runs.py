@@ -74,6 +74,10 @@ class Run:
         """Upload the files of a directory, to the folder `place` of the run."""
         self._log("file", path=str(directory), place=place)
 
+    def log_text(self, text: str, file: str) -> None:
+        """Upload a text as a file."""
+        self._log("text", text=text, file=file)
+
     def log_data(self, data: DataSet) -> None:
         """Show with this run, and with the one above it, which data it uses."""
         self._log("data", data=asdict(data))

@@ -7,6 +7,8 @@ from pathlib import Path
 from larpo_lib.errors import ArtifactError
 
 HISTORY = "history.jsonl"
+TOP_LIST = "top_list_gradient_share"
+"""The largest list's share of the sum of |dL/dlogp| over the step's responses; 0 where nothing has a gradient."""
 
 
 def write_history(directory: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -5,6 +5,9 @@ not defined counts 0: without two different rewards all of the order but the mar
 first step, Kendall's tau.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -16,6 +19,7 @@ from larpo_lib.objectives.masked import (
     ordered_pairs,
     policy_logps,
     present_pairs,
+    reference_logps,
     token_counts,
 )
 
@@ -40,6 +44,59 @@ def reference_free_metrics(batch: ListBatch) -> dict[str, float]:
     They are of log-probabilities per token (nats a token), the implicit rewards of RRHF and SimPO.
     """
     return _sums(order_metrics(policy_logps(batch) / token_counts(batch), batch))
+
+
+SATURATED_AT = math.log(99)
+"""Scores so far apart in the right order: a sigmoid of their difference is .99, and 1 % of DPO's gradient is left."""
+
+
+@torch.no_grad()
+def list_metrics(batch: ListBatch, exponents: Tensor | None, *, has_reference: bool) -> dict[str, float]:
+    """Sums over the batch's lists of what says whether there is something to learn from them.
+
+    - reward_gap: reward of the best minus that of the worst response
+    - hard_pair_share: share of pairs with different rewards whose worse response the reference finds at least as likely
+      per token as the better one
+    - saturated_pair_share: share of those that are `SATURATED_AT` apart or further
+
+    Args:
+        batch: B lists.
+        exponents: (B, L) as `larpo_lib.config.ObjectiveConfig.exponents`; without them no pair can be saturated.
+        has_reference: `reference_logps` may be read.
+    """
+    better = ordered_pairs(batch)
+    count = better.sum((1, 2)).clamp(min=1)
+    worst = batch.mask.sum(-1, keepdim=True) - 1
+    found = {"reward_gap": batch.rewards[:, 0] - batch.rewards.gather(1, worst)[:, 0]}
+    if has_reference:
+        leads = differences(reference_logps(batch) / token_counts(batch))
+        found["hard_pair_share"] = ((leads <= 0) & better).sum((1, 2)) / count
+    if exponents is not None:
+        found["saturated_pair_share"] = ((differences(exponents) >= SATURATED_AT) & better).sum((1, 2)) / count
+    return _sums(found)
+
+
+class Pulls:
+    """How hard each list of a step pulls: the sum of |dL/dlogp| over its responses, times what all have in common."""
+
+    def __init__(self) -> None:
+        self._found: list[Tensor] = []
+
+    def watch(self, batch: ListBatch) -> None:
+        """Note the gradients of a batch's lists once they are there."""
+        batch.policy_logps.register_hook(lambda gradient: self._found.append(gradient.detach().abs().sum(-1)))
+
+    def take(self) -> list[float]:
+        """Those since the last time."""
+        found: list[float] = torch.cat(self._found).tolist() if self._found else []
+        self._found = []
+        return found
+
+
+def top_share(pulls: Sequence[Sequence[float]]) -> float:
+    """The largest list's share of all pulls, those of every process; 0 where nothing pulls."""
+    of_all = [pull for found in pulls for pull in found]
+    return max(of_all) / total if (total := sum(of_all)) else 0.0
 
 
 def _sums(per_list: dict[str, Tensor]) -> dict[str, float]:

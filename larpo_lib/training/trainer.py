@@ -26,7 +26,8 @@ from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.masked import log_ratios
 from larpo_lib.training.collator import Batch, OptimizerSteps, RankBatch, list_batch
 from larpo_lib.training.encode import EncodedList
-from larpo_lib.training.metrics import batch_metrics, reference_free_metrics
+from larpo_lib.training.history import TOP_LIST
+from larpo_lib.training.metrics import Pulls, batch_metrics, list_metrics, reference_free_metrics, top_share
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.schedule import lr_factor, warmup_steps
 
@@ -221,6 +222,7 @@ class PreferenceTrainer(PolicyTrainer):
         loss: an objective with its settings bound: ListBatch of B lists -> (B,).
         needs_reference: the lists have reference log-probabilities.
         needs_kl: the loss reads a KL estimate over the global batch.
+        exponents: as `ObjectiveConfig.exponents`; only for what is told of a step.
     """
 
     def __init__(
@@ -231,6 +233,7 @@ class PreferenceTrainer(PolicyTrainer):
         loss: Callable[[ListBatch], Tensor],
         needs_reference: bool,
         needs_kl: bool,
+        exponents: Callable[[ListBatch], Tensor | None] = lambda _lists: None,
         **options: Any,
     ) -> None:
         super().__init__(model, args, **options)
@@ -239,7 +242,9 @@ class PreferenceTrainer(PolicyTrainer):
         self._needs_kl = needs_kl
         self._kl_baseline: Tensor | None = None
         self._needs_reference = needs_reference
+        self._exponents = exponents
         self._start = 0.0
+        self._pulls = Pulls()
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
@@ -256,12 +261,16 @@ class PreferenceTrainer(PolicyTrainer):
         lists = list_batch(scores, batch["lists"], self._kl_baseline, progress)
         if self._needs_reference and self.state.global_step == 0:
             self._start = max(self._start, float(log_ratios(lists).detach().abs().max()))
-        return self._loss(lists).sum(), self._metrics(lists)
+        self._pulls.watch(lists)
+        apart = list_metrics(lists, self._exponents(lists), has_reference=self._needs_reference)
+        return self._loss(lists).sum(), {**self._metrics(lists), **apart}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to the first step how far the policy was from its reference."""
-        if self._needs_reference and "loss" in logs and self.state.global_step == 1:
-            logs = {**logs, START_LOG_RATIO: max(self._ranks.gather(self._start))}
+        """Add the largest list's part of the gradient, and to the first step how far the reference was away."""
+        if "loss" in logs:
+            logs = {**logs, TOP_LIST: top_share(self._ranks.gather(self._pulls.take()))}
+            if self._needs_reference and self.state.global_step == 1:
+                logs[START_LOG_RATIO] = max(self._ranks.gather(self._start))
         super().log(logs, start_time)
 
     @torch.no_grad()

@@ -14,10 +14,12 @@ from list_batches import CASE_IDS, CASES, Response, batch_of, fixture, loss_of, 
 from our_objectives import OURS
 
 from larpo_lib.config import ObjectiveConfig
+from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank
 from larpo_lib.objectives.pairwise import dpo
 from larpo_lib.testing import properties
 from larpo_lib.testing.lists import Loss, best_first
+from larpo_lib.training.metrics import SATURATED_AT
 
 SHIFT_INVARIANT = [
     *("dpo", "contrastive", "lambdarank", "listmle", "lipo_lambda", "robust_listmle", "lambdaloss", "target"),
@@ -165,3 +167,42 @@ def test_a_very_wrong_policy_has_the_linear_loss_of_its_margin(dtype: torch.dtyp
 @every_case
 def test_bfloat16_inputs_are_computed_in_float32(name: str, options: dict[str, Any]) -> None:
     properties.bfloat16_in_float32(bound(name, options))
+
+
+def _pull(config: ObjectiveConfig, apart: float) -> float:
+    """Sum of |dL/dlogp| of a pair in the right order whose exponents are so far apart."""
+    zeros, counts, rewards = (torch.tensor([row], dtype=torch.float64) for row in ((0, 0), (5, 5), (1, 0)))
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    unit = config.exponents(ListBatch(rewards, zeros, counts, rewards, mask))
+    logps = (rewards * apart / float(unit[0, 0] - unit[0, 1])).requires_grad_()
+    config.loss(ListBatch(logps, zeros, counts, rewards, mask)).sum().backward()
+    assert logps.grad is not None
+    return float(logps.grad.abs().sum())
+
+
+SIGMOIDS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ("dpo", "listmle", "contrastive", "lambdarank", "lambdaloss", "lipo_lambda")),
+    ("listmle", {"length_normalized": True, "beta": 2.0}),
+    ("dpo", {"reference_free": True}),
+    ("simpo", {"gamma": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SIGMOIDS)
+def test_a_saturated_pair_has_one_percent_of_the_largest_gradient(name: str, options: dict[str, Any]) -> None:
+    config = OURS[name](**options)
+    assert _pull(config, SATURATED_AT) / _pull(config, -40.0) == pytest.approx(0.01)
+
+
+def test_smooth_ranks_are_saturated_by_their_steepness_too() -> None:
+    config = OURS["approx_ndcg"](alpha=25.0)
+    assert _pull(config, SATURATED_AT) < 0.1 * _pull(config, 0.0)
+
+
+def test_losses_that_pull_clear_pairs_back_or_read_no_differences_have_no_exponents() -> None:
+    batch = fixture(1, 2, 3, 4)
+    for name in ("nca", "target", "gvpo", "ipo", "kto", "slic_hf", "rrhf", "neural_ndcg", "robust_listmle"):
+        assert OURS[name]().exponents(batch) is None
+    assert OURS["dpo"](label_smoothing=0.1).exponents(batch) is None
+    g = dpo.settings(beta=0.1).exponents(batch)
+    torch.testing.assert_close(g, torch.tensor([[0.4, 0.1, -0.2, -1.0]], dtype=g.dtype))

@@ -63,6 +63,16 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         diversity=[content.SampleDiversity(1, "0.7", 0.4375, 0.625), content.SampleDiversity(1, "1.0", None, None)],
         length_curves=[content.LengthCurve(1, [10.0, 20.0], [0.25, 0.5], [0.125, 0.0])],
         histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],
+        diagnoses=[
+            {
+                "chosen_logp_drift": -40.0,
+                "saturated_pair_share": 0.625,
+                "top_list_gradient_share": 0.25,
+                "hard_pair_share": None,
+                "reward_gap": 0.75,
+                "advice": ["Set <this>."],
+            }
+        ],
         examples=examples,
         outcomes=outcomes,
         drop_columns=["start", "iteration 1"],

@@ -48,6 +48,14 @@ def test_lists_drops_and_settings_are_told():
     assert "train learning_rate 5e-07" in words
 
 
+def test_what_trainings_tell_and_advise_is_told():
+    words = page(small_report(), figures=True).words().replace("\u2009", " ")
+    assert (
+        "reward gap 1 \N{MINUS SIGN}40.00 62.5 % 25.0 % \N{EN DASH} 0.750 Advice after iteration 1: Set <this>."
+        in words
+    )
+
+
 def test_diversity_is_told_by_iteration_and_temperature():
     words = page(small_report()).words().replace("\u2009", " ")
     assert "distinct 2-grams 1 0.7 43.8 % 62.5 % 1 1.0 \N{EN DASH} \N{EN DASH}" in words

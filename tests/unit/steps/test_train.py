@@ -243,6 +243,7 @@ def test_a_function_trains_the_very_policy_that_our_own_objective_trains(run, tm
     (tmp_path / "mine.py").write_text(SIMPO)
     mine = FunctionObjectiveConfig(target=f"{tmp_path}/mine.py:mine", settings={"gamma": 0.5})
     own = run("own", objective=simpo.settings(gamma=0.5), max_steps=2)
+    del own["final_saturated_pair_share"]  # of a function it is not known what stands in its sigmoids
     assert run("function", objective=mine, max_steps=2) == own
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("own", "function")]
     assert weights[0] == weights[1]

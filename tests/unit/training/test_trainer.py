@@ -217,6 +217,22 @@ def test_history_has_one_row_a_step_and_the_logger_sees_each(tiny_policy, lists,
     assert [row["epoch"] for row in history] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2], abs=0.01)
 
 
+@pytest.mark.parametrize("budget", [1000, 1])
+def test_the_largest_lists_share_of_the_gradient_is_that_of_the_formula(tiny_policy, lists, tmp_path, budget):
+    """ListMLE by hand; the first step takes all lists, in one forward pass or in many."""
+    fitted = train(tiny_policy, lists, tmp_path, "listmle", max_steps=1, batch_size=10, micro_batch_tokens=budget)
+    model, pulls = ModelDir(tiny_policy, PLAIN).load_policy(), []
+    for item in lists:
+        with torch.no_grad():
+            logps = [_logp(model, item.encoded.prompt, response) for response in item.encoded.responses]
+        d = torch.stack(logps) - torch.tensor(item.reference_logps)
+        d.requires_grad_()
+        sum((BETA * d[i:]).logsumexp(0) - BETA * d[i] for i in range(len(d))).backward()
+        pulls.append(float(d.grad.abs().sum()))
+    assert max(pulls) / sum(pulls) > 0.11
+    assert fitted.history[0]["top_list_gradient_share"] == pytest.approx(max(pulls) / sum(pulls), rel=1e-4)
+
+
 def test_speed_and_memory_are_logged_but_are_no_history(tiny_policy, lists, tmp_path):
     """They differ from run to run, and a published history must not."""
     seen = []

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from larpo_lib.objectives import ListBatch
 from larpo_lib.statistics.ranking import kendall_tau, ndcg
-from larpo_lib.training.metrics import batch_metrics, reference_free_metrics
+from larpo_lib.training.metrics import batch_metrics, list_metrics, reference_free_metrics
 
 JUNK = 1e6
 
@@ -129,6 +129,27 @@ def test_reference_free_metrics_are_of_log_probabilities_per_token():
             "ndcg": ndcg_score([[1.0, 0.7, 0.4, 0.0]], [per_token]),
         }
     )
+
+
+def test_what_there_is_to_learn_from_lists_by_hand():
+    saturated, still = math.log(99) + 0.001, math.log(99) - 0.001
+    batch = _padded(
+        [
+            [(0, -4.0, 2, 3.0), (0, -9.0, 3, 1.0), (0, -6.0, 3, 1.0)],  # under the reference -2, -3 and -2 per token
+            [(0, -8.0, 1, 0.5), (0, -9.0, 3, -1.0)],  # -8 and -3: the worse response is more likely
+        ]
+    )
+    exponents = torch.tensor([[saturated, 0.0, 0.002], [-saturated, 0.0, JUNK]])
+    assert list_metrics(batch, exponents, has_reference=True) == pytest.approx(
+        {
+            "reward_gap": 2.0 + 1.5,
+            "hard_pair_share": 1 / 2 + 1 / 1,  # two equally good responses are no pair
+            "saturated_pair_share": 1 / 2 + 0,  # apart by ln 99 and more, by less, and in the wrong order
+        }
+    )
+    assert 1 / (1 + math.exp(saturated)) < 0.01 < 1 / (1 + math.exp(still))
+    absent = replace(batch, reference_logps=torch.full_like(batch.reference_logps, float("nan")))
+    assert list_metrics(absent, None, has_reference=False) == {"reward_gap": 3.5}
 
 
 def test_reference_free_metrics_read_no_reference():
