@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
+from larpo_lib.candidates.filters import Filtered, filtered
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
 from larpo_lib.candidates.negatives import finder
 from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
@@ -13,7 +14,7 @@ from larpo_lib.config import ListsConfig
 from larpo_lib.schemas import ListRow, Messages, PromptRow, RankedRow
 
 Counts = dict[str, float | int | None]
-Drop = Literal["single", "all_tied", "no_negative"]
+Drop = Literal["single", "all_tied", "no_negative", "small_gap"]
 
 
 class Lists:
@@ -39,6 +40,7 @@ class Lists:
         self._relate = relate
         self._tally: Counter[str] = Counter()
         self._gaps = 0.0
+        self._choose: _Choose = list
 
     def __iter__(self) -> Iterator[ListRow]:
         """The lists by rising prompt_id."""
@@ -52,11 +54,14 @@ class Lists:
             candidates_not_remembered=sum(len(rows) for iteration in forgotten for rows in iteration.values()),
         )
         self._gaps = 0.0
-        choose = _chooser(merged, self._prompts, config, self._relate)
-        for prompt_id, own in merged.items():
+        pool = merged if config.filters is None else Filtered(merged, config.filters)
+        self._choose = _chooser(pool, self._prompts, config, self._relate)
+        for prompt_id, distinct in merged.items():
             sampled = len(merged.candidates(prompt_id))
-            self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(own))
-            chosen = choose(own)
+            self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(distinct))
+            own, dropped = (distinct, {}) if config.filters is None else filtered(distinct, config.filters)
+            self._tally.update(dropped)
+            chosen = self._choose(own)
             if drop := _why_dropped(own, chosen, config):
                 self._tally.update({f"lists_dropped_{drop}": 1, "candidates_in_dropped_lists": len(own)})
                 continue
@@ -86,6 +91,9 @@ class Lists:
           + prompts_without_candidates
         - candidates = candidates_not_remembered + duplicates_dropped + candidates_in_dropped_lists
           + candidates_not_selected + responses - responses_borrowed
+        - with filters, lists_dropped_small_gap is one more of the first sum; other_lengths_dropped and
+          near_duplicates_dropped are two more of the second
+        - with a selection that reads texts by a model, responses_cut_for_embedding: those longer than it reads
         - lists_short_of_negatives: lists with fewer negatives than asked for
         - tied_pairs: pairs of responses in the lists with equal rewards, and tied_pair_share of all pairs
         - pairs_tied_in_float32: those whose rewards differ, but in less than float32 tells apart
@@ -94,7 +102,8 @@ class Lists:
         """
         tally = self._tally
         return {
-            **{name: tally[name] for name in _COUNTED},
+            **{name: tally[name] for name in (*_COUNTED, *(_FILTERED if self._config.filters else ()))},
+            **{f"responses_{name}": count for name, count in getattr(self._choose, "cut", dict)().items()},
             "candidates": tally["candidates_not_remembered"] + tally["remembered"],
             "duplicate_share": _share(tally["duplicates_dropped"], tally["remembered"]),
             "mean_list_size": _share(tally["responses"], tally["lists"]),
@@ -120,17 +129,21 @@ _COUNTED = (
     "tied_pairs",
     "pairs_tied_in_float32",
 )
+_FILTERED = ("lists_dropped_small_gap", "other_lengths_dropped", "near_duplicates_dropped")
+
+
+_Choose = Callable[[list[RankedRow]], list[RankedRow]]
 
 
 def _chooser(
-    merged: Merged, prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, relate: Relate
-) -> Callable[[list[RankedRow]], list[RankedRow]]:
+    pool: Mapping[str, list[RankedRow]], prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, relate: Relate
+) -> _Choose:
     if config.negatives is None:
         return config.selection.make()
     texts: dict[str, str] = {}
     if config.negatives.kind == "related":
-        texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in merged}
-    find = finder(config.negatives, merged, texts, config.seed, relate)
+        texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in pool}
+    find = finder(config.negatives, pool, texts, config.seed, relate)
     return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
 
 
@@ -144,7 +157,8 @@ def _borrows(config: ListsConfig) -> bool:
 
 def _why_dropped(own: Sequence[RankedRow], chosen: Sequence[RankedRow], config: ListsConfig) -> Drop | None:
     if chosen[-1]["reward"] < chosen[0]["reward"]:
-        return None
+        least = config.filters.min_reward_gap if config.filters else 0.0
+        return "small_gap" if chosen[0]["reward"] - chosen[-1]["reward"] < least else None
     if _borrows(config):
         return "no_negative"
     if len(own) < 2:

@@ -16,6 +16,7 @@ from larpo_lib.config.kinds import (
 from larpo_lib.config.prepare import PrepareConfig, TemplateConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
+    FiltersConfig,
     ListsConfig,
     NegativesConfig,
     PromoteConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "EarlyStopConfig",
     "EndpointConfig",
     "EvaluateConfig",
+    "FiltersConfig",
     "LarpoConfig",
     "LaunchConfig",
     "ListsConfig",

@@ -86,8 +86,23 @@ class NegativesConfig(Section):
         return self
 
 
+class FiltersConfig(Section):
+    """What is left out of training lists. Everything that is left out is counted in the metrics."""
+
+    min_reward_gap: NonNegativeFloat = 0.0
+    """Drop a list if the rewards of its best and its worst response are less than this apart."""
+    max_length_ratio: float | None = Field(None, ge=1.0)
+    """Drop a response that has more than this many times the characters of the prompt's best response, or that the
+    best response is as much longer than. Not set: none."""
+    max_similarity: float | None = Field(None, ge=0.0, lt=1.0)
+    """Drop a response that shares more than this fraction of its and the other's runs of three words (Jaccard's
+    coefficient) with a better response. Not set: only equal responses are dropped."""
+
+
 class ListsConfig(Seeded):
     """Which responses make up a training list."""
+
+    younger: ClassVar[tuple[str, ...]] = ("filters",)
 
     selection: SelectionConfig = Field(default_factory=SelectionConfig.default)
     """Which responses to a prompt form its list."""
@@ -95,6 +110,8 @@ class ListsConfig(Seeded):
     """Which iterations' responses a list may contain: only the current one, also the previous one, or all."""
     negatives: NegativesConfig | None = None
     """Negatives that replace the list's worse responses. Not set: the selection chooses the worse responses too."""
+    filters: FiltersConfig | None = None
+    """Lists and responses to leave out, before responses are selected. Not set: none."""
 
 
 class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):

@@ -58,7 +58,7 @@ def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Pa
         return {**built.counts(), **{f"prompts_{name}": count for name, count in related.cut().items()}}
 
     inputs = {"prompts": prompts, **{f"ranked_{i}": path for i, path in enumerate(ranked)}}
-    inputs |= retriever.models()
+    inputs |= retriever.models() if config.negatives else config.selection.models()
     return artifacts.produce("build_lists", config, inputs, lists, make)
 
 
@@ -150,10 +150,13 @@ def _check_list_relative(path: Path, *, alone: bool) -> None:
 
 
 def _nothing_left(lists: Path, counts: Metrics) -> LarpoError:
+    names = ("lists_dropped_small_gap", "near_duplicates_dropped", "other_lengths_dropped")
+    told = ", ".join(f"{name.replace('_', ' ')}: {counts[name]}" for name in names if name in counts)
+    filters = f", or relax lists.filters ({told})" if told else ""
     return LarpoError(
         f"{lists}: no list is left. Of {counts['prompts']} prompts, {counts['prompts_without_candidates']} have "
         f"no candidates, {counts['lists_dropped_single']} only one distinct response, "
         f"{counts['lists_dropped_all_tied']} only equal rewards, and {counts['lists_dropped_no_negative']} no negative",
         remedy="Sample more responses for each prompt or at a higher temperature, or use a reranker that distinguishes "
-        "them",
+        f"them{filters}",
     )

@@ -36,7 +36,7 @@ def check_embedding_model(config: EmbeddingConfig) -> None:
     if find_spec("sentence_transformers") is None:
         raise LarpoError(
             "the retriever 'embedding' needs the package sentence-transformers, which is not installed",
-            remedy="pip install 'larpo[embedding]', or set lists.negatives.retriever.type to bm25",
+            remedy="pip install 'larpo[embedding]', or use the retriever bm25",
         )
     path = local_model(config.path)
     for module in _modules(path):
