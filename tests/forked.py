@@ -24,6 +24,13 @@ class Forked:
         self._process = process
         process.start()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        number = self._process.pid
+        assert isinstance(number, int)
+        return number
+
     def poll(self) -> int | None:
         """The exit code, negative where a signal ended it; None while it runs."""
         return self._process.exitcode
@@ -49,8 +56,7 @@ class Forked:
 
     def kill_session(self) -> None:
         """Kill it with all that it has started."""
-        assert self._process.pid is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        os.killpg(self.pid, signal.SIGKILL)
 
 
 def forked(

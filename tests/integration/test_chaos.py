@@ -15,7 +15,7 @@ from tiny_world import files, make_tiny_world
 from larpo_lib.artifacts import MANIFEST, verify
 from larpo_lib.config.toml import inline
 
-KILLS = int(os.environ.get("LARPO_CHAOS_KILLS", "3"))
+KILLS = 3
 SETTINGS = (
     "loop.iterations=2",
     "sft.save_steps=2",
