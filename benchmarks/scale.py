@@ -15,8 +15,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -238,10 +238,13 @@ def measure(here: Path, count: int, chosen: Collection[str]) -> dict[str, tuple[
         here.mkdir(parents=True, exist_ok=True)
         _in_child(make_inputs, here, count)
     found = {}
+    needed = {path for name, call in calls(here).items() if name in chosen for path in _paths(call)}
+    for call in reversed(calls(here).values()):
+        needed |= _paths(call) if call.output in needed and not call.output.exists() else set()
     for name, call in calls(here).items():
         if name in chosen:
             shutil.rmtree(call.output, ignore_errors=True)
-        elif call.output.exists() or len(found) == len(chosen):
+        elif call.output not in needed or call.output.exists():
             continue
         seconds, peak = _in_child(take, here, name)
         if name in chosen:
@@ -250,18 +253,15 @@ def measure(here: Path, count: int, chosen: Collection[str]) -> dict[str, tuple[
     return found
 
 
+def _paths(call: Call) -> set[Path]:
+    """What a step reads and writes."""
+    values = (value if isinstance(value, list) else [value] for value in call.arguments.values())
+    return {one for value in values for one in value if isinstance(one, Path)}
+
+
 def _in_child(function: Callable[..., Any], *arguments: Any) -> Any:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
-
-
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        yield kept.absolute()
-    else:
-        with tempfile.TemporaryDirectory() as directory:
-            yield Path(directory)
 
 
 def main() -> None:
@@ -271,7 +271,8 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=names, default=names, metavar="STEP", help="; ".join(names))
     parser.add_argument("--folder", type=Path, help="keeps what the steps make, for another call; else it is removed")
     given = parser.parse_args()
-    with _folder(given.folder) as folder:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = (given.folder or Path(directory)).absolute()
         found = {count: measure(folder / str(count), count, given.steps) for count in sorted(given.prompts)}
     *_, fewer, most = [*found] if len(found) > 1 else [*found, *found]
     ratios = {name: round(peak / found[fewer][name][1], 3) for name, (_, peak) in found[most].items()}
