@@ -164,10 +164,8 @@ def _from_training_on(here: Path) -> dict[str, Call]:
         return Call(step, here / name, {"config": config, "policy": policy, **inputs, "trained": here / name})
 
     def evaluated(policy: Path, output: Path) -> Call:
-        config = EvaluateConfig(n=K, **drawing)
-        return Call(
-            "evaluate:run", output, {"config": config, "policy": policy, "prompts": prompts, "evaluation": output}
-        )
+        settings = {"config": EvaluateConfig(n=K, **drawing), "policy": policy, "prompts": prompts}
+        return Call("evaluate:run", output, {**settings, "evaluation": output})
 
     def of(step: str, role: str, **arguments: Any) -> Call:
         return Call(step, here / role, {**arguments, role: here / role})
