@@ -176,8 +176,6 @@ def _environment(store: Switch, mlflow: Switch, root: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(root / "no-config"),
         "AWS_EC2_METADATA_DISABLED": "true",
         "CHAOS_MLFLOW": mlflow.url,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
         "OMP_NUM_THREADS": "1",
     }
 

@@ -22,7 +22,6 @@ from larpo_lib.errors import LarpoError
 _LONGEST_S = 180.0
 _STOPPED = frozenset({-9, -15, -1, 130, 143, 129})
 """Exit codes of a program that somebody stopped."""
-_PARALLEL = {"LARPO_HANG_LIMIT": "5"}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from larpo_lib.heartbeat import VARIABLE
 
 _DAY_S = 86400.0
 _HANG_LIMIT_S = 6
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,19 @@ def _damaged_input(attempt: Attempt) -> None:
     attempt.populate()
 
 
+def _damaged_published(attempt: Attempt) -> None:
+    """A bit of what a run that is killed has published; the remedy is to delete the artifact."""
+    attempt.keeps_work = False
+    attempt.run(Sabotage("kill", attempt.operation()))
+    published = attempt.outputs()
+    if not published:
+        return
+    damaged = published[attempt.rng.choice(sorted(published))]
+    _flip(attempt, attempt.rng.choice([path for path in sorted(damaged.iterdir()) if path.is_file()]))
+    if attempt.run(Sabotage()).code:
+        shutil.rmtree(damaged)
+
+
 def _flip(attempt: Attempt, path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[attempt.rng.randrange(len(content))] ^= 1 << attempt.rng.randrange(8)
@@ -185,9 +199,10 @@ def _outage(server: str, how: str, *, ends: bool) -> Callable[[Attempt], None]:
 
     def act(attempt: Attempt) -> None:
         switch = attempt.store if server == "store" else attempt.mlflow
-        attempt.environment["LARPO_S3_PATIENCE"] = "20" if ends else "2"
+        attempt.environment |= {"LARPO_S3_PATIENCE": "20" if ends else "2", **_IMPATIENT}
         switch.set(how, attempt.rng.randint(1, attempt.known.requests), 1.5 if ends else 600.0)
-        end = attempt.run(Sabotage())
+        end = attempt.run(Sabotage(patience_s=1.0))
+        attempt.environment.clear()
         if ends and end.code:
             raise AssertionError(f"an outage of 1.5 s was not borne: {end}")
 
@@ -258,6 +273,7 @@ KINDS = (
     Kind("file system gone (ESTALE)", _strike("store of files gone"), _here),
     Kind("large files refused (EFBIG)", _large_files_refused, _here),
     Kind("bit flip in an input", _damaged_input, _reads),
+    Kind("bit flip in what a run made", _damaged_published, lambda step: step.command == "run" and _here(step)),
     Kind("bit flip in half-done work", _damage_partial(_flip), _here),
     Kind("half-done work cut off", _damage_partial(_cut), _here),
     Kind("half-done work removed", _damage_partial(_remove), _here),

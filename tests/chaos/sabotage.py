@@ -37,6 +37,7 @@ class Sabotage:
         locks: "none": the file system has none (ENOLCK); "local": they are of one machine, and each process is on
             another; "": as they are.
         file_bytes: the largest file that the file system takes; 0: any.
+        patience_s: for an MLflow that does not answer; 0: larpo's own.
     """
 
     what: str = ""
@@ -44,13 +45,14 @@ class Sabotage:
     jump_s: float = 0.0
     locks: str = ""
     file_bytes: int = 0
+    patience_s: float = 0.0
 
 
 def larpo(arguments: list[str], sabotage: Sabotage, counts: Path) -> None:
     """Run a command, and count what it does in a file, which stays when the process is killed; see `read_counts`."""
     from larpo_lib.cli import main
 
-    _be_quick()
+    _be_quick(sabotage.patience_s)
     cells = shared_cells(counts, 2)
     _break_locks(sabotage.locks)
     watched = _Work(cells, _watch_files(sabotage, cells))
@@ -84,15 +86,16 @@ def read_counts(counts: Path) -> tuple[int, int]:
     return cells[_DONE], cells[_WORK]
 
 
-def _be_quick() -> None:
-    """Wait for what is gone for seconds where larpo waits for minutes."""
+def _be_quick(patience_s: float) -> None:
+    """Wait for seconds for what is gone, where larpo waits for minutes."""
     from larpo_lib import locks
     from larpo_lib.storage import client
     from larpo_lib.tracking import outbox
 
     locks.BEAT_S, locks.STALE_S, locks._POLL_S = 0.2, 4.0, 0.05
     client._LEAST_S = 0.5
-    outbox._PATIENCE_S, outbox._PAUSE_S, outbox._OWN_PATIENCE_S = 1.0, 1.0, 3.0
+    if patience_s:
+        outbox._PATIENCE_S = outbox._PAUSE_S = outbox._OWN_PATIENCE_S = patience_s
 
 
 def _break_locks(how: str) -> None:
