@@ -95,11 +95,11 @@ def _survive(campaign: Campaign, faults: list[tuple[Kind, Step]], rng: random.Ra
 
 def _needed(steps: list[Step]) -> list[Step]:
     """The steps of a campaign, and those that make what they read, in turn."""
-    names, read = {step.name for step in steps}, {name for step in steps for name in step.inputs.values()}
+    names, read = {step.name for step in steps}, {name for step in steps for _, name in step.inputs}
     for step in reversed(LOCAL):
         if step.name in names or step.output[1] in read:
             names.add(step.name)
-            read |= set(step.inputs.values())
+            read |= {name for _, name in step.inputs}
     return [step for step in ALL if step.name in names]
 
 
@@ -185,7 +185,7 @@ def _fill_store(campaign: Campaign, step: Step) -> None:
     import boto3
 
     boto3.client("s3", endpoint_url=campaign.store.url).create_bucket(Bucket=BUCKET)
-    for name in step.inputs.values():
+    for _, name in step.inputs:
         upload(campaign.base / name, f"s3://{BUCKET}/base/{name}", last="artifact.json")
 
 

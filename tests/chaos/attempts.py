@@ -110,7 +110,7 @@ class Attempt:
     def populate(self) -> None:
         """Copy what the step reads."""
         self.here.mkdir(exist_ok=True)
-        own = () if self.step.in_store else self.step.inputs.values()
+        own = () if self.step.in_store else (name for _, name in self.step.inputs)
         names = {"larpo.toml", "prompts.jsonl", "heldout.jsonl", "demonstrations.jsonl", "policy", "reward", *own}
         for name in names:
             source = self.base / name

@@ -114,7 +114,7 @@ def _large_files_refused(attempt: Attempt) -> None:
 
 def _damaged_input(attempt: Attempt) -> None:
     """A bit of an artifact that the step reads; the remedy is to have the artifact made again."""
-    inputs = [name for name in attempt.step.inputs.values() if (attempt.here / name / MANIFEST).is_file()]
+    inputs = [name for _, name in attempt.step.inputs if (attempt.here / name / MANIFEST).is_file()]
     name = attempt.rng.choice(inputs)
     files = sorted(path for path in (attempt.here / name).rglob("*") if path.is_file() and path.stat().st_size)
     _flip(attempt, attempt.rng.choice(files))
