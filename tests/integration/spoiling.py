@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_world import Larpo, files
 
+from larpo_lib.manifest import MANIFEST
+
 CONFIG = ["--config", "larpo.toml"]
 RUN = ["run", "--out", "run", *CONFIG]
 PREPARE = ["prepare", "--prompts", "out", *CONFIG]
@@ -109,13 +111,14 @@ def changed(name: str, **changes: Any) -> Spoil:
 
 
 def column(name: str, field: str, value: Any) -> Spoil:
-    """Sets one column of an artifact's table to a value, in every row."""
+    """Sets one column of a table to a value, in every row, of a folder that is no artifact: without checksums."""
 
     def spoil(here: Path) -> None:
         path = here / name / f"{name}.parquet"
         table = pq.read_table(path)
         content = [row | {field: value} for row in table.to_pylist()]
         pq.write_table(type(table).from_pylist(content, schema=table.schema), path)
+        (here / name / MANIFEST).unlink()
 
     return spoil
 

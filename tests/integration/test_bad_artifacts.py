@@ -27,7 +27,7 @@ CASES = [
         "torn Parquet",
         cut("candidates/candidates.parquet"),
         RERANK,
-        "candidates/candidates.parquet: cannot be read as Parquet ... make it again",
+        "candidates/candidates.parquet: is missing or differs from its checksum ... make it again",
     ),
     case(
         "damaged manifest",
@@ -57,7 +57,7 @@ CASES = [
         "policy without history",
         None,
         [*REPORT, "--evaluations", "evaluated", "--evaluations", "evaluated"],
-        "policy: is not an artifact (it has no artifact.json) ... Use a directory that a larpo step wrote",
+        "policy/history.jsonl: no such file ... Use a directory that `larpo train` wrote",
     ),
 ]
 

@@ -135,7 +135,7 @@ OUTPUTS = [
         "a store that is not S3",
         None,
         [*PREPARE[:-4], "--prompts", "gs://bucket/key", *CONFIG],
-        "gs://bucket/key: is not in the form s3://bucket/key ... s3://",
+        "gs://bucket/key: is neither a local path nor in the form s3://bucket/key ... Use an s3:// URI or a local path",
     ),
 ]
 

@@ -126,7 +126,7 @@ def test_models_and_what_ranks(study):
 TABLE2 = {
     "RRHF": ({"type": "rrhf", "sft_weight": 1.0}, "top 2, bottom 2", 1, 1),
     "SLiC-HF": ({"type": "slic_hf", "delta": 1.0, "sft_weight": 0.1}, "best worst", 1, 1),
-    "DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}, "best worst", 1, 1),
+    "DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0, "clip_reference": False}, "best worst", 1, 1),
     "IPO": ({"type": "ipo", "tau": 0.1, "length_normalized": False}, "best worst", 1, 1),
     "CPO": ({"type": "cpo", "beta": 0.1, "sft_weight": 1.0, "nll": "token"}, "best worst", 1, 1),
     "KTO": ({"type": "kto", "beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}, "best worst", 1, 1),
@@ -138,9 +138,19 @@ TABLE2 = {
         1,
         1,
     ),
-    "iterative DPO": ({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}, "best worst", 3, 2),
+    "iterative DPO": (
+        {"type": "dpo", "beta": 0.1, "label_smoothing": 0.0, "clip_reference": False},
+        "best worst",
+        3,
+        2,
+    ),
     "contrastive": ({"type": "contrastive", "beta": 0.1}, "top 1, bottom 3", 3, 2),
-    "LambdaRank": ({"type": "lambdarank", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 3, 2),
+    "LambdaRank": (
+        {"type": "lambdarank", "beta": 0.1, "reduction": "sum", "clip_reference": False},
+        "top 2, bottom 2",
+        3,
+        2,
+    ),
     "ListMLE": ({"type": "listmle", "beta": 0.1, "reduction": "sum"}, "top 2, bottom 2", 3, 2),
 }
 
