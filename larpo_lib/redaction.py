@@ -25,7 +25,7 @@ _QUERY = re.compile(
 )
 _QUERY_OF_URL = re.compile(rf"([?&;](?:key|sig|auth|user)=){_VALUE}", re.IGNORECASE)
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|sk[-_](?=[\w-]{0,256}\d)[\w-]{16,}|gh[opsur]_\w{16,}|github_pat_\w{16,}"
+    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|sk[-_](?:[A-Za-z0-9]{1,64}[-_]){0,8}(?=[A-Za-z]{0,64}\d)(?=\d{0,64}[A-Za-z])[A-Za-z0-9]{14}[\w-]*|gh[opsur]_\w{16,}|github_pat_\w{16,}"
     r"|glpat-[\w-]{16,}|A[KS]IA[0-9A-Z]{16}(?![0-9A-Z])|AIza[\w-]{30,}|xox[abeprs]-[\w-]{10,}"
     r"|eyJ[\w-]{10,512}\.eyJ[\w-]{10,}\.[\w-]+|-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----)"
 )
@@ -66,28 +66,33 @@ def names_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None and _AS_KEY.match(text) is None
 
 
-def secret_places(value: Any, place: str = "") -> Iterator[str]:
+def secret_places(value: Any, place: str = "", named: str = "") -> Iterator[str]:
     """The places in some settings, such as `prepare.source`, at which a secret stands.
 
     Args:
         value: settings, as of TOML or JSON.
         place: where they stand.
+        named: the name, if any, by which all of `value` is secret.
     """
+    own = place.rpartition(".")[2]
+    if _NAMES_SECRET.fullmatch(_CASES.sub("_", own)):
+        named = own
     if isinstance(value, Mapping):
         for name, below in value.items():
-            yield from secret_places(below, f"{place}.{name}".lstrip("."))
+            yield from secret_places(below, f"{place}.{name}".lstrip("."), named)
     elif isinstance(value, list | tuple):
         for number, below in enumerate(value):
-            yield from secret_places(below, f"{place}.{number}".lstrip("."))
-    elif _is_secret(place.rpartition(".")[2], value):
+            yield from secret_places(below, f"{place}.{number}".lstrip("."), named)
+    elif _is_secret(own, named, value):
         yield place
 
 
-def _is_secret(name: str, value: Any) -> bool:
-    named = _NAMES_SECRET.fullmatch(_CASES.sub("_", name)) is not None
-    if not isinstance(value, str):
-        return named and type(value) is int
-    return (named and value.strip(" *") != "") or _holds_secret(name, value)
+def _is_secret(name: str, named: str, value: Any) -> bool:
+    if isinstance(value, str):
+        filled_in = value.strip(" *") != "" and not (value.startswith("<") and value.endswith(">"))
+        return (named != "" and filled_in) or _holds_secret(name, value)
+    # A number that is called `token` is the id of one.
+    return named not in ("", "token") and type(value) in (int, float)
 
 
 def _holds_secret(name: str, text: str) -> bool:

@@ -73,6 +73,8 @@ def _check(path: Path) -> None:
         ) from None
     except sqlite3.DatabaseError as error:
         found = str(error)
+    if found == "ok" and not path.stat().st_size:
+        found = "it is empty"
     if found == "ok" and "alembic_version" in tables and not tables >= _TABLES:
         found = f"it has no table {min(_TABLES - tables)}"
     if found != "ok":

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
         ("http://h/?key=hunter2&sig=hunter2", "http://h/?key=***&sig=***"),
         ("Authorization: Bearer hunter2hunter2", "Authorization: Bearer ***"),
         ("key sk-proj-hunter2hunter2_hunter2 ends", "key *** ends"),
+        ("sk_live_hunter2hunter2hunter2", "***"),
         ("'hf_hunter2hunter2hunter2'", "'***'"),
         ("AKIAIOSFODNN7EXAMPLE", "***"),  # of Amazon's own documentation
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.hunter2", "***"),
@@ -50,6 +51,7 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
         "a@b.org",
         "max_new_tokens=5 and https://host/?tokens=5&monkey=2",
         "sk-learn and risk-assessment-of-2024-reports and hf_token and sk_metrics",
+        "org/sk-whisper-large-v3-turbo and /data/sk_wikipedia_20240501.jsonl",  # Slovak
         "<|im_end|>",
         "f'http://host/?token={TOKEN}'",
         'url + "?key=" + key',
@@ -64,7 +66,9 @@ def test_what_only_looks_a_little_like_secrets_stays(text: str) -> None:
     ("settings", "found"),
     [
         ({"api_key": "x", "apiKey": "x", "HF_TOKEN": "x", "db-password": "x", "token": "x", "client_secret": "x"}, 6),
-        ({"password": 12345, "token": 5, "access_key_id": "x", "bearer": "x"}, 4),
+        ({"password": 12345, "secret": 1.5, "access_key_id": "x", "bearer": "x"}, 4),
+        ({"password": ["x", {"a": "x"}], "api_key": {"a": {"b": "x"}}}, 3),
+        ({"token": 5, "auth": {"token": "<eos>"}, "api_key": "<your key>"}, 0),
         ({"pad_token": "x", "stop_tokens": ["x"], "max_tokens": 5, "keys": "x", "monkey": "x", "key": "x"}, 0),
         ({"api_key": "", "password": "***", "secret": None, "credentials": True}, 0),
         ({"code": "URL = 'http://server:80/v1'  # ask me@here.org\n@cache\ndef f(): ..."}, 0),

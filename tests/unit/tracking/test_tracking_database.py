@@ -76,6 +76,7 @@ DAMAGES = {
     ),
     "no header": (lambda path: path.write_bytes(bytes(100) + path.read_bytes()[100:]), "file is not a database"),
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:400_000]), "malformed"),
+    "emptied": (lambda path: path.write_bytes(b""), "it is empty"),
     "lost page": (lambda path: without_page(path, "runs"), "Page"),
     "lost table": (lambda path: without_table(path, "runs"), "it has no table runs"),
 }
