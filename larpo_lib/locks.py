@@ -167,9 +167,10 @@ def _flock(file: IO[str], note: Note, busy: Busy) -> bool:
 def _is_renewed(note: Note, holder: Holder | None) -> bool:
     """Whether the process of a note is at work; waits for a while to see it."""
     first = state = note.state()
-    told = False
+    told, begun = False, time.monotonic()
     while first is not None and state is not None and state[0] == first[0]:
-        if state[1] >= note.stale_s:
+        # By this process's own clock, too: the time of a note may lie ahead.
+        if max(state[1], time.monotonic() - begun) >= note.stale_s:
             return False
         if not told:
             _LOG.info("%s: waiting for a sign of life of %s", note.place, holder or "the process that holds it")

@@ -55,7 +55,7 @@ def test_a_damaged_file_is_told_by_name_and_remedy_and_stays(tmp_path: Path, rea
     assert (tmp_path / name).read_bytes() == DAMAGES[damage]
 
 
-@pytest.mark.parametrize("damage", DAMAGES.keys() - {"a list"})
+@pytest.mark.parametrize("damage", sorted(DAMAGES.keys() - {"a list"}))
 def test_a_damaged_evaluation_of_a_version_is_told_by_model_and_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:

@@ -219,6 +219,18 @@ def test_an_old_note_of_another_machine_is_not_waited_for(tmp_path: Path, monkey
         pass
 
 
+def test_a_note_whose_time_lies_ahead_counts_no_longer_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / ".lock.holder"
+    note.write_text(json.dumps(asdict(replace(Holder.here(), machine="there"))), "utf-8")
+    os.utime(note, (time.time() + 3600, time.time() + 3600))
+    monkeypatch.setattr(locks, "STALE_S", 0.1)
+    monkeypatch.setattr(locks, "BEAT_S", 0.05)
+    with exclusive(tmp_path / ".lock", tmp_path / "out") as lock:
+        assert not lock.is_lost()
+
+
 def test_a_process_with_the_number_of_one_that_is_gone_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
