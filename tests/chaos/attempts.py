@@ -130,7 +130,9 @@ class Attempt:
         """Begin the step; returns the process, and the file with what it says."""
         log, counts = self.folder / f"{len(self._counts)}.log", self.folder / f"{len(self._counts)}.counts"
         self._counts.append(counts)
-        environment = {**os.environ, "LARPO_CACHE": str(self.here / "cache"), **self.environment}
+        # MLflow's server, which is a thread of this process, sets variables that would lead every program to it.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment = {**inherited, "LARPO_CACHE": str(self.here / "cache"), **self.environment}
         with chdir(self.here):
             arguments = self.step.arguments(self.number)
             return forked(larpo, arguments, sabotage, counts, output=log, environment=environment), log

@@ -71,7 +71,7 @@ HELDOUT = Step("prepare held-out", "prepare", (), ("prompts", "heldout"), ("prep
 SHOWN = Step("prepare demonstrations", "prepare", (), ("demonstrations", "shown"))
 SFT = Step(
     "sft", "sft", (("policy", "policy"), ("demonstrations", "shown")), ("trained", "sft"),
-    ("sft.save_steps=2", "sft.max_steps=6"), 0.5,
+    ("sft.save_steps=2", "sft.max_steps=6"), 0.34,
 )  # fmt: skip
 SEARCH = Step(
     "search-temperature", "search-temperature", (_POLICY, _HELDOUT), ("search", "search"),
@@ -90,7 +90,7 @@ TRAIN = Step(
 )  # fmt: skip
 REWARD = Step(
     "train-reward-model", "train-reward-model", (_POLICY, ("lists", "lists")), ("trained", "reward-1"),
-    ("reward_model.save_steps=2", "reward_model.max_steps=6", "reward_model.batch_size=4"), 0.5,
+    ("reward_model.save_steps=2", "reward_model.max_steps=6", "reward_model.batch_size=4"), 0.34,
 )  # fmt: skip
 EVALUATE = Step("evaluate", "evaluate", (("policy", "policy-1"), _HELDOUT), ("evaluation", "evaluation"))
 START = replace(EVALUATE, name="evaluate the start", inputs=(_POLICY, _HELDOUT), output=("evaluation", "evaluation-0"))
