@@ -29,7 +29,15 @@ from tenacity import (
 from larpo_lib.config import EndpointConfig
 from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 from larpo_lib.heartbeat import mark
-from larpo_lib.http_answers import ENCODINGS, UnusableBodyError, message_of, read_body, retry_after_s, says_too_long
+from larpo_lib.http_answers import (
+    ENCODINGS,
+    TooLongBodyError,
+    UnusableBodyError,
+    message_of,
+    read_body,
+    retry_after_s,
+    says_too_long,
+)
 
 AnswerT = TypeVar("AnswerT")
 Payload = dict[str, Any] | None
@@ -182,8 +190,11 @@ class Endpoint(Generic[AnswerT]):
         except httpx2.RequestError as error:
             remedy = "Start the server, or fix base_url"
             raise _TransientError(self._transport_problem(error), remedy=remedy) from None
-        except UnusableBodyError as error:
+        except TooLongBodyError as error:
             raise self.refuse(f"the answer {error}", "Check base_url, and what the server is") from None
+        except UnusableBodyError as error:  # as after a cut connection
+            problem = f"{self.url}: the answer {error}"
+            raise _TransientError(problem, remedy="Check base_url, and what the server is") from None
         if not response.is_success:
             return self._refusal(response)
         try:
@@ -194,7 +205,13 @@ class Endpoint(Generic[AnswerT]):
     async def _answered(self, client: httpx2.AsyncClient, method: str, payload: Payload) -> httpx2.Response:
         async with client.stream(method, self.url, json=payload) as response:
             headers = [pair for pair in response.headers.multi_items() if pair[0] != "content-encoding"]
-            return httpx2.Response(response.status_code, headers=headers, content=await read_body(response))
+            try:
+                content = await read_body(response)
+            except UnusableBodyError as error:
+                if response.is_success or isinstance(error, TooLongBodyError):
+                    raise
+                content = f"the answer {error}".encode()  # the status says what is to be done
+            return httpx2.Response(response.status_code, headers=headers, content=content)
 
     def _transport_problem(self, error: httpx2.RequestError) -> str:
         return f"{self.url}: {self._short(str(error)) or type(error).__name__}"

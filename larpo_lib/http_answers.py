@@ -22,20 +22,25 @@ _TOO_LONG = re.compile(
 
 
 class UnusableBodyError(Exception):
-    """A body is longer than any answer, or not compressed as it says; the text says what is wrong."""
+    """A body is not compressed as it says; the text says what is wrong."""
+
+
+class TooLongBodyError(UnusableBodyError):
+    """A body is longer than any answer."""
 
 
 async def read_body(response: httpx2.Response) -> bytes:
     """What an answer holds, without its compression.
 
     Raises:
-        UnusableBodyError: it is too long, or cannot be decompressed.
+        TooLongBodyError: it is longer than any answer.
+        UnusableBodyError: it cannot be decompressed.
     """
     received = bytearray()
     async for piece in response.aiter_raw():
         received += piece
         if len(received) > _LONGEST:
-            raise UnusableBodyError(f"has more than {_LONGEST} bytes")
+            raise TooLongBodyError(f"has more than {_LONGEST} bytes")
     encoding = response.headers.get("content-encoding", "").strip().lower()
     return bytes(received) if encoding in ("", "identity") else _decompressed(bytes(received), encoding)
 
@@ -44,15 +49,19 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     """Never more than the limit is held: a few kilobytes may stand for gigabytes."""
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise UnusableBodyError(f"is compressed as '{encoding}', but only {ENCODINGS} was asked for")
-    try:
-        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # with the header of gzip or of zlib
-        found = stream.decompress(body, _LONGEST + 1)
-    except zlib.error as error:
-        raise UnusableBodyError(f"is not compressed as it says ({encoding}): {error}") from None
-    if len(found) > _LONGEST:
-        raise UnusableBodyError(f"has more than {_LONGEST} bytes once it is decompressed")
-    if not stream.eof:
-        raise UnusableBodyError("ends in the middle of its compression")
+    bare = encoding == "deflate" and (body[0] & 15 != zlib.DEFLATED or int.from_bytes(body[:2]) % 31) if body else False
+    found = b""
+    while body:  # gzip may have several parts, one behind the other
+        stream = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)  # 32: the header of gzip or zlib
+        try:
+            found += stream.decompress(body, _LONGEST + 1 - len(found))
+        except zlib.error as error:
+            raise UnusableBodyError(f"is not compressed as it says ({encoding}): {error}") from None
+        if len(found) > _LONGEST:
+            raise TooLongBodyError(f"has more than {_LONGEST} bytes once it is decompressed")
+        if not stream.eof:
+            raise UnusableBodyError("ends in the middle of its compression")
+        body = stream.unused_data.lstrip(b"\0")
     return found
 
 

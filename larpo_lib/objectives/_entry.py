@@ -174,6 +174,8 @@ class DeclaredConfig(SingleObjectiveConfig):
     def _check_together(self) -> DeclaredConfig:
         if "reference_free" in self.used_options and getattr(self, "clip_reference", False):
             raise ValueError("reference_free leaves no reference to clip; remove clip_reference")
+        if "margin" in self.used_options and getattr(self, "clip_reference", False):
+            raise ValueError("margin is added to the reference, which clip_reference clips with it; remove one of both")
         beta = self._scales()["beta"]
         if "margin" in self.used_options and not (isinstance(beta, int | float) and beta > 0):
             raise ValueError(f"margin is divided by beta, which is {beta}; set beta to a number above 0")

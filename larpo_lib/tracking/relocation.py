@@ -47,6 +47,11 @@ def follow_move(database: Path) -> None:
                 for place in before:
                     _change(connection, place, artifacts_of(store))
         except sqlite3.OperationalError as error:
+            if all(_local(place).exists() for place in before):  # of a copy: what may not be written is only read
+                logging.getLogger(__name__).warning(
+                    "%s: is a copy that cannot be written; the origin's files are read", database
+                )
+                return
             raise TrackingError(
                 f"{database}: its folder was moved or copied, and it cannot be told so: {error}",
                 remedy="Make it writable, or copy its folder to where it is",
@@ -64,13 +69,17 @@ def _places(connection: sqlite3.Connection) -> list[str]:
 
 def _was_here(place: str, database: Path) -> bool:
     """Whether a place is that of the store's files before it was moved or copied."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    path = Path(local_file_uri_to_path(place)) if place.startswith("file:") else None
+    path = _local(place) if place.startswith("file:") else None
     if path is None or path.name != _ARTIFACTS or path.parent == database.absolute().parent:
         return False
     other = path.parent / database.name
     return not other.samefile(database) if other.exists() else not path.exists()
+
+
+def _local(place: str) -> Path:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(place))
 
 
 def _change(connection: sqlite3.Connection, before: str, now: str) -> None:

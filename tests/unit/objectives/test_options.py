@@ -84,6 +84,8 @@ def test_a_reference_that_prefers_the_worse_response_is_clipped() -> None:
         torch.testing.assert_close(loss_of(name, fixture(1, 4), clip_reference=True), loss_of(name, fixture(1, 4)))
     with pytest.raises(ConfigError, match="reference_free leaves no reference to clip; remove clip_reference"):
         check(OURS["dpo"], {"clip_reference": True, "reference_free": True})
+    with pytest.raises(ConfigError, match="margin is added to the reference, which clip_reference clips with it"):
+        check(OURS["lambdarank"], {"clip_reference": True, "margin": 0.5})
 
 
 @pytest.mark.parametrize(("name", "option"), PAIRS)

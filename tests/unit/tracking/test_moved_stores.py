@@ -1,6 +1,7 @@
 """A store is moved or copied with its run: what is in it is found there, and nothing is written to where it was."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from larpo_lib.artifacts import digest
 from larpo_lib.config import LarpoConfig, TrackingConfig
 from larpo_lib.errors import ArtifactError, TrackingError
 from larpo_lib.registry import Registry
-from larpo_lib.tracking import Tracker
+from larpo_lib.tracking import Tracker, relocation
 
 NAME, EVALUATION = "policy-under-test", {"reranker": "r", "values": {}}
 
@@ -113,3 +114,23 @@ def test_a_version_whose_files_were_elsewhere_and_are_gone_is_told(
     client.create_model_version(NAME, str(tmp_path / "nowhere"), tags=version.tags)
     with pytest.raises(TrackingError, match="version 2 of model 'policy-under-test': its files are not at"):
         register(mlflow_store, "after", policy, config)
+
+
+def test_a_copy_that_cannot_be_written_is_read_as_long_as_its_origin_is_there(
+    mlflow_store: Path, config: LarpoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_artifact(tmp_path / "policy")
+    register(mlflow_store, "before", policy, config)
+    copy = tmp_path / "copy"
+    shutil.copytree(mlflow_store, copy)
+
+    def refused(*_: Any) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(relocation, "_change", refused)
+    database = copy / "mlflow.db"
+    relocation.follow_move(database)
+    assert all(str(mlflow_store) in place for place in places(copy))
+    shutil.rmtree(mlflow_store)
+    with pytest.raises(TrackingError, match="it cannot be told so: attempt to write a readonly database"):
+        relocation.follow_move(database)
