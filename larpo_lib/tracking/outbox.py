@@ -7,13 +7,14 @@ is delivering once (see `server`), so a process may end at any instant.
 import logging
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
-from larpo_lib.errors import TrackingError
+from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.redaction import redact
 from larpo_lib.tracking.client import InvalidError, one_line
 from larpo_lib.tracking.server import FoundRun, RunRef, Server
@@ -142,7 +143,8 @@ class Outbox:
             with self._turn:
                 self._next_try = monotonic() + _PAUSE_S
                 self._worker = None
-                self._keep(error.problem)
+                with suppress(OSError, StorageError):  # whoever logs keeps it too, and is told of a broken disk
+                    self._keep(error.problem)
                 self._turn.notify_all()
 
     def _take_next(self) -> bool:
@@ -172,7 +174,8 @@ class Outbox:
 
     def _drained(self) -> None:
         for spool in [*self._spools, *([self._own] if self._own else [])]:
-            spool.remove()
+            with suppress(OSError):  # of a broken disk: what is delivered again is delivered once
+                spool.remove()
         if self._away:
             _LOG.info("MLflow at %s answers again, and has got all that waited for it", redact(self.server.uri))
         self._spools, self._own, self._away, self._worker = [], None, False, None

@@ -52,7 +52,8 @@ class End:
         """What is wrong with how it ended: it must come to its end, be stopped, or refuse in one line."""
         refusals = sum(line.startswith("larpo: ") for line in self.told.splitlines())
         if "Traceback" in self.told:
-            return f"a traceback: {self.told.strip().splitlines()[-1]}"
+            after = self.told.partition("Traceback")[2].splitlines()[1:]
+            return f"a traceback: {next((line for line in after if line.strip() and line[0] != ' '), '')}"
         if self.code is None:
             return f"no end within {_LONGEST_S:.0f} s"
         if self.code == 0 or self.code in _STOPPED or (self.code == 2 and refusals == 1):

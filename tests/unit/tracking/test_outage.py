@@ -1,9 +1,12 @@
 """MLflow goes away and comes back: nothing is lost, nothing is doubled, and nobody waits for long."""
 
+import errno
 import gc
 import json
 import logging
+import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ from mlflow import MlflowClient
 from services.mlflow_thread import MlflowThread
 
 from larpo_lib.config import LarpoConfig, TrackingConfig, load_config
-from larpo_lib.errors import TrackingError
+from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.loop import run_loop
 from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.registry import Registry
@@ -252,3 +255,48 @@ def test_what_fails_while_steps_of_several_processes_are_logged_is_told(tmp_path
 
     with pytest.raises(TrackingError, match="is nan at step 1"):
         train()
+
+
+class Nobody:
+    """In place of a server: answers nothing, or takes everything."""
+
+    uri = "http://127.0.0.1:9"
+
+    def __init__(self, *, away: bool) -> None:
+        self.away = away
+
+    def deliver(self, entry: Any) -> None:
+        if self.away:
+            raise TrackingError("MLflow does not answer", remedy="Start it", transient=True)
+
+    def probe(self) -> None:
+        self.deliver({})
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_disk_that_is_gone_too_is_told_to_whoever_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """And not by the thread that delivers."""
+    unhandled: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", unhandled.append)
+    box = outbox.Outbox(Nobody(away=True), tmp_path)  # type: ignore[arg-type]
+    if not away:
+        box.send({"kind": "text"})
+        box.server.away = False  # type: ignore[attr-defined]
+        monkeypatch.setattr(shutil, "rmtree", _gone)
+        assert box.settle(5.0)
+    else:
+        monkeypatch.setattr(outbox.Spool, "make", _gone)
+        with pytest.raises(StorageError, match="Stale file handle"):
+            box.send({"kind": "text"})
+    while any(thread.name == "mlflow" for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert unhandled == []
+
+
+def _gone(place: Path) -> None:
+    """Of a folder to be made as larpo tells it, of one to be removed as Python does."""
+    if "waiting" in place.parts:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    raise StorageError(f"{place}: cannot be created: {os.strerror(errno.ESTALE)}", remedy="Choose another directory")
