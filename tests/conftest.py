@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,16 @@ def libraries_are_no_garbage() -> None:
     """Every training begins with a full garbage collection, which looks at all that was imported: most of its time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def _signals_heard() -> Iterator[None]:
+    """Signals end this process also where a shell or nohup has started it with some of them ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

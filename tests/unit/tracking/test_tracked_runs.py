@@ -118,6 +118,7 @@ def test_a_process_that_finds_another_one_at_work_leaves_its_runs_to_it(
     assert found() == [(name, "FINISHED", error) for name, _, error in at_work]
 
 
+@pytest.mark.usefixtures("_signals_heard")
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_is_killed_and_finishes_when_it_is_taken_up_again(
     tracker: Tracker, config: LarpoConfig, interrupt: signal.Signals

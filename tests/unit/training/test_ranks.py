@@ -74,7 +74,7 @@ def test_a_wait_that_timed_out_is_told():
         raise RuntimeError("sizes of tensors")
 
 
-@pytest.mark.usefixtures("_launched_alone")
+@pytest.mark.usefixtures("_launched_alone", "_signals_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_is_heard_at_once_or_where_it_is_asked_for(number):
     before = signal.getsignal(number)
