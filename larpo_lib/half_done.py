@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.config.differences import differences
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, HeldError
 from larpo_lib.files import make_directory, read_json, write_json
 from larpo_lib.results import other_results
 
@@ -38,6 +38,7 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
 
     Raises:
         ArtifactError: another one is half done, and may not go; names what has changed.
+        HeldError: another process has taken over the folder meanwhile, where locks do not keep them apart.
         StorageError: there is something else in its place.
     """
     here = _partial(output) / f"{fingerprint[:16]}-{uuid.uuid4().hex[:8]}"
@@ -55,7 +56,13 @@ def begin(output: Path, identity: Mapping[str, Any], fingerprint: str) -> Path:
     shutil.rmtree(here / DATA, ignore_errors=True)
     for folder in (here / DATA, here / SCRATCH):
         make_directory(folder)  # tells of a file in its place
-    write_json(here / IDENTITY, identity)
+    try:
+        write_json(here / IDENTITY, identity)
+    except FileNotFoundError:
+        raise HeldError(
+            f"{output}: another process has taken it over as it was begun",
+            remedy="Wait until it ends, and run the same command again",
+        ) from None
     return here
 
 

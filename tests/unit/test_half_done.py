@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from small_artifacts import OneSetting, Settings, beside, content, double, never
 
+from larpo_lib import half_done as folders
 from larpo_lib import results
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.cli.app import root
 from larpo_lib.config.mixins import InParts
-from larpo_lib.errors import ArtifactError
+from larpo_lib.errors import ArtifactError, HeldError
+from larpo_lib.files import write_json
 from larpo_lib.half_done import VARIABLE
 from larpo_lib.pool import use_pool
 
@@ -140,3 +142,17 @@ def test_stray_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".out.partial" / "notes.txt").write_text("mine", "utf-8")
     produce("double", Settings(), {}, tmp_path / "out", goes_on)
     assert [path.name for path in (tmp_path / ".out.partial").iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_another_process_takes_as_it_is_made_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where one process has locks and the other has none."""
+
+    def taken(path: Path, value: object) -> None:
+        path.parent.rename(tmp_path / "theirs")
+        write_json(path, value)
+
+    monkeypatch.setattr(folders, "write_json", taken)
+    with pytest.raises(HeldError, match=r"out: another process has taken it over as it was begun\. Wait until it ends"):
+        produce(output=tmp_path / "out", step="double", config=Settings(), inputs={}, make=never)
