@@ -1,8 +1,8 @@
 """Writes the documents' tables from what they are about: `python docs/generate_tables.py`.
 
 The guide has tables of objectives, rerankers and samplers, `method.md` two of the objectives' options, `evaluation.md`
-one of benchmarks, and the `README.md` of each benchmark's folder one of its numbers: each between a comment of its own,
-such as `<!-- rerankers -->`, and `<!-- end -->`.
+one of benchmarks and one of judges, and the `README.md` of each benchmark's folder one of its numbers: each between a
+comment of its own, such as `<!-- rerankers -->`, and `<!-- end -->`.
 `parameters.md` is made from the forms of the pipelines, as a whole.
 """
 
@@ -17,6 +17,7 @@ from larpo_lib.config.kinds import ObjectiveConfig, RerankerConfig, SamplerConfi
 from larpo_lib.config.registry import Kind
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.benchmark import Benchmark
+from larpo_lib.judging.known_judges import JUDGES
 from larpo_lib.objectives._entry import DeclaredConfig
 from larpo_lib.objectives._options import OPTIONS
 from larpo_lib.pipeline.form import FORMS
@@ -39,7 +40,7 @@ def pages() -> dict[Path, str]:
         DOCS / "guide.md": guide(),
         DOCS / "parameters.md": parameters(),
         DOCS / "method.md": _filled(DOCS / "method.md", {"options": _options(), "refusals": _refusals()}),
-        DOCS / "evaluation.md": _filled(DOCS / "evaluation.md", {"generated": _overview()}),
+        DOCS / "evaluation.md": _filled(DOCS / "evaluation.md", {"generated": _overview(), "judges": _judges()}),
     }
     for name, one in benchmarks().items():
         page = BENCHMARKS / name / "README.md"
@@ -148,6 +149,15 @@ def _overview() -> str:
     ]
     evaluation = "held-out prompts | `larpo evaluate` ([guide](guide.md#evaluation)) | the reranker; a check of final"
     return _table("benchmark | command | judged by | needs", [f"{evaluation} numbers | nothing else", *rows])
+
+
+def _judges() -> str:
+    rows = [
+        f"`{one.names[0]}` | {one.uses} | {f'{one.vendor}, until {one.shut_down}' if one.vendor else 'your own'}"
+        f" | [{one.source.split('/')[2]}]({one.source})"
+        for one in JUDGES
+    ]
+    return _table("judge | gives the scores of | server | source", rows)
 
 
 def _numbers(one: Benchmark) -> str:

@@ -80,7 +80,7 @@ class Endpoint(Generic[AnswerT]):
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.url = f"{config.base_url}/{path}"
-        self._config = config
+        self.config = config
         self._key = _key(config)
         self._answer = TypeAdapter(answer)
         self._tries = 1 + (config.retries if retries is None else retries)
@@ -140,11 +140,11 @@ class Endpoint(Generic[AnswerT]):
 
     async def _request_all(self, method: str, payloads: Sequence[Payload], arrived: _Arrived[AnswerT]) -> None:
         left = iter(enumerate(payloads))
-        workers = min(self._config.concurrency, len(payloads))
+        workers = min(self.config.concurrency, len(payloads))
         async with httpx2.AsyncClient(
             headers={"Accept-Encoding": ENCODINGS} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             verify=_trusted(),
-            timeout=httpx2.Timeout(None, connect=min(_CONNECT_S, self._config.timeout_s)),
+            timeout=httpx2.Timeout(None, connect=min(_CONNECT_S, self.config.timeout_s)),
             limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
         ) as client:
 
@@ -180,10 +180,10 @@ class Endpoint(Generic[AnswerT]):
         self, client: httpx2.AsyncClient, method: str, payload: Payload
     ) -> AnswerT | InputTooLongError:
         try:
-            with anyio.fail_after(self._config.timeout_s):
+            with anyio.fail_after(self.config.timeout_s):
                 response = await self._answered(client, method, payload)
         except (TimeoutError, httpx2.ReadTimeout):
-            problem = f"{self.url}: no answer within {self._config.timeout_s:g} s"
+            problem = f"{self.url}: no answer within {self.config.timeout_s:g} s"
             raise _TransientError(problem, remedy="Increase timeout_s, or reduce concurrency") from None
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise EndpointError(self._transport_problem(error), remedy="Check base_url and the key") from None
@@ -231,7 +231,7 @@ class Endpoint(Generic[AnswerT]):
 
     def _remedy(self, status: int) -> str:
         if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
-            name = self._config.api_key_env
+            name = self.config.api_key_env
             return f"Check the key in {name}" if name else "Set api_key_env to the key's environment variable"
         if status in _NO_SUCH_ROUTE or status < 400:
             return "Check base_url, and that this server has this route"

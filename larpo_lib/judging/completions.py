@@ -1,19 +1,31 @@
 """Chat completions of a judge behind an OpenAI-compatible server, kept as the server gave them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator
 
 from larpo_lib.config import EndpointConfig, LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
+from larpo_lib.errors import InputTooLongError
+from larpo_lib.judging.known_judges import refuse_shut_down, require_askable
 from larpo_lib.served_models import check_served
 
 
 def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
-    """The route that completes chats. An answer without a first choice is refused before it is stored."""
+    """The route that completes chats. An answer without a first choice is refused before it is stored.
+
+    A judge that its vendor has shut down is refused when there is something to ask; its decisions need no server.
+    """
     kind = Annotated[dict[str, Any], AfterValidator(_with_choice)]
-    return Endpoint(config, "chat/completions", cast("type[dict[str, Any]]", kind))
+    return _Completions(config, "chat/completions", cast("type[dict[str, Any]]", kind))
+
+
+class _Completions(Endpoint[dict[str, Any]]):
+    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | InputTooLongError]]:
+        if payloads:
+            refuse_shut_down(self.config)
+        return super().arrivals(payloads)
 
 
 def text(completion: Mapping[str, Any]) -> str:
@@ -40,7 +52,8 @@ def check_judge(config: LlmJudgeConfig, retries: int | None = None, tokens: int 
         tokens: of a reply.
 
     Raises:
-        ConfigError: the key is not set, or the server serves other models.
+        ConfigError: the judge is shut down, the key is not set, or the server serves other models.
         EndpointError: the server does not answer.
     """
+    require_askable(config)
     check_served(config, "models", config.model, "model", retries, tokens)

@@ -173,6 +173,11 @@ class Decisions:
             self.sync()
 
 
+def has_decisions(path: Path) -> bool:
+    """Whether a file has any."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 @contextmanager
 def decisions(path: Path, *, limit: int | None = None) -> Iterator[Decisions]:
     """Open a file of decisions; only one process at a time may have it open."""

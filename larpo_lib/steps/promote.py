@@ -254,7 +254,10 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
         new, old = policy.reranker, opponent.reranker
     if new == old:
         return None
-    return f"its rewards come from {old}, not from {new}" if rewards else f"it was judged by {old}, not by {new}"
+    if rewards:
+        return f"its rewards come from {old}, not from {new}"
+    why = "judges are strict in different ways, so a difference could come from them and not from the policies"
+    return f"it was judged by {old}, not by {new}; {why}"
 
 
 def _name(benchmark: str | None) -> str:

@@ -102,6 +102,7 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
         ConfigError: something is missing.
     """
     from larpo_lib.judging.completions import completions
+    from larpo_lib.judging.known_judges import require_askable
 
     for name, benchmark in named.items():
         for argument, path in benchmark.files.items():
@@ -115,4 +116,5 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
         for cell in cells:
             judge = getattr(benchmark_config(cell, benchmark), "judge", None)
             if isinstance(judge, LlmJudgeConfig):
+                require_askable(judge)
                 completions(judge)  # which refuses a key that is not there

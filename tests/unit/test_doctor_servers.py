@@ -1,5 +1,6 @@
 """What doctor says of the servers in a configuration."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from server_double import Reply, serve
 from larpo_lib.config import LarpoConfig
 from larpo_lib.doctor.configured import checks_of
 from larpo_lib.doctor.finding import Finding
+from larpo_lib.judging import known_judges
+from larpo_lib.judging.known_judges import OPENAI, KnownJudge
 
 
 def _config(url: str, **tables: Any) -> LarpoConfig:
@@ -52,6 +55,25 @@ def test_a_server_that_is_away_or_wants_a_key_is_told(monkeypatch: pytest.Monkey
     (away,) = _findings(_config(url, evaluate={"reranker": {"type": "verifier"}})).values()
     assert not away.ok
     assert url in away.detail
+
+
+def test_a_judge_that_is_shut_down_is_told_without_asking_and_a_day_to_come_beside_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, leaving = KnownJudge(("gone",), "", "https://s", OPENAI, date(2000, 1, 1)), date(2999, 1, 1)
+    monkeypatch.setattr(known_judges, "JUDGES", [gone, KnownJudge(("big",), "", "https://s", OPENAI, leaving)])
+    with serve(lambda _: Reply({"data": [{"id": "big"}]})) as server:
+        monkeypatch.setitem(known_judges._HOSTS, OPENAI, "127.0.0.1")
+        benchmark = {"judge": {"base_url": server.url, "model": "gone"}}
+        plain = {"reranker": {"type": "verifier"}}
+        ranking, judging = _findings(_config(server.url, evaluate=plain, mixeval=benchmark)).values()
+        assert len(server.asked) == 1
+    assert (ranking.ok, ranking.detail) == (True, "answers; OpenAI shuts it down on 2999-01-01 (https://s)")
+    assert (judging.ok, judging.detail) == (
+        False,
+        "the judge gone cannot be asked: OpenAI shut it down on 2000-01-01 (https://s)",
+    )
+    assert judging.remedy.startswith("Name another judge")
 
 
 def test_without_servers_there_is_nothing_to_ask() -> None:

@@ -58,7 +58,8 @@ BENCHMARK = Benchmark(
         (
             Input(
                 "preferences",
-                help="CSV file with model, row (position in AlpacaEval, from 0), preference, len_ref, len_model.",
+                help="CSV file with model, row (position in AlpacaEval, from 0), preference, len_ref, len_model; or "
+                    "annotations.json in the official format.",
             ),
             _GAMED,
             _DIFFICULTY,

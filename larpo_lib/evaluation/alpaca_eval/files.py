@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.evaluation.alpaca_eval.scoring import SIZE, Comparison, Gamed, LengthControl
+from larpo_lib.evaluation.alpaca_eval.scoring import SIZE, Comparison, Gamed, LengthControl, row_of
 from larpo_lib.sources.cells import Cell
 from larpo_lib.sources.reading import Raw, RawRow, read_file
 
@@ -58,12 +58,10 @@ def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
     generators: dict[str, RawRow] = {}
     for row in raw.rows:
         instruction = _cell(raw, row, "instruction").text()
-        output = _cell(raw, row, "output")
-        if not isinstance(output.value, str):
-            raise output.error("is not text")
+        output = _text(_cell(raw, row, "output"))
         if instruction in answers:
             raise _cell(raw, row, "instruction").error("appears in an earlier row too")
-        answers[instruction] = output.value
+        answers[instruction] = output
         if isinstance(dataset := row.values.get("dataset"), str):
             datasets[instruction] = dataset
         if row.values.get("generator") is not None:
@@ -118,10 +116,11 @@ def read_length_control(gamed: Path | None, difficulty: Path | None) -> LengthCo
 
 
 def read_preferences(path: Path) -> dict[str, list[Comparison]]:
-    """Comparisons by model, from a table with the columns of `PREFERENCES`.
+    """Comparisons by model, from a table with the columns of `PREFERENCES`, or from annotations in the official format.
 
     `row` is the instruction's place in AlpacaEval, from 0, or empty where it is none of AlpacaEval's; `preference` is
-    empty or nan where it could not be read, 0 (a draw), or from 1 to 2; the lengths are in characters.
+    empty or nan where it could not be read, 0 (a draw), or from 1 to 2; the lengths are in characters. Annotations are
+    JSON rows of instruction, output_1 (the reference's), output_2, generator_2 and preference.
 
     Raises:
         DataError: the file is missing or malformed, or a model has a row twice.
@@ -130,7 +129,9 @@ def read_preferences(path: Path) -> dict[str, list[Comparison]]:
     found: defaultdict[str, list[Comparison]] = defaultdict(list)
     seen: set[tuple[str, int]] = set()
     for row in raw.rows:
-        model, comparison = _cell(raw, row, "model").text(), _comparison(raw, row)
+        annotated = "output_2" in row.values
+        model = _cell(raw, row, "generator_2" if annotated else "model").text()
+        comparison = _annotation(raw, row) if annotated else _comparison(raw, row)
         found[model].append(comparison)
         if comparison.row is not None:
             if (model, comparison.row) in seen:
@@ -167,6 +168,15 @@ def _comparison(raw: Raw, row: RawRow) -> Comparison:
         preference=_preference(_cell(raw, row, "preference")),
         len_ref=_whole(_cell(raw, row, "len_ref")),
         len_model=_whole(_cell(raw, row, "len_model")),
+    )
+
+
+def _annotation(raw: Raw, row: RawRow) -> Comparison:
+    return Comparison(
+        row=row_of(_cell(raw, row, "instruction").text()),
+        preference=_preference(_cell(raw, row, "preference")),
+        len_ref=len(_text(_cell(raw, row, "output_1"))),
+        len_model=len(_text(_cell(raw, row, "output_2"))),
     )
 
 
@@ -216,6 +226,13 @@ def _whole(cell: Cell) -> int:
     if number < 0 or number != int(number):
         raise cell.error(f"is {cell.value}, not a whole number of at least 0")
     return int(number)
+
+
+def _text(cell: Cell) -> str:
+    """The text of an answer, which may be empty."""
+    if not isinstance(cell.value, str):
+        raise cell.error("is not text")
+    return cell.value
 
 
 def _cell(raw: Raw, row: RawRow, field: str) -> Cell:

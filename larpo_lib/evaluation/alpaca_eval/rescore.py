@@ -11,7 +11,7 @@ def run(*, preferences: Path, gamed: Path | None, difficulty: Path | None, parti
     """The scores of every model in a file of preferences.
 
     Args:
-        preferences: as `write_preferences` writes it.
+        preferences: as `write_preferences` writes it, or annotations in the official format.
         gamed, difficulty: as of the step.
         partial: models may have fewer than AlpacaEval's instructions.
 

@@ -18,7 +18,7 @@ class AlpacaEvalConfig(Section):
     answers: AnswersConfig = Field(default_factory=AnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
-    """The published scores are of gpt-4-1106-preview."""
+    """Any model on an OpenAI-compatible server. The published scores are of gpt-4-1106-preview, which is shut down."""
     protocol: AlpacaEvalProtocol = "weighted_alpaca_eval_gpt4_turbo"
     """How the judge is asked and its answer is read, as by the official annotator of that name.
 

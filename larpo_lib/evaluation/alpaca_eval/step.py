@@ -23,6 +23,8 @@ from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.answers import asking, replies
 from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import decisions as open_decisions
+from larpo_lib.judging.decisions import has_decisions
+from larpo_lib.judging.known_judges import require_askable
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 
@@ -55,8 +57,8 @@ def run(
         decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
 
     Raises:
-        ConfigError: neither policy nor answers, or both; the official package is missing; the set is not whole; or more
-            judge calls are needed than allowed.
+        ConfigError: neither policy nor answers, or both; the official package is missing; the set is not whole; more
+            judge calls are needed than allowed; or the judge is shut down.
         DataError: a file is missing or not as published.
         EndpointError: the judge's server does not answer.
     """
@@ -71,6 +73,8 @@ def run(
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
     def make(work: WorkDir) -> Metrics:
+        if not has_decisions(kept):
+            require_askable(config.judge)
         if given is not None:
             name, (responses, counts) = given.generator, _of_the_set(given, asked)
         else:

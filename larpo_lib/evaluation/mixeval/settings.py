@@ -30,7 +30,7 @@ class MixEvalConfig(Seeded):
     answers: MixEvalAnswersConfig = Field(default_factory=MixEvalAnswersConfig)
     """How the policy answers."""
     judge: LlmJudgeConfig
-    """The published scores are of gpt-3.5-turbo-0125."""
+    """Any model on an OpenAI-compatible server. The published scores are of gpt-3.5-turbo-0125, which is shut down."""
     judge_temperature: NonNegativeFloat | None = None
     """Sampling temperature of the judge. Not set: the default of the judge's server, as officially."""
     multiple_choice: Literal["judge", "rule"] = "judge"

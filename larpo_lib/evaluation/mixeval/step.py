@@ -25,6 +25,8 @@ from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.files import write_json_lines
 from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import decisions as open_decisions
+from larpo_lib.judging.decisions import has_decisions
+from larpo_lib.judging.known_judges import require_askable
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 
@@ -57,7 +59,8 @@ def run(
         decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
 
     Raises:
-        ConfigError: neither policy nor answers, or both; or more judge calls are needed than allowed.
+        ConfigError: neither policy nor answers, or both; more judge calls are needed than allowed; or
+            the judge is shut down.
         DataError: a file is not as published.
         EndpointError: the judge's server does not answer.
     """
@@ -70,6 +73,8 @@ def run(
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
     def make(work: WorkDir) -> Metrics:
+        if not has_decisions(kept):
+            require_askable(config.judge)
         if policy is None:
             assert given is not None
             responses, counts, name = given, Counts(), " and ".join(path.name for path in answers)

@@ -1,6 +1,8 @@
 """Benchmarks of a study: existing steps on the policy before and after training, decisions bought once."""
 
 import json
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import ArtifactError, ConfigError
+from larpo_lib.judging import known_judges
+from larpo_lib.judging.known_judges import JUDGES, known_judge
 from larpo_lib.plan import Plan
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
@@ -144,6 +148,10 @@ def test_what_is_missing_is_told_before_any_cell_runs(benchmarks, tmp_path, monk
     keyed = load_benchmarks(names, {"mixeval": {"judge": {"api_key_env": "JUDGE_KEY"}}})
     with pytest.raises(ConfigError, match="the environment variable JUDGE_KEY"):
         check_benchmarks([CELL], keyed)
+    late = {"judge": {"base_url": "https://api.openai.com/v1", "model": "gpt-3.5-turbo-0125"}}
+    monkeypatch.setattr(known_judges, "JUDGES", [replace(one, shut_down=date(2000, 1, 1)) for one in JUDGES])
+    with pytest.raises(ConfigError, match=r"gpt-3\.5-turbo-0125 cannot be asked: OpenAI shut it down on 2000-01-01"):
+        check_benchmarks([CELL], load_benchmarks(names, {"mixeval": late}))
     (tmp_path / "problems.jsonl").unlink()
     with pytest.raises(ConfigError, match=r"problems.jsonl: no such file; the benchmark school needs it as problems"):
         check_benchmarks([CELL], load_benchmarks(names, {}))
@@ -177,11 +185,11 @@ def test_a_step_that_measures_a_policy_gets_all_that_it_reads(tmp_path, step, fi
 
 # benchmark: protocol or version, judge's model, calls
 SHIPPED = {
-    "alpaca-eval": ("weighted_alpaca_eval_gpt4_turbo", "gpt-4-1106-preview", 805),
-    "alpaca-eval-fn": ("alpaca_eval_gpt4_turbo_fn", "gpt-4-1106-preview", 805),
-    "alpaca-eval-llama3": ("alpaca_eval_llama3_70b_fn", "meta-llama/Llama-3-70b-chat-hf", 805),
-    "mixeval": (("mixeval", "2024-06-01"), "gpt-3.5-turbo-0125", 4000),
-    "mixeval-hard": (("mixeval-hard", "2024-06-01"), "gpt-3.5-turbo-0125", 1000),
+    "alpaca-eval": ("weighted_alpaca_eval_gpt4_turbo", "meta-llama/Llama-3.3-70B-Instruct", 805),
+    "alpaca-eval-fn": ("alpaca_eval_gpt4_turbo_fn", "meta-llama/Llama-3.3-70B-Instruct", 805),
+    "alpaca-eval-llama3": ("alpaca_eval_llama3_70b_fn", "meta-llama/Meta-Llama-3-70B-Instruct", 805),
+    "mixeval": (("mixeval", "2024-06-01"), "meta-llama/Llama-3.3-70B-Instruct", 4000),
+    "mixeval-hard": (("mixeval-hard", "2024-06-01"), "meta-llama/Llama-3.3-70B-Instruct", 1000),
 }
 OF_TABLES = {
     "table2": ("alpaca-eval", "mixeval", "mixeval-hard"),
@@ -193,12 +201,13 @@ OF_TABLES = {
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_benchmarks_have_the_judges_of_the_paper(name):
+def test_shipped_benchmarks_ask_as_the_paper_does_and_whom_no_vendor_can_shut_down(name):
     ((_, benchmark),) = load_benchmarks([name], {}).items()
     config = benchmark_config(CELL, benchmark)
     edition = config.protocol if benchmark.step == "alpaca_eval" else (config.benchmark, config.version)
     assert (edition, config.judge.model, benchmark.calls) == SHIPPED[name]
-    assert config.judge.api_key_env in ("OPENAI_API_KEY", "TOGETHER_API_KEY")
+    assert known_judge(config.judge).vendor == ""
+    assert (config.judge.base_url, config.judge.api_key_env) == ("http://localhost:8000/v1", None)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

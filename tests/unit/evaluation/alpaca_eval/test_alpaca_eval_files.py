@@ -30,6 +30,14 @@ def test_preferences_are_read_by_model(tmp_path):
     assert [c.preference for c in found["b"]] == [1.5, None]
 
 
+def test_published_annotations_are_the_published_preferences(shared_data):
+    """The file of preferences was made from the same annotations, by others."""
+    (found,) = read_preferences(shared_data("alpaca_eval/gemma-7b-it.annotations.json.gz")).values()
+    published = read_preferences(shared_data("alpaca_eval/preferences_6_models.csv.gz"))["gemma-7b-it"]
+    assert len(found) == 805
+    assert sorted(found, key=lambda one: one.row) == sorted(published, key=lambda one: one.row)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
