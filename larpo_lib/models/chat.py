@@ -161,10 +161,18 @@ def render_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Messages,
     return _apply(tokenizer, messages, day, add_generation_prompt=add_generation_prompt)
 
 
-def _apply(
-    tokenizer: PreTrainedTokenizerBase, messages: Messages, day: datetime, *, add_generation_prompt: bool
-) -> str:
-    options: dict[str, Any] = {"strftime_now": day.strftime, "add_generation_prompt": add_generation_prompt}
+def begun_reply_text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+    """A conversation whose last message is the beginning of the response, up to where the response goes on.
+
+    Raises:
+        ModelError: the template refuses it.
+    """
+    day = datetime.fromisoformat(_rendering(tokenizer).date)
+    return _apply(tokenizer, messages, day, continue_final_message=True)
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: Messages, day: datetime, **ends: bool) -> str:
+    options: dict[str, Any] = {"strftime_now": day.strftime, **ends}
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
     except _TEMPLATE_FAILS as error:

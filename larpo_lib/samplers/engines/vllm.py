@@ -5,13 +5,13 @@ share the prompt's keys and values by prefix caching either way.
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -26,6 +26,8 @@ from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
 from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
+
+EngineT = TypeVar("EngineT")
 
 _PASS_TOKENS = 8192
 """Tokens of a forward pass over prompts, unless one sequence is longer."""
@@ -85,47 +87,20 @@ class VllmSampler(PolicySampler):
 
     def close(self) -> None:
         """End the engine's process, and with it all memory it held."""
-        if self._engine is None:
-            return
-        from vllm import envs
-        from vllm.distributed import cleanup_dist_env_and_memory
-
-        self._engine.llm_engine.engine_core.shutdown()
-        self._engine = None
-        if not envs.VLLM_ENABLE_V1_MULTIPROCESSING:  # it was in this process, and left a process group behind
-            cleanup_dist_env_and_memory()
+        if self._engine is not None:
+            shut_down(self._engine)
+            self._engine = None
 
     def _started(self) -> Any:
         if self._engine is None:
-            from vllm import LLM
 
-            config = self._config
-            try:
-                with _spawning():
-                    self._engine = LLM(
-                        str(self._policy),
-                        skip_tokenizer_init=True,  # it is given token ids and gives token ids
-                        trust_remote_code=config.model.trust_remote_code,
-                        load_format="safetensors",
-                        dtype=_dtype(config.model),
-                        generation_config="vllm",  # the model's own penalties would distort the distribution
-                        max_model_len=self._limits.longest,
-                        max_num_seqs=config.max_num_seqs,
-                        tensor_parallel_size=config.tensor_parallel,
-                        gpu_memory_utilization=config.gpu_memory,
-                        enforce_eager=config.enforce_eager,
-                        enable_prefix_caching=True,
-                        # A prompt in chunks costs its response random numbers, which vLLM gives back by guess on a GPU
-                        # and not at all on a CPU: it fails there. So prompts are computed whole.
-                        enable_chunked_prefill=False,
-                        max_num_batched_tokens=max(_PASS_TOKENS, self._limits.longest),
-                    )
-            except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
-                said = str(error).strip() or type(error).__name__
-                raise ModelError(
-                    f"{self._policy}: vLLM did not start: {said.splitlines()[0][:300]}",
-                    remedy="See the engine's messages above",
-                ) from error
+            def start() -> Any:
+                from vllm import LLM
+
+                settings = engine_arguments(self._config, self._limits.longest)
+                return LLM(str(self._policy), skip_tokenizer_init=True, **settings)  # it takes and gives token ids
+
+            self._engine = started(start, self._policy)
         return self._engine
 
     def _parameters(self, request: Request) -> Any:
@@ -167,6 +142,57 @@ def check_vllm(policy: ModelDir, limits: SamplingLimits) -> None:
             remedy="pip install vllm, or set the sampler's type to hf",
         )
     check_limits(policy, limits)
+
+
+def engine_arguments(config: VllmSamplerConfig, longest: int) -> dict[str, Any]:
+    """What vLLM's engine is started with, beside the model's directory.
+
+    Args:
+        config: how much of the machine it may take, and how to load the model.
+        longest: tokens of the longest prompt with its response.
+    """
+    return {
+        "trust_remote_code": config.model.trust_remote_code,
+        "load_format": "safetensors",
+        "dtype": _dtype(config.model),
+        "generation_config": "vllm",  # the model's own penalties would distort the distribution
+        "max_model_len": longest,
+        "max_num_seqs": config.max_num_seqs,
+        "tensor_parallel_size": config.tensor_parallel,
+        "gpu_memory_utilization": config.gpu_memory,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": True,
+        # A prompt in chunks costs its response random numbers, which vLLM gives back by guess on a GPU and not at all
+        # on a CPU: it fails there. So prompts are computed whole.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(_PASS_TOKENS, longest),
+    }
+
+
+def started(start: Callable[[], EngineT], policy: Path) -> EngineT:
+    """What `start` makes, which starts an engine for a policy.
+
+    Raises:
+        ModelError: it does not start.
+    """
+    try:
+        with _spawning():
+            return start()
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        said = str(error).strip() or type(error).__name__
+        raise ModelError(
+            f"{policy}: vLLM did not start: {said.splitlines()[0][:300]}", remedy="See the engine's messages above"
+        ) from error
+
+
+def shut_down(engine: Any) -> None:
+    """End an engine's process, and with it all memory it held."""
+    from vllm import envs
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    engine.llm_engine.engine_core.shutdown()
+    if not envs.VLLM_ENABLE_V1_MULTIPROCESSING:  # it was in this process, and left a process group behind
+        cleanup_dist_env_and_memory()
 
 
 def _check_temperatures(temperatures: Collection[float]) -> None:

@@ -1,0 +1,261 @@
+"""lm-eval's tasks by name, with their data from the hub or from a folder, and what of them decides the result."""
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.errors import ConfigError, DataError, LarpoError
+from larpo_lib.evaluation.lm_eval.official import fetching_by
+from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
+from larpo_lib.rewards.rules.ifeval import INSTRUCTIONS
+from larpo_lib.rewards.rules.sentences import DOWNLOAD, has_punkt
+
+FAILS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
+"""What a task raises whose definition or data are not as lm-eval takes them."""
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What is evaluated.
+
+    Attributes:
+        single: lm-eval's tasks by name, in the order in which they are asked for.
+        groups: lm-eval's groups by name, those that have numbers of their own.
+    """
+
+    single: Mapping[str, Any]
+    groups: Mapping[str, Any]
+
+
+def load_tasks(config: LmEvalConfig, data: Path | None, own: Path | None, cache: Path) -> Tasks:
+    """The tasks that the settings name, ready to be evaluated.
+
+    Args:
+        config: which tasks, and how they are asked.
+        data: folder of data sets; None: from the hub, or its cache on this machine.
+        own: folder with the user's tasks.
+        cache: folder for what the data sets' library makes of files in `data`.
+
+    Raises:
+        ConfigError: there is no such task, or it cannot be evaluated here.
+        DataError: its data are missing.
+    """
+    manager = _manager(config.tasks, own)
+    single: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    for name in config.tasks:
+        with fetching_by(_Fetch(name, data, cache)):
+            found = _load(manager, name)
+        single |= found["tasks"]
+        groups |= {each: group for each, group in found["groups"].items() if group.has_aggregation}
+    for task in single.values():
+        _set_up(task, config)
+    return Tasks(single, groups)
+
+
+def check_tasks(tasks: Tasks, config: LmEvalConfig, max_length: int) -> None:
+    """Refuse what would fail after hours.
+
+    Args:
+        tasks: all of them.
+        config: how they are asked.
+        max_length: tokens of a prompt with its response.
+
+    Raises:
+        ConfigError: a task's responses may be as long as the policy's whole context, it needs a package's data, runs
+            code that a model has written, or shows pictures.
+    """
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    for name, task in tasks.single.items():
+        if getattr(task, "UNSAFE_CODE", False):
+            raise ConfigError(f"{name}: runs code that the policy writes, which larpo does not", remedy=_leave(name))
+        if getattr(task, "MULTIMODAL", False):
+            raise ConfigError(f"{name}: asks about pictures or sounds", remedy=_leave(name))
+        generation = task.get_config("generation_kwargs")
+        longest = normalize_gen_kwargs(generation)["max_gen_toks"] if generation else 0
+        if longest >= max_length:
+            raise ConfigError(
+                f"{name}: its responses may have {longest} tokens, which leaves no room for a prompt within the "
+                f"{max_length} of the context",
+                remedy="Set lm_eval.gen_kwargs = { max_gen_toks = ... } to fewer",
+            )
+        if any(_needs_punkt(doc) for doc in _documents(task, config.limit)) and not has_punkt():
+            raise ConfigError(f"{name}: counts sentences by NLTK's model, which is not found", remedy=DOWNLOAD)
+
+
+def identity(tasks: Tasks, config: LmEvalConfig) -> dict[str, Any]:
+    """What decides the result beside the settings: of each task its version, and a digest of the documents it reads."""
+    return {
+        name: {
+            "version": str(task.VERSION),
+            "documents": _digest(_documents(task, config.limit)),
+            **({"examples": _digest(task.fewshot_docs())} if task.get_config("num_fewshot") else {}),
+        }
+        for name, task in tasks.single.items()
+    }
+
+
+def max_length(config: LmEvalConfig, context: int | None) -> int:
+    """Tokens of a prompt with its response.
+
+    Args:
+        config: may say so.
+        context: of the policy, as far as its config.json says.
+
+    Raises:
+        ConfigError: nobody says.
+    """
+    if config.max_length is None and context is None:
+        raise ConfigError(
+            "the policy's config.json does not say how long its context is", remedy="Set lm_eval.max_length"
+        )
+    return min(each for each in (config.max_length, context) if each is not None)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """Takes the place of `datasets.load_dataset`.
+
+    Attributes:
+        task: that asks, as the user calls it.
+        data: folder of data sets; None: they are fetched.
+        cache: for what is made of files in `data`.
+    """
+
+    task: str
+    data: Path | None
+    cache: Path
+
+    def __call__(self, path: str, name: str | None = None, **settings: Any) -> Any:
+        """The data set at `path`, which is its name on the hub or of a kind of files, in the edition `name`."""
+        settings = {key: value for key, value in settings.items() if value is not None}
+        if self.data is None or "data_files" in settings:
+            return _load_dataset(path, name, settings, self._missing(path))
+        folder = self.data / path
+        if not folder.is_dir():
+            raise self._missing(path)
+        settings["cache_dir"] = str(self.cache)
+        if (folder / "README.md").is_file():  # as on the hub: it says which files belong to which edition
+            return _load_dataset(str(folder), name, settings, self._missing(path))
+        edition = folder / name if name and (folder / name).is_dir() else folder
+        return _load_dataset(str(edition), None, settings, self._missing(path))
+
+    def _missing(self, path: str) -> DataError:
+        place = path if self.data is None else self.data / path
+        return DataError(
+            f"the data set of the task {self.task} cannot be read",
+            path=place,
+            remedy=f"Put its files into DATA/{path} and pass --data DATA, or fetch it where the hub can be reached",
+        )
+
+
+def _load_dataset(path: str, name: str | None, settings: Mapping[str, Any], missing: DataError) -> Any:
+    try:
+        return _original(path, name, **settings)
+    except LarpoError:
+        raise
+    except Exception as error:  # the library raises whatever files and servers lead it to
+        raise missing from error
+
+
+def _original(path: str, name: str | None, **settings: Any) -> Any:
+    from datasets.load import load_dataset
+
+    return load_dataset(path, name, **settings)
+
+
+def _manager(names: Sequence[str], own: Path | None) -> Any:
+    """lm-eval's index of tasks. All its 14,000 files take seconds to read, so it looks in a few folders first."""
+    import lm_eval.tasks as package
+    from lm_eval.tasks import TaskManager
+
+    own_folders = [] if own is None else [str(own)]
+    likely = _likely_folders(Path(package.__file__).parent, names)
+    few = TaskManager(include_path=[*map(str, likely), *own_folders], include_defaults=False)
+    if all(_is_whole(name, few.task_index) for name in names):
+        return few
+    return TaskManager(include_path=own_folders or None)
+
+
+def _likely_folders(root: Path, names: Iterable[str]) -> list[Path]:
+    """Folders of lm-eval's that are called as a task, or as its beginning."""
+    parts = [name.split("_") for name in names]
+    called = {"_".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
+    return sorted(root / name for name in called if (root / name).is_dir())
+
+
+def _is_whole(name: str, index: Mapping[str, Any]) -> bool:
+    """Whether an index of some folders holds a task, or a group with all that is in it; a tag may stand anywhere."""
+    entry = index.get(name)
+    if entry is None or entry.kind.name == "TAG":
+        return False
+    members = entry.cfg["task"] if entry.kind.name == "GROUP" else ()
+    return all(isinstance(member, str) and _is_whole(member, index) for member in members)
+
+
+def _load(manager: Any, name: str) -> Any:
+    if name not in manager.task_index:
+        near = difflib.get_close_matches(name, manager.all_tasks)
+        remedy = f"Did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists them"
+        raise ConfigError(f"lm_eval.tasks: lm-eval has no task '{name}'", remedy=remedy)
+    try:
+        return manager.load([name])
+    except LarpoError:
+        raise
+    except FAILS as error:
+        raise _failed(name, "cannot be loaded", error) from error
+
+
+def _failed(name: str, what: str, error: Exception) -> ConfigError:
+    said = str(error).strip().split("\n", 1)[0][:300]
+    return ConfigError(
+        f"{name}: {what}: {type(error).__name__}: {said}", remedy="See the task's definition and its data"
+    )
+
+
+def in_task(name: str, work: Callable[[], Any]) -> Any:
+    """Do something with a task, whose definition may fail on its data.
+
+    Raises:
+        ConfigError: it does.
+    """
+    try:
+        return work()
+    except FAILS as error:
+        raise _failed(name, "cannot be evaluated", error) from error
+
+
+def _set_up(task: Any, config: LmEvalConfig) -> None:
+    """As lm-eval's `simple_evaluate` does it."""
+    if config.gen_kwargs and task.get_config("output_type") == "generate_until":
+        task.set_config(key="generation_kwargs", value=dict(config.gen_kwargs), update=True)
+    own = task.get_config("num_fewshot")
+    if own is None or (config.examples is not None and own != 0):
+        task.set_config(key="num_fewshot", value=config.examples or 0)
+    task.set_fewshot_seed(seed=config.examples_seed)
+
+
+def _documents(task: Any, limit: int | None) -> Iterator[Any]:
+    return itertools.islice(iter(task.eval_docs), limit)
+
+
+def _needs_punkt(doc: Any) -> bool:
+    named = doc.get("instruction_id_list") if isinstance(doc, Mapping) else None
+    return any(INSTRUCTIONS[each].needs_punkt for each in named or () if each in INSTRUCTIONS)
+
+
+def _digest(docs: Iterable[Any]) -> str:
+    found = hashlib.sha256()
+    for doc in docs:
+        found.update(json.dumps(doc, sort_keys=True, default=str).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _leave(name: str) -> str:
+    return f"Leave {name} out of lm_eval.tasks"
