@@ -1,6 +1,6 @@
-"""The paper's rows (Jin et al., ICML 2025, arXiv 2502.03699) to print beside a policy's scores.
+"""Published scores to print beside a policy's: the paper's (Jin et al., ICML 2025, arXiv 2502.03699), and Arena-Hard's.
 
-The judges of its tables differ for the same models, so every row names its own.
+The judges of the paper's tables differ for the same models, so every row names its own.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,18 @@ _ROWS = (
     (4, "Gemma-2-2b-it, pairwise, + all previous", 56.02, 72.50, None, None),
 )
 
+_ARENA_HARD = (
+    # policy, style-controlled win rate of hard prompts by Gemini 2.5 and by GPT-4.1
+    ("Qwen3-32B", 44.5, 35.8),
+    ("Qwen3-30B-A3B", 33.9, 28.7),
+    ("gemma-3-27b-it", 15.0, 9.7),
+    ("Qwen3-4B", 15.0, 12.6),
+    ("Llama-3.1-Nemotron-70B-Instruct-HF", 10.3, 6.8),
+    ("Qwen2.5-72B-Instruct", 10.1, 8.0),
+    ("OpenThinker2-32B", 3.2, 2.3),
+)
+_ARENA_HARD_JUDGES = ("gemini-2.5-pro-preview-03-25", "gpt-4.1")
+
 
 def alpaca_eval_rows() -> Sequence[Published]:
     """Scores `lc_win_rate` and `win_rate`, in percent."""
@@ -56,4 +68,15 @@ def mixeval_rows(*, hard: bool) -> Sequence[Published]:
         Published(policy, _SOURCE.format(table=table), _MIXEVAL_JUDGE, {"overall": overall})
         for table, policy, _, _, easy, difficult in _ROWS
         if (overall := difficult if hard else easy) is not None
+    ]
+
+
+def arena_hard_rows() -> Sequence[Published]:
+    """Score `hard_prompt_style_controlled`, in percent, of open-weight models on Arena-Hard v2.0's own leaderboard."""
+    return [
+        Published(
+            policy, "Arena-Hard-Auto, README of 2025-05-01", judge, {"hard_prompt_style_controlled": rates[place]}
+        )
+        for place, judge in enumerate(_ARENA_HARD_JUDGES)
+        for policy, *rates in _ARENA_HARD
     ]

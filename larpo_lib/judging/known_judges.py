@@ -46,7 +46,7 @@ class KnownJudge:
 JUDGES = (
     KnownJudge(
         ("meta-llama/Llama-3.3-70B-Instruct",),
-        "the presets of AlpacaEval 2 and MixEval",
+        "the presets of AlpacaEval 2, Arena-Hard and MixEval",
         f"{_HUB}/meta-llama/Llama-3.3-70B-Instruct",
     ),
     KnownJudge(

@@ -1,0 +1,149 @@
+"""What Arena-Hard says of one model, as every benchmark reports it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Self
+
+from larpo_lib.evaluation.arena_hard import BENCHMARK
+from larpo_lib.evaluation.arena_hard.files import BASELINES, TITLES
+from larpo_lib.evaluation.arena_hard.judging import Pair, Texts
+from larpo_lib.evaluation.arena_hard.prompts import VERDICTS, Verdict, label
+from larpo_lib.evaluation.arena_hard.scoring import RATES, Judgement, comparison, rates
+from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.evaluation.arena_hard.style import difference
+from larpo_lib.evaluation.published import arena_hard_rows
+from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
+from larpo_lib.statistics.estimates import Bootstrap, Values
+
+_STYLES = ("tokens", "headers", "list items", "bold texts")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair of answers, what the judge wrote of it, and how that is read."""
+
+    pair: Pair
+    texts: Texts
+    judgement: Judgement
+
+    @classmethod
+    def of(cls, config: ArenaHardConfig, pair: Pair, names: tuple[str, str], texts: Texts) -> Self:
+        """Read the verdicts; `names`: of the model and of the baseline."""
+        first, second = (None if text is None else label(text) for text in texts)
+        question = pair.question
+        read = Judgement(question.uid, question.category, config.judge.model, *names, (first, second))
+        return cls(pair, texts, read)
+
+    @property
+    def read(self) -> bool:
+        """Whether both verdicts were."""
+        return None not in self.judgement.labels
+
+
+def make_report(
+    config: ArenaHardConfig, model: str, judged: Sequence[Judged], counts: Mapping[str, int]
+) -> EvaluationReport:
+    """The report of one model.
+
+    Args:
+        config: who judged, and how.
+        model: its name.
+        judged: its answers.
+        counts: how many questions there were, and what was dropped on the way.
+    """
+    categories = {category: [one for one in judged if one.judgement.category == category] for category in TITLES}
+    categories = {category: of_category for category, of_category in categories.items() if of_category}
+    values = _values(config, categories)
+    bootstrap = Bootstrap.of(config)
+    scores = [
+        BENCHMARK.mean(f"{{category}}_{name}", values, bootstrap, category=category, title=TITLES[category])
+        for category in categories
+        for name in RATES
+    ]
+    unread = {
+        "unparsed": sum(not one.read for one in judged),
+        "too_long_for_judge": sum(None in one.texts for one in judged),
+    }
+    baselines = {category: rows[0].judgement.baseline for category, rows in categories.items()}
+    return EvaluationReport(
+        benchmark=BENCHMARK.name,
+        title=BENCHMARK.title,
+        policy=model,
+        judged_by=f"{config.judge.model} with Arena-Hard's prompts",
+        scores=scores,
+        counts={**counts, **unread},
+        values={name: found for name, found in values.items() if found},
+        published=arena_hard_rows() if "hard_prompt" in categories else (),
+        tables=[_verdicts(judged), _style(categories)],
+        caveats=[*_caveats(config, baselines, scores, unread["unparsed"])],
+        confidence=config.confidence,
+        version="v2.0 against " + ", ".join(baselines.values()),
+        distributions=(),  # a question's value is its part in the fit
+        headline=[score.name for score in scores],
+    )
+
+
+def _values(config: ArenaHardConfig, categories: Mapping[str, Sequence[Judged]]) -> dict[str, Values]:
+    """Number, then question, to the value; nothing where a number is not defined."""
+    values: dict[str, Values] = {}
+    for category, judged in categories.items():
+        compared = [
+            comparison(
+                one.judgement,
+                difference(one.pair.model.style, one.pair.baseline.style),
+                unread_as_tie=config.unparsed == "tie",
+            )
+            for one in judged
+        ]
+        found = rates({"": [one for one in compared if one is not None]}).get("", {})
+        values |= {f"{category}_{name}": found.get(name, {}) for name in RATES}
+    return values
+
+
+def _verdicts(judged: Sequence[Judged]) -> Table:
+    """How often the model wins, by subcategory, and as the second and as the first of the two."""
+    rows = []
+    for name in dict.fromkeys(one.pair.question.subcategory for one in judged):
+        own = [one for one in judged if one.pair.question.subcategory == name]
+        labels = [one.judgement.labels for one in own if one.read]
+        games = [[VERDICTS[each] for each in pair if each is not None] for pair in labels]
+        second, first = [pair[0].swapped for pair in games], [pair[1] for pair in games]
+        rows.append((name, len(own), len(own) - len(games), *map(_rate, ([*second, *first], second, first))))
+    columns = ("category", "questions", "not read", "win rate, %", "shown second, %", "shown first, %")
+    return Table("Win rate by category and by place in the judge's prompt", columns, rows)
+
+
+def _rate(games: Sequence[Verdict]) -> float | None:
+    battles = sum(game.battles for game in games)
+    return 100 * sum(game.battles * game.share for game in games) / battles if battles else None
+
+
+def _style(categories: Mapping[str, Sequence[Judged]]) -> Table:
+    rows: list[Sequence[str | float]] = []
+    for category, judged in categories.items():
+        models, baselines = (zip(*styles, strict=True) for styles in (
+            [one.pair.model.style for one in judged], [one.pair.baseline.style for one in judged],
+        ))  # fmt: skip
+        for name, model, baseline in zip(_STYLES, models, baselines, strict=True):
+            rows.append((TITLES[category], name, fmean(model), fmean(baseline)))
+    return Table("Style: means of an answer", ("category", "", "policy", "baseline"), rows)
+
+
+def _caveats(
+    config: ArenaHardConfig, baselines: Mapping[str, str], scores: Sequence[Score], unread: int
+) -> Iterator[str]:
+    yield (
+        f"Judged by {config.judge.model}; scores of other judges are not comparable. The published style-controlled "
+        "win rates were fitted together with those of many models, as `larpo score arena-hard` does."
+    )
+    for category, baseline in baselines.items():
+        if baseline != BASELINES[category]:
+            yield f"{TITLES[category]}: compared with answers of {baseline}, not of {BASELINES[category]}."
+    if config.partial:
+        yield "Not checked to be all of Arena-Hard's questions: not comparable with published scores."
+    if unread:
+        done = "left out, as officially" if config.unparsed == "leave_out" else "kept, with a tie in the place of each"
+        yield f"On {unread} questions a verdict could not be read; these questions are {done}."
+    if undefined := [score.label for score in scores if score.estimate.value is None]:
+        yield f"Not defined, because style alone tells the wins from the losses: {', '.join(undefined)}."

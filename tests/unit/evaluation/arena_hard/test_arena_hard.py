@@ -1,0 +1,201 @@
+"""The step: who is asked what, how often, what is refused, and what is published."""
+
+import json
+
+import pytest
+from judge_double import answered
+from server_double import Reply, serve
+from tiny_world import write_jsonl
+
+from larpo_lib.artifacts import read_metrics
+from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.errors import ConfigError, DataError, LarpoError
+from larpo_lib.evaluation.arena_hard import step
+from larpo_lib.evaluation.arena_hard.rescore import run as rescore
+from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.reporting.benchmark import read_values
+
+CATEGORIES = ("hard_prompt", "creative_writing")
+COUNT = 6
+
+
+def _answers(model, longer=0):
+    return [
+        {"uid": f"{category}-{i}", "model": model, "messages": [{"role": "assistant", "content": {"answer": text}}]}
+        for category in CATEGORIES
+        for i in range(COUNT)
+        for text in [" ".join([model] * (2 + longer * i))]
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    questions = [
+        {"uid": f"{category}-{i}", "category": category, "subcategory": "math" if i % 2 else "coding",
+         "prompt": f"{category} {i}?"}
+        for category in CATEGORIES for i in range(COUNT)
+    ]  # fmt: skip
+    rows = {"questions": questions, "hard": _answers("o3"), "writing": _answers("flash")}
+    rows["answers"] = _answers("mine", longer=1)
+    paths = {name: tmp_path / f"{name}.jsonl" for name in rows}
+    for name, path in paths.items():
+        write_jsonl(path, rows[name])
+    named = ("questions", "hard_prompt_baseline", "creative_writing_baseline", "answers")
+    return dict(zip(named, paths.values(), strict=True))
+
+
+def _run(server, files, tmp_path, name="evaluation", **settings):
+    judge = LlmJudgeConfig(base_url=f"{server.url}/v1", model="big", retries=0)
+    config = ArenaHardConfig(judge=judge, **{"partial": True, "resamples": 20, **settings})
+    return step.run(config, **files, evaluation=tmp_path / name, decisions=tmp_path / "kept.jsonl")
+
+
+def _places(payload):
+    """The number of the question, and whether the policy's answer is that of assistant B."""
+    system, user = payload["messages"]
+    assert ("generating your own answer" in system["content"]) == ("hard_prompt" in user["content"])
+    number = int(user["content"].split("?")[0][-1])
+    return number, "Assistant A's Answer|>\nmine" not in user["content"]
+
+
+def _likes_even(asked):
+    """The policy wins clearly on questions of an even number, and loses narrowly on the others."""
+    number, second = _places(asked.payload)
+    better = number % 2 == 0
+    return answered(
+        "I see. [[" + {True: "B>>A" if second else "A>>B", False: "A>B" if second else "B>A"}[better] + "]]"
+    )
+
+
+def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
+    with serve(_likes_even) as server:
+        metrics = _run(server, files, tmp_path)
+        payloads = server.payloads("/v1/chat/completions")
+    assert len(payloads) == 2 * 2 * COUNT
+    assert {(one["model"], one["temperature"], one["max_tokens"]) for one in payloads} == {("big", 0.0, 16000)}
+    assert sum(_places(one)[1] for one in payloads) == 2 * COUNT
+    for category in CATEGORIES:  # of 3 x 6 + 3 x 2 battles 18 are won
+        assert metrics[f"{category}_win_rate"] == pytest.approx(75.0)
+        assert metrics[f"{category}_win_rate_standard_error"] > 0
+        assert metrics[f"{category}_style_controlled"] == pytest.approx(75.0, abs=3)
+    assert {name: metrics[name] for name in ("questions", "not_asked", "unparsed", "too_long_for_judge")} == {
+        "questions": 12, "not_asked": 0, "unparsed": 0, "too_long_for_judge": 0,
+    }  # fmt: skip
+    report = json.loads((tmp_path / "evaluation" / "report.json").read_text())
+    assert report["judged_by"] == "big with Arena-Hard's prompts"
+    assert report["version"] == "v2.0 against o3, flash"
+    assert report["tables"][0]["rows"] == [["coding", 6, 0, 100.0, 100.0, 100.0], ["math", 6, 0, 0.0, 0.0, 0.0]]
+    assert any("answers of o3, not of o3-mini-2025-01-31" in caveat for caveat in report["caveats"])
+    for name, values in read_values(tmp_path / "evaluation").items():
+        assert sum(values.values()) / len(values) == pytest.approx(metrics[name])
+
+
+def test_what_is_published_scores_the_same_again(files, tmp_path):
+    with serve(_likes_even) as server:
+        metrics = _run(server, files, tmp_path)
+    published = tmp_path / "evaluation"
+    answers = [published / "answers.jsonl", files["hard_prompt_baseline"], files["creative_writing_baseline"]]
+    found = rescore(judgments=[published / "judgments.jsonl"], answers=answers, ensemble=False)
+    for category in CATEGORIES:
+        for name in ("win_rate", "style_controlled", "equal_style", "win_rate_standard_error"):
+            assert found["big"][category]["mine"][name] == pytest.approx(metrics[f"{category}_{name}"])
+    alone = rescore(judgments=[published / "judgments.jsonl"], answers=[], ensemble=True)
+    assert alone["big"]["hard_prompt"]["mine"]["style_controlled"] is None
+    with pytest.raises(ConfigError, match="there is no answer of flash to creative_writing-0"):
+        rescore(judgments=[published / "judgments.jsonl"], answers=answers[:1], ensemble=False)
+    with pytest.raises(DataError, match="has a second judgement of big on the answer of mine to hard_prompt-0"):
+        rescore(judgments=[published / "judgments.jsonl"] * 2, answers=answers, ensemble=False)
+
+
+def _unread_once(asked):
+    """The first hard prompt has no verdict in one order, and the second one is too long in the other."""
+    _, second = _places(asked.payload)
+    if "hard_prompt 0?" in asked.payload["messages"][1]["content"] and second:
+        return answered("Both are fine.")
+    if "hard_prompt 1?" in asked.payload["messages"][1]["content"] and not second:
+        return Reply({"error": {"message": "maximum context length is 9", "code": "context_length_exceeded"}}, 400)
+    return _likes_even(asked)
+
+
+def test_what_cannot_be_read_is_counted_and_left_out_or_a_tie(files, tmp_path):
+    with serve(_unread_once) as server:
+        without = _run(server, files, tmp_path)
+        asked = len(server.asked)
+        ties = _run(server, files, tmp_path, "ties", unparsed="tie")
+        assert len(server.asked) == asked + 1  # decisions are kept; what is too long is none
+    assert (without["unparsed"], without["too_long_for_judge"]) == (2, 1)
+    assert without["hard_prompt_win_rate"] == pytest.approx(100 * 12 / 16)  # 0, 1 left out
+    assert ties["hard_prompt_win_rate"] == pytest.approx(100 * (12 + 3.5 + 0.5) / (16 + 4 + 2))
+    assert without["creative_writing_win_rate"] == ties["creative_writing_win_rate"] == pytest.approx(75.0)
+    assert len(read_values(tmp_path / "ties")["hard_prompt_win_rate"]) == COUNT
+
+
+def test_a_category_without_a_baseline_is_not_asked(files, tmp_path):
+    del files["creative_writing_baseline"]
+    with serve(_likes_even) as server:
+        metrics = _run(server, files, tmp_path, judge_temperature="server", judge_max_tokens="server")
+        assert all(one.keys() == {"model", "messages"} for one in server.payloads("/v1/chat/completions"))
+    assert (metrics["questions"], metrics["not_asked"]) == (6, 6)
+    assert metrics["answers_without_question_dropped"] == 6
+    assert not any(name.startswith("creative") for name in metrics)
+
+
+def test_a_judge_without_verdicts_ends_the_step(files, tmp_path):
+    with serve(lambda _: answered("Both are fine.")) as server, pytest.raises(LarpoError, match="none of the 24 judge"):
+        _run(server, files, tmp_path)
+    refusal = Reply({"error": {"message": "maximum context length is 9", "code": "context_length_exceeded"}}, 400)
+    with serve(lambda _: refusal) as server, pytest.raises(LarpoError, match="rejects all 24 requests as too long"):
+        _run(server, files, tmp_path, "long", judge_max_tokens=9)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"answers": None}, "needs either a policy or answers"),
+        ({"hard_prompt_baseline": None, "creative_writing_baseline": None}, "needs a baseline"),
+        ({"partial": False}, "6 questions of hard_prompt are not the 500 of Arena-Hard v2.0"),
+        ({"answers": "few"}, "mine has no answer to 11 of 12 questions, such as hard_prompt-1"),
+        ({"hard_prompt_baseline": "few"}, "mine has no answer to 5 of 6 questions"),
+    ],
+)
+def test_what_is_missing_is_told_before_any_call(files, tmp_path, change, problem, monkeypatch):
+    monkeypatch.setattr(step, "check_set", step.check_set if "partial" in change else lambda *_, **__: None)
+    write_jsonl(tmp_path / "few.jsonl", _answers("mine")[:1])
+    given = {name: tmp_path / "few.jsonl" if value == "few" else value for name, value in change.items()}
+    settings = {"partial": given.pop("partial", False)}
+    with serve(_likes_even) as server, pytest.raises(ConfigError, match=problem):
+        _run(server, {**files, **given}, tmp_path, **settings)
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "problem"),
+    [
+        ("questions", {"uid": "q", "category": "arena-hard-v0.1", "prompt": "p"}, "category.*is 'arena-hard-v0.1'"),
+        ("questions", {"uid": "q", "category": "hard_prompt"}, "prompt.*is not text"),
+        ("answers", {"uid": "q", "model": "m", "messages": []}, "messages.*does not end with an answer"),
+        (
+            "answers",
+            {"uid": "q", "model": "m", "messages": [{"content": "a"}], "metadata": {}},
+            "metadata.*does not ho",
+        ),
+    ],
+)
+def test_malformed_rows_are_refused_at_their_place(files, tmp_path, name, row, problem):
+    write_jsonl(files[name], [row])
+    with serve(_likes_even) as server, pytest.raises(DataError, match=problem):
+        _run(server, files, tmp_path)
+
+
+def test_a_policy_answers(files, tmp_path, tiny_policy):
+    del files["answers"]
+    del files["creative_writing_baseline"]
+    files["policy"] = tiny_policy
+    answers = {"max_prompt_tokens": 64, "max_new_tokens": 4, "sampler": {"type": "hf", "model": {"device": "cpu"}}}
+    with serve(lambda _: answered("[[A>B]]")) as server:
+        metrics = _run(server, files, tmp_path, answers=answers)
+        assert len(server.asked) == 2 * COUNT
+    assert metrics["hard_prompt_win_rate"] == pytest.approx(50.0)
+    assert read_metrics(tmp_path / "evaluation")["prompts_too_long_dropped"] == 0
+    rows = [json.loads(line) for line in (tmp_path / "evaluation" / "answers.jsonl").read_text().splitlines()]
+    assert [row["uid"] for row in rows] == [f"hard_prompt-{i}" for i in range(COUNT)]
