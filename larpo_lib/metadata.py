@@ -1,6 +1,6 @@
 """Further columns of the prompts' rows: kept beside the prompts, typed, in a table of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from larpo_lib.tables import PromptTable, Row, write_table
 _FILE = "metadata.parquet"
 
 
-def column_types(rows: Sequence[Row], source: str) -> pa.DataType | None:
+def column_types(rows: Iterable[Row], source: str) -> pa.DataType | None:
     """The struct type of the rows' `columns`, found from all their values; None where no row has any.
 
     Args:
@@ -22,11 +22,14 @@ def column_types(rows: Sequence[Row], source: str) -> pa.DataType | None:
     Raises:
         DataError: a column holds values that are not of one type.
     """
-    names = list(rows[0].get("columns", ())) if rows else []
-    return pa.struct([pa.field(name, _type(name, rows, source)) for name in names]) if names else None
+    first = next(iter(rows), {})
+    if not first.get("columns"):
+        return None
+    found = [row["columns"] for row in rows]
+    return pa.struct([pa.field(name, _type(name, found, source)) for name in found[0]])
 
 
-def write_metadata(directory: Path, rows: Sequence[Row], columns: pa.DataType | None) -> None:
+def write_metadata(directory: Path, rows: Iterable[Row], columns: pa.DataType | None) -> None:
     """Write the `columns` of prompts beside them; nothing where they have none."""
     if columns is not None:
         write_table(directory / _FILE, "metadata", rows, columns=columns)
@@ -63,9 +66,9 @@ class Asked:
         }
 
 
-def _type(name: str, rows: Sequence[Row], source: str) -> pa.DataType:
+def _type(name: str, columns: Sequence[Row], source: str) -> pa.DataType:
     try:
-        return pa.array([row["columns"][name] for row in rows]).type
+        return pa.array([values[name] for values in columns]).type
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise DataError(
             f"its values cannot be kept, for they are not of one type: {error}",

@@ -1,18 +1,54 @@
-"""Raw rows to the rows of `larpo_lib.schemas`, without duplicates, and with counts of all that was dropped. No I/O."""
+"""Raw rows to the rows of `larpo_lib.schemas`, without duplicates, and with counts of all that was dropped.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+Rows are read one after another. Of large sources the converted rows are on disk, for a table is written in the order of
+the prompts' identities.
+"""
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.ranking import ranks
 from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.schemas import AskedRow, Messages, RankedRow, candidate_id, prompt_id
+from larpo_lib.row_groups import RowsOnDisk
+from larpo_lib.schemas import SCHEMAS, Messages, RankedRow, candidate_id, prompt_id
 from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
 from larpo_lib.sources.lists import Scored, list_reader
 from larpo_lib.sources.reading import Raw, RawRow
 from larpo_lib.sources.table import Table
+from larpo_lib.tables import Row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a source, which are read whenever they are gone through.
+
+    Attributes:
+        keys: identities, in the order of the rows; of prompts and ranked responses the prompts', of demonstrations
+            their own.
+        read: the rows with an identity.
+        size: how many these are.
+    """
+
+    keys: Sequence[str]
+    read: Callable[[str], Sequence[Row]]
+    size: Callable[[str], int] = lambda _: 1
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for key in self.keys for row in self.read(key))
+
+    def __len__(self) -> int:
+        return sum(map(self.size, self.keys))
+
+    def only(self, keys: Sequence[str]) -> Self:
+        """Those with these identities, in their order."""
+        return replace(self, keys=keys)
 
 
 @dataclass(frozen=True)
@@ -25,7 +61,7 @@ class Converted:
         record: what each column was taken for, and what was not used.
     """
 
-    tables: dict[str, list[dict[str, Any]]]
+    tables: dict[str, Rows]
     counts: Metrics
     record: dict[str, Any]
 
@@ -46,8 +82,9 @@ def prompts(raw: Raw, config: PrepareConfig) -> Converted:
     for messages, answer, values in table.read(lambda row: (prompt(row), reference(row), _kept(row, table))):
         found.add(messages, answer, values)
         total += 1
-    counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(found.rows), **found.counts()}
-    return Converted({"prompts": found.table(table.kept)}, counts, table.record())
+    rows = found.rows(table.kept)
+    counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(rows), **found.counts()}
+    return Converted({"prompts": rows}, counts, table.record())
 
 
 def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
@@ -57,22 +94,28 @@ def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
         DataError: a column is missing, or a row holds no usable prompt or response and is not to be dropped.
     """
     table = Table(raw, config)
-    kept: dict[str, dict[str, Any]] = {}
+    kept = RowsOnDisk(SCHEMAS["demonstrations"])
+    numbers: dict[str, int] = {}
     total = 0
     read, end = demonstration_reader(table), end_reader(table, named=config.columns.finish_reason)
     for (messages, response), finish in table.read(lambda row: (read(row), end(row))):
-        identity = prompt_id(messages)
-        demonstration = {
-            "prompt_id": identity,
-            "messages": messages,
-            "response": response,
-            "finish_reason": finish,
-            "source": raw.name,
-        }
-        kept.setdefault(candidate_id(identity, response), demonstration)
         total += 1
+        identity = prompt_id(messages)
+        key = candidate_id(identity, response)
+        if key in numbers:
+            continue
+        numbers[key] = len(kept)
+        kept.append(
+            {
+                "prompt_id": identity,
+                "messages": messages,
+                "response": response,
+                "finish_reason": finish,
+                "source": raw.name,
+            }
+        )
     counts: Metrics = {**table.counts(), "duplicates_dropped": total - len(kept)}
-    return Converted({"demonstrations": list(kept.values())}, counts, table.record())
+    return Converted({"demonstrations": Rows([*numbers], lambda key: [kept.at(numbers[key])])}, counts, table.record())
 
 
 def answered(raw: Raw, config: PrepareConfig) -> list[Scorable]:
@@ -101,59 +144,114 @@ def ranked(raw: Raw, config: PrepareConfig) -> Converted:
     """
     table = Table(raw, config, config.columns.keep)
     read, reference = list_reader(table), reference_reader(table)
-    found = _Prompts(raw.name)
-    lists: dict[str, dict[str, Scored]] = {}
-    total = conflicts = 0
+    found, lists = _Prompts(raw.name), _Lists()
+    total = 0
     for (messages, candidates), answer, values in table.read(
         lambda row: (read(row), reference(row), _kept(row, table))
     ):
-        kept = lists.setdefault(found.add(messages, answer, values), {})
-        for candidate in candidates:
-            conflicts += kept.setdefault(candidate.response, candidate).reward != candidate.reward
+        lists.add(found.add(messages, answer, values), candidates)
         total += len(candidates)
-    rows = [dict(row) for identity, kept in lists.items() for row in _ranked_rows(identity, list(kept.values()))]
+    asked = found.rows(table.kept)
+    rows, conflicts = lists.rows(found.numbers)
     counts: Metrics = {
         **table.counts(),
         "duplicates_dropped": total - len(rows),
         **found.counts(),
         "reward_conflicts": conflicts,
     }
-    return Converted({"prompts": found.table(table.kept), "ranked": rows}, counts, table.record())
+    return Converted({"prompts": asked, "ranked": rows}, counts, table.record())
 
 
-@dataclass
+_NO_COLUMNS: dict[str, Any] = {}
+
+
 class _Prompts:
-    """Distinct prompts in order of appearance."""
+    """Distinct prompts in order of appearance; of several rows with one prompt the first counts.
 
-    source: str
-    rows: dict[str, AskedRow] = field(default_factory=dict)
-    conflicts: int = 0
-    column_conflicts: int = 0
+    Args:
+        source: name of where they come from.
 
-    def add(self, messages: Messages, reference: str | None, columns: dict[str, Any]) -> str:
-        identity = prompt_id(messages)
-        row = AskedRow(prompt_id=identity, messages=messages, reference=reference, source=self.source)
-        if columns:
-            row["columns"] = columns
-        first = self.rows.setdefault(identity, row)
-        self.conflicts += first["reference"] != reference
-        self.column_conflicts += first.get("columns", {}) != columns
-        return identity
+    Attributes:
+        numbers: identity -> place.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.numbers: dict[str, int] = {}
+        self._source = source
+        self._rows = RowsOnDisk(pa.schema([SCHEMAS["prompts"].field(name) for name in ("messages", "reference")]))
+        self._references = array("q")
+        self._columns: list[dict[str, Any]] = []
+        self._conflicts = self._column_conflicts = 0
+
+    def add(self, messages: Messages, reference: str | None, columns: dict[str, Any]) -> int:
+        """Add a prompt unless it is there; gives its place."""
+        number = self.numbers.setdefault(prompt_id(messages), len(self._rows))
+        if number == len(self._rows):
+            self._rows.append({"messages": messages, "reference": reference})
+            self._references.append(hash(reference))
+            self._columns.append(columns or _NO_COLUMNS)
+        self._conflicts += self._references[number] != hash(reference)
+        self._column_conflicts += self._columns[number] != columns
+        return number
 
     def counts(self) -> dict[str, int]:
         """Rows that differ from the first one with their prompt; of columns only where any are kept."""
-        kept = any(row.get("columns") for row in self.rows.values())
         return {
-            "reference_conflicts": self.conflicts,
-            **({"column_conflicts": self.column_conflicts} if kept else {}),
+            "reference_conflicts": self._conflicts,
+            **({"column_conflicts": self._column_conflicts} if any(self._columns) else {}),
         }
 
-    def table(self, kept: Sequence[str]) -> list[dict[str, Any]]:
+    def rows(self, kept: Sequence[str]) -> Rows:
         """The rows, with these columns: where the first ones were read, more may have been untaken."""
-        columns = [
-            {"columns": {name: row["columns"][name] for name in kept}} if kept else {} for row in self.rows.values()
-        ]
-        return [{**row, **also} for row, also in zip(self.rows.values(), columns, strict=True)]
+
+        def read(identity: str) -> list[Row]:
+            number = self.numbers[identity]
+            row = {"prompt_id": identity, **self._rows.at(number), "source": self._source}
+            if kept:
+                row["columns"] = {name: self._columns[number][name] for name in kept}
+            return [row]
+
+        return Rows([*self.numbers], read)
+
+
+class _Lists:
+    """Responses with their rewards, as they come; those to one prompt may stand in several places."""
+
+    def __init__(self) -> None:
+        self._rows = RowsOnDisk(pa.schema([SCHEMAS["ranked"].field(name) for name in Scored._fields]))
+        self._prompts, self._starts = array("q"), array("q")
+
+    def add(self, prompt: int, candidates: Sequence[Scored]) -> None:
+        """Add some responses to the prompt with a number."""
+        self._prompts.append(prompt)
+        self._starts.append(len(self._rows))
+        for candidate in candidates:
+            self._rows.append(candidate._asdict())
+
+    def rows(self, prompts: Mapping[str, int]) -> tuple[Rows, int]:
+        """The rows of each prompt, without repetitions; and how many have another reward than the one they repeat."""
+        of, stops = np.array(self._prompts), np.array([*self._starts[1:], len(self._rows)])
+        runs = np.argsort(of, kind="stable")
+        first = np.searchsorted(of[runs], np.arange(len(prompts) + 1))
+
+        def scored(number: int) -> Iterator[Scored]:
+            for run in runs[first[number] : first[number + 1]].tolist():
+                yield from (Scored(**row) for row in self._rows.rows(self._starts[run], int(stops[run])))
+
+        sizes, conflicts = array("q"), 0
+        for number in range(len(prompts)):
+            rewards: dict[str, float] = {}
+            for each in scored(number):
+                conflicts += rewards.setdefault(each.response, each.reward) != each.reward
+            sizes.append(len(rewards))
+
+        def read(identity: str) -> list[Row]:
+            distinct: dict[str, Scored] = {}
+            for each in scored(prompts[identity]):
+                distinct.setdefault(each.response, each)
+            return [dict(row) for row in _ranked_rows(identity, [*distinct.values()])]
+
+        return Rows([*prompts], read, lambda identity: sizes[prompts[identity]]), conflicts
 
 
 def _kept(row: RawRow, table: Table) -> dict[str, Any]:

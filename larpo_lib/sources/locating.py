@@ -1,11 +1,12 @@
 """What a source is: a file, several of them, a saved data set, or the name of one on the Hugging Face hub."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from larpo_lib.errors import DataError
-from larpo_lib.sources.reading import Raw, is_known, known, read_file, read_saved
+from larpo_lib.sources.reading import Raw, RawRow, Streamed, file_rows, is_known, known, read_saved
 
 _DATASET = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _PATTERN = re.compile(r"[*?\[]")
@@ -45,19 +46,19 @@ class Located:
         """Every row, file by file.
 
         Raises:
-            DataError: a file cannot be read or holds no rows.
+            DataError: a file cannot be read or holds no rows; also when rows are read.
         """
         if not self.files:
             return read_saved(self.inputs["source"], self.origin, self.name, self.split)
         if [*self.files.values()] == [*self.inputs.values()] and len(self.files) == 1:
             (path,) = self.files.values()
-            return replace(read_file(path, self.origin), name=self.name)
-        rows = [
-            replace(row, file=name)
-            for name, path in self.files.items()
-            for row in read_file(path, f"{self.folder}/{name}").rows
-        ]
-        return Raw(self.origin, self.name, rows, self.folder, self.files_not_read)
+            return Raw(self.origin, self.name, Streamed(lambda: file_rows(path, self.origin)))
+        return Raw(self.origin, self.name, Streamed(self._of_files), self.folder, self.files_not_read)
+
+    def _of_files(self) -> Iterator[RawRow]:
+        for name, path in self.files.items():
+            for row in file_rows(path, f"{self.folder}/{name}"):
+                yield replace(row, file=name)
 
 
 def is_dataset(source: str) -> bool:

@@ -6,7 +6,8 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from larpo_lib.parsing import parse_json
 
 _COMPRESSIONS = (".gz", ".xz", ".zst")
 _LONGEST_CSV_FIELD = 2**31 - 1
+_ROWS = 1024
+"""Rows of a table that are read at one time."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ class Raw:
     Attributes:
         origin: the source as the user gave it, for messages.
         name: the source without its place on this machine, for the tables.
-        rows: in the source's order.
+        rows: in the source's order; they can be gone through again and again.
         folder: what the names of the rows' files are below.
         files_not_read: names of files that belong to other splits.
     """
 
     origin: str
     name: str
-    rows: list[RawRow]
+    rows: Iterable[RawRow]
     folder: str = ""
     files_not_read: list[str] = field(default_factory=list)
 
@@ -64,8 +67,29 @@ class Raw:
         return f"{self.folder}/{row.file}" if row.file else self.origin
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """Rows that are read from their place whenever they are gone through, so that few of them are in memory.
+
+    Attributes:
+        read: begins to read.
+    """
+
+    read: Callable[[], Iterator[RawRow]]
+
+    def __iter__(self) -> Iterator[RawRow]:
+        return self.read()
+
+
 def read_file(path: Path, origin: str) -> Raw:
+    """All rows of a file, in memory. Arguments and errors as of `file_rows`."""
+    return Raw(origin, path.name, [*file_rows(path, origin)])
+
+
+def file_rows(path: Path, origin: str) -> Iterator[RawRow]:
     """Read every row of a .jsonl, .json (an array), .csv or .parquet file, plain or as .gz, .xz or .zst.
+
+    One row after another is read, but for an array, which is read as a whole.
 
     Args:
         path: the local file.
@@ -80,12 +104,11 @@ def read_file(path: Path, origin: str) -> Raw:
         raise DataError("has an unknown file type", path=origin, remedy=f"Known types: {known()}")
     try:
         with _open(path, compression) as stream:
-            rows = list(parse(stream, origin))
+            yield from _some(parse(stream, origin), origin)
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(
             f"cannot be read: {error}", path=origin, remedy="Check that the file is complete and readable"
         ) from error
-    return _raw(origin, path.name, rows)
 
 
 def is_known(path: Path) -> bool:
@@ -102,49 +125,74 @@ def read_saved(path: Path, origin: str, name: str, split: str) -> Raw:
     """Read a directory that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; of the latter one split.
 
     Raises:
-        DataError: it is damaged, or has no such split.
+        DataError: it is damaged, or has no such split; also when rows are read.
     """
     import datasets
 
-    try:
+    @contextmanager
+    def reading() -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"cannot be read: {error}", path=origin, remedy="Save the data set again") from error
+
+    with reading():
         found = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, pa.ArrowException) as error:
-        raise DataError(f"cannot be read: {error}", path=origin, remedy="Save the data set again") from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
             raise DataError(f"has the splits {', '.join(found)}, not '{split}'", path=origin, remedy="Set split")
         found = found[split]
-    return _raw(origin, name, _numbered(found.to_list()))
+    return Raw(origin, name, _of_dataset(found, origin, reading))
 
 
 def read_dataset(source: str, split: str) -> Raw:
     """Read a split of a data set, "org/name" or "org/name:config", by the `datasets` library.
 
     Raises:
-        DataError: the hub cannot be reached, or has no such data set, configuration or split.
+        DataError: the hub cannot be reached, or has no such data set, configuration or split; also when rows are read.
     """
     import datasets
 
+    @contextmanager
+    def reading() -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise DataError(
+                f"split '{split}' cannot be loaded: {error}",
+                path=source,
+                remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or use a local file",
+            ) from error
+
     name, _, configuration = source.partition(":")
-    try:
-        rows = datasets.load_dataset(name, configuration or None, split=split).to_list()
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"split '{split}' cannot be loaded: {error}",
-            path=source,
-            remedy="Check its name, the split and the network (HF_ENDPOINT, HF_TOKEN), or use a local file",
-        ) from error
-    return _raw(source, source, _numbered(rows))
+    with reading():
+        found = datasets.load_dataset(name, configuration or None, split=split)
+    return Raw(source, source, _of_dataset(found, source, reading))
 
 
-def _raw(origin: str, name: str, rows: list[RawRow]) -> Raw:
-    if not rows:
+def _of_dataset(found: Any, origin: str, reading: Callable[[], AbstractContextManager[None]]) -> Streamed:
+    """The rows of a `datasets.Dataset`."""
+
+    def rows() -> Iterator[RawRow]:
+        for start in range(0, len(found), _ROWS):
+            with reading():
+                some = found.select(range(start, min(start + _ROWS, len(found)))).to_list()
+            yield from _numbered(some, start + 1)
+
+    return Streamed(lambda: _some(rows(), origin))
+
+
+def _some(rows: Iterator[RawRow], origin: str) -> Iterator[RawRow]:
+    """The rows, of which there have to be some."""
+    first = next(rows, None)
+    if first is None:
         raise DataError("contains no rows", path=origin, remedy="Use a source with at least one row")
-    return Raw(origin, name, rows)
+    yield first
+    yield from rows
 
 
-def _numbered(rows: list[dict[str, Any]]) -> list[RawRow]:
-    return [RawRow(number, values) for number, values in enumerate(rows, start=1)]
+def _numbered(rows: Iterable[dict[str, Any]], first: int = 1) -> Iterator[RawRow]:
+    return (RawRow(number, values) for number, values in enumerate(rows, start=first))
 
 
 def _compression(path: Path) -> str:
@@ -157,7 +205,7 @@ def _open(path: Path, compression: str) -> io.BufferedIOBase:
     if compression == ".xz":
         return lzma.open(path)
     if compression == ".zst":
-        return io.BytesIO(pa.CompressedInputStream(str(path), "zstd").read())
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
     return path.open("rb")
 
 
@@ -235,7 +283,9 @@ def _csv(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:
 
 
 def _parquet(stream: io.BufferedIOBase, origin: str) -> Iterator[RawRow]:  # noqa: ARG001 - the readers share one signature
-    return iter(_numbered(pq.read_table(pa.BufferReader(stream.read())).to_pylist()))
+    file = stream if isinstance(getattr(stream, "raw", None), io.FileIO) else pa.BufferReader(stream.read())
+    batches = pq.ParquetFile(file).iter_batches(_ROWS)
+    return _numbered(row for batch in batches for row in batch.to_pylist())
 
 
 _FORMATS: dict[str, Callable[[io.BufferedIOBase, str], Iterator[RawRow]]] = {

@@ -38,7 +38,7 @@ class Table:
         columns: the names that the settings give.
         taken: what each column, or field of the items of a list, is taken for.
         notes: what was done to values, in the rows that could be used.
-        dropped: those that could not.
+        dropped: the first of those that could not.
 
     Raises:
         DataError: a column that is to be ignored or kept is not there.
@@ -50,6 +50,7 @@ class Table:
         self.taken: dict[str, set[str]] = {}
         self.notes = Notes()
         self.dropped: list[Dropped] = []
+        self._rows = self._unusable = 0
         self._keep = keep
         self._names = raw.columns
         self._drops = config.invalid == "drop"
@@ -116,6 +117,7 @@ class Table:
         """
         first: DataError | None = None
         for row in self.raw.rows:
+            self._rows += 1
             self._row = Notes()
             try:
                 value = reader(row)
@@ -124,12 +126,14 @@ class Table:
                 if not self._drops:
                     raise
                 first = first or error
-                why = str(error).removeprefix(self.raw.place(row)).lstrip(", ")
-                self.dropped.append(Dropped(row.file, row.number, why))
+                self._unusable += 1
+                if len(self.dropped) < _TOLD:
+                    why = str(error).removeprefix(self.raw.place(row)).lstrip(", ")
+                    self.dropped.append(Dropped(row.file, row.number, why))
                 continue
             self.notes.update(self._row)
             yield value
-        if first is not None and len(self.dropped) == len(self.raw.rows):
+        if first is not None and self._unusable == self._rows:
             raise DataError(
                 f"contains no usable row. The first one: {self.dropped[0].why}",
                 path=self.raw.origin,
@@ -149,14 +153,14 @@ class Table:
             "not_used": dict(sorted(self.notes.not_used.items())),
             **({"kept": self.kept} if self.kept else {}),
             "files_not_read": self.raw.files_not_read,
-            "rows_dropped": [asdict(each) for each in self.dropped[:_TOLD]],
+            "rows_dropped": [asdict(each) for each in self.dropped],
         }
 
     def counts(self) -> dict[str, int]:
         """Rows, and what was done to their values."""
         return {
-            "rows_read": len(self.raw.rows),
-            "invalid_rows_dropped": len(self.dropped),
+            "rows_read": self._rows,
+            "invalid_rows_dropped": self._unusable,
             "columns_not_used": len(self.notes.not_used),
             **({"columns_kept": len(self.kept)} if self.kept else {}),
             **{name: self.notes.counts[name] for name in _COUNTED},

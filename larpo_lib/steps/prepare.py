@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +17,9 @@ from larpo_lib.metadata import column_types, write_metadata
 from larpo_lib.progress import tell
 from larpo_lib.samplers.base import stream_seed
 from larpo_lib.sources import conversion, locating, reading
-from larpo_lib.sources.conversion import Converted
+from larpo_lib.sources.conversion import Converted, Rows
 from larpo_lib.steps import rendering
-from larpo_lib.tables import Row, write_table
+from larpo_lib.tables import write_table
 
 RECORD = "columns.json"
 """In each artifact: what the source's columns were taken for, what was not used, and which rows were dropped."""
@@ -51,10 +51,11 @@ def run(config: PrepareConfig, *, prompts: Path, heldout: Path | None = None) ->
         )
     source = _Source.open(config, conversion.prompts)
 
-    def split() -> tuple[list[Row], list[Row], Metrics]:
+    def split() -> tuple[Rows, Rows, Metrics]:
         found = source.convert()
-        apart, rest = _hold_out(found.tables["prompts"], config)
-        kept = rest[: config.limit]
+        asked = found.tables["prompts"]
+        apart, rest = (asked.only(keys) for keys in _hold_out(asked.keys, config))
+        kept = rest.only(rest.keys[: config.limit])
         counts = {
             **_count(kept),
             "heldout": len(apart),
@@ -91,7 +92,7 @@ def demonstrations(config: PrepareConfig, *, demonstrations: Path) -> Metrics:
     def make(work: WorkDir) -> Metrics:
         found = source.convert()
         rows = found.tables["demonstrations"]
-        kept = rows[: config.limit]
+        kept = rows.only(rows.keys[: config.limit])
         write_table(work.data / "demonstrations.parquet", "demonstrations", kept)
         counts = {
             "demonstrations": len(kept),
@@ -118,19 +119,14 @@ def ranked(config: PrepareConfig, *, prompts: Path, ranked: Path) -> Metrics:
 
     def make(schema: str, work: WorkDir) -> Metrics:
         found = source.convert()
-        kept = found.tables["prompts"][: config.limit]
-        identities = {row["prompt_id"] for row in kept}
+        asked = found.tables["prompts"]
+        kept = asked.only(asked.keys[: config.limit])
+        given = found.tables["ranked"].only(kept.keys)
         if schema == "prompts":
             source.write_prompts(work, kept)
         else:
-            rows = [row for row in found.tables[schema] if row["prompt_id"] in identities]
-            write_table(work.data / f"{schema}.parquet", schema, _in_order(rows))
-        responses = sum(row["prompt_id"] in identities for row in found.tables["ranked"])
-        counts = {
-            **_count(kept),
-            "responses": responses,
-            "over_limit_dropped": len(found.tables["prompts"]) - len(kept),
-        }
+            write_table(work.data / f"{schema}.parquet", schema, _in_order(given))
+        counts = {**_count(kept), "responses": len(given), "over_limit_dropped": len(asked) - len(kept)}
         return found.counts | counts
 
     source.produce("prepare.ranked.prompts", prompts, functools.partial(make, "prompts"))
@@ -159,14 +155,13 @@ class _Source:
         arguments: dict[str, Any] = {"templates": rendered} if rendered else {}
         if not storage.is_remote(config.source) and locating.is_dataset(config.source):
             converted = _usable(convert(reading.read_dataset(config.source, config.split), config), config)
-            content = json.dumps([converted.tables, converted.counts], sort_keys=True, default=repr)
-            arguments["rows"] = hashlib.sha256(content.encode()).hexdigest()
+            arguments["rows"] = _identity(converted)
             return cls(identity, {}, arguments, lambda: converted, functools.cache(lambda: _report(converted)))
         located = locating.locate(config.source, storage.fetch(config.source, storage.cache_dir()), config.split)
         read = functools.cache(lambda: _usable(convert(located.read(), config), config))
         return cls(identity, located.inputs, arguments, read, functools.cache(lambda: _report(read())))
 
-    def write_prompts(self, work: WorkDir, rows: list[Row]) -> None:
+    def write_prompts(self, work: WorkDir, rows: Rows) -> None:
         """Write some of the source's prompts, and beside them the columns of their rows that are kept."""
         ordered = _in_order(rows)
         write_table(work.data / "prompts.parquet", "prompts", ordered)
@@ -182,28 +177,55 @@ class _Source:
         return produce(step, self.config, self.inputs, output, recorded, arguments=self.arguments)
 
 
+def _identity(converted: Converted) -> str:
+    """A hash of all rows and counts."""
+    found = hashlib.sha256()
+    for part in _as_json(converted):
+        found.update(part.encode())
+    return found.hexdigest()
+
+
+def _as_json(converted: Converted) -> Iterator[str]:
+    """What `json.dumps([tables, counts], sort_keys=True)` gives, row by row."""
+
+    def written(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, default=repr)
+
+    yield "[{"
+    for number, (name, rows) in enumerate(sorted(converted.tables.items())):
+        yield f"{', ' if number else ''}{written(name)}: ["
+        for place, row in enumerate(rows):
+            yield f"{', ' if place else ''}{written(row)}"
+        yield "]"
+    yield f"}}, {written(converted.counts)}]"
+
+
 def _usable(converted: Converted, config: PrepareConfig) -> Converted:
     """What is left without the prompts that a model of the run cannot be given.
 
     Raises:
         DataError: there are such prompts, and they are not to be dropped.
     """
-    rows = next(iter(converted.tables.values()))
-    prompts = {str(row["prompt_id"]): row["messages"] for row in rows}
-    refused = rendering.refusals(config, list(prompts.items()))
+    asked = next(iter(converted.tables.values()))
+    number, refused = rendering.refusals(config, ((str(row["prompt_id"]), row["messages"]) for row in asked))
     if refused and config.invalid == "refuse":
         identity, why = next(iter(refused.items()))
+        first = next(row["messages"] for row in asked if row["prompt_id"] == identity)
         raise DataError(
-            f"{len(refused)} of {len(prompts)} prompts cannot be rendered for the models of the run. The first "
-            f"one is {identity} ({prompts[identity][-1]['content'][:60]!r}): {why}",
+            f"{len(refused)} of {number} prompts cannot be rendered for the models of the run. The first "
+            f"one is {identity} ({first[-1]['content'][:60]!r}): {why}",
             path=config.source,
             remedy="Change them, set another template (model.chat_template), or drop them with invalid = 'drop'",
         )
-    tables = {
-        name: [row for row in table if row["prompt_id"] not in refused] for name, table in converted.tables.items()
-    }
     counts = {**converted.counts, "unrenderable_prompts_dropped": len(refused)}
-    return Converted(tables, counts, {**converted.record, "prompts_dropped": dict(list(refused.items())[:_TOLD])})
+    record = {**converted.record, "prompts_dropped": dict(list(refused.items())[:_TOLD])}
+    tables = {name: _without(refused, rows) for name, rows in converted.tables.items()} if refused else converted.tables
+    return Converted(tables, counts, record)
+
+
+def _without(refused: Mapping[str, str], rows: Rows) -> Rows:
+    """The rows of other prompts."""
+    return rows.only([key for key in rows.keys if rows.read(key)[0]["prompt_id"] not in refused])
 
 
 def _report(converted: Converted) -> None:
@@ -223,7 +245,7 @@ def _report(converted: Converted) -> None:
         tell(f"{record['source']}: {dropped}. The first one: {record['rows_dropped'][0]['why']}")
 
 
-def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], list[Row]]:
+def _hold_out(prompts: Sequence[str], config: PrepareConfig) -> tuple[list[str], list[str]]:
     """The held-out prompts and the rest, each in the source's order. Their choice does not depend on that order."""
     if config.heldout >= len(prompts):
         raise DataError(
@@ -231,24 +253,24 @@ def _hold_out(prompts: list[Row], config: PrepareConfig) -> tuple[list[Row], lis
             path=config.source,
             remedy="Reduce heldout",
         )
-    by_chance = sorted(prompts, key=lambda row: stream_seed("heldout", config.seed, row["prompt_id"]))
-    chosen = {row["prompt_id"] for row in by_chance[: config.heldout]}
-    apart = [row for row in prompts if row["prompt_id"] in chosen]
-    return apart, [row for row in prompts if row["prompt_id"] not in chosen]
+    by_chance = sorted(prompts, key=lambda prompt: stream_seed("heldout", config.seed, prompt))
+    chosen = set(by_chance[: config.heldout])
+    apart = [prompt for prompt in prompts if prompt in chosen]
+    return apart, [prompt for prompt in prompts if prompt not in chosen]
 
 
-def _asked_alike(kept: list[Row], apart: list[Row]) -> int:
+def _asked_alike(kept: Rows, apart: Rows) -> int:
     """Prompts that end with the message of a held-out one, behind another system prompt or other turns."""
     held = {row["messages"][-1]["content"] for row in apart}
-    return sum(row["messages"][-1]["content"] in held for row in kept)
+    return sum(row["messages"][-1]["content"] in held for row in kept) if held else 0
 
 
-def _in_order(rows: list[Row]) -> list[Row]:
+def _in_order(rows: Rows) -> Rows:
     """By rising prompt_id: later steps go through prompts in this order, so they read a table from front to back."""
-    return sorted(rows, key=lambda row: str(row["prompt_id"]))
+    return rows.only(sorted(rows.keys))
 
 
-def _count(prompts: list[Row]) -> Metrics:
+def _count(prompts: Rows) -> Metrics:
     return {"prompts": len(prompts), "references": sum(row["reference"] is not None for row in prompts)}
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from larpo_lib.adapters import base_of, is_adapter
@@ -34,15 +34,15 @@ def identities(config: PrepareConfig) -> list[str]:
     return [*map(_identity, config.templates), *map(_identity, config.reward_models)]
 
 
-def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> dict[str, str]:
+def refusals(config: PrepareConfig, prompts: Iterable[tuple[str, Messages]]) -> tuple[int, dict[str, str]]:
     """The prompts that at least one model of the run cannot be given.
 
     Args:
-        config: names the models.
-        prompts: identity and messages of each prompt.
+        config: names the models; without any, no prompt is looked at.
+        prompts: identity and messages of each prompt; one may stand several times.
 
     Returns:
-        prompt_id -> the model and its reason, in the order of `prompts`.
+        How many prompts there are, and prompt_id -> the model and its reason, in the order of `prompts`.
 
     Raises:
         ModelError: a model has no tokenizer, or no chat template where it needs one.
@@ -50,12 +50,16 @@ def refusals(config: PrepareConfig, prompts: Sequence[tuple[str, Messages]]) -> 
     models = [_of_template(each) for each in config.templates] + [
         _of_reward_model(each) for each in config.reward_models
     ]
+    seen: set[str] = set()
     found: dict[str, str] = {}
-    for identity, messages in prompts:
+    for identity, messages in prompts if models else ():
+        if identity in seen:
+            continue
+        seen.add(identity)
         reason = next(filter(None, (refusal(messages) for refusal in models)), None)
         if reason is not None:
             found[identity] = reason
-    return found
+    return len(seen), found
 
 
 def _of_template(config: TemplateConfig) -> Refusal:

@@ -97,7 +97,7 @@ def test_few_row_groups_are_held(tmp_path: Path) -> None:
     write_table(table, "prompts", (prompt(i) for i in range(10 * ROW_GROUP)))
     found = PromptTable(table, "prompts")
     assert sum(len(found[prompt_id]) for prompt_id in found) == 10 * ROW_GROUP
-    assert len(found._groups._kept) < 10
+    assert len(found._groups._groups.kept) < 10
 
 
 def scattered(table: Path, count: int) -> list[str]:
@@ -128,7 +128,7 @@ def test_no_room_for_a_copy_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(StorageError, match=r"no room for a copy .* No space left .* set TMPDIR"):
         _ = [found[prompt_id] for prompt_id in asked]
 

@@ -42,7 +42,7 @@ def read_problems(path: Path, origin: str) -> tuple[list[Problem], int]:
         DataError: the file cannot be read, a row lacks a column, or an answer has no number.
     """
     found: dict[str, Problem] = {}
-    rows = read_file(path, origin).rows
+    rows = [*read_file(path, origin).rows]
     for row in rows:
         problem = _problem(row, origin, "answer", _PROBLEMS)
         found.setdefault(problem.item_id, problem)

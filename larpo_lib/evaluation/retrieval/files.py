@@ -82,7 +82,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 def _judgements(path: Path) -> list[RawRow]:
     if path.suffix != ".tsv":
-        return read_file(path, str(path)).rows
+        return [*read_file(path, str(path)).rows]
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = [(number, line) for number, line in enumerate(csv.reader(file, delimiter="\t"), start=1) if line]

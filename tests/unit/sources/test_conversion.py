@@ -133,7 +133,7 @@ def test_rows_of_one_prompt_make_one_list() -> None:
         "reference_conflicts": 0,
         "reward_conflicts": 1,
     }
-    first = converted.tables["ranked"][0]
+    first, *_ = converted.tables["ranked"]
     assert first["candidate_id"] == candidate_id(a, "x")
     fixed = ("iteration", "temperature", "token_ids", "num_tokens", "finish_reason", "policy", "reranker")
     assert [first[name] for name in fixed] == [0, None, None, None, "unknown", "x.jsonl", "source"]
@@ -171,7 +171,7 @@ def test_named_columns_win(convert: Convert, named: Values, values: Values, expe
         assert (row["messages"], row["response"]) == expected
     else:
         assert scored(converted) == expected
-        assert converted.tables["prompts"][0]["reference"] is None
+        assert [row["reference"] for row in converted.tables["prompts"]] == [None]
 
 
 def published(path: Path) -> Raw:
@@ -181,12 +181,12 @@ def published(path: Path) -> Raw:
 def test_published_prompts(shared_data: Callable[[str], Path]) -> None:
     feedback = prompts(published(shared_data("ultrafeedback/prompts_5000.jsonl.gz")), USUAL)
     assert feedback.counts == UNTOUCHED | {"rows_read": 5000, "duplicates_dropped": 0, "reference_conflicts": 0}
-    assert feedback.tables["prompts"][1]["messages"] == user(
+    assert [*feedback.tables["prompts"]][1]["messages"] == user(
         "What are the ethical implications of using artificial intelligence in decision-making processes?"
     )
     problems = published(shared_data("gsm8k/test.jsonl.gz"))
     as_prompts, as_demonstrations = prompts(problems, USUAL), demonstrations(problems, USUAL)
-    assert as_prompts.tables["prompts"][0]["reference"].endswith("#### 18")
+    assert next(iter(as_prompts.tables["prompts"]))["reference"].endswith("#### 18")
     assert [row["reference"] for row in as_prompts.tables["prompts"]] == [
         row["response"] for row in as_demonstrations.tables["demonstrations"]
     ]
@@ -199,5 +199,5 @@ def test_published_lists_keep_their_order_and_scores(shared_data: Callable[[str]
     assert len(found.tables["ranked"]) == 805 * 9 - 43
     assert found.counts["duplicates_dropped"] == 43
     assert {row["reward"] for row in found.tables["ranked"] if row["policy"] == "gpt4_1106_preview"} == {0.5}
-    best = [row for row in found.tables["ranked"][:9] if row["rank"] == 1]
+    best = [row for row in [*found.tables["ranked"]][:9] if row["rank"] == 1]
     assert [row["policy"] for row in best] == ["FuseChat-Gemma-2-9B-Instruct"]

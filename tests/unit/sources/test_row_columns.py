@@ -59,7 +59,7 @@ def test_row_whose_columns_do_not_fit_is_refused(convert: Convert, values: Value
 def test_ignored_columns_are_not_looked_at() -> None:
     values = {"prompt": "a", "messages": CD, "system": "s", "tools": ["f"]}
     converted = prompts(raw(values), columns(ignore=["messages", "system", "tools"]))
-    assert converted.tables["prompts"][0]["messages"] == user("a")
+    assert [row["messages"] for row in converted.tables["prompts"]] == [user("a")]
     assert converted.record["ignored"] == ["messages", "system", "tools"]
     with pytest.raises(DataError, match=r"has no column 'sytem'; it has prompt.* Change columns\.ignore"):
         prompts(raw(values), columns(ignore=["sytem"]))
@@ -172,7 +172,7 @@ ROW = {"prompt": "a", "responses": ["b", "c"], "rewards": [1, 0]}
     ],
 )
 def test_end_and_token_ids_of_a_response_are_kept(values: Values, expected: list[tuple[str, list[int] | None]]) -> None:
-    rows = ranked(raw(values), USUAL).tables["ranked"]
+    rows = [*ranked(raw(values), USUAL).tables["ranked"]]
     assert [(row["finish_reason"], row["token_ids"]) for row in rows] == expected
     assert [row["num_tokens"] for row in rows] == [None if ids is None else len(ids) for _, ids in expected]
 
@@ -183,7 +183,7 @@ def test_end_and_token_ids_are_found_by_the_settings_names() -> None:
     beside = {**ROW, "how": ["length", "stop"], "ids": [[1], [2]]}
     single = {"prompt": "a", "response": "b", "reward": 1, "how": "length", "ids": [1]}
     for values in (listed, beside, single):
-        row = ranked(raw(values), named).tables["ranked"][0]
+        row = next(iter(ranked(raw(values), named).tables["ranked"]))
         assert (row["finish_reason"], row["token_ids"]) == ("length", [1])
 
 

@@ -27,7 +27,7 @@ def only_prompt(values: Values, config: PrepareConfig = USUAL) -> Any:
 def pair(values: Values, config: PrepareConfig = USUAL) -> tuple[Any, list[str], list[float]]:
     converted = ranked(raw(values), config)
     (prompt,) = converted.tables["prompts"]
-    rows = converted.tables["ranked"]
+    rows = [*converted.tables["ranked"]]
     return prompt["messages"], [row["response"] for row in rows], [row["reward"] for row in rows]
 
 
@@ -237,7 +237,7 @@ def test_every_column_is_taken_or_recorded_as_not_used(values: Values) -> None:
     blank = {name for name, value in values.items() if value in (None, "", []) or str(value) == "nan"}
     assert {*values} - blank <= taken | converted.record["not_used"].keys()
     if pairwise:
-        out = json.dumps([converted.tables["prompts"], converted.tables["ranked"]])
+        out = json.dumps([[*converted.tables["prompts"]], [*converted.tables["ranked"]]])
         plain = json.dumps({name: values[name] for name in taken & {*values}}).replace(DIALOGUE, "")
         for text in re.findall(r'"(?:value|content)": "(\w)"', plain):
             assert f'"{text}"' in out
@@ -246,4 +246,5 @@ def test_every_column_is_taken_or_recorded_as_not_used(values: Values) -> None:
 def test_trl_unpairs_a_pair_into_the_same_responses() -> None:
     values = {"prompt": user("a"), "chosen": AB[1:], "rejected": AC[1:]}
     rows = unpair_preference_dataset(Dataset.from_list([values])).to_list()
-    assert ranked(raw(*rows), USUAL).tables == ranked(raw(values), USUAL).tables
+    unpaired, paired = ranked(raw(*rows), USUAL).tables, ranked(raw(values), USUAL).tables
+    assert [[*unpaired[name]] for name in unpaired] == [[*paired[name]] for name in paired]

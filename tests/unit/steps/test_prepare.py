@@ -12,7 +12,7 @@ import pytest
 from larpo_lib import artifacts
 from larpo_lib.config import PrepareConfig
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
-from larpo_lib.sources import reading
+from larpo_lib.sources import locating
 from larpo_lib.steps import prepare
 from larpo_lib.tables import read_table
 
@@ -120,7 +120,7 @@ def test_step_killed_between_its_artifacts_goes_on(
     def unread(*_: Any) -> None:
         raise AssertionError("a finished step reads nothing")
 
-    monkeypatch.setattr(reading, "read_file", unread)
+    monkeypatch.setattr(locating, "file_rows", unread)
     assert prepare.run(config, **killed) == artifacts.read_metrics(whole["prompts"])
 
 
