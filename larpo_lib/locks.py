@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import IO, Protocol
 
+from larpo_lib.beside import beside
 from larpo_lib.errors import HeldError, StorageError
 from larpo_lib.files import make_directory
 from larpo_lib.holder import Holder
@@ -183,9 +184,8 @@ def _is_renewed(note: Note, holder: Holder | None) -> bool:
 @contextmanager
 def _beating(lock: Lock, text: str) -> Iterator[None]:
     """Renew the note within the block, and remove it at the end, for as long as it is this process's."""
-    ended = Event()
 
-    def beat() -> None:
+    def beat(ended: Event) -> None:
         while not ended.wait(lock.note.beat_s):
             with suppress(OSError, StorageError):  # what is away for a moment
                 if lock.is_lost():
@@ -193,13 +193,10 @@ def _beating(lock: Lock, text: str) -> Iterator[None]:
                     return
                 lock.note.renew(text)
 
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(beat):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with suppress(OSError, StorageError):
             lock.note.remove(text)
 

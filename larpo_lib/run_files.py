@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import Any
 
+from larpo_lib.beside import beside
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.base import with_models
 from larpo_lib.config.load import check
@@ -184,21 +185,17 @@ class Clock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Keep the seconds within the block, and what they have come to at its end."""
-        ended = Event()
 
-        def keep() -> None:
+        def keep(ended: Event) -> None:
             while not ended.wait(_EVERY_S):
                 with suppress(OSError):  # whatever is wrong with the disk, the steps will tell
                     self._keep()
 
         self._keep()
-        thread = Thread(target=keep, daemon=True)
-        thread.start()
         try:
-            yield
+            with beside(keep):
+                yield
         finally:
-            ended.set()
-            thread.join()
             self._keep()
 
 

@@ -48,8 +48,10 @@ def run_in_processes(work: WorkerFn, tasks: int, processes: int, *, marked: bool
         context.Process(target=_serve, args=(work, upcoming, tasks, results, gpus, os.getpid(), cells, index))
         for index, gpus in enumerate(_gpus_per_process(processes))
     ]
-    for process in started:
+    for index, process in enumerate(started):
         process.start()
+        assert process.pid is not None
+        watch.started(index, process.pid)
     try:
         left = tasks
         while left:

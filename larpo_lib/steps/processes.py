@@ -11,14 +11,15 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, WorkDir, produce, read_metrics
+from larpo_lib.beside import beside
 from larpo_lib.config import TrainingConfig, section_class
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.heartbeat import HangError, Watch, heartbeat, shared_cells
@@ -34,6 +35,7 @@ _POLL_S = 1.0
 _FAREWELL_S = 20  # of the 30 that a pod has between SIGTERM and SIGKILL
 _CELLS = "heartbeats"
 _ELASTIC = "torch.distributed.elastic"
+_RANK = b"LOCAL_RANK="
 
 
 def produce_distributed(
@@ -106,7 +108,7 @@ def _start(step: str, config: TrainingConfig, inputs: Mapping[str, Path], output
         cells = shared_cells(call.with_name(_CELLS), config.launch.nproc)
         hung: list[HangError] = []
         try:
-            with _followed(Path(folder) / "steps.jsonl", log), _watched(cells, hung):
+            with _followed(Path(folder) / "steps.jsonl", log), _watched(call, cells, hung):
                 elastic_launch(launch, command)(*command_arguments)
         except ChildFailedError as failure:
             raise hung[0] if hung else _failure(failure) from None
@@ -193,38 +195,35 @@ def _own_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-@contextmanager
-def _watched(cells: Any, hung: list[HangError]) -> Iterator[None]:
+def _watched(call: Path, cells: Any, hung: list[HangError]) -> AbstractContextManager[None]:
     """End processes that hang; torchrun then ends the others."""
-    ended, watch = Event(), Watch(cells, "training process", works=True)
+    watch = Watch(cells, "training process", works=True)
 
-    def look() -> None:
+    def look(ended: Event) -> None:
         while not ended.wait(_POLL_S):
+            if watch.some_are_missing:
+                for rank, pid in _processes_of(call):
+                    watch.started(rank, pid)
             if (found := watch.end_hung()) is not None:
                 hung.append(found)
 
-    thread = Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return beside(look)
 
 
-@contextmanager
-def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
+def _processes_of(call: Path) -> Iterator[tuple[int, int]]:
+    """Rank and process id of torchrun's processes, which a process that has not come to its first line cannot say."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if os.fsencode(call) in (folder / "cmdline").read_bytes().split(b"\0"):
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                ranks = [entry.removeprefix(_RANK) for entry in environment if entry.startswith(_RANK)]
+                yield from ((int(rank), int(folder.name)) for rank in ranks)
+
+
+def _followed(path: Path, log: MetricLogger) -> AbstractContextManager[None]:
     """Hand on the lines that the leading process writes, as they come. What `log` raises ends the block, at its end."""
-    ended = Event()
-    failures: list[Exception] = []
 
-    def follow() -> None:
-        try:
-            hand_on()
-        except Exception as error:
-            failures.append(error)
-
-    def hand_on() -> None:
+    def follow(ended: Event) -> None:
         place = 0
         while True:
             last = ended.is_set()
@@ -238,15 +237,7 @@ def _followed(path: Path, log: MetricLogger) -> Iterator[None]:
                 return
             ended.wait(_POLL_S)
 
-    thread = Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if failures:
-        raise failures[0]
+    return beside(follow)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from threading import Event, Thread
+from threading import Event
 
-from larpo_lib.errors import LarpoError
+from larpo_lib.beside import beside
+from larpo_lib.tracking.client import one_line
 from larpo_lib.tracking.server import SYSTEM
 
 
@@ -26,29 +27,26 @@ def system_metrics(log: Callable[[Mapping[str, float], int], None], first: int) 
         return
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor, ended = SystemMetricsMonitor("", tracking_uri="http://nobody"), Event()  # its own thread ends in an outage
+    monitor = SystemMetricsMonitor("", tracking_uri="http://nobody")  # its own thread ends in an outage
     prefix = f"{SYSTEM}{monitor.node_id}/" if monitor.node_id else SYSTEM
 
-    def watch() -> None:
+    def samples(ended: Event) -> None:
         number = first
         while True:
             for _ in range(monitor.samples_before_logging):
                 monitor.collect_metrics()
                 if ended.wait(monitor.sampling_interval):
                     return
-            try:
-                log({prefix + name: value for name, value in monitor.aggregate_metrics().items()}, number)
-            except (LarpoError, OSError) as error:
-                logging.getLogger(__name__).warning("The machine is not watched any more: %s", error)
-                return
+            log({prefix + name: value for name, value in monitor.aggregate_metrics().items()}, number)
             number += 1
             for part in monitor.monitors:
                 part.clear_metrics()
 
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    def watch(ended: Event) -> None:
+        try:
+            samples(ended)
+        except Exception as error:  # also of a driver
+            logging.getLogger(__name__).warning("The machine is not watched any more: %s", one_line(error))
+
+    with beside(watch):
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ class Clock:
         self.now, self.killed = 1000.0, []
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(os, "kill", lambda pid, number: self.killed.append((pid, number)))
-        self.cells = [number for index in range(processes) for number in (100 + index, 0, 0)]
+        self.cells = [number for index in range(processes) for number in (100 + index, 1, 0)]
         self.watch = Watch(self.cells, "worker process", works=works)
 
     def pass_by(self, seconds, *, alive=(), at_work=()):
@@ -79,6 +80,28 @@ def test_processes_that_are_not_there_yet_or_have_ended_are_none_that_hang(monke
     assert clock.pass_by(5, alive=[0], at_work=[0]).startswith("worker process 1 (process id 7)")
 
 
+def test_a_process_that_never_begins_is_ended_after_a_limit_of_its_own(monkeypatch):
+    """The limits of those that have begun may be shorter, and longer, than a process takes to read its libraries."""
+    monkeypatch.setenv("LARPO_HANG_LIMIT", "20")
+    clock = Clock(monkeypatch, 3)
+    for index in range(3):
+        clock.cells[CELLS * index : CELLS * (index + 1)] = [0, 0, 0]
+    assert clock.watch.some_are_missing
+    assert clock.pass_by(10**4) is None, "nobody has been started"
+    for index in range(3):
+        clock.watch.started(index, 100 + index)
+    assert not clock.watch.some_are_missing
+    assert clock.pass_by(590) is None
+    clock.cells[CELLS * 1 + 1] = 1
+    clock.cells[:CELLS] = [0, 5, 1]  # it has begun and ended
+    clock.watch.started(0, 100)
+    assert clock.pass_by(9, alive=[1], at_work=[1]) is None
+    assert clock.pass_by(3, alive=[1], at_work=[1]).startswith(
+        "worker process 2 (process id 102) did not begin for 601 s, and was ended. Check"
+    )
+    assert clock.killed == [(102, signal.SIGKILL)]
+
+
 def test_time_in_which_the_watch_itself_was_stopped_does_not_count(monkeypatch):
     clock = Clock(monkeypatch, 1)
     clock.pass_by(1, alive=[0])
@@ -112,6 +135,23 @@ def test_signs_of_life_are_shared_through_a_file(tmp_path, monkeypatch):
     mark()
     assert list(there[CELLS::2]) == [0, 1]
     assert list(there[:CELLS]) == [0, 0, 0]
+
+
+def test_a_worker_that_is_stopped_before_its_first_line_is_named_and_ended(monkeypatch):
+    monkeypatch.setattr(module, "_START_S", 0.3)
+    start = BaseProcess.start
+
+    def start_stopped(process):
+        start(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        pids.append(process.pid)
+
+    pids = []
+    monkeypatch.setattr(BaseProcess, "start", start_stopped)
+    with pytest.raises(HangError, match=r"worker process 0 \(process id (\d+)\) did not begin") as caught:
+        list(run_in_processes(partial(_stop_at, 1, Path()), 1, 1))
+    assert f"(process id {pids[0]})" in str(caught.value)
+    assert not Path(f"/proc/{pids[0]}").exists()
 
 
 def _stop_at(stopped: int, folder: Path, take, done) -> None:
