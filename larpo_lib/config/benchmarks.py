@@ -1,11 +1,14 @@
 """What the settings of all benchmarks share: how answers are made, and the LLM that judges them."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
 from larpo_lib.config.endpoint import EndpointConfig
 from larpo_lib.config.mixins import Sampling
+
+PairProtocol = Literal["weighted_alpaca_eval_gpt4_turbo", "alpaca_eval_gpt4_turbo_fn", "alpaca_eval_llama3_70b_fn"]
+"""Official annotators of AlpacaEval, as which a judge can be asked about two answers."""
 
 
 class AnswersConfig(Sampling):

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values
 
 POLICY = Input("policy", "optional", model=True)
+JUDGE_CHECK = Input(
+    "judge_check", "optional",
+    "Artifact of `larpo judge-check` of this judge; the report shows how good it is beside the scores.",
+)  # fmt: skip
+"""Of a benchmark that a language model judges; see `judge_checks.check_told`."""
 JUDGED = (
     Option(
         "decisions", Path, "File for the judge's decisions, written as they arrive. Default: "

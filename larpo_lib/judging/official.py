@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from types import ModuleType
 
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.alpaca_eval import BENCHMARK
+
+_INSTALL = "pip install 'larpo[alpaca-eval]'"
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def official(module: str) -> Iterator[ModuleType]:
     Raises:
         ConfigError: the package is not installed, or cannot be imported.
     """
-    BENCHMARK.require()
+    installed_version()
     root, environment = logging.getLogger(), dict(os.environ)
     level, handlers = root.level, list(root.handlers)
     root.addFilter(_silence)  # of what is logged to the root logger itself
@@ -46,13 +48,24 @@ def official(module: str) -> Iterator[ModuleType]:
         root.handlers[:] = handlers
 
 
+def installed_version() -> str:
+    """The version of the package, told without its import.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return metadata.version("alpaca_eval")
+    except metadata.PackageNotFoundError:
+        raise ConfigError("this needs the package alpaca_eval, which is not installed", remedy=_INSTALL) from None
+
+
 def _imported(module: str) -> ModuleType:
     try:
         return importlib.import_module(f"alpaca_eval.{module}")
     except ImportError as error:
         raise ConfigError(
-            f"the official alpaca_eval package cannot be imported: {error}",
-            remedy="pip install 'larpo[alpaca-eval]' again",
+            f"the official alpaca_eval package cannot be imported: {error}", remedy=f"{_INSTALL} again"
         ) from error
 
 

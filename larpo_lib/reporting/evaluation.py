@@ -101,6 +101,7 @@ class EvaluationReport:
         distributions: metrics of which the page shows how the items' values are spread; None: all whose items are more
             than right or wrong.
         headline: scores that the page shows large; none: the first four.
+        judge_check: what is known of how good the judge is, in one line; empty: nothing.
     """
 
     benchmark: str
@@ -118,6 +119,7 @@ class EvaluationReport:
     version: str = ""
     distributions: Sequence[str] | None = None
     headline: Sequence[str] = ()
+    judge_check: str = ""
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
@@ -135,7 +137,8 @@ class EvaluationReport:
         scores = [{**asdict(score), **asdict(score.estimate)} for score in self.scores]
         for score in scores:
             del score["estimate"]
-        whole = {name: value for name, value in asdict(self).items() if name != "values"}
+        left_out = {"values", *([] if self.judge_check else ["judge_check"])}
+        whole = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**whole, "scores": scores, "curves": [curve.to_json() for curve in self.curves]}
 
 

@@ -72,6 +72,8 @@ def text_table(report: EvaluationReport) -> str:
 def _lines(report: EvaluationReport) -> Iterator[str]:
     yield f"{report.title} of {report.policy}"
     yield f"judged by {report.judged_by}"
+    if report.judge_check:
+        yield f"this judge, {report.judge_check}"
     yield ""
     head = ["score", "value", f"{report.confidence:.0%} interval, ± standard error"]
     yield from aligned([head, *([score.label, score_text(score), uncertainty(score)] for score in report.scores)])

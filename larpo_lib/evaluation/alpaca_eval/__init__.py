@@ -1,6 +1,6 @@
 """AlpacaEval 2: a judge prefers the policy's answer to an instruction, or the reference's."""
 
-from larpo_lib.evaluation.benchmark import JUDGED, POLICY, Benchmark, Number
+from larpo_lib.evaluation.benchmark import JUDGE_CHECK, JUDGED, POLICY, Benchmark, Number
 from larpo_lib.steps.declarations import Input, Option, Step
 
 _GAMED = Input("gamed", "optional", "df_gamed.csv, may be .gz. Without it there is no LC win rate.")
@@ -21,6 +21,7 @@ BENCHMARK = Benchmark(
         Input("answers", "optional", "JSON file with answers (instruction, output, generator), instead of --policy."),
         _GAMED,
         _DIFFICULTY,
+        JUDGE_CHECK,
     ),
     judged_by="an LLM, by comparison with reference answers",
     needs="a judge's server",

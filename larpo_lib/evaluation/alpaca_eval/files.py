@@ -11,6 +11,7 @@ import numpy as np
 
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.alpaca_eval.scoring import SIZE, Comparison, Gamed, LengthControl, row_of
+from larpo_lib.evaluation.annotations import Annotation, annotation, answer_text, cell, is_annotation, preference
 from larpo_lib.sources.cells import Cell
 from larpo_lib.sources.reading import Raw, RawRow, read_file
 
@@ -57,17 +58,17 @@ def read_outputs(path: Path, *, kind: str | None = None) -> Outputs:
     datasets: dict[str, str] = {}
     generators: dict[str, RawRow] = {}
     for row in raw.rows:
-        instruction = _cell(raw, row, "instruction").text()
-        output = _text(_cell(raw, row, "output"))
+        instruction = cell(raw, row, "instruction").text()
+        output = answer_text(cell(raw, row, "output"))
         if instruction in answers:
-            raise _cell(raw, row, "instruction").error("appears in an earlier row too")
+            raise cell(raw, row, "instruction").error("appears in an earlier row too")
         answers[instruction] = output
         if isinstance(dataset := row.values.get("dataset"), str):
             datasets[instruction] = dataset
         if row.values.get("generator") is not None:
-            generators.setdefault(_cell(raw, row, "generator").text(), row)
+            generators.setdefault(cell(raw, row, "generator").text(), row)
     if len(generators) > 1:
-        raise _cell(raw, [*generators.values()][1], "generator").error("differs from the value in earlier rows")
+        raise cell(raw, [*generators.values()][1], "generator").error("differs from the value in earlier rows")
     return Outputs(next(iter(generators), Path(path.name).stem.partition(".")[0]), answers, datasets)
 
 
@@ -100,13 +101,13 @@ def read_length_control(gamed: Path | None, difficulty: Path | None) -> LengthCo
             )
         return None
     raw = _read(gamed, "gamed")
-    columns = {name: np.array([_cell(raw, row, name).number() for row in raw.rows]) for name in _GAMED}
+    columns = {name: np.array([cell(raw, row, name).number() for row in raw.rows]) for name in _GAMED}
     rows = _places(raw, raw.rows)
     own = {place: float(value) for place, value in zip(rows, columns["instruction_difficulty"], strict=True)}
     _require_all(own, gamed)
     for place, value, row in zip(rows, columns["instruction_difficulty"], raw.rows, strict=True):
         if abs(own[place] - value) > _AGREE:
-            raise _cell(raw, row, "instruction_difficulty").error(
+            raise cell(raw, row, "instruction_difficulty").error(
                 "differs from the value in another row with the same index"
             )
     found = own if difficulty is None else _read_difficulty(difficulty, own)
@@ -129,13 +130,13 @@ def read_preferences(path: Path) -> dict[str, list[Comparison]]:
     found: defaultdict[str, list[Comparison]] = defaultdict(list)
     seen: set[tuple[str, int]] = set()
     for row in raw.rows:
-        annotated = "output_2" in row.values
-        model = _cell(raw, row, "generator_2" if annotated else "model").text()
-        comparison = _annotation(raw, row) if annotated else _comparison(raw, row)
+        annotated = is_annotation(row)
+        model = cell(raw, row, "generator_2" if annotated else "model").text()
+        comparison = _annotated(annotation(raw, row)) if annotated else _comparison(raw, row)
         found[model].append(comparison)
         if comparison.row is not None:
             if (model, comparison.row) in seen:
-                raise _cell(raw, row, "row").error("appears twice for this model")
+                raise cell(raw, row, "row").error("appears twice for this model")
             seen.add((model, comparison.row))
     return dict(found)
 
@@ -162,45 +163,30 @@ def require_whole(comparisons: int, what: str, *, partial: bool) -> None:
 
 
 def _comparison(raw: Raw, row: RawRow) -> Comparison:
-    place = _cell(raw, row, "row")
+    place = cell(raw, row, "row")
     return Comparison(
         row=None if place.value is None else _place(place),
-        preference=_preference(_cell(raw, row, "preference")),
-        len_ref=_whole(_cell(raw, row, "len_ref")),
-        len_model=_whole(_cell(raw, row, "len_model")),
+        preference=preference(cell(raw, row, "preference")),
+        len_ref=_whole(cell(raw, row, "len_ref")),
+        len_model=_whole(cell(raw, row, "len_model")),
     )
 
 
-def _annotation(raw: Raw, row: RawRow) -> Comparison:
-    return Comparison(
-        row=row_of(_cell(raw, row, "instruction").text()),
-        preference=_preference(_cell(raw, row, "preference")),
-        len_ref=len(_text(_cell(raw, row, "output_1"))),
-        len_model=len(_text(_cell(raw, row, "output_2"))),
-    )
-
-
-def _preference(cell: Cell) -> float | None:
-    if cell.value is None or (isinstance(cell.value, str) and cell.value.strip().lower() == "nan"):
-        return None
-    value = cell.number()
-    if value == 0:
-        return 1.5  # a draw, in older files
-    if not 1 <= value <= 2:
-        raise cell.error(f"is {value:g}, not 0 or from 1 to 2")
-    return value
+def _annotated(found: Annotation) -> Comparison:
+    pair = found.pair
+    return Comparison(row_of(pair.instruction), found.preference, len(pair.reference), len(pair.model))
 
 
 def _read_difficulty(path: Path, gamed: Mapping[int, float]) -> Mapping[int, float]:
     raw = _read(path, "difficulty")
     found: dict[int, float] = {}
     for row, place in zip(raw.rows, _places(raw, raw.rows), strict=True):
-        cell = _cell(raw, row, "instruction_difficulty")
+        told = cell(raw, row, "instruction_difficulty")
         if place in found:
-            raise _cell(raw, row, "index").error("appears twice")
-        found[place] = cell.number()
+            raise cell(raw, row, "index").error("appears twice")
+        found[place] = told.number()
         if abs(found[place] - gamed[place]) > _AGREE:
-            raise cell.error(f"is {found[place]:g}, but the gamed rows have {gamed[place]:g}")
+            raise told.error(f"is {found[place]:g}, but the gamed rows have {gamed[place]:g}")
     _require_all(found, path)
     return found
 
@@ -211,7 +197,7 @@ def _require_all(places: Mapping[int, float], path: Path) -> None:
 
 
 def _places(raw: Raw, rows: Iterable[RawRow]) -> list[int]:
-    return [_place(_cell(raw, row, "index")) for row in rows]
+    return [_place(cell(raw, row, "index")) for row in rows]
 
 
 def _place(cell: Cell) -> int:
@@ -226,17 +212,6 @@ def _whole(cell: Cell) -> int:
     if number < 0 or number != int(number):
         raise cell.error(f"is {cell.value}, not a whole number of at least 0")
     return int(number)
-
-
-def _text(cell: Cell) -> str:
-    """The text of an answer, which may be empty."""
-    if not isinstance(cell.value, str):
-        raise cell.error("is not text")
-    return cell.value
-
-
-def _cell(raw: Raw, row: RawRow, field: str) -> Cell:
-    return Cell(raw.origin, row.number, field, row.values.get(field))
 
 
 def _read(path: Path, kind: str | None) -> Raw:

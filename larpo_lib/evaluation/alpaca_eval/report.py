@@ -8,6 +8,7 @@ from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 from larpo_lib.evaluation.alpaca_eval.scoring import REFERENCE, SIZE, Comparison, Scores, item_id
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.published import alpaca_eval_rows
+from larpo_lib.judging.pairs import judge_name
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
 from larpo_lib.statistics.estimates import Estimate
 
@@ -20,6 +21,7 @@ def make_report(
     scores: Scores,
     counts: Mapping[str, int],
     datasets: Mapping[str, str],
+    judge_check: str,
 ) -> EvaluationReport:
     """The report of one model.
 
@@ -31,6 +33,7 @@ def make_report(
         scores: of these comparisons, in their order.
         counts: what was dropped or not judged on the way.
         datasets: where instructions come from, as far as it is known.
+        judge_check: what is known of how good the judge is.
     """
     decided = {
         item_id(instruction): 100 * (c.preference - 1)
@@ -44,7 +47,7 @@ def make_report(
         benchmark=BENCHMARK.name,
         title=BENCHMARK.title,
         policy=policy,
-        judged_by=f"{config.judge.model} by {config.protocol}",
+        judged_by=judged_by(config),
         scores=_scores(scores),
         counts={
             "instructions": scores.instructions,
@@ -57,7 +60,13 @@ def make_report(
         published=alpaca_eval_rows(),
         tables=_by_dataset(compared, datasets),
         caveats=_caveats(config, reference, scores),
+        judge_check=judge_check,
     )
+
+
+def judged_by(config: AlpacaEvalConfig) -> str:
+    """The judge, as reports name it."""
+    return judge_name(config.judge.model, config.protocol, both_orders=config.both_orders)
 
 
 def _scores(scores: Scores) -> list[Score]:
@@ -91,6 +100,11 @@ def _caveats(config: AlpacaEvalConfig, reference: str, scores: Scores) -> list[s
         f"Judged by {config.judge.model} with the protocol {config.protocol}. Scores of other judges and "
         "protocols are not comparable: the same SFT model has different scores in table 2 and table 3 of the paper."
     ]
+    if config.both_orders:
+        found.append(
+            "Each preference is the mean of both orders of the two answers. Published scores are of one order, so they "
+            "are not comparable with these."
+        )
     if scores.instructions != SIZE:
         found.append(
             f"Only {scores.instructions} instructions instead of AlpacaEval's {SIZE}: this score is not "

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larpo_lib.errors import LarpoError
-from larpo_lib.evaluation.alpaca_eval.official import official
+from larpo_lib.judging.official import official
 from larpo_lib.schemas import prompt_id
 
 SIZE = 805

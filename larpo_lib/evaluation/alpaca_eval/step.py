@@ -1,11 +1,11 @@
 """The step `alpaca_eval`: a policy's answers to AlpacaEval's instructions, judged against the reference's."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.alpaca_eval import BENCHMARK
 from larpo_lib.evaluation.alpaca_eval.files import (
@@ -16,15 +16,17 @@ from larpo_lib.evaluation.alpaca_eval.files import (
     write_outputs,
     write_preferences,
 )
-from larpo_lib.evaluation.alpaca_eval.judging import Judgements, Pair, judge_pairs
-from larpo_lib.evaluation.alpaca_eval.report import make_report
+from larpo_lib.evaluation.alpaca_eval.report import judged_by, make_report
 from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, row_of, score
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
+from larpo_lib.evaluation.annotations import write_annotations
 from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.judging.completions import completions
+from larpo_lib.judging.decisions import Answer, has_decisions
 from larpo_lib.judging.decisions import decisions as open_decisions
-from larpo_lib.judging.decisions import has_decisions
 from larpo_lib.judging.known_judges import require_askable
+from larpo_lib.judging.pairs import Judgements, Pair, judge_in_both_orders, judge_pairs, mean_of_orders
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 
@@ -39,6 +41,7 @@ def run(
     policy: Path | None = None,
     answers: Path | None = None,
     decisions: Path | None = None,
+    judge_check: Path | None = None,
 ) -> Metrics:
     """Let a policy answer AlpacaEval's instructions, or take its answers, have them judged, and publish the scores.
 
@@ -55,6 +58,7 @@ def run(
         policy: directory of the policy; not with `answers`.
         answers: answers in the published format; not with `policy`.
         decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
+        judge_check: artifact of `judge_check` about this judge, which the report shows.
 
     Raises:
         ConfigError: neither policy nor answers, or both; the official package is missing; the set is not whole; more
@@ -69,6 +73,7 @@ def run(
     asked = read_outputs(reference, kind="reference")
     _check_set(config, asked, control, reference)
     given = None if answers is None else read_outputs(answers)
+    told = check_told(judge_check, judged_by(config))
     endpoint = completions(config.judge)
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
@@ -82,22 +87,22 @@ def run(
             name, (responses, counts) = digest(policy)[:16], _answered(config, policy, asked, work)
         require_whole(len(responses), f"answers of {name}", partial=config.partial)
         pairs = [Pair(key, text, responses[key]) for key, text in asked.by_instruction.items() if key in responses]
-        with open_decisions(kept, limit=config.judge.max_calls) as store:
-            judged = judge_pairs(config, pairs, store, endpoint)
-            store.save(work.data / "decisions.jsonl")
+        judged, orders = _judge(config, pairs, kept, endpoint, work)
         compared = {
             pair.instruction: Comparison(row_of(pair.instruction), value, len(pair.reference), len(pair.model))
             for pair, value in zip(pairs, judged.preferences, strict=True)
         }
         write_outputs(work.data / "outputs.json", name, {pair.instruction: pair.model for pair in pairs})
         write_preferences(work.data / "preferences.csv", name, compared.values())
-        _write_annotations(work.data / "annotations.json", config, (asked.generator, name), pairs, judged)
+        generators = [(asked.generator, name)] * len(pairs)
+        write_annotations(work.data / "annotations.json", config.protocol, pairs, generators, judged, orders)
         counts |= {"too_long_for_judge": judged.too_long}
         scores = score([*compared.values()], control)
-        return write(make_report(config, name, asked.generator, compared, scores, counts, asked.datasets), work.data)
+        report = make_report(config, name, asked.generator, compared, scores, counts, asked.datasets, told)
+        return write(report, work.data)
 
     named = {"reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers}
-    inputs = {key: path for key, path in named.items() if path is not None}
+    inputs = {key: path for key, path in [*named.items(), ("judge_check", judge_check)] if path is not None}
     return produce(BENCHMARK.name, config, inputs, evaluation, make, arguments={"versions": versions})
 
 
@@ -126,21 +131,16 @@ def _answered(config: AlpacaEvalConfig, policy: Path, asked: Outputs, work: Work
     return said, {name: count for name, count in counts.items() if name != "prompts"}
 
 
-def _write_annotations(
-    path: Path, config: AlpacaEvalConfig, generators: tuple[str, str], pairs: Sequence[Pair], judged: Judgements
-) -> None:
-    """Write what the judge said in the official format."""
-    rows: list[Mapping[str, object]] = [
-        {
-            "instruction": pair.instruction,
-            "output_1": pair.reference,
-            "generator_1": generators[0],
-            "output_2": pair.model,
-            "generator_2": generators[1],
-            "annotator": config.protocol,
-            "preference": preference,
-            "raw_completion": completion,
-        }
-        for pair, preference, completion in zip(pairs, judged.preferences, judged.completions, strict=True)
-    ]
-    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
+def _judge(
+    config: AlpacaEvalConfig, pairs: Sequence[Pair], kept: Path, endpoint: Endpoint[Answer], work: WorkDir
+) -> tuple[Judgements, list[tuple[float | None, float | None]]]:
+    """What the judge says of each pair, and what it said in each order if it was asked in both."""
+    with open_decisions(kept, limit=config.judge.max_calls) as store:
+        asked = (config.protocol, config.judge.model, pairs, store, endpoint, BENCHMARK.name)
+        if config.both_orders:
+            first, second = judge_in_both_orders(*asked)
+            judged, orders = mean_of_orders(first, second), [*zip(first.preferences, second.preferences, strict=True)]
+        else:
+            judged, orders = judge_pairs(*asked), []
+        store.save(work.data / "decisions.jsonl")
+    return judged, orders

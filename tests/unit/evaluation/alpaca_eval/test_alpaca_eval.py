@@ -12,8 +12,8 @@ import pytest
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.alpaca_eval import scoring as alpaca_eval
 from larpo_lib.evaluation.alpaca_eval.files import read_length_control, read_outputs, read_preferences
-from larpo_lib.evaluation.alpaca_eval.official import official
 from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, Gamed, LengthControl, fitted_preferences, score
+from larpo_lib.judging.official import official
 
 PUBLISHED = {
     "gemma-7b-it": (6.937294379677021, 10.425760),

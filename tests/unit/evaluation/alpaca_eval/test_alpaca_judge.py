@@ -1,18 +1,23 @@
 import json
+from functools import partial
 from typing import get_args
 
 import pytest
 from server_double import Reply, serve
 
 from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.config.benchmarks import PairProtocol
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.alpaca_eval.judging import Pair, judge_pairs
-from larpo_lib.evaluation.alpaca_eval.official import official
-from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig, AlpacaEvalProtocol
+from larpo_lib.evaluation.alpaca_eval import step as alpaca_eval
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
+from larpo_lib.evaluation.judge_check import step as judge_check
+from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
 from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import decisions
+from larpo_lib.judging.official import official
+from larpo_lib.judging.pairs import Pair, judge_in_both_orders, judge_pairs, mean_of_orders
 
-PROTOCOLS = get_args(AlpacaEvalProtocol)
+PROTOCOLS = get_args(PairProtocol)
 WEIGHTED, BY_TOOL, BY_TEXT = PROTOCOLS
 PAIRS = [
     Pair("What is 2 + 2?", "4", "It is 5."),
@@ -55,9 +60,10 @@ def _config(url, protocol, model="judge"):
     return AlpacaEvalConfig(judge=LlmJudgeConfig(base_url=url, model=model, retries=0), protocol=protocol)
 
 
-def _judge(config, path, pairs=PAIRS, limit=None):
+def _judge(config, path, pairs=PAIRS, limit=None, ask=judge_pairs):
     with decisions(path, limit=limit) as store:
-        return judge_pairs(config, pairs, store, completions(config.judge))
+        endpoint = completions(config.judge)
+        return ask(config.protocol, config.judge.model, pairs, store, endpoint, "alpaca_eval")
 
 
 def _stock(protocol, pairs, url, folder):
@@ -183,3 +189,70 @@ def test_decisions_are_found_again_whatever_the_order_and_the_limit_comes_before
         again = _judge(config, file, PAIRS[::-1], limit=6)
         assert len(server.asked) == len(PAIRS)
     assert list(again.preferences) == list(ours.preferences)[::-1]
+
+
+def test_in_both_orders_a_judge_that_sees_only_places_prefers_nothing(tmp_path):
+    """Which answer was shown first is what the request says, and neither order is bought twice."""
+    with serve(lambda _: Reply(ANSWERS[BY_TEXT])) as server:
+        config, file = _config(server.url, BY_TEXT), tmp_path / "decisions.jsonl"
+        first, second = _judge(config, file, ask=judge_in_both_orders)
+        assert len(server.asked) == 2 * len(PAIRS)
+        assert list(_judge(config, file).preferences) == list(first.preferences)
+        assert len(server.asked) == 2 * len(PAIRS)
+        shown = {_text(body) for body in server.payloads("/chat/completions")}
+    assert list(mean_of_orders(first, second).preferences) == [1.5] * len(PAIRS)
+    assert [value == 2 for value in first.preferences] == list(first.model_first)
+    assert [value == 2 for value in second.preferences] == list(second.model_first)
+    assert list(second.model_first) == [not is_first for is_first in first.model_first]
+    assert len(shown) == 2 * len(PAIRS)
+    colours = [body for body in shown if "Name a colour." in body]
+    assert {body.index("Blue") < body.index("Red") for body in colours} == {True, False}
+
+
+def test_a_live_judge_is_checked_and_told_beside_its_scores(tmp_path):
+    """It prefers what is shown first; so it agrees by chance, and the order decides everything."""
+    rows = [
+        {"instruction": p.instruction, "output_1": p.reference, "output_2": p.model, "preference": 1 + number % 2,
+         "generator_1": "r", "generator_2": "m", "annotator": "people"} for number, p in enumerate(PAIRS)
+    ]  # fmt: skip
+    (tmp_path / "people.json").write_text(json.dumps(rows))
+    reference = [{"instruction": p.instruction, "output": p.reference, "generator": "r"} for p in PAIRS]
+    answers = [{"instruction": p.instruction, "output": p.model, "generator": "m"} for p in PAIRS]
+    for name, outputs in (("reference", reference), ("answers", answers)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(outputs))
+    with serve(lambda _: Reply(ANSWERS[BY_TEXT])) as server:
+        judge = LlmJudgeConfig(base_url=server.url, model="judge", retries=0, max_calls=11)
+        config = JudgeCheckConfig(judge=judge, protocol=BY_TEXT, resamples=20)
+        run = partial(judge_check.run, reference=[tmp_path / "people.json"], evaluation=tmp_path / "check")
+        with pytest.raises(ConfigError, match="judge_check, judging needs 12 judge calls"):
+            run(config)
+        config = config.model_copy(update={"judge": judge.model_copy(update={"max_calls": 12})})
+        found = run(config)
+        assert (found["changed_by_order"], found["prefers_first"], found["pairs"]) == (1.0, 1.0, 6)
+        assert found["agreement_both_orders"] == 0.0  # it prefers neither, people always one
+        again = run(config, evaluation=tmp_path / "again", decisions=tmp_path / "check.decisions.jsonl")
+        assert again == found
+        asked = len(server.asked)
+        assert asked == 2 * len(PAIRS)
+        scored = AlpacaEvalConfig(judge=judge, protocol=BY_TEXT, partial=True)
+        files = {name: tmp_path / f"{name}.json" for name in ("reference", "answers")}
+        alpaca_eval.run(scored, **files, evaluation=tmp_path / "scores", judge_check=tmp_path / "check")
+        other = scored.model_copy(update={"protocol": WEIGHTED})
+        with pytest.raises(ConfigError, match=r"is a check of judge by alpaca_eval_llama3_70b_fn, but the judge here"):
+            alpaca_eval.run(other, **files, evaluation=tmp_path / "other", judge_check=tmp_path / "check")
+        both = scored.model_copy(update={"both_orders": True, "judge": config.judge})
+        in_both = alpaca_eval.run(both, **files, evaluation=tmp_path / "both", judge_check=tmp_path / "check")
+    assert in_both["win_rate"] == 50.0
+    assert in_both["draws"] == 6
+    report, summary = (json.loads((tmp_path / "scores" / "report.json").read_text()), "summary.txt")
+    assert report["judge_check"].startswith("on 6 pairs that people annotated: Agreement ")
+    for file in (summary, "report.html"):
+        assert "on 6 pairs that people annotated" in (tmp_path / "scores" / file).read_text()
+    assert "Agreement in both orders 0.000" in (tmp_path / "both" / summary).read_text()
+    (kept,) = {row["is_switched_outputs"] == (row["preference"] == 2) for row in _read(tmp_path / "scores")}
+    assert kept  # what is shown first is what it prefers
+    assert all(sorted(row["preference_by_order"]) == [1, 2] for row in _read(tmp_path / "both"))
+
+
+def _read(artifact):
+    return json.loads((artifact / "annotations.json").read_text())

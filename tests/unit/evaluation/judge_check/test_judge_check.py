@@ -1,0 +1,205 @@
+"""The check of a judge: by hand, and beside what pandas, scipy and scikit-learn say of published annotations."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau, spearmanr
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+from larpo_lib.artifacts import Metrics, read_metrics
+from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.errors import ConfigError, DataError, LarpoError
+from larpo_lib.evaluation.judge_check import step
+from larpo_lib.evaluation.judge_check.measures import Measures
+from larpo_lib.evaluation.judge_check.reading import Compared
+from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
+from larpo_lib.evaluation.judge_checks import check_told
+from larpo_lib.statistics.estimates import Bootstrap
+
+QUICK = JudgeCheckConfig(resamples=40)
+GPT4, WITH_REASONS = "alpaca_eval_gpt4_turbo_fn", "alpaca_eval_cot_gpt4_turbo_fn"
+
+
+def row(instruction: str, first: str, second: str, preference: float | None, **more: Any) -> dict[str, Any]:
+    given = {"instruction": instruction, "output_1": first, "output_2": second, "preference": preference}
+    return {**given, "generator_1": "base", "generator_2": "tuned", "annotator": "someone", **more}
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Metrics]:
+    """Checks rows against others, each a list of annotations."""
+
+    def check(
+        reference: list[dict[str, Any]], judged: list[dict[str, Any]], name: str = "check", **settings: Any
+    ) -> Metrics:
+        given = {"reference": reference, "judged": judged}
+        files = {role: [written(tmp_path / f"{role}.json", rows)] for role, rows in given.items()}
+        config = QUICK.model_copy(update=settings)
+        return step.run(config, **files, evaluation=tmp_path / name)
+
+    return check
+
+
+PEOPLE = [
+    row("a", "x", "longer", 1), row("a", "x", "longer", 1), row("a", "x", "longer", 2),  # three people: the first
+    row("b", "longest", "y", 2), row("c", "1", "2", 1), row("d", "1", "22", 1), row("e", "1", "22", 2),
+    row("f", "1", "2", None), row("g", "1", "2", 2), row("h", "11", "2", 1), row("h", "11", "2", 2),
+]  # fmt: skip
+JUDGE = [
+    row("a", "x", "longer", 1.6), row("a", "longer", "x", 1.8),  # the order decides
+    row("b", "y", "longest", 1.2),  # the answers are in each other's place
+    row("c", "1", "2", 1.1), row("c", "2", "1", 1.9), row("d", "1", "22", 2), row("e", "1", "22", 2),
+    row("f", "1", "2", 1), row("g", "1", "2", None), row("h", "11", "2", 0), row("x", "1", "2", 1),
+]  # fmt: skip
+
+
+def test_a_few_pairs_by_hand(check: Callable[..., Metrics]) -> None:
+    """Judge: a 2, b 2, c 1, d 2, e 2, h neither; people: a 1, b 2, c 1, d 1, e 2, h neither."""
+    found = check(PEOPLE, JUDGE)
+    assert found["pairs"] == 6
+    assert found["agreement"] == pytest.approx(4 / 6)
+    expected = (4 * 2 + 1 * 3 + 1 * 1) / 36
+    assert found["kappa"] == pytest.approx((4 / 6 - expected) / (1 - expected))
+    assert found["prefers_longer"] == pytest.approx(3 / 4)  # of a, b, d, e; c is of one length, h a draw
+    assert found["prefers_longer_beyond"] == pytest.approx(3 / 4 - 1 / 4)
+    assert found["changed_by_order"] == 0.5  # a and c were asked in both orders
+    assert found["agreement_both_orders"] == 1.0  # a: 1.6 and 1.2 are 1.4, c: 1.1
+    assert found["undecided_dropped"] == 2
+    assert found["not_judged_dropped"] == 0
+    assert (found["draws_of_judge"], found["draws_of_reference"]) == (1, 1)
+    assert found["annotations"] == 11
+    assert found["models"] == 1
+    assert "spearman" not in found
+    assert "prefers_first" not in found
+
+
+def test_the_place_that_is_shown_first_is_told_where_it_is_known(check: Callable[..., Metrics]) -> None:
+    """Shown first: a's second answer, which wins by its place in both orders; b's first, which does not win."""
+    judged = [
+        row("a", "1", "22", 2, is_switched_outputs=True, preference_by_order=[2, 1]),
+        row("b", "1", "22", 2, is_switched_outputs=False, preference_by_order=[2, 2]),
+    ]
+    found = check([row("a", "1", "22", 1), row("b", "1", "22", 2)], judged)
+    assert found["prefers_first"] == 0.75  # a twice, and b in the other order
+    assert found["changed_by_order"] == 0.5
+    assert found["agreement"] == 0.5
+
+
+def independent(reference: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]:
+    """The numbers of two tables of preferences by other libraries."""
+    both = reference.merge(judged, on=["model", "row"], suffixes=("", "_judge")).dropna()
+    wins = both.groupby("model")[["preference", "preference_judge"]].mean()
+    one, other = (np.sign(both[name] - 1.5) for name in ("preference_judge", "preference"))
+    longer = np.sign(both.len_model - both.len_ref)
+    told = both[(one != 0) & (other != 0) & (longer != 0)].index
+    return {
+        "pairs": len(both),
+        "agreement": accuracy_score(other, one),
+        "kappa": cohen_kappa_score(other, one),
+        "spearman": spearmanr(wins.preference, wins.preference_judge).statistic,
+        "kendall": kendalltau(wins.preference, wins.preference_judge).statistic,
+        "prefers_longer": (one == longer)[told].mean(),
+        "prefers_longer_beyond": (one == longer)[told].mean() - (other == longer)[told].mean(),
+    }
+
+
+def clustered_error(values: pd.Series, instructions: pd.Series) -> float:
+    """Of a mean, over instructions (Liang and Zeger 1986)."""
+    residuals = (values - values.mean()).groupby(instructions).sum()
+    return float(np.sqrt((residuals**2).sum()) / len(values))
+
+
+def test_gpt4_and_the_longest_answer_as_pandas_and_scikit_learn_have_it(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """AlpacaEval's annotator `longest` prefers the longer answer; six models, and what GPT-4 said of them."""
+    published = shared_data("alpaca_eval/preferences_6_models.csv.gz")
+    reference = pd.read_csv(published)
+    longest = reference.assign(preference=1.5 + 0.5 * np.sign(reference.len_model - reference.len_ref))
+    longest.to_csv(tmp_path / "longest.csv", index=False)
+    config = JudgeCheckConfig(resamples=400)
+    step.run(config, reference=[published], judged=[tmp_path / "longest.csv"], evaluation=tmp_path / "check")
+    found, expected = read_metrics(tmp_path / "check"), independent(reference, longest)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["prefers_longer"] == 1.0
+    same = (np.sign(longest.preference - 1.5) == np.sign(reference.preference - 1.5))[reference.preference.notna()]
+    error = clustered_error(same.astype(float), reference.row[same.index])
+    assert (found["agreement_high"] - found["agreement_low"]) / 2 == pytest.approx(1.96 * error, rel=0.15)
+    report = json.loads((tmp_path / "check" / "report.json").read_text())
+    rates = {model: (judge, wanted) for model, _, judge, wanted in report["tables"][0]["rows"]}
+    assert rates["gemma-7b-it"][1] == pytest.approx(6.937294, abs=1e-6)  # the published win rate
+    assert (report["policy"], report["judged_by"]) == ("longest", "preferences_6_models")
+
+
+def test_two_published_judges_as_pandas_and_scikit_learn_have_it(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    files = [shared_data(f"alpaca_eval/preferences.{name}.csv.gz") for name in (WITH_REASONS, GPT4)]
+    step.run(QUICK, reference=files[:1], judged=files[1:], evaluation=tmp_path / "check")
+    found = read_metrics(tmp_path / "check")
+    expected = independent(*(pd.read_csv(file) for file in files))
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert 0.8 < found["agreement"] < 1.0
+
+
+def test_intervals_draw_instructions_and_not_pairs() -> None:
+    """Ten models of one instruction are one draw: the interval is that of two instructions, from 0 to 1."""
+    pairs = [
+        Compared(group, None, 1.0, None, 1.0 if group == "a" else 2.0, 0, None) for group in "ab" for _ in range(10)
+    ]
+    found = Measures(pairs).estimates(Bootstrap(0.95, 100, 0))["agreement"]
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+def test_what_is_not_defined_is_left_out(check: Callable[..., Metrics]) -> None:
+    found = check([row("a", "1", "2", 1)], [row("a", "1", "2", 1)])
+    assert found["agreement"] == 1.0
+    assert {"kappa", "prefers_longer", "changed_by_order", "kendall"}.isdisjoint(found)
+
+
+def test_a_part_is_drawn_by_the_seed(check: Callable[..., Metrics]) -> None:
+    rows = [row(f"{number}", "1", "2", 1 + number % 2) for number in range(20)]
+    found = check(rows, rows, limit=5)
+    assert (found["pairs"], found["not_drawn"], found["agreement"]) == (5, 15, 1.0)
+
+
+def test_what_cannot_be_compared_is_refused(check: Callable[..., Metrics], tmp_path: Path) -> None:
+    with pytest.raises(LarpoError, match=r"no preference on a common pair \(1 pairs of the reference\)"):
+        check([row("a", "1", "2", 1)], [row("b", "1", "2", 1)])
+    table = tmp_path / "table.csv"
+    table.write_text("model,row,preference,len_ref,len_model\nm,0,1,1,1\n")
+    annotations = written(tmp_path / "rows.json", [row("a", "1", "2", 1)])
+    with pytest.raises(DataError, match=r"rows\.json: is not of the kind of the reference"):
+        step.run(QUICK, reference=[table], judged=[annotations], evaluation=tmp_path / "check")
+    with pytest.raises(DataError, match=r"table\.csv, row 2: is of another kind than the rows before it"):
+        step.run(QUICK, reference=[annotations, table], judged=[annotations], evaluation=tmp_path / "check")
+    with pytest.raises(ConfigError, match="needs either a judge to ask or what one has decided"):
+        step.run(QUICK, reference=[annotations], evaluation=tmp_path / "check")
+    asking = JudgeCheckConfig(judge=LlmJudgeConfig(base_url="http://localhost:1", model="m"))
+    with pytest.raises(DataError, match=r"table\.csv: has no texts to ask a judge about"):
+        step.run(asking, reference=[table], evaluation=tmp_path / "check")
+
+
+def test_a_check_is_told_beside_scores_of_its_own_judge_alone(check: Callable[..., Metrics], tmp_path: Path) -> None:
+    judge = "gpt by alpaca_eval_llama3_70b_fn"
+    check(PEOPLE, JUDGE, judged_by=judge)
+    told = check_told(tmp_path / "check", judge)
+    assert told.startswith("on 6 pairs that someone annotated: Agreement 0.667 [")
+    assert "Longer, beyond the reference 0.500 [" in told
+    assert "Agreement in both orders 1.000 [" in check_told(tmp_path / "check", f"{judge} in both orders")
+    assert check_told(None, judge) == ""
+    with pytest.raises(ConfigError, match=rf"is a check of {judge}, but the judge here is gpt by weighted"):
+        check_told(tmp_path / "check", "gpt by weighted_alpaca_eval_gpt4_turbo")
+    check([row("a", "1", "2", 1)], [row("a", "1", "2", 1)], name="one order", judged_by="gpt by x")
+    with pytest.raises(ConfigError, match="the judge was not asked in both orders"):
+        check_told(tmp_path / "one order", "gpt by x in both orders")
