@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import LarpoConfig, RerankerConfig
+from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_iteration
 from larpo_lib.errors import ConfigError
 from larpo_lib.progress import tell
 from larpo_lib.rewards.references import require_references
@@ -29,7 +29,8 @@ def check_settings(config: LarpoConfig) -> None:
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
-    _check_gains(config)
+    for each in by_iteration(config).values():
+        _check_gains(each)
     if config.promote.metric not in EVALUATE_METRICS:
         raise ConfigError(
             f"promote.metric is '{config.promote.metric}', which `larpo run` does not measure",
@@ -79,9 +80,11 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         return
     ids, numbers = [*PromptTable(prompts, "prompts")], range(1, config.loop.iterations + 1)
     asked = {number: prompts_of_iteration(ids, config.sample, number) for number in numbers}
+    settings = {number: at_iteration(config, number) for number in numbers}
+    drawn = {number: len(training_draws(settings[number].sample, number)) for number in numbers}
     for part in config.rerank.reranker.parts():
-        memory = config.lists.memory if part.list_relative else "current"
-        sizes = [_list_sizes(config, asked, remembered(numbers[:number], memory)) for number in numbers]
+        memory = {number: settings[number].lists.memory if part.list_relative else "current" for number in numbers}
+        sizes = [_list_sizes(drawn, asked, remembered(numbers[:number], memory[number])) for number in numbers]
         _foretell("rerank", part, sizes)
     evaluated = min(len(PromptTable(heldout, "prompts")), config.evaluate.limit or sys.maxsize)
     policies = config.loop.iterations + 1 if config.loop.evaluate == "every_iteration" else 2
@@ -89,9 +92,9 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         _foretell("evaluate", part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
 
 
-def _list_sizes(config: LarpoConfig, asked: Mapping[int, Sequence[str]], kept: Sequence[int]) -> Counter[int]:
+def _list_sizes(drawn: Mapping[int, int], asked: Mapping[int, Sequence[str]], kept: Sequence[int]) -> Counter[int]:
     """How many lists of which size the last of `kept` iterations ranks, each with what the others drew for it."""
-    draws = [(len(training_draws(config.sample, number)), {*asked[number]}) for number in kept]
+    draws = [(drawn[number], {*asked[number]}) for number in kept]
     return Counter(sum(count for count, own in draws if prompt_id in own) for prompt_id in asked[kept[-1]])
 
 

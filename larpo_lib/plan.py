@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section
+from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section, by_iteration
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS, Step
 from larpo_lib.steps.edge import Location
@@ -127,7 +128,7 @@ class Plan:
         """Candidates ranked; what a list-relative reranker says holds in one list, so it is given the whole of it."""
         made = [self.at(i, "candidates") for i in range(1, iteration + 1)]
         relative = self.config.rerank.reranker.list_relative
-        together = remembered(made, self.config.lists.memory) if relative else made[-1:]
+        together = remembered(made, self._settings(iteration).lists.memory) if relative else made[-1:]
         inputs: dict[str, Location] = {"prompts": self.prompts, "candidates": together}
         outputs = {"ranked": self._share(iteration, "ranked", shard)}
         return self._call("rerank", inputs, outputs, iteration, {"shard": shard})
@@ -153,8 +154,7 @@ class Plan:
 
     def train(self, iteration: int) -> StepCall:
         """The policy trained on the lists."""
-        config = self.config
-        fixed = config.loop.reference == "initial" and config.train.objective.needs_reference
+        fixed = self.config.loop.reference == "initial" and self._settings(iteration).train.objective.needs_reference
         inputs = {
             "policy": self.policy(iteration - 1),
             "lists": self.at(iteration, "lists"),
@@ -222,8 +222,16 @@ class Plan:
         arguments: Mapping[str, Any] | None = None,
     ) -> StepCall:
         step = STEPS[step] if isinstance(step, str) else step
-        config = None if step.section is None else getattr(self.config, step.section)
+        config = None if step.section is None else getattr(self._settings(iteration), step.section)
         return StepCall(step, step.name, iteration, config, inputs, outputs, arguments or {})
+
+    def _settings(self, iteration: int | None) -> LarpoConfig:
+        """The settings of an iteration; None: of what is outside them."""
+        return self._changing[max(first for first in self._changing if first <= (iteration or 1))]
+
+    @cached_property
+    def _changing(self) -> Mapping[int, LarpoConfig]:
+        return by_iteration(self.config)
 
     @property
     def _first(self) -> str:
@@ -258,7 +266,13 @@ def summarize(
     names = ("mean_reward", "accuracy", f"pass_at_{config.evaluate.n}", "greedy_accuracy", "greedy_reward")
     return {
         "name": config.name,
-        "objective": config.train.objective.in_words,
+        "objective": ", then ".join(
+            {
+                one.train.objective.in_words: None
+                for first, one in by_iteration(config).items()
+                if first <= max(1, *measured)
+            }
+        ),
         "iterations": [
             {"iteration": i, **{name: metrics[name] for name in names}} for i, metrics in sorted(measured.items())
         ],

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from larpo_lib.checks import check_settings
-from larpo_lib.config import LarpoConfig, ModelConfig
+from larpo_lib.config import LarpoConfig, ModelConfig, by_iteration
 from larpo_lib.errors import ConfigError
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.models.chat import conversation_text
@@ -45,8 +45,8 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
             reranker.check()
     if "evaluate" in left and config.evaluate.judge is not None:
         config.evaluate.judge.check()
-    if "build_lists" in left:
-        (config.lists.selection if config.lists.negatives is None else config.lists.negatives.retriever).check()
+    for lists in [each.lists for each in by_iteration(config).values()] if "build_lists" in left else ():
+        (lists.selection if lists.negatives is None else lists.negatives.retriever).check()
 
 
 def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:
@@ -54,7 +54,8 @@ def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:
         _check_readable(source)
     for settings in dirs:
         model_device(settings)
-    for trained in (config.train, *([config.sft] if config.demonstrations is not None else [])):
+    tuned = [config.sft] if config.demonstrations is not None else []
+    for trained in (*[each.train for each in by_iteration(config).values()], *tuned):
         check_trainable(dirs[trained.model], trained)
 
 
@@ -82,7 +83,8 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
 
 
 def _check_samplers(config: LarpoConfig, policy: Path, left: Collection[str]) -> None:
-    for step in [step for name, step in (("sample", config.sample), ("evaluate", config.evaluate)) if name in left]:
+    sampling = [("sample", each.sample) for each in by_iteration(config).values()]
+    for step in [step for name, step in (*sampling, ("evaluate", config.evaluate)) if name in left]:
         step.sampler.check(policy, sampling_limits(step))
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from larpo_lib.budget.lists import drawn_by_iteration
 from larpo_lib.budget.work import Lengths
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import LarpoConfig, RerankerConfig
-from larpo_lib.samplers.candidates import training_draws
+from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,12 @@ class Calls:
 
 def calls_of(config: LarpoConfig, lengths: Lengths) -> list[Calls]:
     """The calls of each step whose reranker makes any, as if every iteration had the prompts of the one before."""
-    sample, numbers = config.sample, range(1, config.loop.iterations + 1)
-    evaluations = 2 if config.loop.evaluate == "last_iteration" else len(numbers) + 1
+    drawn = drawn_by_iteration(config)
+    evaluations = 2 if config.loop.evaluate == "last_iteration" else len(drawn) + 1
     found = []
     for part in config.rerank.reranker.parts():
-        memory = config.lists.memory if part.list_relative else "current"
-        sizes = [
-            sum(len(training_draws(sample, number)) for number in remembered(numbers[:last], memory))
-            for last in numbers
-        ]
+        memory = {last: at_iteration(config, last).lists.memory if part.list_relative else "current" for last in drawn}
+        sizes = [sum(drawn[each] for each in remembered([*drawn][:last], memory[last])) for last in drawn]
         found += _calls("rerank", part, sizes, lengths.prompts, lengths)
     for part in config.evaluate.reranker.parts():
         found += _calls("evaluate", part, [config.evaluate.n + 1] * evaluations, lengths.heldout, lengths)

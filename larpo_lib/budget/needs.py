@@ -7,9 +7,18 @@ from typing import Any
 
 from transformers import AutoModelForSequenceClassification
 
+from larpo_lib.budget.lists import lengths_by_iteration
 from larpo_lib.budget.memory import Need, Training, sampling_need, scoring_need, training_need, vllm_need
 from larpo_lib.budget.model import ModelSize, read_size
-from larpo_lib.config import EvaluateConfig, LarpoConfig, ModelConfig, SampleConfig, SftConfig, TrainConfig
+from larpo_lib.config import (
+    EvaluateConfig,
+    LarpoConfig,
+    ModelConfig,
+    SampleConfig,
+    SftConfig,
+    TrainConfig,
+    by_iteration,
+)
 from larpo_lib.errors import ConfigError
 
 
@@ -42,7 +51,7 @@ def needs_of(config: LarpoConfig, policy: ModelSize, machine: Machine) -> list[N
         ConfigError: there are fewer GPUs than processes.
         ModelError: the reranker's directory cannot be read.
     """
-    trained: list[tuple[str, SftConfig | TrainConfig]] = [("train", config.train)]
+    trained: list[tuple[str, SftConfig | TrainConfig]] = [("train", hardest_training(config, policy, machine))]
     if config.demonstrations is not None:
         trained.insert(0, ("sft", config.sft))
     for step, section in trained:
@@ -52,11 +61,22 @@ def needs_of(config: LarpoConfig, policy: ModelSize, machine: Machine) -> list[N
     }
     return [
         *([found["sft"]] if "sft" in found else []),
-        _sampling("sample", config.sample, policy, machine),
+        max(
+            (_sampling("sample", each.sample, policy, machine) for each in by_iteration(config).values()),
+            key=lambda need: need.bytes,
+        ),
         *_reranking(config, machine),
         found["train"],
         _sampling("evaluate", config.evaluate, policy, machine),
     ]
+
+
+def hardest_training(config: LarpoConfig, policy: ModelSize, machine: Machine) -> TrainConfig:
+    """The section `train` of the iteration whose training needs the most memory."""
+    return max(
+        (each.train for each in by_iteration(config).values()),
+        key=lambda train: training_need("train", policy, training_of(train, config, policy, machine)).bytes,
+    )
 
 
 def _check_processes(step: str, section: SftConfig | TrainConfig, machine: Machine) -> None:
@@ -86,16 +106,17 @@ def training_of(section: SftConfig | TrainConfig, config: LarpoConfig, policy: M
 
 
 def longest_list(section: SftConfig | TrainConfig, config: LarpoConfig) -> int:
-    """Tokens of the longest list that the limits allow; it has a pass of its own.
+    """Tokens of the longest list of any iteration that the limits allow; it has a pass of its own.
 
     With a prompt of p tokens it is p + responses x min(max_new_tokens, max_tokens - p): longest where both limits meet,
     or with the longest prompt.
     """
     if isinstance(section, SftConfig):
         return section.max_tokens
-    k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
-    responses, new = config.lists.selection.most(k), config.sample.max_new_tokens
-    prompt = min(section.max_prompt_tokens, config.sample.max_prompt_tokens, max(1, section.max_tokens - new))
+    responses = max(max(lengths) for lengths in lengths_by_iteration(config).values())
+    samples = [each.sample for each in by_iteration(config).values()]
+    new, longest = max(each.max_new_tokens for each in samples), max(each.max_prompt_tokens for each in samples)
+    prompt = min(section.max_prompt_tokens, longest, max(1, section.max_tokens - new))
     return prompt + responses * min(new, section.max_tokens - prompt)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from larpo_lib.budget.calls import Calls, calls_of
+from larpo_lib.budget.lists import changes_in_words
 from larpo_lib.budget.memory import GIB, Need
 from larpo_lib.budget.model import ModelSize, read_size
-from larpo_lib.budget.needs import Machine, changes_for, needs_of
+from larpo_lib.budget.needs import Machine, changes_for, hardest_training, needs_of
 from larpo_lib.budget.work import Cost, Lengths, costs, work_of
 from larpo_lib.config import LarpoConfig, PrepareConfig, SftConfig, TrainConfig
 from larpo_lib.errors import ConfigError
@@ -46,6 +47,7 @@ class Estimate:
         changes: settings with which a step fits, for those that do not.
         costs: hours and cost of each step.
         calls: of LLM judges, step by step.
+        changing: what changes during the run, in words.
     """
 
     policy: ModelSize
@@ -55,6 +57,7 @@ class Estimate:
     changes: Mapping[str, Sequence[str]]
     costs: Sequence[Cost]
     calls: Sequence[Calls]
+    changing: Sequence[str]
 
     @property
     def fits(self) -> bool:
@@ -78,14 +81,17 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
         response_tokens=asked.response_tokens,
     )
     needs = needs_of(config, policy, asked.machine)
-    sections: dict[str, SftConfig | TrainConfig] = {"train": config.train, "sft": config.sft}
+    sections: dict[str, SftConfig | TrainConfig] = {
+        "train": hardest_training(config, policy, asked.machine),
+        "sft": config.sft,
+    }
     changes = {
         need.step: changes_for(need.step, sections[need.step], config, policy, asked.machine)
         for need in needs
         if need.step in sections and need.bytes > asked.machine.memory
     }
     found = costs(work_of(config, lengths), asked.rates, asked.machine.gpus, asked.price)
-    return Estimate(policy, asked, lengths, needs, changes, found, calls_of(config, lengths))
+    return Estimate(policy, asked, lengths, needs, changes, found, calls_of(config, lengths), changes_in_words(config))
 
 
 def _prompts(config: LarpoConfig, stated: int | None) -> int:
@@ -122,6 +128,8 @@ def render(estimate: Estimate) -> str:
     lines = [
         f"policy: {size.parameters:,} parameters, {size.layers} layers, vocabulary {size.vocabulary:,};"
         f" {size.cache_bytes(2):,} bytes of keys and values a token in bfloat16",
+        *([""] if estimate.changing else []),
+        *(f"settings {line}" for line in estimate.changing),
         "",
         f"Memory of {of}, {machine.memory / GIB:.1f} GiB",
     ]

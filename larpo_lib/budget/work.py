@@ -1,10 +1,11 @@
 """How much each step has to do, and the hours and cost of it from rates. Pure arithmetic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from larpo_lib.candidates.memory import memory_growth
-from larpo_lib.config import LarpoConfig
+from larpo_lib.budget.lists import drawn_by_iteration, lengths_by_iteration
+from larpo_lib.config import LarpoConfig, at_iteration
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,50 @@ class Cost:
 
 def work_of(config: LarpoConfig, lengths: Lengths) -> list[Work]:
     """The steps that take long, in the order of the run."""
-    iterations, sample, train = config.loop.iterations, config.sample, config.train
-    k = sample.k + sum(draw.count for draw in sample.extra_draws)
-    response = min(lengths.response_tokens, sample.max_new_tokens)
-    listed = config.lists.selection.most(k)
-    candidates = lengths.prompts * k * iterations
-    epochs = train.epochs if train.max_steps is None else train.max_steps * train.batch_size / lengths.prompts
-    growth = memory_growth(iterations, config.lists.memory, all_prompts=sample.prompts_per_iteration is None)
-    lists = lengths.prompts * growth if train.max_steps is None else lengths.prompts
-    seen = round(lists * listed * epochs * iterations)
+    iterations, prompts = config.loop.iterations, lengths.prompts
+    drawn = drawn_by_iteration(config)
+    candidates = sum(prompts * drawn[number] * _response(config, number, lengths) for number in drawn)
     evaluations = 2 if config.loop.evaluate == "last_iteration" else iterations + 1
     answers = None if lengths.heldout is None else lengths.heldout * (config.evaluate.n + 1) * evaluations
     found = [_sft(config, lengths)] if config.demonstrations is not None else []
     return [
         *found,
-        Work("sample", "sample", iterations, candidates * response, f"{lengths.prompts:,} prompts x {k} responses"),
-        Work("rerank", "rerank", iterations, candidates * response, "the same responses"),
-        Work("train", "train", iterations, seen * response, f"{round(lists):,} lists of {listed} x {epochs:g} epochs"),
+        Work("sample", "sample", iterations, candidates, f"{prompts:,} prompts x {_range(drawn.values())} responses"),
+        Work("rerank", "rerank", iterations, candidates, "the same responses"),
+        _train(config, lengths),
         Work(
             "evaluate",
             "sample",
             evaluations,
-            None if answers is None else answers * response,
+            None if answers is None else answers * min(lengths.response_tokens, config.sample.max_new_tokens),
             "unknown number of held-out prompts"
             if answers is None
             else f"{lengths.heldout:,} prompts x {config.evaluate.n + 1} responses",
         ),
     ]
+
+
+def _train(config: LarpoConfig, lengths: Lengths) -> Work:
+    tokens, lists, passes = 0, [], []
+    listed = lengths_by_iteration(config)
+    for number, found in listed.items():
+        train, count = at_iteration(config, number).train, lengths.prompts * len(found)
+        seen = train.epochs * count if train.max_steps is None else train.max_steps * train.batch_size
+        tokens += round(seen * fmean(found)) * _response(config, number, lengths)
+        lists.append(count if train.max_steps is None else lengths.prompts)
+        passes.append(seen / lists[-1])
+    of = _range(each for found in listed.values() for each in found)
+    how = f"{round(fmean(lists)):,} lists of {of} x {_range(passes)} epochs"
+    return Work("train", "train", len(listed), tokens, how)
+
+
+def _response(config: LarpoConfig, iteration: int, lengths: Lengths) -> int:
+    return min(lengths.response_tokens, at_iteration(config, iteration).sample.max_new_tokens)
+
+
+def _range(numbers: Iterable[float]) -> str:
+    found = sorted(numbers)
+    return f"{found[0]:g}" if found[0] == found[-1] else f"{found[0]:g} to {found[-1]:g}"
 
 
 def _sft(config: LarpoConfig, lengths: Lengths) -> Work:

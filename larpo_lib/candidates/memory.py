@@ -57,14 +57,3 @@ class Merged(Mapping[str, list[RankedRow]]):
         Newest first: dropping duplicates keeps the first of equals, so the later of two scores of one sample.
         """
         return [row for iteration in self._newest_first for row in iteration.get(prompt_id, ())]
-
-
-def memory_growth(iterations: int, memory: Memory, *, all_prompts: bool) -> float:
-    """Lists trained on for each prompt sampled: with memory, prompts of earlier iterations are trained on again.
-
-    Where every iteration samples all prompts, memory makes longer candidate lists, of which as many are chosen.
-    """
-    if all_prompts or memory == "current":
-        return 1.0
-    reach = 2 if memory == "previous" else iterations
-    return sum(min(s, reach) for s in range(1, iterations + 1)) / iterations

@@ -35,7 +35,15 @@ from larpo_lib.config.training import (
 )
 
 if TYPE_CHECKING:
-    from larpo_lib.config.load import apply_settings, load_config, load_section, parse_settings, section_class
+    from larpo_lib.config.load import (
+        apply_settings,
+        at_iteration,
+        by_iteration,
+        load_config,
+        load_section,
+        parse_settings,
+        section_class,
+    )
     from larpo_lib.config.tree import EarlyStopConfig, LarpoConfig, TrackingConfig
 else:
 
@@ -80,6 +88,8 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "apply_settings",
+    "at_iteration",
+    "by_iteration",
     "load_config",
     "load_section",
     "parse_settings",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from larpo_lib.config.changes import ChangeConfig
 from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
@@ -115,7 +116,43 @@ def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, 
     except ValidationError as error:
         raise _config_error(error.errors(include_url=False), kind, path, prefix) from None
     _require_no_secret(tree, path, prefix)
+    if isinstance(checked, LarpoConfig):
+        by_iteration(checked, path)
     return checked
+
+
+def by_iteration(config: LarpoConfig, path: Path | None = None) -> dict[int, LarpoConfig]:
+    """The settings of the first iteration, and those of each iteration that `loop.changes` gives others, in turn.
+
+    Raises:
+        ConfigError: a change has a setting that is unknown or cannot be.
+    """
+    found = {1: config}
+    for number, change in enumerate(config.loop.changes):
+        config = _changed(config, change, path, ("loop", "changes", str(number)))
+        found[change.iteration] = config
+    return found
+
+
+def at_iteration(config: LarpoConfig, iteration: int) -> LarpoConfig:
+    """The settings of one iteration."""
+    found = by_iteration(config)
+    return found[max(first for first in found if first <= max(iteration, 1))]
+
+
+def _changed(config: LarpoConfig, change: ChangeConfig, path: Path | None, prefix: Sequence[str]) -> LarpoConfig:
+    """The settings with a change; what others take over from those that change, such as `evaluate`, stays."""
+    tree = resolve(LarpoConfig, apply_settings(config.model_dump(mode="json"), change.settings))
+    sections = {name: check(section_class(name), tree[name], path, (*prefix, name)) for name in change.settings}
+    changed = config.model_copy(update=sections)
+    scheduled = any(isinstance(each.sample.temperature, tuple) for each in (config, changed))
+    if scheduled and "temperature" in (change.sample or {}):
+        raise ConfigError(
+            f"{_place(path)}setting '{'.'.join(prefix)}.sample.temperature': a list of temperatures has one for each "
+            "iteration already",
+            remedy="Use either a list in sample.temperature, or single values and changes",
+        )
+    return changed
 
 
 def load_tree(path: Path | None, settings: Iterable[str] = ()) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_validator
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section, Seed
+from larpo_lib.config.changes import ChangeConfig
 from larpo_lib.config.inheritance import resolve
 from larpo_lib.config.mlflow_names import ExperimentName, RunName
 from larpo_lib.config.prepare import PrepareConfig
@@ -48,6 +49,9 @@ class LoopConfig(Section):
     promote: Literal["last_iteration", "every_iteration"] = "last_iteration"
     """Which policies go through the gate: only the run's result, or (`every_iteration`) also each iteration's policy as
     soon as it is trained."""
+    changes: tuple[ChangeConfig, ...] = ()
+    """Settings that change from an iteration on, in the order of the iterations. Single steps such as `larpo sample` do
+    not read them."""
 
     @model_validator(mode="after")
     def _check(self) -> LoopConfig:
@@ -55,7 +59,18 @@ class LoopConfig(Section):
             raise ValueError("early_stop needs the metrics of every iteration; set evaluate to every_iteration")
         if self.evaluate == "last_iteration" and self.promote == "every_iteration":
             raise ValueError("the gate needs an evaluation; set evaluate to every_iteration")
+        self._check_changes()
         return self
+
+    def _check_changes(self) -> None:
+        starts = [change.iteration for change in self.changes]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"changes begin with iterations {starts}; list each iteration once, in rising order")
+        if starts and starts[-1] > self.iterations:
+            raise ValueError(
+                f"changes has one for iteration {starts[-1]}, but iterations is {self.iterations}; remove it, or "
+                "increase iterations"
+            )
 
 
 class TrackingConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 from larpo_lib import __version__
 from larpo_lib.artifacts import CARD, MANIFEST, read_manifest, read_metrics
-from larpo_lib.config import LarpoConfig
+from larpo_lib.config import LarpoConfig, at_iteration
 from larpo_lib.files import write_text
 from larpo_lib.registry import VersionFacts, has_own_card
 from larpo_lib.reporting.card import CardFacts, description, model_card
@@ -73,7 +73,7 @@ def version_facts(known: Known) -> VersionFacts:
         metrics=metrics,
         params=dict(flatten(training)),
         tags={name: value for name, value in tags.items() if value},
-        max_new_tokens=None if run is None else run.sample.max_new_tokens,
+        max_new_tokens=None if run is None else at_iteration(run, known.iteration or 1).sample.max_new_tokens,
     )
 
 

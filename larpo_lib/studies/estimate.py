@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from larpo_lib.candidates.memory import memory_growth
-from larpo_lib.config import LarpoConfig, Section
+from larpo_lib.budget.lists import drawn_by_iteration, lengths_by_iteration
+from larpo_lib.config import LarpoConfig, Section, at_iteration
 from larpo_lib.errors import ConfigError
 
 
@@ -59,18 +59,18 @@ def estimate(config: LarpoConfig, given: Assumptions) -> Cost:
     """
     rest = given.prompts - config.prepare.heldout
     available = min(rest, config.prepare.limit or rest)
-    prompts = config.loop.iterations * min(config.sample.prompts_per_iteration or available, available)
-    k = config.sample.k + sum(draw.count for draw in config.sample.extra_draws)
-    responses = prompts * k
-    everything = config.sample.prompts_per_iteration is None
-    lists = prompts * memory_growth(config.loop.iterations, config.lists.memory, all_prompts=everything)
-    length = config.lists.selection.most(k)
-    trained = round(lists * config.train.epochs * (given.prompt_tokens + length * given.response_tokens))
+    each = min(config.sample.prompts_per_iteration or available, available)
+    responses = each * sum(drawn_by_iteration(config).values())
+    trained, training = 0, 0.0
+    for number, lengths in lengths_by_iteration(config).items():
+        epochs = at_iteration(config, number).train.epochs
+        tokens = each * epochs * sum(given.prompt_tokens + length * given.response_tokens for length in lengths)
+        trained += tokens
+        training += (6 + 2 / epochs) * given.parameters * tokens
     sampling = responses * given.response_tokens / given.sampled_tokens_per_second
     ranking = 2 * given.reward_parameters * responses * (given.prompt_tokens + given.response_tokens)
-    training = (6 + 2 / config.train.epochs) * given.parameters * trained
     hours = (sampling + (ranking + training) / given.flops_per_second) / 3600
-    return Cost(prompts, responses, trained, hours)
+    return Cost(each * config.loop.iterations, responses, trained, hours)
 
 
 def sft_gpu_hours(config: LarpoConfig, given: Assumptions) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from larpo_lib.budget.lists import changes_in_words
 from larpo_lib.config import LarpoConfig
 from larpo_lib.reporting.table import aligned
 from larpo_lib.studies.estimate import Assumptions, Cost, estimate, sft_gpu_hours
@@ -68,6 +69,7 @@ def shown(config: LarpoConfig) -> dict[str, str]:
         "memory": config.lists.memory,
         "reference": config.loop.reference,
         "iterations": str(config.loop.iterations),
+        "changes": "; ".join(changes_in_words(config)) or "none",
         "epochs": str(train.epochs),
         "learning rate": f"{train.learning_rate:g}",
         "schedule": f"{train.schedule}, warm-up {train.warmup_ratio:g}",

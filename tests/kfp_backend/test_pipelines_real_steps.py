@@ -16,7 +16,7 @@ from larpo_runs import COMPILED
 from tiny_world import SETTINGS, files
 
 from larpo_lib.artifacts import read_manifest
-from larpo_lib.config import apply_settings, load_config
+from larpo_lib.config import LarpoConfig, apply_settings, load_config
 from larpo_lib.config.toml import inline
 from larpo_lib.errors import ArtifactError
 from larpo_lib.loop import run_loop
@@ -24,8 +24,17 @@ from larpo_lib.pipeline.earlier_results import check_earlier_results
 from larpo_lib.pipeline.functions import with_local_code
 from larpo_lib.pipeline.parameters import compose
 from larpo_lib.plan import Plan
+from larpo_lib.steps import build_lists, rerank, sample, train
+from larpo_lib.tables import read_table
 
-OVER = {"loop": {"iterations": 2, "promote": "every_iteration"}, "evaluate": {"n": 2, "resamples": 50}}
+CHANGED: dict[str, Any] = {
+    "sample": {"k": 6},
+    "lists": {"memory": "previous", "selection": {"type": "whole_list"}},
+    "train": {"objective": {"type": "listmle", "top": 2, "beta": 2.0, "length_normalized": True, "sft_weight": 0.1}},
+}
+"""What the second iteration has in place of these parts: more responses, and an objective with options."""
+LOOP = {"iterations": 2, "promote": "every_iteration", "changes": [{"iteration": 2, **CHANGED}]}
+OVER = {"loop": LOOP, "evaluate": {"n": 2, "resamples": 50}}
 PARTS = """
 import torch
 from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs
@@ -70,6 +79,30 @@ def without_card(artifact: Path) -> dict[str, bytes]:
     return {name: content for name, content in files(artifact).items() if name != "README.md"}
 
 
+def changed() -> list[str]:
+    """The settings of the second iteration, of a run that has them throughout."""
+    return [
+        "loop.changes=[]",
+        *(f"{section}.{name}={inline(value)}" for section, table in CHANGED.items() for name, value in table.items()),
+    ]
+
+
+def by_hand(config: LarpoConfig, run: Path) -> None:
+    """The second iteration step by step with settings that do not change: every file is that of the run."""
+    first, second, own = run / "iteration-1", run / "iteration-2", run.parent / "by hand"
+    sampled = {"policy": first / "policy", "prompts": run / "prompts", "candidates": own / "candidates"}
+    sample.run(config.sample, **sampled, iteration=2)
+    ranked = [first / "ranked", own / "ranked"]
+    rerank.run(config.rerank, prompts=run / "prompts", candidates=[own / "candidates"], ranked=ranked[1])
+    build_lists.run(config.lists, prompts=run / "prompts", ranked=ranked, lists=own / "lists")
+    train.run(config.train, policy=first / "policy", lists=own / "lists", reference=None, trained=own / "policy")
+    for name in ("candidates", "ranked", "lists", "policy"):
+        assert without_card(own / name) == without_card(second / name), name
+    rows = {name: read_table(run / name / "lists", "lists") for name in ("iteration-1", "iteration-2")}
+    assert {len(row["responses"]) for row in rows["iteration-1"]} == {2}
+    assert max(len(row["responses"]) for row in rows["iteration-2"]) > 6  # also of the first iteration
+
+
 def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     tiny_world: Path, hub: HubDouble, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,9 +125,14 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
 
     (tmp_path / "kept.py").rename(tmp_path / "mine.py")
     parts = [f"{section}.{name}={inline(part)}" for section, both in MINE.items() for name, part in both.items()]
-    own = [*parts, 'policy="org/tiny"', 'loop.promote="every_iteration"', 'promote.model_name="other"']
-    config = load_config(tiny_world / "larpo.toml", ["loop.iterations=2", *own])
-    run_loop(config, tmp_path / "expected")
+    own = [
+        *parts,
+        'policy="org/tiny"',
+        'promote.model_name="other"',
+        *(f"loop.{n}={inline(v)}" for n, v in LOOP.items()),
+    ]
+    run_loop(load_config(tiny_world / "larpo.toml", own), tmp_path / "expected")
+    by_hand(load_config(tiny_world / "larpo.toml", [*own, *changed()]), tmp_path / "expected")
     made = tmp_path / "runs" / "one"
     assert read_manifest(made / "sft")["inputs"]["policy"] == f"org/tiny@{commit}"
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):

@@ -6,6 +6,7 @@ from small_models import write_prompts
 
 from larpo_lib.checks import check_settings, foretell_calls
 from larpo_lib.config import LarpoConfig, load_config
+from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError
 
 CLASSIFIER = {"type": "classifier", "path": "rm"}
@@ -90,3 +91,17 @@ def test_calls_of_the_evaluation_are_told_too(tmp_path: Path, caplog: pytest.Log
     verified = load_config(None, ["policy=p", "prepare.source=s", "prepare.heldout=2"])
     foretell_calls(verified, tmp_path / "nothing", tmp_path / "nothing")
     assert not caplog.messages
+
+
+def test_each_iteration_has_checks_of_its_own_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    later = {"changes": [{"iteration": 3, "train": {"objective": {"type": "lipo_lambda"}}}]}
+    with pytest.raises(ConfigError, match="lipo_lambda needs rewards from 0 to 1"):
+        check_settings(_config({"type": "dpo"}, rerank={"reranker": CLASSIFIER}, loop=later))
+    config, *paths = _judged(tmp_path, 'mode = "pairwise"')
+    changes = [{"iteration": 2, "sample": {"k": 3}}, {"iteration": 3, "lists": {"memory": "previous"}}]
+    tree = config.model_dump(mode="json")
+    changing = check(LarpoConfig, {**tree, "loop": {**tree["loop"], "changes": changes}})
+    foretell_calls(changing, *paths)
+    of_four, of_three = 2 * 4 * 3, 2 * 3 * 2  # lists of 4, of 3, and of 3: the third has the first one's prompts
+    told = f"rerank: llm_judge makes at most {of_four} calls at a time, and {of_four + 2 * of_three} in the whole run"
+    assert caplog.messages == [told]

@@ -3,7 +3,7 @@
 import pytest
 
 from larpo_lib.config import EarlyStopConfig, LarpoConfig
-from larpo_lib.plan import Plan, best_iteration, has_stalled
+from larpo_lib.plan import Plan, best_iteration, has_stalled, summarize
 from larpo_lib.shards import Shard
 
 
@@ -91,3 +91,41 @@ def test_with_evaluation_of_the_last_round_only_the_report_is_given_two():
     last = plan(loop={"iterations": 3, "evaluate": "last_iteration"})
     assert [i for i in range(4) if last.measures(i, 3)] == [0, 3]
     assert last.report(3).inputs["evaluations"] == [f"s3://b/runs/one/iteration-{i}/evaluation" for i in (0, 3)]
+
+
+CHANGES = [
+    {"iteration": 2, "sample": {"k": 8}, "lists": {"memory": "current"}},
+    {"iteration": 3, "train": {"objective": {"type": "simpo"}}, "lists": {"memory": "previous"}},
+]
+
+
+def test_each_round_has_the_settings_that_have_changed_until_then():
+    """Those that a run with these settings throughout has; what is outside the rounds stays."""
+    changing = plan(loop={"changes": CHANGES})
+    in_turn = [
+        plan(),
+        plan(sample={"k": 8}, lists={"memory": "current"}),
+        plan(sample={"k": 8}, lists={"memory": "previous"}, train={"objective": {"type": "simpo"}}),
+    ]
+    for number, expected in enumerate(in_turn, start=1):
+        for step in ("sample", "rerank", "build_lists", "train", "evaluate"):
+            assert getattr(changing, step)(number) == getattr(expected, step)(number)
+    assert changing.report(3) == plan().report(3)
+    assert changing.sample(3, Shard(1, 2)) == in_turn[2].sample(3, Shard(1, 2))
+
+
+def test_what_a_round_reads_follows_its_own_settings():
+    relative = {"rerank": {"reranker": {"type": "pairrm", "path": "m"}}, "evaluate": {"reranker": {"type": "verifier"}}}
+    changing = plan(**relative, loop={"changes": CHANGES, "reference": "initial"})
+    kept = [[path.split("/")[-2] for path in changing.rerank(number).inputs["candidates"]] for number in (1, 2, 3)]
+    assert kept == [["iteration-1"], ["iteration-2"], ["iteration-2", "iteration-3"]]
+    assert [changing.train(number).inputs["reference"] for number in (1, 2, 3)] == ["models/base", "models/base", None]
+
+
+def test_the_summary_names_the_objectives_in_turn():
+    changing = plan(loop={"changes": CHANGES}).config
+    names = ("mean_reward", "accuracy", "pass_at_8", "greedy_accuracy", "greedy_reward")
+    measured = {i: dict.fromkeys(names, 0.0) for i in range(4)}
+    assert summarize(changing, measured, {"promoted": 1}, 1.0)["objective"] == "listmle, then simpo"
+    stopped = {i: measured[i] for i in range(3)}
+    assert summarize(changing, stopped, {"promoted": 1}, 1.0)["objective"] == "listmle"

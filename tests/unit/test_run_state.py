@@ -129,6 +129,21 @@ def test_a_changed_setting_is_refused_at_once_and_named(tmp_path):
     assert len(find_run_state(moved).made) == 8
 
 
+def test_a_change_of_a_finished_iteration_is_refused_and_one_of_a_coming_iteration_is_not(tmp_path):
+    def changed(*ks):
+        changes = [{"iteration": number, "sample": {"k": k}} for number, k in enumerate(ks, start=2)]
+        return plan_of(tmp_path, sample={"k": 4}, loop={"iterations": 3, "changes": changes})
+
+    make(changed(6, 8), {"prepare", "evaluate"})
+    for i in (1, 2):
+        make(changed(6, 8), {*STEPS}, iteration=i)
+    assert [call.config.k for call in find_run_state(changed(6, 8)).left if call.name == "sample"] == [8]
+    assert [call.config.k for call in find_run_state(changed(6, 5)).left if call.name == "sample"] == [5]
+    for ks, told in (((7, 8), "6 instead of 7"), ((), "6 instead of 4")):
+        with pytest.raises(ArtifactError, match=rf"iteration-2/candidates: .* was made with config\.k {told}"):
+            find_run_state(changed(*ks))
+
+
 def test_a_setting_of_a_half_done_step_is_refused_before_the_run_goes_on(tmp_path, monkeypatch):
     """Of any step that is left, here of one whose own inputs are gone."""
     plan = plan_of(tmp_path, loop={"iterations": 1})

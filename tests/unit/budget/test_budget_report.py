@@ -5,6 +5,7 @@ import json
 import pytest
 from transformers import MistralConfig
 
+from larpo_lib.budget.calls import calls_of
 from larpo_lib.budget.memory import GIB, training_need
 from larpo_lib.budget.model import read_size
 from larpo_lib.budget.needs import Machine, longest_list, needs_of, training_of
@@ -140,6 +141,65 @@ def test_with_memory_prompts_of_earlier_iterations_are_trained_on_again(settings
     lengths = Lengths(prompts=100, heldout=50, demonstrations=None, prompt_tokens=10, response_tokens=30)
     [train] = [each for each in work_of(config, lengths) if each.step == "train"]
     assert train.tokens == (100 + 200 + 300) * 2 * 2 * 30
+
+
+CHANGES = "loop.changes=[{iteration = 2, sample = {k = 8, max_new_tokens = 20}}, {iteration = 3, train = {epochs = 1}}]"
+
+
+@pytest.mark.parametrize(
+    ("settings_", "trained", "how"),
+    [
+        ((), (4 * 30 + (4 + 8) * 20) * 2 + (4 + 8 + 8) * 20 * 1, "100 lists of 4 to 20 x 1 to 2 epochs"),
+        (
+            ("lists.memory=previous",),
+            (4 * 30 + (4 + 8) * 20) * 2 + (8 + 8) * 20,
+            "100 lists of 4 to 16 x 1 to 2 epochs",
+        ),
+        (
+            ("sample.prompts_per_iteration=100",),  # as many lists of each iteration that memory keeps
+            (4 * 30 + (4 + 8) * 20) * 2 + (4 + 8 + 8) * 20,
+            "200 lists of 4 to 8 x 1 to 2 epochs",
+        ),
+        (("lists.selection.type=best_worst",), 2 * (2 * 30 + 2 * 20 + 20), "100 lists of 2 x 1 to 2 epochs"),
+    ],
+)
+def test_work_by_hand_with_settings_that_change(settings, settings_, trained, how):
+    """4, 8 and 8 responses of 30, 20 and 20 tokens; two epochs, two and one."""
+    config = settings("sample.k=4", "train.epochs=2", "lists.selection.type=whole_list", CHANGES, *settings_)
+    lengths = Lengths(prompts=100, heldout=None, demonstrations=None, prompt_tokens=10, response_tokens=30)
+    work = {each.step: each for each in work_of(config, lengths)}
+    assert work["sample"].tokens == work["rerank"].tokens == 100 * (4 * 30 + 2 * 8 * 20)
+    assert work["sample"].how == "100 prompts x 4 to 8 responses"
+    assert (work["train"].tokens, work["train"].how) == (100 * trained, how)
+
+
+def test_the_need_is_that_of_the_iteration_with_the_largest(settings):
+    """Of whole lists that memory makes longer: 4, 4 + 8, then 4 + 8 + 8 responses; each has a pass of its own."""
+    limits = (
+        "sample.k=4",
+        "sample.max_new_tokens=512",
+        "lists.selection.type=whole_list",
+        "train.micro_batch_tokens=1024",
+    )
+    changes = "loop.changes=[{iteration = 2, sample = {k = 8}}, {iteration = 3, train = {lora = {r = 8}}}]"
+    config = settings(*limits, changes)
+    assert longest_list(config.train, config) == 1_024 + 20 * 512
+    size, machine = read_size(config.policy, config.model), Machine(1, 2_000 * GIB)
+    largest, adapters, plain = (
+        next(need.bytes for need in needs_of(one, size, machine) if need.step == "train")
+        for one in (config, settings(*limits, "train.lora.r=8", "sample.k=8"), settings(*limits))
+    )
+    assert largest > max(adapters, plain)
+    text = render(estimate_run(config, asked()))
+    assert "settings from iteration 2 on: sample.k = 8 (before: 4)\n" in text
+    assert "settings from iteration 3 on: train.lora.r = 8\n" in text
+
+
+def test_judge_calls_of_changing_lists(settings):
+    judge = 'rerank.reranker={type = "llm_judge", base_url = "http://judge/v1", model = "big"}'
+    config = settings("sample.k=4", judge, 'evaluate.reranker={type = "verifier"}', CHANGES)
+    lengths = Lengths(prompts=10, heldout=None, demonstrations=None, prompt_tokens=10, response_tokens=30)
+    assert [each.calls for each in calls_of(config, lengths)] == [10 * (4 + 8 + 8)]
 
 
 def test_rates_are_those_that_an_earlier_run_had(tmp_path):

@@ -44,6 +44,17 @@ def test_memory_trains_on_prompts_of_earlier_iterations_again():
     assert tokens["all"] / tokens["current"] == pytest.approx(6 / 3)
 
 
+def test_settings_that_change_count_as_they_are_in_each_iteration():
+    """4 and then 6 responses a prompt, all of them in one list with those of before; two epochs, then one."""
+    changes = "loop.changes=[{iteration = 2, sample = {k = 6}, train = {epochs = 1}}]"
+    cost = estimate(_config("train.epochs=2", "lists.selection.type=whole_list", changes), GIVEN)
+    first, second = 1000 * 2 * (100 + 4 * 400), 1000 * (100 + 10 * 400)
+    assert (cost.responses, cost.trained_tokens) == (1000 * 10, first + second)
+    sampling, ranking = 10_000 * 400 / 2000, 2 * 8e9 * 10_000 * 500 / 4e14
+    training = 7e9 * (7 * first + 8 * second) / 4e14
+    assert cost.gpu_hours == pytest.approx((sampling + ranking + training) / 3600)
+
+
 @pytest.mark.parametrize(
     ("selection", "length"), [("best_worst", 2), ("top_bottom", 4), ("one_vs_rest", 4), ("whole_list", 4)]
 )
