@@ -271,7 +271,8 @@ class ObjectiveConfig(_LoadedKind):
     def exponents(self, batch: Any) -> Any:
         """The (B, L) scores that a loss on sigmoids or softmaxes of their differences reads; None: it is no such loss.
 
-        Two that are far apart in the right order are saturated: their gradient is gone.
+        Two that are far apart in the right order are saturated: their gradient is gone. Of a sum of P such losses,
+        (P, B, L): two responses are saturated if they are in each.
         """
         return
 

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from larpo_lib.config.base import Section
 from larpo_lib.config.kinds import ObjectiveConfig, SingleObjectiveConfig
 from larpo_lib.objectives._options import OPTIONS
+from larpo_lib.objectives._torch import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +71,12 @@ class MixtureConfig(ObjectiveConfig):
         """Each part."""
         for part in self.parts:
             part.objective.check()
+
+    def exponents(self, batch: ListBatch) -> Tensor | None:
+        """The (P, B, L) scores of the P parts that have any; None: of none."""
+        found = [part.objective.exponents(batch) for part in self.parts]
+        known = [scores for scores in found if scores is not None]
+        return torch.stack(known) if known else None
 
     def loss(self, batch: ListBatch) -> Tensor:
         """The sum for each list, (B,)."""

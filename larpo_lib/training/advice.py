@@ -75,20 +75,23 @@ def _advice(numbers: Mapping[str, float | None], train: Mapping[str, Any], rewar
         yield f"The log-probability of the best responses fell by {-drift:.0f} nats: {_keep_likely(objective)}."
     if saturated is not None and saturated > SATURATED:
         yield (
-            f"{saturated:.0%} of the pairs have almost no gradient left, because the policy orders them clearly: "
-            f"reduce {_steepness(objective)} or train.learning_rate, or choose harder negatives with lists.negatives."
+            f"{saturated:.0%} of the pairs have almost no gradient left{_of_parts(objective)}, because the policy "
+            f"orders them clearly: reduce {_steepness(objective)} or train.learning_rate, or choose harder negatives "
+            "with lists.selection or lists.negatives."
         )
     if top is not None and top > OWNED and train["batch_size"] >= FEWEST_LISTS:
         yield f"In the median step, one list had {top:.0%} of the gradient: {_even_out(objective)}."
     if hard is not None and hard < EASY:
         yield (
             f"Only {hard:.0%} of the pairs are hard: in the others, the reference already finds the better response "
-            'more likely. Use harder negatives, such as lists.negatives.kind = "cold".'
+            'more likely. Use harder negatives: lists.selection.type = "coreset" (for pairs, "sigma") in place of the '
+            'worst responses, or lists.negatives.kind = "cold".'
         )
     if gap is not None and reward_std and gap < NARROW * reward_std:
         yield (
             f"The rewards of a list are only {gap / reward_std:.2f} standard deviations of all rewards apart: increase "
-            "sample.k or sample.temperature, or use another reranker."
+            "sample.k or sample.temperature, leave such lists out with lists.filters.min_reward_gap, or use another "
+            "reranker."
         )
 
 
@@ -106,6 +109,10 @@ def _steepness(objective: Mapping[str, Any]) -> str:
     """The objective's own factor of the scores; a smaller beta would only let them move further apart."""
     own = [name for name in getattr(_kind(objective), "logistic", ()) if name != "beta"]
     return f"train.objective.{own[0]}" if own else "train.epochs"
+
+
+def _of_parts(objective: Mapping[str, Any]) -> str:
+    return " from the parts of the mixture that can be saturated" if objective["type"] == "mixture" else ""
 
 
 def _even_out(objective: Mapping[str, Any]) -> str:

@@ -57,11 +57,12 @@ def list_metrics(batch: ListBatch, exponents: Tensor | None, *, has_reference: b
     - reward_gap: reward of the best minus that of the worst response
     - hard_pair_share: share of pairs with different rewards whose worse response the reference finds at least as likely
       per token as the better one
-    - saturated_pair_share: share of those that are `SATURATED_AT` apart or further
+    - saturated_pair_share: share of those that are `SATURATED_AT` apart or further, by each of several exponents
 
     Args:
         batch: B lists.
-        exponents: (B, L) as `larpo_lib.config.ObjectiveConfig.exponents`; without them no pair can be saturated.
+        exponents: (B, L) or (P, B, L) as `larpo_lib.config.ObjectiveConfig.exponents`; without them no pair can be
+            saturated.
         has_reference: `reference_logps` may be read.
     """
     better = ordered_pairs(batch)
@@ -72,7 +73,8 @@ def list_metrics(batch: ListBatch, exponents: Tensor | None, *, has_reference: b
         leads = differences(reference_logps(batch) / token_counts(batch))
         found["hard_pair_share"] = ((leads <= 0) & better).sum((1, 2)) / count
     if exponents is not None:
-        found["saturated_pair_share"] = ((differences(exponents) >= SATURATED_AT) & better).sum((1, 2)) / count
+        apart = exponents.unsqueeze(-1) - exponents.unsqueeze(-2) >= SATURATED_AT
+        found["saturated_pair_share"] = (apart.reshape(-1, *better.shape).all(0) & better).sum((1, 2)) / count
     return _sums(found)
 
 

@@ -17,6 +17,7 @@ from larpo_lib.functions import functions_of
 from larpo_lib.objectives.mixture import MixtureConfig
 from larpo_lib.steps.train import check_rewards
 from larpo_lib.testing import lists, properties
+from larpo_lib.training.metrics import list_metrics
 
 BATCH = fixture(1, 2, 3, 4)
 
@@ -64,6 +65,19 @@ def test_it_has_the_needs_and_properties_of_its_parts(names: tuple[str, ...], re
     properties.empty_list(config.loss, torch.nan)
     properties.finite_differences(config.loss)
     properties.bfloat16_in_float32(config.loss)
+
+
+def test_pairs_are_saturated_if_they_are_in_every_part_that_can_be() -> None:
+    """Responses 1 and 4 are 14 nats apart: by ln 99 = 4.6 with beta .4, by 1.4 with .1; per token less than 1."""
+
+    def share(*parts: dict[str, Any]) -> float | None:
+        exponents = mixture(*((1.0, part) for part in parts)).exponents(fixture(1, 4))
+        return list_metrics(fixture(1, 4), exponents, has_reference=True).get("saturated_pair_share")
+
+    steep, flat, nca = {"type": "dpo", "beta": 0.4}, {"type": "listmle"}, {"type": "nca"}
+    assert share(steep, steep) == share(steep, nca) == 1
+    assert share(steep, flat) == share({**steep, "length_normalized": True}, nca) == 0
+    assert share(nca, {"type": "target"}) is None
 
 
 def test_raw_gains_of_a_part_are_refused_by_its_place() -> None:

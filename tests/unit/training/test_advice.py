@@ -14,6 +14,9 @@ QUIET = {
 }
 
 
+MIXED = [{"objective": {"type": "listmle"}}, {"objective": {"type": "nca"}}]
+
+
 def _history(changes=(), steps=20):
     """Two epochs."""
     return [{"step": i + 1, "epoch": 2 * (i + 1) / steps, "loss": 1.0, **QUIET, **dict(changes)} for i in range(steps)]
@@ -47,7 +50,11 @@ def test_at_the_thresholds_there_is_nothing_to_say():
         ({"top_list_gradient_share": 0.8}, {"type": "dpo", "margin": 1.0}, "set train.objective.rewards"),
         ({"top_list_gradient_share": 0.8}, {"type": "dpo"}, "increase train.batch_size"),
         ({"hard_pair_share": 0.05}, {}, "Only 5% of the pairs are hard"),
+        ({"hard_pair_share": 0.05}, {}, 'lists.selection.type = "coreset" (for pairs, "sigma") in place of the worst'),
+        ({"hard_pair_share": 0.05}, {}, 'or lists.negatives.kind = "cold"'),
         ({"reward_gap": 0.25}, {}, "only 0.25 standard deviations"),
+        ({"reward_gap": 0.25}, {}, "leave such lists out with lists.filters.min_reward_gap"),
+        ({"saturated_pair_share": 0.75}, {"type": "mixture", "parts": MIXED}, "from the parts of the mixture that can"),
     ],
 )
 def test_a_threshold_that_is_passed_gives_one_sentence_that_names_what_to_set(change, objective, told):
