@@ -1,3 +1,5 @@
+import statistics
+
 import pytest
 from candidate_rows import candidates
 from hypothesis import given
@@ -17,6 +19,7 @@ def _chosen(rewards, **settings):
 
 @pytest.mark.parametrize(("deviations", "worse"), [(2.0, -4.0), (1.0, -1.2), (0.0, 0.1), (-1.0, 1.4), (-5.0, 1.4)])
 def test_the_worse_response_is_nearest_to_so_many_deviations_below_the_mean(deviations, worse):
+    assert (statistics.fmean(TEN), statistics.pstdev(TEN)) == pytest.approx((0.15, 1.637834), abs=6e-7)
     assert _chosen(TEN, deviations=deviations) == [2.1, worse]
 
 

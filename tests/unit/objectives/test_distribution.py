@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 from list_batches import Response, batch_of, distinct_lists, fixture, loss_and_gradient, loss_of
 
 BETA = 0.1
+SHARES = (0.394287, 0.292095, 0.216389, 0.097230)
+"""softmax(g)."""
+Z_SCORES = (1.283901, 0.473016, -0.337869, -1.419048)
+"""Of the fixture's rewards."""
 REVERSE = {"direction": "reverse", "tau": 0.5}
 
 
@@ -40,6 +44,31 @@ def test_the_gradient_at_the_reference_is_uniform_less_the_target() -> None:
     assert (gradient[0] / BETA).tolist() == pytest.approx((-0.253692, -0.026432, 0.098291, 0.181833), abs=6e-7)
 
 
+def test_equal_rewards_would_push_all_to_one_likelihood_and_are_left_out() -> None:
+    """Nearly equal ones show what their gradient would be: softmax(g) less 1/4."""
+    _, nearly = loss_and_gradient("target", fixture(1, 2, 3, 4, rewards=(3e-9, 2e-9, 1e-9, 0.0)))
+    assert (nearly[0] / BETA).tolist() == pytest.approx([share - 0.25 for share in SHARES], abs=6e-7)
+    assert (nearly[0] / BETA).tolist() == pytest.approx((0.144, 0.042, -0.034, -0.153), abs=6e-4)
+    assert loss_and_gradient("target", fixture(1, 2, 3, 4, rewards=(0.5,) * 4))[1].tolist() == [[0.0] * 4]
+
+
+def test_only_log_ratios_count_and_of_nca_also_what_all_have_in_common() -> None:
+    """Raw log-probabilities would decide everything: softmax(b + u) is (.641, .014, .344, .0001)."""
+    batch = fixture(1, 2, 3, 4)
+    assert batch.reference_logps.add(torch.tensor(Z_SCORES)).softmax(1)[0].tolist() == pytest.approx(
+        (0.641, 0.014, 0.344, 0.0001), abs=5e-4
+    )
+    both = torch.tensor([[3.0, -50.0, 7.0, 0.5]], dtype=torch.float64)
+    moved = replace(batch, policy_logps=batch.policy_logps + both, reference_logps=batch.reference_logps + both)
+    raised = replace(batch, policy_logps=batch.policy_logps + 5)
+    for options in ({}, REVERSE, {"rewards": "zscore"}):
+        expected = loss_of("target", batch, **options)
+        torch.testing.assert_close(loss_of("target", moved, **options), expected)
+        torch.testing.assert_close(loss_of("target", raised, **options), expected)
+    torch.testing.assert_close(loss_of("nca", moved), loss_of("nca", batch))
+    assert abs(loss_of("nca", raised) - loss_of("nca", batch)).item() > 0.01
+
+
 @settings(max_examples=30, deadline=None)
 @given(distinct_lists())
 def test_forward_is_contrastive_when_the_target_is_all_on_the_best(responses: list[Response]) -> None:
@@ -66,6 +95,11 @@ def test_two_rewards_by_weight_are_one_target() -> None:
     first = loss_of("target", fixture(1, 2, 3, 4), tau=0.5).item()
     second = loss_of("target", fixture(3, 4, 2, 1, rewards=(0.0, 0.4, 1.0, 0.7)), tau=0.5).item()
     assert 0.7 * first + 0.3 * second == pytest.approx(1.339670, abs=6e-7)
+    slopes = loss_and_gradient("target", fixture(1, 2, 3, 4), tau=0.5)[1][0] / BETA
+    other = loss_and_gradient("target", fixture(3, 4, 2, 1, rewards=(0.0, 0.4, 1.0, 0.7)), tau=0.5)[1][0] / BETA
+    mixed = 0.7 * slopes + 0.3 * other[[3, 2, 0, 1]]
+    share = torch.tensor(SHARES, dtype=torch.float64)
+    assert (share - mixed).tolist() == pytest.approx((0.373034, 0.239015, 0.257304, 0.130647), abs=1.2e-6)
 
 
 def test_two_responses_of_the_fixture() -> None:

@@ -34,7 +34,11 @@ def test_gvpo_is_the_regression_on_centred_rewards(responses: list[Response]) ->
     middle, mean = sum(scores) / size, sum(rewards) / size
     squares = [((g - middle) - (r - mean)) ** 2 for g, r in zip(scores, rewards, strict=True)]
     expected = sum(squares) / (2 * (size - 1)) if len(set(rewards)) > 1 else 0.0
-    assert loss_of("gvpo", batch_of([responses])).item() == pytest.approx(expected, rel=1e-9, abs=1e-10)
+    loss = loss_of("gvpo", batch_of([responses])).item()
+    assert loss == pytest.approx(expected, rel=1e-9, abs=1e-10)
+    both = list(zip(scores, rewards, strict=True))
+    gaps = sum(((g - h) - (r - q)) ** 2 for g, r in both for h, q in both)
+    assert loss == pytest.approx(gaps / (4 * size * (size - 1)) if expected else 0.0, rel=1e-9, abs=1e-10)
 
 
 def test_gvpo_is_zero_where_the_gaps_are_those_of_the_rewards() -> None:

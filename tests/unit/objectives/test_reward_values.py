@@ -46,6 +46,11 @@ def test_scales_by_hand_beside_a_short_list(scale: Scale) -> None:
     assert found[1].tolist() == [7.0 if scale == "raw" else 0.0, 0, 0, 0]
 
 
+def test_z_scores_of_the_fixture() -> None:
+    found = reward_values(fixture(1, 2, 3, 4), "zscore")[0].tolist()
+    assert found == pytest.approx((1.283901, 0.473016, -0.337869, -1.419048), abs=6e-7)
+
+
 @settings(max_examples=50, deadline=None)
 @given(ranked_lists(min_size=2))
 def test_scales_with_ties_are_scipys(responses: list[Response]) -> None:
