@@ -62,6 +62,13 @@ class ChangeConfig(Section):
         return {name: table for name, table in stated.items() if table is not None}
 
 
+def stated_changes(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What settings that nobody has checked say of changes."""
+    loop = tree.get("loop")
+    changes = loop.get("changes") if isinstance(loop, dict) else None
+    return [change for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
+
+
 def _places(table: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """Each setting in some tables, and each table, by its name with dots."""
     for name, value in table.items() if isinstance(table, Mapping) else ():

@@ -1,6 +1,7 @@
 """TOML and `--set` to a checked configuration, with errors that name the setting and the remedy."""
 
 import difflib
+import logging
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from larpo_lib.config.changes import ChangeConfig
+from larpo_lib.config.changes import ChangeConfig, stated_changes
 from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import resolve, sections_of
 from larpo_lib.config.tree import LarpoConfig
@@ -17,6 +18,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.parsing import parse_toml, unusable
 from larpo_lib.redaction import secret_places
 
+_LOG = logging.getLogger(__name__)
 _TRACKING = "tracking.uri"
 _MOST_NAMED = 3
 
@@ -53,6 +55,11 @@ def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> 
         raise ConfigError(
             f"{_place(path)}unknown setting '{unknown[0]}'", remedy=_did_you_mean(unknown[0], LarpoConfig.model_fields)
         )
+    if any(name in change for change in stated_changes(tree)):
+        _LOG.warning(
+            "loop.changes has other settings of %s for later iterations, which single steps do not read: use --set",
+            name,
+        )
     section = resolve(LarpoConfig, tree).get(name, {})
     return check(section_class(name), section, path, prefix=(name,))
 
@@ -64,14 +71,21 @@ def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
         ConfigError: a setting is unknown or of the wrong type, or holds a secret. What is missing or contradicts is not
             looked at.
     """
+    for number, change in enumerate(stated_changes(tree)):
+        sections = {name: change[name] for name in ChangeConfig.sections if name in change}
+        _check_partly(sections, path, ("loop", "changes", str(number)))
+    _check_partly(tree, path, ())
+    _require_no_secret(tree, path, ())
+
+
+def _check_partly(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]) -> None:
     try:
         LarpoConfig.model_validate(tree)
     except ValidationError as error:
         left_open = ("missing", "union_tag_not_found", "value_error", "assertion_error")
         problems = [problem for problem in error.errors(include_url=False) if problem["type"] not in left_open]
         if problems:
-            raise _config_error(problems, LarpoConfig, path, ()) from None
-    _require_no_secret(tree, path, ())
+            raise _config_error(problems, LarpoConfig, path, prefix) from None
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:

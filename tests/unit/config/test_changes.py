@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from larpo_lib.config import LarpoConfig, at_iteration, by_iteration, load_config
-from larpo_lib.config.load import check
+from larpo_lib.config import LarpoConfig, at_iteration, by_iteration, load_config, load_section
+from larpo_lib.config.load import check, check_given
 from larpo_lib.config.toml import document, inline
 from larpo_lib.errors import ConfigError
 
@@ -179,3 +179,24 @@ def test_a_change_that_holds_a_secret_is_refused(file: Path) -> None:
     secret = {"train": {"objective": {"settings": {"api_key": "hf_abcdefghijklmnopqrstuvwxyz012345"}}}}
     mine = 'train.objective={type = "function", target = "a.py:f"}'
     assert "looks like a password or a key" in refusal(file, mine, change(**secret))
+
+
+def test_single_steps_say_that_they_do_not_read_changes(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("sample", "lists", "train"):
+        load_section(name, file)
+        (told,) = caplog.messages
+        assert told.startswith(f"loop.changes has other settings of {name} for later iterations, which single steps do")
+        caplog.clear()
+    load_section("rerank", file)
+    load_section("sample", None, ["loop.changes=3"])
+    assert not caplog.messages
+
+
+def test_changes_of_settings_that_are_completed_later_are_checked_as_far_as_they_are_known() -> None:
+    """As those that a pipeline is sent, over a preset: what the objective of a change is, is not known yet."""
+    fits = {"iteration": 2, "sample": {"k": 8}, "train": {"objective": {"top": 2}}}
+    check_given({"loop": {"changes": [fits]}})
+    with pytest.raises(ConfigError, match=r"unknown setting 'loop\.changes\.1\.sample\.kk'\. Did you mean 'k'"):
+        check_given({"loop": {"changes": [fits, {"iteration": 3, "sample": {"kk": 8}}]}})
+    with pytest.raises(ConfigError, match=r"loop\.changes\.0\.iteration"):
+        check_given({"loop": {"changes": [{**fits, "iteration": 1}]}})
