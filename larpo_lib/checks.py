@@ -8,12 +8,14 @@ from pathlib import Path
 
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_iteration
+from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.progress import tell
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import require_pointwise
 from larpo_lib.samplers.candidates import prompts_of_iteration, training_draws
-from larpo_lib.steps.promote import EVALUATE_METRICS
+from larpo_lib.steps.judgements import EVALUATE_METRICS
 from larpo_lib.tables import PromptTable
 
 
@@ -31,13 +33,15 @@ def check_settings(config: LarpoConfig) -> None:
     require_pointwise(config.evaluate.reranker, "evaluate.reranker")
     for each in by_iteration(config).values():
         _check_gains(each)
+    check_gate(config)
     if config.promote.metric not in EVALUATE_METRICS:
         raise ConfigError(
             f"promote.metric is '{config.promote.metric}', which `larpo run` does not measure",
-            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or pass a benchmark's artifact to `larpo promote`",
+            remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or promote.must_improve for metrics of benchmarks",
         )
     if config.evaluate.judge is None:
         used = {"promote.metric": config.promote.metric}
+        used |= {f"promote.{one.demand}": one.name for one in config.promote.asked if one.benchmark == HELD_OUT}
         if config.loop.early_stop is not None:
             used["loop.early_stop.metric"] = config.loop.early_stop.metric
         for setting, metric in used.items():

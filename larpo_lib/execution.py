@@ -6,6 +6,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.config import PrepareConfig, TrainConfig
+from larpo_lib.evaluation.gating import require_values
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry
 from larpo_lib.tracking import DataSet, Run
@@ -43,6 +44,8 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
     if call.step.trains:
         arguments["log"] = live = _LiveCurve(run)
     metrics = call.step.run(call.config, **arguments)
+    if call.asked:
+        require_values(paths[call.step.outputs[0].name], call.asked)
     log_data(call, paths, run)
     if call.step.trains:
         live.flush()  # speed and memory are in no history
@@ -51,8 +54,9 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
         if isinstance(call.config, TrainConfig) and (advice := diagnose(history, call.config.identity()).advice):
             run.log_text("\n".join(advice) + "\n", "advice.txt")
     run.log_metrics(metrics)
-    for name in call.step.logs:
-        run.log_artifact(paths[call.step.outputs[0].name] / name)
+    made = paths[call.step.outputs[0].name]
+    for file in (made / name for name in call.step.logs if (made / name).is_file()):
+        run.log_artifact(file)
     return metrics
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section, by_iteration
+from larpo_lib.evaluation.gating import gate_benchmarks, gate_inputs
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS, Step
 from larpo_lib.steps.edge import Location
@@ -30,6 +31,7 @@ class StepCall:
         inputs: artifacts it reads, by argument: paths or s3:// URIs.
         outputs: artifacts it publishes, by argument; the first one is what the step is about.
         arguments: further ones.
+        asked: metrics that its artifact must hold for each item, since the gate asks for them.
     """
 
     step: Step
@@ -39,6 +41,7 @@ class StepCall:
     inputs: Mapping[str, Location]
     outputs: Mapping[str, str]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    asked: Sequence[str] = ()
 
     @property
     def settings(self) -> Mapping[str, Section | None]:
@@ -167,6 +170,17 @@ class Plan:
         inputs = {"policy": self.policy(iteration), "prompts": self.heldout}
         return self._call("evaluate", inputs, {"evaluation": self.at(iteration, "evaluation")}, iteration)
 
+    def benchmarks(self, iteration: int) -> list[StepCall]:
+        """An iteration's policy, if there is one, measured by the benchmarks whose metrics the gate asks for."""
+        own = {"policy": self.policy(iteration), "baseline": self.policy(0)}
+        own |= {"prompts": self.heldout, "evaluated": self.at(iteration, "evaluation")}
+        found = []
+        for one, asked in gate_benchmarks(self.config) if own["policy"] else ():
+            inputs = gate_inputs(one, self.config, {name: place for name, place in own.items() if place})
+            call = self._call(one.step, inputs, {"evaluation": self.at(iteration, one.name)})
+            found.append(replace(call, iteration=iteration, asked=asked))
+        return found
+
     def promote(self, iteration: int, promotion: str, iteration_of_call: int | None = None) -> StepCall:
         """The gate.
 
@@ -175,10 +189,13 @@ class Plan:
             promotion: where the decision goes.
             iteration_of_call: the iteration it belongs to; None: it is about the run's result.
         """
-        inputs = {
+        compared = iteration > 0 and bool(self.policy(0))
+        inputs: dict[str, Location] = {
             "policy": self.policy(iteration),
             "evaluation": self.at(iteration, "evaluation"),
-            "baseline": self.at(0, "evaluation") if iteration and self.policy(0) else None,
+            "baseline": self.at(0, "evaluation") if compared else None,
+            "benchmarks": [call.output for call in self.benchmarks(iteration)],
+            "baseline_benchmarks": [call.output for call in self.benchmarks(0)] if compared else [],
         }
         known = {} if self.policies else {"run": self.config, "iteration": iteration}
         return self._call("promote", inputs, {"promotion": promotion}, iteration_of_call, known)
@@ -264,15 +281,10 @@ def summarize(
 ) -> dict[str, Any]:
     """What `summary.json` holds."""
     names = ("mean_reward", "accuracy", f"pass_at_{config.evaluate.n}", "greedy_accuracy", "greedy_reward")
+    used = [one for first, one in by_iteration(config).items() if first <= max(1, *measured)]
     return {
         "name": config.name,
-        "objective": ", then ".join(
-            {
-                one.train.objective.in_words: None
-                for first, one in by_iteration(config).items()
-                if first <= max(1, *measured)
-            }
-        ),
+        "objective": ", then ".join(dict.fromkeys(one.train.objective.in_words for one in used)),
         "iterations": [
             {"iteration": i, **{name: metrics[name] for name in names}} for i, metrics in sorted(measured.items())
         ],

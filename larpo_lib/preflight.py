@@ -6,6 +6,7 @@ from pathlib import Path
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, ModelConfig, by_iteration
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.gating import check_gate_files
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.models.chat import conversation_text
 from larpo_lib.models.device import model_device
@@ -34,6 +35,8 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         EndpointError: a server does not answer.
     """
     check_settings(config)
+    if not set(left).isdisjoint(config.promote.benchmarks):
+        check_gate_files(config)
     _check_one_machine(config)
     policy = local_model(config.policy)
     dirs = _policy_dirs(policy, config)

@@ -94,14 +94,19 @@ def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]
     if plan.config.demonstrations is not None:
         yield plan.sft()
     yield plan.evaluate(0)
+    yield from plan.benchmarks(0)
     while s < plan.last(measured):
         s += 1
         yield from (step(s) for step in (plan.sample, plan.rerank, plan.build_lists, plan.train))
         if plan.measures(s, loop.iterations):
             yield plan.evaluate(s)
             if loop.promote == "every_iteration":
+                yield from plan.benchmarks(s)
                 yield plan.promote(s, plan.at(s, "promotion"), s)
-    yield plan.promote(best_iteration(measured, loop.early_stop) if s in measured else s, plan.promotion)
+    best = best_iteration(measured, loop.early_stop) if s in measured else s
+    if loop.promote == "last_iteration" and best:
+        yield from plan.benchmarks(best)
+    yield plan.promote(best, plan.promotion)
     yield plan.report(s)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +113,9 @@ class Promotion:
         version: of that model.
         reason: in words.
         metric: that was compared.
-        probability: that the policy is better than its opponent by more than the margin; None: nothing to compare with.
+        probability: that the policy is better than its opponent by more than the margin; None: nothing to compare with,
+            or several metrics.
+        tests: of several metrics what the gate says of each, as `promotion.json` holds it; `metric` is the first one.
     """
 
     promoted: bool
@@ -123,12 +125,13 @@ class Promotion:
     reason: str
     metric: str
     probability: float | None
+    tests: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def read(cls, artifact: Path) -> Promotion:
         """The decision that an artifact of the step `promote` holds."""
         stated = read_json(artifact / "promotion.json", remedy=AGAIN)
-        return cls(**{name: stated[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: stated[name] for name in cls.__dataclass_fields__ if name != "tests" or name in stated})
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from larpo_lib.config import (
 from larpo_lib.files import disk_errors
 from larpo_lib.models.hub import local_model
 from larpo_lib.registry import Registry
+from larpo_lib.reporting import gate
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import Location, at_edge, pinned
@@ -163,6 +164,8 @@ def promote(
     tracking: TrackingConfig | None = None,
     store: Path = Path("mlflow"),
     run: LarpoConfig | None = None,
+    benchmarks: Sequence[Path] = (),
+    baseline_benchmarks: Sequence[Path] = (),
 ) -> Artifact:
     """Register a policy in MLflow, and make it the champion if it beats the current one.
 
@@ -175,6 +178,8 @@ def promote(
         tracking: where MLflow is; by default as the section `tracking` has it.
         store: folder of a local MLflow store, used if no server is set.
         run: settings of the run that made the policy, for its model card.
+        benchmarks: evaluations of the policy by benchmarks, if the gate asks for metrics of several evaluations.
+        baseline_benchmarks: the same of the policy to beat if there is no champion yet.
     """
     policy = local_model(str(policy))
     identity = digest(policy)
@@ -188,8 +193,12 @@ def promote(
             promotion=promotion,
             registry=Registry(tracker.uri, logged.run_id),
             run=run,
+            benchmarks=benchmarks,
+            baseline_benchmarks=baseline_benchmarks,
         )
         logged.log_metrics(metrics)
+        for file in (promotion / name for name in (gate.TABLE, gate.FIGURE) if config.asked):
+            logged.log_artifact(file)
     return Artifact(str(promotion), metrics)
 
 

@@ -33,6 +33,12 @@ def promote(
     evaluation: Annotated[Path | None, typer.Option(help="Evaluation of the policy.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Evaluation to beat if there is no champion yet.")] = None,
     promotion: Annotated[Path | None, typer.Option(help="Artifact to write.")] = None,
+    benchmarks: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation of the policy by a benchmark, for promote.must_improve.")
+    ] = None,
+    baseline_benchmarks: Annotated[
+        list[Path] | None, typer.Option(help="The same to beat if there is no champion yet.")
+    ] = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the previous champion the champion again.")
     ] = False,
@@ -69,6 +75,8 @@ def promote(
         tracking=tracking,
         store=store,
         run=known,
+        benchmarks=benchmarks or (),
+        baseline_benchmarks=baseline_benchmarks or (),
     )
     say((promotion / "promotion.json").read_text("utf-8"))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.benchmarks import AnswersConfig, LlmJudgeConfig
 from larpo_lib.config.endpoint import EndpointConfig
+from larpo_lib.config.gate import PromoteConfig
 from larpo_lib.config.kinds import (
     ObjectiveConfig,
     RerankerConfig,
@@ -19,7 +20,6 @@ from larpo_lib.config.sections import (
     FiltersConfig,
     ListsConfig,
     NegativesConfig,
-    PromoteConfig,
     ReportConfig,
     RerankConfig,
     SampleConfig,

@@ -8,7 +8,6 @@ from larpo_lib.config.base import Fraction, Section
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import JudgeConfig, RerankerConfig, RetrieverConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
-from larpo_lib.config.mlflow_names import ModelName
 
 
 class Draw(Section):
@@ -146,24 +145,6 @@ class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
         if twice:
             raise ValueError(f"temperatures contains {twice[0]} twice; list each temperature once")
         return self
-
-
-class PromoteConfig(Bootstrap):
-    """The gate between a trained policy and the registry's `champion`."""
-
-    first: ClassVar[tuple[str, ...]] = ("model_name", "metric", "margin", "confidence")
-
-    model_name: ModelName = "larpo-policy"
-    """Name of the registered model in MLflow, without `/`, `:`, `@` and `'`."""
-    metric: str = Field("reward", pattern=r"^[a-z][a-z0-9_]*$")
-    """The metric that the gate compares, prompt by prompt: `reward`, `accuracy` or `greedy_accuracy` of the step
-    `evaluate`, or a metric in a benchmark's `scores.parquet`, such as `win_rate`, `lc_win_rate`, `overall` or
-    `accuracy`."""
-    margin: NonNegativeFloat = 0.0
-    """The new policy must beat the champion by more than this."""
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Required probability, estimated by paired bootstrap, that the new policy is better."""
-    resamples: PositiveInt = 2000
 
 
 class ReportConfig(Section):

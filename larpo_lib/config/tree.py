@@ -9,13 +9,13 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_v
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section, Seed
 from larpo_lib.config.changes import ChangeConfig
+from larpo_lib.config.gate import PromoteConfig
 from larpo_lib.config.inheritance import resolve
 from larpo_lib.config.mlflow_names import ExperimentName, RunName
 from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.config.sections import (
     EvaluateConfig,
     ListsConfig,
-    PromoteConfig,
     ReportConfig,
     RerankConfig,
     SampleConfig,

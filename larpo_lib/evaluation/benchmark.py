@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class Number:
         unit: "%" of percentages, "" of shares in [0, 1] and of rewards, else what it counts, such as "characters".
         meaning: one sentence on what it says, and one on what it must not be compared with.
         example: what stands in braces where the family is explained, as far as it is not the word itself.
+        lower_is_better: a policy gains if it goes down, as a length does.
     """
 
     name: str
@@ -54,10 +56,17 @@ class Number:
     unit: str
     meaning: str
     example: Mapping[str, str] = field(default_factory=dict)
+    lower_is_better: bool = False
 
     def filled(self, **words: object) -> Number:
         """One of a family."""
-        return Number(self.name.format(**words), self.label.format(**words), self.unit, self.meaning.format(**words))
+        name, label, meaning = (text.format(**words) for text in (self.name, self.label, self.meaning))
+        return replace(self, name=name, label=label, meaning=meaning)
+
+    def is_named(self, name: str) -> bool:
+        """Whether this is the number of that name, or the family that it belongs to."""
+        parts = (re.escape(part) for part in re.split(r"\{\w+\}", self.name))
+        return re.fullmatch(".+".join(parts), name) is not None
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class Benchmark:
         numbers: what it reports, the most important one first.
         counts: what its counts say: how many items there were, and what was dropped or not understood.
         compare: what its numbers must not be compared with, as "numbers of ...; ...".
+        asks_by: optional inputs without which it cannot ask a policy.
         options: further ones of its command.
         packages: that it cannot do without, each with what is to be installed.
         rescoring: how numbers are worked out again from what is stored, if they can be; a step without settings, whose
@@ -95,6 +105,7 @@ class Benchmark:
     numbers: tuple[Number, ...]
     counts: Mapping[str, str]
     compare: str
+    asks_by: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     rescoring: Step | None = None

@@ -16,6 +16,7 @@ from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.plan import StepCall
+from larpo_lib.reporting import gate
 from larpo_lib.shards import UNSHARDED
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
@@ -175,6 +176,8 @@ def _texts(call: StepCall, published: Path) -> dict[str, str]:
 
 def promotion_text(decision: Mapping[str, Any]) -> str:
     """The gate's decision in Markdown."""
+    if "tests" in decision:
+        return gate.table(decision)
     outcome = f"**{decision['model_name']}** version {decision['version']} is now **{decision['alias']}**"
     means = decision["means"]
     rows = [("metric", decision["metric"]), ("policy", means["policy"]), ("opponent", means["opponent"])]

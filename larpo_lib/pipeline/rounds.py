@@ -3,9 +3,11 @@
 import dataclasses
 
 from larpo_lib.checks import check_references, foretell_calls
+from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import StepResult, describe, execute, open_context, train_on_nodes
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
+from larpo_lib.plan import StepCall, best_iteration
 from larpo_lib.shards import Shard
 from larpo_lib.storage import localize
 
@@ -83,11 +85,28 @@ def train(run: str, iteration: str) -> StepResult:
 
 
 def evaluate(run: str, iteration: str) -> StepResult:
-    """A policy measured; its metrics make one curve over the rounds in the run's MLflow run."""
-    context = open_context(run)
-    done = execute(context, context.plan.evaluate(int(iteration)))
-    with_retries(lambda: context.log(done.metrics, int(iteration)))
+    """A policy measured; its metrics make one curve over the rounds in the run's MLflow run.
+
+    Also by the benchmarks that the gate asks for, where it comes to this policy: the policy is here, and the machine.
+    """
+    context, number = open_context(run), int(iteration)
+    done = execute(context, context.plan.evaluate(number))
+    with_retries(lambda: context.log(done.metrics, number))
+    for call in with_retries(lambda: _for_the_gate(context, number)):
+        execute(context, call)
     return done
+
+
+def _for_the_gate(context: RunContext, iteration: int) -> list[StepCall]:
+    """The benchmarks that are due once an iteration is evaluated: of its policy, or at the end of the best one's."""
+    plan, loop = context.plan, context.config.loop
+    if not context.config.promote.benchmarks:
+        return []
+    if iteration == 0 or loop.promote == "every_iteration":
+        return plan.benchmarks(iteration)
+    measured = files.measured({i: plan.at(i, "evaluation") for i in range(iteration + 1)})
+    ended = iteration == plan.last(measured)
+    return plan.benchmarks(best_iteration(measured, loop.early_stop)) if ended else []
 
 
 def _merged(context: RunContext, name: str, iteration: int) -> StepResult:

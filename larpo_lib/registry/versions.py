@@ -73,7 +73,7 @@ class Registry:
             The version's number.
         """
         facts, identity = facts or VersionFacts(), digest(policy)
-        found = self._client.search_model_versions(f"name = '{model_name}' AND tags.`{DIGEST}` = '{identity}'")
+        found = self._found(model_name, identity)
         layout = Layout.of(policy, place)
         stored = (policy, layout, facts)
         model_id = self._repaired(found[0], *stored) if found else self._upload(model_name, identity, *stored)
@@ -101,9 +101,16 @@ class Registry:
             description=facts.description or None,
             model_id=model_id,
         )
-        versions = json.dumps([{"name": model_name, "version": version.version}])
-        self._client.set_logged_model_tags(model_id, {_VERSIONS: versions})
+        registered = {"name": model_name, "version": version.version}
+        self._client.set_logged_model_tags(model_id, {_VERSIONS: json.dumps([registered])})
         return int(version.version)
+
+    def version_of(self, policy: Path, model_name: str) -> int | None:
+        """The version that a policy is already; None if it is not registered."""
+        return next((int(one.version) for one in self._found(model_name, digest(policy))), None)
+
+    def _found(self, model_name: str, identity: str) -> Any:
+        return self._client.search_model_versions(f"name = '{model_name}' AND tags.`{DIGEST}` = '{identity}'")
 
     def tag(self, model_name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
@@ -204,17 +211,13 @@ class Registry:
         begun = self._client.search_logged_models(
             [experiment], filter_string=f"tags.`{DIGEST}` = '{identity}' AND source_run_id = '{self._run_id}'"
         )
-        model = (
-            begun[0]
-            if begun
-            else self._client.create_logged_model(
-                experiment,
-                name="policy",
-                source_run_id=self._run_id,
-                tags={DIGEST: identity},
-                params=dict(facts.params),
-                model_type="checkpoint",
-            )
+        model = next(iter(begun), None) or self._client.create_logged_model(
+            experiment,
+            name="policy",
+            source_run_id=self._run_id,
+            tags={DIGEST: identity},
+            params=dict(facts.params),
+            model_type="checkpoint",
         )
         if model.status.value != "READY":
             store_model(self._client, policy, layout, self._known(model_name, identity, str(model.model_id)), facts)

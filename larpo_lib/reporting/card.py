@@ -10,6 +10,7 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import LarpoConfig
 from larpo_lib.models.hub import HubModel
 from larpo_lib.reporting.card_settings import shown, shown_place, shown_settings
+from larpo_lib.reporting.gate import tests_table
 from larpo_lib.reporting.licence import UNKNOWN, Licence
 from larpo_lib.reporting.table import interval, number
 from larpo_lib.statistics.estimates import Estimate
@@ -39,6 +40,7 @@ class CardFacts:
         run: the settings of the run that made it, if they are known.
         iteration: of that run, whose policy it is.
         licence: of the base model.
+        gate: the tests of a gate of several metrics, as `promotion.json` holds them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CardFacts:
     run: LarpoConfig | None = None
     iteration: int | None = None
     licence: Licence = field(default_factory=Licence)
+    gate: Sequence[Mapping[str, Any]] = ()
 
     @property
     def objective(self) -> str:
@@ -93,7 +96,8 @@ def description(facts: CardFacts) -> str:
 def summary(facts: CardFacts) -> str:
     """How the policy was made and how it did, in Markdown."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(facts) if value)
-    return f"{_sentence(facts)}\n\n| | |\n|---|---|\n{rows}\n\n## Evaluation\n\n{_evaluation(facts)}"
+    gate = f"\n\n## Gate\n\n{tests_table(facts.gate)}" if facts.gate else ""
+    return f"{_sentence(facts)}\n\n| | |\n|---|---|\n{rows}\n\n## Evaluation\n\n{_evaluation(facts)}{gate}"
 
 
 def intervals(metrics: Metrics) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 
+from larpo_lib.reporting import gate
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import (
     BLUE,
@@ -35,6 +36,7 @@ def panels(report: Report) -> dict[str, list[Panel]]:
         "retrieval": list(_retrieval(report)),
         "lists": list(_lists(report)),
         "training": list(_training(report)),
+        **({"gate": [gate.panel(report.promotion)]} if report.promotion and "tests" in report.promotion else {}),
     }
 
 

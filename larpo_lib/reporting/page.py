@@ -8,7 +8,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from markupsafe import Markup
 
 from larpo_lib import __version__
-from larpo_lib.reporting import drawing
+from larpo_lib.reporting import drawing, gate
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
 from larpo_lib.reporting.evaluation import EvaluationReport
@@ -18,7 +18,9 @@ from larpo_lib.reporting.table import UNDEFINED, count, number
 
 def render(report: Report, panels: Mapping[str, Sequence[Panel]]) -> str:
     """The page of a run, with the `panels` of each section as inline SVG. Equal input gives equal text."""
-    return fill("report.html.j2", report=report, figures={name: drawn(group) for name, group in panels.items()})
+    demands = {"head": gate.HEAD, "note": gate.NOTE, "rows": gate.rows((report.promotion or {}).get("tests", ()))}
+    figures = {name: drawn(group) for name, group in panels.items()}
+    return fill("report.html.j2", report=report, figures=figures, demands=demands)
 
 
 def render_benchmark(report: EvaluationReport, panels: Sequence[Panel]) -> str:

@@ -80,7 +80,7 @@ class Bootstrap:
         if not len(values):
             return UNKNOWN
         data = checked(values)
-        return Estimate(float(data.mean()), *self._percentiles(self._resampled_means(data)))
+        return Estimate(float(data.mean()), *self._percentiles(self.resampled_means(data)))
 
     def mean_and_error(self, values: Sequence[float]) -> Estimate:
         """`mean` with its standard error."""
@@ -125,14 +125,17 @@ class Bootstrap:
             old: values of the other system on the same prompts, in the same order.
         """
         first, second = pairs(new, old)
-        return float(np.mean(self._resampled_means(first - second) > margin))
+        return float(np.mean(self.resampled_means(first - second) > margin))
 
     def _percentiles(self, found: Sequence[float] | Floats) -> tuple[float, float]:
         low, high = np.quantile(found, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
         return float(low), float(high)
 
-    def _resampled_means(self, data: Floats) -> Floats:
-        """(resamples,), in memory for `_CHUNK_ELEMENTS` drawn values at one time."""
+    def resampled_means(self, data: Floats) -> Floats:
+        """The mean of every resample of some values, (resamples,).
+
+        Needs memory for `_CHUNK_ELEMENTS` drawn values at one time.
+        """
         at_least_one(self.resamples)
         random = np.random.default_rng(self.seed)
 

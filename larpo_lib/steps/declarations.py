@@ -111,7 +111,7 @@ class Step:
         options: further ones of its command.
         trains: it keeps a training history, and its section has a `launch` table.
         needs_registry: its function takes the model registry.
-        logs: files of its first output that MLflow is given, beside the metrics.
+        logs: files that MLflow is given, beside the metrics, as far as its first output has them.
         command: of the command line; "": the name, with dashes. Steps of one command are told apart by their outputs.
     """
 
@@ -176,6 +176,7 @@ _LAUNCHER = (
         setting="launch.nproc",
     ),
 )  # fmt: skip
+_FURTHER = (Input("benchmarks", "any"), Input("baseline_benchmarks", "any"))
 _SHARD = Option("shard", str, "i/n: process only shard i of n of the prompts, counted from 0.", read=_shard)
 
 _PREPARE = """Read prompts, demonstrations or ranked responses from files, directories, a data set's name or s3://.
@@ -276,9 +277,8 @@ _ALL = (
         "evaluate", "evaluate:run", "evaluate", (POLICY, Input("prompts")), (Output("evaluation"),), _EVALUATE,
     ),
     Step(
-        "promote", "promote:run", "promote",
-        (POLICY, Input("evaluation"), Input("baseline", "optional")), (Output("promotion"),),
-        needs_registry=True, logs=("promotion.json",),
+        "promote", "promote:run", "promote", (POLICY, Input("evaluation"), Input("baseline", "optional"), *_FURTHER),
+        (Output("promotion"),), needs_registry=True, logs=("promotion.json", "gate.md", "gate.png"),
     ),
     Step(
         "report", "report:run", "report",

@@ -1,7 +1,7 @@
 """What the step `promote` tells of a policy: its model card, and what MLflow keeps with its version."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from larpo_lib.files import write_text
 from larpo_lib.registry import VersionFacts, has_own_card
 from larpo_lib.reporting.card import CardFacts, description, model_card
 from larpo_lib.reporting.licence import Licence, licence_of
+from larpo_lib.steps.demands import Finding
 from larpo_lib.storage import is_remote
 from larpo_lib.tracking import flatten
 
@@ -41,8 +42,8 @@ class Known:
     iteration: int | None = None
 
 
-def version_facts(known: Known) -> VersionFacts:
-    """The card of a policy, and what is kept beside it in the registry."""
+def version_facts(known: Known, tests: Sequence[Finding] = ()) -> VersionFacts:
+    """The card of a policy, and what is kept beside it in the registry; `tests` are of a gate of several metrics."""
     training = _training(known.policy)
     run, metrics = known.run, read_metrics(known.evaluation)
     facts = CardFacts(
@@ -57,6 +58,7 @@ def version_facts(known: Known) -> VersionFacts:
         run=run,
         iteration=known.iteration,
         licence=Licence() if run is None else licence_of(run.policy),
+        gate=tuple(test.to_json() for test in tests),
     )
     tags = {
         "larpo.objective": facts.objective,

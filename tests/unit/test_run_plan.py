@@ -4,6 +4,7 @@ import pytest
 
 from larpo_lib.config import EarlyStopConfig, LarpoConfig
 from larpo_lib.plan import Plan, best_iteration, has_stalled, summarize
+from larpo_lib.run_state import all_calls
 from larpo_lib.shards import Shard
 
 
@@ -57,6 +58,50 @@ def test_policies_that_were_given_are_measured_and_compared_where_there_are_two(
     assert alone.promote(1, "x").inputs["baseline"] is None
     both = Plan(plan().config, "s3://b/e", policies=("s3://m/old", "s3://m/new"))
     assert both.promote(1, "x").inputs["baseline"] == "s3://b/e/iteration-0/evaluation"
+
+
+GUARDED = {
+    "promote": {
+        "must_improve": [{"metric": "evaluate.reward"}],
+        "must_not_lose": [{"metric": "gsm8k.accuracy", "margin": 1}, {"metric": "divergence.kl", "margin": 1}],
+        "files": {"gsm8k": {"problems": "s3://d/test.jsonl"}},
+    }
+}
+
+
+def test_a_gate_that_asks_for_benchmarks_is_given_them_of_the_policy_and_of_the_start():
+    one = plan(**GUARDED)
+    problems, divergence = one.benchmarks(2)
+    assert (problems.output, problems.asked) == ("s3://b/runs/one/iteration-2/gsm8k", ["accuracy"])
+    assert problems.inputs == {"policy": "s3://b/runs/one/iteration-2/policy", "problems": "s3://d/test.jsonl"}
+    assert divergence.inputs == {
+        "policy": "s3://b/runs/one/iteration-2/policy",
+        "baseline": "models/base",
+        "prompts": "s3://b/runs/one/heldout",
+        "evaluated": "s3://b/runs/one/iteration-2/evaluation",
+    }
+    gate = one.promote(2, "x").inputs
+    assert gate["benchmarks"] == [problems.output, divergence.output]
+    assert gate["baseline_benchmarks"] == [call.output for call in one.benchmarks(0)]
+    assert plan().promote(2, "x").inputs["benchmarks"] == []
+
+
+@pytest.mark.parametrize(
+    ("loop", "rewarded", "measured"),
+    [
+        ({}, (0.1, 0.2, 0.3), [0, 2]),
+        ({"promote": "every_iteration"}, (0.1, 0.2, 0.3), [0, 1, 2]),
+        ({"early_stop": {}}, (0.1, 0.2, 0.1), [0, 1]),  # the result is the best policy
+        ({"early_stop": {}}, (0.3, 0.2), [0]),
+        ({"evaluate": "last_iteration"}, (0.1, None, 0.3), [0, 2]),
+    ],
+)
+def test_benchmarks_measure_the_start_and_the_policies_that_go_through_the_gate(loop, rewarded, measured):
+    one = plan(**GUARDED, loop={"iterations": 2, **loop})
+    known = {i: {"mean_reward": value} for i, value in enumerate(rewarded) if value is not None}
+    calls = [(call.name, call.iteration) for call in all_calls(one, known)]
+    assert [iteration for name, iteration in calls if name == "gsm8k"] == measured
+    assert calls.index(("gsm8k", 0)) < calls.index(("sample", 1))  # what is missing is told before the training
 
 
 @pytest.mark.parametrize(

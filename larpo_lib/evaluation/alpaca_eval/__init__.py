@@ -38,7 +38,7 @@ BENCHMARK = Benchmark(
         ),
         Number(
             "average_length", "Average length", "characters",
-            "Mean length of the policy's answers. Judges prefer long answers.",
+            "Mean length of the policy's answers. Judges prefer long answers.", lower_is_better=True,
         ),
     ),
     counts={

@@ -25,12 +25,17 @@ BENCHMARK = Benchmark(
             "kl", "KL", "nats",
             "Kullback-Leibler divergence KL(policy || baseline) of a response: the mean log-ratio of responses that "
             "the policy sampled. Longer responses have a larger one.",
+            lower_is_better=True,
         ),
         Number(
             "kl_per_token", "KL per token", "nats",
             "The same, divided by the number of tokens of each response.",
+            lower_is_better=True,
         ),
-        Number("tokens", "Response length", "tokens", "Mean number of tokens of the sampled responses."),
+        Number(
+            "tokens", "Response length", "tokens", "Mean number of tokens of the sampled responses.",
+            lower_is_better=True,
+        ),
     ),
     counts={
         "*_low, *_high, *_standard_error": "Bootstrap interval over prompts, and standard error.",

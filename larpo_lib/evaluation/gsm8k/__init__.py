@@ -48,6 +48,7 @@ BENCHMARK = Benchmark(
     compare="accuracy with a majority vote or Pass@N; accuracies of other templates, worked examples (gsm8k.examples)"
     " or problems; accuracies that only test whether the answer appears anywhere in the response, as in the "
     "paper's scripts, which count 133 wrong ones of 5,276 published solutions as right.",
+    asks_by=("problems",),
     rescoring=Step(
         "gsm8k", "larpo_lib.evaluation.gsm8k.scoring:rescore", None,
         (Input("solutions", help="JSON Lines file (may be .gz) with question, ground_truth and, for each model, "

@@ -1,5 +1,7 @@
 """Settings of the benchmark GSM8K."""
 
+from typing import Any
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from larpo_lib.config.benchmarks import AnswersConfig
@@ -41,3 +43,7 @@ class Gsm8kConfig(Bootstrap):
         if "{question}" not in template:
             raise ValueError("must contain {question}, which is replaced by the problem")
         return template
+
+    def identity(self) -> dict[str, Any]:
+        """Without the place of the worked examples: their content is an input of the step."""
+        return {**super().identity(), "examples": None}

@@ -60,8 +60,6 @@ def run(
     inputs = {name: path for name, path in given.items() if path is not None}
     if config.examples is not None:
         inputs["examples"] = Path(config.examples)
-    # The place of the examples is no part of the identity; their content is.
-    identity = config.model_copy(update={"examples": None})
 
     def make(work: WorkDir) -> Metrics:
         if answers is not None:
@@ -73,7 +71,7 @@ def run(
         responses, counts = _asked(config, policy, problems, examples, work)
         return _publish(config, digest(policy)[:16], _version(config, examples), responses, counts, work)
 
-    return produce("gsm8k", identity, inputs, evaluation, make)
+    return produce("gsm8k", config, inputs, evaluation, make)
 
 
 def _asked(

@@ -73,4 +73,5 @@ BENCHMARK = Benchmark(
         "retriever's recall, except for the shape of the curves, as in the paper's figure 2; nDCG with 0, which "
         "is not the value of a random order; log-probabilities with log-probabilities per token: the sum "
         "favours short responses.",
+    asks_by=("prompts", "evaluated"),
 )  # fmt: skip

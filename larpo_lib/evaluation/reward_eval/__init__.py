@@ -35,7 +35,9 @@ BENCHMARK = Benchmark(
         ),
         Number("reward", "Mean reward", "", "Mean reward of the policy's responses, in the reward model's own unit."),
         Number("baseline_reward", "Mean reward of the baseline", "", "Mean reward of the baseline's responses."),
-        Number("length", "Average length", "characters", "Mean length of the policy's responses."),
+        Number(
+            "length", "Average length", "characters", "Mean length of the policy's responses.", lower_is_better=True,
+        ),
         Number("baseline_length", "Average length of the baseline", "characters", "Mean length of the baseline's "
             "responses."),
     ),

@@ -8,6 +8,7 @@ from larpo_lib.reporting.content import Drop, Setting
 from larpo_lib.reporting.examples import Text
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.page import render
+from larpo_lib.reporting.table import UNDEFINED
 
 
 def page(report, *, figures=False):
@@ -77,6 +78,25 @@ def test_gate_is_told_with_its_reason(promoted):
     verdict = "✓ Promoted" if promoted else "✗ Not promoted"
     assert f"{verdict}: iteration 1 is my-policy version 4, now {gate['alias']}" in words
     assert "Compared by greedy accuracy: beats version 3 or not." in words
+
+
+def test_a_gate_of_several_metrics_is_shown_as_a_table_with_its_figure():
+    test = {
+        "metric": "gsm8k.accuracy", "demand": "must_not_lose", "margin": 1.0, "lower_is_better": False, "items": 40,
+        "policy": 58.2, "opponent": 61.0, "gain": -2.8, "low": -3.9, "high": -1.7, "p_value": 1.0,
+        "adjusted_p_value": 1.0, "obstacle": None, "passed": False,
+    }  # fmt: skip
+    length = {**test, "metric": "evaluate.length", "lower_is_better": True, "obstacle": "it has none"}
+    length |= dict.fromkeys(("opponent", "gain", "low", "high", "p_value", "adjusted_p_value"))
+    gate = {
+        "promoted": False, "policy": "iteration 1", "model_name": "my-policy", "version": 4, "alias": "challenger",
+        "metric": "evaluate.reward", "reason": "gsm8k.accuracy is worse", "confidence": 0.95, "tests": [test, length],
+    }  # fmt: skip
+    words = page(small_report(promotion=gate), figures=True).words()
+    assert "Gsm8k.accuracy is worse." in words
+    assert "gsm8k.accuracy loss < 1 58.2 61 -2.8 -3.9 to -1.7 1 1 no" in words
+    assert "evaluate.length ↓ loss < 1 58.2 - - - - - it has none" in words.replace(UNDEFINED, "-")
+    assert "Gain over the opponent with its 90% interval" in words
 
 
 def test_run_without_gate_judge_examples_or_drops():

@@ -15,7 +15,7 @@ from larpo_lib.registry import Registry
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.steps import promote
-from larpo_lib.steps.promote import Judgement
+from larpo_lib.steps.judgements import Judgement
 from larpo_lib.tables import Row
 from larpo_lib.tracking import Tracker
 

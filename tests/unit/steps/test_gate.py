@@ -1,6 +1,7 @@
 """The gate: what it reads of an evaluation, and whether a policy passes. Nothing is registered here."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import EvaluateConfig, PromoteConfig
 from larpo_lib.errors import DataError
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
-from larpo_lib.steps.promote import Judgement, Opponent, decide, read_judgement
+from larpo_lib.steps.gate import Opponent, decide
+from larpo_lib.steps.judgements import Judgement, kept_judgement, read_judgement
 from larpo_lib.tables import write_table
 
 
@@ -110,6 +112,12 @@ def test_accuracies_of_other_judges_cannot_be_compared() -> None:
     decision = decide(PromoteConfig(metric="accuracy"), new, Opponent("version 3", old))
     assert not decision.promoted
     assert "it was judged by verifier-math, not by verifier" in decision.reason
+
+
+def test_who_judged_is_known_again_from_the_registry() -> None:
+    kept = dataclasses.replace(judgement({"a": 0.0}, "accuracy"), judge="verifier-math")
+    assert kept_judgement(json.loads(json.dumps(kept.to_json()))) == kept
+    assert kept_judgement({"reranker": "r", "values": {}}).judge == "verifier"  # as older versions kept it
 
 
 def test_an_evaluation_tells_who_judged(tmp_path: Path) -> None:

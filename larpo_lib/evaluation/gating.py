@@ -1,0 +1,129 @@
+"""The benchmarks that a run takes for its gate, since `promote` asks for their metrics."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from larpo_lib.config import LarpoConfig
+from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation import benchmarks
+from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.reporting.benchmark import read_values
+from larpo_lib.steps.judgements import EVALUATE_METRICS, LENGTH
+from larpo_lib.storage import cache_dir, fetch, is_remote
+
+_OF_A_RUN = dict.fromkeys(("policy", "baseline", "prompts", "evaluated"), "")
+"""Inputs that a run has itself: the policy, the one that it began with, its held-out prompts, and the evaluation."""
+
+
+def gate_benchmarks(config: LarpoConfig) -> Iterator[tuple[Benchmark, Sequence[str]]]:
+    """The benchmarks whose metrics the gate asks for, each with those metrics.
+
+    Raises:
+        ConfigError: there is no such benchmark, or its section is missing.
+    """
+    for name in config.promote.benchmarks:
+        benchmark = _benchmark(name)
+        if getattr(config, name) is None:
+            raise ConfigError(
+                f"promote asks for metrics of {name}, but the section [{name}] is missing",
+                remedy=f"Add it, with the settings of `larpo benchmark {name.replace('_', '-')}`",
+            )
+        yield benchmark, [one.name for one in config.promote.asked if one.benchmark == name]
+
+
+def gate_inputs(benchmark: Benchmark, config: LarpoConfig, own: Mapping[str, str]) -> dict[str, str]:
+    """What a benchmark reads when a run takes it.
+
+    Args:
+        benchmark: asked for by the gate.
+        config: of the run.
+        own: what the run has, by the inputs' names.
+
+    Raises:
+        ConfigError: an input is missing, or unknown.
+    """
+    files = config.promote.files.get(benchmark.name, {})
+    known = {one.name for one in benchmark.inputs}
+    for name in sorted(set(files) - (known - own.keys())):
+        why = "is what the run has itself" if name in own else f"is no input of {benchmark.name}"
+        raise ConfigError(f"promote.files.{benchmark.name}.{name} {why}", remedy="Remove it")
+    found = {name: place for name, place in {**own, **files}.items() if name in known}
+    needed = [one.name for one in benchmark.inputs if one.required or one.name in benchmark.asks_by]
+    for name in needed:
+        if name not in found:
+            meaning = next(one.meaning for one in benchmark.inputs if one.name == name)
+            raise ConfigError(
+                f"promote asks for metrics of {benchmark.name}, which needs {name}: {meaning}",
+                remedy=f"Set promote.files.{benchmark.name}.{name}",
+            )
+    return found
+
+
+def check_gate(config: LarpoConfig) -> None:
+    """Check that a run can measure what its gate asks for.
+
+    Raises:
+        ConfigError: there is no such metric or benchmark, or a section or an input is missing.
+    """
+    for name in sorted(config.promote.files):
+        _benchmark(name)
+    for one in config.promote.asked:
+        known = _metrics(one.benchmark)
+        if not any(number.is_named(one.name) for number in known):
+            names = ", ".join(f"{one.benchmark}.{number.name}" for number in known)
+            raise ConfigError(
+                f"promote.{one.demand} asks for {one.metric}, but {one.benchmark} has no {one.name}",
+                remedy=f"Use one of {names}",
+            )
+    for benchmark, _ in gate_benchmarks(config):
+        gate_inputs(benchmark, config, _OF_A_RUN)
+
+
+def check_gate_files(config: LarpoConfig) -> None:
+    """Check that the benchmarks of a gate have the packages and files that they need.
+
+    Raises:
+        ConfigError: one is missing.
+        StorageError: one in a store is missing.
+    """
+    for benchmark, _ in gate_benchmarks(config):
+        benchmark.require()
+        for name, place in config.promote.files.get(benchmark.name, {}).items():
+            if is_remote(place):
+                fetch(place, cache_dir())
+            elif not Path(place).exists():
+                setting = f"promote.files.{benchmark.name}.{name}"
+                raise ConfigError(f"{setting}: {place}: no such file", remedy="Give an existing file, or an s3:// URI")
+
+
+def require_values(evaluation: Path, metrics: Sequence[str]) -> None:
+    """Refuse a benchmark's artifact without values of the metrics that the gate asks for.
+
+    Raises:
+        DataError: one is missing, as where its settings leave the metric out.
+    """
+    known = read_values(evaluation) if metrics else {}
+    for metric in metrics:
+        if metric not in known:
+            raise DataError(
+                f"has no {metric} for each item, which the gate asks for",
+                path=evaluation,
+                remedy=f"Ask for one of {', '.join(sorted(known))}, or change the settings of the benchmark",
+            )
+
+
+def _metrics(name: str) -> Sequence[Number]:
+    if name == HELD_OUT:
+        return [Number(metric, metric, "", "") for metric in (*EVALUATE_METRICS, LENGTH)]
+    return _benchmark(name).numbers
+
+
+def _benchmark(name: str) -> Benchmark:
+    known = benchmarks()
+    if name not in known:
+        raise ConfigError(
+            f"promote names a benchmark '{name}', which there is not",
+            remedy=f"Use {HELD_OUT} or one of {', '.join(known)}",
+        )
+    return known[name]

@@ -1,0 +1,199 @@
+"""How a policy did, item by item, as the gate reads it of an evaluation, and whether two policies can be compared."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from larpo_lib.artifacts import read_manifest
+from larpo_lib.config.differences import differences
+from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.errors import ArtifactError, ConfigError, DataError
+from larpo_lib.provenance import judge_name
+from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
+from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, is_greedy, means
+from larpo_lib.tables import Row, iterate_table
+
+VERIFIER = "verifier"
+"""The judge of answers that are numbers."""
+EVALUATE_METRICS = ("reward", "accuracy", "greedy_accuracy")
+"""What an artifact of the step `evaluate` can be compared by."""
+LENGTH = "length"
+"""And besides, where several metrics are asked for: mean characters of a prompt's sampled responses."""
+_SAMPLING = ("temperature", "top_p", "max_new_tokens")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a policy did on each held-out prompt, or on each item of a benchmark.
+
+    Attributes:
+        reranker: what gave the rewards; of a benchmark, what judged.
+        values: metric, then prompt_id or item, to the value. A metric that the evaluation does not hold is absent.
+        benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
+        judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
+        sampling: how responses were sampled; None: it is not known, as of what the gate of one metric keeps.
+    """
+
+    reranker: str
+    values: Mapping[str, Mapping[str, float]]
+    benchmark: str | None = None
+    judge: str = VERIFIER
+    sampling: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What stands before its metrics where the gate asks for several."""
+        return HELD_OUT if self.benchmark is None else self.benchmark.partition(" ")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the registry keeps it."""
+        return {name: value for name, value in asdict(self).items() if name != "sampling" or value is not None}
+
+
+def read_judgement(evaluation: Path) -> Judgement:
+    """What an artifact of the step `evaluate` says about each prompt, or one of a benchmark about each item.
+
+    Raises:
+        ArtifactError: `evaluation` is no such artifact.
+        DataError: it has no sampled response, or rewards that hold only within a list.
+    """
+    if (evaluation / VALUES).is_file():
+        return _of_benchmark(evaluation)
+    rerankers: set[str] = set()
+    greedy, sampled = greedy_and_sampled(_comparable_rows(evaluation, rerankers))
+    if not sampled.rewards:
+        raise DataError("contains no sampled response", path=evaluation, remedy="Evaluate on at least one prompt")
+    groups: tuple[Groups, ...] = (
+        sampled.rewards,
+        {} if sampled.undecided else sampled.right,
+        {} if greedy.undecided else greedy.right,
+    )
+    values = {name: dict(sorted(means(found).items())) for name, found in zip(EVALUATE_METRICS, groups, strict=True)}
+    return Judgement(
+        reranker=" + ".join(sorted(rerankers)),
+        values={metric: means for metric, means in values.items() if means},
+        judge=judge_name(evaluation) or VERIFIER,
+    )
+
+
+def read_whole_judgement(evaluation: Path) -> Judgement:
+    """As `read_judgement`, with all that the gate of several metrics asks for: lengths, and how was sampled."""
+    judgement, settings = read_judgement(evaluation), read_manifest(evaluation)["config"]
+    answers = settings.get("answers", settings)  # of a benchmark, how the policy answers
+    sampling = {name: answers[name] for name in _SAMPLING if name in answers}
+    values = judgement.values if judgement.benchmark else {**judgement.values, LENGTH: _lengths(evaluation)}
+    return replace(judgement, values=values, sampling=sampling)
+
+
+def _lengths(evaluation: Path) -> dict[str, float]:
+    found: dict[str, list[int]] = {}
+    for row in iterate_table(evaluation, "evaluated", ("prompt_id", "temperature", "response")):
+        if not is_greedy(row):
+            found.setdefault(row["prompt_id"], []).append(len(row["response"]))
+    return dict(sorted(means(found).items()))
+
+
+def kept_judgement(stored: Mapping[str, Any]) -> Judgement:
+    """What the registry keeps of an evaluation, perhaps of another version; what else stands there is passed over."""
+    judge, sampling = stored.get("judge", VERIFIER), stored.get("sampling")
+    return Judgement(stored["reranker"], stored["values"], stored.get("benchmark"), judge, sampling)
+
+
+def by_name(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
+    """Judgements by the name before their metrics.
+
+    Raises:
+        ConfigError: two have one name.
+    """
+    found: dict[str, Judgement] = {}
+    for one in judgements:
+        if one.name in found:
+            raise ConfigError(f"two evaluations of one policy are by {one.name}", remedy="Pass one of them")
+        found[one.name] = one
+    return found
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric such as `divergence.kl` is better if it goes down, as its benchmark declares it."""
+    benchmark, _, name = metric.partition(".")
+    if benchmark == HELD_OUT:
+        return name == LENGTH
+    # Looked up, not imported: the benchmarks are of a room above this one.
+    declared = import_module("larpo_lib.evaluation").benchmarks().get(benchmark)
+    return declared is not None and any(one.lower_is_better for one in declared.numbers if one.is_named(name))
+
+
+def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> str | None:
+    """Why the two cannot be compared; None if they can."""
+    if opponent is None:
+        return "its evaluation is not in the registry"
+    if metric not in opponent.values:
+        return f"its evaluation has no {metric}"
+    difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(policy, opponent)
+    if difference is not None:
+        return difference
+    new, old = set(policy.values[metric]), set(opponent.values[metric])
+    if new != old:
+        items = "prompts" if policy.benchmark is None else "items"
+        return f"it was evaluated on different {items} ({len(new & old)} of {len(new)} in common)"
+    return None
+
+
+def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> str | None:
+    """What is different in how the two were judged; None where it is the same."""
+    if policy.benchmark != opponent.benchmark:
+        return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
+    rewards = policy.benchmark is None and metric == "reward"
+    if policy.benchmark is None and not rewards:
+        new, old = policy.judge, opponent.judge
+    else:
+        new, old = policy.reranker, opponent.reranker
+    if new == old:
+        return None
+    if rewards:
+        return f"its rewards come from {old}, not from {new}"
+    why = "judges are strict in different ways, so a difference could come from them and not from the policies"
+    return f"it was judged by {old}, not by {new}; {why}"
+
+
+def _sampled_otherwise(policy: Judgement, opponent: Judgement) -> str | None:
+    """What is different in how the two were sampled, as far as it is known of both."""
+    if policy.sampling is None or opponent.sampling is None:
+        return None
+    what = differences(opponent.sampling, policy.sampling)
+    return f"its responses were sampled with other settings: {what}" if what else None
+
+
+def _name(benchmark: str | None) -> str:
+    return benchmark or "the step evaluate"
+
+
+def _of_benchmark(evaluation: Path) -> Judgement:
+    try:
+        report = json.loads((evaluation / REPORT).read_text("utf-8"))
+        judged_by, benchmark = str(report["judged_by"]), f"{report['benchmark']} {report['version']}".strip()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(
+            f"{evaluation / REPORT}: cannot be read: {error}", remedy="Delete the artifact and make it again"
+        ) from None
+    return Judgement(judged_by, read_values(evaluation), benchmark)
+
+
+def _comparable_rows(evaluation: Path, rerankers: set[str]) -> Iterator[Row]:
+    """What the rows say of quality. Adds who gave the rewards to `rerankers`."""
+    columns = (*QUALITY_COLUMNS, "list_relative", "reranker")
+    for number, row in enumerate(iterate_table(evaluation, "evaluated", columns)):
+        if row["list_relative"]:
+            raise DataError(
+                f"rewards of '{row['reranker']}' are only comparable within one list, so they cannot compare "
+                "two policies",
+                path=evaluation,
+                row=number,
+                field="list_relative",
+                remedy="Evaluate with a reranker that scores each response on its own",
+            )
+        rerankers.add(row["reranker"])
+        yield row

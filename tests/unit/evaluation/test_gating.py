@@ -1,0 +1,82 @@
+"""What a run's gate asks of benchmarks is refused before anything that costs, if the run cannot measure it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from larpo_lib.config import LarpoConfig
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation import gating
+from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.evaluation.gating import check_gate, check_gate_files, require_values
+from larpo_lib.tables import write_table
+
+
+def config(metric: str, files: dict[str, dict[str, str]] | None = None, **sections: Any) -> LarpoConfig:
+    gate = {
+        "must_improve": [{"metric": "evaluate.reward"}],
+        "must_not_lose": [{"metric": metric, "margin": 1}],
+        "files": files or {},
+    }
+    prepare = {"source": "p.jsonl", "heldout": 4}
+    return LarpoConfig.model_validate({"policy": "models/base", "prepare": prepare, "promote": gate, **sections})
+
+
+@pytest.mark.parametrize(
+    ("metric", "files", "problem"),
+    [
+        ("gsm9k.accuracy", {}, r"names a benchmark 'gsm9k', which there is not\. Use evaluate or one of alpaca_eval, "),
+        (
+            "evaluate.acuracy",
+            {},
+            r"asks for evaluate\.acuracy, but evaluate has no acuracy\. Use one of evaluate\.reward",
+        ),
+        ("gsm8k.reward", {}, r"gsm8k has no reward\. Use one of gsm8k\.accuracy, gsm8k\.sampled_accuracy"),
+        ("gsm8k.pass_at_", {}, r"gsm8k has no pass_at_"),
+        ("gsm8k.accuracy", {}, r"which needs problems: .*\. Set promote\.files\.gsm8k\.problems"),
+        (
+            "gsm8k.accuracy",
+            {"gsm8k": {"problem": "x"}},
+            r"promote\.files\.gsm8k\.problem is no input of gsm8k\. Remove it",
+        ),
+        (
+            "gsm8k.accuracy",
+            {"gsm8k": {"problems": "x", "policy": "y"}},
+            r"promote\.files\.gsm8k\.policy is what the run has itself",
+        ),
+        ("divergence.kl", {"gsm9k": {"problems": "x"}}, r"names a benchmark 'gsm9k'"),
+        ("alpaca_eval.win_rate", {}, r"the section \[alpaca_eval\] is missing\. Add it"),
+    ],
+)
+def test_what_a_run_cannot_measure_is_refused(metric: str, files: dict[str, dict[str, str]], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        check_gate(config(metric, files))
+
+
+@pytest.mark.parametrize("metric", ["divergence.kl", "evaluate.length", "gsm8k.pass_at_4"])
+def test_what_it_can_measure_is_not(metric: str) -> None:
+    check_gate(config(metric, {"gsm8k": {"problems": "x"}}))
+
+
+def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ConfigError, match=r"promote\.files\.gsm8k\.problems: /nowhere: no such file\. Give an existing"
+    ):
+        check_gate_files(config("gsm8k.accuracy", {"gsm8k": {"problems": "/nowhere"}}))
+    (tmp_path / "problems.jsonl").touch()
+    there = config("gsm8k.accuracy", {"gsm8k": {"problems": str(tmp_path / "problems.jsonl")}})
+    check_gate_files(there)
+    needy = Benchmark(
+        "gsm8k", "", "", "", (), "", "", (Number("accuracy", "", "", ""),), {}, "", packages={"no-such": "pip"}
+    )
+    monkeypatch.setattr(gating, "benchmarks", lambda: {"gsm8k": needy})
+    with pytest.raises(ConfigError, match="needs the package no-such"):
+        check_gate_files(there)
+
+
+def test_a_benchmark_whose_settings_leave_the_metric_out_is_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "scores.parquet", "scores", [{"metric": "accuracy", "item_id": "a", "value": 1.0}])
+    require_values(tmp_path, ["accuracy"])
+    with pytest.raises(DataError, match=r"has no pass_at_4 for each item, .*Ask for one of accuracy"):
+        require_values(tmp_path, ["accuracy", "pass_at_4"])
