@@ -61,7 +61,7 @@ class Number:
     def filled(self, **words: object) -> Number:
         """One of a family."""
         name, label, meaning = (text.format(**words) for text in (self.name, self.label, self.meaning))
-        return replace(self, name=name, label=label, meaning=meaning)
+        return replace(self, name=name, label=label, meaning=meaning, example={})
 
     def is_named(self, name: str) -> bool:
         """Whether this is the number of that name, or the family that it belongs to."""

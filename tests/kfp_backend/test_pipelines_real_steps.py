@@ -34,7 +34,11 @@ CHANGED: dict[str, Any] = {
 }
 """What the second iteration has in place of these parts: more responses, and an objective with options."""
 LOOP = {"iterations": 2, "promote": "every_iteration", "changes": [{"iteration": 2, **CHANGED}]}
-OVER = {"loop": LOOP, "evaluate": {"n": 2, "resamples": 50}}
+GATE: dict[str, Any] = {
+    "must_improve": [{"metric": "evaluate.reward"}],
+    "must_not_lose": [{"metric": "divergence.kl", "margin": 0.5}],
+}
+OVER = {"loop": LOOP, "evaluate": {"n": 2, "resamples": 50}, "promote": GATE}
 PARTS = """
 import torch
 from larpo_lib.objectives.masked import differences, log_ratios, ordered_pairs
@@ -121,10 +125,13 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     assert (outcome.phase, outcome.messages) == ("Succeeded", {})
     assert hub.files_asked().count("model.safetensors") == 1  # by all pods together
     (text,) = outcome.outputs["final-report"]["artifacts"]["text"]["artifacts"]
-    assert Path(text["uri"]).read_text("utf-8").startswith("# Run one: SUCCEEDED")
+    report = Path(text["uri"]).read_text("utf-8")
+    assert report.startswith("# Run one: SUCCEEDED")
+    assert "| divergence.kl ↓ | loss < 0.5 |" in report
 
     (tmp_path / "kept.py").rename(tmp_path / "mine.py")
     parts = [f"{section}.{name}={inline(part)}" for section, both in MINE.items() for name, part in both.items()]
+    parts += [f"promote.{name}={inline(metrics)}" for name, metrics in GATE.items()]
     own = [
         *parts,
         'policy="org/tiny"',
@@ -138,8 +145,14 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):
         assert without_card(made / name) == without_card(tmp_path / "expected" / name), name
     for i in (0, 1, 2):
-        name = f"iteration-{i}/evaluation/metrics.json"
-        assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+        for name in (f"iteration-{i}/{what}/metrics.json" for what in ("evaluation", "divergence")):
+            assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+    decisions = [
+        json.loads((run / "promotion" / "promotion.json").read_text("utf-8"))["tests"]
+        for run in (made, tmp_path / "expected", made / "iteration-2", tmp_path / "expected" / "iteration-2")
+    ]
+    assert decisions[0] == decisions[1]
+    assert decisions[2] == decisions[3]
 
     asked = compose({"root": given["root"], "settings": given["settings"], "rounds": 2})
     check_earlier_results(Plan(asked, str(made)), 2)  # as the first task of a second run of that name
