@@ -12,6 +12,7 @@ from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
+from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.models.chat import conversation_text, prompt_text
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.pipeline.parameters import QUICKSTART, compose
@@ -55,6 +56,17 @@ def test_settings_of_the_paper(path):
     )  # fmt: skip
     assert config.evaluate.temperature == config.sample.temperature
     assert config.evaluate.reranker.type == ("verifier" if "gsm8k" in path.stem else "classifier")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem.startswith("mistral-7b")], ids=lambda path: path.stem
+)
+def test_the_gate_of_several_metrics_that_a_preset_offers_can_be_used(path, tmp_path):
+    text = path.read_text("utf-8").replace('metric = "reward"\n', "").replace("#   must_", "must_")
+    (tmp_path / "guarded.toml").write_text(text.replace("#   files.", "files."), "utf-8")
+    config = load_config(tmp_path / "guarded.toml")
+    check_gate(config)
+    assert [one.metric for one in config.promote.asked] == ["evaluate.reward", "gsm8k.accuracy"]
 
 
 def test_the_base_model_is_fine_tuned_on_ultrachat_first():
