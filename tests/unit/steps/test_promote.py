@@ -109,8 +109,8 @@ def test_of_several_metrics_the_registry_keeps_all_and_the_loss_of_one_leaves_th
     better = run("better", 0.75, -1.0)
     assert (better["alias"], better["opponent"], better["difference"]) == ("champion", "version 1", 0.25)
     assert better["reason"].startswith("better than version 1 in evaluate.reward by 0.25; no worse in alpaca_eval")
-    assert run("other", 1.0, 0.0, judged_by="llama")["reason"] == (
-        "alpaca_eval.win_rate cannot be compared with version 4: it was judged by gpt, not by llama"
+    assert run("other", 1.0, 0.0, judged_by="llama")["reason"].startswith(
+        "alpaca_eval.win_rate cannot be compared with version 4: it was judged by gpt, not by llama; "
     )
 
 
