@@ -14,12 +14,13 @@ _CHECK = "judge_check"
 _TOLD = ("kappa", "prefers_longer_beyond", "changed_by_order")
 
 
-def check_told(check: Path | None, judge: str) -> str:
+def check_told(check: Path | None, judge: str, model: str = "") -> str:
     """What a check found about a judge, as one line; empty without one.
 
     Args:
         check: artifact of `judge_check`.
         judge: what gives the scores, as reports name it.
+        model: a check of this model counts too if it was asked in another way, which the line then tells; empty: none.
 
     Raises:
         ArtifactError: `check` cannot be read.
@@ -28,14 +29,15 @@ def check_told(check: Path | None, judge: str) -> str:
     if check is None:
         return ""
     report = _report(check)
-    own = judge.removesuffix(IN_BOTH_ORDERS)
-    if report["policy"] != own:
+    own, checked = judge.removesuffix(IN_BOTH_ORDERS), str(report["policy"])
+    otherwise = bool(model) and checked.startswith(f"{model} by ")
+    if checked != own and not otherwise:
         raise ConfigError(
-            f"{check} is a check of {report['policy']}, but the judge here is {judge}",
+            f"{check} is a check of {checked}, but the judge here is {judge}",
             remedy="Check this judge with `larpo judge-check`, or leave the check out",
         )
     scores = {one["name"]: one for one in report["scores"]}
-    agreement = "agreement" if own == judge else "agreement_both_orders"
+    agreement = "agreement_both_orders" if judge.endswith(IN_BOTH_ORDERS) else "agreement"
     if agreement not in scores:
         raise ConfigError(
             f"{check} has no {agreement}, because the judge was not asked in both orders",
@@ -43,7 +45,8 @@ def check_told(check: Path | None, judge: str) -> str:
         )
     told = [scores[name] for name in (agreement, *_TOLD) if name in scores]
     numbers = ", ".join(f"{one['label']} {interval(Estimate(one['value'], one['low'], one['high']))}" for one in told)
-    return f"on {count(report['counts']['pairs'])} pairs that {report['judged_by']} annotated: {numbers}"
+    asked = "" if checked == own else f"asked {checked.removeprefix(model).strip()}, "
+    return f"{asked}on {count(report['counts']['pairs'])} pairs that {report['judged_by']} annotated: {numbers}"
 
 
 def _report(check: Path) -> dict[str, Any]:

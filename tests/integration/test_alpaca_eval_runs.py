@@ -219,6 +219,27 @@ def test_a_policy_answers_and_is_judged(larpo, shared_data, annotations, tiny_po
     assert metrics["average_length"] == pytest.approx(sum(len(row["output"]) for row in outputs) / 6)
 
 
+def test_a_judge_that_answers_as_published_is_its_own_published_annotations(larpo, shared_data, annotations, tmp_path):
+    """Its sample grows by what is missing alone."""
+    replay, published = Replay(annotations), {row["instruction"]: row["preference"] for row in annotations}
+    with serve(replay) as server:
+        for limit in (40, 50, 50):
+            settings = {"judge.base_url": f'"{server.url}/v1"', "judge.model": '"gpt-4-1106-preview"', "limit": limit,
+                        "both_orders": "false", "resamples": 20}  # fmt: skip
+            outcome = larpo(
+                "judge-check", "--reference", shared_data("alpaca_eval/gemma-7b-it.annotations.json.gz"),
+                "--decisions", tmp_path / "kept.jsonl", "--evaluation", tmp_path / f"check-{limit}",
+                *(part for name, value in settings.items() for part in ("--set", f"judge_check.{name}={value}")),
+            )  # fmt: skip
+            assert outcome.code == 0, outcome.err
+            assert len(replay.bought) == limit
+    assert set(replay.bought.values()) == {1}
+    metrics = read_metrics(tmp_path / "check-50")
+    assert (metrics["pairs"], metrics["agreement"], metrics["kappa"], metrics["not_drawn"]) == (50, 1.0, 1.0, SIZE - 50)
+    rows = json.loads((tmp_path / "check-50" / "annotations.json").read_text())
+    assert all(row["preference"] == pytest.approx(published[row["instruction"]], abs=1e-9) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

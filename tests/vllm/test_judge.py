@@ -2,8 +2,13 @@
 
 import json
 import math
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pytest
+from safetensors.torch import load_file, save_file
 from served_model import served
 
 from larpo_lib.config import LlmJudgeConfig
@@ -18,7 +23,8 @@ from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
-WORDS = [*vocabulary(), "[[A]]", "[[0.5]]"]
+WORDS = [*vocabulary(), "[[A]]", "[[0.5]]", "m", "M"]
+PAIRS = 40
 FREE_FORM = {
     str(i): {"context": None, "prompt": f"What is {i} plus one?", "target": [str(i + 1)], "benchmark_name": "MATH"}
     for i in range(ITEMS)
@@ -40,11 +46,21 @@ def judge_url(tmp_path_factory):
     """A judge of random weights, half of whose texts come to hold a verdict before they end."""
     directory = tmp_path_factory.mktemp("judge")
     make_policy(directory / "model", WORDS, 0, hidden=64, layers=2, heads=2)
+    _prefer_m(directory / "model" / "model.safetensors")
     for file, setting in (("config", "max_position_embeddings"), ("tokenizer_config", "model_max_length")):
         path = directory / "model" / f"{file}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {setting: CONTEXT}))
     with served(directory / "model", directory / "log", "--max-model-len", str(CONTEXT)) as url:
         yield url
+
+
+def _prefer_m(weights):
+    """m or M is the most probable first token, by which is shown first and the rest of the question."""
+    tensors = load_file(weights)
+    first, second = (make_tokenizer(WORDS).convert_tokens_to_ids(word) for word in "mM")
+    tensors["lm_head.weight"][first] *= 5
+    tensors["lm_head.weight"][second] = -tensors["lm_head.weight"][first]
+    save_file(tensors, weights, {"format": "pt"})
 
 
 @pytest.fixture
@@ -99,6 +115,53 @@ def test_an_answer_longer_than_the_judges_context_is_told_apart(judge_url, run):
     metrics = run(judge_url, "long", longest=CONTEXT)
     assert metrics["too_long_for_judge"] == 1
     assert metrics["free_form_unparsed"] >= 1
+
+
+def _answered(url):
+    """Requests that the server has answered, by its own count."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:  # noqa: S310 - on loopback
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:request_success_total"))
+
+
+def _alpaca_eval(folder, url):
+    for name, last in (("reference", "no"), ("answers", "yes")):
+        rows = [{"instruction": f"What is {i} plus one?", "output": f"{i + 1} {last}"} for i in range(PAIRS)]
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    settings = {"partial": "true", "judge.base_url": f'"{url}/v1"', "judge.model": '"tiny"', "judge.concurrency": "1"}
+    options = [part for name, value in settings.items() for part in ("--set", f"alpaca_eval.{name}={value}")]
+    files = ["--reference", "reference.json", "--answers", "answers.json", "--evaluation", "evaluation"]
+    return [sys.executable, "-m", "larpo_lib", "benchmark", "alpaca-eval", *files, *options]
+
+
+def test_alpaca_eval_is_killed_and_goes_on_and_the_server_answers_nothing_twice(judge_url, tmp_path):
+    before, kept = _answered(judge_url), tmp_path / "evaluation.decisions.jsonl"
+    command = _alpaca_eval(tmp_path, judge_url)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+        deadline = time.monotonic() + 120
+        while not kept.exists() or kept.read_bytes().count(b"\n") < 5:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        stored = kept.read_bytes().count(b"\n")
+        assert stored < PAIRS
+        again = subprocess.run(command, cwd=tmp_path, stdout=log, stderr=log, check=False)
+    assert again.returncode == 0, (tmp_path / "log").read_text()
+    decided = _decisions(kept)
+    assert len({one["key"] for one in decided}) == len(decided) == PAIRS
+    assert _answered(judge_url) - before <= PAIRS + 2  # in flight, and not yet taken, when it was killed
+    by_question = {one["request"]["messages"][1]["content"]: one["answer"]["choices"][0] for one in decided}
+    rows = json.loads((tmp_path / "evaluation" / "annotations.json").read_text())
+    assert len(rows) == PAIRS
+    for row in rows:
+        (choice,) = (one for text, one in by_question.items() if f'"{row["instruction"]}"' in text.replace('""', ""))
+        found = {one["token"]: math.exp(one["logprob"]) for one in choice["logprobs"]["content"][0]["top_logprobs"]}
+        first = found.get("m", 0.0) / (found.get("m", 0.0) + found.get("M", 0.0))  # which is shown first
+        expected = 1 + first if row["is_switched_outputs"] else 2 - first
+        assert row["preference"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_grades_are_read_from_the_probabilities_that_the_server_gives(judge_url, tmp_path):

@@ -4,7 +4,7 @@ The protocol is that of https://github.com/lmarena/arena-hard-auto (Apache-2.0).
 prompts, the verdicts and what counts as style are facts of the protocol, without which scores could not be compared.
 """
 
-from larpo_lib.evaluation.benchmark import JUDGED, POLICY, Benchmark, Number
+from larpo_lib.evaluation.benchmark import JUDGE_CHECK, JUDGED, POLICY, Benchmark, Number
 from larpo_lib.steps.declarations import Input, Option, Step
 
 _HARD = {"category": "hard_prompt", "title": "Hard prompts"}
@@ -29,6 +29,7 @@ BENCHMARK = Benchmark(
         ),
         POLICY,
         Input("answers", "optional", "Answers in Arena-Hard's format (uid, model, messages), instead of --policy."),
+        JUDGE_CHECK,
     ),
     judged_by="an LLM, by comparison with a baseline's answers in both orders",
     needs="a judge's server",

@@ -70,7 +70,7 @@ def make_report(
         benchmark=BENCHMARK.name,
         title=BENCHMARK.title,
         policy=model,
-        judged_by=f"{config.judge.model} with Arena-Hard's prompts",
+        judged_by=judged_by(config),
         scores=scores,
         counts={**counts, **unread},
         values={name: found for name, found in values.items() if found},
@@ -82,6 +82,11 @@ def make_report(
         distributions=(),  # a question's value is its part in the fit
         headline=[score.name for score in scores],
     )
+
+
+def judged_by(config: ArenaHardConfig) -> str:
+    """The judge, as reports name it."""
+    return f"{config.judge.model} with Arena-Hard's prompts"
 
 
 def _values(config: ArenaHardConfig, categories: Mapping[str, Sequence[Judged]]) -> dict[str, Values]:

@@ -1,7 +1,7 @@
 """The step `arena_hard`: a policy's answers to Arena-Hard's questions, judged against the baselines'."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
@@ -20,8 +20,9 @@ from larpo_lib.evaluation.arena_hard.files import (
     require_answers,
 )
 from larpo_lib.evaluation.arena_hard.judging import Pair, judge_pairs
-from larpo_lib.evaluation.arena_hard.report import Judged, make_report
+from larpo_lib.evaluation.arena_hard.report import Judged, judged_by, make_report
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.files import write_json_lines
 from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import decisions as open_decisions
@@ -52,6 +53,7 @@ def run(
     policy: Path | None = None,
     answers: Path | None = None,
     decisions: Path | None = None,
+    judge_check: Path | None = None,
 ) -> Metrics:
     """Let a policy answer Arena-Hard's questions, or take its answers, have them judged, and publish the scores.
 
@@ -67,6 +69,7 @@ def run(
         policy: directory of the policy; not with `answers`.
         answers: answers in the official format; not with `policy`.
         decisions: file that keeps the judge's decisions; `<evaluation>.decisions.jsonl` if not given.
+        judge_check: artifact of `judge_check` about this judge, which the report shows.
 
     Raises:
         ConfigError: neither policy nor answers, or both; no baseline; the set is not whole; more judge calls are
@@ -83,6 +86,7 @@ def run(
     given = None if answers is None else read_answers(answers)
     if given is not None and not config.partial:
         require_answers(asked.questions, given)
+    told = check_told(judge_check, judged_by(config), config.judge.model)
     endpoint = completions(config.judge)
     kept = decisions or evaluation.with_name(f"{evaluation.name}.decisions.jsonl")
 
@@ -103,9 +107,9 @@ def run(
         judged = [Judged.of(config, pair, names[pair.question.category], texts) for pair, texts in said]
         write_json_lines(work.data / JUDGMENTS, (judgement_row(one.judgement, one.texts) for one in judged))
         counts |= {"questions": len(asked.questions), "not_asked": asked.not_asked}
-        return write(make_report(config, model.model, judged, counts), work.data)
+        return write(replace(make_report(config, model.model, judged, counts), judge_check=told), work.data)
 
-    inputs = {"questions": questions, "policy": policy, "answers": answers}
+    inputs = {"questions": questions, "policy": policy, "answers": answers, "judge_check": judge_check}
     inputs |= {f"{category}_baseline": path for category, path in files.items()}
     found = {key: path for key, path in inputs.items() if path is not None}
     return produce(BENCHMARK.name, config, found, evaluation, make, arguments={"versions": versions})

@@ -7,7 +7,7 @@ _SAME = "Compare it only with checks against the same reference annotations."
 
 BENCHMARK = Benchmark(
     name="judge_check",
-    title="Check of a judge",
+    title="Judge check",
     summary="Measure how well a judge agrees with people, or with another judge, on pairs of answers that they have "
         "annotated. [judge_check].judge is asked, or --judged holds what it has decided.",
     settings_class="JudgeCheckConfig",

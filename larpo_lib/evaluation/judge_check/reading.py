@@ -1,6 +1,7 @@
 """Reads annotations of pairs, finds the same pair in two files, and puts the two preferences beside each other."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from larpo_lib.reporting.benchmark import REPORT
 from larpo_lib.sources.reading import Raw, RawRow, read_file
 
 ANNOTATIONS = "annotations.json"
+_ENDINGS = re.compile(r"(\.(jsonl?|csv|parquet))?(\.(gz|xz|zst))?$")
 _Key = Pair
 """What is annotated: an instruction with two answers; in a table of preferences its row, nothing, and the model."""
 
@@ -84,7 +86,7 @@ def read_annotations(paths: Sequence[Path], name: str | None = None) -> Annotati
                 problem = "is of another kind than the rows before it"
                 remedy = "Use either annotations with texts or tables of preferences"
                 raise DataError(problem, path=path, row=row.number, remedy=remedy)
-            names[_add(found, raw, row) or file.name.partition(".")[0]] = None
+            names[_add(found, raw, row) or _ENDINGS.sub("", file.name)] = None
         if path.is_dir():
             names = {_artifact_judge(path): None}
     return Annotations(name or " and ".join(names), found, kinds == {True})

@@ -67,7 +67,7 @@ def _caveats(measures: Measures, names: tuple[str, str]) -> list[str]:
         f"This says how {judge} agrees with {reference}, not how good either of them is. People agree with each other "
         "on about two of three such pairs (65.7 % in AlpacaEval's own table of annotators)."
     ]
-    if 0 < len(measures.win_rates()) < _FEW_MODELS:
+    if 1 < len(measures.win_rates()) < _FEW_MODELS:
         found.append(f"Only {len(measures.win_rates())} models: their order says little.")
     return found
 

@@ -94,10 +94,11 @@ def run(
 
 
 def _drawn(config: JudgeCheckConfig, by_pair: Mapping[Pair, Annotated]) -> dict[Pair, Annotated]:
-    """The pairs that are used, in an order that depends on nothing but themselves."""
+    """The pairs that are used, in an order that depends on nothing but themselves; more of them hold the fewer ones."""
     pairs = sorted(by_pair, key=lambda pair: (pair.instruction, pair.reference, pair.model))
     if config.limit is not None and config.limit < len(pairs):
-        chosen = {*random.Random(config.seed).sample(range(len(pairs)), config.limit)}  # noqa: S311 - no secret
+        order = random.Random(config.seed).sample(range(len(pairs)), len(pairs))  # noqa: S311 - no secret
+        chosen = {*order[: config.limit]}
         pairs = [pair for place, pair in enumerate(pairs) if place in chosen]
     return {pair: by_pair[pair] for pair in pairs}
 

@@ -200,6 +200,11 @@ def test_a_check_is_told_beside_scores_of_its_own_judge_alone(check: Callable[..
     assert check_told(None, judge) == ""
     with pytest.raises(ConfigError, match=rf"is a check of {judge}, but the judge here is gpt by weighted"):
         check_told(tmp_path / "check", "gpt by weighted_alpaca_eval_gpt4_turbo")
+    assert check_told(tmp_path / "check", "gpt with other prompts", "gpt").startswith(
+        "asked by alpaca_eval_llama3_70b_fn, on 6 pairs that someone annotated: Agreement 0.667 ["
+    )
+    with pytest.raises(ConfigError, match="but the judge here is gpt-5 with other prompts"):
+        check_told(tmp_path / "check", "gpt-5 with other prompts", "gpt-5")
     check([row("a", "1", "2", 1)], [row("a", "1", "2", 1)], name="one order", judged_by="gpt by x")
     with pytest.raises(ConfigError, match="the judge was not asked in both orders"):
         check_told(tmp_path / "one order", "gpt by x in both orders")
