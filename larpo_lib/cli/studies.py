@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from larpo_lib.studies.study import Cell, ScaleName, Study
 
 StudyName = Annotated[
-    str, typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, or a .toml file.")
+    str,
+    typer.Argument(help="table2 to table5, fig2, fig3a, fig3b, fig3c, fig4, preferences, objectives, or a .toml file."),
 ]
 Scale = Annotated[
     Literal["tiny", "small", "paper"],
@@ -76,13 +77,14 @@ def reproduce(
 
     file, over = _file(study), parse_settings(settings or ())
     together = Path("runs") / "reproduce"  # studies there share what their runs have in common
-    if kind_of(file) == "preferences":
+    if (kind := kind_of(file)) != "grid":
         if scale != "tiny" or faithful != "paper" or assume or pipeline is not None:
             raise ConfigError(
                 f"the study '{study}' has only one scale, and no runs of the loop",
                 remedy="Remove --scale, --faithful, --assume and --pipeline",
             )
-        _preferences(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, together, dry_run=dry_run)
+        run_kind = {"preferences": _preferences, "objectives": _objectives}[kind]
+        run_kind(file, {**over, **({"seeds": seeds} if seeds else {})}, jobs, out, together, dry_run=dry_run)
         return
     loaded = load_study(file)
     if dry_run or pipeline is not None:
@@ -104,6 +106,21 @@ def _preferences(
     """The study whose cells are no runs of the loop."""
     from larpo_lib.studies.preferences.run import listing, run
     from larpo_lib.studies.preferences.study import load
+
+    study = load(file, over)
+    if dry_run:
+        _print(listing(study))
+        return
+    place = out or together / study.name
+    _run(place, partial(run, study, place, jobs))
+
+
+def _objectives(
+    file: Path, over: Mapping[str, Any], jobs: int, out: Path | None, together: Path, *, dry_run: bool
+) -> None:
+    """The study that searches for every objective alike."""
+    from larpo_lib.studies.objectives.run import listing, run
+    from larpo_lib.studies.objectives.study import load
 
     study = load(file, over)
     if dry_run:

@@ -10,7 +10,9 @@ from larpo_lib.playground.policy import CHAT_TEMPLATE, write_policy
 from larpo_lib.studies.preferences.study import PolicyConfig
 
 _PAD, _END = "<pad>", "<end>"
-_ROLES = ("<user>", "<assistant>")
+ASSISTANT = "<assistant>"
+"""What stands before a response."""
+_ROLES = ("<user>", ASSISTANT)
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

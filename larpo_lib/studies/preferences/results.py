@@ -1,6 +1,6 @@
 """From log-probabilities to measures: objectives and baselines on the same responses of the same prompts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -8,9 +8,10 @@ from typing import Any
 
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.errors import LarpoError
+from larpo_lib.files import read_json
 from larpo_lib.statistics.estimates import paired
 from larpo_lib.studies.preferences.agreement import MEASURES, Judged, agreement, model_means
-from larpo_lib.studies.preferences.runs import Places, Task
+from larpo_lib.studies.preferences.runs import BROKEN, Places, Task, is_broken
 from larpo_lib.studies.preferences.study import Own, PreferenceStudy
 from larpo_lib.studies.results import BOOTSTRAP, over_seeds
 from larpo_lib.tables import Row, read_table
@@ -57,20 +58,31 @@ def read_heldout(places: Places, seed: int) -> Heldout:
     home = places.seed(seed)
     logps = read_table(home / "scores", "logps")
     fitting = {(row["prompt_id"], row["candidate_id"]): row for row in logps}
-    judged: dict[str, dict[str, Judged]] = {}
-    for row in read_table(home / "heldout", "ranked"):
-        if (row["prompt_id"], row["candidate_id"]) in fitting:
-            judged.setdefault(row["prompt_id"], {})[row["candidate_id"]] = _judged(row)
-    decided = {prompt: group for prompt, group in judged.items() if len({one.preference for one in group.values()}) > 1}
-    lists: dict[str, list[Judged]] = {}
-    for row in read_table(home / "training", "ranked"):
-        lists.setdefault(row["prompt_id"], []).append(_judged(row))
-    return Heldout(
-        judged=decided,
-        means=model_means(lists.values()),
+    return heldout_of(
+        [row for row in read_table(home / "heldout", "ranked") if (row["prompt_id"], row["candidate_id"]) in fitting],
+        read_table(home / "training", "ranked"),
         logps={key: row["logp"] for key, row in fitting.items()},
         tokens={key: row["num_tokens"] for key, row in fitting.items()},
     )
+
+
+def heldout_of(rows: Iterable[Row], training: Iterable[Row], logps: Scores, tokens: Scores) -> Heldout:
+    """What is known of held-out responses, prompts with fewer than two or with equal preferences only left out.
+
+    Args:
+        rows: ranked, of the responses that are measured.
+        training: all ranked rows of the training part.
+        logps: of the responses, by the reference.
+        tokens: of the responses.
+    """
+    judged: dict[str, dict[str, Judged]] = {}
+    for row in rows:
+        judged.setdefault(row["prompt_id"], {})[row["candidate_id"]] = _judged(row)
+    decided = {prompt: group for prompt, group in judged.items() if len({one.preference for one in group.values()}) > 1}
+    lists: dict[str, list[Judged]] = {}
+    for row in training:
+        lists.setdefault(row["prompt_id"], []).append(_judged(row))
+    return Heldout(decided, model_means(lists.values()), logps, tokens)
 
 
 def measure(heldout: Heldout, scores: Scores) -> Values:
@@ -101,7 +113,14 @@ def baselines(heldout: Heldout) -> dict[str, Values]:
 
 
 def trained_scores(heldout: Heldout, run: Path, own: Own) -> Scores:
-    """What a trained policy ranks the held-out responses by."""
+    """What a trained policy ranks the held-out responses by.
+
+    Raises:
+        LarpoError: training broke down.
+    """
+    if is_broken(run):
+        told = read_json(run / BROKEN, remedy="Delete this file, and run the study again")["error"]
+        raise LarpoError(f"{run}: {told}", remedy="Try other learning rates")
     logps = {(row["prompt_id"], row["candidate_id"]): row["logp"] for row in read_table(run / "scores", "logps")}
     if own == "implicit_reward":  # times beta, which changes no order
         return {key: value - heldout.logps[key] for key, value in logps.items()}
@@ -122,8 +141,7 @@ def choose(study: PreferenceStudy, out: Path) -> dict[str, dict[str, Any]]:
         tried: dict[float, float | None] = {}
         for rate in study.learning_rates:
             run = places.run(Task(seed, objective, rate, searching=True))
-            broken = (run / "broken.json").is_file()
-            values = None if broken else measure(heldout, trained_scores(heldout, run, "implicit_reward"))[MAIN]
+            values = None if is_broken(run) else measure(heldout, trained_scores(heldout, run, "implicit_reward"))[MAIN]
             tried[rate] = fmean(values.values()) if values else None
         known = {rate: value for rate, value in tried.items() if value is not None}
         if not known:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from larpo_lib.artifacts import read_metrics
+from larpo_lib.config import TrainConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.progress import tell
@@ -14,6 +15,9 @@ from larpo_lib.studies.preferences import steps
 from larpo_lib.studies.preferences.steps import FoldConfig, ScoreConfig
 from larpo_lib.studies.preferences.study import PreferenceStudy
 from larpo_lib.workers import go_through
+
+BROKEN = "broken.json"
+"""Of a run whose training broke down: why."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Places:
         return self.out / f"seed{seed}"
 
     def run(self, task: Task) -> Path:
-        """What one run left: `trained`, `scores`, or `broken.json`."""
+        """What one run left: `trained` and `scores`, or `broken.json`."""
         return self.seed(task.seed) / "runs" / task.name
 
     def reference(self, seed: int, selection: str) -> Path:
@@ -92,20 +96,37 @@ def _run(task: Task, study: PreferenceStudy, places: Places) -> None:
         whole = -(-int(read_metrics(known)["lists"] or 0) // study.batch_size) * study.epochs
         steps_allowed = max(1, round(study.search_share * whole))
     config = study.train_config(task.objective, task.learning_rate, task.seed, steps_allowed)
+    if train_unless_broken(config, home / "sft", home / "lists" / selection, known, run):
+        steps.score(_scoring(study), policy=run / "trained", part=home / "heldout", scores=run / "scores")
+
+
+def train_unless_broken(config: TrainConfig, policy: Path, lists: Path, known: Path, run: Path) -> bool:
+    """Publish `run / "trained"`, or note in `run` that training broke down: a loss or a weight was no number.
+
+    Args:
+        config: of the training.
+        policy: to begin with, which is the reference too.
+        lists: to train on.
+        known: a training that has the reference log-probabilities of these lists.
+        run: directory of the run.
+
+    Returns:
+        Whether there is a policy.
+    """
+    if is_broken(run):
+        return False
+    reads = config.objective.needs_reference and not config.objective.needs_kl
     try:
-        train.run(
-            config,
-            policy=home / "sft",
-            lists=home / "lists" / selection,
-            trained=run / "trained",
-            reference_logps=known if config.objective.needs_reference and not config.objective.needs_kl else None,
-        )
-    except ModelError as error:  # the loss became NaN
-        if not task.searching:
-            raise
-        write_json(run / "broken.json", {"error": str(error).partition(" (")[0]})
-        return
-    steps.score(_scoring(study), policy=run / "trained", part=home / "heldout", scores=run / "scores")
+        train.run(config, policy=policy, lists=lists, trained=run / "trained", reference_logps=known if reads else None)
+    except ModelError as error:
+        write_json(run / BROKEN, {"error": str(error).partition(" (")[0]})
+        return False
+    return True
+
+
+def is_broken(run: Path) -> bool:
+    """Whether training broke down there."""
+    return (run / BROKEN).is_file()
 
 
 def _scoring(study: PreferenceStudy) -> ScoreConfig:

@@ -1,7 +1,6 @@
 """The study on published preferences, from a small file of lists to its results."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from our_objectives import OURS
 from scipy.stats import kendalltau
+from small_lists import SMALL_SETTINGS, write_lists
 from table_rows import ranked, with_table
 from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,15 +27,7 @@ _LIMIT = 26
 """Tokens that about half of the small file's responses fit into."""
 
 STUDY = FOLDER / "studies" / "preferences.toml"
-SMALL = {
-    "seeds": 1,
-    "learning_rates": [3e-3, 1e-2],
-    "search_share": 1.0,
-    "batch_size": 4,
-    "policy": {"vocabulary": 280, "hidden": 8, "layers": 1, "heads": 1, "positions": 128},
-    "max_prompt_tokens": 60,
-    "only": ["listmle", "simpo"],
-}
+SMALL = {**SMALL_SETTINGS, "seeds": 1, "learning_rates": [3e-3, 1e-2], "only": ["listmle", "simpo"]}
 
 
 def small(source: Path | str, **changes: Any) -> PreferenceStudy:
@@ -46,25 +38,7 @@ def small(source: Path | str, **changes: Any) -> PreferenceStudy:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty prompts with five responses each, by five models."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("source") / "lists.jsonl"
-    words = ["red", "blue", "green", "old", "new", "big"]
-    rows = [
-        {
-            "instruction": f"Question {number}?",
-            "candidates": [
-                {
-                    "generator": f"model {place}",
-                    "response": " ".join(draw.choices(words, k=draw.randint(2, 12))) + f" {number} {place}",
-                    "score": round(draw.random() * (1 + place) / 5, 3),
-                }
-                for place in range(5)
-            ],
-        }
-        for number in range(20)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
+    return write_lists(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
