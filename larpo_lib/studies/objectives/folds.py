@@ -3,21 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from larpo_lib.candidates.ranking import best_first, by_prompt, drop_duplicates
 from larpo_lib.files import make_directory
-from larpo_lib.schemas import RankedRow
 from larpo_lib.steps import prepare
 from larpo_lib.studies.objectives.bigrams import Response, TrainingList, fitted, log_probabilities
 from larpo_lib.studies.objectives.study import ObjectivesStudy
 from larpo_lib.studies.preferences import steps
 from larpo_lib.studies.preferences.policy import ASSISTANT, make_tokenizer
 from larpo_lib.studies.preferences.results import Heldout, Key, heldout_of
-from larpo_lib.tables import read_table
+from larpo_lib.tables import Row, read_table
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ def make_fold(study: ObjectivesStudy, home: Path, seed: int) -> Fold:
     make_directory(home / f"seed{seed}")
     prompts, ranked = home / "prompts", home / "ranked"
     prepare.ranked(preferences.prepared, prompts=prompts, ranked=ranked)
-    rows: dict[str, list[RankedRow]] = {}
+    rows: dict[str, list[Any]] = {}
     for name in ("training", "heldout"):
         config = steps.FoldConfig(folds=preferences.folds, fold=seed, heldout=name == "heldout")
         part = home / f"seed{seed}" / name
         steps.fold(config, prompts=prompts, ranked=ranked, part=part)
-        rows[name] = cast(list[RankedRow], read_table(part, "ranked"))
+        rows[name] = read_table(part, "ranked")
     tokenizer = make_tokenizer([row["response"] for row in rows["training"]], own.vocabulary)
     known = dict(zip(map(_key, rows["training"]), _read(tokenizer, rows["training"]), strict=True))
     responses = dict(zip(map(_key, rows["heldout"]), _read(tokenizer, rows["heldout"]), strict=True))
@@ -63,7 +62,7 @@ def make_fold(study: ObjectivesStudy, home: Path, seed: int) -> Fold:
     tokens = {key: float(one.tokens) for key, one in responses.items()}
     groups = [best_first(drop_duplicates(group)) for group in by_prompt(rows["training"]).values()]
 
-    def lists(select: Callable[[Sequence[RankedRow]], Sequence[RankedRow]]) -> list[TrainingList]:
+    def lists(select: Callable[[Any], Any]) -> list[TrainingList]:
         chosen = [select(group) for group in groups]
         return [TrainingList([known[_key(row)] for row in one], [row["reward"] for row in one]) for one in chosen]
 
@@ -75,12 +74,12 @@ def make_fold(study: ObjectivesStudy, home: Path, seed: int) -> Fold:
     )
 
 
-def _key(row: RankedRow) -> Key:
+def _key(row: Row) -> Key:
     return row["prompt_id"], row["candidate_id"]
 
 
-def _read(tokenizer: PreTrainedTokenizerFast, rows: Sequence[RankedRow]) -> list[Response]:
+def _read(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row]) -> list[Response]:
     """Each response, which begins behind the token of the assistant's turn and ends with the end of the turn."""
-    begin, end = tokenizer.convert_tokens_to_ids([ASSISTANT, str(tokenizer.eos_token)])
-    texts = tokenizer([row["response"] for row in rows], add_special_tokens=False)["input_ids"]
+    begin, end = tokenizer.get_vocab()[ASSISTANT], tokenizer.get_vocab()[str(tokenizer.eos_token)]
+    texts: Any = tokenizer([row["response"] for row in rows], add_special_tokens=False)["input_ids"]
     return [Response.of([*ids, end], begin, len(tokenizer)) for ids in texts]

@@ -16,6 +16,7 @@ from larpo_lib.presets import FOLDER
 from larpo_lib.studies.objectives.playground import Playground
 from larpo_lib.studies.objectives.run import run
 from larpo_lib.studies.objectives.study import ObjectivesStudy, Setting, compared, load, strength_of
+from larpo_lib.studies.preferences.runs import BROKEN
 
 STUDY = FOLDER / "studies" / "objectives.toml"
 SMALL: dict[str, Any] = {
@@ -25,7 +26,6 @@ SMALL: dict[str, Any] = {
     "strengths": {"reach": 1},
     "playground": {
         "settings": {
-            "train": {"batch_size": 4},
             "demonstrations": {"limit": None},
             "sft": {"max_steps": 4, "batch_size": 16},
             "prepare": {"limit": 24},
@@ -104,13 +104,16 @@ def test_objectives_train_on_the_same_responses_of_a_world(tmp_path: Path, monke
     for name, number in (("DEMONSTRATIONS", 64), ("PROMPTS", 24), ("HELDOUT", 6)):
         monkeypatch.setattr(world, name, number)
     place = Playground(small("lists.jsonl"), tmp_path, 1)
-    settings = [Setting("listmle", 1e-3, 0.1), Setting("simpo", 1e9, 2.0)]
-    place.run(settings, [0])
-    before, after = place.before(0), place.read(settings[0], 0)
+    listmle, simpo = Setting("listmle", 1e-3, 0.1), Setting("simpo", 1e-3, 2.0)
+    broken = tmp_path / "playground" / "seed0" / "runs" / simpo.folder / BROKEN
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{}")
+    place.run([listmle, simpo], [0])
+    before, after = place.before(0), place.read(listmle, 0)
     assert after is not None
     assert {*after} == {"reward", "accuracy", "greedy_accuracy"}
     assert after["reward"].keys() == before["reward"].keys()
     assert len(after["reward"]) == 6
-    assert place.read(settings[1], 0) is None
+    assert place.read(simpo, 0) is None
     lists = tmp_path / "playground" / "seed0" / "lists"
-    assert {path.name for path in lists.iterdir()} == {"best_worst", "top1_bottom3", "top2_bottom2"}
+    assert {path.name for path in lists.glob("[!.]*")} == {"best_worst", "top1_bottom3", "top2_bottom2"}

@@ -14,12 +14,12 @@ from tiny_world import Larpo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from larpo_lib.config import PrepareConfig
-from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.presets import FOLDER
 from larpo_lib.steps import prepare
 from larpo_lib.studies.preferences import results, steps
 from larpo_lib.studies.preferences.run import listing, run
-from larpo_lib.studies.preferences.runs import Places, Task
+from larpo_lib.studies.preferences.runs import Places, Task, train_unless_broken
 from larpo_lib.studies.preferences.study import PolicyConfig, PreferenceStudy, load
 from larpo_lib.tables import read_table, write_table
 
@@ -193,6 +193,24 @@ def test_a_broken_run_of_the_search_is_not_chosen(tmp_path: Path, monkeypatch: p
     (other / "broken.json").write_text("{}", "utf-8")
     with pytest.raises(LarpoError, match=r"no learning rate in 0\.003, 0\.01"):
         results.choose(study, tmp_path)
+
+
+def test_a_training_that_breaks_down_is_noted_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def breaks(*_: Any, **__: Any) -> None:
+        tried.append(1)
+        raise ModelError("the loss became nan at step 3 (its prompts are in ...)", remedy="Reduce the learning rate")
+
+    monkeypatch.setattr("larpo_lib.steps.train.run", breaks)
+    config = small("lists.jsonl").train_config("dpo", 1e-3, 0)
+    for _ in range(2):
+        assert not train_unless_broken(config, tmp_path / "policy", tmp_path / "lists", tmp_path / "known", tmp_path)
+    assert tried == [1]
+    with pytest.raises(LarpoError, match=r"the loss became nan at step 3\. "):
+        results.trained_scores(results.Heldout({}, {}, {}, {}), tmp_path, "implicit_reward")
 
 
 def test_models_are_known_from_the_training_lists_alone(tmp_path: Path) -> None:
