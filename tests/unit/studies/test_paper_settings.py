@@ -195,10 +195,10 @@ def test_a_dry_run_prints_the_settings_of_every_cell_and_the_costs(larpo):
     assert said["tokens"] == "2048, at most 1000 for the prompt"
     assert said["training"] == "deepspeed, 8 processes, ZeRO-2"
     assert said["Benchmarks, of the policy before and after"] == "alpaca-eval-fn, mixeval, mixeval-hard"
-    # 8 x (32.3 for sampling + 4.9 for ranking) + 2 x 12.8 and 6 x 23.0 for training + 6.3 for SFT; 8 policies after
-    # training and 2 before.
-    assert "In total about 468 GPU-hours and 58,050 judge calls" in outcome.out
-    assert said["Cost at your own prices"] == "GPU-hours 1,169, judge calls 580, in total 1,750"
+    # 8 x (32.3 for sampling + 4.9 for ranking) + 2 x 12.8, 4 x 23.0 and 2 x 43.5 (one vs rest, with the 4,
+    # 8 and 12 responses of memory) for training + 6.3 for SFT; 8 policies after training and 2 before.
+    assert "In total about 509 GPU-hours and 58,050 judge calls" in outcome.out
+    assert said["Cost at your own prices"] == "GPU-hours 1,272, judge calls 580, in total 1,852"
     assert "none of them measured here; change them with --assume" in outcome.out
 
 
