@@ -36,7 +36,7 @@ from larpo_lib.signals import terminable
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import localize, with_code
-from larpo_lib.tracking import WAITING, Run, Tracker, deliver_waiting
+from larpo_lib.tracking import Run, Spool, Tracker, deliver_waiting
 
 
 def run_loop(
@@ -90,7 +90,7 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
     begun = (place.work / KEY).is_file()
     if begun:
         run_key(place.work, place.root)  # a copy leaves what waits to its origin
-    tracker = Tracker(config.tracking, place.work / STORE, begun=begun)
+    tracker = Tracker(config.tracking, place.work / STORE, begun=begun, beside=place.waiting)
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
     checked, there = False, place.artifacts()
@@ -118,9 +118,9 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
 
 def _deliver_waiting(config: LarpoConfig, place: RunPlace) -> None:
     """Of a run that is finished, deliver what could not be delivered before, if there is anything."""
-    if (place.work / STORE / WAITING).is_dir():
+    if Spool.names(place.work / STORE, place.waiting):
         run_key(place.work, place.root)  # a copy leaves it to its origin
-        deliver_waiting(config.tracking, place.work / STORE)
+        deliver_waiting(config.tracking, place.work / STORE, place.waiting)
 
 
 def _check_prompts(plan: Plan) -> None:

@@ -13,7 +13,7 @@ from larpo_lib.caches import cache_dir
 from larpo_lib.config import TrackingConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.plan import SUMMARY
-from larpo_lib.run_files import KEY, MODELS, SECONDS, SETTINGS
+from larpo_lib.run_files import KEY, MODELS, SECONDS, SETTINGS, STORE
 from larpo_lib.run_state import HERE, Artifacts
 from larpo_lib.storage import complete_directories, fetch, is_remote, located, put
 from larpo_lib.storage.failures import NotFoundError
@@ -62,6 +62,11 @@ class RunPlace:
     def remote(self) -> bool:
         """Whether its artifacts are in a store."""
         return is_remote(self.root)
+
+    @property
+    def waiting(self) -> str | None:
+        """Where in the store what MLflow has not got waits too; None: there is none."""
+        return f"{self.root}/{STORE}" if self.remote else None
 
     @property
     def outputs(self) -> Path:

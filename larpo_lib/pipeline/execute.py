@@ -88,11 +88,12 @@ def _once(context: RunContext, call: StepCall) -> tuple[StepResult, Logged | Non
 
 
 def _delivered(result: StepResult, logged: Logged | None) -> StepResult:
-    """The result of a step, with where MLflow shows it: what waits for MLflow must leave the pod before it ends."""
+    """The result of a step, with where MLflow shows it. What waits for MLflow waits beside the run, not in this pod."""
     if logged is None:
         return result
     tracker, run = logged
-    with_retries(tracker.deliver)
+    if not with_retries(tracker.settle):
+        return result
     return replace(result, metadata={**result.metadata, "mlflow": tracker.run_url(run.run_id)})
 
 
@@ -100,8 +101,9 @@ def describe(context: RunContext, call: StepCall) -> StepResult:
     """What a step made that was taken before."""
     tracker = context.tracker()
     with localize({"made": call.output}, {}) as local, tracker.step(call.name, call.iteration) as run:
-        metadata = _metadata(call, local["made"], tracker.run_url(run.run_id))
-        return StepResult(call.output, read_metrics(local["made"]), metadata, context.shown)
+        metadata = _metadata(call, local["made"], "")
+        found = StepResult(call.output, read_metrics(local["made"]), metadata, context.shown)
+    return _delivered(found, (tracker, run))
 
 
 def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:

@@ -61,7 +61,7 @@ class RunContext(Section):
         Returns:
             Where it is, which is all that the run's tasks are told.
         """
-        parent = Tracker(config.tracking, store(shared or place.root)).start_run(title, place.key, config)
+        parent = _tracker(config, shared or place.root).start_run(title, place.key, config)
         known = {"job": job, "root": place.root, "name": place.name, "shown": place.shown, "shared": shared}
         return cls(**known, parent=parent, config=config, **more).keep()
 
@@ -101,14 +101,14 @@ class RunContext(Section):
         return Plan(self.config, self.root, self.shared, self.policies)
 
     def tracker(self) -> Tracker:
-        """MLflow, with the run open."""
-        return Tracker(self.config.tracking, store(self.shared or self.root), self.parent)
+        """MLflow, with the run open; it may be away."""
+        return _tracker(self.config, self.shared or self.root, self.parent)
 
     def log(self, metrics: Metrics, step: int | None = None) -> None:
-        """Log numbers to the run's MLflow run. Raises TrackingError where they cannot leave this pod."""
+        """Log numbers to the run's MLflow run; while it is away, they wait beside the run."""
         tracker = self.tracker()
         tracker.open_run().log_metrics(metrics, step)
-        tracker.deliver()
+        tracker.settle()
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,11 @@ class Place:
 def store(root: str) -> Path:
     """Where MLflow's own database goes where there is no server; only a run on a disk can have one."""
     return Path("mlflow") if is_remote(root) else Path(root) / "mlflow"
+
+
+def _tracker(config: LarpoConfig, root: str, parent: str | None = None) -> Tracker:
+    beside = f"{root}/mlflow" if is_remote(root) else None
+    return Tracker(config.tracking, store(root), parent, begun=parent is not None, beside=beside)
 
 
 def member_root(root: str, number: int) -> str:

@@ -6,6 +6,7 @@ from larpo_lib.tracking.parameters import flatten
 from larpo_lib.tracking.runs import Run
 from larpo_lib.tracking.server import PARENT
 from larpo_lib.tracking.spool import FOLDER as WAITING
+from larpo_lib.tracking.spool import Spool
 from larpo_lib.tracking.stores import own_store, resolve_uri
 from larpo_lib.tracking.tracker import Tracker, deliver_waiting
 
@@ -14,6 +15,7 @@ __all__ = [
     "WAITING",
     "DataSet",
     "Run",
+    "Spool",
     "Tracker",
     "TrackingClient",
     "deliver_waiting",

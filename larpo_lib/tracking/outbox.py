@@ -46,12 +46,13 @@ class Outbox:
     Args:
         server: where to.
         store: directory where things wait in the folder `waiting`; made only if something has to wait.
+        beside: s3:// URI where they wait too once a process ends; see `Spool.left`.
     """
 
-    def __init__(self, server: Server, store: Path) -> None:
+    def __init__(self, server: Server, store: Path, beside: str | None = None) -> None:
         self.server = server
-        self._store = store
-        self._spools = Spool.left(store)
+        self._store, self._beside = store, beside
+        self._spools = Spool.left(store, beside)
         self._queue = deque(_Item(entry, kept=True) for spool in self._spools for entry in spool.read())
         self._own: Spool | None = None
         self._turn = Condition()
@@ -95,13 +96,25 @@ class Outbox:
                 self._keep(f"it has not answered for {patience_s:g} seconds")
             return not self._queue
 
-    def tell_what_waits(self) -> None:
-        """Warn if a process ends before all is delivered."""
+    def leave(self) -> None:
+        """Before a process ends: keep what waits where it outlives this machine, and say where it is.
+
+        Raises:
+            StorageError: the store refuses or stays away.
+        """
         with self._turn:
-            if self._queue:
-                _LOG.warning(
-                    "What was logged still waits in %s. Run the same command again to deliver it.", self._store / FOLDER
-                )
+            if not self._queue:
+                return
+            if self._beside is None:
+                text = "What was logged still waits in %s. Run the same command again to deliver it."
+                _LOG.warning(text, self._store / FOLDER)
+                return
+            for spool in [*self._spools, *([self._own] if self._own else [])]:
+                spool.put()
+            text = (
+                "What was logged still waits at %s. The next step of the run delivers it, or the run submitted again."
+            )
+            _LOG.warning(text, f"{self._beside}/{FOLDER}")
 
     def require(self, ref: RunRef, purpose: str) -> FoundRun:
         """A run as MLflow has it, now; `purpose` and errors as of `deliver`."""
@@ -190,5 +203,5 @@ class Outbox:
             )
         for item in self._queue:
             if not item.kept:
-                self._own = self._own or Spool.make(self._store)
+                self._own = self._own or Spool.make(self._store, self._beside)
                 item.entry, item.kept = self._own.add(item.entry), True

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from larpo_lib.config import TrackingConfig
-from larpo_lib.errors import HeldError, TrackingError
+from larpo_lib.errors import HeldError, StorageError, TrackingError
 from larpo_lib.redaction import redact
 from larpo_lib.signals import INTERRUPTS
 from larpo_lib.tracking.client import one_line
@@ -41,6 +41,7 @@ class Tracker:
         store: directory that holds the runs' database and artifacts if no other place is named, and what waits.
         parent: identity of the run that steps are nested under, where another process began it; else MLFLOW_RUN_ID.
         begun: whether the run was logged before, so that it may go on while MLflow is away.
+        beside: s3:// URI of the run's folder for MLflow in a store, where what waits outlives this machine.
 
     Attributes:
         uri: where MLflow is; may hold a password, so pass it through `redact` before showing it.
@@ -49,7 +50,15 @@ class Tracker:
         TrackingError: there is no MLflow at the place named.
     """
 
-    def __init__(self, config: TrackingConfig, store: Path, parent: str | None = None, *, begun: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrackingConfig,
+        store: Path,
+        parent: str | None = None,
+        *,
+        begun: bool = False,
+        beside: str | None = None,
+    ) -> None:
         self.uri = resolve_uri(config, store)
         self._config = config
         own = self.uri == own_store(store)
@@ -59,21 +68,28 @@ class Tracker:
         artifacts = artifacts_of(store) if own else None
         self._server = Server(self.uri, config.experiment, artifacts, parent)
         self._parent = None if parent is None else RunRef(run_id=parent)
+        self._parent_elsewhere = parent is not None
         try:
             assert self._server.experiment
         except TrackingError as error:
             if not (begun and error.transient):
                 raise
-        self._outbox = Outbox(self._server, store)
+        self._outbox = Outbox(self._server, store, beside)
 
     def deliver(self) -> None:
         """Deliver all that waits. Raises TrackingError where MLflow is away, after seconds."""
         self._outbox.deliver("what was logged")
 
-    def settle(self) -> None:
-        """Deliver what waits, as far as MLflow takes it; warn if some of it still waits."""
-        if not self._outbox.settle():
-            self._outbox.tell_what_waits()
+    def settle(self, patience_s: float | None = None) -> bool:
+        """Deliver what waits, as far as MLflow takes it; returns whether all is delivered, and else says where it is.
+
+        Raises:
+            StorageError: what waits cannot be put beside the run in its store.
+        """
+        settled = self._outbox.settle(patience_s)
+        if not settled:
+            self._outbox.leave()
+        return settled
 
     @contextmanager
     def run(self, name: str, key: str, config: BaseModel) -> Iterator[Run]:
@@ -129,6 +145,7 @@ class Tracker:
             cause: of a failure, in one line.
         """
         run_id, client = self.open_run().run_id, self._server.client
+        self.settle()
         client.log_text(run_id, report, "final_report.md")
         if cause:
             client.set_tag(run_id, ERROR, cause)
@@ -209,9 +226,9 @@ class Tracker:
             stopped = isinstance(error, INTERRUPTS)
             try:
                 self._end(run, ref, "KILLED" if stopped else "FAILED", "" if stopped else one_line(error))
-                if ref.parent is None and not self._outbox.settle(_AT_THE_END_S):
-                    self._outbox.tell_what_waits()
-            except (TrackingError, OSError) as second:  # the first error is the one to mend
+                if ref.parent is None or self._parent_elsewhere:
+                    self.settle(_AT_THE_END_S)
+            except (TrackingError, StorageError, OSError) as second:  # the first error is the one to mend
                 error.add_note(str(second))
             raise
         self._end(run, ref, "FINISHED")
@@ -238,6 +255,6 @@ class Tracker:
         self._send("text", ref, text=json.dumps(tree, indent=2, sort_keys=True) + "\n", file="config.json")
 
 
-def deliver_waiting(config: TrackingConfig, store: Path) -> None:
-    """Deliver what waits in a store, if MLflow answers."""
-    Tracker(config, store, begun=True).settle()
+def deliver_waiting(config: TrackingConfig, store: Path, beside: str | None = None) -> None:
+    """Deliver what waits, if MLflow answers; `store` and `beside` as of `Tracker`."""
+    Tracker(config, store, begun=True, beside=beside).settle()

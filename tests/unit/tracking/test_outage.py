@@ -20,36 +20,13 @@ from services.mlflow_thread import MlflowThread
 from larpo_lib.config import LarpoConfig, TrackingConfig, load_config
 from larpo_lib.errors import StorageError, TrackingError
 from larpo_lib.loop import run_loop
-from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.registry import Registry
 from larpo_lib.steps import processes
-from larpo_lib.tracking import DataSet, Run, Tracker, client, deliver_waiting, outbox
+from larpo_lib.tracking import DataSet, Run, Tracker, deliver_waiting, outbox
 
 CONFIG = LarpoConfig.model_validate({"policy": "models/base", "prepare": {"source": "prompts.jsonl"}})
 STEPS = 6
 LOSSES = [(step, 1 / step) for step in range(1, STEPS + 1)]
-
-
-@pytest.fixture
-def mlflow(monkeypatch: pytest.MonkeyPatch, mlflow_store: Path) -> Iterator[MlflowThread]:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(client, "_PROBE_TIMEOUT_S", 1)
-    monkeypatch.setattr(outbox, "_PAUSE_S", 0.0)
-    running = MlflowThread(monkeypatch, mlflow_store)
-    yield running
-    running.back()
-    running.refuse()
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_PATIENCE_S", 2.0)
-
-
-@pytest.fixture
-def tracking(mlflow: MlflowThread) -> TrackingConfig:
-    return TrackingConfig(uri=mlflow.uri, system_metrics=False)
 
 
 def losses(mlflow: MlflowThread, run_id: str) -> list[tuple[int, float]]:
@@ -201,23 +178,6 @@ def test_the_registry_alone_needs_mlflow_and_says_so(
     assert [one.info.status for one in runs(mlflow)] == ["FAILED"] * 2
 
 
-def test_what_a_pod_logs_has_left_it_or_is_told(
-    mlflow: MlflowThread, tracking: TrackingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then the task tries again; what waits on a pod's disk would be lost with it."""
-    parent = Tracker(tracking, tmp_path).start_run("demo", "key", CONFIG)
-    pod = Tracker(tracking, tmp_path / "pod", parent)
-    monkeypatch.setattr(RunContext, "tracker", lambda _: pod)
-    context = RunContext(job="job", root=str(tmp_path), name="demo", shown=None, parent=parent, config=CONFIG)
-    mlflow.refuse()
-    with pytest.raises(TrackingError, match="does not answer, and what was logged needs it") as raised:
-        context.log({"loss": 0.5}, 1)
-    assert raised.value.transient
-    mlflow.back()
-    context.log({"loss": 0.25}, 2)
-    assert losses(mlflow, parent) == [(1, 0.5), (2, 0.25)]
-
-
 def test_what_mlflow_can_never_take_is_left_out_of_what_waited(
     mlflow: MlflowThread, tracking: TrackingConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -295,7 +255,7 @@ def test_a_disk_that_is_gone_too_is_told_to_whoever_logs(
     assert unhandled == []
 
 
-def _gone(place: Path) -> None:
+def _gone(place: Path, *_: Any) -> None:
     """Of a folder to be made as larpo tells it, of one to be removed as Python does."""
     if "waiting" in place.parts:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
