@@ -36,7 +36,7 @@ def changes_in_words(config: LarpoConfig) -> list[str]:
     for change, before in zip(config.loop.changes, by_iteration(config).values(), strict=False):
         known = dict(flatten(before.model_dump(mode="json")))
         told = [
-            f"{name} = {value}" + (f" (before: {known[name]})" if name in known else "")
+            f"{name} = {value}" + (f" (before: {known[name]})" if known.get(name, "null") != "null" else "")
             for name, value in flatten(change.settings)
         ]
         lines.append(f"from iteration {change.iteration} on: {', '.join(told)}")

@@ -192,7 +192,7 @@ def test_the_need_is_that_of_the_iteration_with_the_largest(settings):
     assert largest > max(adapters, plain)
     text = render(estimate_run(config, asked()))
     assert "settings from iteration 2 on: sample.k = 8 (before: 4)\n" in text
-    assert "settings from iteration 3 on: train.lora.r = 8\n" in text
+    assert "settings from iteration 3 on: train.lora.r = 8\n" in text  # there were none before
 
 
 def test_judge_calls_of_changing_lists(settings):
