@@ -9,14 +9,15 @@ from mlflow import MlflowClient
 from stored_artifacts import make_evaluation as evaluation
 from table_rows import ranked
 
-from larpo_lib.artifacts import produce
+from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import PromoteConfig, Section, TrackingConfig
+from larpo_lib.files import write_json
 from larpo_lib.registry import Registry
-from larpo_lib.reporting.benchmark import write
+from larpo_lib.reporting.benchmark import REPORT, VALUES
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.steps import promote
 from larpo_lib.steps.judgements import Judgement
-from larpo_lib.tables import Row
+from larpo_lib.tables import Row, write_table
 from larpo_lib.tracking import Tracker
 
 PROMPTS = [f"p{number:02d}" for number in range(20)]
@@ -83,7 +84,17 @@ def benchmark(folder: Path, gain: float = 0.0, **changes: Any) -> Path:
             "values": values, "version": "2", **changes,
         }
     )  # fmt: skip
-    produce(
-        "alpaca_eval", Section(), {}, folder, lambda work: write(report, work.data), arguments={"name": folder.name}
-    )
+
+    def make(work: WorkDir) -> Metrics:
+        """What the gate reads; the page and its figures take a while."""
+        rows = [
+            {"metric": metric, "item_id": item, "value": value}
+            for metric, items in report.values.items()
+            for item, value in items.items()
+        ]
+        write_table(work.data / VALUES, "scores", rows)
+        write_json(work.data / REPORT, report.to_json())
+        return report.metrics()
+
+    produce("alpaca_eval", Section(), {}, folder, make, arguments={"name": folder.name})
     return folder

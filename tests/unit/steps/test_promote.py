@@ -129,6 +129,21 @@ def test_of_several_metrics_a_missing_evaluation_is_told_before_anything_is_regi
     assert MlflowClient(world.uri).search_registered_models() == []
 
 
+def test_the_gate_of_one_metric_does_not_take_growth_for_a_gain_where_lower_is_better(
+    world: World, tmp_path: Path
+) -> None:
+    values = {"kl": {"p00": 1.0}}
+    given = {
+        "policy": policy(tmp_path / "policy", "weights"),
+        "evaluation": benchmark(tmp_path / "evaluation", benchmark="divergence", values=values),
+    }
+    registry = Registry(world.uri, world.run_id)
+    with pytest.raises(ConfigError, match=r"metric is kl, of which a lower value is better.*Ask for divergence\.kl in"):
+        promote.run(
+            PromoteConfig(metric="kl"), **given, baseline=None, promotion=tmp_path / "promotion", registry=registry
+        )
+
+
 def test_a_decision_is_never_taken_from_a_pool(mlflow_store: Path, tmp_path: Path) -> None:
     """A run of the same settings has a registry of its own, in which its policy must be, too."""
     given = {"policy": policy(tmp_path / "policy", "weights"), "evaluation": rewards(tmp_path / "evaluation", 0.5)}
