@@ -19,13 +19,16 @@ BOOTSTRAP = Bootstrap(confidence=0.95, resamples=20_000, seed=0)
     [
         # .005 * 4, .01 * 3, .03 * 2, and .04 * 1, which is below the one before it
         ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.003, 0.32, 0.054, 0.0003], [0.64, 0.012, 0.64, 0.162, 0.0015]),  # as in the manual of pingouin
         ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
         ([0.9, 0.6], [1.0, 1.0]),
         ([0.04], [0.04]),
         ([], []),
     ],
 )
-def test_holms_adjusted_values_are_those_worked_out_by_hand(p_values: list[float], adjusted: list[float]) -> None:
+def test_holms_adjusted_values_are_those_worked_out_by_hand_and_by_others(
+    p_values: list[float], adjusted: list[float]
+) -> None:
     assert holm(p_values) == pytest.approx(adjusted)
 
 
