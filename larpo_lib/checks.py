@@ -8,7 +8,9 @@ from pathlib import Path
 
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_iteration
+from larpo_lib.config.base import do_the_same
 from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.progress import tell
@@ -30,7 +32,9 @@ def check_settings(config: LarpoConfig) -> None:
             "evaluation prompts must come from exactly one source",
             remedy="Set either prepare.heldout or evaluation_prompts",
         )
-    require_pointwise(config.evaluate.reranker, "evaluate.reranker")
+    for setting, reranker in config.evaluate.rerankers.items():
+        require_pointwise(reranker, setting)
+    _check_early_stop(config)
     for each in by_iteration(config).values():
         _check_gains(each)
     check_gate(config)
@@ -45,7 +49,7 @@ def check_settings(config: LarpoConfig) -> None:
         if config.loop.early_stop is not None:
             used["loop.early_stop.metric"] = config.loop.early_stop.metric
         for setting, metric in used.items():
-            if "accuracy" in metric:
+            if metric in ("accuracy", "greedy_accuracy"):
                 raise ConfigError(
                     f"{setting} is '{metric}', but evaluate.judge, which decides what is right, is not set",
                     remedy="Set evaluate.judge, or use a metric of the reward",
@@ -71,7 +75,7 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         DataError: names each row whose reference it cannot read.
     """
     require_references(prompts, config.rerank.reranker)
-    require_references(heldout, config.evaluate.reranker, config.evaluate.judge)
+    require_references(heldout, *config.evaluate.rerankers.values(), config.evaluate.judge)
 
 
 def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
@@ -80,7 +84,8 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     The steps count again what they really have to score, without repeated responses and stored decisions, and refuse
     more than `max_calls` before the first call; here that is warned of.
     """
-    if not any(part.most_calls(2) for where in (config.rerank, config.evaluate) for part in where.reranker.parts()):
+    evaluating = config.evaluate.rerankers
+    if not any(part.most_calls(2) for one in (config.rerank.reranker, *evaluating.values()) for part in one.parts()):
         return
     ids, numbers = [*PromptTable(prompts, "prompts")], range(1, config.loop.iterations + 1)
     asked = {number: prompts_of_iteration(ids, config.sample, number) for number in numbers}
@@ -92,8 +97,10 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         _foretell("rerank", part, sizes)
     evaluated = min(len(PromptTable(heldout, "prompts")), config.evaluate.limit or sys.maxsize)
     policies = config.loop.iterations + 1 if config.loop.evaluate == "every_iteration" else 2
-    for part in config.evaluate.reranker.parts():
-        _foretell("evaluate", part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
+    for setting, reranker in evaluating.items():
+        for part in reranker.parts():
+            label = setting.removesuffix(".reranker").replace(".", ", ")
+            _foretell(label, part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
 
 
 def _list_sizes(drawn: Mapping[int, int], asked: Mapping[int, Sequence[str]], kept: Sequence[int]) -> Counter[int]:
@@ -115,6 +122,25 @@ def _foretell(label: str, part: RerankerConfig, steps: Sequence[Counter[int]]) -
             label,
             f"{most:,}",
             f"{allowed:,}",
+        )
+
+
+def _check_early_stop(config: LarpoConfig) -> None:
+    """Refuse to end the loop by a further reward that is not watched, or that is what training learns from."""
+    metric = "" if config.loop.early_stop is None else config.loop.early_stop.metric
+    if not metric.startswith(WATCH):
+        return
+    known = {one.metric: one.reranker for one in config.evaluate.watch}
+    if metric not in known:
+        raise ConfigError(
+            f"loop.early_stop.metric is '{metric}', but evaluate.watch has no entry of this name",
+            remedy=f"Use one of {', '.join(('mean_reward', 'accuracy', *known))}, or add it to evaluate.watch",
+        )
+    if do_the_same(known[metric], config.rerank.reranker):
+        raise ConfigError(
+            f"loop.early_stop.metric is '{metric}', whose reranker has the settings of rerank.reranker: a policy that "
+            "exploits the reward goes on to gain by it, so it cannot end the loop",
+            remedy="Give this entry of evaluate.watch another reranker",
         )
 
 

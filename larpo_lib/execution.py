@@ -4,11 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from larpo_lib.artifacts import Metrics
+from larpo_lib.artifacts import AGAIN, Metrics
 from larpo_lib.config import PrepareConfig, TrainConfig
 from larpo_lib.evaluation.gating import require_values
+from larpo_lib.files import read_json
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry
+from larpo_lib.reporting.hacking import FILE as HACKING
 from larpo_lib.tracking import DataSet, Run
 from larpo_lib.tracking.data import Use
 from larpo_lib.training.advice import diagnose
@@ -53,6 +55,8 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
         run.log_curve(history)
         if isinstance(call.config, TrainConfig) and (advice := diagnose(history, call.config.identity()).advice):
             run.log_text("\n".join(advice) + "\n", "advice.txt")
+    if call.name == "report":
+        run.log_curve(read_json(paths["report"] / HACKING, remedy=AGAIN)["iterations"])
     run.log_metrics(metrics)
     made = paths[call.step.outputs[0].name]
     for file in (made / name for name in call.step.logs if (made / name).is_file()):

@@ -11,6 +11,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section, by_iteration
+from larpo_lib.errors import ArtifactError
 from larpo_lib.evaluation.gating import gate_benchmarks, gate_inputs
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS, Step
@@ -295,6 +296,10 @@ def summarize(
 
 
 def _defined(metrics: Metrics, name: str) -> float:
-    value = metrics[name]
-    assert value is not None, f"{name} was checked to be defined before the loop began"
+    value = metrics.get(name)
+    if value is None:
+        raise ArtifactError(
+            f"an evaluation of this run has no {name}, which loop.early_stop.metric names: other settings made it",
+            remedy="Choose another output, or delete the run's evaluations to make them again",
+        )
     return value

@@ -43,9 +43,10 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
     if not {"sft", "sample", "train", "evaluate"}.isdisjoint(left):
         _check_policy(config, dirs)
     _check_samplers(config, policy, left)
-    for step, reranker in (("rerank", config.rerank.reranker), ("evaluate", config.evaluate.reranker)):
-        if step in left:
-            reranker.check()
+    if "rerank" in left:
+        config.rerank.reranker.check()
+    for reranker in config.evaluate.rerankers.values() if "evaluate" in left else ():
+        reranker.check()
     if "evaluate" in left and config.evaluate.judge is not None:
         config.evaluate.judge.check()
     for lists in [each.lists for each in by_iteration(config).values()] if "build_lists" in left else ():

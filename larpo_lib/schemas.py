@@ -95,6 +95,17 @@ class EvaluatedRow(RankedRow):
     correct: bool | None
 
 
+class WatchedRow(TypedDict):
+    """A row of `watched`: a further reward of a response in `evaluated`, by the name of its `watch`."""
+
+    watch: str
+    prompt_id: str
+    sample_index: int
+    temperature: float | None
+    reranker: str
+    reward: float
+
+
 class ScoreRow(TypedDict):
     """A row of `scores`."""
 
@@ -138,6 +149,7 @@ _ROWS: dict[str, type] = {
     "ranked": RankedRow,
     "lists": ListRow,
     "evaluated": EvaluatedRow,
+    "watched": WatchedRow,
     "scores": ScoreRow,
     "logps": LogpRow,
 }

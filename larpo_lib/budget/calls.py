@@ -32,7 +32,7 @@ def calls_of(config: LarpoConfig, lengths: Lengths) -> list[Calls]:
         memory = {last: at_iteration(config, last).lists.memory if part.list_relative else "current" for last in drawn}
         sizes = [sum(drawn[each] for each in remembered([*drawn][:last], memory[last])) for last in drawn]
         found += _calls("rerank", part, sizes, lengths.prompts, lengths)
-    for part in config.evaluate.reranker.parts():
+    for part in (part for reranker in config.evaluate.rerankers.values() for part in reranker.parts()):
         found += _calls("evaluate", part, [config.evaluate.n + 1] * evaluations, lengths.heldout, lengths)
     return found
 

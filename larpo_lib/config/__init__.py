@@ -24,6 +24,7 @@ from larpo_lib.config.sections import (
     RerankConfig,
     SampleConfig,
     SearchTemperatureConfig,
+    WatchConfig,
 )
 from larpo_lib.config.training import (
     LaunchConfig,
@@ -87,6 +88,7 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "TrainingConfig",
+    "WatchConfig",
     "apply_settings",
     "at_iteration",
     "by_iteration",

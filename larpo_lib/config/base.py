@@ -85,6 +85,19 @@ class Section(BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 
 
+def do_the_same(first: Section, second: Section) -> bool:
+    """Whether two parts have the same settings, but for those that only say how the work is done."""
+    return type(first) is type(second) and _deciding(first) == _deciding(second)
+
+
+def _deciding(value: Any) -> Any:
+    """The settings with the places of functions and servers, which an identity leaves out."""
+    if isinstance(value, Section):
+        names = [name for name in type(value).model_fields if name not in value.execution - {"base_url"}]
+        return {name: _deciding(getattr(value, name)) for name in names}
+    return [_deciding(part) for part in value] if isinstance(value, tuple) else value
+
+
 def with_models(section: SectionT, change: Callable[[str], str]) -> SectionT:
     """The settings with every model's place changed, those in the tables below too."""
     changes = {}

@@ -52,7 +52,9 @@ def _columns(part: dict[str, Any]) -> frozenset[str]:
 
 def _rerankers(lookup: Lookup) -> list[dict[str, Any]]:
     """Those of the run, the members of ensembles included."""
-    rerankers = _tables(lookup(place) for place in ("rerank.reranker", "evaluate.reranker"))
+    watch = lookup("evaluate.watch")
+    watched = [each.get("reranker") for each in _tables(watch if isinstance(watch, list) else [])]
+    rerankers = _tables([lookup("rerank.reranker"), lookup("evaluate.reranker"), *watched])
     members = [_tables(each["members"]) for each in rerankers if isinstance(each.get("members"), list)]
     return rerankers + _tables(each.get("reranker") for some in members for each in some)
 

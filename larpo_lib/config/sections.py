@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from larpo_lib.config.base import Fraction, Section
+from larpo_lib.config.base import Fraction, Section, do_the_same
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import JudgeConfig, RerankerConfig, RetrieverConfig, SamplerConfig, SelectionConfig
 from larpo_lib.config.mixins import Bootstrap, InParts, Limited, Sampling, SamplingAlike, ScoringAlike, Seeded
@@ -113,10 +113,30 @@ class ListsConfig(Seeded):
     """Lists and responses to leave out, before responses are selected. Not set: none."""
 
 
+WATCH = "watch_"
+"""What the name of a watch's metric begins with."""
+
+
+class WatchConfig(Section):
+    """A further reward of the held-out responses that training does not see, to tell whether a policy exploits the one
+    that it does see."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    """Its name in the report, of small letters and digits. The metric is `watch_` with this name."""
+    reranker: RerankerConfig
+    """What gives the reward. Its scores must be comparable between lists."""
+
+    @property
+    def metric(self) -> str:
+        """The metric of its mean."""
+        return f"{WATCH}{self.name}"
+
+
 class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     """Held-out quality of a policy as a retriever of responses."""
 
     first: ClassVar[tuple[str, ...]] = ("sampler", "n", "temperature")
+    younger: ClassVar[tuple[str, ...]] = ("watch",)
 
     n: PositiveInt = 8
     """Number of sampled responses for each prompt: the N of Pass@N."""
@@ -124,6 +144,31 @@ class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     """Temperature of the sampled responses. One greedy response is generated in addition."""
     judge: JudgeConfig | None = None
     """Judge that decides whether a response is right. Not set: accuracy and Pass@N are not computed."""
+    watch: tuple[WatchConfig, ...] = ()
+    """Further rewards of the same responses, which show in the report whether the policy exploits the reward, and by
+    which `loop.early_stop` can end the loop."""
+
+    @property
+    def rerankers(self) -> dict[str, RerankerConfig]:
+        """All that give rewards, by the names of their settings."""
+        return {
+            "evaluate.reranker": self.reranker,
+            **{f"evaluate.watch {one.name}": one.reranker for one in self.watch},
+        }
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [one.name for one in self.watch]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"watch contains the name '{twice[0]}' twice; give each a name of its own")
+        for one in self.watch:
+            if do_the_same(one.reranker, self.reranker):
+                raise ValueError(
+                    f"watch '{one.name}' has the settings of evaluate.reranker, so it says what mean_reward says; use "
+                    "another reranker"
+                )
+        return self
 
 
 class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, create_model, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, create_model, model_validator
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section, Seed
 from larpo_lib.config.changes import ChangeConfig
@@ -14,6 +14,7 @@ from larpo_lib.config.inheritance import resolve
 from larpo_lib.config.mlflow_names import ExperimentName, RunName
 from larpo_lib.config.prepare import PrepareConfig
 from larpo_lib.config.sections import (
+    WATCH,
     EvaluateConfig,
     ListsConfig,
     ReportConfig,
@@ -24,11 +25,19 @@ from larpo_lib.config.sections import (
 from larpo_lib.config.training import LaunchConfig, RewardModelConfig, SftConfig, TrainConfig
 
 
-class EarlyStopConfig(Section):
-    """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations."""
+def _metric(name: str) -> str:
+    if name not in ("mean_reward", "accuracy") and not name.startswith(WATCH):
+        raise ValueError(f"Input should be 'mean_reward', 'accuracy' or '{WATCH}' with a name in evaluate.watch")
+    return name
 
-    metric: Literal["mean_reward", "accuracy"] = "mean_reward"
-    """Metric that must improve."""
+
+class EarlyStopConfig(Section):
+    """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations. The run's result is then the
+    policy of the best iteration by this metric."""
+
+    metric: Annotated[str, AfterValidator(_metric)] = "mean_reward"
+    """Metric of the held-out responses that must improve: `mean_reward`, `accuracy`, or `watch_` with the name of an
+    entry of `evaluate.watch`. A policy can go on to gain reward while it gets worse; a watch then stops the loop."""
     min_delta: NonNegativeFloat = 0.0
     """Minimum improvement that counts."""
     patience: PositiveInt = 1

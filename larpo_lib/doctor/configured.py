@@ -15,10 +15,10 @@ _REMEDY = "Start the server, or fix its section"
 def checks_of(config: LarpoConfig) -> Mapping[str, Callable[[], list[Finding]]]:
     """A check for each server of a run and of the benchmarks' judges, by the setting that names it."""
     asked: dict[str, Callable[[], str]] = {}
-    for section, step in (("rerank", config.rerank), ("evaluate", config.evaluate)):
-        for part in step.reranker.parts():
+    for setting, reranker in {"rerank.reranker": config.rerank.reranker, **config.evaluate.rerankers}.items():
+        for part in reranker.parts():
             if isinstance(part, EndpointConfig):
-                asked[f"{section}.reranker, {part.base_url}"] = partial(_check_reranker, part)
+                asked[f"{setting}, {part.base_url}"] = partial(_check_reranker, part)
     for section, sampling in (("sample", config.sample), ("evaluate", config.evaluate)):
         if isinstance(sampling.sampler, EndpointConfig):
             asked[f"{section}.sampler, {sampling.sampler.base_url}"] = partial(_check_sampler, config, sampling)

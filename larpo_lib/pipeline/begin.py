@@ -160,7 +160,7 @@ def _check_functions(config: LarpoConfig) -> None:
 
 def _check_templates(config: LarpoConfig) -> None:
     """Refuse a judge's template that no task of this image would find."""
-    for part in (*config.rerank.reranker.parts(), *config.evaluate.reranker.parts()):
+    for part in (part for one in (config.rerank.reranker, *config.evaluate.rerankers.values()) for part in one.parts()):
         if isinstance(part, LlmJudgeRerankerConfig):
             try:
                 template_of(part.mode, part.template)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.reporting.examples import Example
+from larpo_lib.reporting.hacking import Hacking
 from larpo_lib.reporting.quality import Change, Quality
 
 HISTORY_SERIES = ("loss", "grad_norm", "margin", "ranking_accuracy", "kl", "chosen_logp_drift")
@@ -81,6 +82,7 @@ class Report:
         lists: what each iteration ranked and trained on: its number, and the metrics of what it `ranked` and of its
             `lists`, which hold earlier iterations' responses where memory keeps them.
         diversity: of the sampled candidates, by iteration and rising temperature; none where they are not given.
+        hacking: what tells whether policies exploit the reward.
         histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
         diagnoses: what is known of each iteration's training, by the names of `larpo_lib.training.advice.Diagnosis`.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
@@ -96,6 +98,7 @@ class Report:
     lists: Sequence[Mapping[str, Any]]
     diversity: Sequence[SampleDiversity]
     length_curves: Sequence[LengthCurve]
+    hacking: Hacking
     histories: Sequence[Mapping[str, Sequence[float | None]]]
     diagnoses: Sequence[Mapping[str, Any]]
     examples: Sequence[Example]

@@ -25,6 +25,7 @@ from larpo_lib.reporting.drawing import (
     label_outlines,
     whole_numbers,
 )
+from larpo_lib.reporting.hacking_figures import hacking_panels, iterations_below
 
 _MOST_MARKERS = 16
 
@@ -33,6 +34,7 @@ def panels(report: Report) -> dict[str, list[Panel]]:
     """The panels of each section of the page; those without data are left out."""
     return {
         "quality": list(_quality(report)),
+        "hacking": list(hacking_panels(report.hacking, report.confidence)),
         "retrieval": list(_retrieval(report)),
         "lists": list(_lists(report)),
         "training": list(_training(report)),
@@ -62,8 +64,7 @@ def _by_iteration(axes: Axes, report: Report, measure: str) -> None:
     sampled, greedy = ([q.estimates[name] for q in report.qualities] for name in (measure, f"greedy_{measure}"))
     draw_band(axes, iterations, sampled, color=BLUE, linestyle=SOLID, marker="o", label="sampled")
     draw_band(axes, iterations, greedy, color=ORANGE, linestyle=DASHED, marker="s", label="greedy")
-    whole_numbers(axes, "iteration")
-    axes.xaxis.set_major_formatter(lambda place, _: f"{place:.0f}" if place else "start")
+    iterations_below(axes)
 
 
 def _retrieval(report: Report) -> Iterator[Panel]:

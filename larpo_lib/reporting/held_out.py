@@ -154,6 +154,22 @@ def summarize(rows: Iterable[Row], config: EvaluateConfig) -> Metrics:
     return metrics
 
 
+def watched_quality(metric: str, rows: Iterable[Row], config: EvaluateConfig) -> Metrics:
+    """Held-out means of a further reward.
+
+    Args:
+        metric: name of the mean over prompts.
+        rows: `watched` rows of this reward; are gone through once.
+        config: how to bootstrap.
+
+    Returns:
+        The mean of the sampled responses, its bounds `_low` and `_high`, and `_greedy`, the mean of the greedy ones. A
+        mean over nothing is None.
+    """
+    greedy, sampled = greedy_and_sampled({**row, "correct": None} for row in rows)
+    return {**_interval(metric, sampled.rewards, config), f"{metric}_greedy": _plain(greedy.rewards)}
+
+
 def _interval(name: str, groups: Groups, config: EvaluateConfig) -> Metrics:
     found = Bootstrap.of(config).mean([mean(values) for values in groups.values()])
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

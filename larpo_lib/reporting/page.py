@@ -12,6 +12,7 @@ from larpo_lib.reporting import drawing, gate
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
 from larpo_lib.reporting.evaluation import EvaluationReport
+from larpo_lib.reporting.hacking import shown
 from larpo_lib.reporting.scores import comparison, headline, score_text, uncertainty, value_text, with_spans
 from larpo_lib.reporting.table import UNDEFINED, count, number
 
@@ -55,6 +56,7 @@ def fill(template: str, **values: Any) -> str:
         number=_typeset(number),
         count=_typeset(count),
         share=_share,
+        shown=shown,
         signed=_signed,
         value=_typeset(lambda score: value_text(score.estimate.value, score.unit)),
         score=_typeset(score_text),

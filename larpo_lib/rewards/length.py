@@ -1,5 +1,6 @@
 """Rewards with a price on length, against reward models that like long responses."""
 
+import re
 from collections.abc import Sequence
 
 from larpo_lib.rewards.answers import Scorable
@@ -29,6 +30,11 @@ class LengthPenalised(Reranker):
     def cut(self, items: Sequence[Scorable]) -> dict[str, int]:
         """What the reranker below cuts."""
         return self._reranker.cut(items)
+
+
+def unpenalised(name: str) -> str:
+    """The name of the reranker below a penalty; any other name as it is."""
+    return re.sub(r" - \S+ a character$", "", name)
 
 
 def penalise_length(reranker: Reranker, penalty: float) -> Reranker:

@@ -16,24 +16,21 @@ _TOLD = 20
 
 def require_references(
     prompts: Path,
-    reranker: RerankerConfig,
-    judge: JudgeConfig | None = None,
-    *,
+    *parts: RerankerConfig | JudgeConfig | None,
     among: Collection[str] | None = None,
 ) -> None:
     """Check that the verifier can read every reference it will judge by, and rules and functions their columns.
 
     Args:
         prompts: artifact with `prompts.parquet`.
-        reranker: gives rewards.
-        judge: says right or wrong, if anybody does.
+        parts: what gives rewards, and what says right or wrong, if anything does.
         among: the prompts that matter; None: all.
 
     Raises:
         DataError: names each row whose reference cannot be read, a row whose columns cannot be used, or a column that
             is not kept.
     """
-    asking: list[RerankerConfig | JudgeConfig] = [reranker] if judge is None else [reranker, judge]
+    asking = [part for part in parts if part is not None]
     require_columns(prompts, frozenset[str]().union(*(each.columns for each in asking)))
     _check_rows(prompts, [each for each in asking if each.columns], among)
     needed = frozenset[Reading]().union(*(each.references for each in asking))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from larpo_lib.steps.help import EVALUATE, PREPARE
+
 if TYPE_CHECKING:
     from larpo_lib.artifacts import Metrics
     from larpo_lib.config import Section
@@ -179,34 +181,9 @@ _LAUNCHER = (
 _FURTHER = (Input("benchmarks", "any"), Input("baseline_benchmarks", "any"))
 _SHARD = Option("shard", str, "i/n: process only shard i of n of the prompts, counted from 0.", read=_shard)
 
-_PREPARE = """Read prompts, demonstrations or ranked responses from files, directories, a data set's name or s3://.
-
-The output options decide what is made: --prompts (and --heldout) from [prepare], --demonstrations from
-[demonstrations], or --prompts with --ranked from a [prepare] source with scored responses.
-"""
-
-_EVALUATE = """Measure a policy on held-out prompts: mean reward, accuracy, Pass@N, best-of-N.
-
-mean_reward, accuracy: means over prompts of the evaluate.n sampled responses; *_low, *_high: bootstrap
-intervals over prompts. pass_at_i: unbiased probability that at least one of i sampled responses is right, over the
-pass_at_i_prompts prompts with at least i judged responses. best_of_n_reward: expected highest reward of n, over
-best_of_n_prompts prompts. greedy_reward, greedy_accuracy: for one greedy response per prompt.
-responses_without_judgement: responses that the judge could not judge, excluded from accuracy and Pass@N.
-too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: responses with a
-<think> block, and those without its end, which have no reply to score. distinct_share, truncated_share, mean_tokens,
-duplicate_share, distinct_2: statistics of the sampled responses.
-
-Do not compare rewards of different rerankers, which have no unit; accuracies and Pass@N at different temperatures, n,
-length limits or on different prompts; Pass@N with an accuracy; or any of these with the paper's tables, whose numbers
-are AlpacaEval 2 win rates, MixEval scores and GSM8K accuracies by other judges. Tables 2 and 3 of the paper use
-different judges for the same models and are not comparable with each other either. The reward of the reranker used in
-training is not a measure of quality: a policy learns to please it. For benchmarks, use `larpo benchmark`;
-docs/evaluation.md explains each number.
-"""
-
 _ALL = (
     Step(
-        "prepare", "prepare:run", "prepare", (), (Output("prompts"), Output("heldout", optional=True)), _PREPARE,
+        "prepare", "prepare:run", "prepare", (), (Output("prompts"), Output("heldout", optional=True)), PREPARE,
     ),
     Step(
         "prepare-demonstrations", "prepare:demonstrations", "demonstrations", (), (Output("demonstrations"),),
@@ -274,7 +251,7 @@ _ALL = (
         command="train-reward-model",
     ),
     Step(
-        "evaluate", "evaluate:run", "evaluate", (POLICY, Input("prompts")), (Output("evaluation"),), _EVALUATE,
+        "evaluate", "evaluate:run", "evaluate", (POLICY, Input("prompts")), (Output("evaluation"),), EVALUATE,
     ),
     Step(
         "promote", "promote:run", "promote", (POLICY, Input("evaluation"), Input("baseline", "optional"), *_FURTHER),
@@ -291,8 +268,9 @@ _ALL = (
             Input("promotion", "optional"),
             Input("preparations", "any", "Prompts, demonstrations and SFT artifacts, to show what was dropped."),
             Input("candidates", "any", "Candidates, one artifact for each iteration."),
+            Input("benchmarks", "any", "Benchmarks' artifacts of evaluated policies, to show beside the reward."),
         ),
-        (Output("report"),), "Write the HTML report of a run.",
+        (Output("report"),), "Write the HTML report of a run.", logs=("reward_hacking.json",),
     ),
 )  # fmt: skip
 

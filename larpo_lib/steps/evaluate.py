@@ -17,6 +17,7 @@ from larpo_lib.rewards.rerankers import foresee, make_reranker, require_pointwis
 from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import AskedRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
+from larpo_lib.steps import watching
 from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, iterate_table
@@ -30,19 +31,22 @@ def run(config: EvaluateConfig, *, policy: Path, prompts: Path, evaluation: Path
         config: how many responses at which temperature, what gives rewards, and who judges right or wrong.
         policy: directory of the policy.
         prompts: artifact of held-out prompts.
-        evaluation: artifact to publish, with `evaluated.parquet`.
+        evaluation: artifact to publish, with `evaluated.parquet`, and with `watched.parquet` if more rewards are asked
+            for.
 
     Raises:
         ConfigError: the reranker is list-relative, so that its rewards cannot compare policies.
     """
-    require_pointwise(config.reranker, "evaluate.reranker")
+    for setting, reranker in config.rerankers.items():
+        require_pointwise(reranker, setting)
     judges = config.judge.models() if config.judge is not None else {}
-    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models(), **judges}
+    inputs = {"policy": policy, "prompts": prompts, **config.reranker.models(), **judges, **watching.models(config)}
     return produce("evaluate", config, inputs, evaluation, partial(_evaluate, config, policy, prompts))
 
 
 def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir) -> Metrics:
-    require_references(prompts, config.reranker, config.judge, among=set(chosen_prompts(prompts, config.limit)))
+    chosen = set(chosen_prompts(prompts, config.limit))
+    require_references(prompts, *config.rerankers.values(), config.judge, among=chosen)
     candidates, drawn = draw_heldout("evaluate", config, policy, prompts, evaluation_draws(config), work)
     if not drawn.get("prompts"):
         raise LarpoError(f"{prompts}: no prompt is left to evaluate on", remedy="Increase evaluate.max_prompt_tokens")
@@ -66,7 +70,8 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
             f"{prompts}: the judge {config.judge.type} could not judge any of the sampled responses",
             remedy="Set evaluate.judge.type to another judge, or remove evaluate.judge",
         )
-    return {**drawn, **scored, **response_statistics(output, "evaluated"), **quality}
+    watched = watching.watch(config, prompts, output, work) if config.watch else {}
+    return {**drawn, **scored, **response_statistics(output, "evaluated"), **quality, **watched}
 
 
 @contextmanager

@@ -9,15 +9,17 @@ from larpo_lib.artifacts import AGAIN, Metrics, WorkDir, digest, produce, read_m
 from larpo_lib.config import ReportConfig
 from larpo_lib.config.differences import differences
 from larpo_lib.errors import ArtifactError
-from larpo_lib.files import read_json
+from larpo_lib.files import read_json, write_json
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import choose_examples
 from larpo_lib.reporting.figures import panels
+from larpo_lib.reporting.hacking import FILE as HACKING
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS
 from larpo_lib.reporting.quality import Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.steps.report_hacking import read_hacking
 from larpo_lib.tables import PromptTable, iterate_table, rewards_and_lengths
 from larpo_lib.training.advice import diagnose
 from larpo_lib.training.history import read_history
@@ -48,10 +50,12 @@ class _Sources:
     lists: Sequence[Path]
     policies: Sequence[Path]
     promotion: Path | None
+    benchmarks: Sequence[Path]
 
     def inputs(self) -> dict[str, Path]:
         """Every artifact under its name."""
         named = {artifact.name: artifact.path for artifact in self.artifacts()}
+        named |= {f"benchmark_{i}": path for i, path in enumerate(self.benchmarks)}
         return named if self.promotion is None else {**named, "promotion": self.promotion}
 
     def artifacts(self) -> Iterator[_Artifact]:
@@ -60,8 +64,11 @@ class _Sources:
         yield _Artifact("prompts", 0, self.prompts)
         for name in ("candidates", "ranked", "lists", "policies"):
             yield from (_Artifact(f"{name}_{i}", i, path) for i, path in enumerate(getattr(self, name), start=1))
-        evaluated = zip(self.evaluated(), self.evaluations, strict=True)
-        yield from (_Artifact(f"evaluation_{i}", i, path) for i, path in evaluated)
+        yield from (_Artifact(f"evaluation_{i}", i, path) for i, path in self.measured().items())
+
+    def measured(self) -> dict[int, Path]:
+        """The evaluations by iteration."""
+        return dict(zip(self.evaluated(), self.evaluations, strict=True))
 
     def evaluated(self) -> Sequence[int]:
         """The iterations that were evaluated: all, or the start and the last one only."""
@@ -81,8 +88,9 @@ def run(
     report: Path,
     preparations: Sequence[Path] = (),
     candidates: Sequence[Path] = (),
+    benchmarks: Sequence[Path] = (),
 ) -> Metrics:
-    """Write `report.html`, `figures/*.png` and `summary.txt`.
+    """Write `report.html`, `figures/*.png`, `summary.txt` and `reward_hacking.json`.
 
     Args:
         config: title and number of examples.
@@ -94,14 +102,16 @@ def run(
         preparations: artifacts of what came before the first iteration (prompts to train on, demonstrations, SFT) whose
             drops and settings the page is to list as well.
         candidates: artifacts of sampled candidates, for the same purpose and for their diversity.
+        benchmarks: artifacts of benchmarks that measured some of the evaluated policies.
 
     Returns:
         How many prompts got `better`, `worse` or stayed the `same`, and how many examples are shown.
 
     Raises:
-        ArtifactError: an artifact is missing, their numbers do not fit one run, or the evaluations' settings differ.
+        ArtifactError: an artifact is missing, their numbers do not fit one run, the evaluations' settings differ, or a
+            benchmark measured another policy.
     """
-    sources = _Sources(prompts, evaluations, preparations, candidates, ranked, lists, policies, promotion)
+    sources = _Sources(prompts, evaluations, preparations, candidates, ranked, lists, policies, promotion, benchmarks)
     _check_numbers(sources)
     _check_alike(evaluations)
 
@@ -112,8 +122,9 @@ def run(
         for panel in (panel for group in drawn.values() for panel in group):
             (work.data / "figures" / f"{panel.name}.png").write_bytes(drawing.png(panel))
         (work.data / "report.html").write_text(page.render(built, drawn), "utf-8")
-        summary = summary_table(dict(zip(sources.evaluated(), map(read_metrics, evaluations), strict=True)))
+        summary = summary_table({number: read_metrics(path) for number, path in sources.measured().items()})
         (work.data / "summary.txt").write_text(summary + "\n", "utf-8")
+        write_json(work.data / HACKING, built.hacking.to_json())
         return {"examples": len(built.examples), **built.outcomes}
 
     return produce("report", config, sources.inputs(), report, make)
@@ -151,7 +162,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         summarize(
             number, bootstrap, read_metrics(path), iterate_table(path, "evaluated", QUALITY_COLUMNS), judged=judged
         )
-        for number, path in zip(sources.evaluated(), sources.evaluations, strict=True)
+        for number, path in sources.measured().items()
     ]
     first, last = (PromptTable(sources.evaluations[i], "evaluated", _EXAMPLE_COLUMNS) for i in (0, -1))
     examples, outcomes = choose_examples(_prompts(sources, first), first, last, config.examples)
@@ -178,6 +189,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
             content.length_curve(number, *rewards_and_lengths(path))
             for number, path in enumerate(sources.ranked, start=1)
         ],
+        hacking=read_hacking(sources.measured(), sources.ranked[-1], histories, sources.benchmarks, bootstrap),
         histories=[content.history(rows) for rows in histories],
         diagnoses=[
             asdict(diagnose(rows, read_manifest(policy)["config"], read_metrics(ranked)["reward_std"]))

@@ -47,6 +47,11 @@ class Diagnosis:
     advice: Sequence[str]
 
 
+def late_mean(history: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean of a column over the last tenth of a history's rows; None where there is none."""
+    return _mean(history[-max(1, len(history) // 10) :], name)
+
+
 def diagnose(
     history: Sequence[Mapping[str, float]], train: Mapping[str, Any], reward_std: float | None = None
 ) -> Diagnosis:
@@ -57,10 +62,10 @@ def diagnose(
         train: the settings of the step `train`, as a manifest has them.
         reward_std: standard deviation of the rewards of all responses that were ranked; None: not known.
     """
-    last, first = history[-max(1, len(history) // 10) :], [row for row in history if row.get("epoch", 0.0) <= 1.0]
+    first = [row for row in history if row.get("epoch", 0.0) <= 1.0]
     numbers = {
-        "chosen_logp_drift": _mean(last, "chosen_logp_drift"),
-        "saturated_pair_share": _mean(last, "saturated_pair_share"),
+        "chosen_logp_drift": late_mean(history, "chosen_logp_drift"),
+        "saturated_pair_share": late_mean(history, "saturated_pair_share"),
         TOP_LIST: median(tops) if (tops := _column(history, TOP_LIST)) else None,
         "hard_pair_share": _mean(first, "hard_pair_share"),
         "reward_gap": _mean(first, "reward_gap"),

@@ -105,3 +105,57 @@ def test_each_iteration_has_checks_of_its_own_settings(tmp_path: Path, caplog: p
     of_four, of_three = 2 * 4 * 3, 2 * 3 * 2  # lists of 4, of 3, and of 3: the third has the first one's prompts
     told = f"rerank: llm_judge makes at most {of_four} calls at a time, and {of_four + 2 * of_three} in the whole run"
     assert caplog.messages == [told]
+
+
+def _stopping(metric: str, *watch: dict[str, Any], **tables: Any) -> LarpoConfig:
+    evaluate = {"reranker": {"type": "verifier"}, "watch": watch}
+    tables = {"train": {"objective": {"type": "listmle"}}, **tables}
+    return _config(evaluate=evaluate, loop={"early_stop": {"metric": metric}}, **tables)
+
+
+RULES = {"name": "rules", "reranker": {"type": "ifeval"}}
+
+
+def test_the_loop_is_ended_only_by_a_watch_that_there_is_and_that_training_does_not_learn_from() -> None:
+    check_settings(_stopping("watch_rules", RULES))
+    with pytest.raises(
+        ConfigError, match=r"'watch_rule', but evaluate\.watch has no entry .* mean_reward, .*watch_rul"
+    ):
+        check_settings(_stopping("watch_rule", RULES))
+    learned = {"rerank": {"reranker": RULES["reranker"]}}
+    check_settings(_stopping("mean_reward", RULES, **learned))
+    with pytest.raises(ConfigError, match=r"'watch_rules', whose reranker has the settings of rerank\.reranker"):
+        check_settings(_stopping("watch_rules", RULES, **learned))
+
+
+@pytest.mark.parametrize(
+    ("changed", "refused"),
+    [
+        ({"max_calls": 3, "concurrency": 2}, True),  # how the work is done
+        ({"model": "another"}, False),
+        ({"base_url": "http://other/v1"}, False),  # who knows what is served there
+    ],
+)
+def test_what_a_reranker_says_decides_whether_it_is_another_one(changed: dict[str, Any], refused: bool) -> None:
+    judge = {"type": "llm_judge", "base_url": "http://judge/v1", "model": "big"}
+    watch = {"name": "judge", "reranker": {**judge, **changed}}
+    config = _stopping("watch_judge", watch, rerank={"reranker": judge})
+    if refused:
+        with pytest.raises(ConfigError, match=r"has the settings of rerank\.reranker"):
+            check_settings(config)
+    else:
+        check_settings(config)
+
+
+def test_a_watch_named_accuracy_needs_no_judge() -> None:
+    check_settings(_stopping("watch_accuracy", {**RULES, "name": "accuracy"}))
+
+
+def test_calls_of_a_watching_judge_are_told_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judge = '{type = "llm_judge", base_url = "http://judge/v1", model = "big"}'
+    settings = [f'evaluate.watch=[{{name = "big", reranker = {judge}}}]', "evaluate.n=2", "loop.iterations=3"]
+    heldout = write_prompts(tmp_path / "heldout", [(f"held {number}", "1") for number in range(5)])
+    foretell_calls(load_config(None, ["policy=p", "prepare.source=s", *settings]), heldout, heldout)
+    assert caplog.messages == [
+        "evaluate, watch big: llm_judge makes at most 15 calls at a time, and 60 in the whole run"
+    ]

@@ -3,6 +3,7 @@
 import pytest
 
 from larpo_lib.config import EarlyStopConfig, LarpoConfig
+from larpo_lib.errors import ArtifactError
 from larpo_lib.plan import Plan, best_iteration, has_stalled, summarize
 from larpo_lib.run_state import all_calls
 from larpo_lib.shards import Shard
@@ -130,6 +131,24 @@ def test_the_last_round_is_the_one_that_stalled_first_else_the_one_asked_for():
 def test_the_result_is_the_last_policy_or_with_early_stop_the_best_one():
     assert best_iteration(rewards(0.3, 0.9, 0.2), None) == 2
     assert best_iteration(rewards(0.3, 0.9, 0.9), EarlyStopConfig()) == 1
+
+
+def test_a_watch_ends_the_loop_though_the_reward_rises_and_its_best_policy_is_the_result():
+    watched = [{"mean_reward": reward, "watch_rules": rules} for reward, rules in ((0.1, 0.4), (0.5, 0.6), (0.9, 0.5))]
+    rule = {"metric": "watch_rules", "patience": 1}
+    stopping = plan(loop={"iterations": 5, "early_stop": rule})
+    assert stopping.last(dict(enumerate(watched))) == 2
+    assert best_iteration(dict(enumerate(watched)), stopping.config.loop.early_stop) == 1
+    assert plan(loop={"iterations": 5, "early_stop": {}}).last(dict(enumerate(watched))) == 5
+
+
+@pytest.mark.parametrize("metrics", [{"mean_reward": 0.1}, {"mean_reward": 0.1, "watch_rules": None}])
+def test_an_evaluation_that_other_settings_made_cannot_end_the_loop(metrics):
+    stopping = plan(loop={"early_stop": {"metric": "watch_rules"}})
+    with pytest.raises(
+        ArtifactError, match=r"has no watch_rules, which loop\.early_stop\.metric names: other settings"
+    ):
+        stopping.last({0: metrics, 1: metrics})
 
 
 def test_with_evaluation_of_the_last_round_only_the_report_is_given_two():

@@ -12,11 +12,11 @@ from larpo_lib.pipeline.gate import gate
 from larpo_lib.pipeline.journal import Journal
 
 
-def evaluated(root: Path, iteration: int, reward: float) -> None:
+def evaluated(root: Path, iteration: int, reward: float, **watched: float) -> None:
     artifact = root / f"iteration-{iteration}" / "evaluation"
     artifact.mkdir(parents=True)
     (artifact / "artifact.json").write_text("{}")
-    (artifact / "metrics.json").write_text(json.dumps({"mean_reward": reward}))
+    (artifact / "metrics.json").write_text(json.dumps({"mean_reward": reward, **watched}))
 
 
 def done(root: Path, *steps: str, job: str = "job") -> None:
@@ -36,6 +36,18 @@ def test_it_opens_until_the_rounds_are_done_or_the_loop_has_stalled(given: Given
     done(root, "train-2", "evaluate-2")
     assert [gate(run, i) for i in ("3", "4")] == ["skip", "skip"]
     assert gate(run, "2") == "evaluate"  # a retry of an earlier gate says what it said
+
+
+def test_it_shuts_where_a_watch_falls_though_the_reward_rises(given: Given, tmp_path: Path) -> None:
+    watch = {"name": "short", "reranker": {"type": "length", "longest": 5}}
+    settings = {"loop": {"early_stop": {"metric": "watch_short"}}, "evaluate": {"watch": [watch]}}
+    run, root = begin(changed(given, **settings), "/kfp/checked").run, tmp_path / "one"
+    found = []
+    for i, short in enumerate((0.2, 0.4, 0.3)):
+        evaluated(root, i, 0.1 * i, watch_short=short)
+        done(root, *(f"{name}-{i}" for name in ("train", "evaluate") if i))
+        found.append(gate(run, str(i + 1)))
+    assert found == ["evaluate", "evaluate", "skip"]
 
 
 @pytest.mark.parametrize(

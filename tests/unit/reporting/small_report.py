@@ -6,6 +6,7 @@ from typing import Any
 from larpo_lib.candidates.ranking import by_prompt
 from larpo_lib.reporting import content
 from larpo_lib.reporting.examples import choose_examples
+from larpo_lib.reporting.hacking import examine, read_policy
 from larpo_lib.reporting.quality import headline, summarize
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import Row
@@ -62,6 +63,7 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         lists=[{"iteration": 1, "ranked": RANKED, "lists": LISTS}],
         diversity=[content.SampleDiversity(1, "0.7", 0.4375, 0.625), content.SampleDiversity(1, "1.0", None, None)],
         length_curves=[content.LengthCurve(1, [10.0, 20.0], [0.25, 0.5], [0.125, 0.0])],
+        hacking=examine([read_policy(i, part, ()) for i, part in enumerate((before, after))], CONFIG, "reward"),
         histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],
         diagnoses=[
             {

@@ -36,6 +36,7 @@ def test_judged_runs_have_every_panel():
     names = {section: [panel.name for panel in group] for section, group in panels(small_report()).items()}
     assert names == {
         "quality": ["reward", "accuracy"],
+        "hacking": ["length", "equal-length"],
         "retrieval": ["pass-at-n", "rewards"],
         "lists": ["reward-length"],
         "training": ["loss", "margin", "ranking-accuracy", "kl", "chosen-logp-drift", "grad-norm"],

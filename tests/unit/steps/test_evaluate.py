@@ -1,20 +1,23 @@
+import shutil
 from collections import Counter
 
 import pytest
 from scripted_sampler import ScriptedSampler
 from small_models import user, write_prompts
 
-from larpo_lib.config import EvaluateConfig, ModelConfig
+from larpo_lib.config import EvaluateConfig, ModelConfig, WatchConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.ensemble import EnsembleConfig, EnsembleMember
+from larpo_lib.rewards.rerankers.length import LengthConfig
 from larpo_lib.rewards.rerankers.pairrm import PairRmConfig
+from larpo_lib.rewards.rerankers.regex import RegexConfig
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
 from larpo_lib.samplers import Response
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP, prompt_id
-from larpo_lib.steps import evaluate, sample
+from larpo_lib.steps import evaluate, sample, watching
 from larpo_lib.tables import read_table
 
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4"), ("Eva has 5", "#### 5")]
@@ -216,3 +219,75 @@ def test_a_prompts_responses_do_not_depend_on_the_other_prompts(run):
     among, _ = run("among")
     first = alone[0]["prompt_id"]
     assert alone == [row for row in among if row["prompt_id"] == first]
+
+
+SHORT = WatchConfig(name="short", reranker=LengthConfig(unit="characters", longest=6))
+THREES = WatchConfig(name="threes", reranker=RegexConfig(pattern="3"))
+
+
+def test_watches_score_the_same_responses_by_hand(run, scripted, tmp_path):
+    plain, without = run("plain")
+    rows, metrics = run("watched", watch=(SHORT, THREES))
+    assert rows == plain
+    assert {name: value for name, value in metrics.items() if not name.startswith("watch_")} == without
+    assert metrics["watch_short"] == pytest.approx(((1 + 6 / 7) / 2 + 1 + 1) / 3)
+    assert metrics["watch_short_greedy"] == 1.0
+    assert metrics["watch_threes"] == metrics["watch_threes_greedy"] == pytest.approx(1 / 3)
+    assert metrics["watch_threes_low"] <= metrics["watch_threes"] <= metrics["watch_threes_high"]
+    assert metrics["watch_threes_too_long_to_score_dropped"] == 0
+    watched = read_table(tmp_path / "watched", "watched")
+    assert len(watched) == 2 * 9
+    ann = [row for row in watched if row["prompt_id"] == prompt_id(user("Ann has 3")) and row["watch"] == "short"]
+    assert [(row["sample_index"], row["temperature"], row["reward"]) for row in ann] == [
+        (0, 1.0, 1.0), (1, 1.0, pytest.approx(6 / 7)), (2, 0.0, 1.0),
+    ]  # fmt: skip
+    assert not (tmp_path / "plain" / "watched.parquet").exists()
+
+
+def test_a_stopped_watch_goes_on_and_samples_and_scores_nothing_again(run, scripted, tmp_path, monkeypatch):
+    make, made = watching.make_reranker, []
+
+    def make_or_stop(config):
+        if len(made) == 1:
+            made.append(config)
+            raise KeyboardInterrupt
+        made.append(config)
+        return make(config)
+
+    monkeypatch.setattr(watching, "make_reranker", make_or_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("one", watch=(SHORT, THREES))
+    monkeypatch.setattr(sample, "make_sampler", None)
+    monkeypatch.setattr(evaluate, "make_reranker", None)
+    shutil.rmtree(tmp_path / "one-prompts")  # written again
+    _, metrics = run("one", watch=(SHORT, THREES))
+    assert made == [SHORT.reranker, THREES.reranker, THREES.reranker]
+    assert metrics["watch_threes"] == pytest.approx(1 / 3)
+
+
+def test_a_watch_that_scores_nothing_or_cannot_compare_policies_is_refused(run, scripted, tiny_classifier, tmp_path):
+    short = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=7)
+    with pytest.raises(
+        LarpoError, match=r"evaluate\.watch 'one' could not score any .*Increase its reranker's max_tok"
+    ):
+        run("none", watch=(WatchConfig(name="one", reranker=short),))
+    pairs = WatchConfig(name="pairs", reranker=PairRmConfig(path=str(tmp_path / "nothing")))
+    with pytest.raises(ConfigError, match=r"evaluate\.watch pairs: the scores of 'pairrm' are only comparable within"):
+        run("other", watch=(pairs,))
+
+
+def test_what_was_made_without_a_watch_is_found_again():
+    assert "watch" not in EvaluateConfig(**SETTINGS).identity()
+    assert EvaluateConfig(**SETTINGS, watch=(SHORT,)).identity()["watch"][0]["name"] == "short"
+
+
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [
+        ((SHORT, SHORT), "watch contains the name 'short' twice"),
+        ((WatchConfig(name="same", reranker=EXACT),), "watch 'same' has the settings of evaluate.reranker"),
+    ],
+)
+def test_watches_that_say_nothing_new_are_refused(watch, told):
+    with pytest.raises(ValueError, match=told):
+        EvaluateConfig(**SETTINGS, watch=watch)

@@ -34,8 +34,9 @@ def files(directory: Path) -> dict[str, bytes]:
 def test_artifact_holds_page_figures_and_summary(whole, made):
     found = files(made)
     assert {name.removeprefix("figures/") for name in found if name.startswith("figures/")} == {
-        "reward.png", "accuracy.png", "pass-at-n.png", "rewards.png", "reward-length.png", "loss.png", "margin.png",
-        "ranking-accuracy.png", "kl.png", "chosen-logp-drift.png", "grad-norm.png",
+        "reward.png", "accuracy.png", "pass-at-n.png", "rewards.png", "reward-length.png", "length.png",
+        "within-prompts.png", "equal-length.png", "loss.png", "margin.png", "ranking-accuracy.png", "kl.png",
+        "chosen-logp-drift.png", "grad-norm.png",
     }  # fmt: skip
     assert found["report.html"].startswith(b"<!doctype html>")
     evaluations = [read_metrics(path) for path in whole.arguments["evaluations"]]

@@ -1,0 +1,154 @@
+"""What is said of reward hacking, on policies whose numbers are known by hand or from scipy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from larpo_lib.reporting.hacking import LENGTH, REWARD, Hacking, Judged, Policy, examine, read_policy
+from larpo_lib.reporting.hacking_figures import hacking_panels
+from larpo_lib.statistics.estimates import Bootstrap, Estimate
+
+BOOTSTRAP = Bootstrap(0.95, 400, 0)
+
+
+def policy(iteration: int, correlations: Mapping[str, float] | None = None, **values: Sequence[float]) -> Policy:
+    by_prompt = {name: {f"p{i}": value for i, value in enumerate(found)} for name, found in values.items()}
+    return Policy(iteration, {REWARD: {}, LENGTH: {}, **by_prompt}, correlations or {})
+
+
+def row(prompt: str, text: str, reward: float, temperature: float = 1.0) -> dict[str, Any]:
+    return {"prompt_id": prompt, "temperature": temperature, "reward": reward, "response": text}
+
+
+def test_rewards_lengths_and_their_rank_correlation_within_each_prompt() -> None:
+    lengths, rewards = {"a": [1, 4, 2, 2], "b": [3, 3, 5, 9]}, {"a": [0.1, 0.9, 0.9, 0.2], "b": [5.0, 4.0, 3.0, -1.0]}
+    rows = [row(p, "x" * n, r) for p in lengths for n, r in zip(lengths[p], rewards[p], strict=True)]
+    same = [row("c", "xx", 1.0), row("c", "yy", 2.0)]  # of one length: no correlation
+    greedy = [row("a", "x" * 99, 99.0, temperature=0.0)]
+    watched = [{"watch": "rules", "prompt_id": "a", "temperature": t, "reward": r} for t, r in ((1, 2), (1, 4), (0, 9))]
+    found = read_policy(1, [*greedy, *rows, *same], watched)
+    assert found.values["reward"] == pytest.approx({"a": 2.1 / 4, "b": 11 / 4, "c": 1.5})
+    assert found.values["characters"] == {"a": 9 / 4, "b": 5.0, "c": 2.0}
+    assert found.values["watch_rules"] == {"a": 3.0}
+    expected = {p: stats.spearmanr(rewards[p], lengths[p]).statistic for p in lengths}
+    assert found.correlations == pytest.approx(expected)
+
+
+def test_the_gain_at_equal_length_is_the_intercept_of_scipys_line_with_about_its_interval() -> None:
+    random = np.random.default_rng(5)
+    before, after = random.normal(0, 1, 400), random.normal(0, 1, 400)
+    longer = random.normal(30, 20, 400)
+    after = before + 0.25 + 0.01 * longer + 0.2 * after
+    hacking = examine(
+        [
+            policy(0, reward=before, characters=np.full(400, 100.0)),
+            policy(1, reward=after, characters=100 + longer),
+        ],
+        Bootstrap(0.95, 1000, 0),
+        None,
+    )
+    line = stats.linregress(longer, after - before)
+    found, half = hacking.standings[1].at_equal_length, stats.t.ppf(0.975, 398) * line.intercept_stderr
+    assert found.value == pytest.approx(line.intercept)
+    assert found.low == pytest.approx(line.intercept - half, abs=0.15 * half)
+    assert found.high == pytest.approx(line.intercept + half, abs=0.15 * half)
+    assert hacking.standings[1].gains["reward"].value == pytest.approx(np.mean(after - before))
+    assert hacking.standings[0].at_equal_length == Estimate(0.0, 0.0, 0.0)
+
+
+RISING, PEAKED = (0.1, 0.5, 0.9), (0.3, 0.8, 0.2)
+
+
+def run(reward: Sequence[float] = RISING, rules: Sequence[float] = PEAKED, **others: Any) -> list[Policy]:
+    """Three policies of 20 prompts, each prompt a little different."""
+    noise = np.linspace(-0.05, 0.05, 20)
+    return [
+        policy(i, reward=reward[i] + noise, characters=np.full(20, 50.0), watch_rules=rules[i] - noise, **others)
+        for i in range(3)
+    ]
+
+
+def test_a_reward_that_rises_while_a_watch_falls_is_told_with_both_amounts_and_the_best_iteration() -> None:
+    hacking = examine(run(), BOOTSTRAP, REWARD)
+    assert hacking.advice == [
+        "Since iteration 1, the reward rose by 0.400 while 'rules' fell by 0.600: the policy exploits the reward. Use "
+        'the policy of iteration 1, end the loop there by loop.early_stop.metric = "watch_rules", or train on an '
+        "ensemble of both rewards."
+    ]
+    assert hacking.standings[2].wins["watch_rules"].value == 0.0
+    assert hacking.standings[1].wins["watch_rules"].value == 1.0
+    assert hacking.standings[0].wins["watch_rules"].value == 0.5
+    scale = np.std([value for one in run() for value in one.values["watch_rules"].values()])
+    assert hacking.standings[2].scaled["watch_rules"].value == pytest.approx(-0.1 / scale)
+
+
+@pytest.mark.parametrize(
+    ("reward", "rules", "trained"),
+    [
+        (RISING, (0.3, 0.5, 0.8), REWARD),  # both rise
+        ((0.9, 0.5, 0.1), PEAKED, REWARD),  # both fall: no hacking
+        ((0.1, 0.5, 0.5), PEAKED, REWARD),  # the reward has not risen since the best iteration
+        (RISING, PEAKED, None),  # nobody knows what was trained on
+    ],
+)
+def test_else_there_is_no_advice(reward: Sequence[float], rules: Sequence[float], trained: str | None) -> None:
+    assert examine(run(reward, rules), BOOTSTRAP, trained).advice == []
+
+
+def test_a_fall_within_what_chance_may_do_is_none() -> None:
+    policies = run()
+    random = np.random.default_rng(0)
+    noisy = {prompt: value + 6 * random.normal() for prompt, value in policies[2].values["watch_rules"].items()}
+    last = Policy(2, {**policies[2].values, "watch_rules": noisy}, {})
+    assert examine([*policies[:2], last], BOOTSTRAP, REWARD).advice == []
+
+
+def test_a_watch_can_be_what_is_trained_on_and_the_evaluations_reward_what_falls() -> None:
+    (advice,) = examine(run(PEAKED, RISING), BOOTSTRAP, "watch_rules").advice
+    assert advice.startswith("Since iteration 1, 'rules' rose by 0.400 while the reward fell by 0.600: the policy")
+    assert 'loop.early_stop.metric = "mean_reward"' in advice
+
+
+def test_a_watch_that_only_falls_keeps_the_policy_of_the_start() -> None:
+    (advice,) = examine(run(rules=(0.8, 0.5, 0.2)), BOOTSTRAP, REWARD).advice
+    assert advice.startswith("Since the start, the reward rose by 0.800 while 'rules' fell by 0.600")
+    assert "Keep the policy that the run started from" in advice
+
+
+def test_a_gain_that_is_length_is_told() -> None:
+    longer = np.linspace(10, 90, 20)
+    first = policy(0, {f"p{i}": 0.1 for i in range(20)}, reward=[0.0] * 20, characters=[50.0] * 20)
+    last = policy(1, {f"p{i}": 0.5 for i in range(20)}, reward=0.05 + 0.01 * longer, characters=50 + longer)
+    gained, grown = examine([first, last], BOOTSTRAP, REWARD).advice
+    assert gained.startswith(
+        "Since the start, the reward rose by 0.550 and responses became 50.00 characters longer; at equal length, "
+        "0.050 of the gain is left."
+    )
+    assert grown.startswith(
+        "Within prompts, the rank correlation of reward and length grew from 0.100 to 0.500: more and more"
+    )
+    better = policy(1, reward=1.0 + 0.001 * longer, characters=50 + longer)
+    assert examine([first, better], BOOTSTRAP, REWARD).advice == []
+
+
+def test_rows_of_plain_numbers_for_mlflow() -> None:
+    judged = Judged("mixeval_overall", "MixEval: Overall (%)", "a judge", {2: Estimate(31.0, 29.0, 33.0)})
+    found = examine(run(), BOOTSTRAP, REWARD, [judged]).to_json()
+    first, _, last = found["iterations"]
+    assert (found["trained"], len(found["advice"])) == ("reward", 1)
+    assert (first["step"], last["step"]) == (0, 2)
+    assert last["reward_gain"] == pytest.approx(0.8)
+    assert last["watch_rules"] == pytest.approx(0.2)
+    assert last["watch_rules_win_rate"] == 0.0
+    assert (last["mixeval_overall"], last["mixeval_overall_high"], first["mixeval_overall"]) == (31.0, 33.0, None)
+    assert first["reward_length_correlation"] is None
+
+
+def test_every_watch_and_benchmark_has_a_figure_and_what_is_nowhere_defined_has_none() -> None:
+    judged = Judged("alpaca_eval_lc_win_rate", "AlpacaEval 2: LC win rate (%)", "a judge", {1: Estimate(31.0)})
+    hacking: Hacking = examine(run(), BOOTSTRAP, REWARD, [judged])
+    names = [panel.name for panel in hacking_panels(hacking, 0.95)]
+    assert names == ["watch-rules", "length", "equal-length", "alpaca-eval-lc-win-rate"]
