@@ -8,9 +8,8 @@ from pathlib import Path
 
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_iteration
-from larpo_lib.config.base import do_the_same
 from larpo_lib.config.gate import HELD_OUT
-from larpo_lib.config.sections import WATCH
+from larpo_lib.early_stop import check_early_stop
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.progress import tell
@@ -34,7 +33,7 @@ def check_settings(config: LarpoConfig) -> None:
         )
     for setting, reranker in config.evaluate.rerankers.items():
         require_pointwise(reranker, setting)
-    _check_early_stop(config)
+    check_early_stop(config)
     for each in by_iteration(config).values():
         _check_gains(each)
     check_gate(config)
@@ -43,17 +42,7 @@ def check_settings(config: LarpoConfig) -> None:
             f"promote.metric is '{config.promote.metric}', which `larpo run` does not measure",
             remedy=f"Use one of {', '.join(EVALUATE_METRICS)}, or promote.must_improve for metrics of benchmarks",
         )
-    if config.evaluate.judge is None:
-        used = {"promote.metric": config.promote.metric}
-        used |= {f"promote.{one.demand}": one.name for one in config.promote.asked if one.benchmark == HELD_OUT}
-        if config.loop.early_stop is not None:
-            used["loop.early_stop.metric"] = config.loop.early_stop.metric
-        for setting, metric in used.items():
-            if metric in ("accuracy", "greedy_accuracy"):
-                raise ConfigError(
-                    f"{setting} is '{metric}', but evaluate.judge, which decides what is right, is not set",
-                    remedy="Set evaluate.judge, or use a metric of the reward",
-                )
+    _check_accuracy(config)
     # A server serves one policy. A run trains others, which it would go on to sample from the first one's server.
     remedy = "Set its type to hf or vllm, or run the steps one by one and serve each policy before you sample from it"
     if config.evaluate.sampler.serves_one_policy:
@@ -125,23 +114,20 @@ def _foretell(label: str, part: RerankerConfig, steps: Sequence[Counter[int]]) -
         )
 
 
-def _check_early_stop(config: LarpoConfig) -> None:
-    """Refuse to end the loop by a further reward that is not watched, or that is what training learns from."""
-    metric = "" if config.loop.early_stop is None else config.loop.early_stop.metric
-    if not metric.startswith(WATCH):
+def _check_accuracy(config: LarpoConfig) -> None:
+    """Refuse to look at what is right where nothing says so."""
+    if config.evaluate.judge is not None:
         return
-    known = {one.metric: one.reranker for one in config.evaluate.watch}
-    if metric not in known:
-        raise ConfigError(
-            f"loop.early_stop.metric is '{metric}', but evaluate.watch has no entry of this name",
-            remedy=f"Use one of {', '.join(('mean_reward', 'accuracy', *known))}, or add it to evaluate.watch",
-        )
-    if do_the_same(known[metric], config.rerank.reranker):
-        raise ConfigError(
-            f"loop.early_stop.metric is '{metric}', whose reranker has the settings of rerank.reranker: a policy that "
-            "exploits the reward goes on to gain by it, so it cannot end the loop",
-            remedy="Give this entry of evaluate.watch another reranker",
-        )
+    used = {"promote.metric": config.promote.metric}
+    used |= {f"promote.{one.demand}": one.name for one in config.promote.asked if one.benchmark == HELD_OUT}
+    if config.loop.early_stop is not None:
+        used["loop.early_stop.metric"] = config.loop.early_stop.metric
+    for setting, metric in used.items():
+        if metric in ("accuracy", "greedy_accuracy"):
+            raise ConfigError(
+                f"{setting} is '{metric}', but evaluate.judge, which decides what is right, is not set",
+                remedy="Set evaluate.judge, or use a metric of the reward",
+            )
 
 
 def _check_gains(config: LarpoConfig) -> None:

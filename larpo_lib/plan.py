@@ -10,8 +10,8 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
-from larpo_lib.config import EarlyStopConfig, LarpoConfig, Section, by_iteration
-from larpo_lib.errors import ArtifactError
+from larpo_lib.config import LarpoConfig, Section, by_iteration
+from larpo_lib.early_stop import has_stalled
 from larpo_lib.evaluation.gating import gate_benchmarks, gate_inputs
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS, Step
@@ -201,9 +201,10 @@ class Plan:
         known = {} if self.policies else {"run": self.config, "iteration": iteration}
         return self._call("promote", inputs, {"promotion": promotion}, iteration_of_call, known)
 
-    def report(self, iterations: int) -> StepCall:
-        """The report of a run that made so many iterations."""
+    def report(self, iterations: int, result: int) -> StepCall:
+        """The report of a run that made so many iterations, and whose result is that of one of them."""
         made = range(1, iterations + 1)
+        gated = made if self.config.loop.promote == "every_iteration" else [result]
         shown = (
             [f"{self._first}/demonstrations", f"{self._first}/sft"] if self.config.demonstrations is not None else []
         )
@@ -216,6 +217,7 @@ class Plan:
             "lists": [self.at(i, "lists") for i in made],
             "policies": [self.policy(i) for i in made],
             "promotion": self.promotion,
+            "benchmarks": [call.output for i in sorted({0, *gated}) for call in self.benchmarks(i)],
         }
         return self._call("report", inputs, {"report": f"{self.root}/report"})
 
@@ -262,21 +264,6 @@ class Plan:
         return self.at(iteration, f"shards/{name}-{shard.index}-of-{shard.count}")
 
 
-def has_stalled(measured: Sequence[Metrics], rule: EarlyStopConfig) -> bool:
-    """Whether none of the last `patience` iterations beat the best one before them by more than `min_delta`."""
-    values = [_defined(metrics, rule.metric) for metrics in measured]
-    if len(values) <= rule.patience:
-        return False
-    return max(values[-rule.patience :]) <= max(values[: -rule.patience]) + rule.min_delta
-
-
-def best_iteration(measured: Mapping[int, Metrics], rule: EarlyStopConfig | None) -> int:
-    """The iteration whose policy is the result: the last one, or with early stop the best one."""
-    if rule is None:
-        return max(measured)
-    return max(sorted(measured), key=lambda i: _defined(measured[i], rule.metric))
-
-
 def summarize(
     config: LarpoConfig, measured: Mapping[int, Metrics], promoted: Metrics, seconds: float
 ) -> dict[str, Any]:
@@ -293,13 +280,3 @@ def summarize(
         "promoted": bool(promoted["promoted"]),
         "seconds": round(seconds, 1),
     }
-
-
-def _defined(metrics: Metrics, name: str) -> float:
-    value = metrics.get(name)
-    if value is None:
-        raise ArtifactError(
-            f"an evaluation of this run has no {name}, which loop.early_stop.metric names: other settings made it",
-            remedy="Choose another output, or delete the run's evaluations to make them again",
-        )
-    return value

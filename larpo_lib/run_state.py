@@ -8,10 +8,11 @@ from typing import Any
 
 from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
 from larpo_lib.config.differences import differences
+from larpo_lib.early_stop import best_iteration
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.functions import functions_of
 from larpo_lib.half_done import refuse_other_settings
-from larpo_lib.plan import Plan, StepCall, best_iteration
+from larpo_lib.plan import Plan, StepCall
 from larpo_lib.results import other_results
 
 
@@ -107,7 +108,7 @@ def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]
     if loop.promote == "last_iteration" and best:
         yield from plan.benchmarks(best)
     yield plan.promote(best, plan.promotion)
-    yield plan.report(s)
+    yield plan.report(s, best)
 
 
 def _measured(plan: Plan, artifacts: Artifacts) -> dict[int, Metrics]:

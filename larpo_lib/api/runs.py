@@ -14,10 +14,11 @@ from larpo_lib.artifacts import AGAIN
 from larpo_lib.caches import cache_dir
 from larpo_lib.config import LarpoConfig
 from larpo_lib.config.load import apply_settings, check, load_tree
+from larpo_lib.early_stop import best_iteration
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.files import disk_errors, read_json
 from larpo_lib.models.hub import local_model
-from larpo_lib.plan import SUMMARY, Plan, best_iteration
+from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.presets import preset_file
 from larpo_lib.registry import Registry
 from larpo_lib.run_files import SETTINGS, read_models, read_summary

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
+from larpo_lib.early_stop import best_iteration
 from larpo_lib.errors import ArtifactError
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import StepResult, execute, open_context
@@ -13,7 +14,7 @@ from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
-from larpo_lib.plan import StepCall, best_iteration, summarize
+from larpo_lib.plan import StepCall, summarize
 from larpo_lib.reporting.content import drops
 
 END = "end"
@@ -45,7 +46,7 @@ def report(run: str) -> StepResult:
     """
     context = open_context(run)
     measured = with_retries(lambda: results(context))
-    call = context.plan.report(max(measured))
+    call = context.plan.report(max(measured), best_iteration(measured, context.config.loop.early_stop))
     done = execute(context, call)
     with context.journal.step(SUMMARY):
         return with_retries(lambda: _summary(context, call, done, measured))

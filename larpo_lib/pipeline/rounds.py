@@ -3,11 +3,12 @@
 import dataclasses
 
 from larpo_lib.checks import check_references, foretell_calls
+from larpo_lib.early_stop import best_iteration
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import StepResult, describe, execute, open_context, train_on_nodes
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
-from larpo_lib.plan import StepCall, best_iteration
+from larpo_lib.plan import StepCall
 from larpo_lib.shards import Shard
 from larpo_lib.storage import localize
 

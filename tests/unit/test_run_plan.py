@@ -3,8 +3,9 @@
 import pytest
 
 from larpo_lib.config import EarlyStopConfig, LarpoConfig
+from larpo_lib.early_stop import best_iteration, has_stalled
 from larpo_lib.errors import ArtifactError
-from larpo_lib.plan import Plan, best_iteration, has_stalled, summarize
+from larpo_lib.plan import Plan, summarize
 from larpo_lib.run_state import all_calls
 from larpo_lib.shards import Shard
 
@@ -154,7 +155,7 @@ def test_an_evaluation_that_other_settings_made_cannot_end_the_loop(metrics):
 def test_with_evaluation_of_the_last_round_only_the_report_is_given_two():
     last = plan(loop={"iterations": 3, "evaluate": "last_iteration"})
     assert [i for i in range(4) if last.measures(i, 3)] == [0, 3]
-    assert last.report(3).inputs["evaluations"] == [f"s3://b/runs/one/iteration-{i}/evaluation" for i in (0, 3)]
+    assert last.report(3, 3).inputs["evaluations"] == [f"s3://b/runs/one/iteration-{i}/evaluation" for i in (0, 3)]
 
 
 CHANGES = [
@@ -174,7 +175,7 @@ def test_each_round_has_the_settings_that_have_changed_until_then():
     for number, expected in enumerate(in_turn, start=1):
         for step in ("sample", "rerank", "build_lists", "train", "evaluate"):
             assert getattr(changing, step)(number) == getattr(expected, step)(number)
-    assert changing.report(3) == plan().report(3)
+    assert changing.report(3, 3) == plan().report(3, 3)
     assert changing.sample(3, Shard(1, 2)) == in_turn[2].sample(3, Shard(1, 2))
 
 
@@ -193,3 +194,18 @@ def test_the_summary_names_the_objectives_in_turn():
     assert summarize(changing, measured, {"promoted": 1}, 1.0)["objective"] == "listmle, then simpo"
     stopped = {i: measured[i] for i in range(3)}
     assert summarize(changing, stopped, {"promoted": 1}, 1.0)["objective"] == "listmle"
+
+
+def test_the_report_is_given_the_benchmarks_that_the_gate_asked_for():
+    gate = {"must_improve": [{"metric": "divergence.kl"}]}
+    once, always = (
+        plan(promote=gate, loop={"iterations": 3, "promote": f"{which}_iteration"}) for which in ("last", "every")
+    )
+
+    def measured(one, result):
+        return [place.split("/")[-2] for place in one.report(3, result).inputs["benchmarks"]]
+
+    assert measured(once, 2) == ["iteration-0", "iteration-2"]
+    assert measured(once, 0) == ["iteration-0"]
+    assert measured(always, 2) == [f"iteration-{i}" for i in range(4)]
+    assert plan().report(3, 3).inputs["benchmarks"] == []
