@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POLICY = Input("policy", "optional", model=True)
 JUDGE_CHECK = Input(
     "judge_check", "optional",
-    "Artifact of `larpo judge-check` of this judge; the report shows how good it is beside the scores.",
+    "Artifact of `larpo judge-check` of this judge, a language model; the report shows it beside the scores.",
 )  # fmt: skip
 """Of a benchmark that a language model judges; see `judge_checks.check_told`."""
 JUDGED = (

@@ -95,6 +95,12 @@ def benchmark_config(cell: Cell, benchmark: BenchmarkPreset) -> Section:
     return config
 
 
+def judge_notes(cell: Cell, named: Mapping[str, BenchmarkPreset]) -> list[str]:
+    """Which language model judges in each benchmark that has one."""
+    judges = {name: getattr(benchmark_config(cell, one), "judge", None) for name, one in named.items()}
+    return [f"{name}: judged by {one.model}." for name, one in judges.items() if isinstance(one, LlmJudgeConfig)]
+
+
 def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]) -> None:
     """Check before any cell runs that files and keys are there.
 

@@ -15,7 +15,7 @@ from larpo_lib.plan import SUMMARY, Plan
 from larpo_lib.progress import tell
 from larpo_lib.run_files import pin_models, read_models, write_models
 from larpo_lib.statistics.estimates import mean
-from larpo_lib.studies.benchmarks import check_benchmarks, load_benchmarks
+from larpo_lib.studies.benchmarks import check_benchmarks, judge_notes, load_benchmarks
 from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement, evaluated_by_prompt
 from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
@@ -95,7 +95,7 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     provenance = {
         "command": command,
         "scale": request.scale,
-        "notes": world_notes(made, request.scale, out),
+        "notes": [*judge_notes(made[0], benchmarks), *world_notes(made, request.scale, out)],
         "seeds": len({cell.seed for cell in made}),
         "search": read_json(search, remedy=_AGAIN) if size.search is not None else None,
         "settings": {" / ".join(cell.labels): dict(cell.settings) for cell in reversed(made)},

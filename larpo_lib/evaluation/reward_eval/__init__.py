@@ -1,6 +1,6 @@
 """Win rates of a policy against a baseline policy, with a reward model as the judge."""
 
-from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.evaluation.benchmark import JUDGE_CHECK, Benchmark, Number
 from larpo_lib.steps.declarations import Input
 
 _NOT_ALPACA = "It is not the win rate of AlpacaEval or of any other judge."
@@ -19,6 +19,7 @@ BENCHMARK = Benchmark(
             model=True,
         ),
         Input("prompts"),
+        JUDGE_CHECK,
     ),
     judged_by="a reward model, by comparison with a baseline policy",
     needs="a baseline",

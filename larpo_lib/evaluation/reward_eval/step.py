@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
+from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.metadata import Asked
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.rewards.rerankers import foresee, make_reranker
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
@@ -24,7 +28,15 @@ _POLICY, _BASELINE = 0, 1
 """`sample_index` of the two responses to a prompt."""
 
 
-def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path, evaluation: Path) -> Metrics:
+def run(
+    config: RewardEvalConfig,
+    *,
+    policy: Path,
+    baseline: Path,
+    prompts: Path,
+    evaluation: Path,
+    judge_check: Path | None = None,
+) -> Metrics:
     """Publish how often the reward model prefers `policy` to `baseline`, with both responses in `ranked.parquet`.
 
     Args:
@@ -32,9 +44,10 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
         policy, baseline: directories of the policies.
         prompts: artifact with `prompts.parquet`.
         evaluation: artifact to publish.
+        judge_check: artifact of `judge_check` about the judge if that is a language model, which the report shows.
 
     Raises:
-        ConfigError: the sampler is a server, which serves one policy.
+        ConfigError: the sampler is a server, which serves one policy; or the check is of another judge.
         LarpoError: no prompt has two scored responses.
     """
     if config.answers.sampler.serves_one_policy:
@@ -43,14 +56,18 @@ def run(config: RewardEvalConfig, *, policy: Path, baseline: Path, prompts: Path
             remedy="Set its type to hf or vllm",
         )
 
+    model = config.reranker.model if isinstance(config.reranker, LlmJudgeConfig) else ""
+    told = check_told(judge_check, model or config.reranker.type, model)
+
     def make(work: WorkDir) -> Metrics:
-        return _evaluate(config, policy, baseline, prompts, work)
+        return write(replace(_evaluate(config, policy, baseline, prompts, work), judge_check=told), work.data)
 
     inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **config.reranker.models()}
+    inputs |= {} if judge_check is None else {"judge_check": judge_check}
     return produce("reward_eval", config, inputs, evaluation, make)
 
 
-def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: WorkDir) -> Metrics:
+def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: WorkDir) -> EvaluationReport:
     rows = cast(list[PromptRow], read_table(prompts, "prompts"))
     asked = rows[: config.limit]
     own, _ = answer("reward_eval", config.answers, policy, asked, work)
@@ -93,10 +110,9 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     }
     judged_by, version = _judge(config, judged[0]["reranker"]), f"against {digest(baseline)[:16]}"
     bootstrap = Bootstrap.of(config)
-    found = report(
+    return report(
         duels, policy=digest(policy)[:16], judged_by=judged_by, version=version, counts=counts, bootstrap=bootstrap
     )
-    return write(found, work.data)
 
 
 def _truncated(responses: Mapping[str, Mapping[str, Any]]) -> int:

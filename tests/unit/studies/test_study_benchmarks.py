@@ -18,7 +18,7 @@ from larpo_lib.plan import Plan
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
 from larpo_lib.presets import FOLDER
-from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, load_benchmarks
+from larpo_lib.studies.benchmarks import benchmark_config, check_benchmarks, judge_notes, load_benchmarks
 from larpo_lib.studies.instruments import Instruments
 from larpo_lib.studies.study import Cell, cells, kind_of, load_study
 
@@ -140,6 +140,7 @@ def test_answers_are_sampled_as_the_cell_samples_and_settings_lie_over_the_files
     assert (config.judge.model, config.judge.max_calls, config.judge.base_url) == ("mine", 9, "http://localhost:1/v1")
     assert (config.answers.sampler.batch_size, config.answers.seed, config.answers.max_new_tokens) == (16, 3, 8)
     assert benchmark_config(CELL, loaded["alpaca"]).judge.model == "annotator"
+    assert judge_notes(CELL, loaded) == ["mix: judged by mine.", "alpaca: judged by annotator."]
 
 
 def test_what_is_missing_is_told_before_any_cell_runs(benchmarks, tmp_path, monkeypatch):

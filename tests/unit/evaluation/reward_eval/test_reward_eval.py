@@ -3,12 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_double import judging, longer
 from tiny_pairrm import make_pairrm
 from tiny_world import Larpo
 
 from larpo_lib.artifacts import digest
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, LarpoError
+from larpo_lib.evaluation.judge_check import step as judge_check
+from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.evaluation.reward_eval.step import run
 from larpo_lib.playground.policy import make_policy
@@ -27,7 +30,12 @@ def settings(reranker: dict[str, Any], **changes: Any) -> RewardEvalConfig:
     answers = {"sampler": {"type": "hf", "model": {"device": "cpu"}}, "max_new_tokens": 12, "temperature": 1.0}
     return check(
         RewardEvalConfig,
-        {"answers": answers, "reranker": {**reranker, "model": {"device": "cpu"}}, "resamples": 50, **changes},
+        {
+            "answers": answers,
+            "reranker": reranker if reranker["type"] == "verifier" else {**reranker, "model": {"device": "cpu"}},
+            "resamples": 50,
+            **changes,
+        },
     )
 
 
@@ -109,3 +117,23 @@ def test_the_command(here: Path, larpo: Larpo) -> None:
     assert outcome.code == 0, outcome.err
     assert "judged by verifier" in outcome.err
     assert json.loads(outcome.out)["win_rate"] == 50.0
+
+
+def test_a_language_models_check_is_told_beside_its_win_rate(
+    tiny_policy: Path, other_policy: Path, tiny_prompts: Path, tmp_path: Path
+) -> None:
+    row = {"instruction": "a", "output_1": "1", "output_2": "2", "preference": 1, "annotator": "people"}
+    (tmp_path / "people.json").write_text(json.dumps([row]))
+    given: dict[str, Any] = {"policy": tiny_policy, "baseline": other_policy, "prompts": tiny_prompts}
+    for judge in ("big", "small"):
+        checked = JudgeCheckConfig(judged_by=f"{judge} by x", resamples=5)
+        files = {"reference": [tmp_path / "people.json"], "judged": [tmp_path / "people.json"]}
+        judge_check.run(checked, **files, evaluation=tmp_path / judge)
+    with judging(longer) as server:
+        config = settings({"type": "verifier"}, limit=2)
+        config = config.model_copy(update={"reranker": server.config(tmp_path / "kept", mode="pairwise")})
+        with pytest.raises(ConfigError, match="small is a check of small by x, but the judge here is big"):
+            run(config, **given, evaluation=tmp_path / "out", judge_check=tmp_path / "small")
+        run(config, **given, evaluation=tmp_path / "out", judge_check=tmp_path / "big")
+    summary = (tmp_path / "out" / "summary.txt").read_text()
+    assert "this judge, asked by x, on 1 pairs that people annotated: Agreement 1.000 [1.000, 1.000]" in summary
