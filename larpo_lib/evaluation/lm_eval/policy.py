@@ -4,6 +4,7 @@ import dataclasses
 import random
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import GenerationConfig
 
 from larpo_lib.batches import in_batches
 from larpo_lib.errors import ModelError
+from larpo_lib.evaluation.lm_eval.official import any_build_of_vllm
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import begun_reply_text, prompt_text
@@ -40,11 +42,13 @@ class Policy(LM):  # type: ignore[misc]
     Attributes:
         cut: requests that were longer, so that their beginning was cut off.
         refused: prompts whose system message the chat template refuses.
+        at_work: whether it is the model that answers, or has failed to.
     """
 
     def __init__(self, source: ModelDir, config: LmEvalConfig, max_length: int) -> None:
         super().__init__()
         self.cut = self.refused = 0
+        self.at_work = False
         self._source, self._config, self._max_length = source, config, max_length
         self._model: Any = None
 
@@ -115,10 +119,12 @@ class Policy(LM):  # type: ignore[misc]
         size = _BATCHES * sampler.batch_size if isinstance(sampler, HfSamplerConfig) else _REQUESTS
 
         def ask(batch: Sequence[int]) -> Any:
+            self.at_work = True
             model = self._opened()
             torch.manual_seed(self._seed(requests[batch[0]], batch[0]))
-            asked = [self._asked(kind, requests[i], i) for i in batch]
-            return getattr(model, kind)(asked, **({} if kind == "loglikelihood_rolling" else {"disable_tqdm": True}))
+            answers = getattr(model, kind)([self._asked(kind, requests[i], i) for i in batch])
+            self.at_work = False
+            return answers
 
         found = in_batches([order[start : start + size] for start in range(0, len(order), size)], ask)
         random.seed(self._config.seed)  # lm-eval's metrics draw, be it the first start or a later one
@@ -126,12 +132,24 @@ class Policy(LM):  # type: ignore[misc]
         return [found[i] for i in range(len(requests))]
 
     def _asked(self, kind: str, request: Instance, place: int) -> Instance:
-        """What the engine is told besides of a response: which tokens end it, and what it is drawn with."""
-        if kind != "generate_until" or self._config.sampler.type != "vllm":
+        """What the back end is told besides of a response: which tokens end it, and what it is drawn with."""
+        if kind != "generate_until":
             return request
         context, settings = request.args
-        more = {"stop_token_ids": self._source.stop_ids, "seed": self._seed(request, place)}
+        if self._config.sampler.type == "vllm":
+            more = {"stop_token_ids": self._source.stop_ids, "seed": self._seed(request, place)}
+        else:
+            until = settings.get("until") or []
+            more = {"until": [*([until] if isinstance(until, str) else until), *self._ends]}
         return dataclasses.replace(request, arguments=(context, {**settings, **more}))
+
+    @cached_property
+    def _ends(self) -> list[str]:
+        """Texts of tokens that end a response and that `hf` would leave in it, because they are not special."""
+        tokenizer = self._source.tokenizer
+        return [
+            str(tokenizer.decode([each])) for each in self._source.stop_ids if each not in tokenizer.all_special_ids
+        ]
 
     def _seed(self, request: Instance, place: int) -> int:
         return zlib.crc32(f"{self._config.seed} {request.task_name} {place}".encode()) % 2**31
@@ -180,7 +198,8 @@ def _open_vllm(source: ModelDir, config: LmEvalConfig, max_length: int) -> Any:
     arguments.pop("max_model_len")
 
     def start() -> Any:
-        from lm_eval.models.vllm_causallms import VLLM
+        with any_build_of_vllm():
+            from lm_eval.models.vllm_causallms import VLLM
 
         return VLLM(pretrained=str(source.path), batch_size="auto", **arguments, **_shared(config, max_length))
 

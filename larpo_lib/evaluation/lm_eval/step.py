@@ -110,12 +110,11 @@ def _run(name: str, task: Any, config: LmEvalConfig, asked: Any) -> list[dict[st
     """lm-eval's numbers and our counts, then lm-eval's samples, all as plain values."""
     from lm_eval.evaluator import evaluate
 
-    from larpo_lib.evaluation.lm_eval.tasks import in_task
+    from larpo_lib.evaluation.lm_eval.tasks import FAILS, failed
 
     asked.cut = asked.refused = 0
-    found = in_task(
-        name,
-        lambda: evaluate(
+    try:
+        found = evaluate(
             asked,
             {"tasks": {name: task}},
             limit=config.limit,
@@ -123,8 +122,11 @@ def _run(name: str, task: Any, config: LmEvalConfig, asked: Any) -> list[dict[st
             system_instruction=config.system_prompt,
             apply_chat_template=config.chat,
             fewshot_as_multiturn=config.examples_as_turns,
-        ),
-    )
+        )
+    except FAILS as error:
+        if asked.at_work:
+            raise
+        raise failed(name, "cannot be evaluated", error) from error
     samples, documents = found["samples"][name], found["n-samples"][name]
     counts = {
         "documents": documents["effective"],

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,26 +209,15 @@ def _load(manager: Any, name: str) -> Any:
     except LarpoError:
         raise
     except FAILS as error:
-        raise _failed(name, "cannot be loaded", error) from error
+        raise failed(name, "cannot be loaded", error) from error
 
 
-def _failed(name: str, what: str, error: Exception) -> ConfigError:
+def failed(name: str, what: str, error: Exception) -> ConfigError:
+    """What a task says that cannot be used."""
     said = str(error).strip().split("\n", 1)[0][:300]
     return ConfigError(
         f"{name}: {what}: {type(error).__name__}: {said}", remedy="See the task's definition and its data"
     )
-
-
-def in_task(name: str, work: Callable[[], Any]) -> Any:
-    """Do something with a task, whose definition may fail on its data.
-
-    Raises:
-        ConfigError: it does.
-    """
-    try:
-        return work()
-    except FAILS as error:
-        raise _failed(name, "cannot be evaluated", error) from error
 
 
 def _set_up(task: Any, config: LmEvalConfig) -> None:
