@@ -46,7 +46,7 @@ def annotation(raw: Raw, row: RawRow) -> Annotation:
     Raises:
         DataError: it is malformed.
     """
-    orders, shown = row.values.get(_ORDERS), row.values.get(_SWITCHED)
+    shown = row.values.get(_SWITCHED)
     return Annotation(
         pair=Pair(
             cell(raw, row, "instruction").text(),
@@ -56,7 +56,7 @@ def annotation(raw: Raw, row: RawRow) -> Annotation:
         generators=(str(row.values.get("generator_1") or ""), str(row.values.get("generator_2") or "")),
         annotator=str(row.values.get("annotator") or ""),
         preference=preference(cell(raw, row, "preference")),
-        orders=(orders[0], orders[1]) if isinstance(orders, list) and len(orders) == 2 else None,
+        orders=_orders(cell(raw, row, _ORDERS)),
         second_first=shown if isinstance(shown, bool) else None,
     )
 
@@ -115,6 +115,14 @@ def preference(value: Cell) -> float | None:
     if not 1 <= number <= 2:
         raise value.error(f"is {number:g}, not 0 or from 1 to 2")
     return number
+
+
+def _orders(value: Cell) -> tuple[float | None, float | None] | None:
+    if value.value is None:
+        return None
+    if not isinstance(value.value, list) or len(value.value) != 2:
+        raise value.error("is not a list of two preferences")
+    return preference(value.at(0)), preference(value.at(1))
 
 
 def answer_text(value: Cell) -> str:

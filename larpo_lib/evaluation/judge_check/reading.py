@@ -96,7 +96,7 @@ def _add(found: dict[_Key, Annotated], raw: Raw, row: RawRow) -> str:
     """Add a row to what is said of its pair; returns who says it."""
     if not is_annotation(row):
         place, model = cell(raw, row, "row"), cell(raw, row, "model").text()
-        key = Pair(f"{place.number():g}", "", model)
+        key = Pair(str(place.number()), "", model)
         longer = cell(raw, row, "len_model").number() - cell(raw, row, "len_ref").number()
         one = found.setdefault(key, Annotated(("", model), int(longer)))
         return _count(one, preference(cell(raw, row, "preference")), "")

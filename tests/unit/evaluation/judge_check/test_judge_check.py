@@ -174,6 +174,9 @@ def test_a_part_is_drawn_by_the_seed(check: Callable[..., Metrics]) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(check: Callable[..., Metrics], tmp_path: Path) -> None:
+    for odd, told in (([1, "x"], r"'preference_by_order\[1\]': is 'x', not a number"), ([1], "not a list of two")):
+        with pytest.raises(DataError, match=told):
+            check([row("a", "1", "2", 1)], [row("a", "1", "2", 1, preference_by_order=odd)])
     with pytest.raises(LarpoError, match=r"no preference on a common pair \(1 pairs of the reference\)"):
         check([row("a", "1", "2", 1)], [row("b", "1", "2", 1)])
     table = tmp_path / "table.csv"
