@@ -18,7 +18,7 @@ from typing import Any
 from larpo_lib import __version__, half_done
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError, HeldError
-from larpo_lib.files import disk_errors, sync, write_json
+from larpo_lib.files import check_output, disk_errors, sync, write_json
 from larpo_lib.functions import functions_of
 from larpo_lib.locks import Lock, exclusive
 from larpo_lib.manifest import (
@@ -111,6 +111,7 @@ def produce(
         ConfigError: the file of a function is missing.
         StorageError: the disk is full or refuses the write. Partial results stay.
     """
+    check_output(output)
     output = output.absolute()
     with disk_errors(output):
         identity = _identity(step, config, inputs, arguments or {})

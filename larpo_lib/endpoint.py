@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from larpo_lib.config import EndpointConfig
-from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.errors import ConfigError, EndpointError, FilteredError, InputRefusedError, InputTooLongError
 from larpo_lib.heartbeat import mark
 from larpo_lib.http_answers import (
     ENCODINGS,
@@ -36,12 +36,13 @@ from larpo_lib.http_answers import (
     message_of,
     read_body,
     retry_after_s,
+    says_filtered,
     says_too_long,
 )
 
 AnswerT = TypeVar("AnswerT")
 Payload = dict[str, Any] | None
-_Arrived = queue.SimpleQueue[tuple[int, AnswerT | InputTooLongError] | None]
+_Arrived = queue.SimpleQueue[tuple[int, AnswerT | InputRefusedError] | None]
 
 _CONNECT_S = 10.0
 _TELL_EVERY_S = 10.0
@@ -87,11 +88,12 @@ class Endpoint(Generic[AnswerT]):
         self._sleep = sleep
         self._told = float("-inf")
 
-    def ask(self, payloads: Sequence[dict[str, Any]]) -> list[AnswerT | InputTooLongError]:
+    def ask(self, payloads: Sequence[dict[str, Any]]) -> list[AnswerT | InputRefusedError]:
         """Post each payload; answers come back in the order of the payloads.
 
         Returns:
-            For each payload its answer, or the error (not raised) that says that the input is too long for the model.
+            For each payload its answer, or the error (not raised) that says that the input is too long for the model,
+            or that a content filter refuses it.
 
         Raises:
             EndpointError: a request failed for good. The others in flight are cancelled.
@@ -99,7 +101,7 @@ class Endpoint(Generic[AnswerT]):
         arrived = dict(self.arrivals(payloads))
         return [arrived[number] for number in range(len(payloads))]
 
-    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
+    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, AnswerT | InputRefusedError]]:
         """As `ask`, but yields each payload's place with its answer as soon as it is there, in the caller's thread.
 
         What arrived before a request failed for good is yielded before the error is raised. A caller that stops
@@ -120,7 +122,7 @@ class Endpoint(Generic[AnswerT]):
             if error.status in _NO_SUCH_ROUTE:
                 return None
             raise
-        if isinstance(answer, InputTooLongError):
+        if isinstance(answer, InputRefusedError):
             raise answer
         return answer
 
@@ -128,7 +130,7 @@ class Endpoint(Generic[AnswerT]):
         """The error to raise for an answer that has the right type and still cannot be used."""
         return EndpointError(f"{self.url}: {problem}", remedy=remedy)
 
-    def _exchange(self, method: str, payloads: Sequence[Payload]) -> Iterator[tuple[int, AnswerT | InputTooLongError]]:
+    def _exchange(self, method: str, payloads: Sequence[Payload]) -> Iterator[tuple[int, AnswerT | InputRefusedError]]:
         arrived: _Arrived[AnswerT] = queue.SimpleQueue()
         with start_blocking_portal() as portal:  # left by an exception, it cancels what is still running
             done = portal.start_task_soon(self._request_all, method, payloads, arrived)
@@ -161,7 +163,7 @@ class Endpoint(Generic[AnswerT]):
             except BaseExceptionGroup as failed:
                 raise failed.exceptions[0] from None
 
-    async def _request(self, client: httpx2.AsyncClient, method: str, payload: Payload) -> AnswerT | InputTooLongError:
+    async def _request(self, client: httpx2.AsyncClient, method: str, payload: Payload) -> AnswerT | InputRefusedError:
         retrying = AsyncRetrying(
             sleep=self._sleep,
             stop=stop_after_attempt(self._tries),
@@ -178,7 +180,7 @@ class Endpoint(Generic[AnswerT]):
 
     async def _request_once(
         self, client: httpx2.AsyncClient, method: str, payload: Payload
-    ) -> AnswerT | InputTooLongError:
+    ) -> AnswerT | InputRefusedError:
         try:
             with anyio.fail_after(self.config.timeout_s):
                 response = await self._answered(client, method, payload)
@@ -216,12 +218,14 @@ class Endpoint(Generic[AnswerT]):
     def _transport_problem(self, error: httpx2.RequestError) -> str:
         return f"{self.url}: {self._short(str(error)) or type(error).__name__}"
 
-    def _refusal(self, response: httpx2.Response) -> InputTooLongError:
-        """The error of an input that is too long; every other refusal is raised."""
+    def _refusal(self, response: httpx2.Response) -> InputRefusedError:
+        """The error of an input that is too long or filtered; every other refusal is raised."""
         status, message = response.status_code, message_of(response)
         problem = f"{self.url}: answered {status}: {self._short(message)}"
         if says_too_long(status, message):
             return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
+        if says_filtered(status, message):
+            return FilteredError(problem, remedy="Use a server without a content filter", status=status)
         if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
             remedy = "Check the server's log; reduce concurrency, or increase retries"
             transient = _TransientError(problem, remedy=remedy, status=status)

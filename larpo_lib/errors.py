@@ -112,8 +112,16 @@ class EndpointError(LarpoError):
         self.transient = status in _TRANSIENT
 
 
-class InputTooLongError(EndpointError):
+class InputRefusedError(EndpointError):
+    """A server refused an input for what it is; it takes others."""
+
+
+class InputTooLongError(InputRefusedError):
     """A server refused an input because it is longer than its model can take."""
+
+
+class FilteredError(InputRefusedError):
+    """A server's content filter refused an input, or what its model made of it."""
 
 
 def _sentence(text: str) -> str:

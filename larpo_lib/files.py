@@ -37,6 +37,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_output(path: Path) -> None:
+    """Check that a directory can be made of that name, before any work.
+
+    Raises:
+        StorageError: it is the working directory, or one above it, or ends in `..`.
+    """
+    if path.name in ("", "..") or Path.cwd().is_relative_to(os.path.normpath(Path.cwd() / path)):
+        raise StorageError(
+            f"'{path}': is the working directory or one above it, and cannot be an output",
+            remedy="Choose a directory of its own, which need not be there",
+        )
+
+
 def make_directory(path: Path) -> None:
     """Make a directory, with its parents, unless it is there. Raises StorageError where that cannot be."""
     try:

@@ -21,6 +21,14 @@ _TOO_LONG = re.compile(
 """How vLLM, OpenAI, SGLang, llama.cpp, TEI and TGI say that an input is too long."""
 
 
+_FILTERED = re.compile(
+    r"content_filter|content management policy|content filtering policy|content_policy_violation|our usage polic"
+    r"|data_inspection_failed|requires moderation",
+    re.IGNORECASE,
+)
+"""How Azure, Anthropic, OpenAI, DashScope and OpenRouter say that a filter refused a text."""
+
+
 class UnusableBodyError(Exception):
     """A body is not compressed as it says; the text says what is wrong."""
 
@@ -84,6 +92,11 @@ def says_too_long(status: int, message: str) -> bool:
     if status == httpx2.codes.REQUEST_ENTITY_TOO_LARGE:
         return "batch size" not in message  # TEI says so of too many inputs as well
     return status in (400, 422) and _TOO_LONG.search(message) is not None
+
+
+def says_filtered(status: int, message: str) -> bool:
+    """Whether a refusal is that of a content filter."""
+    return status in (400, 403, 422) and _FILTERED.search(message) is not None
 
 
 def retry_after_s(response: httpx2.Response) -> float | None:

@@ -13,7 +13,22 @@ HIDDEN = "***"
 
 # A password may hold any sign, '@' and '/' too, so the last '@' ends it. Digits behind a host are its port. Lengths are
 # bounded so that no text takes long.
-_USER = re.compile(r"://(?:[^\s/?#:@\[]{0,512}:(?!\d{1,5}(?:[/?#\s]|$))[^\s'\"<>]{0,512}|[^\s/?#'\"<>]{0,512})@")
+_PORT = r"\d{1,5}(?:[/?#\s]|$)"
+_USER = re.compile(rf"://(?:[^\s/?#:@\[]{{0,512}}:(?!{_PORT})[^\s<>]{{0,512}}|[^\s/?#'\"<>]{{0,512}})@")
+_USER_WITH_BLANKS = re.compile(
+    rf"://[^\s/?#:@\[]{{1,512}}:(?!{_PORT}|\s|<)(?:(?!://)[^@<>]){{1,512}}@(?=[\w.\[-])"  # in a sentence
+)
+_URL_ALONE = re.compile(
+    rf"(\s*[A-Za-z][\w+.-]{{0,32}}://)[^/?#:@\[]{{0,512}}:(?!{_PORT}|\s|<[^<>]*>@)(?:(?!://).){{0,1024}}@(?=[^\s@]{{0,512}}\s*\Z)",
+    re.DOTALL,
+)
+_SETTING = re.compile(
+    rf"\s*[A-Za-z][\w+.-]{{0,32}}://(?:[^/?#:@\[]{{0,512}}:(?!{_PORT}|<[^<>]*>@)(?:(?!://).){{0,1024}}|[^/?#:@<]{{1,512}})@[^\s@]{{0,512}}\s*\Z",
+    re.DOTALL,
+)
+_ENCODED = re.compile(
+    r"(%3A%2F%2F)(?:(?!%40|%2F)[^\s&;'\"<>]){1,512}%3A(?:(?!%40)[^\s&;'\"<>]){1,512}(%40)", re.IGNORECASE
+)
 _PASSWORD_IN_CODE = re.compile(r"""://[^/?#\s:@'"]{1,512}:[^/?#\s@'"{]{1,512}@""")
 _URL = re.compile(r"://[^\s'\"<>]+")
 _NOT_FILLED_IN = r"(?![*{<$%'\"])"
@@ -52,7 +67,9 @@ def visible(text: str) -> str:
 
 def redact(text: str) -> str:
     """`text` with what looks like a secret hidden."""
-    text = _URL.sub(lambda url: _QUERY_OF_URL.sub(rf"\1{HIDDEN}", url[0]), _USER.sub(f"://{HIDDEN}@", text))
+    text = _URL_ALONE.sub(rf"\1{HIDDEN}@", text) if _URL_ALONE.match(text) else text
+    text = _ENCODED.sub(rf"\1{HIDDEN}\2", _USER_WITH_BLANKS.sub(f"://{HIDDEN}@", _USER.sub(f"://{HIDDEN}@", text)))
+    text = _URL.sub(lambda url: _QUERY_OF_URL.sub(rf"\1{HIDDEN}", url[0]), text)
     return _KEY.sub(HIDDEN, _BEARER.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text)))
 
 
@@ -98,7 +115,7 @@ def _is_secret(name: str, named: str, value: Any) -> bool:
 def _holds_secret(name: str, text: str) -> bool:
     if name.endswith("_env"):
         return not names_variable(text)
-    if _KEY.search(text):
+    if _KEY.search(text) or (_SETTING.match(text) and HIDDEN not in text):
         return True
     if "\n" in text:  # code, or a template
         urls = (url[0] for url in _URL.finditer(text))

@@ -11,7 +11,7 @@ from typing import Self
 from larpo_lib.artifacts import MANIFEST, METRICS, read_metrics
 from larpo_lib.caches import cache_dir
 from larpo_lib.config import TrackingConfig
-from larpo_lib.errors import ConfigError
+from larpo_lib.errors import ConfigError, StorageError
 from larpo_lib.plan import SUMMARY
 from larpo_lib.run_files import KEY, MODELS, SECONDS, SETTINGS, STORE
 from larpo_lib.run_state import HERE, Artifacts
@@ -48,8 +48,10 @@ class RunPlace:
 
         Raises:
             ConfigError: there is a `work` for a run that needs none.
-            StorageError: `out` is neither.
+            StorageError: `out` is neither, or no name of a directory.
         """
+        if str(out) == "" or Path(out).name == ".." or Path(out) == Path("/"):
+            raise StorageError(f"'{out}': cannot be the directory of a run", remedy="Choose a directory of its own")
         out = located(str(out))
         if not is_remote(out):
             if work is not None:

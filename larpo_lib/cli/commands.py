@@ -85,10 +85,14 @@ def show(metrics: Mapping[str, Any]) -> None:
 
 
 def _request(steps: Sequence[Step], given: Mapping[str, Any]) -> Request:
-    from larpo_lib.storage.locations import located
+    from larpo_lib.files import check_output
+    from larpo_lib.storage.locations import is_remote, located
 
     names = dict.fromkeys(output.name for step in steps for output in step.outputs)
     outputs = {name: located(given[name]) for name in names if given[name] is not None}
+    for output in outputs.values():
+        if not is_remote(output):
+            check_output(Path(output))
     step = next((step for step in steps if step.makes([*outputs])), None)
     if step is None:
         problem = f"cannot make {' and '.join(outputs)}" if outputs else "needs an output"

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import logging
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError, DataError, HeldError, InputTooLongError
+from larpo_lib.errors import ConfigError, DataError, FilteredError, HeldError, InputRefusedError
 from larpo_lib.files import make_directory
 from larpo_lib.holder import Holder
 from larpo_lib.locks import exclusive, waiting
@@ -27,6 +28,9 @@ _Place = tuple[int, int, int]
 
 CHARACTERS_PER_TOKEN = 4
 """Of English, for an estimate."""
+_CHECKSUM = "checksum"
+"""Of key and answer; lines that versions before 0.3 wrote have none, nor have artifacts, which have one of the file."""
+_LOG = logging.getLogger(__name__)
 _SYNC_EVERY_S = 1.0  # a crash of the machine, not of the process, may lose what was decided in this time
 
 
@@ -82,7 +86,8 @@ class Decisions:
                 bought.
 
         Returns:
-            For each request the answer; None where the judge says that it is too long.
+            For each request the answer, which says nothing where a content filter took its place; None where the judge
+            says that it is too long.
 
         Raises:
             ConfigError: more answers are needed than the limit leaves; nothing was asked.
@@ -111,8 +116,9 @@ class Decisions:
             for key in by_key:
                 if (stored := self._get(key)) is not None:
                     look(stored)
-        for place, answer in endpoint.arrivals([dict(request) for _, request in missing]):
-            if not isinstance(answer, InputTooLongError):
+        for place, found in endpoint.arrivals([dict(request) for _, request in missing]):
+            answer = _of_filter(found) if isinstance(found, FilteredError) else found
+            if not isinstance(answer, InputRefusedError):
                 self._store(*missing[place], attempt, answer)
                 if look is not None:
                     look(answer)
@@ -167,7 +173,7 @@ class Decisions:
         return answer
 
     def _store(self, key: str, request: Request, attempt: int, answer: Answer) -> None:
-        line = _line(key, attempt, answer, request if self._with_requests else None)
+        line = _line(key, attempt, answer, request if self._with_requests else None, checked=True)
         self._places[key] = self._own.append(line)
         if time.monotonic() - self._synced >= _SYNC_EVERY_S:
             self.sync()
@@ -235,11 +241,15 @@ class _File:
             self._lines += 1
             try:
                 row = parse_json(line)
-                key, _ = row["key"], row["answer"]
-            except (ValueError, TypeError, KeyError):
+                key, damaged = row["key"], row.get(_CHECKSUM) not in (None, _checksum(row["key"], row["answer"]))
+            except (ValueError, TypeError, KeyError, AttributeError):
                 problem, remedy = "is not a judge's decision", "Delete the line, or choose another file"
                 raise DataError(problem, path=self.path, row=self._lines, remedy=remedy) from None
-            yield key, self._place(len(line))
+            place = self._place(len(line))
+            if damaged:
+                _LOG.warning("%s, row %d: differs from its checksum, and is not used", self.path, self._lines)
+            else:
+                yield key, place
 
     def append(self, line: bytes) -> _Place:
         """Write a line; where it stands."""
@@ -253,11 +263,24 @@ class _File:
         return self.file.fileno(), self.end - length, length
 
 
-def _line(key: str, attempt: int, answer: Answer, request: Request | None) -> bytes:
+def _line(key: str, attempt: int, answer: Answer, request: Request | None, *, checked: bool = False) -> bytes:
     line = {"key": key, "attempt": attempt, "answer": answer}
+    if checked:
+        line[_CHECKSUM] = _checksum(key, answer)
     if request is not None:
         line["request"] = request
     return json.dumps(line, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+
+def _checksum(key: str, answer: Answer) -> str:
+    text = json.dumps([key, answer], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_filter(error: FilteredError) -> Answer:
+    """What servers answer that do not refuse such a request: it is stored, too, and counts as one that is not read."""
+    message = {"role": "assistant", "content": None, "refusal": error.problem.partition(": answered ")[2]}
+    return {"choices": [{"index": 0, "finish_reason": "content_filter", "message": message}]}
 
 
 def _key(request: Request, attempt: int) -> str:

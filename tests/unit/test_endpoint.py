@@ -15,7 +15,7 @@ from larpo_lib import http_answers
 from larpo_lib.config import EndpointConfig
 from larpo_lib.config.load import check
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.errors import ConfigError, EndpointError, FilteredError, InputTooLongError
 
 SECRET = "sk-very-secret"
 
@@ -219,6 +219,46 @@ def test_an_input_that_is_too_long_is_told_apart(server_of):
         assert len(server.asked) == 20
     assert isinstance(answers[3], InputTooLongError)
     assert answers[3].status == status
+    assert [answer.value for i, answer in enumerate(answers) if i != 3] == [2 * i for i in range(20) if i != 3]
+
+
+FILTERED = {
+    "azure": (
+        400,
+        {
+            "error": {
+                "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management "
+                "policy. Please modify your prompt and retry.",
+                "param": "prompt",
+                "code": "content_filter",
+                "innererror": {"code": "ResponsibleAIPolicyViolation"},
+            }
+        },
+    ),
+    "anthropic": (
+        400,
+        {"error": {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"}},
+    ),
+    "openai": (
+        400,
+        {
+            "error": {
+                "message": "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+                "code": "invalid_prompt",
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("server_of", FILTERED)
+def test_what_a_content_filter_refuses_is_told_apart_and_the_others_are_answered(server_of):
+    """As these servers answered in reports of their users."""
+    status, body = FILTERED[server_of]
+    with serve(_first_fails(Reply(body, status=status))) as server:
+        answers = _endpoint(server).ask(PAYLOADS)
+        assert len(server.asked) == 20
+    assert isinstance(answers[3], FilteredError)
     assert [answer.value for i, answer in enumerate(answers) if i != 3] == [2 * i for i in range(20) if i != 3]
 
 

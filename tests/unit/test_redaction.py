@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzzing import few
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from larpo_lib.errors import ColumnError, ConfigError
 from larpo_lib.presets import preset_file, preset_names
 from larpo_lib.redaction import names_variable, presentable, redact, secret_places, visible
 
 ROOT = Path(__file__).parents[2]
+HOSTS = ["db/mlflow", "host:5000", "[::1]:80/a", "host/?x=1"]
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,12 @@ ROOT = Path(__file__).parents[2]
         ("at http://me:hunter2@host:80/a?b=1", "at http://***@host:80/a?b=1"),
         ("postgresql://me:hun/ter2@x@db/mlflow", "postgresql://***@db/mlflow"),
         ("https://hunter2@host", "https://***@host"),
+        ("postgresql://me:hun ter2 hunter2@db/x", "postgresql://***@db/x"),
+        ("at postgresql://me:hun ter2@db/x: refused", "at postgresql://***@db/x: refused"),
+        ("""at http://me:a'b"hunter2@host""", "at http://***@host"),
+        ("http://me:\x01hunter2\x1f\t\n@host/x", "http://***@host/x"),
+        ("http://me:%20hunter2%40@host", "http://***@host"),
+        ("http://h/?next=http%3A%2F%2Fme%3Ahunter2%40host&x=1", "http://h/?next=http%3A%2F%2F***%40host&x=1"),
         ("http://h/a?user=me&password=hunter2&x=1", "http://h/a?user=***&password=***&x=1"),
         ("http://h/a?x=1&access_token=hunter2", "http://h/a?x=1&access_token=***"),
         (
@@ -49,6 +59,8 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
         "http://[::1]:8000/a@b",
         "org/name@revision",
         "a@b.org",
+        "http://host: answered 400, and http://other:80 is at me@here.org's",
+        "http://me:<your password>@host",
         "max_new_tokens=5 and https://host/?tokens=5&monkey=2",
         "sk-learn and risk-assessment-of-2024-reports and hf_token and sk_metrics",
         "org/sk-whisper-large-v3-turbo and /data/sk_wikipedia_20240501.jsonl",  # Slovak
@@ -119,9 +131,26 @@ def test_characters_that_a_terminal_obeys_are_escaped() -> None:
     assert ColumnError("\x07", field="a").problem == "\\x07"
 
 
+@few
+@given(user=st.text(max_size=8), before=st.text(max_size=8), after=st.text(max_size=8), host=st.sampled_from(HOSTS))
+@example(user="me", before="a@b ", after="", host="host")
+def test_no_sign_in_a_password_shows_it(user: str, before: str, after: str, host: str) -> None:
+    """But for those that end a URL before its user, and a port with a path behind it, which is none."""
+    assume(not set("/?#:@[") & set(user))
+    assume("://" not in f"{before}hunter2{after}@{host}")
+    assume(not re.match(r"\d{1,5}([/?#\s]|$)", f"{before}hunter2"))
+    uri = f"postgresql://{user}:{before}hunter2{after}@{host}"
+    assert [*secret_places({"a": [uri]})] == ["a.0"]
+    assume(before[:1].strip() or not before)  # a sentence goes on behind a colon and a blank
+    assert "hunter2" not in redact(uri)
+
+
 @pytest.mark.parametrize(
     "part",
     [
+        "://a:b ",
+        "a://b:c@d ",
+        "%3A%2F%2Fa%3A",
         "://a:b",
         "://a",
         "a://",

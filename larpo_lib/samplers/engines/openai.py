@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.errors import ConfigError, EndpointError, InputRefusedError
 from larpo_lib.models.chat import (
     decode,
     depends_on_date,
@@ -201,8 +201,8 @@ class OpenAiSampler(PolicySampler):
             payload["top_p"] = self._limits.top_p
         return payload | {"stop": self._stop_texts}
 
-    def _response(self, request: Request, answer: _Completion | InputTooLongError) -> Response:
-        if isinstance(answer, InputTooLongError):
+    def _response(self, request: Request, answer: _Completion | InputRefusedError) -> Response:
+        if isinstance(answer, InputRefusedError):
             raise answer
         if len(answer.choices) != 1:
             raise self._refuse(

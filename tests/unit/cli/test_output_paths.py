@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from table_rows import candidate
 
-from larpo_lib.config import TrackingConfig
+from larpo_lib.artifacts import produce
+from larpo_lib.config import PrepareConfig, TrackingConfig
 from larpo_lib.errors import StorageError
 from larpo_lib.run_place import RunPlace
 from larpo_lib.storage.locations import located, located_here
@@ -103,3 +104,27 @@ def test_mlflow_keeps_its_database_and_its_files_at_an_odd_place(mlflow_store, t
         run.log_artifact(tmp_path / "note.txt")
     assert {path.name for path in tmp_path.iterdir()} == {ODD, "note.txt"}
     assert [path.read_text("utf-8") for path in store.rglob("note.txt")] == ["note"]
+
+
+@pytest.mark.parametrize("output", ["", "/", ".", "..", "x/..", "./", "x/../..", "../{here}"])
+def test_the_working_directory_and_those_above_it_are_no_outputs(output, larpo, tmp_path, monkeypatch):
+    """Before any work, and without a trace: the source is not even looked for."""
+    here = tmp_path / "below" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    output = output.format(here=here.name)
+    told = larpo("prepare", "--set", "prepare.source=absent.jsonl", "--prompts", output)
+    assert (told.code, told.out) == (2, "")
+    assert "is the working directory or one above it, and cannot be an output. Choose a directory" in told.err
+    with pytest.raises(StorageError, match="cannot be an output"):
+        produce("step", PrepareConfig(source="x"), {}, Path(output), lambda _: pytest.fail("it worked"))
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "below", here]
+
+
+@pytest.mark.parametrize("out", ["", "/", "x/..", "~/.."])
+def test_a_run_has_a_directory_of_its_own(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="cannot be the directory of a run"):
+        RunPlace.find(out)
+    assert RunPlace.find(".").work == Path()
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from server_double import Reply, serve
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, EndpointError
+from larpo_lib.judging.completions import text
 from larpo_lib.judging.decisions import decisions
 
 REQUESTS = [{"model": "judge", "question": number} for number in range(8)]
@@ -96,6 +97,44 @@ def test_a_request_that_is_too_long_has_no_answer_and_is_not_stored(tmp_path):
     with serve(answer) as server:
         assert _judge(server, file)[2] is None
     assert len(file.read_text().splitlines()) == 7
+
+
+def test_what_a_filter_refuses_is_an_answer_that_says_nothing_and_is_stored(tmp_path):
+    file = tmp_path / "decisions.jsonl"
+
+    def answer(asked):
+        if asked.payload["question"] == 2:
+            return Reply({"error": {"message": "filtered", "code": "content_filter"}}, status=400)
+        return _verdict(asked)
+
+    with serve(answer) as server:
+        for _ in range(2):
+            found = _judge(server, file)
+            assert text(found[2]) == ""
+            assert found[2]["choices"][0]["message"]["refusal"] == "400: filtered; content_filter"
+            assert [found[i] for i in (1, 3)] == [{"verdict": 1}, {"verdict": 1}]
+        assert len(server.asked) == len(REQUESTS)
+
+
+def test_an_answer_that_was_changed_on_the_disk_is_bought_again(tmp_path, caplog):
+    """Every single bit of the answer and of the key; lines of earlier versions, which have no checksum, are read."""
+    file = tmp_path / "decisions.jsonl"
+    with serve(_verdict) as server:
+        _judge(server, file, REQUESTS[1:2])
+        (line,) = file.read_bytes().splitlines(keepends=True)
+        digit = line.index(b'"verdict": 1') + len(b'"verdict": ')
+        key = line.index(b'"key": "') + len(b'"key": "')
+        for place, bit in ((digit, 1), (digit, 8), (key, 1), (key + 5, 2)):
+            file.write_bytes(line[:place] + bytes([line[place] ^ bit]) + line[place + 1 :])
+            asked = len(server.asked)
+            assert _judge(server, file, REQUESTS[1:2]) == [{"verdict": 1}]
+            assert len(server.asked) == asked + 1
+            assert f"{file}, row 1: differs from its checksum, and is not used" in caplog.messages
+            caplog.clear()
+        older = {name: value for name, value in json.loads(line).items() if name != "checksum"}
+        file.write_text(json.dumps(older) + "\n")
+        assert _judge(server, file, REQUESTS[1:2]) == [{"verdict": 1}]
+        assert len(server.asked) == asked + 1
 
 
 def test_what_was_asked_for_is_saved_in_an_order_of_its_own(tmp_path):

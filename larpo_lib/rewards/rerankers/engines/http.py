@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, FiniteFloat
 
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import InputTooLongError
+from larpo_lib.errors import InputRefusedError
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.engines.query import query_text
 from larpo_lib.rewards.rerankers.http import HttpRerankerConfig
@@ -137,7 +137,7 @@ class HttpReranker(Reranker):
         check_scoring_server(config)
 
     def score(self, items: Sequence[Scorable]) -> list[float | None]:
-        """Score each item. None: the server says that it is too long.
+        """Score each item. None: the server says that it is too long, or its content filter refuses it.
 
         Raises:
             EndpointError: a request failed for good, or the model gives other than one score a response.
@@ -162,13 +162,13 @@ class HttpReranker(Reranker):
         apart = []
         answers = self._endpoint.ask([self._payload(batch) for _, batch in batches])
         for (key, batch), answer in zip(batches, answers, strict=True):
-            if not isinstance(answer, InputTooLongError):
+            if not isinstance(answer, InputRefusedError):
                 scores |= {
                     (key, text): score for text, score in zip(batch.responses, self._read(batch, answer), strict=True)
                 }
             elif len(batch.responses) == 1:
                 scores[key, batch.responses[0]] = None
-            else:  # one text is too long, and the server refuses all; ask for each by itself
+            else:  # one text is refused, and all with it; ask for each by itself
                 apart += [(key, _Batch(batch.messages, (text,))) for text in batch.responses]
         return scores | self._scores(apart) if apart else scores
 

@@ -98,6 +98,17 @@ def test_what_the_server_says_is_too_long_is_not_scored(api):
     assert scores == [pytest.approx(3.01), None, pytest.approx(3.2), None]
 
 
+def test_what_a_content_filter_refuses_is_not_scored_and_the_others_are():
+    def answer(asked):
+        if asked.method == "POST" and "bad" in str(asked.payload):
+            return Reply({"error": {"message": "filtered", "code": "content_filter"}}, status=400)
+        return _vllm(asked)
+
+    with serve(answer) as server:
+        scores = _reranker(server, "vllm_score").score(_items(("one", "a"), ("one", "bad"), ("two", "bb")))
+    assert scores == [pytest.approx(3.01), None, pytest.approx(_score("two", "bb"))]
+
+
 def test_a_conversation_goes_to_vllm_as_it_is():
     with serve(_vllm) as server:
         _reranker(server, "vllm_pooling", served_model="rm").score([Scorable("p", TURNS, "Well.")])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from judge_double import by_length, items, judging, longer, shown
 from scipy.optimize import minimize
+from server_double import Reply
 
-from larpo_lib.errors import ConfigError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.rewards.rerankers.judge.modes import Listwise
 
 
@@ -40,6 +41,23 @@ def test_pointwise_scores_are_expected_grades(tmp_path):
         "model": "big", "temperature": 0.0, "max_tokens": 512, "logprobs": True, "top_logprobs": 20,
     }  # fmt: skip
     assert not reranker.list_relative
+
+
+def test_what_a_content_filter_refuses_has_no_score_and_the_others_have(tmp_path):
+    refusal = Reply({"error": {"message": "filtered", "code": "content_filter"}}, status=400)
+    with judging(lambda responses: refusal if responses[0] == "bad" else "2") as judge:
+        reranker = judge.reranker(tmp_path)
+        given = items("one", "bad", "two")
+        assert reranker.score(given) == [2.0, None, 2.0]
+        counts = reranker.cut(given)
+    assert (counts["judge_decisions"], counts["judge_unread"], counts["judge_too_long"]) == (2, 1, 0)
+
+
+def test_a_judge_whose_filter_refuses_everything_is_asked_no_further(tmp_path):
+    refusal = Reply({"error": {"message": "filtered", "code": "content_filter"}}, status=400)
+    with judging(lambda _: refusal) as judge, pytest.raises(LarpoError, match="none of the first 50 judgements"):
+        judge.reranker(tmp_path, concurrency=1).score(items(*map(str, range(60))))
+    assert judge.calls() <= 52
 
 
 def test_a_pairs_verdict_is_the_mean_of_both_orders(tmp_path):
