@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from larpo_lib.config import EndpointConfig, LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
-from larpo_lib.errors import InputTooLongError
+from larpo_lib.errors import InputRefusedError
 from larpo_lib.judging.known_judges import refuse_shut_down, require_askable
 from larpo_lib.served_models import check_served
 
@@ -22,7 +22,7 @@ def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
 
 
 class _Completions(Endpoint[dict[str, Any]]):
-    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | InputTooLongError]]:
+    def arrivals(self, payloads: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | InputRefusedError]]:
         if payloads:
             refuse_shut_down(self.config)
         return super().arrivals(payloads)
