@@ -15,6 +15,8 @@ from loopback import Handler, served
 
 TOKEN = "hf_secretTokenOfTheTests"
 STRANGER = "hf_tokenOfAnotherAccount"
+MODEL = {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b"{}", "model.safetensors": b"x" * 3_000_000}
+"""A model's files, by name."""
 
 _INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")

@@ -1,6 +1,7 @@
 """HTTP servers of tests on loopback."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +11,14 @@ from time import sleep
 from typing import Any
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler, ABC):
     """Keeps connections open and says nothing; every request goes to `answer`."""
 
     protocol_version = "HTTP/1.1"
 
+    @abstractmethod
     def answer(self) -> None:
-        raise NotImplementedError
+        """Answer a request."""
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length") or 0))
