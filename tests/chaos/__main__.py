@@ -27,6 +27,7 @@ from chaos.outages import Switch, served
 from chaos.steps import ALL, BUCKET, LOCAL, Step, make_world
 from services.mlflow_thread import MlflowThread
 
+from larpo_lib import logs
 from larpo_lib.config import TrackingConfig
 from larpo_lib.storage import upload
 from larpo_lib.tracking import Tracker
@@ -190,4 +191,5 @@ def _fill_store(campaign: Campaign, step: Step) -> None:
 
 
 if __name__ == "__main__":
+    logs.set_up(logs.QUIET)  # other libraries' notices and bars would stand before the table
     sys.exit(main())
