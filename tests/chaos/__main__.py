@@ -26,6 +26,7 @@ from chaos.faults import KINDS, Kind, can_mount
 from chaos.outages import Switch, served
 from chaos.steps import ALL, BUCKET, LOCAL, Step, make_world
 from services.mlflow_thread import MlflowThread
+from transformers.utils.logging import disable_progress_bar
 
 from larpo_lib import logs
 from larpo_lib.config import TrackingConfig
@@ -192,4 +193,5 @@ def _fill_store(campaign: Campaign, step: Step) -> None:
 
 if __name__ == "__main__":
     logs.set_up(logs.QUIET)  # other libraries' notices and bars would stand before the table
+    disable_progress_bar()
     sys.exit(main())
