@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from larpo_lib.config import LarpoConfig
+from larpo_lib.config import LarpoConfig, LlmJudgeConfig
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation import benchmarks
 from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.judging.completions import check_judge
+from larpo_lib.judging.known_judges import refuse_shut_down
 from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.steps.judgements import EVALUATE_METRICS, LENGTH
 from larpo_lib.storage import cache_dir, fetch, is_remote
@@ -80,13 +82,26 @@ def check_gate(config: LarpoConfig) -> None:
         gate_inputs(benchmark, config, _OF_A_RUN)
 
 
-def check_gate_files(config: LarpoConfig) -> None:
-    """Check that the benchmarks of a gate have the packages and files that they need.
+def check_gate_servers(config: LarpoConfig) -> None:
+    """Check that the servers answer whose models judge in the benchmarks of a gate.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: one has another model, or none.
+        EndpointError: one does not answer.
+    """
+    for judge in _judges(config):
+        check_judge(judge, retries=0)
+
+
+def check_gate_files(config: LarpoConfig) -> None:
+    """Check that the benchmarks of a gate have the packages and files that they need, and judges that can be asked.
+
+    Raises:
+        ConfigError: one is missing, or a judge is shut down.
         StorageError: one in a store is missing.
     """
+    for judge in _judges(config):
+        refuse_shut_down(judge)
     for benchmark, _ in gate_benchmarks(config):
         benchmark.require()
         for name, place in config.promote.files.get(benchmark.name, {}).items():
@@ -111,6 +126,13 @@ def require_values(evaluation: Path, metrics: Sequence[str]) -> None:
                 path=evaluation,
                 remedy=f"Ask for one of {', '.join(sorted(known))}, or change the settings of the benchmark",
             )
+
+
+def _judges(config: LarpoConfig) -> Iterator[LlmJudgeConfig]:
+    for benchmark, _ in gate_benchmarks(config):
+        judge = getattr(getattr(config, benchmark.name), "judge", None)
+        if isinstance(judge, LlmJudgeConfig):
+            yield judge
 
 
 def _metrics(name: str) -> Sequence[Number]:

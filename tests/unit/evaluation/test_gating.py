@@ -1,15 +1,17 @@
 """What a run's gate asks of benchmarks is refused before anything that costs, if the run cannot measure it."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from larpo_lib.config import LarpoConfig
-from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.errors import ConfigError, DataError, EndpointError
 from larpo_lib.evaluation import gating
 from larpo_lib.evaluation.benchmark import Benchmark, Number
-from larpo_lib.evaluation.gating import check_gate, check_gate_files, require_values
+from larpo_lib.evaluation.gating import check_gate, check_gate_files, check_gate_servers, require_values
+from larpo_lib.judging import known_judges
 from larpo_lib.tables import write_table
 
 
@@ -54,9 +56,11 @@ def test_what_a_run_cannot_measure_is_refused(metric: str, files: dict[str, dict
         check_gate(config(metric, files))
 
 
-@pytest.mark.parametrize("metric", ["divergence.kl", "evaluate.length", "gsm8k.pass_at_4"])
+@pytest.mark.parametrize(
+    "metric", ["divergence.kl", "evaluate.length", "gsm8k.pass_at_4", "lm_eval.ifeval.prompt_level_strict_acc"]
+)
 def test_what_it_can_measure_is_not(metric: str) -> None:
-    check_gate(config(metric, {"gsm8k": {"problems": "x"}}))
+    check_gate(config(metric, {"gsm8k": {"problems": "x"}}, lm_eval={"tasks": ["ifeval"]}))
 
 
 def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +77,22 @@ def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(gating, "benchmarks", lambda: {"gsm8k": needy})
     with pytest.raises(ConfigError, match="needs the package no-such"):
         check_gate_files(there)
+
+
+def test_a_judge_that_cannot_be_asked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(date):
+        @classmethod
+        def today(cls) -> "Later":
+            return cls(2027, 1, 1)
+
+    monkeypatch.setattr(known_judges, "date", Later)
+    reference = {"alpaca_eval": {"reference": "x"}}
+    judge = {"base_url": "https://api.openai.com/v1", "model": "gpt-4-1106-preview"}
+    with pytest.raises(ConfigError, match="the judge gpt-4-1106-preview cannot be asked: OpenAI shut it down"):
+        check_gate_files(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": judge}))
+    away = {"base_url": "http://localhost:1/v1", "model": "policy"}
+    with pytest.raises(EndpointError, match="localhost:1"):
+        check_gate_servers(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": away}))
 
 
 def test_a_benchmark_whose_settings_leave_the_metric_out_is_refused(tmp_path: Path) -> None:
