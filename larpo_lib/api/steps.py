@@ -139,6 +139,7 @@ def report(
     promotion: Place | None = None,
     preparations: Sequence[Place] = (),
     candidates: Sequence[Place] = (),
+    benchmarks: Sequence[Place] = (),
 ) -> Artifact:
     """Write the HTML report of a run: `report.html` in `report`."""
     inputs = {
@@ -150,6 +151,7 @@ def report(
         "promotion": promotion,
         "preparations": preparations,
         "candidates": candidates,
+        "benchmarks": benchmarks,
     }
     return _take("report", config, inputs, {"report": report})
 
