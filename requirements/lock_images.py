@@ -38,7 +38,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
 
 TESTS = frozenset(
     {"execnet", "hypothesis", "iniconfig", "pluggy", "pytest", "pytest-timeout", "pytest-xdist", "sortedcontainers"}
-) | {"alpaca-eval", "fire", "patsy", "termcolor"}
+) | {"alpaca-eval", "bpe-openai", "fire", "patsy", "termcolor"}
 """What vLLM's lists hold for the tests."""
 
 _CUDA = re.compile(r"(nvidia|cuda|triton)\b")

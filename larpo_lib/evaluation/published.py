@@ -46,7 +46,9 @@ _ARENA_HARD = (
     ("Qwen2.5-72B-Instruct", 10.1, 8.0),
     ("OpenThinker2-32B", 3.2, 2.3),
 )
-_ARENA_HARD_JUDGES = ("gemini-2.5-pro-preview-03-25", "gpt-4.1")
+_ARENA_HARD_JUDGES = tuple(
+    f"{model} by arena_hard_v2.0 in both orders" for model in ("gemini-2.5-pro-preview-03-25", "gpt-4.1")
+)
 
 
 def alpaca_eval_rows() -> Sequence[Published]:

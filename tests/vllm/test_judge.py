@@ -10,8 +10,12 @@ import urllib.request
 import pytest
 from safetensors.torch import load_file, save_file
 from served_model import served
+from tiny_world import write_jsonl
 
 from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.evaluation.arena_hard import step as arena_hard
+from larpo_lib.evaluation.arena_hard.prompts import label
+from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.judging import JUDGE_TOKENS
 from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
@@ -23,7 +27,7 @@ from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
-WORDS = [*vocabulary(), "[[A]]", "[[0.5]]", "m", "M"]
+WORDS = [*vocabulary(), "[[A]]", "[[0.5]]", "m", "M", "[[A>B]]", "[[B>>A]]"]
 PAIRS = 40
 FREE_FORM = {
     str(i): {"context": None, "prompt": f"What is {i} plus one?", "target": [str(i + 1)], "benchmark_name": "MATH"}
@@ -162,6 +166,48 @@ def test_alpaca_eval_is_killed_and_goes_on_and_the_server_answers_nothing_twice(
         first = found.get("m", 0.0) / (found.get("m", 0.0) + found.get("M", 0.0))  # which is shown first
         expected = 1 + first if row["is_switched_outputs"] else 2 - first
         assert row["preference"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.fixture
+def compare(tmp_path):
+    """Compare answers with a baseline's, twice each."""
+
+    def compare(url, name):
+        rows = [{"uid": str(i), "category": "hard_prompt", "prompt": f"What is {i} plus one?"} for i in range(ITEMS)]
+        write_jsonl(tmp_path / "questions.jsonl", rows)
+        for model in ("baseline", "mine"):
+            said = [[{"role": "assistant", "content": {"answer": f"{model} is {i + 1}"}}] for i in range(ITEMS)]
+            rows = [{"uid": str(i), "model": model, "messages": messages} for i, messages in enumerate(said)]
+            write_jsonl(tmp_path / f"{model}.jsonl", rows)
+        judge = LlmJudgeConfig(base_url=f"{url}/v1", model="tiny", retries=0)
+        settings = {"judge_temperature": 1.0, "judge_max_tokens": JUDGE_TOKENS, "unparsed": "tie", "partial": True}
+        return arena_hard.run(
+            ArenaHardConfig(judge=judge, **settings), questions=tmp_path / "questions.jsonl",
+            hard_prompt_baseline=tmp_path / "baseline.jsonl", answers=tmp_path / "mine.jsonl",
+            evaluation=tmp_path / name, decisions=tmp_path / "decisions.jsonl",
+        )  # fmt: skip
+
+    return compare
+
+
+def test_answers_are_compared_twice_and_what_a_crash_left_is_not_bought_again(judge_url, compare, tmp_path):
+    compare(judge_url, "first")
+    kept = tmp_path / "decisions.jsonl"
+    lines = kept.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2 * ITEMS
+    for decision in _decisions(kept):
+        assert decision["answer"]["object"] == "chat.completion"
+        assert decision["answer"]["usage"]["prompt_tokens"] > 300  # of the official prompt
+    kept.write_bytes(b"".join(lines[:ITEMS]) + lines[ITEMS][:99])
+    again = compare(judge_url, "again")
+    assert kept.read_bytes().splitlines(keepends=True)[:ITEMS] == lines[:ITEMS]
+    assert len(_decisions(kept)) == 2 * ITEMS
+    texts = [decision["answer"]["choices"][0]["message"]["content"] or "" for decision in _decisions(kept)]
+    assert 0 < sum(label(text) is not None for text in texts) < 2 * ITEMS  # else this test's judge is of no use
+    judged = _decisions(tmp_path / "again" / "judgments.jsonl")
+    assert again["unparsed"] == sum(None in [game["score"] for game in row["games"]] for row in judged)
+    assert (again["questions"], again["too_long_for_judge"]) == (ITEMS, 0)
+    assert compare("http://127.0.0.1:9", "third") == again
 
 
 def test_grades_are_read_from_the_probabilities_that_the_server_gives(judge_url, tmp_path):

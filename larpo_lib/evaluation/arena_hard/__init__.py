@@ -36,9 +36,10 @@ BENCHMARK = Benchmark(
     numbers=(
         Number(
             "{category}_style_controlled", "{title}, style-controlled win rate", "%",
-            "The official score of hard prompts: the win rate at the mean difference in style (tokens, headers, lists, "
-            "bold texts) of all models that were scored together. Of a model that is scored alone, this is its own "
-            f"style, and the number is close to the win rate; `larpo score arena-hard` scores several. {_SCALE}",
+            "Officially the score of hard prompts: the win rate at the mean difference in style (tokens, headers, "
+            "lists, bold texts) of all models that were scored together. Of a model that is scored alone, this is its "
+            "own style, and the number is close to the win rate; `larpo score arena-hard` scores several. "
+            f"{_SCALE}",
             _HARD,
         ),
         Number(
@@ -49,7 +50,7 @@ BENCHMARK = Benchmark(
         ),
         Number(
             "{category}_win_rate", "{title}, win rate", "%",
-            "The official score of creative writing: the fraction of battles won. A verdict in either order is one "
+            "The fraction of battles won; officially the score of creative writing. A verdict in either order is one "
             f"battle, a clear one (>>) three, a tie half a win. Long and marked-up answers increase it. {_SCALE}",
             _HARD,
         ),

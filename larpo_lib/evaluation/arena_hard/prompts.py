@@ -60,6 +60,11 @@ class Verdict:
         """As assistant B sees it."""
         return Verdict(self.battles, 1 - self.share)
 
+    @property
+    def preference(self) -> float:
+        """From 1, assistant B's answer is clearly better, to 2, A's is; a slight preference is half as far from 1.5."""
+        return 1.5 + (self.share - 0.5) * (1.0 if self.battles > 1 else 0.5)
+
 
 _CLEAR, _SLIGHT, TIE = Verdict(3, 1.0), Verdict(1, 1.0), Verdict(1, 0.5)
 VERDICTS: Mapping[str, Verdict] = {

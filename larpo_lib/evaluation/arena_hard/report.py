@@ -1,7 +1,7 @@
 """What Arena-Hard says of one model, as every benchmark reports it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Self
 
@@ -13,9 +13,12 @@ from larpo_lib.evaluation.arena_hard.scoring import RATES, Judgement, comparison
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.arena_hard.style import difference
 from larpo_lib.evaluation.published import arena_hard_rows
+from larpo_lib.judging.pairs import judge_name
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
 from larpo_lib.statistics.estimates import Bootstrap, Values
 
+PROTOCOL = "arena_hard_v2.0"
+"""How the judge is asked."""
 _STYLES = ("tokens", "headers", "list items", "bold texts")
 
 
@@ -36,13 +39,33 @@ class Judged:
         return cls(pair, texts, read)
 
     @property
+    def orders(self) -> tuple[float | None, float | None]:
+        """The preference in both orders, from 1, the baseline's answer is better, to 2; see `Verdict.preference`."""
+        first, second = self.judgement.labels
+        return (
+            None if first is None else VERDICTS[first].swapped.preference,
+            None if second is None else VERDICTS[second].preference,
+        )
+
+    @property
+    def preference(self) -> float | None:
+        """The mean of both orders."""
+        first, second = self.orders
+        return None if first is None or second is None else (first + second) / 2
+
+    @property
     def read(self) -> bool:
         """Whether both verdicts were."""
         return None not in self.judgement.labels
 
 
+def judged_by(config: ArenaHardConfig) -> str:
+    """The judge, as reports name it."""
+    return judge_name(config.judge.model, PROTOCOL, both_orders=True)
+
+
 def make_report(
-    config: ArenaHardConfig, model: str, judged: Sequence[Judged], counts: Mapping[str, int]
+    config: ArenaHardConfig, model: str, judged: Sequence[Judged], counts: Mapping[str, int], judge_check: str = ""
 ) -> EvaluationReport:
     """The report of one model.
 
@@ -51,13 +74,14 @@ def make_report(
         model: its name.
         judged: its answers.
         counts: how many questions there were, and what was dropped on the way.
+        judge_check: what is known of how good the judge is.
     """
     categories = {category: [one for one in judged if one.judgement.category == category] for category in TITLES}
     categories = {category: of_category for category, of_category in categories.items() if of_category}
     values = _values(config, categories)
     bootstrap = Bootstrap.of(config)
     scores = [
-        BENCHMARK.mean(f"{{category}}_{name}", values, bootstrap, category=category, title=TITLES[category])
+        _possible(BENCHMARK.mean(f"{{category}}_{name}", values, bootstrap, category=category, title=TITLES[category]))
         for category in categories
         for name in RATES
     ]
@@ -81,12 +105,16 @@ def make_report(
         version="v2.0 against " + ", ".join(baselines.values()),
         distributions=(),  # a question's value is its part in the fit
         headline=[score.name for score in scores],
+        judge_check=judge_check,
     )
 
 
-def judged_by(config: ArenaHardConfig) -> str:
-    """The judge, as reports name it."""
-    return f"{config.judge.model} with Arena-Hard's prompts"
+def _possible(score: Score) -> Score:
+    """The score with an interval within 0 to 100, which values that stand for a fit's change may leave."""
+    found = score.estimate
+    if found.low is None or found.high is None:
+        return score
+    return replace(score, estimate=replace(found, low=max(0.0, found.low), high=min(100.0, found.high)))
 
 
 def _values(config: ArenaHardConfig, categories: Mapping[str, Sequence[Judged]]) -> dict[str, Values]:

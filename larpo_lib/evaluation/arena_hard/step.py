@@ -1,11 +1,12 @@
 """The step `arena_hard`: a policy's answers to Arena-Hard's questions, judged against the baselines'."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.annotations import write_annotations
 from larpo_lib.evaluation.answers import asking, replies
 from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import (
@@ -20,7 +21,7 @@ from larpo_lib.evaluation.arena_hard.files import (
     require_answers,
 )
 from larpo_lib.evaluation.arena_hard.judging import Pair, judge_pairs
-from larpo_lib.evaluation.arena_hard.report import Judged, judged_by, make_report
+from larpo_lib.evaluation.arena_hard.report import PROTOCOL, Judged, judged_by, make_report
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.files import write_json_lines
@@ -28,10 +29,12 @@ from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import decisions as open_decisions
 from larpo_lib.judging.decisions import has_decisions
 from larpo_lib.judging.known_judges import require_askable
+from larpo_lib.judging.pairs import Judgements
+from larpo_lib.judging.pairs import Pair as Annotated
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.tables import Counts
 
-ANSWERS, JUDGMENTS = "answers.jsonl", "judgments.jsonl"
+ANSWERS, JUDGMENTS, ANNOTATIONS = "answers.jsonl", "judgments.jsonl", "annotations.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def run(
     """Let a policy answer Arena-Hard's questions, or take its answers, have them judged, and publish the scores.
 
     The artifact holds the answers (`answers.jsonl`) and the judgements (`judgments.jsonl`) in the official formats,
-    which `larpo score arena-hard` reads, the judge's decisions that were used, and the report.
+    which `larpo score arena-hard` reads, the latter also as AlpacaEval has them (`annotations.json`), which
+    `larpo judge-check` reads, the judge's decisions that were used, and the report.
 
     Args:
         config: how answers are made and judged.
@@ -99,15 +103,14 @@ def run(
             assert policy is not None
             model, counts = _answered(config, policy, asked.questions, work)
         pairs = _pairs(asked, model)
-        write_json_lines(work.data / ANSWERS, (answer_row(model.model, pair.question, pair.model) for pair in pairs))
         with open_decisions(kept, limit=config.judge.max_calls) as store:
             said = judge_pairs(config, pairs, store, endpoint)
             store.save(work.data / "decisions.jsonl")
         names = {category: (model.model, of_category.model) for category, of_category in asked.baselines.items()}
         judged = [Judged.of(config, pair, names[pair.question.category], texts) for pair, texts in said]
-        write_json_lines(work.data / JUDGMENTS, (judgement_row(one.judgement, one.texts) for one in judged))
+        _write(work.data, model.model, judged)
         counts |= {"questions": len(asked.questions), "not_asked": asked.not_asked}
-        return write(replace(make_report(config, model.model, judged, counts), judge_check=told), work.data)
+        return write(make_report(config, model.model, judged, counts, told), work.data)
 
     inputs = {"questions": questions, "policy": policy, "answers": answers, "judge_check": judge_check}
     inputs |= {f"{category}_baseline": path for category, path in files.items()}
@@ -143,6 +146,22 @@ def _pairs(asked: _Asked, model: Answers) -> list[Pair]:
             remedy="Increase arena_hard.answers.max_prompt_tokens, or pass answers to these questions",
         )
     return pairs
+
+
+def _write(folder: Path, model: str, judged: Sequence[Judged]) -> None:
+    """Write answers and judgements in the official formats, and in that of AlpacaEval."""
+    pairs = [one.pair for one in judged]
+    write_json_lines(folder / ANSWERS, (answer_row(model, pair.question, pair.model) for pair in pairs))
+    write_json_lines(folder / JUDGMENTS, (judgement_row(one.judgement, one.texts) for one in judged))
+    said = Judgements(
+        preferences=[one.preference for one in judged],
+        completions=[None if text is None else {"text": text} for text, _ in (one.texts for one in judged)],
+        model_first=[False] * len(judged),
+        too_long=0,
+    )
+    texts = [Annotated(pair.question.prompt, pair.baseline.text, pair.model.text) for pair in pairs]
+    names = [(one.judgement.baseline, model) for one in judged]
+    write_annotations(folder / ANNOTATIONS, PROTOCOL, texts, names, said, [one.orders for one in judged])
 
 
 def _dropped(given: Answers, asked: Sequence[Question]) -> Counts:

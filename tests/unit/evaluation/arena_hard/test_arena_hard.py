@@ -13,7 +13,11 @@ from larpo_lib.errors import ConfigError, DataError, LarpoError
 from larpo_lib.evaluation.arena_hard import step
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.evaluation.judge_check import step as judge_check
+from larpo_lib.evaluation.judge_check.reading import read_annotations
+from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
 from larpo_lib.reporting.benchmark import read_values
+from larpo_lib.studies.benchmarks import load_benchmarks
 
 CATEGORIES = ("hard_prompt", "creative_writing")
 COUNT = 6
@@ -44,10 +48,12 @@ def files(tmp_path):
     return dict(zip(named, paths.values(), strict=True))
 
 
-def _run(server, files, tmp_path, name="evaluation", **settings):
+def _run(server, files, tmp_path, name="evaluation", judge_check=None, **settings):
     judge = LlmJudgeConfig(base_url=f"{server.url}/v1", model="big", retries=0)
     config = ArenaHardConfig(judge=judge, **{"partial": True, "resamples": 20, **settings})
-    return step.run(config, **files, evaluation=tmp_path / name, decisions=tmp_path / "kept.jsonl")
+    return step.run(
+        config, **files, evaluation=tmp_path / name, decisions=tmp_path / "kept.jsonl", judge_check=judge_check
+    )
 
 
 def _places(payload):
@@ -81,8 +87,9 @@ def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
     assert {name: metrics[name] for name in ("questions", "not_asked", "unparsed", "too_long_for_judge")} == {
         "questions": 12, "not_asked": 0, "unparsed": 0, "too_long_for_judge": 0,
     }  # fmt: skip
+    assert {*load_benchmarks(["arena-hard"], {})["arena-hard"].measures.values()} <= metrics.keys()
     report = json.loads((tmp_path / "evaluation" / "report.json").read_text())
-    assert report["judged_by"] == "big with Arena-Hard's prompts"
+    assert report["judged_by"] == "big by arena_hard_v2.0 in both orders"
     assert report["version"] == "v2.0 against o3, flash"
     assert report["tables"][0]["rows"] == [["coding", 6, 0, 100.0, 100.0, 100.0], ["math", 6, 0, 0.0, 0.0, 0.0]]
     assert any("answers of o3, not of o3-mini-2025-01-31" in caveat for caveat in report["caveats"])
@@ -105,6 +112,45 @@ def test_what_is_published_scores_the_same_again(files, tmp_path):
         rescore(judgments=[published / "judgments.jsonl"], answers=answers[:1], ensemble=False)
     with pytest.raises(DataError, match="has a second judgement of big on the answer of mine to hard_prompt-0"):
         rescore(judgments=[published / "judgments.jsonl"] * 2, answers=answers, ensemble=False)
+
+
+def test_a_check_of_the_judge_stands_beside_its_scores(files, tmp_path):
+    """Against a judge that always prefers the first one clearly, so that all its means are draws."""
+    with serve(_likes_even) as server:
+        _run(server, files, tmp_path)
+    with serve(lambda _: answered("[[A>>B]]")) as server:
+        _run(server, files, tmp_path, "reference", resamples=2, judge_temperature=1.0)
+    (rows, reference) = (
+        [*read_annotations([tmp_path / name]).by_pair.values()] for name in ("evaluation", "reference")
+    )
+    assert {one.orders for one in rows} == {(2.0, 2.0), (1.25, 1.25)}
+    assert {one.orders for one in reference} == {(1.0, 2.0)}
+    check = judge_check.run(
+        JudgeCheckConfig(resamples=20), reference=[tmp_path / "reference"], judged=[tmp_path / "evaluation"],
+        evaluation=tmp_path / "check",
+    )  # fmt: skip
+    assert (check["pairs"], check["changed_by_order"], check["agreement"]) == (12, 0.0, 0.5)
+    with serve(_likes_even) as server:
+        _run(server, files, tmp_path, "beside", judge_check=tmp_path / "check")
+        assert not server.asked
+    summary = (tmp_path / "beside" / "summary.txt").read_text()
+    assert "this judge, on 12 pairs that big by arena_hard_v2.0 annotated: Agreement in both orders" in summary
+
+
+def test_two_judges_are_scored_apart_or_as_one(tmp_path):
+    labels = {"j1": [("B>A", "A>B"), ("A=B", "A=B"), ("[[A", "A>B")], "j2": [("A>>B", "A>>B"), ("A>B", "B>A"), None]}
+    rows = [
+        {"uid": str(i), "category": "creative_writing", "judge": judge, "model": "m", "baseline": "b",
+         "games": [None, None] if pair is None else [{"score": label} for label in pair]}
+        for judge, pairs in labels.items() for i, pair in enumerate(pairs)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "judgments.jsonl", rows)
+    apart = rescore(judgments=[tmp_path / "judgments.jsonl"], answers=[], ensemble=False)
+    assert [apart[judge]["creative_writing"]["m"]["win_rate"] for judge in labels] == pytest.approx([75.0, 37.5])
+    together = rescore(judgments=[tmp_path / "judgments.jsonl"], answers=[], ensemble=True)
+    found = together["j1 and j2"]["creative_writing"]["m"]
+    assert found["win_rate"] == pytest.approx(100 * (2 + 1 + 3 + 0) / (2 + 2 + 6 + 2))
+    assert (found["questions"], found["unparsed"]) == (2, 2)
 
 
 def _unread_once(asked):
@@ -196,6 +242,7 @@ def test_a_policy_answers(files, tmp_path, tiny_policy):
         metrics = _run(server, files, tmp_path, answers=answers)
         assert len(server.asked) == 2 * COUNT
     assert metrics["hard_prompt_win_rate"] == pytest.approx(50.0)
+    assert 0 <= metrics["hard_prompt_win_rate_low"] <= metrics["hard_prompt_win_rate_high"] <= 100
     assert read_metrics(tmp_path / "evaluation")["prompts_too_long_dropped"] == 0
     rows = [json.loads(line) for line in (tmp_path / "evaluation" / "answers.jsonl").read_text().splitlines()]
     assert [row["uid"] for row in rows] == [f"hard_prompt-{i}" for i in range(COUNT)]
