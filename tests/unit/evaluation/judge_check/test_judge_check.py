@@ -127,7 +127,7 @@ def test_gpt4_and_the_longest_answer_as_pandas_and_scikit_learn_have_it(
     reference = pd.read_csv(published)
     longest = reference.assign(preference=1.5 + 0.5 * np.sign(reference.len_model - reference.len_ref))
     longest.to_csv(tmp_path / "longest.csv", index=False)
-    config = JudgeCheckConfig(resamples=400)
+    config = JudgeCheckConfig(resamples=200)
     step.run(config, reference=[published], judged=[tmp_path / "longest.csv"], evaluation=tmp_path / "check")
     found, expected = read_metrics(tmp_path / "check"), independent(reference, longest)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
