@@ -3,13 +3,16 @@
 import tempfile
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from larpo_lib.errors import StorageError
 from larpo_lib.files import refusal
@@ -160,3 +163,25 @@ def _room() -> Iterator[None]:
             f"{tempfile.gettempdir()}: has no room for a copy of rows that are read in another order: {told}",
             remedy="Make room, or set TMPDIR to another folder",
         ) from error
+
+
+def runs(columns: Iterable[pa.ChunkedArray]) -> tuple[NDArray[np.int64], pa.StringArray]:
+    """Where each run of equal texts begins in a column, and its text; the column comes in parts."""
+    starts, texts, before, last = [np.empty(0, np.int64)], [pa.array([], pa.string())], 0, None
+    for part in columns:
+        column = part.combine_chunks()
+        first = first_of_equals(column)
+        if len(first) and column[0].as_py() == last:
+            first = first[1:]
+        starts.append(first + before)
+        texts.append(column.take(first))
+        before, last = before + len(column), column[-1].as_py() if len(column) else last
+    return np.concatenate(starts), pa.concat_arrays(texts)
+
+
+def first_of_equals(texts: pa.StringArray) -> NDArray[np.int64]:
+    """Where each run of equal texts begins."""
+    if not len(texts):
+        return np.empty(0, np.int64)
+    changes = pc.not_equal(texts[1:], texts[:-1]).to_numpy(zero_copy_only=False)
+    return np.append(0, np.flatnonzero(changes) + 1)

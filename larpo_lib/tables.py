@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from larpo_lib.errors import ArtifactError, DataError
-from larpo_lib.row_groups import RowGroups
+from larpo_lib.row_groups import RowGroups, first_of_equals, runs
 from larpo_lib.schemas import SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
@@ -116,12 +116,11 @@ def concat_tables(parts: Collection[Path], schema: str, path: Path) -> Counts:
     waiting = expected.empty_table()
     with _writer(path, expected) as writer:
         for file in parts:
-            with _open(file, schema) as part, _reading(file, schema):
-                table = part.read().replace_schema_metadata(expected.metadata)
-            waiting = pa.concat_tables([waiting, table])
-            while waiting.num_rows >= ROW_GROUP:
-                writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks())
-                waiting = waiting.slice(ROW_GROUP)
+            for group in _row_groups(file, schema, None):
+                waiting = pa.concat_tables([waiting, group.replace_schema_metadata(expected.metadata)])
+                while waiting.num_rows >= ROW_GROUP:
+                    writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks())
+                    waiting = waiting.slice(ROW_GROUP)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks())
     return dict(counts)
@@ -146,15 +145,13 @@ class PromptTable(Mapping[str, list[Row]]):
         self._path = _file(path, schema)
         self._schema = schema
         self._parquet = _open(self._path, schema)
-        with _reading(self._path, self._schema):
-            ids = self._parquet.read(["prompt_id"]).column("prompt_id").combine_chunks()
-        self.num_rows = len(ids)
+        self.num_rows = self._parquet.metadata.num_rows
         # As Arrow and numpy hold them: as Python's objects, places would take several times as much memory.
-        starts = _first_of_equals(ids)
-        order = pc.sort_indices(ids.take(starts)).to_numpy()
-        self._starts, self._stops = starts[order], np.append(starts[1:], len(ids))[order]
-        sorted_ids = ids.take(self._starts)
-        first = _first_of_equals(sorted_ids)
+        starts, ids = runs(group.column("prompt_id") for group in _row_groups(self._path, schema, ["prompt_id"]))
+        order = pc.sort_indices(ids).to_numpy()
+        self._starts, self._stops = starts[order], np.append(starts[1:], self.num_rows)[order]
+        sorted_ids = ids.take(order)
+        first = first_of_equals(sorted_ids)
         self._ids = sorted_ids.take(first)
         self._runs = np.append(first, len(order))
         self._groups = RowGroups(self._parquet, columns)
@@ -234,14 +231,6 @@ def _grouped(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
             group = []
     if group:
         yield group
-
-
-def _first_of_equals(ids: pa.StringArray) -> NDArray[np.int64]:
-    """Where each run of equal values begins."""
-    if not len(ids):
-        return np.empty(0, np.int64)
-    changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
-    return np.append(0, np.flatnonzero(changes) + 1)
 
 
 @contextmanager

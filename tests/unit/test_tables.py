@@ -117,7 +117,7 @@ def test_rows_in_any_order_do_not_read_the_row_groups_again_and_again(tmp_path: 
     )
     found = PromptTable(tmp_path / "prompts.parquet", "prompts", ["reference"])
     assert [found[prompt_id] for prompt_id in asked] == [[{"reference": prompt_id[1:]}] for prompt_id in asked]
-    assert len(read) < 4 * 7
+    assert len(read) < 5 * 7  # once for the ids
     assert not list((tmp_path / "tmp").iterdir())
 
 
