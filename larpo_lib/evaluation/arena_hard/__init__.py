@@ -68,6 +68,7 @@ BENCHMARK = Benchmark(
     compare="scores of different judges, against different baselines, of different categories, or for a part of the "
         "questions (arena_hard.partial); a style-controlled win rate with one that was fitted together with other "
         "models.",
+    asks_by=("hard_prompt_baseline",),
     options=JUDGED,
     packages={"bpe_openai": "pip install 'larpo[arena-hard]'"},
     rescoring=Step(

@@ -8,11 +8,12 @@ from server_double import Reply, serve
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.config import LarpoConfig, LlmJudgeConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError
 from larpo_lib.evaluation.arena_hard import step
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.evaluation.judge_check import step as judge_check
 from larpo_lib.evaluation.judge_check.reading import read_annotations
 from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
@@ -174,6 +175,17 @@ def test_what_cannot_be_read_is_counted_and_left_out_or_a_tie(files, tmp_path):
     assert ties["hard_prompt_win_rate"] == pytest.approx(100 * (12 + 3.5 + 0.5) / (16 + 4 + 2))
     assert without["creative_writing_win_rate"] == ties["creative_writing_win_rate"] == pytest.approx(75.0)
     assert len(read_values(tmp_path / "ties")["hard_prompt_win_rate"]) == COUNT
+
+
+def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
+    files = {"questions": "question.jsonl"}
+    tree = {"policy": "p", "prepare": {"source": "s", "heldout": 2}, "rerank": {"reranker": {"type": "verifier"}}}
+    tree |= {"arena_hard": {"judge": {"base_url": "http://x/v1", "model": "big"}}}
+    asked = {"must_improve": [{"metric": "arena_hard.hard_prompt_equal_style"}], "files": {"arena_hard": files}}
+    with pytest.raises(ConfigError, match=r"Set promote\.files\.arena_hard\.hard_prompt_baseline"):
+        check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
+    files["hard_prompt_baseline"] = "o3-mini-2025-01-31.jsonl"
+    check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
 
 
 def test_a_category_without_a_baseline_is_not_asked(files, tmp_path):
