@@ -14,7 +14,7 @@ from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import ListsConfig, RetrieverConfig
 from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.retrievers import make_retriever
-from larpo_lib.tables import PromptTable, read_columns, write_table
+from larpo_lib.tables import PromptTable, iterate_table, read_columns, write_table
 
 
 def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Path) -> Metrics:
@@ -124,9 +124,9 @@ def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
     for path in paths:
         _check_list_relative(path, alone=len(paths) == 1)
-        for number, name in enumerate(read_columns(path, "ranked", ["reranker"])["reranker"]):
-            first = first or name.as_py()
-            if name.as_py() != first:
+        for number, name in enumerate(row["reranker"] for row in iterate_table(path, "ranked", ["reranker"])):
+            first = first or name
+            if name != first:
                 raise DataError(
                     f"rewards of '{name}' cannot be ranked together with those of '{first}'",
                     path=path,
@@ -137,12 +137,15 @@ def _check_rerankers(paths: Sequence[Path]) -> None:
 
 
 def _check_list_relative(path: Path, *, alone: bool) -> None:
-    relative = read_columns(path, "ranked", ["list_relative"])["list_relative"].to_pylist()
-    if any(relative) and not alone:
+    if alone:
+        return
+    rows = enumerate(iterate_table(path, "ranked", ["list_relative"]))
+    relative = next((number for number, row in rows if row["list_relative"]), None)
+    if relative is not None:
         raise DataError(
             "rewards are only comparable within the list in which they were scored",
             path=path,
-            row=relative.index(True),
+            row=relative,
             field="list_relative",
             remedy="Rank the candidates of all these iterations in one call of rerank (--candidates for each) and pass "
             "only its result, or set lists.memory to current",
