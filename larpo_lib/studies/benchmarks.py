@@ -112,7 +112,7 @@ def check_benchmarks(cells: Sequence[Cell], named: Mapping[str, BenchmarkPreset]
 
     for name, benchmark in named.items():
         for argument, path in benchmark.files.items():
-            if "{" not in path and not Path(path).is_file():
+            if "{" not in path and not Path(path).exists():
                 raise ConfigError(
                     f"{path}: no such file; the benchmark {name} needs it as {argument}",
                     remedy="Put the published file there; docs/evaluation.md says where to get it",

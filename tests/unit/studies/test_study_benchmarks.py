@@ -223,3 +223,15 @@ def test_benchmarks_of_a_shipped_study_fit_its_cells_and_give_its_measures(path)
     assert given <= {*study.paper.measures}
     published = {name for one in study.published for name in one.values}
     assert published <= given
+
+
+def test_a_benchmark_may_read_a_folder(tmp_path, monkeypatch):
+    """As lm-eval's tasks do, each its data set below it."""
+    monkeypatch.chdir(tmp_path)
+    found = load_benchmarks(["ifeval"], {"lm_eval": {"limit": 3}})
+    config = benchmark_config(CELL, found["ifeval"])
+    assert (config.tasks, config.limit, config.seed) == (("ifeval",), 3, 3)
+    with pytest.raises(ConfigError, match=r"data/lm_eval: no such file; the benchmark ifeval needs it as data"):
+        check_benchmarks([CELL], found)
+    (tmp_path / "data" / "lm_eval").mkdir(parents=True)
+    check_benchmarks([CELL], found)

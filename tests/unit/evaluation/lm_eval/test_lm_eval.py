@@ -14,6 +14,7 @@ from larpo_lib.artifacts import read_manifest
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
+from larpo_lib.evaluation.lm_eval.tasks import _manager
 from larpo_lib.rewards.rules import sentences
 from larpo_lib.rewards.rules.ifeval import followed, read_instructions
 from larpo_lib.steps.promote import read_judgement
@@ -205,7 +206,9 @@ def test_a_killed_run_goes_on_behind_what_is_kept(
     assert files(tmp_path / "again") == files(evaluated)
 
 
-def test_groups_and_numbers_without_items(data: Path, tiny_policy: Path, tmp_path: Path) -> None:
+def test_groups_and_numbers_without_items(
+    data: Path, tiny_policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A task of one's own has an accuracy, an F1 over all documents, and a number of which smaller is better."""
     (tmp_path / "own").mkdir()
     for name, rows in {"one": 2, "two": 3}.items():
@@ -222,6 +225,7 @@ def test_groups_and_numbers_without_items(data: Path, tiny_policy: Path, tmp_pat
     config = LmEvalConfig(tasks=("choices",), sampler=SAMPLER, limit=2, resamples=20)
     given: dict[str, Any] = {"policy": tiny_policy, "data": data, "own_tasks": tmp_path / "own"}
     metrics = run(config, **given, evaluation=tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
     told = json.loads((tmp_path / "out" / "report.json").read_text())
     values = items(tmp_path / "out", "choices.acc")
     assert [*values.values()] == [
@@ -331,3 +335,36 @@ def test_without_nltks_model_sentences_are_not_counted(
 def test_wrong_settings_are_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         LmEvalConfig.model_validate(settings)
+
+
+def test_a_task_that_runs_what_the_policy_writes_is_refused(data: Path, tiny_policy: Path, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"q": "2 + 2"}])
+    task = {
+        "task": "codes", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(rows)}},
+        "test_split": "test", "doc_to_text": "{{q}}", "doc_to_target": "q", "unsafe_code": True,
+        "metric_list": [{"metric": "exact_match"}],
+    }  # fmt: skip
+    (tmp_path / "codes.yaml").write_text(json.dumps(task))
+    config = LmEvalConfig(tasks=("codes",), sampler=SAMPLER)
+    with pytest.raises(ConfigError, match=r"codes: runs code that the policy writes, which larpo does not\. Leave"):
+        run(config, policy=tiny_policy, own_tasks=tmp_path, evaluation=tmp_path / "out")
+
+
+def test_a_tag_is_looked_for_in_all_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may stand in any of them, whatever it is called."""
+    from lm_eval.tasks._index import TaskIndex
+
+    read, roots = TaskIndex._iter_yaml_files, []
+
+    def some(root: Path) -> Iterator[Path]:
+        roots.append(root.name)
+        return read(root / "truthfulqa" if root.name == "tasks" else root)
+
+    monkeypatch.setattr(TaskIndex, "_iter_yaml_files", some)
+    assert sorted(_manager(["truthfulqa"], None).task_index["truthfulqa"].tags) == [
+        "truthfulqa_gen", "truthfulqa_mc1", "truthfulqa_mc2",
+    ]  # fmt: skip
+    assert roots == ["truthfulqa", "tasks"]
+    roots.clear()
+    assert "truthfulqa_mc1" in _manager(["truthfulqa_mc1"], None).task_index
+    assert roots == ["truthfulqa"]
