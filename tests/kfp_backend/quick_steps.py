@@ -110,20 +110,21 @@ class NoTracker:
 
     uri = ""
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: Any, **_others: Any) -> None:
         self.ended: list[str] = []
 
     def start_run(self, name: str, key: str, config: Any) -> str:
         """A run of that name."""
         return f"parent-of-{name}"
 
+    def settle(self) -> bool:
+        """Nothing waits."""
+        return True
+
     @contextmanager
     def step(self, name: str, iteration: int | None, settings: Any = None) -> Iterator[NoRun]:
         """A step's run."""
         yield NoRun()
-
-    def deliver(self) -> None:
-        """Nothing waits."""
 
     def open_run(self) -> NoRun:
         """The run that the steps are under."""
