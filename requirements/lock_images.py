@@ -2,9 +2,9 @@
 
 An image gets less than the development environment, so it needs a list of its own. The list is made from the metadata
 of the packages installed here: larpo's own requirements, theirs, and so on. Nothing is resolved anew, so no version is
-chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. Every line has the
-hashes of the files that it may be, from hashes.txt. torch's CPU build, which is not on PyPI, stands in a list of its
-own.
+chosen here; the lists of `sampler` are vllm-cpu.txt and vllm-cuda.txt without what tests need. They hold what the
+benchmarks need, too: those of a gate are taken where the policy is evaluated. Every line has the hashes of the files
+that it may be, from hashes.txt. torch's CPU build, which is not on PyPI, stands in a list of its own.
 
 Run it in the development environment after a change of pyproject.toml, constraints.txt, cuda.txt or one of vLLM's
 lists; where a version has changed, run fetch_hashes.py before.
@@ -38,7 +38,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
 
 TESTS = frozenset(
     {"execnet", "hypothesis", "iniconfig", "pluggy", "pytest", "pytest-timeout", "pytest-xdist", "sortedcontainers"}
-) | {"alpaca-eval", "bpe-openai", "fire", "patsy", "termcolor"}
+)
 """What vLLM's lists hold for the tests."""
 
 _CUDA = re.compile(r"(nvidia|cuda|triton)\b")

@@ -11,6 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.start import start
+from larpo_lib.evaluation import benchmarks
+
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "requirements" / "images"
 
@@ -89,6 +93,18 @@ def test_requirements_of_requirements_are_listed() -> None:
     assert not {"kfp-pipeline-spec", "fire", "pytest", "larpo"} & base.keys()
     assert {"alpaca-eval", "fire", "sentence-transformers"} <= evaluator.keys()
     assert Requirement("deepspeed").name not in evaluator
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda"])
+def test_images_that_take_benchmarks_have_their_packages(variant: str) -> None:
+    """The first task of a pipeline checks the benchmarks of a gate in its image, `evaluate` takes them in another."""
+    known = lock_images.pins("constraints.txt")
+    remedies = [remedy for one in benchmarks().values() for remedy in one.packages.values()]
+    extras = [remedy.removeprefix("pip install '").removesuffix("'") for remedy in remedies]
+    needed = lock_images.closure((*extras,), known)
+    assert {"alpaca-eval", "fire", "bpe-openai", "lm-eval", "immutabledict"} <= needed
+    for image in (evaluate.target, start.target):
+        assert needed - packages(IMAGES / f"{image}-{variant}.txt").keys() - {"torch"} == set()
 
 
 def test_a_machine_with_an_index_of_its_own_hands_it_to_the_build_as_a_secret(tmp_path: Path) -> None:
