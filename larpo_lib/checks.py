@@ -11,7 +11,7 @@ from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_itera
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.early_stop import check_early_stop
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.gating import check_gate
+from larpo_lib.evaluation.gating import check_gate, gate_benchmarks, gate_effort, gate_policies
 from larpo_lib.progress import tell
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import require_pointwise
@@ -68,14 +68,28 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
 
 
 def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
-    """Tell at most how many calls that may cost money the rerankers make in a run, before anything is sampled.
+    """Tell at most how many calls that may cost money rerankers and the gate's benchmarks make in a run.
 
-    The steps count again what they really have to score, without repeated responses and stored decisions, and refuse
-    more than `max_calls` before the first call; here that is warned of.
+    It is told before anything is sampled. The steps count again what they really have to score, without repeated
+    responses and stored decisions, and refuse more than `max_calls` before the first call; here that is warned of.
+
+    Raises:
+        LarpoError: a file of such a benchmark is not as it should be.
     """
     evaluating = config.evaluate.rerankers
-    if not any(part.most_calls(2) for one in (config.rerank.reranker, *evaluating.values()) for part in one.parts()):
-        return
+    if any(part.most_calls(2) for one in (config.rerank.reranker, *evaluating.values()) for part in one.parts()):
+        _foretell_rerankers(config, prompts, heldout)
+    for benchmark, _ in gate_benchmarks(config):
+        effort = gate_effort(benchmark, config, len(PromptTable(heldout, "prompts")), fetched=True)
+        section = getattr(config, benchmark.name)
+        if effort.calls:
+            judge = getattr(section, "judge", None) or section.reranker
+            asked = getattr(judge, "model", None) or judge.type
+            calls = [effort.calls] * gate_policies(config)
+            _foretell(f"promote, {benchmark.name}", asked, calls, getattr(judge, "max_calls", None))
+
+
+def _foretell_rerankers(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     ids, numbers = [*PromptTable(prompts, "prompts")], range(1, config.loop.iterations + 1)
     asked = {number: prompts_of_iteration(ids, config.sample, number) for number in numbers}
     settings = {number: at_iteration(config, number) for number in numbers}
@@ -83,13 +97,13 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     for part in config.rerank.reranker.parts():
         memory = {number: settings[number].lists.memory if part.list_relative else "current" for number in numbers}
         sizes = [_list_sizes(drawn, asked, remembered(numbers[:number], memory[number])) for number in numbers]
-        _foretell("rerank", part, sizes)
+        _foretell_part("rerank", part, sizes)
     evaluated = min(len(PromptTable(heldout, "prompts")), config.evaluate.limit or sys.maxsize)
     policies = config.loop.iterations + 1 if config.loop.evaluate == "every_iteration" else 2
-    for setting, reranker in evaluating.items():
+    for setting, reranker in config.evaluate.rerankers.items():
         for part in reranker.parts():
             label = setting.removesuffix(".reranker").replace(".", ", ")
-            _foretell(label, part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
+            _foretell_part(label, part, [Counter({config.evaluate.n + 1: evaluated})] * policies)
 
 
 def _list_sizes(drawn: Mapping[int, int], asked: Mapping[int, Sequence[str]], kept: Sequence[int]) -> Counter[int]:
@@ -98,13 +112,15 @@ def _list_sizes(drawn: Mapping[int, int], asked: Mapping[int, Sequence[str]], ke
     return Counter(sum(count for count, own in draws if prompt_id in own) for prompt_id in asked[kept[-1]])
 
 
-def _foretell(label: str, part: RerankerConfig, steps: Sequence[Counter[int]]) -> None:
+def _foretell_part(label: str, part: RerankerConfig, steps: Sequence[Counter[int]]) -> None:
     calls = [sum(count * part.most_calls(size) for size, count in sizes.items()) for sizes in steps]
+    if any(calls):
+        _foretell(label, part.type, calls, getattr(part, "max_calls", None))
+
+
+def _foretell(label: str, asked: str, calls: Sequence[int], allowed: int | None) -> None:
     most = max(calls)
-    if not most:
-        return
-    tell(f"{label}: {part.type} makes at most {most:,} calls at a time, and {sum(calls):,} in the whole run")
-    allowed = getattr(part, "max_calls", None)
+    tell(f"{label}: {asked} makes at most {most:,} calls at a time, and {sum(calls):,} in the whole run")
     if allowed is not None and most > allowed:
         logging.getLogger(__name__).warning(
             "%s may need %s judge calls, but max_calls is %s: if it does, it stops before the first one",

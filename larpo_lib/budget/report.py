@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from larpo_lib.budget.calls import Calls, calls_of
+from larpo_lib.budget.gate import gate_calls, gate_efforts, gate_work
 from larpo_lib.budget.lists import changes_in_words
 from larpo_lib.budget.memory import GIB, Need
 from larpo_lib.budget.model import ModelSize, read_size
@@ -69,7 +70,9 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
     """Estimate a run.
 
     Raises:
-        ConfigError: there are fewer GPUs than processes, or nothing tells how many prompts there are.
+        ConfigError: there are fewer GPUs than processes, nothing tells how many prompts there are, or the gate asks for
+            what a run cannot measure.
+        DataError: a file of one of the gate's benchmarks is not as it should be.
         ModelError: a config.json cannot be read.
     """
     policy = read_size(config.policy, config.model)
@@ -90,8 +93,11 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
         for need in needs
         if need.step in sections and need.bytes > asked.machine.memory
     }
-    found = costs(work_of(config, lengths), asked.rates, asked.machine.gpus, asked.price)
-    return Estimate(policy, asked, lengths, needs, changes, found, calls_of(config, lengths), changes_in_words(config))
+    efforts = gate_efforts(config, lengths.heldout)
+    work = [*work_of(config, lengths), *gate_work(config, efforts, lengths)]
+    found = costs(work, asked.rates, asked.machine.gpus, asked.price)
+    calls = [*calls_of(config, lengths), *gate_calls(config, efforts)]
+    return Estimate(policy, asked, lengths, needs, changes, found, calls, changes_in_words(config))
 
 
 def _prompts(config: LarpoConfig, stated: int | None) -> int:

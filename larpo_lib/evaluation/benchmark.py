@@ -38,6 +38,19 @@ JUDGED = (
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What a benchmark takes for one policy, at most, as far as its files and settings tell.
+
+    Attributes:
+        responses: that policies give; None: unknown.
+        calls: of a judge, such as may cost money; None: unknown.
+    """
+
+    responses: int | None = None
+    calls: int | None = None
+
+
+@dataclass(frozen=True)
 class Number:
     """A number that a benchmark reports.
 
@@ -75,7 +88,7 @@ class Benchmark:
 
     Its command, its section of the settings, what the report, the documents and the help say of its numbers, and what
     `larpo doctor` looks for are made from this. `settings.py` holds the settings, `step.py` the step, a function `run`,
-    and `README.md` its page among the documents.
+    and perhaps a function `effort`, and `README.md` its page among the documents.
 
     Attributes:
         name: of its folder, its section in the settings, and its step.
@@ -154,6 +167,21 @@ class Benchmark:
         parts = [self.summary, numbers, f"Do not compare {self.compare}", *([stored] if self.options else [])]
         run, outputs = f"larpo_lib.evaluation.{self.name}.step:run", (Output("evaluation"),)
         return Step(self.name, run, self.name, self.inputs, outputs, "\n\n".join(parts), self.options)
+
+    def effort(self, config: Section, files: Mapping[str, Path], heldout: int | None) -> Effort:
+        """What it takes for one policy, as the function `effort` in `step.py` says it; without one, nothing is known.
+
+        Args:
+            config: its settings.
+            files: that it reads, by input, such as the questions.
+            heldout: number of a run's held-out prompts, for a benchmark that asks these; None: unknown.
+
+        Raises:
+            LarpoError: a file is not as it should be.
+        """
+        told = getattr(import_module(f"larpo_lib.evaluation.{self.name}.step"), "effort", None)
+        found: Effort = Effort() if told is None else told(config, files, heldout)
+        return found
 
     def require(self) -> dict[str, str]:
         """The versions of the packages that it cannot do without, told without their import.

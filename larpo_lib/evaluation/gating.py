@@ -7,7 +7,7 @@ from larpo_lib.config import LarpoConfig, LlmJudgeConfig
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.evaluation.benchmark import Benchmark, Effort, Number
 from larpo_lib.judging.completions import check_judge
 from larpo_lib.judging.known_judges import refuse_shut_down
 from larpo_lib.reporting.benchmark import read_values
@@ -110,6 +110,31 @@ def check_gate_files(config: LarpoConfig) -> None:
             elif not Path(place).exists():
                 setting = f"promote.files.{benchmark.name}.{name}"
                 raise ConfigError(f"{setting}: {place}: no such file", remedy="Give an existing file, or an s3:// URI")
+
+
+def gate_policies(config: LarpoConfig) -> int:
+    """How many policies of a run its gate's benchmarks measure at most, the one that it begins with included."""
+    return config.loop.iterations + 1 if config.loop.promote == "every_iteration" else 2
+
+
+def gate_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, *, fetched: bool) -> Effort:
+    """What a benchmark of the gate takes for one policy.
+
+    Args:
+        benchmark: asked for by the gate.
+        config: of the run.
+        heldout: number of the run's held-out prompts; None: unknown.
+        fetched: whether its files are here, or in the cache; or else what is not here is not known.
+
+    Raises:
+        LarpoError: an input is missing, or a file is not as it should be.
+    """
+    gate_inputs(benchmark, config, _OF_A_RUN)
+    places = config.promote.files.get(benchmark.name, {})
+    if not fetched and not all(Path(place).exists() for place in places.values()):
+        return Effort()
+    files = {name: fetch(place, cache_dir()) if is_remote(place) else Path(place) for name, place in places.items()}
+    return benchmark.effort(getattr(config, benchmark.name), files, heldout)
 
 
 def require_values(evaluation: Path, metrics: Sequence[str]) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from small_models import write_prompts
 from larpo_lib.checks import check_settings, foretell_calls
 from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.config.load import check
-from larpo_lib.errors import ConfigError
+from larpo_lib.errors import ConfigError, DataError
 
 CLASSIFIER = {"type": "classifier", "path": "rm"}
 SERVER = {"type": "http", "api": "tei_rerank", "base_url": "http://localhost:1"}
@@ -159,3 +160,35 @@ def test_calls_of_a_watching_judge_are_told_too(tmp_path: Path, caplog: pytest.L
     assert caplog.messages == [
         "evaluate, watch big: llm_judge makes at most 15 calls at a time, and 60 in the whole run"
     ]
+
+
+def test_calls_of_the_benchmarks_of_a_gate_are_told_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Three instructions in both orders; two prompts with two responses each, all by a judge; problems cost nothing."""
+    judge = '{type = "llm_judge", base_url = "http://judge/v1", model = "big", mode = "pairwise"}'
+    answers = [{"instruction": f"Say {i}.", "output": "No.", "generator": "other"} for i in range(3)]
+    (tmp_path / "reference.json").write_text(json.dumps(answers))
+    (tmp_path / "problems.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    asked = ("alpaca_eval.win_rate", "reward_eval.win_rate", "gsm8k.accuracy")
+    gate = [f'{{metric = "{metric}", margin = 1}}' for metric in asked]
+    settings = [
+        "evaluate.reranker.type=verifier", "rerank.reranker.type=verifier", "loop.iterations=3",
+        f'promote.must_improve=[{", ".join(gate)}]', "reward_eval.limit=2", f"reward_eval.reranker={judge}",
+        'alpaca_eval={both_orders = true, judge = {base_url = "http://judge/v1", model = "best", max_calls = 5}}',
+        f"promote.files.alpaca_eval.reference={tmp_path / 'reference.json'}",
+        f"promote.files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
+    ]  # fmt: skip
+    heldout = write_prompts(tmp_path / "heldout", [(f"held {number}", "1") for number in range(5)])
+    given = ["policy=p", "prepare.source=s", "prepare.heldout=5", *settings]
+    foretell_calls(load_config(None, given), heldout, heldout)
+    told = "makes at most {} calls at a time, and {} in the whole run"  # of the first policy and the result
+    assert caplog.messages == [
+        f"promote, alpaca_eval: best {told.format(6, 12)}",
+        "promote, alpaca_eval may need 6 judge calls, but max_calls is 5: if it does, it stops before the first one",
+        f"promote, reward_eval: big {told.format(4, 8)}",
+    ]
+    caplog.clear()
+    foretell_calls(load_config(None, [*given, "loop.promote=every_iteration"]), heldout, heldout)
+    assert caplog.messages[0] == f"promote, alpaca_eval: best {told.format(6, 24)}"
+    (tmp_path / "reference.json").write_text("[]")
+    with pytest.raises(DataError, match=r"reference\.json"):
+        foretell_calls(load_config(None, given), heldout, heldout)

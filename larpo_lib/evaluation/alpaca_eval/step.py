@@ -1,6 +1,6 @@
 """The step `alpaca_eval`: a policy's answers to AlpacaEval's instructions, judged against the reference's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, 
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.annotations import write_annotations
 from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.judging.completions import completions
 from larpo_lib.judging.decisions import Answer, has_decisions
@@ -104,6 +105,12 @@ def run(
     named = {"reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers}
     inputs = {key: path for key, path in [*named.items(), ("judge_check", judge_check)] if path is not None}
     return produce(BENCHMARK.name, config, inputs, evaluation, make, arguments={"versions": versions})
+
+
+def effort(config: AlpacaEvalConfig, files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """A response to each instruction, and a call about each, or two."""
+    asked = len(read_outputs(files["reference"], kind="reference").by_instruction)
+    return Effort(asked, asked * (2 if config.both_orders else 1))
 
 
 def _check_set(config: AlpacaEvalConfig, asked: Outputs, control: LengthControl | None, reference: Path) -> None:

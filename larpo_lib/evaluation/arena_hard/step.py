@@ -23,6 +23,7 @@ from larpo_lib.evaluation.arena_hard.files import (
 from larpo_lib.evaluation.arena_hard.judging import Pair, judge_pairs
 from larpo_lib.evaluation.arena_hard.report import PROTOCOL, Judged, judged_by, make_report
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.files import write_json_lines
 from larpo_lib.judging.completions import completions
@@ -116,6 +117,13 @@ def run(
     inputs |= {f"{category}_baseline": path for category, path in files.items()}
     found = {key: path for key, path in inputs.items() if path is not None}
     return produce(BENCHMARK.name, config, found, evaluation, make, arguments={"versions": versions})
+
+
+def effort(config: ArenaHardConfig, files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """A response to each question of a category that has a baseline, and two calls about each."""
+    named = {name.removesuffix("_baseline"): path for name, path in files.items() if name.endswith("_baseline")}
+    asked = len(_read(config, files["questions"], named).questions)
+    return Effort(asked, 2 * asked)
 
 
 def _read(config: ArenaHardConfig, questions: Path, baselines: Mapping[str, Path]) -> _Asked:

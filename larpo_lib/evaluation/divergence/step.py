@@ -1,11 +1,13 @@
 """The benchmark `divergence`: how far a policy has moved from another one, by responses that it sampled."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ArtifactError, LarpoError
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.divergence import BENCHMARK
 from larpo_lib.evaluation.divergence.settings import DivergenceConfig
 from larpo_lib.evaluation.evaluated import check_origin
@@ -52,6 +54,11 @@ def run(
         )
     inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, "evaluated": evaluated}
     return produce(BENCHMARK.name, config, inputs, evaluation, partial(_evaluate, config, inputs))
+
+
+def effort(_config: DivergenceConfig, _files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """The responses are those of the evaluation, and nobody is asked about them."""
+    return Effort(0, 0)
 
 
 def _evaluate(config: DivergenceConfig, inputs: dict[str, Path], work: WorkDir) -> Metrics:

@@ -28,8 +28,8 @@ class Gsm8kConfig(Bootstrap):
     """Template of the user message; `{question}` is replaced by the problem. Scores of different templates are not
     comparable."""
     examples: str | None = None
-    """File with worked examples (question, answer), which are put before each problem as earlier turns. Not set:
-    none."""
+    """File or `s3://` URI with worked examples (question, answer), which are put before each problem as earlier turns.
+    Not set: none."""
     shots: PositiveInt = 8
     """Number of worked examples, from the top of the file."""
     answers_of: str | None = None

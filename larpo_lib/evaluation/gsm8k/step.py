@@ -9,6 +9,7 @@ from pathlib import Path
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.answers import answers as answer
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
 from larpo_lib.evaluation.gsm8k.scoring import Judged, conversation, judge, report
 from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
@@ -17,6 +18,7 @@ from larpo_lib.reporting.benchmark import write
 from larpo_lib.samplers.candidates import greedy_and_sampled
 from larpo_lib.schemas import LENGTH, PromptRow, prompt_id
 from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.storage import cache_dir, fetch, is_remote
 from larpo_lib.thinking import thought_counts, without_thoughts
 
 SOLUTIONS = "solutions.jsonl"
@@ -59,7 +61,7 @@ def run(
     given = {"policy": policy, "problems": problems, "answers": answers}
     inputs = {name: path for name, path in given.items() if path is not None}
     if config.examples is not None:
-        inputs["examples"] = Path(config.examples)
+        inputs["examples"] = _place(config.examples)
 
     def make(work: WorkDir) -> Metrics:
         if answers is not None:
@@ -72,6 +74,13 @@ def run(
         return _publish(config, digest(policy)[:16], _version(config, examples), responses, counts, work)
 
     return produce("gsm8k", config, inputs, evaluation, make)
+
+
+def effort(config: Gsm8kConfig, files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """A greedy response to each problem and the sampled ones; nobody is asked about them."""
+    _examples(config)  # told now if they cannot be used
+    problems, _ = read_problems(files["problems"], str(files["problems"]))
+    return Effort(len(problems[: config.limit]) * (1 + config.n), 0)
 
 
 def _asked(
@@ -107,7 +116,7 @@ def _prompt(problem: Problem, template: str, examples: Sequence[tuple[str, str]]
 def _examples(config: Gsm8kConfig) -> list[Problem]:
     if config.examples is None:
         return []
-    found, _ = read_problems(Path(config.examples), config.examples)
+    found, _ = read_problems(_place(config.examples), config.examples)
     if len(found) < config.shots:
         raise DataError(
             f"contains {len(found)} examples, fewer than gsm8k.shots = {config.shots}",
@@ -115,6 +124,10 @@ def _examples(config: Gsm8kConfig) -> list[Problem]:
             remedy="Reduce gsm8k.shots",
         )
     return found[: config.shots]
+
+
+def _place(examples: str) -> Path:
+    return fetch(examples, cache_dir()) if is_remote(examples) else Path(examples)
 
 
 def _version(config: Gsm8kConfig, examples: Sequence[Problem]) -> str:

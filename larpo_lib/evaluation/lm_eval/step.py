@@ -9,6 +9,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.batches import kept_in
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.lm_eval import BENCHMARK
 from larpo_lib.evaluation.lm_eval.official import official
 from larpo_lib.evaluation.lm_eval.report import NO_ANSWER, Evaluated, Group, numbers_of, report
@@ -64,6 +65,11 @@ def run(
 
         arguments = {"lm_eval": package, "tasks": identity(tasks, config)}
         return produce(BENCHMARK.name, config, inputs, evaluation, make, arguments=arguments)
+
+
+def effort(_config: LmEvalConfig, _files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """How many requests there are is known when the tasks' data are read; nobody judges the responses."""
+    return Effort(None, 0)
 
 
 def _evaluate(

@@ -55,7 +55,7 @@ def judge_responses(
         LarpoError: no judgement of a kind of questions can be read; or one cannot, and the settings say that this is an
             error.
     """
-    by_judge = [question for question in questions if question.key in responses and _needs_judge(config, question)]
+    by_judge = [question for question in questions if question.key in responses and needs_judge(config, question)]
     texts, counts = _ask(config, by_judge, responses, store, endpoint)
     rows = [_row(config, question, responses, texts) for question in questions]
     _require_some(rows)
@@ -96,7 +96,8 @@ def judge_request(config: MixEvalConfig, question: Question, response: str) -> d
     return request
 
 
-def _needs_judge(config: MixEvalConfig, question: Question) -> bool:
+def needs_judge(config: MixEvalConfig, question: Question) -> bool:
+    """Whether the judge reads the response to a question."""
     return question.kind == FREE_FORM or config.multiple_choice == "judge"
 
 
@@ -145,7 +146,7 @@ def _row(config: MixEvalConfig, question: Question, responses: Mapping[str, str]
         found = _nothing(question)
     elif text is not None:
         found = _read(question, text)
-    elif not _needs_judge(config, question):
+    elif not needs_judge(config, question):
         found = chosen_option(responses[question.key], question.options)
     parsed = found is not None
     if not parsed:

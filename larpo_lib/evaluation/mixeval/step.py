@@ -1,13 +1,14 @@
 """The step `mixeval`: a policy's answers to MixEval's questions, judged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.mixeval import BENCHMARK
-from larpo_lib.evaluation.mixeval.judging import judge_responses
+from larpo_lib.evaluation.mixeval.judging import judge_responses, needs_judge
 from larpo_lib.evaluation.mixeval.prompts import asked
 from larpo_lib.evaluation.mixeval.questions import (
     FREE_FORM,
@@ -96,6 +97,13 @@ def run(
     inputs |= {"policy": policy} if policy is not None else {}
     inputs |= {f"answers.{number}": path for number, path in enumerate(answers)}
     return produce(BENCHMARK.name, config, inputs, evaluation, make)
+
+
+def effort(config: MixEvalConfig, files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """A response to each question, and as many calls about those that the judge reads as there may be attempts."""
+    kinds = {"free_form": FREE_FORM, "multiple_choice": MULTIPLE_CHOICE}
+    asked = [one for name, kind in kinds.items() for one in _questions(config, files[name], kind)[: config.limit]]
+    return Effort(len(asked), config.attempts * sum(needs_judge(config, one) for one in asked))
 
 
 def _questions(config: MixEvalConfig, path: Path, kind: str) -> list[Question]:

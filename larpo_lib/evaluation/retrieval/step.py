@@ -6,6 +6,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.evaluated import check_origin
 from larpo_lib.evaluation.retrieval import BENCHMARK
 from larpo_lib.evaluation.retrieval.documents import of_documents
@@ -62,6 +63,11 @@ def run(
         return _evaluate(config, inputs, work)
 
     return produce("retrieval", config, inputs, evaluation, make)
+
+
+def effort(_config: RetrievalConfig, _files: Mapping[str, Path], _heldout: int | None) -> Effort:
+    """The responses are those of the evaluation, and nobody is asked about them."""
+    return Effort(0, 0)
 
 
 def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: WorkDir) -> Metrics:

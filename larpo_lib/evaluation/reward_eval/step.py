@@ -11,6 +11,7 @@ from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
+from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
@@ -65,6 +66,15 @@ def run(
     inputs = {"policy": policy, "baseline": baseline, "prompts": prompts, **config.reranker.models()}
     inputs |= {} if judge_check is None else {"judge_check": judge_check}
     return produce("reward_eval", config, inputs, evaluation, make)
+
+
+def effort(config: RewardEvalConfig, _files: Mapping[str, Path], heldout: int | None) -> Effort:
+    """A response of both policies to each prompt, and what the reward model asks about these two."""
+    calls = sum(part.most_calls(2) for part in config.reranker.parts())
+    if heldout is None:
+        return Effort(None, None if calls else 0)
+    prompts = min(heldout, config.limit or heldout)
+    return Effort(2 * prompts, prompts * calls)
 
 
 def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: WorkDir) -> EvaluationReport:

@@ -6,6 +6,7 @@ import pytest
 from transformers import MistralConfig
 
 from larpo_lib.budget.calls import calls_of
+from larpo_lib.budget.gate import gate_calls, gate_efforts, gate_work
 from larpo_lib.budget.memory import GIB, training_need
 from larpo_lib.budget.model import read_size
 from larpo_lib.budget.needs import Machine, longest_list, needs_of, training_of
@@ -253,3 +254,29 @@ def test_calls_of_judges_are_counted_by_hand(settings):
     assert (evaluated.calls, evaluated.tokens) == (4 * 100 * 3, 4 * 100 * 3 * (164 + 100))
     assert f"rerank: at most {calls:,} judge calls, about {ranked.tokens:,} input tokens" in render(estimate)
     assert not estimate_run(settings(), asked()).calls
+
+
+def test_benchmarks_of_the_gate_are_counted_by_hand(settings, tmp_path):
+    """Of two problems, eight sampled responses and a greedy one each; other files are elsewhere, or come later."""
+    problem = '{{"question": "{} + 1?", "answer": "#### 2"}}\n'
+    (tmp_path / "problems.jsonl").write_text("".join(problem.format(number) for number in range(2)))
+    gate = '{metric = "gsm8k.accuracy"}, {metric = "alpaca_eval.win_rate"}, {metric = "lm_eval.ifeval.acc"}'
+    config = settings(
+        f"promote.must_improve=[{gate}]", f"promote.files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
+        'alpaca_eval.judge={base_url = "http://judge/v1", model = "big"}', "gsm8k.answers.max_new_tokens=300",
+        "promote.files.alpaca_eval.reference=s3://bucket/reference.json", 'lm_eval.tasks=["ifeval"]',
+    )  # fmt: skip
+    efforts = gate_efforts(config, heldout=100)
+    lengths = Lengths(prompts=10, heldout=100, demonstrations=None, prompt_tokens=10, response_tokens=367)
+    work = {one.step: (one.times, one.tokens) for one in gate_work(config, efforts, lengths)}
+    assert work == {"gsm8k": (2, 2 * 2 * 9 * 300), "alpaca_eval": (2, None), "lm_eval": (2, None)}
+    assert [(one.step, one.calls) for one in gate_calls(config, efforts)] == [("alpaca_eval", None)]
+
+    answers = [{"instruction": f"Say {i}.", "output": "No.", "generator": "other"} for i in range(3)]
+    (tmp_path / "reference.json").write_text(json.dumps(answers))
+    files = {**config.promote.files, "alpaca_eval": {"reference": str(tmp_path / "reference.json")}}
+    here = config.model_copy(update={"promote": config.promote.model_copy(update={"files": files})})
+    text = render(estimate_run(here, asked()))
+    assert "2 x 18 responses" in text
+    assert "2 x 3 responses" in text
+    assert "alpaca_eval: at most 6 judge calls\n" in text

@@ -7,9 +7,9 @@ import pytest
 from tiny_world import Larpo, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
-from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.errors import ArtifactError, ConfigError, DataError
 from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
-from larpo_lib.evaluation.gsm8k.step import run
+from larpo_lib.evaluation.gsm8k.step import effort, run
 from larpo_lib.tables import read_table
 
 SETTINGS: dict[str, Any] = {
@@ -64,6 +64,27 @@ def test_worked_examples_change_the_edition_and_too_long_prompts_count_as_wrong(
     # Two worked examples make the prompts longer than 40 tokens: nobody is asked, and nothing is right.
     assert (metrics["prompts_too_long_counted_wrong"], metrics["responses"]) == (2, 0)
     assert (metrics["accuracy"], metrics["pass_at_2"]) == (0.0, 0.0)
+
+
+def test_of_worked_examples_the_content_counts_and_not_the_place(tiny_policy: Path, tmp_path: Path, s3: Any) -> None:
+    """As in a run that goes on on another machine, or in a store, where they lie elsewhere."""
+    rows = problems(tmp_path, 2)
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    elsewhere.write_bytes(rows.read_bytes())
+    s3.put_object(Bucket="larpo-bucket", Key="shots.jsonl", Body=rows.read_bytes())
+    given: dict[str, Any] = {"policy": tiny_policy, "problems": rows, "evaluation": tmp_path / "out"}
+    places = (str(rows), str(elsewhere), "s3://larpo-bucket/shots.jsonl")
+    first, *others = [
+        (run(config, **given), config.identity(), (tmp_path / "out/artifact.json").stat().st_mtime_ns)
+        for config in (Gsm8kConfig.model_validate({**SETTINGS, "examples": place, "shots": 2}) for place in places)
+    ]
+    assert others == [first, first]  # the artifact is the same one
+    elsewhere.write_text(rows.read_text().replace("What is", "Tell"))
+    with pytest.raises(ArtifactError, match="examples"):
+        run(Gsm8kConfig.model_validate({**SETTINGS, "examples": str(elsewhere), "shots": 2}), **given)
+    lacking = Gsm8kConfig.model_validate({**SETTINGS, "examples": str(tmp_path / "nowhere.jsonl")})
+    with pytest.raises(DataError, match="nowhere"):
+        effort(lacking, {"problems": rows}, None)
 
 
 def test_of_several_models_one_has_to_be_named(tmp_path: Path) -> None:
