@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.errors import ConfigError, DataError
@@ -146,8 +147,10 @@ def require_values(evaluation: Path, metrics: Sequence[str]) -> None:
     known = read_values(evaluation) if metrics else {}
     for metric in metrics:
         if metric not in known:
+            whole = metric in read_metrics(evaluation)
+            why = ", because it is computed over all items at once, and is no mean over them" if whole else ""
             raise DataError(
-                f"has no {metric} for each item, which the gate asks for",
+                f"has no {metric} for each item, which the gate asks for{why}",
                 path=evaluation,
                 remedy=f"Ask for one of {', '.join(sorted(known))}, or change the settings of the benchmark",
             )

@@ -102,6 +102,7 @@ class EvaluationReport:
             than right or wrong.
         headline: scores that the page shows large; none: the first four.
         judge_check: what is known of how good the judge is, in one line; empty: nothing.
+        falling: metrics with values that are better if they go down, of those whose direction only the run can tell.
     """
 
     benchmark: str
@@ -120,6 +121,7 @@ class EvaluationReport:
     distributions: Sequence[str] | None = None
     headline: Sequence[str] = ()
     judge_check: str = ""
+    falling: Sequence[str] = ()
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
@@ -137,7 +139,7 @@ class EvaluationReport:
         scores = [{**asdict(score), **asdict(score.estimate)} for score in self.scores]
         for score in scores:
             del score["estimate"]
-        left_out = {"values", *([] if self.judge_check else ["judge_check"])}
+        left_out = {"values", *(name for name in ("judge_check", "falling") if not getattr(self, name))}
         whole = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**whole, "scores": scores, "curves": [curve.to_json() for curve in self.curves]}
 

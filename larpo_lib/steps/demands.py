@@ -15,7 +15,7 @@ from larpo_lib.config import PromoteConfig
 from larpo_lib.config.gate import GateMetric, MustImprove, MustNotLose
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.statistics.paired_tests import gain_above, holm
-from larpo_lib.steps.judgements import Judgement, incomparable, lower_is_better
+from larpo_lib.steps.judgements import Judgement, incomparable
 
 IMPROVE, KEEP = MustImprove.demand, MustNotLose.demand
 
@@ -83,7 +83,7 @@ def _look(
     config: PromoteConfig, asked: GateMetric, policy: Judgement, opponents: Mapping[str, Judgement] | None
 ) -> Finding:
     new = policy.values[asked.name]
-    lower = lower_is_better(asked.metric)
+    lower = policy.lower_is_better(asked.name)
     found = Finding(asked.metric, asked.demand, asked.margin, lower, len(new), fmean(new.values()))
     if opponents is None:
         return found

@@ -1,7 +1,7 @@
 """How a policy did, item by item, as the gate reads it of an evaluation, and whether two policies can be compared."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +35,7 @@ class Judgement:
         benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
         judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
         sampling: how responses were sampled; None: it is not known, as of what the gate of one metric keeps.
+        falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
     """
 
     reranker: str
@@ -42,6 +43,7 @@ class Judgement:
     benchmark: str | None = None
     judge: str = VERIFIER
     sampling: Mapping[str, Any] | None = None
+    falling: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -49,8 +51,13 @@ class Judgement:
         return HELD_OUT if self.benchmark is None else self.benchmark.partition(" ")[0]
 
     def to_json(self) -> dict[str, Any]:
-        """As the registry keeps it."""
-        return {name: value for name, value in asdict(self).items() if name != "sampling" or value is not None}
+        """As the registry keeps it; which way is better, the policy that is compared with it tells again."""
+        left_out = {"falling", *(["sampling"] if self.sampling is None else [])}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def lower_is_better(self, metric: str) -> bool:
+        """Whether one of its metrics is better if it goes down, by its own name."""
+        return metric in self.falling or lower_is_better(f"{self.name}.{metric}")
 
 
 def read_judgement(evaluation: Path) -> Judgement:
@@ -179,7 +186,7 @@ def _of_benchmark(evaluation: Path) -> Judgement:
         raise ArtifactError(
             f"{evaluation / REPORT}: cannot be read: {error}", remedy="Delete the artifact and make it again"
         ) from None
-    return Judgement(judged_by, read_values(evaluation), benchmark)
+    return Judgement(judged_by, read_values(evaluation), benchmark, falling=report.get("falling", ()))
 
 
 def _comparable_rows(evaluation: Path, rerankers: set[str]) -> Iterator[Row]:

@@ -18,7 +18,6 @@ from larpo_lib.steps.judgements import (
     Judgement,
     by_name,
     kept_judgement,
-    lower_is_better,
     read_judgement,
     read_whole_judgement,
 )
@@ -110,7 +109,7 @@ def _require_metrics(config: PromoteConfig, judgements: Mapping[str, Judgement],
     first = next(iter(judgements.values()))
     if not config.asked and config.metric not in first.values:
         raise _without_metric(config.metric, first, evaluation)
-    if not config.asked and lower_is_better(f"{first.name}.{config.metric}"):
+    if not config.asked and first.lower_is_better(config.metric):
         raise ConfigError(
             f"promote.metric is {config.metric}, of which a lower value is better, but this gate asks for a higher one",
             remedy=f"Ask for {first.name}.{config.metric} in promote.must_improve, where a gain is a decrease",

@@ -94,6 +94,7 @@ def report(
     scores: list[Score] = []
     values: dict[str, Values] = {}
     main: list[str] = []
+    falling: list[str] = []
     for one in everything:
         found = _values(one, evaluated)
         named = {metric: _name(metric) for metric in one.numbers}
@@ -102,6 +103,7 @@ def report(
             for metric, number in one.numbers.items()
         ]
         values |= {f"{one.name}.{named[metric]}": by_item for metric, by_item in found.items()}
+        falling += [f"{one.name}.{named[metric]}" for metric in found if _falls(metric, _parts(one, evaluated))]
         if made:
             main.append(made[0].name)
         scores += made
@@ -120,20 +122,31 @@ def report(
         caveats=_caveats(scores, values, counts),
         confidence=config.confidence,
         headline=main[:4],
+        falling=falling,
     )
 
 
 def _values(one: Evaluated | Group, evaluated: Sequence[Evaluated]) -> dict[Metric, Values]:
-    """What each item adds to those numbers that are means over items and better where they are larger."""
-    parts = [one] if isinstance(one, Evaluated) else [each for each in evaluated if each.name in one.tasks]
+    """What each item adds to those numbers that are means over items."""
+    parts = _parts(one, evaluated)
     found: dict[Metric, Values] = {}
     for metric, number in one.numbers.items():
-        if any(metric[0] in part.falling for part in parts):
-            continue  # promote's gate takes the larger one for the better one
+        if len({metric[0] in part.falling for part in parts}) > 1:
+            continue  # of a group whose tasks do not agree on what is better
         by_item = {item: value for part in parts for item, value in _items(part, metric)}
         if by_item and math.isclose(fmean(by_item.values()), number, rel_tol=1e-9, abs_tol=1e-12):
             found[metric] = by_item
     return found
+
+
+def _parts(one: Evaluated | Group, evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """The task itself, or the tasks of a group."""
+    return [one] if isinstance(one, Evaluated) else [each for each in evaluated if each.name in one.tasks]
+
+
+def _falls(metric: Metric, parts: Sequence[Evaluated]) -> bool:
+    """Whether smaller numbers are better."""
+    return all(metric[0] in part.falling for part in parts)
 
 
 def _items(task: Evaluated, metric: Metric) -> Iterator[tuple[str, float]]:
@@ -183,7 +196,7 @@ def _caveats(scores: Sequence[Score], values: Mapping[str, Values], counts: Mapp
     if whole:
         found.append(
             f"Without values of items, so that promote cannot compare them: {', '.join(whole)}. They are computed over "
-            "all documents at once, or smaller ones are better."
+            "all documents at once, and are no means over documents."
         )
     if counts["prompts_cut"]:
         found.append(f"{counts['prompts_cut']} requests were longer than the context, and lost their beginning.")

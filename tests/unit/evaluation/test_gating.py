@@ -97,6 +97,7 @@ def test_a_judge_that_cannot_be_asked_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_a_benchmark_whose_settings_leave_the_metric_out_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "scores.parquet", "scores", [{"metric": "accuracy", "item_id": "a", "value": 1.0}])
+    (tmp_path / "metrics.json").write_text('{"accuracy": 1.0}')
     require_values(tmp_path, ["accuracy"])
     with pytest.raises(DataError, match=r"has no pass_at_4 for each item, .*Ask for one of accuracy"):
         require_values(tmp_path, ["accuracy", "pass_at_4"])

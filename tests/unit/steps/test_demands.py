@@ -97,6 +97,8 @@ def test_where_lower_is_better_growth_is_the_loss() -> None:
     must_shorten = gate({"evaluate.length": 20.0}, {})
     assert decided(must_shorten, judgements(0.5, 0.5, 70.0), judgements(0.5, 0.5, 100.0)).promoted
     assert not decided(must_shorten, judgements(0.5, 0.5, 130.0), judgements(0.5, 0.5, 100.0)).promoted
+    mistakes = judgements(0.75, 1.0, falling=("accuracy",))  # as the policy's evaluation itself tells
+    assert "worse by 50, " in decided(GUARDED, mistakes, judgements(0.5, 0.5)).reason
 
 
 def test_directions_are_those_that_the_benchmarks_declare() -> None:

@@ -12,6 +12,7 @@ from tiny_world import files, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation.gating import require_values
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
 from larpo_lib.evaluation.lm_eval.tasks import _manager
@@ -209,7 +210,7 @@ def test_a_killed_run_goes_on_behind_what_is_kept(
 def test_groups_and_numbers_without_items(
     data: Path, tiny_policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A task of one's own has an accuracy, an F1 over all documents, and a number of which smaller is better."""
+    """A task of one's own has an accuracy, an F1 and a Brier score over all documents, and a share of mistakes."""
     (tmp_path / "own").mkdir()
     for name, rows in {"one": 2, "two": 3}.items():
         found = [{"q": f"How many pens {i}", "gold": i % 2} for i in range(rows)]
@@ -217,7 +218,10 @@ def test_groups_and_numbers_without_items(
             "task": f"choice_{name}", "dataset_path": "json", "output_type": "multiple_choice", "test_split": "test",
             "dataset_kwargs": {"data_files": {"test": str(write_jsonl(tmp_path / f"{name}.jsonl", found))}},
             "doc_to_text": "{{q}} ?", "doc_to_choice": ["Ann", "Ben"], "doc_to_target": "gold",
-            "metric_list": [{"metric": "acc"}, {"metric": "f1"}, {"metric": "brier_score"}],
+            "metric_list": [
+                {"metric": "acc"}, {"metric": "f1"}, {"metric": "brier_score"},
+                {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": False},
+            ],
         }  # fmt: skip
         (tmp_path / "own" / f"{name}.yaml").write_text(json.dumps(task))
     group = {"group": "choices", "task": ["choice_one", "choice_two"], "aggregate_metric_list": [{"metric": "acc"}]}
@@ -236,7 +240,13 @@ def test_groups_and_numbers_without_items(
     assert (metrics["documents"], metrics["over_limit_dropped"], len(values)) == (4, 1, 4)
     assert told["headline"] == ["choices.acc", "choice_one.acc", "choice_two.acc"]
     assert "choice_one.f1, choice_one.brier_score, choice_two.f1, choice_two.brier_score" in told["caveats"][0]
-    assert {row["metric"] for row in read_table(tmp_path / "out", "scores")} == {*told["headline"]}
+    falling = ["choice_one.acc_norm", "choice_two.acc_norm"]
+    assert told["falling"] == falling
+    assert {row["metric"] for row in read_table(tmp_path / "out", "scores")} == {*told["headline"], *falling}
+    judgement = read_judgement(tmp_path / "out")
+    assert [judgement.lower_is_better(f"choice_one.{name}") for name in ("acc", "acc_norm")] == [False, True]
+    with pytest.raises(DataError, match=r"no choice_one\.f1 for each item, .*, because it is computed over all items"):
+        require_values(tmp_path / "out", ["choice_one.f1"])
 
 
 def test_sampled_responses_do_not_depend_on_where_a_run_was_stopped(
