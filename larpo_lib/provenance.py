@@ -76,6 +76,19 @@ class RecordedEvaluation(RecordedIntervals):
     judge: RecordedJudge | None = None
 
 
+class RecordedWatch(Recorded):
+    """A further reward of held-out responses."""
+
+    name: str
+    reranker: dict[str, Any]
+
+
+class RecordedWatches(Recorded):
+    """Of the step `evaluate`."""
+
+    watch: tuple[RecordedWatch, ...] = ()
+
+
 def judge_name(artifact: Path) -> str | None:
     """What tells the accuracies of an artifact from those that another judge found; None where nothing was judged.
 

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from larpo_lib.config.base import Section
 from larpo_lib.config.mixins import Bootstrap
 from larpo_lib.config.mlflow_names import ModelName
+from larpo_lib.config.sections import WATCH
 
 HELD_OUT = "evaluate"
 """What stands before the metrics of the step `evaluate`, in the place of a benchmark's name."""
@@ -21,9 +22,10 @@ class GateMetric(Section):
     """A metric that the gate asks for."""
 
     metric: MetricName
-    """`reward`, `accuracy`, `greedy_accuracy` or `length` (characters) of the step `evaluate`, as `evaluate.reward`; or
-    a metric in a benchmark's `scores.parquet`, with the benchmark's name, as `gsm8k.accuracy`. Of a metric that is
-    better if it is lower, such as a length, a gain is a decrease."""
+    """`reward`, `accuracy`, `greedy_accuracy`, `length` (characters) or `watch_` with the name of an entry of
+    `evaluate.watch`, of the step `evaluate`, as `evaluate.reward`; or a metric in a benchmark's `scores.parquet`, with
+    the benchmark's name, as `gsm8k.accuracy`. Of a metric that is better if it is lower, such as a length, a gain is a
+    decrease."""
 
     demand: ClassVar[str]
     """What is demanded, by the setting's name."""
@@ -44,6 +46,11 @@ class GateMetric(Section):
     def name(self) -> str:
         """The metric's own name."""
         return self.metric.partition(".")[2]
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is a further reward, which `evaluate.watch` asks for."""
+        return self.benchmark == HELD_OUT and self.name.startswith(WATCH)
 
 
 class MustImprove(GateMetric):

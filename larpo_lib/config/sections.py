@@ -145,8 +145,8 @@ class EvaluateConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     judge: JudgeConfig | None = None
     """Judge that decides whether a response is right. Not set: accuracy and Pass@N are not computed."""
     watch: tuple[WatchConfig, ...] = ()
-    """Further rewards of the same responses, which show in the report whether the policy exploits the reward, and by
-    which `loop.early_stop` can end the loop."""
+    """Further rewards of the same responses, which show in the report whether the policy exploits the reward, by which
+    `loop.early_stop` can end the loop, and which the gate can ask for."""
 
     @property
     def rerankers(self) -> dict[str, RerankerConfig]:

@@ -33,7 +33,8 @@ def _metric(name: str) -> str:
 
 class EarlyStopConfig(Section):
     """Stops the loop when `metric` has not risen by `min_delta` for `patience` iterations. The run's result is then the
-    policy of the best iteration by this metric."""
+    policy of the best iteration by this metric. It is chosen on the held-out prompts that the gate compares on, too, so
+    that its numbers there are slightly too good."""
 
     metric: Annotated[str, AfterValidator(_metric)] = "mean_reward"
     """Metric of the held-out responses that must improve: `mean_reward`, `accuracy`, or `watch_` with the name of an

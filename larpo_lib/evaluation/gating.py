@@ -72,12 +72,12 @@ def check_gate(config: LarpoConfig) -> None:
     for name in sorted(config.promote.files):
         _benchmark(name)
     for one in config.promote.asked:
-        known = _metrics(one.benchmark)
+        known = _metrics(one.benchmark, config)
         if not any(number.is_named(one.name) for number in known):
             names = ", ".join(f"{one.benchmark}.{number.name}" for number in known)
             raise ConfigError(
                 f"promote.{one.demand} asks for {one.metric}, but {one.benchmark} has no {one.name}",
-                remedy=f"Use one of {names}",
+                remedy=f"Use one of {names}" + (", or add it to evaluate.watch" if one.is_watched else ""),
             )
     for benchmark, _ in gate_benchmarks(config):
         gate_inputs(benchmark, config, _OF_A_RUN)
@@ -163,9 +163,10 @@ def _judges(config: LarpoConfig) -> Iterator[LlmJudgeConfig]:
             yield judge
 
 
-def _metrics(name: str) -> Sequence[Number]:
+def _metrics(name: str, config: LarpoConfig) -> Sequence[Number]:
     if name == HELD_OUT:
-        return [Number(metric, metric, "", "") for metric in (*EVALUATE_METRICS, LENGTH)]
+        watched = [one.metric for one in config.evaluate.watch]
+        return [Number(metric, metric, "", "") for metric in (*EVALUATE_METRICS, LENGTH, *watched)]
     return _benchmark(name).numbers
 
 

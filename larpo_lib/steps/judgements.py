@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.config.differences import differences
 from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
-from larpo_lib.provenance import judge_name
+from larpo_lib.provenance import RecordedWatches, judge_name, read_settings
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, is_greedy, means
 from larpo_lib.tables import Row, iterate_table
@@ -36,6 +37,7 @@ class Judgement:
         judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
         sampling: how responses were sampled; None: it is not known, as of what the gate of one metric keeps.
         falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
+        watched: metric of a further reward, to what gave it: `reranker` is its name, `settings` decide what it gives.
     """
 
     reranker: str
@@ -44,6 +46,7 @@ class Judgement:
     judge: str = VERIFIER
     sampling: Mapping[str, Any] | None = None
     falling: Sequence[str] = ()
+    watched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -52,8 +55,8 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """As the registry keeps it; which way is better, the policy that is compared with it tells again."""
-        left_out = {"falling", *(["sampling"] if self.sampling is None else [])}
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+        unset = [name for name, value in (("sampling", None), ("watched", {})) if getattr(self, name) == value]
+        return {name: value for name, value in asdict(self).items() if name not in {"falling", *unset}}
 
     def lower_is_better(self, metric: str) -> bool:
         """Whether one of its metrics is better if it goes down, by its own name."""
@@ -87,12 +90,57 @@ def read_judgement(evaluation: Path) -> Judgement:
 
 
 def read_whole_judgement(evaluation: Path) -> Judgement:
-    """As `read_judgement`, with all that the gate of several metrics asks for: lengths, and how was sampled."""
+    """As `read_judgement`, with all that the gate of several metrics asks for: lengths, watches, how was sampled."""
     judgement, settings = read_judgement(evaluation), read_manifest(evaluation)["config"]
     answers = settings.get("answers", settings)  # of a benchmark, how the policy answers
-    sampling = {name: answers[name] for name in _SAMPLING if name in answers}
-    values = judgement.values if judgement.benchmark else {**judgement.values, LENGTH: _lengths(evaluation)}
-    return replace(judgement, values=values, sampling=sampling)
+    whole = replace(judgement, sampling={name: answers[name] for name in _SAMPLING if name in answers})
+    if judgement.benchmark:
+        return whole
+    watched, rerankers = _watched(evaluation)
+    values = {**judgement.values, LENGTH: _lengths(evaluation), **watched}
+    return replace(whole, values=values, watched=rerankers)
+
+
+def watched_rows(evaluation: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The further rewards of an evaluation; none where nothing was watched."""
+    path = evaluation / "watched.parquet"
+    return iterate_table(path, "watched", columns) if path.is_file() else iter(())
+
+
+def _watched(evaluation: Path) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
+    """By the metrics of further rewards: the mean of each prompt's sampled responses, and what gave them."""
+    names: dict[str, str] = {}
+    rewards: dict[str, dict[str, list[float]]] = {}
+    for row in watched_rows(evaluation, ("watch", "prompt_id", "temperature", "reward", "reranker")):
+        metric = f"{WATCH}{row['watch']}"
+        names[metric] = row["reranker"]
+        if not is_greedy(row):
+            rewards.setdefault(metric, {}).setdefault(row["prompt_id"], []).append(row["reward"])
+    values = {metric: dict(sorted(means(found).items())) for metric, found in rewards.items()}
+    settings = _settings_of_watches(evaluation)
+    return values, {metric: {"reranker": names[metric], "settings": settings[metric]} for metric in values}
+
+
+def _settings_of_watches(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """By metric: the settings of the reranker, and the content of its models, functions and other files."""
+    inputs, found = read_manifest(evaluation)["inputs"], {}
+    for place, one in enumerate(read_settings(evaluation, RecordedWatches).watch):
+        metric = f"{WATCH}{one.name}"
+        begins = f"{metric}_", f"watch.{place}."  # of models, and of functions by their places in the settings
+        content = {
+            name.removeprefix(begin): inputs[name] for begin in begins for name in inputs if name.startswith(begin)
+        }
+        found[metric] = {**_without_places(one.reranker), "content": content}
+    return found
+
+
+def _without_places(settings: Any) -> Any:
+    """Settings without the paths of models, which differ from machine to machine: their content counts instead."""
+    if isinstance(settings, list):
+        return [_without_places(part) for part in settings]
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _without_places(part) for name, part in settings.items() if name != "path" or "type" not in settings}
 
 
 def _lengths(evaluation: Path) -> dict[str, float]:
@@ -105,8 +153,8 @@ def _lengths(evaluation: Path) -> dict[str, float]:
 
 def kept_judgement(stored: Mapping[str, Any]) -> Judgement:
     """What the registry keeps of an evaluation, perhaps of another version; what else stands there is passed over."""
-    judge, sampling = stored.get("judge", VERIFIER), stored.get("sampling")
-    return Judgement(stored["reranker"], stored["values"], stored.get("benchmark"), judge, sampling)
+    known = {name: stored[name] for name in ("benchmark", "judge", "sampling", "watched") if name in stored}
+    return Judgement(stored["reranker"], stored["values"], **known)
 
 
 def by_name(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
@@ -153,6 +201,8 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
     """What is different in how the two were judged; None where it is the same."""
     if policy.benchmark != opponent.benchmark:
         return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
+    if metric in policy.watched:
+        return _watched_otherwise(metric, policy.watched[metric], opponent.watched.get(metric, {}))
     rewards = policy.benchmark is None and metric == "reward"
     if policy.benchmark is None and not rewards:
         new, old = policy.judge, opponent.judge
@@ -164,6 +214,13 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
         return f"its rewards come from {old}, not from {new}"
     why = "judges are strict in different ways, so a difference could come from them and not from the policies"
     return f"it was judged by {old}, not by {new}; {why}"
+
+
+def _watched_otherwise(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
+    if new == old:
+        return None
+    what = differences(old.get("settings", {}), new["settings"])
+    return f"its {metric} comes from {old.get('reranker')}, not from {new['reranker']}" + (f" ({what})" if what else "")
 
 
 def _sampled_otherwise(policy: Judgement, opponent: Judgement) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import LarpoConfig, PromoteConfig
-from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.config.gate import HELD_OUT, GateMetric
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.files import write_json
 from larpo_lib.models.published import merged_policy
@@ -126,9 +126,15 @@ def _require_metrics(config: PromoteConfig, judgements: Mapping[str, Judgement],
             known = ", ".join(f"{one.benchmark}.{name}" for name in sorted(judgement.values))
             raise ConfigError(
                 f"the evaluation by {one.benchmark} has no {one.name}, which promote.{one.demand} asks for",
-                remedy=f"Ask for one of {known or 'another evaluation'}"
-                + ("; accuracies need evaluate.judge" if one.benchmark == HELD_OUT else ""),
+                remedy=f"Ask for one of {known or 'another evaluation'}{_need(one)}",
             )
+
+
+def _need(one: GateMetric) -> str:
+    """What an evaluation must be made with to have a metric that it lacks."""
+    if one.is_watched:
+        return ", or add it to evaluate.watch and evaluate again"
+    return "; accuracies need evaluate.judge" if one.benchmark == HELD_OUT else ""
 
 
 def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> DataError:

@@ -1,7 +1,7 @@
 """Reads what a report says of reward hacking from the artifacts of a run."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from larpo_lib.reporting.benchmark import REPORT
 from larpo_lib.reporting.hacking import COLUMNS, REWARD, Hacking, Judged, examine, read_policy
 from larpo_lib.rewards.length import unpenalised
 from larpo_lib.statistics.estimates import Bootstrap, Estimate
-from larpo_lib.tables import Row, iterate_table
+from larpo_lib.steps.judgements import watched_rows
+from larpo_lib.tables import iterate_table
 from larpo_lib.training.advice import late_mean
 
 
@@ -41,7 +42,7 @@ def read_hacking(
         read_policy(
             number,
             iterate_table(path, "evaluated", COLUMNS),
-            _watched(path, ("watch", "prompt_id", "temperature", "reward")),
+            watched_rows(path, ("watch", "prompt_id", "temperature", "reward")),
             late_mean(histories[number - 1], "kl") if number else None,
         )
         for number, path in evaluations.items()
@@ -50,16 +51,11 @@ def read_hacking(
     return examine(policies, bootstrap, trained, _judged(benchmarks, evaluations))
 
 
-def _watched(evaluation: Path, columns: Sequence[str]) -> Iterator[Row]:
-    path = evaluation / "watched.parquet"
-    return iterate_table(path, "watched", columns) if path.is_file() else iter(())
-
-
 def _trained(evaluation: Path, ranked: Path) -> str | None:
     """The measure of held-out responses by the reranker that ranked what is learned from, with a penalty or without."""
     learned = unpenalised(next(iterate_table(ranked, "ranked", ["reranker"]))["reranker"])
     measured = {REWARD: next(iterate_table(evaluation, "evaluated", ["reranker"]))["reranker"]}
-    measured |= {f"{WATCH}{row['watch']}": row["reranker"] for row in _watched(evaluation, ("watch", "reranker"))}
+    measured |= {f"{WATCH}{row['watch']}": row["reranker"] for row in watched_rows(evaluation, ("watch", "reranker"))}
     return next((measure for measure, name in measured.items() if name == learned), None)
 
 

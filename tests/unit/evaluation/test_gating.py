@@ -34,6 +34,12 @@ def config(metric: str, files: dict[str, dict[str, str]] | None = None, **sectio
             {},
             r"asks for evaluate\.acuracy, but evaluate has no acuracy\. Use one of evaluate\.reward",
         ),
+        (
+            "evaluate.watch_rules",
+            {},
+            r"must_not_lose asks for evaluate\.watch_rules, but evaluate has no watch_rules\. Use one of "
+            r"evaluate\.reward, .*, evaluate\.length, or add it to evaluate\.watch",
+        ),
         ("gsm8k.reward", {}, r"gsm8k has no reward\. Use one of gsm8k\.accuracy, gsm8k\.sampled_accuracy"),
         ("gsm8k.pass_at_", {}, r"gsm8k has no pass_at_"),
         ("gsm8k.accuracy", {}, r"which needs problems: .*\. Set promote\.files\.gsm8k\.problems"),
@@ -57,10 +63,18 @@ def test_what_a_run_cannot_measure_is_refused(metric: str, files: dict[str, dict
 
 
 @pytest.mark.parametrize(
-    "metric", ["divergence.kl", "evaluate.length", "gsm8k.pass_at_4", "lm_eval.ifeval.prompt_level_strict_acc"]
+    "metric",
+    [
+        "divergence.kl",
+        "evaluate.length",
+        "evaluate.watch_rules",
+        "gsm8k.pass_at_4",
+        "lm_eval.ifeval.prompt_level_strict_acc",
+    ],
 )
 def test_what_it_can_measure_is_not(metric: str) -> None:
-    check_gate(config(metric, {"gsm8k": {"problems": "x"}}, lm_eval={"tasks": ["ifeval"]}))
+    watch = [{"name": "rules", "reranker": {"type": "ifeval"}}]
+    check_gate(config(metric, {"gsm8k": {"problems": "x"}}, lm_eval={"tasks": ["ifeval"]}, evaluate={"watch": watch}))
 
 
 def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
