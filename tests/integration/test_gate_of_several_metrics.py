@@ -4,15 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from tiny_world import Larpo
+
+from larpo_lib.reporting import drawing
 
 GATE = """
 must_improve = [{ metric = "evaluate.reward" }]
 must_not_lose = [{ metric = "divergence.kl", margin = 0.05 }, { metric = "gsm8k.accuracy", margin = 100 }]
 files = { gsm8k = { problems = "heldout.jsonl" } }
 """
-BENCHMARKS = "\n[gsm8k]\nn = 0\nanswers = { max_new_tokens = 8 }\n"
+BENCHMARKS = "\n[gsm8k]\nn = 0\nlimit = 2\nanswers = { max_new_tokens = 8 }\n"
 REWARD = 'reranker = { type = "length", unit = "characters", longest = 5 }'
 
 
@@ -22,9 +25,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_a_policy_that_gains_reward_and_loses_a_guarded_metric_is_not_promoted(
-    here: Path, larpo: Larpo, mlflow_uri: str
+    here: Path, larpo: Larpo, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It learns to be short, as the reward asks, and moves away from the policy that it was."""
+    monkeypatch.setattr(drawing, "_saved", lambda *_panels, **_look: b"<svg></svg>")  # other tests draw
     settings = (here / "larpo.toml").read_text("utf-8")
     settings = settings[: settings.index("[demonstrations]")] + settings[settings.index("[sample]") :]
     settings = settings.replace('reranker = { type = "verifier", mode = "graded" }', REWARD)

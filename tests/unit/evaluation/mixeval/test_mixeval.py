@@ -19,6 +19,7 @@ from larpo_lib.errors import ConfigError, EndpointError, LarpoError
 from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.scoring import rescore
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.steps.edge import at_edge
 
 RESPONSES = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "[[B]]", "[[B]]"]
 """The judge says what they say; the two questions about France are one."""
@@ -239,6 +240,35 @@ def test_a_trial_takes_the_first_questions_of_each_file(run):
         metrics = run(server, limit=1)
     assert (metrics["free_form_items"], metrics["multiple_choice_items"]) == (1, 1)
     assert len(server.asked) == 2
+
+
+def test_what_a_lost_pod_has_bought_is_in_the_cache_for_the_next_one(s3, tmp_path, monkeypatch):
+    """A pod's output is in a store, and it has no disk of its own: the decisions are beside the output in the cache."""
+    monkeypatch.setenv("LARPO_CACHE", str(tmp_path / "cache"))
+    sold = []
+
+    def judge(asked):
+        if broke and len(sold) == 2:
+            return Reply({"error": "out of service"}, 500)
+        sold.append(json.dumps(asked.payload))
+        return verdict(asked)
+
+    def pod(server):
+        config = MixEvalConfig(judge=LlmJudgeConfig(base_url=server.url, model="judge", retries=0, concurrency=1))
+        with at_edge(config, {}, {"evaluation": "s3://larpo-bucket/iteration-1/mixeval"}) as paths:
+            files = write_questions(tmp_path)
+            answers = [write_answers(tmp_path / "answers.jsonl", RESPONSES)]
+            return mixeval.run(config, **files, answers=answers, evaluation=paths["evaluation"])
+
+    with serve(judge) as server:
+        broke = True
+        with pytest.raises(EndpointError):
+            pod(server)
+        broke = False
+        assert pod(server)["overall"] == (4 * 0.7 + 2 * 0.5) / 6
+    assert len(sold) == len({*sold}) == 5
+    published = [item["Key"] for item in s3.list_objects_v2(Bucket="larpo-bucket")["Contents"]]
+    assert "iteration-1/mixeval/decisions.jsonl" in published
 
 
 def test_where_the_judge_is_decides_nothing(run):
