@@ -1,4 +1,4 @@
-"""A policy learns that short responses are rewarded, and another measure of the same responses ends the loop."""
+"""A policy learns that short responses are rewarded; another measure of them ends the loop, and guards the gate."""
 
 import json
 import shutil
@@ -12,19 +12,23 @@ from larpo_lib.artifacts import digest, read_manifest, read_metrics
 from larpo_lib.config import load_config
 from larpo_lib.errors import LarpoError
 from larpo_lib.loop import run_loop
+from larpo_lib.reporting import drawing
 from larpo_lib.steps import promote
 from larpo_lib.tables import read_table
 
 REWARD = "def brevity(responses):\n    return [-len(response) / 10 for response in responses]\n"
-SHORTEST, LONGEST = 15, 30
+SHORTEST, LONGEST = 30, 40
 WATCH = f'{{ type = "length", unit = "characters", shortest = {SHORTEST}, longest = {LONGEST} }}'
 SETTINGS = [
     'rerank.reranker={{ type = "function", target = "{world}/gamed.py:brevity" }}',
     f'evaluate.watch=[{{{{ name = "fitting", reranker = {{{WATCH}}} }}}}]',
     'loop={{ iterations = 6, early_stop = {{ metric = "watch_fitting" }} }}',
     "evaluate.n=4",
-    "train.learning_rate=3e-2",
-    "train.max_steps=4",
+    "train.learning_rate=4e-2",
+    "train.max_steps=5",
+    'promote.must_improve=[{{ metric = "evaluate.reward" }}]',
+    'promote.must_not_lose=[{{ metric = "evaluate.watch_fitting", margin = 0.3 }}]',
+    "tracking.system_metrics=false",
 ]
 
 
@@ -53,6 +57,8 @@ def test_the_loop_ends_where_the_watch_falls_although_the_reward_goes_on_to_rise
     (world / "larpo.toml").write_text(before + rest[rest.index("[sample]") :], "utf-8")
     out.mkdir()
     mlflow_store.rename(out / "mlflow")
+    # Thirty figures take a second, and other tests look at them.
+    monkeypatch.setattr(drawing, "_saved", lambda *_args, **_options: b'<svg viewBox="0 0 1 1"></svg>')
     config = load_config(world / "larpo.toml", [setting.format(world=world) for setting in SETTINGS])
 
     def fail(*_args: object, **_options: object) -> None:
@@ -76,6 +82,11 @@ def test_the_loop_ends_where_the_watch_falls_although_the_reward_goes_on_to_rise
     run_loop(config, out)
     assert sorted(out.glob("iteration-*/evaluation")) == evaluations
     assert read_manifest(out / "promotion")["inputs"]["policy"] == digest(out / f"iteration-{best}" / "policy")
+    decision = json.loads((out / "promotion" / "promotion.json").read_text("utf-8"))
+    reward, guard = decision["tests"]
+    assert (reward["gain"], guard["gain"]) == pytest.approx((rewards[best] - rewards[0], watched[best] - watched[0]))
+    assert (decision["alias"], guard["opponent"]) == ("champion", pytest.approx(watched[0]))
+    assert "; no worse in evaluate.watch_fitting (+" in decision["reason"]
     said = json.loads((out / "report" / "reward_hacking.json").read_text("utf-8"))
     assert said["trained"] == "reward"
     assert [one["watch_fitting"] for one in said["iterations"]] == pytest.approx(watched)
