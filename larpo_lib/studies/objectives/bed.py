@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from larpo_lib.statistics.estimates import Values
-from larpo_lib.studies.objectives.study import Setting
+from larpo_lib.studies.objectives.study import Reach, Setting
 
 Measured = Mapping[str, Values]
 """Measure, then prompt, to value."""
@@ -21,6 +21,7 @@ class About:
         measures: to what they are called; the first one decides.
         before: what objectives are to be better than.
         learning_rate: in the middle of the search.
+        reach: of the search.
         search_seed: that no reported run has.
     """
 
@@ -29,6 +30,7 @@ class About:
     measures: Mapping[str, str]
     before: str
     learning_rate: float
+    reach: Reach
     search_seed: int
 
     @property

@@ -16,7 +16,7 @@ from larpo_lib.reporting.table import aligned, difference, interval, number
 from larpo_lib.statistics.estimates import mean
 from larpo_lib.studies.objectives.results import Comparison, Row, to_json
 from larpo_lib.studies.objectives.search import Searched
-from larpo_lib.studies.objectives.study import ObjectivesStudy, strength_of
+from larpo_lib.studies.objectives.study import ObjectivesStudy, around, strength_of
 from larpo_lib.studies.results import BOOTSTRAP
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
@@ -111,8 +111,8 @@ def _row(row: Row, found: Comparison) -> list[str]:
 
 def _part(study: ObjectivesStudy, found: Comparison) -> dict[str, Any]:
     about = found.about
-    rates = [study.learning_rates.value(about.learning_rate, place) for place in found.rates.line.places]
-    factors = [f"{study.strengths.ratio**place:g} times" for place in found.strengths.line.places]
+    rates = [around(about.learning_rate, study.learning_rate_ratio, place) for place in found.rates.line.places]
+    factors = [f"{study.strength_ratio**place:g} times" for place in found.strengths.line.places]
     return {
         "title": about.title,
         "sentences": sentences(found),
@@ -123,6 +123,7 @@ def _part(study: ObjectivesStudy, found: Comparison) -> dict[str, Any]:
         ],
         "measure": about.measures[about.main],
         "seed": about.search_seed,
+        "reach": about.reach,
         "trials": len(rates) + len(factors) - 1,  # the strength in the middle was tried with the learning rates
     }
 

@@ -47,6 +47,7 @@ class Playground:
             measures={"reward": "mean reward", "accuracy": "accuracy", "greedy_accuracy": "greedy accuracy"},
             before="the start",
             learning_rate=own.learning_rate,
+            reach=own.reach,
             search_seed=own.search_seed,
         )
 

@@ -47,6 +47,7 @@ class Published:
             },
             before="an order by chance",
             learning_rate=self.study.published.learning_rate,
+            reach=self.study.published.reach,
             search_seed=self._preferences.search_seed,
         )
 
@@ -109,7 +110,7 @@ class Published:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return self.study.published.model_dump(mode="json", exclude={"learning_rate"})
+        return self.study.published.model_dump(mode="json", exclude={"learning_rate", "reach"})
 
     @cached_property
     def _folds(self) -> dict[int, Fold]:

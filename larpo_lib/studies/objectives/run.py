@@ -12,7 +12,7 @@ from larpo_lib.studies.objectives.playground import Playground
 from larpo_lib.studies.objectives.published import Published
 from larpo_lib.studies.objectives.results import Comparison, compare
 from larpo_lib.studies.objectives.search import search
-from larpo_lib.studies.objectives.study import ObjectivesStudy, Setting, strength_of
+from larpo_lib.studies.objectives.study import ObjectivesStudy, Setting, around, strength_of
 
 
 def run(study: ObjectivesStudy, out: Path, jobs: int, command: str) -> str:
@@ -29,8 +29,8 @@ def measure(study: ObjectivesStudy, bed: Bed) -> Comparison:
     def setting(name: str, rate: int, strength: int) -> Setting:
         return Setting(
             objective=name,
-            learning_rate=study.learning_rates.value(about.learning_rate, rate),
-            strength=study.strengths.value(strength_of(name)[1], strength),
+            learning_rate=around(about.learning_rate, study.learning_rate_ratio, rate),
+            strength=around(strength_of(name)[1], study.strength_ratio, strength),
         )
 
     def attempt(of: Callable[[str, int], Setting]) -> Callable[[Sequence[tuple[str, int]]], list[Values | None]]:
@@ -43,10 +43,10 @@ def measure(study: ObjectivesStudy, bed: Bed) -> Comparison:
         return attempted
 
     names = study.objectives
-    rates = search(names, study.learning_rates.reach, attempt(lambda name, place: setting(name, place, 0)))
+    rates = search(names, about.reach.learning_rates, attempt(lambda name, place: setting(name, place, 0)))
     tell(f"{about.title}: learning rates at {[*rates.line.places]}, still at an end: {rates.at_end}")
     at_best = attempt(lambda name, place: setting(name, rates.best[name], place))
-    strengths = search(names, study.strengths.reach, at_best)
+    strengths = search(names, about.reach.strengths, at_best)
     tell(f"{about.title}: strengths at {[*strengths.line.places]}, still at an end: {strengths.at_end}")
     chosen = [setting(name, rates.best[name], strengths.best[name]) for name in names]
     seeds = range(study.seeds)
@@ -58,14 +58,12 @@ def measure(study: ObjectivesStudy, bed: Bed) -> Comparison:
 def listing(study: ObjectivesStudy) -> list[str]:
     """The study before it is run: lines for the terminal."""
     names = study.objectives
-    rates, strengths = study.learning_rates, study.strengths
     reported = 2 * len(names) * study.seeds
     return [
         f"{study.title}: {len(names)} objectives, {reported} runs, after at least {10 * len(names)} of the search",
         *(f"  {name}: {setting} around {default:g}" for name in names for setting, default in [strength_of(name)]),
         f"Learning rates: around {study.playground.learning_rate:g} on word problems and "
-        f"{study.published.learning_rate:g} on published lists, by factors of {rates.ratio:g}; then strengths "
-        f"by factors of {strengths.ratio:g}",
-        "Of both three values for each objective, and more for all while one's best is at an end: at most "
-        f"{rates.reach} and {strengths.reach} steps from the middle",
+        f"{study.published.learning_rate:g} on published lists, by factors of {study.learning_rate_ratio:g}; then "
+        f"strengths by factors of {study.strength_ratio:g}",
+        "Of both three values for each objective, and more for all while one's best is at an end",
     ]

@@ -46,17 +46,11 @@ class Setting:
         return f"{self.objective}-{self.learning_rate:g}-{self.strength:g}"
 
 
-class Around(Section):
-    """How a line of values is searched."""
+class Reach(Section):
+    """How far a search may go from its middle, in steps up and down; it begins with one step in both directions."""
 
-    ratio: float = Field(gt=1.0)
-    """Of neighbouring values."""
-    reach: PositiveInt
-    """Most steps from the value in the middle; a line begins with one step in both directions."""
-
-    def value(self, middle: float, place: int) -> float:
-        """The value so many steps from the middle, with the digits that are shown."""
-        return float(f"{middle * self.ratio**place:.3g}")
+    learning_rates: PositiveInt
+    strengths: PositiveInt
 
 
 class Playground(Section):
@@ -71,6 +65,7 @@ class Playground(Section):
     """Of the search alone, which has a world of its own."""
     learning_rate: PositiveFloat
     """In the middle of the search."""
+    reach: Reach
 
     def config(self, settings: Mapping[str, Any], seed: int) -> LarpoConfig:
         """Of all runs of a seed, with settings that say where its world is."""
@@ -92,6 +87,7 @@ class Published(Section):
     """Lists a step of the one epoch."""
     learning_rate: PositiveFloat
     """In the middle of the search."""
+    reach: Reach
 
 
 class ObjectivesStudy(Section):
@@ -106,9 +102,10 @@ class ObjectivesStudy(Section):
     """Objectives to compare; none: all."""
     seeds: PositiveInt
     """How many are reported."""
-    learning_rates: Around
-    strengths: Around
-    """Around each objective's default."""
+    learning_rate_ratio: float = Field(gt=1.0)
+    """Of neighbouring learning rates that are tried."""
+    strength_ratio: float = Field(gt=1.0)
+    """Of neighbouring strengths, around each objective's default."""
     playground: Playground
     published: Published
     choices: tuple[str, ...] = ()
@@ -130,6 +127,11 @@ class ObjectivesStudy(Section):
         assert self.prepare is not None
         over = {"prepare": self.prepare.model_dump(exclude_unset=True), "seeds": self.seeds, "only": self.objectives}
         return load_preferences(FOLDER / "studies" / "preferences.toml", {**over, "folds": self.published.folds})
+
+
+def around(middle: float, ratio: float, place: int) -> float:
+    """The value so many steps from the middle, with the digits that are shown."""
+    return float(f"{middle * ratio**place:.3g}")
 
 
 def compared() -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from larpo_lib.statistics.estimates import Values
 from larpo_lib.studies.objectives.bed import About, Measured
-from larpo_lib.studies.objectives.study import Setting, strength_of
+from larpo_lib.studies.objectives.study import Reach, Setting, strength_of
 
 LEVELS = {"dpo": 0.7, "listmle": 0.69, "ipo": 0.5, "simpo": 0.1}
 """How good objectives are at their defaults and a learning rate of 1e-3; simpo is worse than no training."""
@@ -14,7 +14,9 @@ LEVELS = {"dpo": 0.7, "listmle": 0.69, "ipo": 0.5, "simpo": 0.1}
 class Pretended:
     """A place where results are known, and noise differs from prompt to prompt; kto breaks down for reported seeds."""
 
-    about = About("pretended", "Pretended", {"score": "the score"}, "nothing", 1e-3, 9)
+    about = About(
+        "pretended", "Pretended", {"score": "the score"}, "nothing", 1e-3, Reach(learning_rates=3, strengths=2), 9
+    )
 
     def __init__(self) -> None:
         self.asked: list[tuple[Setting, int]] = []

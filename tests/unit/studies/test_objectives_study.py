@@ -22,8 +22,6 @@ STUDY = FOLDER / "studies" / "objectives.toml"
 SMALL: dict[str, Any] = {
     "only": ["listmle", "simpo"],
     "seeds": 1,
-    "learning_rates": {"reach": 1},
-    "strengths": {"reach": 1},
     "playground": {
         "settings": {
             "demonstrations": {"limit": None},
@@ -33,8 +31,9 @@ SMALL: dict[str, Any] = {
             "evaluate": {"n": 2, "limit": 6, "resamples": 50, "max_new_tokens": 12},
         },
         "search": {"evaluate": {"limit": 4}},
+        "reach": {"learning_rates": 1, "strengths": 1},
     },
-    "published": {"vocabulary": 280},
+    "published": {"vocabulary": 280, "reach": {"learning_rates": 1, "strengths": 1}},
 }
 
 
@@ -63,7 +62,7 @@ def test_of_every_objective_one_setting_is_searched_besides_the_learning_rate() 
     [
         ({"prepare": None}, "needs a file of prompts"),
         ({"only": ["dpoo"]}, "'dpoo' is not one of the objectives"),
-        ({"strengths": {"ratio": 1.0}}, "strengths.ratio"),
+        ({"strength_ratio": 1.0}, "strength_ratio"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -97,7 +96,12 @@ def test_from_its_file_to_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Published lists" in text
     assert run(study, out, 1, "larpo reproduce objectives") == text
     with pytest.raises(ConfigError, match="was run with other settings"):
-        run(small(study.preferences().prepared.source, published={"vocabulary": 300}), out, 1, "larpo")
+        run(
+            small(study.preferences().prepared.source, published={**SMALL["published"], "vocabulary": 300}),
+            out,
+            1,
+            "larpo",
+        )
 
 
 def test_objectives_train_on_the_same_responses_of_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
