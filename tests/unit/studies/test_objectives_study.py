@@ -24,7 +24,6 @@ SMALL: dict[str, Any] = {
     "seeds": 1,
     "playground": {
         "settings": {
-            "demonstrations": {"limit": None},
             "sft": {"max_steps": 4, "batch_size": 16},
             "prepare": {"limit": 24},
             "sample": {"k": 4, "prompts_per_iteration": 24, "max_new_tokens": 12},
