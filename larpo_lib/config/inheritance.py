@@ -73,9 +73,9 @@ class _Resolver:
             return [self._table(section_of(field.annotation, part), part) for part in value]
         if isinstance(value, dict):
             return self._table(section_of(field.annotation, value), value)
-        default = field.get_default(call_default_factory=True, validated_data={})
-        if isinstance(default, BaseModel) and (value is UNSTATED or value is None):
-            return self._table(type(default), {}, stands=False) or value
+        if value is UNSTATED or value is None:
+            kind = _kind_of_default(field)
+            return (kind and self._table(kind, {}, stands=False)) or value
         return value
 
     def _table(self, kind: type[BaseModel] | None, table: Any, stands: bool = True) -> Any:
@@ -84,6 +84,14 @@ class _Resolver:
         fields = kind.model_fields.items()
         filled = {name: self._filled(field, table.get(name, UNSTATED), stands) for name, field in fields}
         return {**table, **{name: value for name, value in filled.items() if value is not UNSTATED}}
+
+
+def _kind_of_default(field: FieldInfo) -> type[BaseModel] | None:
+    """The kind of table that a setting is by default; None where it is none. The default is not copied for it."""
+    default = field.default
+    if field.default_factory is not None:
+        default = field.get_default(call_default_factory=True, validated_data={})
+    return type(default) if isinstance(default, BaseModel) else None
 
 
 def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
