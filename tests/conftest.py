@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import figures
 import pytest
 from hub_double import HubDouble, serve_hub
 from hypothesis import HealthCheck, settings
@@ -68,6 +69,20 @@ def stacks_without_source() -> Iterator[None]:
     """KFP looks at the whole stack whenever a task is given anything: below pytest, seconds for each compilation."""
     stack = inspect.stack
     with mock.patch.object(inspect, "stack", lambda context=0: stack(context)):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures_in_name() -> Iterator[None]:
+    """Runs draw their figures, and save them in name; tests of what is saved use `saved_figures`."""
+    with figures.saved_in_name():
+        yield
+
+
+@pytest.fixture(scope="module")
+def saved_figures() -> Iterator[None]:
+    """Figures as users get them."""
+    with figures.saved():
         yield
 
 

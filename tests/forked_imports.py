@@ -18,5 +18,6 @@ for name in (
     "transformers.trainer",
 ):
     importlib.import_module(name)
+importlib.import_module("figures").saved_in_name().start()
 gc.collect()
 gc.freeze()  # every training begins with a full garbage collection, which would look at all of it

@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import figures
 import pytest
+from matplotlib import image
 from stored_artifacts import make_evaluation
 from table_rows import ranked
 from tiny_world import Larpo, files
@@ -149,8 +151,11 @@ def test_quickstart_runs_on_a_world_of_its_own(
         "train.max_steps": 1, "train.batch_size": 4, "train.micro_batch_tokens": 512,
     }  # fmt: skip
     settings = [argument for name, value in small.items() for argument in ("--set", f"{name}={value}")]
-    outcome = larpo("quickstart", "--out", tmp_path / "out", "--objective", "dpo", "--seed", 3, *settings)
+    with figures.saved():
+        outcome = larpo("quickstart", "--out", tmp_path / "out", "--objective", "dpo", "--seed", 3, *settings)
     assert outcome.code == 0, outcome.err
+    for figure in (tmp_path / "out" / "report" / "figures").iterdir():
+        assert image.imread(figure).shape[0] > 500
     assert f"Report: {tmp_path / 'out' / 'report' / 'report.html'}" in outcome.out
     assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))["objective"] == "dpo"
     assert json.loads((tmp_path / "out" / "world" / "world.json").read_text("utf-8")) == {"seed": 3}

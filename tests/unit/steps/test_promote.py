@@ -19,6 +19,8 @@ from larpo_lib.reporting import drawing
 from larpo_lib.steps import promote
 from larpo_lib.tracking import TrackingClient
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 
 @pytest.fixture
 def world(mlflow_store: Path, tmp_path: Path) -> World:

@@ -12,6 +12,8 @@ from larpo_lib.files import write_json
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.steps import report
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:

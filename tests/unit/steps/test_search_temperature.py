@@ -16,6 +16,8 @@ from larpo_lib.schemas import LENGTH, STOP, prompt_id
 from larpo_lib.steps import sample, search_temperature
 from larpo_lib.tables import read_table
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 QUESTIONS = [("Ann has 3", "#### 3"), ("Ben has 4", "#### 4"), ("Eva has 5", "#### 5")]
 SETTINGS = {
     "sampler": HfSamplerConfig(model=ModelConfig(device="cpu")),

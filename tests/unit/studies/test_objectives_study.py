@@ -18,6 +18,8 @@ from larpo_lib.studies.objectives.run import run
 from larpo_lib.studies.objectives.study import ObjectivesStudy, Setting, compared, load, strength_of
 from larpo_lib.studies.preferences.runs import BROKEN
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 STUDY = FOLDER / "studies" / "objectives.toml"
 SMALL: dict[str, Any] = {
     "only": ["listmle", "simpo"],

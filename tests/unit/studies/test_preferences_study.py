@@ -23,6 +23,8 @@ from larpo_lib.studies.preferences.runs import Places, Task, train_unless_broken
 from larpo_lib.studies.preferences.study import PolicyConfig, PreferenceStudy, load
 from larpo_lib.tables import read_table, write_table
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 _LIMIT = 26
 """Tokens that about half of the small file's responses fit into."""
 

@@ -8,6 +8,8 @@ from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import load_study
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 
 def _outcome(label, seed, accuracy, start=0.0):
     prompts = [f"p{i}" for i in range(len(accuracy))]

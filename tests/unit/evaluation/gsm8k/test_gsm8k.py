@@ -12,6 +12,8 @@ from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
 from larpo_lib.evaluation.gsm8k.step import effort, run
 from larpo_lib.tables import read_table
 
+pytestmark = pytest.mark.usefixtures("saved_figures")
+
 SETTINGS: dict[str, Any] = {
     "answers": {"sampler": {"type": "hf", "model": {"device": "cpu"}}, "max_new_tokens": 8, "max_prompt_tokens": 40},
     "n": 2,
