@@ -68,7 +68,7 @@ def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
 
 
 def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
-    """Tell at most how many calls that may cost money rerankers and the gate's benchmarks make in a run.
+    """Tell at most how many calls that may cost money rerankers and benchmarks make in a run.
 
     It is told before anything is sampled. The steps count again what they really have to score, without repeated
     responses and stored decisions, and refuse more than `max_calls` before the first call; here that is warned of.
@@ -85,8 +85,8 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
         if effort.calls:
             judge = getattr(section, "judge", None) or section.reranker
             asked = getattr(judge, "model", None) or judge.type
-            calls = [effort.calls] * gate_policies(config)
-            _foretell(f"promote, {benchmark.name}", asked, calls, getattr(judge, "max_calls", None))
+            calls = [effort.calls] * gate_policies(config, benchmark.name)
+            _foretell(benchmark.name, asked, calls, getattr(judge, "max_calls", None))
 
 
 def _foretell_rerankers(config: LarpoConfig, prompts: Path, heldout: Path) -> None:

@@ -172,7 +172,20 @@ class Plan:
         return self._call("evaluate", inputs, {"evaluation": self.at(iteration, "evaluation")}, iteration)
 
     def benchmarks(self, iteration: int) -> list[StepCall]:
-        """An iteration's policy, if there is one, measured by the benchmarks whose metrics the gate asks for."""
+        """The benchmarks that are taken as soon as an iteration's policy is evaluated.
+
+        They are those of `loop.benchmarks`, and the gate's if the policy is known to go through the gate.
+        """
+        gated = iteration == 0 or self.config.loop.promote == "every_iteration"
+        return [call for call in self.all_benchmarks(iteration) if gated or call.name in self.config.loop.benchmarks]
+
+    def late_benchmarks(self, result: int) -> list[StepCall]:
+        """What the gate asks for beyond `benchmarks`, once it is known whose policy is the run's result."""
+        taken = [call.name for call in self.benchmarks(result)]
+        return [call for call in self.all_benchmarks(result) if call.name not in taken]
+
+    def all_benchmarks(self, iteration: int) -> list[StepCall]:
+        """The benchmarks of an iteration's policy, if there is one, that goes through the gate."""
         own = {"policy": self.policy(iteration), "baseline": self.policy(0)}
         own |= {"prompts": self.heldout, "evaluated": self.at(iteration, "evaluation")}
         found = []
@@ -195,7 +208,7 @@ class Plan:
             "policy": self.policy(iteration),
             "evaluation": self.at(iteration, "evaluation"),
             "baseline": self.at(0, "evaluation") if compared else None,
-            "benchmarks": [call.output for call in self.benchmarks(iteration)],
+            "benchmarks": [call.output for call in self.all_benchmarks(iteration)],
             "baseline_benchmarks": [call.output for call in self.benchmarks(0)] if compared else [],
         }
         known = {} if self.policies else {"run": self.config, "iteration": iteration}
@@ -204,20 +217,21 @@ class Plan:
     def report(self, iterations: int, result: int) -> StepCall:
         """The report of a run that made so many iterations, and whose result is that of one of them."""
         made = range(1, iterations + 1)
-        gated = made if self.config.loop.promote == "every_iteration" else [result]
+        measured = [i for i in range(iterations + 1) if self.measures(i, iterations)]
+        taken = [self.all_benchmarks(i) if i == result else self.benchmarks(i) for i in measured]
         shown = (
             [f"{self._first}/demonstrations", f"{self._first}/sft"] if self.config.demonstrations is not None else []
         )
         inputs: dict[str, Location] = {
             "prompts": self.heldout,
-            "evaluations": [self.at(i, "evaluation") for i in range(iterations + 1) if self.measures(i, iterations)],
+            "evaluations": [self.at(i, "evaluation") for i in measured],
             "preparations": [self.prompts, *shown],
             "candidates": [self.at(i, "candidates") for i in made],
             "ranked": [self.at(i, "ranked") for i in made],
             "lists": [self.at(i, "lists") for i in made],
             "policies": [self.policy(i) for i in made],
             "promotion": self.promotion,
-            "benchmarks": [call.output for i in sorted({0, *gated}) for call in self.benchmarks(i)],
+            "benchmarks": [call.output for calls in taken for call in calls],
         }
         return self._call("report", inputs, {"report": f"{self.root}/report"})
 

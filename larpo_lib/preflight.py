@@ -35,7 +35,7 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         EndpointError: a server does not answer.
     """
     check_settings(config)
-    if not set(left).isdisjoint(config.promote.benchmarks):
+    if not set(left).isdisjoint(config.benchmarks):
         check_gate_files(config)
         check_gate_servers(config)
     _check_one_machine(config)

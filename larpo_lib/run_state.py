@@ -101,12 +101,11 @@ def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]
         yield from (step(s) for step in (plan.sample, plan.rerank, plan.build_lists, plan.train))
         if plan.measures(s, loop.iterations):
             yield plan.evaluate(s)
+            yield from plan.benchmarks(s)
             if loop.promote == "every_iteration":
-                yield from plan.benchmarks(s)
                 yield plan.promote(s, plan.at(s, "promotion"), s)
     best = best_iteration(measured, loop.early_stop) if s in measured else s
-    if loop.promote == "last_iteration" and best:
-        yield from plan.benchmarks(best)
+    yield from plan.late_benchmarks(best)
     yield plan.promote(best, plan.promotion)
     yield plan.report(s, best)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of a run's gate take: responses of policies and calls of judges."""
+"""What the benchmarks of a run take: responses of policies and calls of judges."""
 
 from collections.abc import Mapping
 
@@ -20,8 +20,9 @@ def gate_efforts(config: LarpoConfig, heldout: int | None) -> Mapping[str, Effor
 
 def gate_work(config: LarpoConfig, efforts: Mapping[str, Effort], lengths: Lengths) -> list[Work]:
     """The responses that the benchmarks ask for."""
-    times, found = gate_policies(config), []
+    found = []
     for name, effort in efforts.items():
+        times = gate_policies(config, name)
         if effort.responses is None:
             found.append(Work(name, "sample", times, None, "unknown number of responses"))
         elif effort.responses:
@@ -33,6 +34,7 @@ def gate_work(config: LarpoConfig, efforts: Mapping[str, Effort], lengths: Lengt
 
 def gate_calls(config: LarpoConfig, efforts: Mapping[str, Effort]) -> list[Calls]:
     """The calls of the benchmarks' judges. How long their questions are, nothing tells."""
-    times = gate_policies(config)
-    calls = {name: None if one.calls is None else times * one.calls for name, one in efforts.items()}
+    calls = {
+        name: None if one.calls is None else gate_policies(config, name) * one.calls for name, one in efforts.items()
+    }
     return [Calls(name, number, None) for name, number in calls.items() if number != 0]

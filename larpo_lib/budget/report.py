@@ -72,7 +72,7 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
     Raises:
         ConfigError: there are fewer GPUs than processes, nothing tells how many prompts there are, or the gate asks for
             what a run cannot measure.
-        DataError: a file of one of the gate's benchmarks is not as it should be.
+        DataError: a file of one of its benchmarks is not as it should be.
         ModelError: a config.json cannot be read.
     """
     policy = read_size(config.policy, config.model)

@@ -81,10 +81,9 @@ class PromoteConfig(Bootstrap):
     """The gate between a trained policy and the registry's `champion`."""
 
     first: ClassVar[tuple[str, ...]] = (
-        "model_name", "metric", "margin", "confidence", "must_improve", "must_not_lose", "files"
+        "model_name", "metric", "margin", "confidence", "must_improve", "must_not_lose"
     )  # fmt: skip
     younger: ClassVar[tuple[str, ...]] = ("must_improve", "must_not_lose")
-    execution: ClassVar[frozenset[str]] = frozenset({"files"})
 
     model_name: ModelName = "larpo-policy"
     """Name of the registered model in MLflow, without `/`, `:`, `@` and `'`."""
@@ -102,9 +101,6 @@ class PromoteConfig(Bootstrap):
     `margin`. All demands, `must_not_lose` included, must be met, with p-values corrected for how many they are."""
     must_not_lose: tuple[MustNotLose, ...] = ()
     """Metrics by which the new policy must not be worse by `margin` or more."""
-    files: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Files and `s3://` URIs for the benchmarks of these metrics, which a run takes by itself, by benchmark and input,
-    such as `files.gsm8k.problems`. The run's policies, held-out prompts and evaluations need not be given."""
 
     @property
     def asked(self) -> tuple[GateMetric, ...]:

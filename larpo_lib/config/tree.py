@@ -62,9 +62,19 @@ class LoopConfig(Section):
     changes: tuple[ChangeConfig, ...] = ()
     """Settings that change from an iteration on, in the order of the iterations. Single steps such as `larpo sample` do
     not read them."""
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks that measure every evaluated policy, such as `["alpaca_eval", "mixeval"]`, with the settings of their
+    sections. A run also takes those that `promote.must_improve` and `promote.must_not_lose` ask for, of the starting
+    policy and of the policies that go through the gate."""
+    benchmark_files: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Files and `s3://` URIs that these and the gate's benchmarks read, by benchmark and input, such as
+    `benchmark_files.gsm8k.problems`. The run's policies, held-out prompts and evaluations need not be given."""
 
     @model_validator(mode="after")
     def _check(self) -> LoopConfig:
+        twice = [name for name in self.benchmarks if self.benchmarks.count(name) > 1]
+        if twice:
+            raise ValueError(f"benchmarks contains {twice[0]} twice; list each benchmark once")
         if self.evaluate == "last_iteration" and self.early_stop is not None:
             raise ValueError("early_stop needs the metrics of every iteration; set evaluate to every_iteration")
         if self.evaluate == "last_iteration" and self.promote == "every_iteration":
@@ -130,6 +140,11 @@ class _Run(Section):
     report: ReportConfig = ReportConfig()
     loop: LoopConfig = LoopConfig()
 
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The benchmarks that a run takes, each once: `loop.benchmarks`, and those that the gate asks for."""
+        return tuple(dict.fromkeys((*self.loop.benchmarks, *self.promote.benchmarks)))
+
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, tree: Any) -> Any:
@@ -144,7 +159,8 @@ BENCHMARKS: dict[str, type[Section]] = {
 
 def _benchmark(name: str, kind: type[Section]) -> tuple[Any, Any]:
     """The field of a benchmark's section, which there need not be where it has a required setting."""
-    told = f"The benchmark of `larpo benchmark {name.replace('_', '-')}`; not part of a run."
+    command = f"larpo benchmark {name.replace('_', '-')}"
+    told = f"The benchmark of `{command}`; part of a run if `loop.benchmarks` or the gate asks for it."
     if _needs_settings(kind):
         return kind | None, Field(None, description=told)
     return kind, Field(default_factory=kind, description=told)

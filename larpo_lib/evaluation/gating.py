@@ -1,4 +1,4 @@
-"""The benchmarks that a run takes for its gate, since `promote` asks for their metrics."""
+"""The benchmarks that a run takes: `loop.benchmarks`, and those whose metrics its gate asks for."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,16 +20,18 @@ _OF_A_RUN = dict.fromkeys(("policy", "baseline", "prompts", "evaluated"), "")
 
 
 def gate_benchmarks(config: LarpoConfig) -> Iterator[tuple[Benchmark, Sequence[str]]]:
-    """The benchmarks whose metrics the gate asks for, each with those metrics.
+    """The benchmarks that a run takes, each with the metrics that the gate asks for, if any.
 
     Raises:
-        ConfigError: there is no such benchmark, or its section is missing.
+        ConfigError: there is no such benchmark, it measures no policy, or its section is missing.
     """
-    for name in config.promote.benchmarks:
-        benchmark = _benchmark(name)
+    for name in config.benchmarks:
+        benchmark = _benchmark(name, "promote" if name in config.promote.benchmarks else "loop.benchmarks")
+        if "policy" not in {one.name for one in benchmark.inputs}:
+            raise ConfigError(f"{_asks(config, name)}, which measures no policy", remedy="Remove it")
         if getattr(config, name) is None:
             raise ConfigError(
-                f"promote asks for metrics of {name}, but the section [{name}] is missing",
+                f"{_asks(config, name)}, but the section [{name}] is missing",
                 remedy=f"Add it, with the settings of `larpo benchmark {name.replace('_', '-')}`",
             )
         yield benchmark, [one.name for one in config.promote.asked if one.benchmark == name]
@@ -39,38 +41,38 @@ def gate_inputs(benchmark: Benchmark, config: LarpoConfig, own: Mapping[str, str
     """What a benchmark reads when a run takes it.
 
     Args:
-        benchmark: asked for by the gate.
+        benchmark: that the run takes.
         config: of the run.
         own: what the run has, by the inputs' names.
 
     Raises:
         ConfigError: an input is missing, or unknown.
     """
-    files = config.promote.files.get(benchmark.name, {})
+    files = config.loop.benchmark_files.get(benchmark.name, {})
     known = {one.name for one in benchmark.inputs}
     for name in sorted(set(files) - (known - own.keys())):
         why = "is what the run has itself" if name in own else f"is no input of {benchmark.name}"
-        raise ConfigError(f"promote.files.{benchmark.name}.{name} {why}", remedy="Remove it")
+        raise ConfigError(f"loop.benchmark_files.{benchmark.name}.{name} {why}", remedy="Remove it")
     found = {name: place for name, place in {**own, **files}.items() if name in known}
     needed = [one.name for one in benchmark.inputs if one.required or one.name in benchmark.asks_by]
     for name in needed:
         if name not in found:
             meaning = next(one.meaning for one in benchmark.inputs if one.name == name)
             raise ConfigError(
-                f"promote asks for metrics of {benchmark.name}, which needs {name}: {meaning}",
-                remedy=f"Set promote.files.{benchmark.name}.{name}",
+                f"{_asks(config, benchmark.name)}, which needs {name}: {meaning}",
+                remedy=f"Set loop.benchmark_files.{benchmark.name}.{name}",
             )
     return found
 
 
 def check_gate(config: LarpoConfig) -> None:
-    """Check that a run can measure what its gate asks for.
+    """Check that a run can take its benchmarks, and measure what its gate asks for.
 
     Raises:
-        ConfigError: there is no such metric or benchmark, or a section or an input is missing.
+        ConfigError: there is no such metric or benchmark, it measures no policy, or a section or an input is missing.
     """
-    for name in sorted(config.promote.files):
-        _benchmark(name)
+    for name in sorted(config.loop.benchmark_files):
+        _benchmark(name, "loop.benchmark_files")
     for one in config.promote.asked:
         known = _metrics(one.benchmark, config)
         if not any(number.is_named(one.name) for number in known):
@@ -84,7 +86,7 @@ def check_gate(config: LarpoConfig) -> None:
 
 
 def check_gate_servers(config: LarpoConfig) -> None:
-    """Check that the servers answer whose models judge in the benchmarks of a gate.
+    """Check that the servers answer whose models judge in the benchmarks of a run.
 
     Raises:
         ConfigError: one has another model, or none.
@@ -95,7 +97,7 @@ def check_gate_servers(config: LarpoConfig) -> None:
 
 
 def check_gate_files(config: LarpoConfig) -> None:
-    """Check that the benchmarks of a gate have the packages and files that they need, and judges that can be asked.
+    """Check that the benchmarks of a run have the packages and files that they need, and judges that can be asked.
 
     Raises:
         ConfigError: one is missing, or a judge is shut down.
@@ -105,24 +107,26 @@ def check_gate_files(config: LarpoConfig) -> None:
         refuse_shut_down(judge)
     for benchmark, _ in gate_benchmarks(config):
         benchmark.require()
-        for name, place in config.promote.files.get(benchmark.name, {}).items():
+        for name, place in config.loop.benchmark_files.get(benchmark.name, {}).items():
             if is_remote(place):
                 fetch(place, cache_dir())
             elif not Path(place).exists():
-                setting = f"promote.files.{benchmark.name}.{name}"
+                setting = f"loop.benchmark_files.{benchmark.name}.{name}"
                 raise ConfigError(f"{setting}: {place}: no such file", remedy="Give an existing file, or an s3:// URI")
 
 
-def gate_policies(config: LarpoConfig) -> int:
-    """How many policies of a run its gate's benchmarks measure at most, the one that it begins with included."""
-    return config.loop.iterations + 1 if config.loop.promote == "every_iteration" else 2
+def gate_policies(config: LarpoConfig, name: str) -> int:
+    """How many policies of a run a benchmark measures at most, the one that it begins with included."""
+    loop = config.loop
+    measured = loop.evaluate if name in loop.benchmarks else loop.promote
+    return loop.iterations + 1 if measured == "every_iteration" else 2
 
 
 def gate_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, *, fetched: bool) -> Effort:
-    """What a benchmark of the gate takes for one policy.
+    """What a benchmark takes for one policy.
 
     Args:
-        benchmark: asked for by the gate.
+        benchmark: that the run takes.
         config: of the run.
         heldout: number of the run's held-out prompts; None: unknown.
         fetched: whether its files are here, or in the cache; or else what is not here is not known.
@@ -131,7 +135,7 @@ def gate_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, 
         LarpoError: an input is missing, or a file is not as it should be.
     """
     gate_inputs(benchmark, config, _OF_A_RUN)
-    places = config.promote.files.get(benchmark.name, {})
+    places = config.loop.benchmark_files.get(benchmark.name, {})
     if not fetched and not all(Path(place).exists() for place in places.values()):
         return Effort()
     files = {name: fetch(place, cache_dir()) if is_remote(place) else Path(place) for name, place in places.items()}
@@ -167,14 +171,21 @@ def _metrics(name: str, config: LarpoConfig) -> Sequence[Number]:
     if name == HELD_OUT:
         watched = [one.metric for one in config.evaluate.watch]
         return [Number(metric, metric, "", "") for metric in (*EVALUATE_METRICS, LENGTH, *watched)]
-    return _benchmark(name).numbers
+    return _benchmark(name, "promote").numbers
 
 
-def _benchmark(name: str) -> Benchmark:
+def _benchmark(name: str, setting: str) -> Benchmark:
     known = benchmarks()
     if name not in known:
+        others = f"{HELD_OUT} or " if setting == "promote" else ""
         raise ConfigError(
-            f"promote names a benchmark '{name}', which there is not",
-            remedy=f"Use {HELD_OUT} or one of {', '.join(known)}",
+            f"{setting} names a benchmark '{name}', which there is not",
+            remedy=f"Use {others}one of {', '.join(known)}",
         )
     return known[name]
+
+
+def _asks(config: LarpoConfig, name: str) -> str:
+    """Why a run takes a benchmark."""
+    gate = name in config.promote.benchmarks
+    return f"promote asks for metrics of {name}" if gate else f"loop.benchmarks contains {name}"

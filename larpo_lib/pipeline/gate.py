@@ -56,5 +56,5 @@ def _steps(context: RunContext, iteration: int) -> set[str]:
     loop = context.config.loop
     measured = context.plan.measures(iteration, loop.iterations)
     steps = {"train": True, "evaluate": measured, "promote": measured and loop.promote == _PROMOTES}
-    asked = context.config.promote.benchmarks if steps["promote"] else ()
-    return {f"{name}-{iteration}" for name in (*(name for name, due in steps.items() if due), *asked)}
+    taken = [call.name for call in context.plan.benchmarks(iteration)] if measured else []
+    return {f"{name}-{iteration}" for name in (*(name for name, due in steps.items() if due), *taken)}

@@ -12,7 +12,7 @@ COMMON = ("policy", "prepare", "demonstrations", "evaluation_prompts", "sft", "e
 """What the runs of one pipeline share. Runs that were not measured alike cannot be compared."""
 
 _NO_PART = {*benchmarks(), "reward_model", "search_temperature"}
-"""Sections that a run does not read."""
+"""Sections that a run does not read, but for those of the benchmarks that it takes."""
 
 Tree = dict[str, Any]
 
@@ -40,8 +40,9 @@ def grids(runs: Mapping[str, LarpoConfig]) -> list[Grid]:
     """As few grids as hold all runs: those that share what the pipeline's runs must share come into one."""
     groups: dict[str, dict[str, Tree]] = {}
     for name, config in runs.items():
-        tree = config.model_dump(mode="json", exclude=_NO_PART)
-        shared = json.dumps([tree[section] for section in COMMON], sort_keys=True)
+        tree = config.model_dump(mode="json", exclude=_NO_PART - {*config.benchmarks})
+        files = config.loop.benchmark_files if config.benchmarks else {}
+        shared = json.dumps([files, {name: tree[name] for name in (*COMMON, *config.benchmarks)}], sort_keys=True)
         groups.setdefault(shared, {})[name] = tree
     return [_grid(group) for group in groups.values()]
 

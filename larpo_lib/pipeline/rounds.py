@@ -88,26 +88,25 @@ def train(run: str, iteration: str) -> StepResult:
 def evaluate(run: str, iteration: str) -> StepResult:
     """A policy measured; its metrics make one curve over the rounds in the run's MLflow run.
 
-    Also by the benchmarks that the gate asks for, where it comes to this policy: the policy is here, and the machine.
+    Also by the benchmarks that the run takes of this policy: the policy is here, and the machine.
     """
     context, number = open_context(run), int(iteration)
     done = execute(context, context.plan.evaluate(number))
     with_retries(lambda: context.log(done.metrics, number))
-    for call in with_retries(lambda: _for_the_gate(context, number)):
+    for call in with_retries(lambda: _benchmarks(context, number)):
         execute(context, call)
     return done
 
 
-def _for_the_gate(context: RunContext, iteration: int) -> list[StepCall]:
-    """The benchmarks that are due once an iteration is evaluated: of its policy, or at the end of the best one's."""
+def _benchmarks(context: RunContext, iteration: int) -> list[StepCall]:
+    """The benchmarks that are due once an iteration is evaluated: of its policy, and at the end of the best one's."""
     plan, loop = context.plan, context.config.loop
+    due = plan.benchmarks(iteration)
     if not context.config.promote.benchmarks:
-        return []
-    if iteration == 0 or loop.promote == "every_iteration":
-        return plan.benchmarks(iteration)
+        return due
     measured = files.measured({i: plan.at(i, "evaluation") for i in range(iteration + 1)})
     ended = iteration == plan.last(measured)
-    return plan.benchmarks(best_iteration(measured, loop.early_stop)) if ended else []
+    return [*due, *plan.late_benchmarks(best_iteration(measured, loop.early_stop))] if ended else due
 
 
 def _merged(context: RunContext, name: str, iteration: int) -> StepResult:

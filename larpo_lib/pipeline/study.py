@@ -126,3 +126,9 @@ def _comparable(number: int, base: LarpoConfig, member: LarpoConfig) -> None:
                 f"run {number} of the grid changes {name}, which must be the same for all runs of a study",
                 remedy="Set it in settings instead",
             )
+    if Plan(base, "").benchmarks(0) != Plan(member, "").benchmarks(0):
+        raise ConfigError(
+            f"run {number} of the grid takes other benchmarks of the starting policy, which all runs of a study share",
+            remedy="Set loop.benchmarks, loop.benchmark_files, the benchmarks' sections and the gate's metrics in "
+            "settings instead",
+        )

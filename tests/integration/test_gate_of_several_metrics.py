@@ -13,9 +13,15 @@ from larpo_lib.reporting import drawing
 GATE = """
 must_improve = [{ metric = "evaluate.reward" }]
 must_not_lose = [{ metric = "divergence.kl", margin = 0.05 }, { metric = "gsm8k.accuracy", margin = 100 }]
-files = { gsm8k = { problems = "heldout.jsonl" } }
 """
-BENCHMARKS = "\n[gsm8k]\nn = 0\nlimit = 2\nanswers = { max_new_tokens = 8 }\n"
+BENCHMARKS = """
+benchmark_files = { gsm8k = { problems = "heldout.jsonl" } }
+
+[gsm8k]
+n = 0
+limit = 2
+answers = { max_new_tokens = 8 }
+"""
 REWARD = 'reranker = { type = "length", unit = "characters", longest = 5 }'
 
 

@@ -33,7 +33,12 @@ CHANGED: dict[str, Any] = {
     "train": {"objective": {"type": "listmle", "top": 2, "beta": 2.0, "length_normalized": True, "sft_weight": 0.1}},
 }
 """What the second iteration has in place of these parts: more responses, and an objective with options."""
-LOOP = {"iterations": 2, "promote": "every_iteration", "changes": [{"iteration": 2, **CHANGED}]}
+LOOP = {
+    "iterations": 2,
+    "promote": "every_iteration",
+    "benchmarks": ["retrieval"],
+    "changes": [{"iteration": 2, **CHANGED}],
+}
 GATE: dict[str, Any] = {
     "must_improve": [{"metric": "evaluate.reward"}],
     "must_not_lose": [{"metric": "divergence.kl", "margin": 0.5}],
@@ -145,8 +150,12 @@ def test_policies_and_evaluations_are_those_of_larpo_run_to_the_byte(
     for name in ("sft", "heldout", *(f"iteration-{i}/{what}" for i in (1, 2) for what in ("lists", "policy"))):
         assert without_card(made / name) == without_card(tmp_path / "expected" / name), name
     for i in (0, 1, 2):
-        for name in (f"iteration-{i}/{what}/metrics.json" for what in ("evaluation", "divergence")):
+        for name in (f"iteration-{i}/{what}/metrics.json" for what in ("evaluation", "retrieval", "divergence")):
             assert (made / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+    rows = json.loads((made / "report" / "reward_hacking.json").read_text("utf-8"))["iterations"]
+    assert len(rows) == 3
+    for row in rows:
+        assert any(name.startswith("retrieval_") and value is not None for name, value in row.items())
     decisions = [
         json.loads((run / "promotion" / "promotion.json").read_text("utf-8"))["tests"]
         for run in (made, tmp_path / "expected", made / "iteration-2", tmp_path / "expected" / "iteration-2")

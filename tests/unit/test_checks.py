@@ -174,21 +174,25 @@ def test_calls_of_the_benchmarks_of_a_gate_are_told_too(tmp_path: Path, caplog: 
         "evaluate.reranker.type=verifier", "rerank.reranker.type=verifier", "loop.iterations=3",
         f'promote.must_improve=[{", ".join(gate)}]', "reward_eval.limit=2", f"reward_eval.reranker={judge}",
         'alpaca_eval={both_orders = true, judge = {base_url = "http://judge/v1", model = "best", max_calls = 5}}',
-        f"promote.files.alpaca_eval.reference={tmp_path / 'reference.json'}",
-        f"promote.files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
+        f"loop.benchmark_files.alpaca_eval.reference={tmp_path / 'reference.json'}",
+        f"loop.benchmark_files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
     ]  # fmt: skip
     heldout = write_prompts(tmp_path / "heldout", [(f"held {number}", "1") for number in range(5)])
     given = ["policy=p", "prepare.source=s", "prepare.heldout=5", *settings]
     foretell_calls(load_config(None, given), heldout, heldout)
     told = "makes at most {} calls at a time, and {} in the whole run"  # of the first policy and the result
     assert caplog.messages == [
-        f"promote, alpaca_eval: best {told.format(6, 12)}",
-        "promote, alpaca_eval may need 6 judge calls, but max_calls is 5: if it does, it stops before the first one",
-        f"promote, reward_eval: big {told.format(4, 8)}",
+        f"alpaca_eval: best {told.format(6, 12)}",
+        "alpaca_eval may need 6 judge calls, but max_calls is 5: if it does, it stops before the first one",
+        f"reward_eval: big {told.format(4, 8)}",
     ]
     caplog.clear()
     foretell_calls(load_config(None, [*given, "loop.promote=every_iteration"]), heldout, heldout)
-    assert caplog.messages[0] == f"promote, alpaca_eval: best {told.format(6, 24)}"
+    assert caplog.messages[0] == f"alpaca_eval: best {told.format(6, 24)}"
+    caplog.clear()
+    foretell_calls(load_config(None, [*given, 'loop.benchmarks=["reward_eval"]']), heldout, heldout)
+    every = f"reward_eval: big {told.format(4, 16)}"  # of each iteration's policy
+    assert caplog.messages[:2] == [every, f"alpaca_eval: best {told.format(6, 12)}"]
     (tmp_path / "reference.json").write_text("[]")
     with pytest.raises(DataError, match=r"reference\.json"):
         foretell_calls(load_config(None, given), heldout, heldout)

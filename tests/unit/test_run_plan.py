@@ -62,18 +62,19 @@ def test_policies_that_were_given_are_measured_and_compared_where_there_are_two(
     assert both.promote(1, "x").inputs["baseline"] == "s3://b/e/iteration-0/evaluation"
 
 
+FILES = {"benchmark_files": {"gsm8k": {"problems": "s3://d/test.jsonl"}}}
 GUARDED = {
     "promote": {
         "must_improve": [{"metric": "evaluate.reward"}],
         "must_not_lose": [{"metric": "gsm8k.accuracy", "margin": 1}, {"metric": "divergence.kl", "margin": 1}],
-        "files": {"gsm8k": {"problems": "s3://d/test.jsonl"}},
-    }
+    },
+    "loop": FILES,
 }
 
 
 def test_a_gate_that_asks_for_benchmarks_is_given_them_of_the_policy_and_of_the_start():
     one = plan(**GUARDED)
-    problems, divergence = one.benchmarks(2)
+    problems, divergence = one.late_benchmarks(2)
     assert (problems.output, problems.asked) == ("s3://b/runs/one/iteration-2/gsm8k", ["accuracy"])
     assert problems.inputs == {"policy": "s3://b/runs/one/iteration-2/policy", "problems": "s3://d/test.jsonl"}
     assert divergence.inputs == {
@@ -99,11 +100,40 @@ def test_a_gate_that_asks_for_benchmarks_is_given_them_of_the_policy_and_of_the_
     ],
 )
 def test_benchmarks_measure_the_start_and_the_policies_that_go_through_the_gate(loop, rewarded, measured):
-    one = plan(**GUARDED, loop={"iterations": 2, **loop})
+    one = plan(**{**GUARDED, "loop": {**FILES, "iterations": 2, **loop}})
     known = {i: {"mean_reward": value} for i, value in enumerate(rewarded) if value is not None}
     calls = [(call.name, call.iteration) for call in all_calls(one, known)]
     assert [iteration for name, iteration in calls if name == "gsm8k"] == measured
     assert calls.index(("gsm8k", 0)) < calls.index(("sample", 1))  # what is missing is told before the training
+
+
+@pytest.mark.parametrize(
+    ("loop", "gated", "every", "at_the_gate"),
+    [
+        ({}, False, [0, 1, 2], []),
+        ({}, True, [0, 1, 2], [0, 2]),
+        ({"evaluate": "last_iteration"}, True, [0, 2], [0, 2]),
+        ({"early_stop": {}}, True, [0, 1, 2], [0, 1]),  # the result is the best policy
+        ({"promote": "every_iteration"}, True, [0, 1, 2], [0, 1, 2]),
+    ],
+)
+def test_benchmarks_of_the_loop_measure_each_evaluated_policy_once(loop, gated, every, at_the_gate):
+    promote = GUARDED["promote"] if gated else {}
+    one = plan(promote=promote, loop={**FILES, "iterations": 2, "benchmarks": ["gsm8k"], **loop})
+    known = {i: {"mean_reward": value} for i, value in enumerate((0.1, 0.3, 0.2))}
+    calls = [*all_calls(one, known)]
+    taken = {
+        name: [call.iteration for call in calls if call.name == name] for name in ("evaluate", "gsm8k", "divergence")
+    }
+    assert taken == {"evaluate": every, "gsm8k": every, "divergence": at_the_gate}
+    places = [(call.name, call.iteration) for call in calls]
+    assert all(places.index(("gsm8k", i)) == places.index(("evaluate", i)) + 1 for i in every)
+    *_, promote_call, report = calls
+    made = {call.output for call in calls if call.name in ("gsm8k", "divergence")}
+    assert {*report.inputs["benchmarks"]} == made
+    assert len(report.inputs["benchmarks"]) == len(made)
+    result = f"iteration-{at_the_gate[-1] if gated else 2}"
+    assert {*promote_call.inputs["benchmarks"]} == {path for path in made if path.split("/")[-2] == result}
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ _TOGETHER = "Pass --policy, --prompts and --evaluated, or --queries, --corpus an
 def run(
     config: RetrievalConfig,
     *,
-    policy: Path | None,
-    prompts: Path | None,
-    evaluated: Path | None,
-    queries: Path | None,
-    corpus: Path | None,
-    relevance: Path | None,
     evaluation: Path,
+    policy: Path | None = None,
+    prompts: Path | None = None,
+    evaluated: Path | None = None,
+    queries: Path | None = None,
+    corpus: Path | None = None,
+    relevance: Path | None = None,
 ) -> Metrics:
     """Publish how well a policy retrieves good responses, how well retrievers retrieve documents, or both.
 

@@ -262,9 +262,9 @@ def test_benchmarks_of_the_gate_are_counted_by_hand(settings, tmp_path):
     (tmp_path / "problems.jsonl").write_text("".join(problem.format(number) for number in range(2)))
     gate = '{metric = "gsm8k.accuracy"}, {metric = "alpaca_eval.win_rate"}, {metric = "lm_eval.ifeval.acc"}'
     config = settings(
-        f"promote.must_improve=[{gate}]", f"promote.files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
+        f"promote.must_improve=[{gate}]", f"loop.benchmark_files.gsm8k.problems={tmp_path / 'problems.jsonl'}",
         'alpaca_eval.judge={base_url = "http://judge/v1", model = "big"}', "gsm8k.answers.max_new_tokens=300",
-        "promote.files.alpaca_eval.reference=s3://bucket/reference.json", 'lm_eval.tasks=["ifeval"]',
+        "loop.benchmark_files.alpaca_eval.reference=s3://bucket/reference.json", 'lm_eval.tasks=["ifeval"]',
     )  # fmt: skip
     efforts = gate_efforts(config, heldout=100)
     lengths = Lengths(prompts=10, heldout=100, demonstrations=None, prompt_tokens=10, response_tokens=367)
@@ -274,9 +274,10 @@ def test_benchmarks_of_the_gate_are_counted_by_hand(settings, tmp_path):
 
     answers = [{"instruction": f"Say {i}.", "output": "No.", "generator": "other"} for i in range(3)]
     (tmp_path / "reference.json").write_text(json.dumps(answers))
-    files = {**config.promote.files, "alpaca_eval": {"reference": str(tmp_path / "reference.json")}}
-    here = config.model_copy(update={"promote": config.promote.model_copy(update={"files": files})})
+    files = {**config.loop.benchmark_files, "alpaca_eval": {"reference": str(tmp_path / "reference.json")}}
+    loop = config.loop.model_copy(update={"benchmark_files": files, "benchmarks": ("alpaca_eval",)})
+    here = config.model_copy(update={"loop": loop})
     text = render(estimate_run(here, asked()))
     assert "2 x 18 responses" in text
-    assert "2 x 3 responses" in text
-    assert "alpaca_eval: at most 6 judge calls\n" in text
+    assert "4 x 3 responses" in text  # of the policies of all three iterations, too
+    assert "alpaca_eval: at most 12 judge calls\n" in text

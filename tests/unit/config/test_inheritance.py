@@ -139,7 +139,7 @@ def test_settings_stand_in_the_order_of_the_files() -> None:
         SampleConfig: f"sampler k temperature extra_draws {limits} prompts_per_iteration max_duplicate_share"
         " part_prompts processes seed",
         EvaluateConfig: f"sampler n temperature {limits} limit reranker judge watch {intervals}",
-        PromoteConfig: "model_name metric margin confidence must_improve must_not_lose files resamples seed",
+        PromoteConfig: "model_name metric margin confidence must_improve must_not_lose resamples seed",
         section_class("reward_eval"): f"answers reranker limit {intervals}",
         section_class("retrieval"): f"model rank_by batch_tokens retrievers depths {intervals}",
     }

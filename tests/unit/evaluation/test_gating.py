@@ -1,6 +1,8 @@
 """What a run's gate asks of benchmarks is refused before anything that costs, if the run cannot measure it."""
 
+import inspect
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ import pytest
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError, DataError, EndpointError
-from larpo_lib.evaluation import gating
-from larpo_lib.evaluation.benchmark import Benchmark, Number
+from larpo_lib.evaluation import benchmarks, gating
+from larpo_lib.evaluation.benchmark import POLICY, Benchmark, Number
 from larpo_lib.evaluation.gating import check_gate, check_gate_files, check_gate_servers, require_values
 from larpo_lib.judging import known_judges
 from larpo_lib.tables import write_table
@@ -19,10 +21,14 @@ def config(metric: str, files: dict[str, dict[str, str]] | None = None, **sectio
     gate = {
         "must_improve": [{"metric": "evaluate.reward"}],
         "must_not_lose": [{"metric": metric, "margin": 1}],
-        "files": files or {},
     }
-    prepare = {"source": "p.jsonl", "heldout": 4}
-    return LarpoConfig.model_validate({"policy": "models/base", "prepare": prepare, "promote": gate, **sections})
+    tree = {"policy": "models/base", "prepare": {"source": "p.jsonl", "heldout": 4}, "promote": gate}
+    return LarpoConfig.model_validate({**tree, "loop": {"benchmark_files": files or {}}, **sections})
+
+
+def taking(*names: str, **files: dict[str, str]) -> LarpoConfig:
+    """A run that takes benchmarks its gate does not ask for."""
+    return config("evaluate.length", loop={"benchmarks": names, "benchmark_files": files})
 
 
 @pytest.mark.parametrize(
@@ -42,16 +48,16 @@ def config(metric: str, files: dict[str, dict[str, str]] | None = None, **sectio
         ),
         ("gsm8k.reward", {}, r"gsm8k has no reward\. Use one of gsm8k\.accuracy, gsm8k\.sampled_accuracy"),
         ("gsm8k.pass_at_", {}, r"gsm8k has no pass_at_"),
-        ("gsm8k.accuracy", {}, r"which needs problems: .*\. Set promote\.files\.gsm8k\.problems"),
+        ("gsm8k.accuracy", {}, r"which needs problems: .*\. Set loop\.benchmark_files\.gsm8k\.problems"),
         (
             "gsm8k.accuracy",
             {"gsm8k": {"problem": "x"}},
-            r"promote\.files\.gsm8k\.problem is no input of gsm8k\. Remove it",
+            r"loop\.benchmark_files\.gsm8k\.problem is no input of gsm8k\. Remove it",
         ),
         (
             "gsm8k.accuracy",
             {"gsm8k": {"problems": "x", "policy": "y"}},
-            r"promote\.files\.gsm8k\.policy is what the run has itself",
+            r"loop\.benchmark_files\.gsm8k\.policy is what the run has itself",
         ),
         ("divergence.kl", {"gsm9k": {"problems": "x"}}, r"names a benchmark 'gsm9k'"),
         ("alpaca_eval.win_rate", {}, r"the section \[alpaca_eval\] is missing\. Add it"),
@@ -60,6 +66,38 @@ def config(metric: str, files: dict[str, dict[str, str]] | None = None, **sectio
 def test_what_a_run_cannot_measure_is_refused(metric: str, files: dict[str, dict[str, str]], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         check_gate(config(metric, files))
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "problem"),
+    [
+        (["gsm9k"], {}, r"loop\.benchmarks names a benchmark 'gsm9k', which there is not\. Use one of alpaca_eval, "),
+        (["evaluate"], {}, r"loop\.benchmarks names a benchmark 'evaluate', which there is not"),
+        (["gsm8k"], {}, r"loop\.benchmarks contains gsm8k, which needs problems: .*Set loop\.benchmark_files\.gsm8k"),
+        (["mixeval"], {}, r"loop\.benchmarks contains mixeval, but the section \[mixeval\] is missing\. Add it"),
+        (["score_reward_model"], {}, r"loop\.benchmarks contains score_reward_model, which measures no policy\. R"),
+        (["divergence"], {"divergence": {"problems": "x"}}, r"divergence\.problems is no input of divergence"),
+        ([], {"gsm9k": {}}, r"loop\.benchmark_files names a benchmark 'gsm9k'"),
+    ],
+)
+def test_a_benchmark_that_a_run_cannot_take_is_refused(
+    names: list[str], files: dict[str, dict[str, str]], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        check_gate(taking(*names, **files))
+
+
+@pytest.mark.parametrize("benchmark", benchmarks().values(), ids=lambda one: one.name)
+def test_what_a_benchmark_need_not_read_need_not_be_given(benchmark: Benchmark) -> None:
+    run = import_module(f"larpo_lib.evaluation.{benchmark.name}.step").run
+    parameters = inspect.signature(run).parameters
+    needed = {name for name, one in parameters.items() if one.default is inspect.Parameter.empty}
+    assert needed <= {"config", "evaluation", *(one.name for one in benchmark.inputs if one.required)}
+
+
+def test_a_benchmark_is_listed_once() -> None:
+    with pytest.raises(ValueError, match="benchmarks contains gsm8k twice; list each benchmark once"):
+        taking("gsm8k", "divergence", "gsm8k")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +117,16 @@ def test_what_it_can_measure_is_not(metric: str) -> None:
 
 def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        ConfigError, match=r"promote\.files\.gsm8k\.problems: /nowhere: no such file\. Give an existing"
+        ConfigError, match=r"loop\.benchmark_files\.gsm8k\.problems: /nowhere: no such file\. Give an existing"
     ):
         check_gate_files(config("gsm8k.accuracy", {"gsm8k": {"problems": "/nowhere"}}))
+    with pytest.raises(ConfigError, match=r"gsm8k\.problems: /nowhere: no such file"):
+        check_gate_files(taking("gsm8k", gsm8k={"problems": "/nowhere"}))
     (tmp_path / "problems.jsonl").touch()
     there = config("gsm8k.accuracy", {"gsm8k": {"problems": str(tmp_path / "problems.jsonl")}})
     check_gate_files(there)
     needy = Benchmark(
-        "gsm8k", "", "", "", (), "", "", (Number("accuracy", "", "", ""),), {}, "", packages={"no-such": "pip"}
+        "gsm8k", "", "", "", (POLICY,), "", "", (Number("accuracy", "", "", ""),), {}, "", packages={"no-such": "pip"}
     )
     monkeypatch.setattr(gating, "benchmarks", lambda: {"gsm8k": needy})
     with pytest.raises(ConfigError, match="needs the package no-such"):

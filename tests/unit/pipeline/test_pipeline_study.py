@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from pipeline_requests import Given, changed
 
+from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.pipeline import study
 from larpo_lib.pipeline.gate import gate
+from larpo_lib.pipeline.grid import grids
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.run_context import RunContext
 
@@ -55,6 +57,7 @@ def test_a_failure_of_one_run_shuts_no_gate_of_another(study_given: Given) -> No
         ({"grid": [GRID[0], GRID[0]]}, "grid is not a list of different JSON texts"),
         ({"grid": ['{"evaluate": {"n": 3}}']}, "run 1 of the grid changes evaluate"),
         ({"grid": ['{"lists": {"memory": "none"}}']}, "lists.memory"),
+        ({"grid": ['{"loop": {"benchmarks": ["divergence"]}}']}, "run 1 of the grid takes other benchmarks"),
         ({"rounds": 6, "grid": [f'{{"seed": {i}}}' for i in range(9)]}, "54 rounds of 2 shards make a workflow"),
     ],
 )
@@ -64,3 +67,13 @@ def test_what_cannot_be_is_told_first(study_given: Given, tmp_path: Path, change
     (trouble,) = Journal(str(tmp_path / "one"), "job").unfinished()
     assert trouble.step == "start"
     assert not (tmp_path / "one" / "members").exists()
+
+
+def test_runs_with_benchmarks_are_in_one_grid_if_they_take_the_same_ones() -> None:
+    tree = {"policy": "models/base", "prepare": {"source": "p.jsonl", "heldout": 4}, "gsm8k": {"n": 2}}
+    loops = ({}, {"benchmarks": ["gsm8k"]}, {"benchmarks": ["gsm8k"], "iterations": 1})
+    runs = {str(i): LarpoConfig.model_validate({**tree, "loop": loop}) for i, loop in enumerate(loops)}
+    without, taking = grids(runs)
+    assert (without.names, taking.names) == (["0"], ["1", "2"])
+    assert "gsm8k" not in json.loads(without.settings)
+    assert json.loads(taking.settings)["gsm8k"]["n"] == 2

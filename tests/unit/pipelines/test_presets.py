@@ -61,11 +61,12 @@ def test_settings_of_the_paper(path):
 @pytest.mark.parametrize(
     "path", [path for path in FILES if path.stem.startswith("mistral-7b")], ids=lambda path: path.stem
 )
-def test_the_gate_of_several_metrics_that_a_preset_offers_can_be_used(path, tmp_path):
-    text = path.read_text("utf-8").replace('metric = "reward"\n', "").replace("#   must_", "must_")
-    (tmp_path / "guarded.toml").write_text(text.replace("#   files.", "files."), "utf-8")
+def test_the_gate_and_the_benchmarks_that_a_preset_offers_can_be_used(path, tmp_path):
+    head, promote, offers = path.read_text("utf-8").replace('metric = "reward"\n', "").partition("[promote]")
+    (tmp_path / "guarded.toml").write_text(head + promote + offers.replace("#   ", ""), "utf-8")
     config = load_config(tmp_path / "guarded.toml")
     check_gate(config)
+    assert config.loop.benchmarks == (("alpaca_eval", "mixeval") if "instruct-pairrm" in path.stem else ())
     assert [one.metric for one in config.promote.asked] == ["evaluate.reward", "gsm8k.accuracy"]
 
 

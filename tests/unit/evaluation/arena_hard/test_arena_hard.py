@@ -181,8 +181,9 @@ def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
     files = {"questions": "question.jsonl"}
     tree = {"policy": "p", "prepare": {"source": "s", "heldout": 2}, "rerank": {"reranker": {"type": "verifier"}}}
     tree |= {"arena_hard": {"judge": {"base_url": "http://x/v1", "model": "big"}}}
-    asked = {"must_improve": [{"metric": "arena_hard.hard_prompt_equal_style"}], "files": {"arena_hard": files}}
-    with pytest.raises(ConfigError, match=r"Set promote\.files\.arena_hard\.hard_prompt_baseline"):
+    asked = {"must_improve": [{"metric": "arena_hard.hard_prompt_equal_style"}]}
+    tree |= {"loop": {"benchmark_files": {"arena_hard": files}}}
+    with pytest.raises(ConfigError, match=r"Set loop\.benchmark_files\.arena_hard\.hard_prompt_baseline"):
         check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
     files["hard_prompt_baseline"] = "o3-mini-2025-01-31.jsonl"
     check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
