@@ -37,16 +37,24 @@ def check_told(check: Path | None, judge: str, model: str = "") -> str:
             remedy="Check this judge with `larpo judge-check`, or leave the check out",
         )
     scores = {one["name"]: one for one in report["scores"]}
-    agreement = "agreement_both_orders" if judge.endswith(IN_BOTH_ORDERS) else "agreement"
+    in_both = "agreement_one_order" in scores
+    agreement = "agreement_one_order" if in_both else "agreement"
+    if judge.endswith(IN_BOTH_ORDERS):
+        agreement = "agreement_both_orders"
     if agreement not in scores:
         raise ConfigError(
             f"{check} has no {agreement}, because the judge was not asked in both orders",
             remedy="Make the check again with judge_check.both_orders = true",
         )
-    told = [scores[name] for name in (agreement, *_TOLD) if name in scores]
-    numbers = ", ".join(f"{one['label']} {interval(Estimate(one['value'], one['low'], one['high']))}" for one in told)
+    first, *others = (_told(scores[name]) for name in (agreement, *_TOLD) if name in scores)
+    link = ", and by both orders " if agreement == "agreement_one_order" else ", "
+    numbers = link.join([first, ", ".join(others)] if others else [first])
     asked = "" if checked == own else f"asked {checked.removeprefix(model).strip()}, "
     return f"{asked}on {count(report['counts']['pairs'])} pairs that {report['judged_by']} annotated: {numbers}"
+
+
+def _told(score: dict[str, Any]) -> str:
+    return f"{score['label']} {interval(Estimate(score['value'], score['low'], score['high']))}"
 
 
 def _report(check: Path) -> dict[str, Any]:

@@ -27,7 +27,8 @@ BENCHMARK = Benchmark(
     numbers=(
         Number(
             "agreement", "Agreement", "",
-            f"Fraction of pairs on which both prefer the same answer, or neither does. {_SAME}",
+            "Fraction of pairs on which both prefer the same answer, or neither does. A judge or reference that saw "
+            f"both orders of the answers prefers what the mean of the two says, here and below. {_SAME}",
         ),
         Number(
             "kappa", "Cohen's kappa", "",
@@ -36,7 +37,12 @@ BENCHMARK = Benchmark(
         ),
         Number(
             "agreement_both_orders", "Agreement in both orders", "",
-            f"Agreement of the mean preference, where the judge saw both orders of the answers. {_SAME}",
+            f"agreement on the pairs that the judge saw in both orders. {_SAME}",
+        ),
+        Number(
+            "agreement_one_order", "Agreement in one order", "",
+            "agreement of what both say in the first order that they saw, without the other one: it belongs to scores "
+            f"of one order. {_SAME}",
         ),
         Number(
             "spearman", "Spearman over models", "",

@@ -32,10 +32,13 @@ class Measures:
         self._groups = _indices([one.group for one in pairs])
         self._of_model = _indices([one.model or "" for one in pairs])
         self._wins = [np.array([one.judge - 1 for one in pairs]), np.array([one.reference - 1 for one in pairs])]
-        judge, reference = ([one.judge for one in pairs], [one.reference for one in pairs])
-        other = [np.nan if one.other_order is None else one.other_order for one in pairs]
-        self.judge, self.reference, self._other = _choices(judge), _choices(reference), _choices(other)
-        self._mean = _choices((np.array(judge) + np.array(other)) / 2)
+        self.judge, self.reference = (
+            _choices([one.judge for one in pairs]),
+            _choices([one.reference for one in pairs]),
+        )
+        other = [np.nan if one.orders[1] is None else one.orders[1] for one in pairs]
+        self._first, self._other = _choices([one.orders[0] for one in pairs]), _choices(other)
+        self._reference_first = _choices([one.reference_first for one in pairs])
         self._both = ~np.isnan(other)
         self._longer = np.sign([one.longer for one in pairs])
         self._shown_first = np.array([0 if one.second_first is None else 2 * one.second_first - 1 for one in pairs])
@@ -60,12 +63,13 @@ class Measures:
         return {
             "agreement": lambda weights: _share(weights, self.judge == self.reference),
             "kappa": self._kappa,
-            "agreement_both_orders": lambda weights: _share(weights, self._mean == self.reference, self._both),
+            "agreement_both_orders": lambda weights: _share(weights, self.judge == self.reference, self._both),
+            "agreement_one_order": self._agreement_one_order,
             "spearman": lambda weights: self._correlation(weights, spearman),
             "kendall": lambda weights: self._correlation(weights, kendall_tau),
             "prefers_longer": lambda weights: self._prefers_longer(weights, self.judge),
             "prefers_longer_beyond": self._beyond,
-            "changed_by_order": lambda weights: _share(weights, self.judge != self._other, self._both),
+            "changed_by_order": lambda weights: _share(weights, self._first != self._other, self._both),
             "prefers_first": self._prefers_first,
         }
 
@@ -73,6 +77,9 @@ class Measures:
         self, measure: Callable[[Floats], float | None], size: int
     ) -> Callable[[NDArray[np.int64]], float | None]:
         return lambda drawn: measure(np.bincount(drawn, minlength=size).astype(np.float64)[self._groups])
+
+    def _agreement_one_order(self, weights: Floats) -> float | None:
+        return _share(weights, self._first == self._reference_first) if self._both.any() else None
 
     def _kappa(self, weights: Floats) -> float | None:
         """(observed - expected) / (1 - expected) of the three choices (Cohen 1960); None if one of them is all."""
@@ -105,12 +112,12 @@ class Measures:
         return None if judge is None or reference is None else judge - reference
 
     def _prefers_first(self, weights: Floats) -> float | None:
-        """Over the judge's preferences in its own order and, as far as there are, in the other one."""
+        """Over the judge's preferences in the first order and, as far as there are, in the other one."""
         known = self._shown_first != 0
         return _share(
             np.concatenate([weights, weights]),
-            np.concatenate([self.judge == self._shown_first, self._other == -self._shown_first]),
-            np.concatenate([known & (self.judge != 0), known & self._both & (self._other != 0)]),
+            np.concatenate([self._first == self._shown_first, self._other == -self._shown_first]),
+            np.concatenate([known & (self._first != 0), known & self._both & (self._other != 0)]),
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,32 +27,49 @@ class Annotated:
     Attributes:
         generators: who wrote the two answers.
         longer: characters by which the second answer is longer.
-        preferences: those that could be read, from 1, the first answer is better, to 2.
-        count: how many there are, with those that could not be read.
-        orders: preferences in the judge's own order of showing and in the other one, if both were asked.
-        second_first: whether the second answer was shown first, if it is known.
+        said: preferences from 1, the first answer is better, to 2, None where it could not be read: with the answers
+            shown in the order that was asked first, and in the other one; the latter empty where it was not asked.
+        count: annotations.
+        second_first: whether the second answer was shown first in the first of the two orders, if it is known.
     """
 
     generators: tuple[str, str]
     longer: int
-    preferences: list[float] = field(default_factory=list)
+    said: tuple[list[float | None], list[float | None]] = field(default_factory=lambda: ([], []))
     count: int = 0
-    orders: tuple[float | None, float | None] | None = None
     second_first: bool | None = None
 
     @property
+    def orders(self) -> tuple[float | None, float | None]:
+        """The preference in each order, the mean of several; None where there is none."""
+        return _mean(self.said[0]), _mean(self.said[1])
+
+    @property
     def preference(self) -> float | None:
-        """What it is in the judge's own order; of several, the mean."""
-        if self.orders is not None:
-            return self.orders[0]
-        return fmean(self.preferences) if self.preferences else None
+        """What win rates are made from: the mean of the orders that were asked; None where one could not be read."""
+        means = [_mean(values) for values in self.said if values]
+        return None if None in means else _mean(means)
+
+    def add(self, orders: Sequence[float | None], second_first: bool | None, *, swapped: bool) -> None:
+        """Add an annotation.
+
+        Args:
+            orders: the preference in the order that was asked first, and in the other one if it was asked.
+            second_first: whether the second answer was shown first in the first of them, if it is known.
+            swapped: whether the file had the answers in each other's place, which, unless it says how they were
+                shown, counts as the other order: judges that draw the order draw it by the instruction alone.
+        """
+        known = None not in (second_first, self.second_first)
+        other = second_first != self.second_first if known else swapped
+        for values, value in zip(self.said[::-1] if other else self.said, orders, strict=False):
+            values.append(value)
+        self.count += 1
 
     def turned(self) -> "Annotated":
         """The same of the pair with its answers in each other's place."""
-        orders = None if self.orders is None else (_turned(self.orders[0]), _turned(self.orders[1]))
-        first = None if self.second_first is None else not self.second_first
-        turned = [3 - value for value in self.preferences]
-        return Annotated(self.generators[::-1], -self.longer, turned, self.count, orders, first)
+        first, second = ([_turned(value) for value in values] for values in self.said)
+        shown = None if self.second_first is None else not self.second_first
+        return Annotated(self.generators[::-1], -self.longer, (first, second), self.count, shown)
 
 
 @dataclass(frozen=True)
@@ -93,24 +111,26 @@ def read_annotations(paths: Sequence[Path], name: str | None = None) -> Annotati
 
 
 def _add(found: dict[_Key, Annotated], raw: Raw, row: RawRow) -> str:
-    """Add a row to what is said of its pair; returns who says it."""
+    """Add a row to what is said of its pair, whose answers may be in each other's place; returns who says it."""
     if not is_annotation(row):
         place, model = cell(raw, row, "row"), cell(raw, row, "model").text()
         key = Pair(str(place.number()), "", model)
         longer = cell(raw, row, "len_model").number() - cell(raw, row, "len_ref").number()
         one = found.setdefault(key, Annotated(("", model), int(longer)))
-        return _count(one, preference(cell(raw, row, "preference")), "")
+        one.add([preference(cell(raw, row, "preference"))], None, swapped=False)
+        return ""
     read = annotation(raw, row)
-    one = found.setdefault(read.pair, Annotated(read.generators, len(read.pair.model) - len(read.pair.reference)))
-    one.orders, one.second_first = read.orders, read.second_first
-    return _count(one, read.preference, read.annotator)
-
-
-def _count(one: Annotated, preferred: float | None, annotator: str) -> str:
-    one.count += 1
-    if preferred is not None:
-        one.preferences.append(preferred)
-    return annotator
+    pair, shown = read.pair, read.second_first
+    orders = [read.preference] if read.orders is None else read.orders
+    swapped = pair not in found and pair.swapped in found
+    if swapped:
+        one, orders = found[pair.swapped], [_turned(value) for value in orders]
+        shown = None if shown is None else not shown
+    else:
+        longer = len(pair.model) - len(pair.reference)
+        one = found.setdefault(pair, Annotated(read.generators, longer, second_first=shown))
+    one.add(orders, shown, swapped=swapped)
+    return read.annotator
 
 
 def _artifact_judge(path: Path) -> str:
@@ -129,18 +149,20 @@ class Compared:
     Attributes:
         group: its instruction, over which intervals are made.
         model: who wrote the second answer; None: pairs have no common first one, so that models cannot be ranked.
-        judge: in the order that the judge is officially shown.
-        other_order: of the judge, where it was shown the other order; None: it was not.
-        reference: of the reference; of several, the mean.
+        judge: of the judge: the mean of the orders that it was shown.
+        orders: of the judge, in the order that it was shown first, and in the other one; None: it was not shown that.
+        reference: of the reference, likewise.
+        reference_first: of the reference, in the order that it was shown first.
         longer: characters by which the second answer is longer.
-        second_first: whether the second answer was shown first; None: not known.
+        second_first: whether the judge was shown the second answer first, in the first order; None: not known.
     """
 
     group: str
     model: str | None
     judge: float
-    other_order: float | None
+    orders: tuple[float, float | None]
     reference: float
+    reference_first: float
     longer: int
     second_first: bool | None
 
@@ -150,27 +172,44 @@ def compared(
 ) -> tuple[dict[_Key, Compared], dict[str, int]]:
     """The pairs on which both have a preference; and how many there are not, by why.
 
-    A pair that `judged` has in the other order is the same; one that it has in both was shown in both.
+    A pair that `judged` has with the answers in each other's place is the same. The answer of the common model, if
+    there is one, counts as the first one everywhere.
     """
     found: dict[_Key, Compared] = {}
     counts = {"not_judged_dropped": 0, "undecided_dropped": 0}
-    firsts = {one.generators[0] for one in reference.values()}
+    common = _common_model([one.generators for one in reference.values()])
     for key, given in reference.items():
         own, back = judged.get(key), judged.get(key.swapped)
         one = own if own is not None else None if back is None else back.turned()
         if one is None:
             counts["not_judged_dropped"] += 1
             continue
+        if common not in (None, given.generators[0]):
+            given, one = given.turned(), one.turned()
         said, wanted = one.preference, given.preference
-        if said is None or wanted is None:
+        first, wanted_first = one.orders[0], given.orders[0]
+        if said is None or first is None or wanted is None or wanted_first is None:
             counts["undecided_dropped"] += 1
             continue
-        other = one.orders[1] if one.orders is not None else None
-        if other is None and own is not None and back is not None and key != key.swapped:
-            other = back.turned().preference
-        model = given.generators[1] if len(firsts) == 1 and given.generators[1] else None
-        found[key] = Compared(key.instruction, model, said, other, wanted, given.longer, one.second_first)
+        model = None if common is None else given.generators[1] or None
+        orders = first, one.orders[1]
+        found[key] = Compared(
+            key.instruction, model, said, orders, wanted, wanted_first, given.longer, one.second_first
+        )
     return found, counts
+
+
+def _common_model(generators: Sequence[tuple[str, str]]) -> str | None:
+    """Whose answer is in every pair; of two such, who is more often the first. None: nobody's is."""
+    shared = set.intersection(*({*names} for names in generators)) if generators else set()
+    firsts = Counter(first for first, _ in generators)
+    return max(shared, key=lambda name: (firsts[name], name), default=None)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that could be read."""
+    read = [value for value in values if value is not None]
+    return fmean(read) if read else None
 
 
 def _turned(value: float | None) -> float | None:

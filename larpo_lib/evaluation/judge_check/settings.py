@@ -18,8 +18,8 @@ class JudgeCheckConfig(Bootstrap):
     protocol: PairProtocol = "weighted_alpaca_eval_gpt4_turbo"
     """How the judge is asked; see `alpaca_eval.protocol`."""
     both_orders: bool = True
-    """Ask about each pair twice, with the answers in both orders, which shows how often the order decides. The other
-    numbers are of the official order alone, as `larpo benchmark alpaca-eval` asks."""
+    """Ask about each pair twice, with the answers in both orders, which shows how often the order decides. The judge's
+    preference is then the mean of both, as with `alpaca_eval.both_orders`."""
     limit: PositiveInt | None = None
     """Use only so many of the reference's pairs, drawn with `seed`. Not set: all."""
     judged_by: str | None = None

@@ -23,7 +23,7 @@ from larpo_lib.judging.decisions import decisions as open_decisions
 from larpo_lib.judging.decisions import has_decisions
 from larpo_lib.judging.known_judges import require_askable
 from larpo_lib.judging.official import installed_version
-from larpo_lib.judging.pairs import Pair, judge_in_both_orders, judge_name, judge_pairs
+from larpo_lib.judging.pairs import Pair, judge_in_both_orders, judge_name, judge_pairs, mean_of_orders
 from larpo_lib.reporting.benchmark import write
 
 
@@ -113,8 +113,8 @@ def _asked(
     with open_decisions(kept, limit=judge.max_calls) as store:
         asked = (config.protocol, judge.model, pairs, store, completions(judge), BENCHMARK.name)
         if config.both_orders:
-            judged, back = judge_in_both_orders(*asked)
-            orders = [*zip(judged.preferences, back.preferences, strict=True)]
+            first, second = judge_in_both_orders(*asked)
+            judged, orders = mean_of_orders(first, second), [*zip(first.preferences, second.preferences, strict=True)]
         else:
             judged = judge_pairs(*asked)
         store.save(work.data / "decisions.jsonl")

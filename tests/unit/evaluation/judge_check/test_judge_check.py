@@ -1,13 +1,15 @@
 """The check of a judge: by hand, and beside what pandas, scipy and scikit-learn say of published annotations."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
@@ -16,9 +18,10 @@ from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError
 from larpo_lib.evaluation.judge_check import step
 from larpo_lib.evaluation.judge_check.measures import Measures
-from larpo_lib.evaluation.judge_check.reading import Compared
+from larpo_lib.evaluation.judge_check.reading import Annotated, Compared, compared, read_annotations
 from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
 from larpo_lib.evaluation.judge_checks import check_told
+from larpo_lib.judging.pairs import Pair
 from larpo_lib.statistics.estimates import Bootstrap
 
 QUICK = JudgeCheckConfig(resamples=40)
@@ -64,16 +67,17 @@ JUDGE = [
 
 
 def test_a_few_pairs_by_hand(check: Callable[..., Metrics]) -> None:
-    """Judge: a 2, b 2, c 1, d 2, e 2, h neither; people: a 1, b 2, c 1, d 1, e 2, h neither."""
+    """Judge: a 1 (1.6 and 1.2 are 1.4), b 2, c 1, d 2, e 2, h neither; people: a 1, b 2, c 1, d 1, e 2, h neither."""
     found = check(PEOPLE, JUDGE)
     assert found["pairs"] == 6
-    assert found["agreement"] == pytest.approx(4 / 6)
-    expected = (4 * 2 + 1 * 3 + 1 * 1) / 36
-    assert found["kappa"] == pytest.approx((4 / 6 - expected) / (1 - expected))
-    assert found["prefers_longer"] == pytest.approx(3 / 4)  # of a, b, d, e; c is of one length, h a draw
-    assert found["prefers_longer_beyond"] == pytest.approx(3 / 4 - 1 / 4)
+    assert found["agreement"] == pytest.approx(5 / 6)
+    expected = (3 * 2 + 2 * 3 + 1 * 1) / 36
+    assert found["kappa"] == pytest.approx((5 / 6 - expected) / (1 - expected))
+    assert found["prefers_longer"] == pytest.approx(2 / 4)  # of a, b, d, e; c is of one length, h a draw
+    assert found["prefers_longer_beyond"] == pytest.approx(2 / 4 - 1 / 4)
     assert found["changed_by_order"] == 0.5  # a and c were asked in both orders
-    assert found["agreement_both_orders"] == 1.0  # a: 1.6 and 1.2 are 1.4, c: 1.1
+    assert found["agreement_both_orders"] == 1.0
+    assert found["agreement_one_order"] == pytest.approx(4 / 6)  # a: 1.6
     assert found["undecided_dropped"] == 2
     assert found["not_judged_dropped"] == 0
     assert (found["draws_of_judge"], found["draws_of_reference"]) == (1, 1)
@@ -92,7 +96,7 @@ def test_the_place_that_is_shown_first_is_told_where_it_is_known(check: Callable
     found = check([row("a", "1", "22", 1), row("b", "1", "22", 2)], judged)
     assert found["prefers_first"] == 0.75  # a twice, and b in the other order
     assert found["changed_by_order"] == 0.5
-    assert found["agreement"] == 0.5
+    assert (found["agreement"], found["agreement_one_order"], found["draws_of_judge"]) == (0.5, 0.5, 1)
 
 
 def independent(reference: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]:
@@ -152,10 +156,106 @@ def test_two_published_judges_as_pandas_and_scikit_learn_have_it(
     assert 0.8 < found["agreement"] < 1.0
 
 
+MAYBE = st.one_of(st.none(), st.sampled_from([1.0, 1.4, 1.5, 1.6, 2.0]))
+ANNOTATED = st.tuples(
+    st.sampled_from("abc"), st.sampled_from(["m", "n"]), st.one_of(MAYBE, st.tuples(MAYBE, MAYBE)),
+    st.one_of(st.none(), st.booleans()), st.booleans(),
+)  # fmt: skip
+
+
+def annotated(instruction: str, model: str, said: Any, shown: bool | None, turned: bool) -> dict[str, Any]:
+    """A row, whose preference of several orders is their mean."""
+    more: dict[str, Any] = {"is_switched_outputs": shown}
+    if isinstance(said, tuple):
+        more["preference_by_order"] = said
+        said = None if None in said else sum(said) / 2
+    answers, names = ["x", f"longer {model}"], ["base", model]
+    if turned:
+        answers, names = answers[::-1], names[::-1]
+    return row(instruction, *answers, said, generator_1=names[0], generator_2=names[1], **more)
+
+
+def read(path: Path, rows: list[dict[str, Any]]) -> Mapping[Pair, Annotated]:
+    return read_annotations([written(path, rows)]).by_pair
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(ANNOTATED, min_size=1, max_size=12))
+def test_a_judge_agrees_with_itself(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    said = read(tmp_path_factory.getbasetemp() / "itself.json", [annotated(*one) for one in rows])
+    pairs, dropped = compared(said, said)
+    assert len(pairs) + dropped["undecided_dropped"] == len(said) == len({one[:2] for one in rows})
+    if pairs:
+        estimates = Measures([*pairs.values()]).estimates(Bootstrap(0.95, 2, 0))
+        found = {name: one.value for name, one in estimates.items()}
+        same = {"agreement", "kappa", "agreement_both_orders", "agreement_one_order", "spearman", "kendall"}
+        assert [found[name] for name in same & found.keys()] == pytest.approx([1.0] * len(same & found.keys()))
+        assert found.get("prefers_longer_beyond", 0.0) == 0.0
+
+
+def test_both_orders_count_as_their_mean_as_pandas_has_it(check: Callable[..., Metrics]) -> None:
+    """Forty pairs of four models in both orders, a fifth of them by several annotations and some half unread."""
+    draw = np.random.default_rng(3)
+    tables = []
+    for _ in range(2):
+        table = pd.DataFrame(
+            [(f"{i}", model) for i in range(10) for model in "klmn"] + [(f"{i}", "k") for i in range(8)],
+            columns=["instruction", "model"],
+        )
+        table[["first", "other"]] = draw.choice([1.0, 1.2, 1.5, 1.7, 2.0], (len(table), 2))
+        table.loc[draw.random(len(table)) < 0.1, "other"] = np.nan
+        tables.append(table)
+    rows = [
+        [annotated(one.instruction, one.model, (one.first, None if np.isnan(one.other) else one.other), None, False)
+         for one in table.itertuples()] for table in tables
+    ]  # fmt: skip
+    found = check(*rows)
+    keys = ["instruction", "model"]
+    means = [table.groupby(keys)[["first", "other"]].mean().dropna().mean(axis=1).rename("mean") for table in tables]
+    firsts = [table.groupby(keys)["first"].mean() for table in tables]
+    both = pd.concat(means, axis=1, keys=["reference", "judge"]).dropna()
+    wanted, judge = (np.sign(both[name].round(9) - 1.5) for name in both)
+    one_order = [np.sign(first[both.index].round(9) - 1.5) for first in firsts]
+    wins = both.groupby("model").mean()
+    assert (found["pairs"], found["models"]) == (len(both), 4)
+    assert found["undecided_dropped"] == 40 - len(both) > 0
+    assert found["agreement"] == found["agreement_both_orders"] == accuracy_score(wanted, judge)
+    assert found["agreement_one_order"] == accuracy_score(*one_order)
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(wanted, judge))
+    assert found["spearman"] == pytest.approx(spearmanr(wins.reference, wins.judge).statistic)
+    assert found["kendall"] == pytest.approx(kendalltau(wins.reference, wins.judge).statistic)
+
+
+def test_a_pair_with_its_answers_in_either_place_is_one(tmp_path: Path) -> None:
+    """b: 1.8, and 1.4 with the answers in each other's place; its model is the first one, as in most pairs."""
+    turned = {"generator_1": "tuned", "generator_2": "base"}
+    said = read(tmp_path / "rows.json", [
+        row("b", "22", "1", 1.4, **turned), row("b", "1", "22", 1.8), row("c", "1", "2", 2), row("d", "1", "2", 1),
+        row("e", "1", "2", 1, is_switched_outputs=True), row("e", "1", "2", 2, is_switched_outputs=False),
+    ])  # fmt: skip
+    pairs, _ = compared(said, said)
+    assert {one.model for one in pairs.values()} == {"tuned"}
+    found = {pair.instruction: one for pair, one in pairs.items()}
+    assert found["b"].orders == pytest.approx((1.6, 1.8))
+    assert (found["b"].reference, found["b"].longer) == (pytest.approx(1.7), 1)
+    assert found["c"].orders == (2.0, None)
+    assert found["e"].orders == (1.0, 2.0)  # it says that they were shown the other way round
+
+
+def test_what_is_unread_in_one_order_is_undecided(check: Callable[..., Metrics]) -> None:
+    wanted = [row("a", "1", "2", 2), row("b", "1", "2", 2)]
+    found = check(wanted, [row("a", "1", "2", None, preference_by_order=[2.0, None]), row("b", "1", "2", 2)])
+    assert (found["pairs"], found["undecided_dropped"]) == (1, 1)
+    with pytest.raises(LarpoError, match="no preference on a common pair"):
+        check(wanted, [row(name, "1", "2", 2, preference_by_order=[None, 2.0]) for name in "ab"], "none")
+
+
 def test_intervals_draw_instructions_and_not_pairs() -> None:
     """Ten models of one instruction are one draw: the interval is that of two instructions, from 0 to 1."""
     pairs = [
-        Compared(group, None, 1.0, None, 1.0 if group == "a" else 2.0, 0, None) for group in "ab" for _ in range(10)
+        Compared(group, None, 1.0, (1.0, None), wanted, wanted, 0, None)
+        for group, wanted in (("a", 1.0), ("b", 2.0))
+        for _ in range(10)
     ]
     found = Measures(pairs).estimates(Bootstrap(0.95, 100, 0))["agreement"]
     assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
@@ -197,17 +297,19 @@ def test_a_check_is_told_beside_scores_of_its_own_judge_alone(check: Callable[..
     judge = "gpt by alpaca_eval_llama3_70b_fn"
     check(PEOPLE, JUDGE, judged_by=judge)
     told = check_told(tmp_path / "check", judge)
-    assert told.startswith("on 6 pairs that someone annotated: Agreement 0.667 [")
-    assert "Longer, beyond the reference 0.500 [" in told
+    assert told.startswith("on 6 pairs that someone annotated: Agreement in one order 0.667 [")
+    assert ", and by both orders Cohen's kappa 0.739 [" in told
+    assert "Longer, beyond the reference 0.250 [" in told
     assert "Agreement in both orders 1.000 [" in check_told(tmp_path / "check", f"{judge} in both orders")
     assert check_told(None, judge) == ""
     with pytest.raises(ConfigError, match=rf"is a check of {judge}, but the judge here is gpt by weighted"):
         check_told(tmp_path / "check", "gpt by weighted_alpaca_eval_gpt4_turbo")
     assert check_told(tmp_path / "check", "gpt with other prompts", "gpt").startswith(
-        "asked by alpaca_eval_llama3_70b_fn, on 6 pairs that someone annotated: Agreement 0.667 ["
+        "asked by alpaca_eval_llama3_70b_fn, on 6 pairs that someone annotated: Agreement in one order 0.667 ["
     )
     with pytest.raises(ConfigError, match="but the judge here is gpt-5 with other prompts"):
         check_told(tmp_path / "check", "gpt-5 with other prompts", "gpt-5")
     check([row("a", "1", "2", 1)], [row("a", "1", "2", 1)], name="one order", judged_by="gpt by x")
+    assert check_told(tmp_path / "one order", "gpt by x").startswith("on 1 pairs that someone annotated: Agreement 1.0")
     with pytest.raises(ConfigError, match="the judge was not asked in both orders"):
         check_told(tmp_path / "one order", "gpt by x in both orders")
