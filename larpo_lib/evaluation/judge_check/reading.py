@@ -178,14 +178,15 @@ def compared(
     found: dict[_Key, Compared] = {}
     counts = {"not_judged_dropped": 0, "undecided_dropped": 0}
     common = _common_model([one.generators for one in reference.values()])
-    for key, given in reference.items():
+    for key, there in reference.items():
         own, back = judged.get(key), judged.get(key.swapped)
         one = own if own is not None else None if back is None else back.turned()
         if one is None:
             counts["not_judged_dropped"] += 1
             continue
-        if common not in (None, given.generators[0]):
-            given, one = given.turned(), one.turned()
+        given = there
+        if common not in (None, there.generators[0]):
+            given, one = there.turned(), one.turned()
         said, wanted = one.preference, given.preference
         first, wanted_first = one.orders[0], given.orders[0]
         if said is None or first is None or wanted is None or wanted_first is None:
