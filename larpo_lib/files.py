@@ -82,6 +82,16 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """What `write_json_lines` wrote. Lines end with a newline alone: texts hold what else ends lines in Unicode.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is no JSON, or the file is not UTF-8.
+    """
+    return [parse_json(line) for line in path.read_text("utf-8").split("\n") if line]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text so that a crash leaves the old file or the new one, whoever else writes it at the same time."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

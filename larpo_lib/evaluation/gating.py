@@ -151,8 +151,12 @@ def require_values(evaluation: Path, metrics: Sequence[str]) -> None:
     known = read_values(evaluation) if metrics else {}
     for metric in metrics:
         if metric not in known:
-            whole = metric in read_metrics(evaluation)
-            why = ", because it is computed over all items at once, and is no mean over them" if whole else ""
+            why = ""
+            if metric in (told := read_metrics(evaluation)):
+                whole = "is computed over all items at once, and is no mean over them"
+                why = ", because it " + (
+                    whole if told[metric] is not None else "is not defined, see its report's caveats"
+                )
             raise DataError(
                 f"has no {metric} for each item, which the gate asks for{why}",
                 path=evaluation,

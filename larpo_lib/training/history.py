@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from larpo_lib.errors import ArtifactError
+from larpo_lib.files import read_json_lines
 
 HISTORY = "history.jsonl"
 TOP_LIST = "top_list_gradient_share"
@@ -24,7 +25,7 @@ def read_history(trained: Path) -> list[dict[str, float]]:
     """
     path = trained / HISTORY
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return read_json_lines(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file", remedy="Use a directory that `larpo train` wrote") from None
     except (UnicodeDecodeError, ValueError):

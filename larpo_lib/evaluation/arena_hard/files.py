@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ _PUBLISHED = {
 """Digest of a category's questions."""
 
 _HUB = "https://huggingface.co/datasets/lmarena-ai/arena-hard-auto has it below data/arena-hard-v2.0"
+_COUNTED = "Remove it; what is missing is counted"
 _ROWS = {
     "questions": "A row of question.jsonl has uid, category and prompt",
-    "answers": 'A row of answers has uid, model, and messages whose last content is {"answer": text}',
+    "answers": 'A row of answers has uid, model, and messages whose last one, of the assistant, has the content {"answer": text}',
     "judgments": "A row of judgements has uid, category, judge, model, baseline, and games, two of {score} or null",
 }
 
@@ -45,15 +47,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, with what a file says of its style, see `style.metadata`, if it does."""
+    """An answer."""
 
     text: str
-    stored: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def metadata(self) -> Mapping[str, Any]:
-        """What is stored of its style, else what is counted."""
-        return metadata(self.text) if self.stored is None else self.stored
+        """What is counted of its style."""
+        return metadata(self.text)
 
     @property
     def style(self) -> Style:
@@ -121,7 +122,8 @@ def read_answers(path: Path) -> Answers:
             raise _cell(raw, row, "uid").error("appears in an earlier row too")
         if own != (model := model or own):
             raise _cell(raw, row, "model").error("differs from the value in earlier rows")
-        found[uid] = Answer(_said(raw, row), _stored(raw, row))
+        found[uid] = Answer(_said(raw, row))
+        _check_metadata(raw, row, found[uid].style)
     return Answers(model, path, found)
 
 
@@ -181,24 +183,31 @@ def _said(raw: Raw, row: RawRow) -> str:
     last = messages[-1] if isinstance(messages, list) and messages else None
     content = last.get("content") if isinstance(last, dict) else None
     answer = content.get("answer") if isinstance(content, dict) else content
+    if isinstance(last, dict) and last.get("role") != "assistant":
+        raise _cell(raw, row, "messages").error(
+            f"does not end with an answer, but with a message of the role {last.get('role')!r}",
+            'The last message is the answer, and has the role "assistant"',
+        )
     if not isinstance(answer, str):
         raise _cell(raw, row, "messages").error("does not end with an answer", _ROWS["answers"])
     return answer
 
 
-def _stored(raw: Raw, row: RawRow) -> Mapping[str, Any] | None:
+def _check_metadata(raw: Raw, row: RawRow, counted: Style) -> None:
+    """Refuse what a file says of the style of another text than that which stands there."""
     stored = row.values.get("metadata")
     if stored is None:
-        return None
+        return
+    cell = _cell(raw, row, "metadata")
     try:
-        whole = all(isinstance(number, int) and number >= 0 for number in style(stored))
+        told = style(stored)
     except (TypeError, KeyError, AttributeError):
-        whole = False
-    if not whole:
-        raise _cell(raw, row, "metadata").error(
-            f"does not hold the whole numbers {', '.join(FEATURES)}", "Remove it; what is missing is counted"
-        )
-    return {name: stored[name] for name in FEATURES}
+        told = None
+    if told is None or not all(type(number) is int for number in told):
+        raise cell.error(f"does not hold the whole numbers {', '.join(FEATURES)}", _COUNTED)
+    for name, said, found in zip(FEATURES, told, counted, strict=True):
+        if said != found:
+            raise cell.error(f"says that {name} is {said}, but the answer's text has {found}", _COUNTED)
 
 
 def _rows(path: Path) -> Iterator[tuple[Raw, RawRow]]:

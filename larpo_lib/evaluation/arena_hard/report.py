@@ -9,16 +9,17 @@ from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import BASELINES, TITLES
 from larpo_lib.evaluation.arena_hard.judging import Pair, Texts
 from larpo_lib.evaluation.arena_hard.prompts import VERDICTS, Verdict, label
-from larpo_lib.evaluation.arena_hard.scoring import RATES, Judgement, comparison, rates
+from larpo_lib.evaluation.arena_hard.scoring import RATES, Judgement, Rates, comparison, rates
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.arena_hard.style import difference
 from larpo_lib.evaluation.published import arena_hard_rows
 from larpo_lib.judging.pairs import judge_name
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
-from larpo_lib.statistics.estimates import Bootstrap, Values
+from larpo_lib.statistics.estimates import Bootstrap, Estimate
 
 PROTOCOL = "arena_hard_v2.0"
 """How the judge is asked."""
+_NOTHING = 1e-9  # what rounding leaves of a standard error of 0
 _STYLES = ("tokens", "headers", "list items", "bold texts")
 
 
@@ -78,7 +79,9 @@ def make_report(
     """
     categories = {category: [one for one in judged if one.judgement.category == category] for category in TITLES}
     categories = {category: of_category for category, of_category in categories.items() if of_category}
-    values = _values(config, categories)
+    rated = {category: _rated(config, rows) for category, rows in categories.items()}
+    values = {f"{category}_{name}": one.values.get(name, {}) for category, one in rated.items() for name in RATES}
+    why = {f"{category}_{name}": said for category, one in rated.items() for name, said in one.undefined.items()}
     bootstrap = Bootstrap.of(config)
     scores = [
         _possible(BENCHMARK.mean(f"{{category}}_{name}", values, bootstrap, category=category, title=TITLES[category]))
@@ -100,7 +103,7 @@ def make_report(
         values={name: found for name, found in values.items() if found},
         published=arena_hard_rows() if "hard_prompt" in categories else (),
         tables=[_verdicts(judged), _style(categories)],
-        caveats=[*_caveats(config, baselines, scores, unread["unparsed"])],
+        caveats=[*_caveats(config, baselines, unread["unparsed"]), *_undefined(scores, why)],
         confidence=config.confidence,
         version="v2.0 against " + ", ".join(baselines.values()),
         distributions=(),  # a question's value is its part in the fit
@@ -110,28 +113,29 @@ def make_report(
 
 
 def _possible(score: Score) -> Score:
-    """The score with an interval within 0 to 100, which values that stand for a fit's change may leave."""
+    """The score with an interval within 0 to 100, which values that stand for a fit's change may leave.
+
+    Values that are all the same tell nothing of how sure their mean is: then there is no interval.
+    """
     found = score.estimate
     if found.low is None or found.high is None:
         return score
+    if found.standard_error is None or found.standard_error < _NOTHING:
+        return replace(score, estimate=Estimate(found.value))
     return replace(score, estimate=replace(found, low=max(0.0, found.low), high=min(100.0, found.high)))
 
 
-def _values(config: ArenaHardConfig, categories: Mapping[str, Sequence[Judged]]) -> dict[str, Values]:
-    """Number, then question, to the value; nothing where a number is not defined."""
-    values: dict[str, Values] = {}
-    for category, judged in categories.items():
-        compared = [
-            comparison(
-                one.judgement,
-                difference(one.pair.model.style, one.pair.baseline.style),
-                unread_as_tie=config.unparsed == "tie",
-            )
-            for one in judged
-        ]
-        found = rates({"": [one for one in compared if one is not None]}).get("", {})
-        values |= {f"{category}_{name}": found.get(name, {}) for name in RATES}
-    return values
+def _rated(config: ArenaHardConfig, judged: Sequence[Judged]) -> Rates:
+    """The numbers of a category."""
+    compared = [
+        comparison(
+            one.judgement,
+            difference(one.pair.model.style, one.pair.baseline.style),
+            unread_as_tie=config.unparsed == "tie",
+        )
+        for one in judged
+    ]
+    return rates({"": [one for one in compared if one is not None]})[""]
 
 
 def _verdicts(judged: Sequence[Judged]) -> Table:
@@ -163,9 +167,7 @@ def _style(categories: Mapping[str, Sequence[Judged]]) -> Table:
     return Table("Style: means of an answer", ("category", "", "policy", "baseline"), rows)
 
 
-def _caveats(
-    config: ArenaHardConfig, baselines: Mapping[str, str], scores: Sequence[Score], unread: int
-) -> Iterator[str]:
+def _caveats(config: ArenaHardConfig, baselines: Mapping[str, str], unread: int) -> Iterator[str]:
     yield (
         f"Judged by {config.judge.model}; scores of other judges are not comparable. The published style-controlled "
         "win rates were fitted together with those of many models, as `larpo score arena-hard` does."
@@ -178,5 +180,13 @@ def _caveats(
     if unread:
         done = "left out, as officially" if config.unparsed == "leave_out" else "kept, with a tie in the place of each"
         yield f"On {unread} questions a verdict could not be read; these questions are {done}."
-    if undefined := [score.label for score in scores if score.estimate.value is None]:
-        yield f"Not defined, because style alone tells the wins from the losses: {', '.join(undefined)}."
+
+
+def _undefined(scores: Sequence[Score], why: Mapping[str, str]) -> Iterator[str]:
+    """What has no value, with the reason, and what has no interval."""
+    for reason in dict.fromkeys(why.values()):
+        labels = [score.label for score in scores if why.get(score.name) == reason]
+        yield f"Not defined, because {reason}: {', '.join(labels)}."
+    alike = [one.label for one in scores if one.estimate.value is not None and one.estimate.low is None]
+    if alike:
+        yield f"Without an interval, because all questions have the same value: {', '.join(alike)}."

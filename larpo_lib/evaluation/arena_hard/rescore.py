@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import Answers, read_answers, read_judgments
-from larpo_lib.evaluation.arena_hard.scoring import RATES, Comparison, Judgement, comparison, rates
+from larpo_lib.evaluation.arena_hard.scoring import RATES, Comparison, Judgement, Rates, comparison, rates
 from larpo_lib.evaluation.arena_hard.style import difference
-from larpo_lib.statistics.estimates import Values, mean, standard_error
+from larpo_lib.statistics.estimates import mean, standard_error
 
 
 def run(*, judgments: Sequence[Path], answers: Sequence[Path], ensemble: bool) -> dict[str, Any]:
@@ -23,8 +24,10 @@ def run(*, judgments: Sequence[Path], answers: Sequence[Path], ensemble: bool) -
 
     Raises:
         DataError: a file is missing or malformed, or a judge judged an answer twice.
-        ConfigError: an answer is missing.
+        ConfigError: an answer is missing, or the package that counts their tokens.
     """
+    if answers:
+        BENCHMARK.require()  # which counts tokens
     rows = _distinct(judgments)
     known = {found.model: found for found in map(read_answers, answers)}
     together = " and ".join(sorted({one.judge for one in rows}))
@@ -65,18 +68,18 @@ def _scores(judgements: Sequence[Judgement], known: Mapping[str, Answers] | None
         models[one.model][one.question] = found
     values = rates({model: [*rows.values()] for model, rows in models.items()})
     return {
-        model: {**_told(values.get(model, {})), "questions": len(rows), "unparsed": unparsed[model]}
+        model: {**_told(values[model]), "questions": len(rows), "unparsed": unparsed[model]}
         for model, rows in sorted(models.items())
     }
 
 
-def _told(values: Mapping[str, Values]) -> dict[str, float | None]:
-    """Each number with its standard error; None where it is not defined."""
-    found: dict[str, float | None] = {}
+def _told(rated: Rates) -> dict[str, Any]:
+    """Each number with its standard error; None where it is not defined, with the reason."""
+    found: dict[str, Any] = {}
     for name in RATES:
-        own = [*values.get(name, {}).values()]
+        own = [*rated.values.get(name, {}).values()]
         found |= {name: mean(own) if own else None, f"{name}_standard_error": standard_error(own)}
-    return found
+    return found | ({"not_defined": rated.undefined} if rated.undefined else {})
 
 
 def _difference(judgement: Judgement, known: Mapping[str, Answers]) -> Sequence[float]:

@@ -10,8 +10,8 @@ it up or down (the linearisation of a ratio, and of a fit; Cochran 1977, section
 gate resample these, questions and not battles, since the battles of a question depend on each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ Floats = NDArray[np.float64]
 
 PLAIN, CONTROLLED, EQUAL = "win_rate", "style_controlled", "equal_style"
 RATES = (CONTROLLED, EQUAL, PLAIN)
+
+LEAST = 10
+"""Questions of each model, and for each parameter of a fit: with fewer, the coefficients of a logistic regression are
+biased away from 0, and their standard errors are too small (Peduzzi et al. 1996, J. Clin. Epidemiol. 49:1373-9, who count
+events). The battles of a question depend on each other and count as one."""
+NOTHING_READ = "no question has two verdicts that could be read"
+_ONE_STYLE = "the answers' styles differ in too few ways to tell what is due to style"
+_TOLD_APART = "style alone tells the wins from the losses"
 
 _MOST_STEPS = 25  # of a fit; those with a maximum need about ten
 _CLOSE = 1e-9
@@ -70,21 +78,38 @@ def comparison(
     return Comparison(judgement.question, sum(game.battles for game in games), points, style)
 
 
-def rates(models: Mapping[str, Sequence[Comparison]]) -> dict[str, dict[str, Values]]:
+@dataclass(frozen=True)
+class Rates:
+    """The win rates of a model.
+
+    Attributes:
+        values: number (`RATES`), to each question's value in percent; without those that are not defined.
+        undefined: number that is not defined, to the reason.
+    """
+
+    values: dict[str, Values] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+
+
+def rates(models: Mapping[str, Sequence[Comparison]]) -> dict[str, Rates]:
     """The win rates of models, scored together.
 
     Args:
         models: the comparisons of each, one for a question.
-
-    Returns:
-        Model, then number (`RATES`), to each question's value in percent. A number is absent without comparisons;
-        those of style also where a style is unknown, or the fit has no maximum, since a difference in style alone tells
-        wins from losses.
     """
-    found = {model: {PLAIN: _plain(rows)} for model, rows in models.items() if rows}
-    known = all(one.style is not None for rows in models.values() for one in rows)
-    for model, name, values in _controlled({model: models[model] for model in found}) if known else ():
-        found[model][name] = values
+    read = {model: rows for model, rows in models.items() if rows}
+    found = {model: Rates() if model in read else Rates({}, dict.fromkeys(RATES, NOTHING_READ)) for model in models}
+    for model, rows in read.items():
+        found[model].values[PLAIN] = _plain(rows)
+    if read and any(one.style is None for rows in read.values() for one in rows):
+        for model in read:
+            found[model].undefined.update(dict.fromkeys((CONTROLLED, EQUAL), "the answers' style is not known"))
+    elif read:
+        for model, name, values in _controlled(read):
+            if isinstance(values, str):
+                found[model].undefined[name] = values
+            else:
+                found[model].values[name] = values
     return found
 
 
@@ -95,21 +120,72 @@ def _plain(rows: Sequence[Comparison]) -> Values:
     return _named(rows, rate + pulls)
 
 
-def _controlled(models: Mapping[str, Sequence[Comparison]]) -> Iterator[tuple[str, str, Values]]:
-    """The numbers of style, of each model."""
+def _controlled(models: Mapping[str, Sequence[Comparison]]) -> Iterator[tuple[str, str, Values | str]]:
+    """The numbers of style, of each model; of one that is not defined, the reason."""
     every = [one for rows in models.values() for one in rows]
-    if not every:
-        return
     centre = np.average([one.style for one in every], axis=0, weights=[one.battles for one in every])
-    open_ = [model for model, rows in models.items() if 0 < _share(rows) < 1]
-    for model in models.keys() - open_:  # where the fit goes as its battles are won or lost without exception
-        for name in (CONTROLLED, EQUAL):
-            yield model, name, _named(models[model], np.full(len(models[model]), _share(models[model])))
-    fitted = _Fit.of({model: models[model] for model in open_}) if open_ else None
-    if fitted is not None:
-        for model in open_:
-            yield model, CONTROLLED, fitted.values(model, centre)
-            yield model, EQUAL, fitted.values(model, np.zeros_like(centre))
+    styles = {CONTROLLED: centre, EQUAL: np.zeros_like(centre)}
+    known = _Known.of(_design(models))
+    open_ = {model: rows for model, rows in models.items() if 0 < _share(rows) < 1}
+    fitted = _Fit.of(open_) if open_ else None
+    for model, rows in models.items():
+        few = _too_few(len(rows), len(every), known.parameters)
+        for name, style in styles.items():
+            if few or not known.determines(_point(models, model, style)):
+                yield model, name, few or _ONE_STYLE
+            elif model not in open_:  # the fit goes as its battles are won or lost without exception
+                yield model, name, _named(rows, np.full(len(rows), _share(rows)))
+            else:
+                yield model, name, _TOLD_APART if fitted is None else fitted.values(model, style)
+
+
+def _too_few(own: int, every: int, parameters: int) -> str:
+    """Why a fit says too little of a model, for want of questions; else nothing."""
+    for found, needed in ((every, LEAST * parameters), (own, LEAST)):
+        if found < needed:
+            return f"{found} questions with verdicts are too few to control for style, which needs {needed}"
+    return ""
+
+
+def _design(models: Mapping[str, Sequence[Comparison]]) -> Floats:
+    """(comparisons, models and differences in style)."""
+    which = np.repeat(np.eye(len(models)), [len(own) for own in models.values()], axis=0)
+    return np.hstack([which, np.array([one.style for own in models.values() for one in own])])
+
+
+def _point(models: Iterable[str], model: str, style: Floats) -> Floats:
+    """A row of the design."""
+    return np.concatenate([np.array([model == one for one in models], float), style])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What comparisons can tell, whatever their verdicts are.
+
+    Attributes:
+        scale: of each column of the design.
+        projection: onto what is a combination of its rows, all divided by `scale`.
+    """
+
+    scale: Floats
+    projection: Floats
+
+    @classmethod
+    def of(cls, design: Floats) -> "_Known":
+        scale = np.abs(design).max(axis=0)
+        scale[scale == 0] = 1.0
+        rows = design / scale
+        return cls(scale, np.linalg.pinv(rows) @ rows)
+
+    @property
+    def parameters(self) -> int:
+        """How many the fit has: the design's rank."""
+        return round(float(np.trace(self.projection)))
+
+    def determines(self, point: Floats) -> bool:
+        """Whether the fit has one value at a point: whether that is a combination of rows (an estimable function)."""
+        wanted = point / self.scale
+        return bool(np.allclose(self.projection @ wanted, wanted, rtol=0, atol=1e-6))
 
 
 def _share(rows: Sequence[Comparison]) -> float:
@@ -140,8 +216,7 @@ class _Fit:
     def of(cls, models: Mapping[str, Sequence[Comparison]]) -> "_Fit | None":
         """Fit; None if there is no maximum."""
         rows = [one for own in models.values() for one in own]
-        which = np.repeat(np.eye(len(models)), [len(own) for own in models.values()], axis=0)
-        design = np.hstack([which, np.array([one.style for one in rows])])
+        design = _design(models)
         battles, points = (np.array([getattr(one, name) for one in rows], float) for name in ("battles", "points"))
         coefficients = _maximum(design, battles, points)
         if coefficients is None:
@@ -156,7 +231,7 @@ class _Fit:
 
     def values(self, model: str, style: Floats) -> Values:
         """A model's win rate where its style differs by `style`, as a value for each question."""
-        point = np.concatenate([np.array([model == one for one in self.models], float), style])
+        point = _point(self.models, model, style)
         rate = expit(point @ self.coefficients)
         values = rate + len(self.questions) * rate * (1 - rate) * (self.pulls @ point)
         return {name: 100 * float(value) for name, value in zip(self.questions, values, strict=True)}

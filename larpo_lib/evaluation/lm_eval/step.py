@@ -14,7 +14,7 @@ from larpo_lib.evaluation.lm_eval import BENCHMARK
 from larpo_lib.evaluation.lm_eval.official import official
 from larpo_lib.evaluation.lm_eval.report import NO_ANSWER, Evaluated, Group, numbers_of, report
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
-from larpo_lib.files import is_sealed, make_directory, seal, write_json_lines
+from larpo_lib.files import is_sealed, make_directory, read_json_lines, seal, write_json_lines
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.progress import progress
 from larpo_lib.reporting.benchmark import write
@@ -95,7 +95,7 @@ def _kept(name: str, task: Any, config: LmEvalConfig, asked: Any, scratch: Path)
         ):
             write_json_lines(temporary, _run(name, task, config, asked))
             seal(temporary, part)
-    told, *samples = map(json.loads, part.read_text("utf-8").splitlines())
+    told, *samples = read_json_lines(part)
     filters = list(dict.fromkeys(sample["filter"] for sample in samples))
     metrics = list(task.aggregation())
     numbers = numbers_of(told["results"])

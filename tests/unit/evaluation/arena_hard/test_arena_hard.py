@@ -10,10 +10,10 @@ from tiny_world import write_jsonl
 from larpo_lib.artifacts import read_metrics
 from larpo_lib.config import LarpoConfig, LlmJudgeConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError
-from larpo_lib.evaluation.arena_hard import step
+from larpo_lib.evaluation.arena_hard import scoring, step
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
-from larpo_lib.evaluation.gating import check_gate
+from larpo_lib.evaluation.gating import check_gate, require_values
 from larpo_lib.evaluation.judge_check import step as judge_check
 from larpo_lib.evaluation.judge_check.reading import read_annotations
 from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
@@ -74,6 +74,13 @@ def _likes_even(asked):
     )
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Six questions are enough for the two parameters of these answers' fit."""
+    monkeypatch.setattr(scoring, "LEAST", 3)
+
+
+@pytest.mark.usefixtures("few")
 def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
     with serve(_likes_even) as server:
         metrics = _run(server, files, tmp_path)
@@ -98,6 +105,7 @@ def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
         assert sum(values.values()) / len(values) == pytest.approx(metrics[name])
 
 
+@pytest.mark.usefixtures("few")
 def test_what_is_published_scores_the_same_again(files, tmp_path):
     with serve(_likes_even) as server:
         metrics = _run(server, files, tmp_path)
@@ -190,6 +198,25 @@ def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
     check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
 
 
+def test_a_report_says_what_few_questions_cannot_tell(files, tmp_path):
+    """Of six questions the win rate stays; where no question was read nothing does, and no other reason is told."""
+
+    def some(asked):
+        return answered("Hm." if "hard_prompt" in asked.payload["messages"][1]["content"] else "[[A=B]]")
+
+    with serve(some) as server:
+        metrics = _run(server, files, tmp_path)
+    assert {metrics[f"hard_prompt_{name}"] for name in scoring.RATES} == {None}
+    assert [metrics[f"creative_writing_{name}"] for name in scoring.RATES] == [None, None, 50.0]
+    caveats = json.loads((tmp_path / "evaluation" / "report.json").read_text())["caveats"]
+    names = "Hard prompts, style-controlled win rate, Hard prompts, win rate at equal style, Hard prompts, win rate"
+    assert f"Not defined, because no question has two verdicts that could be read: {names}." in caveats
+    assert any("6 questions with verdicts are too few to control for style, which needs 20" in one for one in caveats)
+    assert "Without an interval, because all questions have the same value: Creative writing, win rate." in caveats
+    with pytest.raises(DataError, match=r"hard_prompt_win_rate .* is not defined, see its report's caveats"):
+        require_values(tmp_path / "evaluation", ["hard_prompt_win_rate"])
+
+
 def test_a_category_without_a_baseline_is_not_asked(files, tmp_path):
     del files["creative_writing_baseline"]
     with serve(_likes_even) as server:
@@ -228,6 +255,14 @@ def test_what_is_missing_is_told_before_any_call(files, tmp_path, change, proble
     assert not server.asked
 
 
+SHORT = {"token_len": 1, "header_count": {"h1": 0}, "list_count": {"ordered": 0}, "bold_count": {"**": 0}}
+"""What is counted of a text of one token."""
+
+
+def _row(text, role="assistant", **more):
+    return {"uid": "q", "model": "m", "messages": [{"role": role, "content": {"answer": text}}], **more}
+
+
 @pytest.mark.parametrize(
     ("name", "row", "problem"),
     [
@@ -236,8 +271,20 @@ def test_what_is_missing_is_told_before_any_call(files, tmp_path, change, proble
         ("answers", {"uid": "q", "model": "m", "messages": []}, "messages.*does not end with an answer"),
         (
             "answers",
-            {"uid": "q", "model": "m", "messages": [{"content": "a"}], "metadata": {}},
-            "metadata.*does not ho",
+            _row("a", role="user"),
+            r"answers\.jsonl, row 1, field 'messages': .*with a message of the role 'user'",
+        ),
+        ("answers", _row("a", metadata={}), "metadata.*does not ho"),
+        ("answers", _row("a", metadata={**SHORT, "token_len": True}), "metadata.*does not hold the whole numbers"),
+        (
+            "answers",
+            _row("short", metadata={**SHORT, "token_len": 812}),
+            r"answers\.jsonl, row 1, field 'metadata': says that token_len is 812, but the answer's text has 1\. Remove it",
+        ),
+        (
+            "hard_prompt_baseline",
+            _row("**b**", metadata=SHORT),
+            "says that token_len is 1, but the answer's text has 3",
         ),
     ],
 )
@@ -256,7 +303,7 @@ def test_a_policy_answers(files, tmp_path, tiny_policy):
         metrics = _run(server, files, tmp_path, answers=answers)
         assert len(server.asked) == 2 * COUNT
     assert metrics["hard_prompt_win_rate"] == pytest.approx(50.0)
-    assert 0 <= metrics["hard_prompt_win_rate_low"] <= metrics["hard_prompt_win_rate_high"] <= 100
+    assert "hard_prompt_win_rate_low" not in metrics  # of values that are all the same
     assert read_metrics(tmp_path / "evaluation")["prompts_too_long_dropped"] == 0
     rows = [json.loads(line) for line in (tmp_path / "evaluation" / "answers.jsonl").read_text().splitlines()]
     assert [row["uid"] for row in rows] == [f"hard_prompt-{i}" for i in range(COUNT)]

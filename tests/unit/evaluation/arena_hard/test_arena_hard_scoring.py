@@ -1,6 +1,7 @@
 """Arena-Hard's scores against the official code's, against scikit-learn's, and by hand."""
 
 import json
+import re
 
 import arena_hard_games as games
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
-from larpo_lib.evaluation.arena_hard.scoring import Comparison, Judgement, comparison, rates
+from larpo_lib.evaluation.arena_hard.scoring import RATES, Comparison, Judgement, comparison, rates
 from larpo_lib.statistics.estimates import mean
 
 QUESTIONS = "arena_hard/question.v2.jsonl.gz"
@@ -94,7 +95,7 @@ def test_style_is_controlled_for_as_by_a_logistic_regression_of_single_battles()
     for place, model in enumerate(models):
         for name, shift in (("style_controlled", 0.0), ("equal_style", equal)):
             expected = 100 / (1 + np.exp(-coefficients[place] - shift))
-            assert mean([*found[model][name].values()]) == pytest.approx(expected, abs=1e-4)
+            assert mean([*found[model].values[name].values()]) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["win_rate", "equal_style"])
@@ -103,11 +104,11 @@ def test_the_value_of_a_question_is_what_the_score_loses_without_it(name):
     rows = [*_made_up(2, 120, 0.3)]
 
     def score(some):
-        return mean([*rates({"a": some})["a"][name].values()])
+        return mean([*rates({"a": some})["a"].values[name].values()])
 
     whole = score(rows)
     pseudo = [whole + (len(rows) - 1) * (whole - score(rows[:place] + rows[place + 1 :])) for place in range(len(rows))]
-    values = [*rates({"a": rows})["a"][name].values()]
+    values = [*rates({"a": rows})["a"].values[name].values()]
     assert np.corrcoef(pseudo, values)[0, 1] > 0.99
     assert np.std(pseudo) == pytest.approx(np.std(values), rel=0.08)
 
@@ -139,22 +140,61 @@ def test_a_verdict_that_was_not_read_leaves_the_question_out_or_is_a_tie():
 
 
 def test_a_model_that_always_loses_has_nothing_whatever_its_style():
-    lost = [Comparison(str(place), 6, 0.0, (place / 9, 0.0, 0.0, 0.1)) for place in range(9)]
+    lost = [Comparison(str(place), 6, 0.0, (place / 29, 0.0, 0.0, 0.0)) for place in range(30)]
     alone, beside = rates({"a": lost})["a"], rates({"a": lost, "b": [*_made_up(3, 50, 0.0)]})
     for found in (alone, beside["a"]):
-        assert {name: set(values.values()) for name, values in found.items()} == {name: {0.0} for name in found}
-        assert len(found) == 3
-    assert 0 < mean([*beside["b"]["style_controlled"].values()]) < 100
+        assert {name: set(values.values()) for name, values in found.values.items()} == dict.fromkeys(RATES, {0.0})
+        assert not found.undefined
+    assert 0 < mean([*beside["b"].values["style_controlled"].values()]) < 100
 
 
 def test_without_a_maximum_there_is_no_win_rate_of_style():
     """All long answers win, all short ones lose."""
-    told_apart = [Comparison(str(i), 2, 2.0 * (i > 5), (i / 10, 0.0, 0.0, 0.0)) for i in range(12)]
-    assert rates({"a": told_apart})["a"].keys() == {"win_rate"}
-    assert mean([*rates({"a": told_apart})["a"]["win_rate"].values()]) == pytest.approx(50.0)
+    told_apart = [Comparison(str(i), 2, 2.0 * (i > 11), (i / 20, 0.0, 0.0, 0.0)) for i in range(24)]
+    found = rates({"a": told_apart})["a"]
+    assert found.values.keys() == {"win_rate"}
+    assert mean([*found.values["win_rate"].values()]) == pytest.approx(50.0)
+    assert {*found.undefined.values()} == {"style alone tells the wins from the losses"}
 
 
 def test_a_style_that_never_differs_changes_nothing():
     alike = [Comparison(str(i), 2, float(i % 2), (0.0, 0.0, 0.0, 0.0)) for i in range(10)]
-    found = [mean([*values.values()]) for values in rates({"a": alike})["a"].values()]
+    found = [mean([*values.values()]) for values in rates({"a": alike})["a"].values.values()]
     assert found == pytest.approx([25.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("models", "undefined", "reason"),
+    [
+        ({"a": [*_made_up(4, 49, 0.0)]}, RATES[:2], "49 questions with verdicts are too few .*, which needs 50"),
+        ({"a": [*_made_up(4, 50, 0.0)]}, (), ""),  # of five parameters: the model, and four differences in style
+        ({"a": [*_made_up(4, 9, 0.0)], "b": [*_made_up(5, 90, 0.0)]}, RATES[:2], "9 questions .*, which needs 10"),
+        ({"a": []}, RATES, "no question has two verdicts that could be read"),
+        ({"a": [Comparison("q", 2, 1.0, None)]}, RATES[:2], "the answers' style is not known"),
+        # as of answers that are all empty: their loss may be due to that, or to the model
+        ({"a": [Comparison(str(i), 2, i % 2, (-1.0, 0, 0, 0)) for i in range(30)]}, RATES[1:2], "in too few ways"),
+        ({"a": [Comparison(str(i), 2, 0.0, (-1.0, 0, 0, 0)) for i in range(30)]}, RATES[1:2], "in too few ways"),
+        # always longer beside always shorter: at equal length, or their mean, neither was ever seen
+        (
+            {"a": [Comparison(str(i), 2, i % 2, (0.5, 0, 0, 0)) for i in range(30)],
+             "b": [Comparison(str(i), 2, i % 2, (-0.5, 0, 0, 0)) for i in range(30)]},
+            RATES[:2], "in too few ways",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_verdicts_cannot_tell_has_no_value_but_a_reason(models, undefined, reason):
+    found = rates(models)["a"]
+    assert found.undefined.keys() == {*undefined}
+    assert found.values.keys() == {*RATES} - {*undefined}
+    assert all(re.search(reason, each) for each in found.undefined.values())
+    assert all(
+        len({*values.values()}) > 1 for values in found.values.values() if 0 < mean([*values.values()]) < 100
+    ) or (reason == "the answers' style is not known")
+
+
+def test_a_style_that_is_determined_has_the_rate_of_its_battles():
+    """Of answers in one style, which differs from the baseline's: at that style the fit is the share of points."""
+    alike = [Comparison(str(i), 2, (i % 4) / 2, (-1.0, 0.0, 0.0, 0.0)) for i in range(20)]
+    found = rates({"a": alike})["a"].values
+    assert mean([*found["style_controlled"].values()]) == pytest.approx(100 * 3 / 8)
+    assert found["style_controlled"] == pytest.approx(found["win_rate"])

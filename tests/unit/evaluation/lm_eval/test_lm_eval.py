@@ -16,6 +16,7 @@ from larpo_lib.evaluation.gating import require_values
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
 from larpo_lib.evaluation.lm_eval.tasks import _manager
+from larpo_lib.files import read_json_lines
 from larpo_lib.rewards.rules import sentences
 from larpo_lib.rewards.rules.ifeval import followed, read_instructions
 from larpo_lib.steps.promote import read_judgement
@@ -85,7 +86,7 @@ def evaluated(data: Path, tiny_policy: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def samples(evaluation: Path, task: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (evaluation / "samples" / f"{task}.jsonl").read_text("utf-8").splitlines()]
+    return read_json_lines(evaluation / "samples" / f"{task}.jsonl")
 
 
 def items(evaluation: Path, metric: str) -> dict[str, float]:
@@ -210,10 +211,14 @@ def test_a_killed_run_goes_on_behind_what_is_kept(
 def test_groups_and_numbers_without_items(
     data: Path, tiny_policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A task of one's own has an accuracy, an F1 and a Brier score over all documents, and a share of mistakes."""
+    """A task of one's own has an accuracy, an F1 and a Brier score over all documents, and a share of mistakes.
+
+    Its documents hold what ends lines in Unicode, but not in JSON lines.
+    """
+    ends = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
     (tmp_path / "own").mkdir()
     for name, rows in {"one": 2, "two": 3}.items():
-        found = [{"q": f"How many pens {i}", "gold": i % 2} for i in range(rows)]
+        found = [{"q": f"How many pens{ends} {i}", "gold": i % 2} for i in range(rows)]
         task: dict[str, Any] = {
             "task": f"choice_{name}", "dataset_path": "json", "output_type": "multiple_choice", "test_split": "test",
             "dataset_kwargs": {"data_files": {"test": str(write_jsonl(tmp_path / f"{name}.jsonl", found))}},
@@ -239,6 +244,7 @@ def test_groups_and_numbers_without_items(
     assert metrics["choices.acc"] == fmean(values.values())
     assert (metrics["documents"], metrics["over_limit_dropped"], len(values)) == (4, 1, 4)
     assert told["headline"] == ["choices.acc", "choice_one.acc", "choice_two.acc"]
+    assert all(f"pens{ends} " in sample["arguments"][0][0] for sample in samples(tmp_path / "out", "choice_one"))
     assert "choice_one.f1, choice_one.brier_score, choice_two.f1, choice_two.brier_score" in told["caveats"][0]
     falling = ["choice_one.acc_norm", "choice_two.acc_norm"]
     assert told["falling"] == falling
