@@ -27,8 +27,8 @@ RATES = (CONTROLLED, EQUAL, PLAIN)
 
 LEAST = 10
 """Questions of each model, and for each parameter of a fit: with fewer, the coefficients of a logistic regression are
-biased away from 0, and their standard errors are too small (Peduzzi et al. 1996, J. Clin. Epidemiol. 49:1373-9, who count
-events). The battles of a question depend on each other and count as one."""
+biased away from 0, and their standard errors are too small (Peduzzi et al. 1996, J. Clin. Epidemiol. 49:1373-9,
+who count events). The battles of a question depend on each other and count as one."""
 NOTHING_READ = "no question has two verdicts that could be read"
 _ONE_STYLE = "the answers' styles differ in too few ways to tell what is due to style"
 _TOLD_APART = "style alone tells the wins from the losses"

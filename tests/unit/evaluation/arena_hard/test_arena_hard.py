@@ -279,7 +279,7 @@ def _row(text, role="assistant", **more):
         (
             "answers",
             _row("short", metadata={**SHORT, "token_len": 812}),
-            r"answers\.jsonl, row 1, field 'metadata': says that token_len is 812, but the answer's text has 1\. Remove it",
+            r"answers\.jsonl, row 1, field 'metadata': says that token_len is 812, but .* text has 1\. Remove it",
         ),
         (
             "hard_prompt_baseline",
