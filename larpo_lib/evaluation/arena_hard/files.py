@@ -30,7 +30,7 @@ _HUB = "https://huggingface.co/datasets/lmarena-ai/arena-hard-auto has it below 
 _COUNTED = "Remove it; what is missing is counted"
 _ROWS = {
     "questions": "A row of question.jsonl has uid, category and prompt",
-    "answers": 'A row of answers has uid, model, and messages; the last, the assistant's, has the content {"answer": text}',
+    "answers": 'A row of answers has uid, model, and messages, whose last, of the assistant, holds {"answer": text}',
     "judgments": "A row of judgements has uid, category, judge, model, baseline, and games, two of {score} or null",
 }
 
