@@ -18,7 +18,7 @@ Tests = Sequence[Mapping[str, Any]]
 HEAD = ("metric", "demand", "policy", "opponent", "gain", "interval", "p", "Holm's p", "met")
 NOTE = (
     "A gain is a change for the better: a decrease of metrics marked with ↓. p is of the hypothesis that the demand is "
-    "not met (one-sided paired bootstrap); Holm's p is corrected for the number of demands, and decides."
+    "not met (one-sided, over the items' gains); Holm's p is corrected for the number of demands, and decides."
 )
 
 

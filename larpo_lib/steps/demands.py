@@ -14,10 +14,11 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.config import PromoteConfig
 from larpo_lib.config.gate import GateMetric, MustImprove, MustNotLose
 from larpo_lib.statistics.estimates import Bootstrap
-from larpo_lib.statistics.paired_tests import gain_above, holm
-from larpo_lib.steps.judgements import Judgement, incomparable
+from larpo_lib.statistics.paired_tests import LEAST_ITEMS, gain_above, holm
+from larpo_lib.steps.judgements import Judgement, incomparable, scale
 
 IMPROVE, KEEP = MustImprove.demand, MustNotLose.demand
+_ROUNDING = 1e-9  # 1 - 0.9 is a little less than 0.1
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def look_at_all(
     found = [_look(config, one, policy[one.benchmark], opponent) for one in config.asked]
     tested = [(place, one.p_value) for place, one in enumerate(found) if one.p_value is not None]
     for (place, _), adjusted in zip(tested, holm([p_value for _, p_value in tested]), strict=True):
-        passed = adjusted <= 1 - config.confidence
+        passed = adjusted <= 1 - config.confidence + _ROUNDING
         found[place] = replace(found[place], adjusted_p_value=adjusted, passed=passed)
     return tuple(found)
 
@@ -93,7 +94,8 @@ def _look(
         return replace(found, obstacle=obstacle, passed=False)
     old = opponent.values[asked.name]
     pairs = [new[item] for item in sorted(new)], [old[item] for item in sorted(new)]
-    tested = gain_above(asked.threshold, *pairs, Bootstrap.of(config), lower_is_better=lower)
+    bootstrap, most = Bootstrap.of(config), scale(asked.metric)
+    tested = gain_above(asked.threshold, *pairs, bootstrap, lower_is_better=lower, scale=most)
     gain = {name: getattr(tested.gain, name) for name in ("low", "high")}
     return replace(found, opponent=fmean(old.values()), gain=tested.gain.value, **gain, p_value=tested.p_value)
 
@@ -101,7 +103,9 @@ def _look(
 def _obstacle(asked: GateMetric, policy: Judgement, opponent: Judgement | None, *, others: bool) -> str | None:
     if opponent is None and others:
         return f"it has no evaluation by {asked.benchmark}"
-    return incomparable(asked.name, policy, opponent)
+    items = len(policy.values[asked.name])
+    few = f"a comparison needs {LEAST_ITEMS} items or more, not {items}" if items < LEAST_ITEMS else None
+    return incomparable(asked.name, policy, opponent) or few
 
 
 def in_words(tests: Sequence[Finding], opponent: str, confidence: float) -> str:
@@ -123,7 +127,7 @@ def _missed(test: Finding, opponent: str, level: float) -> str:
     doubt = f"adjusted p {_short(test.adjusted_p_value)}, required: at most {level:.3g}"
     if test.demand == IMPROVE:
         return f"{test.metric} is not better by more than {test.margin:g}: {means}, gain {_change(test)}, {doubt}"
-    if test.gain <= -test.margin:
+    if test.gain <= -test.margin * (1 - _ROUNDING):
         return (
             f"{test.metric} is worse by {_short(-test.gain)}, where less than {test.margin:g} is allowed: {means}, "
             f"gain {_change(test)}, {doubt}"

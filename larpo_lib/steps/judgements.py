@@ -173,12 +173,25 @@ def by_name(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric such as `divergence.kl` is better if it goes down, as its benchmark declares it."""
+    if metric.partition(".")[0] == HELD_OUT:
+        return metric == f"{HELD_OUT}.{LENGTH}"
+    return any(one.lower_is_better for one in _declared(metric))
+
+
+def scale(metric: str) -> float:
+    """The range that a metric's values can have, if it is known: 100 of percentages, 1 of shares, or else 0."""
     benchmark, _, name = metric.partition(".")
     if benchmark == HELD_OUT:
-        return name == LENGTH
+        return float(name in ("accuracy", "greedy_accuracy"))
+    return max(({"%": 100.0, "": 1.0}.get(one.unit, 0.0) for one in _declared(metric)), default=0.0)
+
+
+def _declared(metric: str) -> Iterator[Any]:
+    """The numbers of that name, or the families that it belongs to, as its benchmark declares them."""
+    benchmark, _, name = metric.partition(".")
     # Looked up, not imported: the benchmarks are of a room above this one.
     declared = import_module("larpo_lib.evaluation").benchmarks().get(benchmark)
-    return declared is not None and any(one.lower_is_better for one in declared.numbers if one.is_named(name))
+    return (one for one in (declared.numbers if declared else ()) if one.is_named(name))
 
 
 def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> str | None:

@@ -28,6 +28,7 @@ SETTINGS = [
     "train.max_steps=5",
     'promote.must_improve=[{{ metric = "evaluate.reward" }}]',
     'promote.must_not_lose=[{{ metric = "evaluate.watch_fitting", margin = 0.3 }}]',
+    "promote.confidence=0.8",  # six prompts show little
     "tracking.system_metrics=false",
 ]
 

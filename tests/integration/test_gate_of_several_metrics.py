@@ -1,6 +1,7 @@
 """A run whose gate asks for several metrics: tiny policy, real steps, a real MLflow database."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from tiny_world import Larpo
 
+from larpo_lib.playground.problems import make_problems
 from larpo_lib.reporting import drawing
 
 GATE = """
+confidence = 0.8
 must_improve = [{ metric = "evaluate.reward" }]
 must_not_lose = [{ metric = "divergence.kl", margin = 0.05 }, { metric = "gsm8k.accuracy", margin = 100 }]
 """
@@ -19,7 +22,7 @@ benchmark_files = { gsm8k = { problems = "heldout.jsonl" } }
 
 [gsm8k]
 n = 0
-limit = 2
+limit = 5
 answers = { max_new_tokens = 8 }
 """
 REWARD = 'reranker = { type = "length", unit = "characters", longest = 5 }'
@@ -41,6 +44,9 @@ def test_a_policy_that_gains_reward_and_loses_a_guarded_metric_is_not_promoted(
     settings = settings.replace("learning_rate = 1e-4\nmax_steps = 2", "learning_rate = 1e-2\nmax_steps = 4")
     settings = settings.replace("resamples = 50\n\n[report]", f"resamples = 200{GATE}\n[report]") + BENCHMARKS
     (here / "larpo.toml").write_text(settings, "utf-8")
+    more = make_problems(40, random.Random(1))  # few prompts would show no gain
+    rows = [json.dumps({"question": one.question, "answer": one.solution}) for one in more]
+    (here / "heldout.jsonl").write_text("\n".join(rows), "utf-8")
     done = larpo("run", "--config", "larpo.toml", "--set", "tracking.system_metrics=false", "--out", "run")
     assert done.code == 0, done.err
 

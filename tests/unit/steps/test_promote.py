@@ -107,7 +107,8 @@ def test_of_several_metrics_the_registry_keeps_all_and_the_loss_of_one_leaves_th
     )
     version = MlflowClient(world.uri).get_model_version("larpo-policy", "3")
     assert version.tags["larpo.gate"] == greedy["reason"]
-    line = "| alpaca_eval.win_rate | loss < 2 | 46.5 | 49.5 | -3 | -3 to -3 | 1 | 1 | no |"
+    interval = "{low:+.4g} to {high:+.4g}".format(**greedy["tests"][1])
+    line = f"| alpaca_eval.win_rate | loss < 2 | 46.5 | 49.5 | -3 | {interval} | 1 | 1 | no |"
     assert line in version.description
     assert line in (tmp_path / "greedy-promotion" / "gate.md").read_text("utf-8")
     better = run("better", 0.75, -1.0)
