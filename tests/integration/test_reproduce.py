@@ -1,5 +1,6 @@
 """A study from the command line: killed, gone on with, and what it leaves behind."""
 
+import functools
 import json
 import re
 import shutil
@@ -31,9 +32,10 @@ def _one_store(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def small_worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder `worlds` of a study, with few problems; not to be written to."""
+    """The folder `worlds` of a study, with few problems and small policies; not to be written to."""
     worlds = tmp_path_factory.mktemp("small") / "worlds"
-    with mock.patch.multiple(world, DEMONSTRATIONS=300, PROMPTS=48, HELDOUT=24):
+    make_policy = functools.partial(world.make_policy, hidden=32, layers=2, heads=2)
+    with mock.patch.multiple(world, DEMONSTRATIONS=300, PROMPTS=48, HELDOUT=24, make_policy=make_policy):
         for seed in (0, 1000):
             world.make_world(worlds / f"seed{seed}", seed)
     return worlds
