@@ -95,7 +95,10 @@ def run_study(study: Study, request: Request, out: Path, command: str) -> str:
     provenance = {
         "command": command,
         "scale": request.scale,
-        "notes": [*judge_notes(made[0], benchmarks), *world_notes(made, request.scale, out)],
+        "notes": [
+            *judge_notes(placed(made[0], request.scale, out), benchmarks),
+            *world_notes(made, request.scale, out),
+        ],
         "seeds": len({cell.seed for cell in made}),
         "search": read_json(search, remedy=_AGAIN) if size.search is not None else None,
         "settings": {" / ".join(cell.labels): dict(cell.settings) for cell in reversed(made)},
