@@ -102,19 +102,24 @@ def write_annotations(
 
 
 def preference(value: Cell) -> float | None:
-    """A preference; 0 is a draw, as in older files, and nothing or nan is none.
+    """A preference; 0 is a draw, as in older files, and nothing or NaN, as a number or text, is none.
 
     Raises:
         DataError: it is another number, or none.
     """
-    if value.value is None or (isinstance(value.value, str) and value.value.strip().lower() == "nan"):
+    if value.value is None or str(value.value).strip().lower() == "nan":
         return None
+    if isinstance(value.value, bool) or str(value.value).lower() in ("true", "false"):
+        raise value.error(f"is {str(value.value).lower()}, not a number", _PREFERENCES)
     number = value.number()
     if number == 0:
         return DRAW
     if not 1 <= number <= 2:
-        raise value.error(f"is {number:g}, not 0 or from 1 to 2")
+        raise value.error(f"is {number:g}, not 0 or from 1 to 2", _PREFERENCES)
     return number
+
+
+_PREFERENCES = "Write 1 (the first answer is better), 2 (the second is), what is between, or null (it is not known)"
 
 
 def _orders(value: Cell) -> tuple[float | None, float | None] | None:

@@ -81,19 +81,22 @@ class Annotations:
     with_texts: bool
 
 
-def read_annotations(paths: Sequence[Path], name: str | None = None) -> Annotations:
+def read_annotations(paths: Sequence[Path], name: str | None = None, *, one_judge: bool = False) -> Annotations:
     """Read annotations, tables of preferences, or artifacts of `alpaca_eval`.
 
     Args:
         paths: of one kind.
         name: of who annotated; None: what the artifacts or files say, else the files' names.
+        one_judge: whether all are to be decisions of one judge, unless `name` says whose they are.
 
     Raises:
-        DataError: a row is malformed, or the files are of two kinds.
+        DataError: a row is malformed, the files are of two kinds, or they name several judges where one is wanted.
         ArtifactError: an artifact's report cannot be read.
     """
     found: dict[_Key, Annotated] = {}
-    names: dict[str, None] = {}
+    lengths: dict[_Key, tuple[Path, int, float, float]] = {}
+    said_by: dict[str, None] = {}
+    files: dict[str, None] = {}
     kinds = set()
     for path in paths:
         file = path / ANNOTATIONS if path.is_dir() else path
@@ -104,10 +107,38 @@ def read_annotations(paths: Sequence[Path], name: str | None = None) -> Annotati
                 problem = "is of another kind than the rows before it"
                 remedy = "Use either annotations with texts or tables of preferences"
                 raise DataError(problem, path=path, row=row.number, remedy=remedy)
-            names[_add(found, raw, row) or _ENDINGS.sub("", file.name)] = None
+            if not is_annotation(row):
+                _require_same_lengths(lengths, path, raw, row)
+            who = _add(found, raw, row)
+            if path.is_dir():
+                continue
+            (said_by if who else files)[who or _ENDINGS.sub("", file.name)] = None
         if path.is_dir():
-            names = {_artifact_judge(path): None}
-    return Annotations(name or " and ".join(names), found, kinds == {True})
+            said_by[_artifact_judge(path)] = None
+    if one_judge and name is None and len(said_by) > 1:
+        raise DataError(
+            f"has decisions of several judges: {', '.join(said_by)}",
+            path=" and ".join(map(str, paths)),
+            remedy="Keep those of one; or set judge_check.judged_by, if all of them are to count as one judge",
+        )
+    return Annotations(name or " and ".join(said_by | files), found, kinds == {True})
+
+
+def _require_same_lengths(
+    lengths: dict[_Key, tuple[Path, int, float, float]], path: Path, raw: Raw, row: RawRow
+) -> None:
+    """Refuse two rows on the same two answers that say that these have other lengths."""
+    key = Pair(str(cell(raw, row, "row").number()), "", cell(raw, row, "model").text())
+    own = path, row.number, cell(raw, row, "len_ref").number(), cell(raw, row, "len_model").number()
+    earlier = lengths.setdefault(key, own)
+    if earlier[2:] != own[2:]:
+        raise DataError(
+            f"has the lengths {own[2]:g} and {own[3]:g}, but row {earlier[1]} of {earlier[0]} has {earlier[2]:g} and "
+            f"{earlier[3]:g} for the same answers ({key.model}, {cell(raw, row, 'row').value})",
+            path=path,
+            row=row.number,
+            remedy="Remove one of the two rows, or give the model of one of them another name",
+        )
 
 
 def _add(found: dict[_Key, Annotated], raw: Raw, row: RawRow) -> str:

@@ -59,7 +59,7 @@ def run(
             remedy="Set judge_check.judge, or pass --judged",
         )
     wanted = read_annotations(reference)
-    decided = read_annotations(judged, config.judged_by) if judged else None
+    decided = read_annotations(judged, config.judged_by, one_judge=True) if judged else None
     if decided is None and not wanted.with_texts:
         raise DataError("has no texts to ask a judge about", path=reference[0], remedy="Use annotations with texts")
     if decided is not None and decided.with_texts != wanted.with_texts:
@@ -84,13 +84,18 @@ def run(
                 remedy="Check that both annotate the same answers to the same instructions",
             )
         version = " ".join(digest(path)[:16] for path in reference)
-        report = make_report(config, pairs, (found.name, wanted.name), version, {**counts, **dropped})
+        names = found.name, wanted.name if wanted.name != found.name else f"{wanted.name} in {_places(reference)}"
+        report = make_report(config, pairs, names, version, {**counts, **dropped})
         return write(report, work.data)
 
     inputs = {f"reference.{number}": path for number, path in enumerate(reference)}
     inputs |= {f"judged.{number}": path for number, path in enumerate(judged)}
     versions = {} if judged else {"alpaca_eval": installed_version()}
     return produce(BENCHMARK.name, config, inputs, evaluation, make, arguments={"versions": versions})
+
+
+def _places(paths: Sequence[Path]) -> str:
+    return " and ".join("/".join(path.parts[-2:]) for path in paths)
 
 
 def _drawn(config: JudgeCheckConfig, by_pair: Mapping[Pair, Annotated]) -> dict[Pair, Annotated]:

@@ -209,7 +209,7 @@ def test_in_both_orders_a_judge_that_sees_only_places_prefers_nothing(tmp_path):
     assert {body.index("Blue") < body.index("Red") for body in colours} == {True, False}
 
 
-def test_a_live_judge_is_checked_and_told_beside_its_scores(tmp_path):
+def test_a_live_judge_is_checked_and_told_beside_its_scores(tmp_path, capfd):
     """It prefers what is shown first; so it agrees by chance, and the order decides everything."""
     rows = [
         {"instruction": p.instruction, "output_1": p.reference, "output_2": p.model, "preference": 1 + number % 2,
@@ -242,6 +242,7 @@ def test_a_live_judge_is_checked_and_told_beside_its_scores(tmp_path):
             alpaca_eval.run(other, **files, evaluation=tmp_path / "other", judge_check=tmp_path / "check")
         both = scored.model_copy(update={"both_orders": True, "judge": config.judge})
         in_both = alpaca_eval.run(both, **files, evaluation=tmp_path / "both", judge_check=tmp_path / "check")
+    assert "Annotation chunk" not in capfd.readouterr().err
     assert in_both["win_rate"] == 50.0
     assert in_both["draws"] == 6
     report, summary = (json.loads((tmp_path / "scores" / "report.json").read_text()), "summary.txt")

@@ -144,7 +144,8 @@ def test_a_check_of_the_judge_stands_beside_its_scores(files, tmp_path):
         _run(server, files, tmp_path, "beside", judge_check=tmp_path / "check")
         assert not server.asked
     summary = (tmp_path / "beside" / "summary.txt").read_text()
-    assert "this judge, on 12 pairs that big by arena_hard_v2.0 annotated: Agreement in both orders" in summary
+    whose = f"big by arena_hard_v2.0 in {tmp_path.name}/reference"
+    assert f"this judge, on 12 pairs that {whose} annotated: Agreement in both orders" in summary
 
 
 def test_two_judges_are_scored_apart_or_as_one(tmp_path):

@@ -242,6 +242,41 @@ def test_a_pair_with_its_answers_in_either_place_is_one(tmp_path: Path) -> None:
     assert found["e"].orders == (1.0, 2.0)  # it says that they were shown the other way round
 
 
+def test_several_annotators_are_no_judge_unless_they_are_named_together(check: Callable[..., Metrics]) -> None:
+    """Their mean in each order is 1.475: the first answer; the last of them prefers the second one."""
+    rows = [row("a", "1", "2", value, preference_by_order=[value] * 2, annotator=name)
+            for name, value in zip("ABCD", (1.0, 2.0, 1.0, 1.9), strict=True)]  # fmt: skip
+    with pytest.raises(
+        DataError, match=r"judged\.json: has decisions of several judges: A, B, C, D\. Keep those of one"
+    ):
+        check([row("a", "1", "2", 1)], rows)
+    found = check([row("a", "1", "2", 1)], rows, judged_by="four people")
+    assert (found["agreement"], found["agreement_both_orders"]) == (1.0, 1.0)
+    assert check(rows, [row("a", "1", "2", 1)], "reference")["agreement"] == 1.0
+
+
+def test_a_preference_is_a_number_or_none(check: Callable[..., Metrics]) -> None:
+    wanted = [row("a", "1", "2", 2), row("b", "1", "2", 2)]
+    found = check(wanted, [row("a", "1", "2", float("nan")), row("b", "1", "2", 2)])
+    assert (found["pairs"], found["undecided_dropped"]) == (1, 1)
+    for odd in ({"preference": True}, {"preference_by_order": [1, True]}):
+        with pytest.raises(DataError, match=r"row 1, field 'preference.*': is true, not a number\. Write 1 "):
+            check(wanted, [row("a", "1", "2", None) | odd])
+
+
+def test_one_pair_of_a_table_has_one_pair_of_lengths(tmp_path: Path) -> None:
+    table = tmp_path / "twice.csv"
+    table.write_text("model,row,preference,len_ref,len_model\nm,0,2,3,4\nm,0,1,3,4\nm,0,1,30,4\n")
+    with pytest.raises(DataError, match=r"twice\.csv, row 4: has the lengths 30 and 4, but row 2 of .* has 3 and 4"):
+        read_annotations([table])
+
+
+def test_judge_and_reference_have_different_names(check: Callable[..., Metrics], tmp_path: Path) -> None:
+    check(PEOPLE, PEOPLE)
+    report = json.loads((tmp_path / "check" / "report.json").read_text())
+    assert (report["policy"], report["judged_by"]) == ("someone", f"someone in {tmp_path.name}/reference.json")
+
+
 def test_what_is_unread_in_one_order_is_undecided(check: Callable[..., Metrics]) -> None:
     wanted = [row("a", "1", "2", 2), row("b", "1", "2", 2)]
     found = check(wanted, [row("a", "1", "2", None, preference_by_order=[2.0, None]), row("b", "1", "2", 2)])
