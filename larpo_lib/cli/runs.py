@@ -173,12 +173,13 @@ def presets(name: Annotated[str | None, typer.Argument(help="Name of the preset 
 def doctor(config: Config = None, settings: Settings = None) -> None:
     """Check what is installed, what can run on this machine, and what to install for the rest.
 
-    With --config, it also checks whether the servers in it answer: of samplers, rerankers and judges.
+    With --config, it also checks whether the servers in it answer: of samplers, rerankers and judges. The file may hold
+    the settings of a benchmark alone.
     """
-    from larpo_lib.config import load_config
+    from larpo_lib.config.load import load_given
     from larpo_lib.doctor import diagnose, ok_for_main_job, render
 
-    findings = diagnose(load_config(config, settings or ()) if config or settings else None)
+    findings = diagnose(load_given(config, settings or ()) if config or settings else None)
     say(render(findings))
     if not ok_for_main_job(findings):
         raise typer.Exit(1)

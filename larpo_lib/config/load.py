@@ -25,6 +25,10 @@ _MOST_NAMED = 3
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
+NOT_GIVEN = "(not given)"
+"""In place of a policy or a source of prompts."""
+
+
 def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
     """Read the whole configuration.
 
@@ -36,6 +40,15 @@ def load_config(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
         ConfigError: the file or a setting is unreadable, unknown or of the wrong type.
     """
     return check(LarpoConfig, load_tree(path, settings), path)
+
+
+def load_given(path: Path | None, settings: Iterable[str] = ()) -> LarpoConfig:
+    """As `load_config`, of a file that may lack what only a whole run needs, as that of a benchmark does.
+
+    Its policy and its prompts are then `NOT_GIVEN`.
+    """
+    whole = {"policy": NOT_GIVEN, "prepare": {"source": NOT_GIVEN}}
+    return check(LarpoConfig, {**whole, **load_tree(path, settings)}, path)
 
 
 def section_class(name: str) -> type[BaseModel]:

@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from larpo_lib.config import EndpointConfig, EvaluateConfig, LarpoConfig, LlmJudgeConfig, RerankerConfig, SampleConfig
+from larpo_lib.config.load import NOT_GIVEN
 from larpo_lib.doctor.finding import Finding
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation import benchmarks
 
 _REMEDY = "Start the server, or fix its section"
@@ -56,5 +57,7 @@ def _check_reranker(part: RerankerConfig) -> str:
 def _check_sampler(config: LarpoConfig, step: SampleConfig | EvaluateConfig) -> str:
     from larpo_lib.samplers.candidates import sampling_limits
 
+    if config.policy == NOT_GIVEN:
+        raise ConfigError("not checked, because there is no policy to check it with", remedy="Add policy to the file")
     step.sampler.check(Path(config.policy), sampling_limits(step))
     return ""

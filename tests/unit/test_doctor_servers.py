@@ -1,14 +1,17 @@
 """What doctor says of the servers in a configuration."""
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from server_double import Reply, serve
 
 from larpo_lib.config import LarpoConfig
+from larpo_lib.config.load import load_given
 from larpo_lib.doctor.configured import checks_of
 from larpo_lib.doctor.finding import Finding
+from larpo_lib.errors import ConfigError
 from larpo_lib.judging import known_judges
 from larpo_lib.judging.known_judges import OPENAI, KnownJudge
 
@@ -40,6 +43,24 @@ def test_each_server_is_asked_whether_it_serves_the_model() -> None:
     assert refused.detail.endswith("does not serve a model 'rm'")
     assert refused.remedy == "Set served_model to one of big"
     assert not refused.needed
+
+
+def test_a_file_of_a_benchmark_alone_is_checked(tmp_path: Path) -> None:
+    """As the benchmarks' pages show it; a sampler is checked with a policy, which there need not be."""
+    file = tmp_path / "judge.toml"
+    with serve(lambda _: Reply({"data": [{"id": "big"}]})) as server:
+        file.write_text(f'[alpaca_eval]\njudge = {{ base_url = "{server.url}/v1", model = "big" }}\n')
+        assert {name: one.ok for name, one in _findings(load_given(file)).items()} == {
+            f"alpaca_eval.judge, {server.url}/v1": True
+        }
+        sampler = [
+            f'sample.sampler={{type="openai", served_model="big", base_url="{server.url}/v1"}}',
+            "evaluate.sampler.type=hf",
+        ]
+        unchecked = _findings(load_given(file, sampler))[f"sample.sampler, {server.url}/v1"]
+    assert (unchecked.ok, unchecked.remedy) == (False, "Add policy to the file")
+    with pytest.raises(ConfigError, match=r"unknown setting 'alpaca_eva'"):
+        load_given(None, ["alpaca_eva.protocol=x"])
 
 
 def test_a_server_that_is_away_or_wants_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
