@@ -82,6 +82,9 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     for benchmark, _ in gate_benchmarks(config):
         effort = gate_effort(benchmark, config, len(PromptTable(heldout, "prompts")), fetched=True)
         section = getattr(config, benchmark.name)
+        if effort.responses:
+            most = f"{effort.responses:,} responses of at most {section.answers.max_new_tokens:,} tokens"
+            tell(f"{benchmark.name}: each policy gives {most}, and {gate_policies(config, benchmark.name)} are asked")
         if effort.calls:
             judge = getattr(section, "judge", None) or section.reranker
             asked = getattr(judge, "model", None) or judge.type
