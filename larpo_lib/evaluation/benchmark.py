@@ -88,7 +88,7 @@ class Benchmark:
 
     Its command, its section of the settings, what the report, the documents and the help say of its numbers, and what
     `larpo doctor` looks for are made from this. `settings.py` holds the settings, `step.py` the step, a function `run`,
-    and perhaps a function `effort`, and `README.md` its page among the documents.
+    and perhaps functions `effort` and `impossible`, and `README.md` its page among the documents.
 
     Attributes:
         name: of its folder, its section in the settings, and its step.
@@ -182,6 +182,11 @@ class Benchmark:
         told = getattr(import_module(f"larpo_lib.evaluation.{self.name}.step"), "effort", None)
         found: Effort = Effort() if told is None else told(config, files, heldout)
         return found
+
+    def impossible(self, config: Section, metric: str) -> str:
+        """Why its settings cannot give the gate a metric, as `impossible` in `step.py` says; else nothing."""
+        told = getattr(import_module(f"larpo_lib.evaluation.{self.name}.step"), "impossible", None)
+        return "" if told is None else str(told(config, metric))
 
     def require(self) -> dict[str, str]:
         """The versions of the packages that it cannot do without, told without their import.

@@ -81,8 +81,14 @@ def check_gate(config: LarpoConfig) -> None:
                 f"promote.{one.demand} asks for {one.metric}, but {one.benchmark} has no {one.name}",
                 remedy=f"Use one of {names}" + (", or add it to evaluate.watch" if one.is_watched else ""),
             )
-    for benchmark, _ in gate_benchmarks(config):
+    for benchmark, metrics in gate_benchmarks(config):
         gate_inputs(benchmark, config, _OF_A_RUN)
+        for metric in metrics:
+            if why := benchmark.impossible(getattr(config, benchmark.name), metric):
+                raise ConfigError(
+                    f"promote asks for {benchmark.name}.{metric}, which there will not be: {why}",
+                    remedy=f"Ask for another metric, or change [{benchmark.name}]",
+                )
 
 
 def check_gate_servers(config: LarpoConfig) -> None:

@@ -22,6 +22,7 @@ from larpo_lib.samplers.base import SamplingLimits
 
 SAMPLES = "samples"
 _PERCENT = 100
+_WHOLE = ("word_perplexity", "byte_perplexity", "bits_per_byte")
 
 
 def run(
@@ -72,6 +73,20 @@ def effort(_config: LmEvalConfig, _files: Mapping[str, Path], _heldout: int | No
     return Effort(None, 0)
 
 
+def impossible(config: LmEvalConfig, metric: str) -> str:
+    """Why the settings cannot give a metric with a value for each item, as far as is known now; else nothing."""
+    if metric.rpartition(".")[2] in _WHOLE:
+        return "it relates all documents' log-probability to all their words or bytes, and has no value for each item"
+    if any(metric.startswith(f"{task}.") for task in config.tasks):
+        return ""
+    BENCHMARK.require()
+    with official():
+        from larpo_lib.evaluation.lm_eval.index import names_of
+
+        known = any(metric.startswith(f"{task}.") for task in names_of(config.tasks))
+    return "" if known else f"lm_eval.tasks has only {', '.join(config.tasks)}"
+
+
 def _evaluate(
     tasks: Mapping[str, Any], config: LmEvalConfig, source: ModelDir, longest: int, work: WorkDir
 ) -> list[Evaluated]:
@@ -116,7 +131,8 @@ def _run(name: str, task: Any, config: LmEvalConfig, asked: Any) -> list[dict[st
     """lm-eval's numbers and our counts, then lm-eval's samples, all as plain values."""
     from lm_eval.evaluator import evaluate
 
-    from larpo_lib.evaluation.lm_eval.tasks import FAILS, failed
+    from larpo_lib.evaluation.lm_eval.documents import FAILS
+    from larpo_lib.evaluation.lm_eval.tasks import failed
 
     asked.cut = asked.refused = 0
     try:

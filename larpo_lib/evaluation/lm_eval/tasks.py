@@ -4,19 +4,21 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from larpo_lib.errors import ConfigError, DataError, LarpoError
+from larpo_lib.evaluation.lm_eval.documents import FAILS, check_documents
+from larpo_lib.evaluation.lm_eval.index import manager_of, refuse_shadows, unknown_metrics
 from larpo_lib.evaluation.lm_eval.official import fetching_by
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.rewards.rules.ifeval import INSTRUCTIONS
 from larpo_lib.rewards.rules.sentences import DOWNLOAD, has_punkt
-
-FAILS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, TypeError, ValueError)
-"""What a task raises whose definition or data are not as lm-eval takes them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def load_tasks(config: LmEvalConfig, data: Path | None, own: Path | None, cache:
         ConfigError: there is no such task, or it cannot be evaluated here.
         DataError: its data are missing.
     """
-    manager = _manager(config.tasks, own)
+    if own is not None:
+        refuse_shadows(own)
+    manager = manager_of(config.tasks, own)
     single: dict[str, Any] = {}
     groups: dict[str, Any] = {}
     for name in config.tasks:
@@ -67,6 +71,7 @@ def check_tasks(tasks: Tasks, config: LmEvalConfig, max_length: int) -> None:
         max_length: tokens of a prompt with its response.
 
     Raises:
+        DataError: a document cannot be used.
         ConfigError: a task's responses may be as long as the policy's whole context, it needs a package's data, runs
             code that a model has written, or shows pictures.
     """
@@ -87,6 +92,7 @@ def check_tasks(tasks: Tasks, config: LmEvalConfig, max_length: int) -> None:
             )
         if any(_needs_punkt(doc) for doc in _documents(task, config.limit)) and not has_punkt():
             raise ConfigError(f"{name}: counts sentences by NLTK's model, which is not found", remedy=DOWNLOAD)
+        check_documents(name, task, _documents(task, config.limit))
 
 
 def identity(tasks: Tasks, config: LmEvalConfig) -> dict[str, Any]:
@@ -135,16 +141,18 @@ class _Fetch:
     def __call__(self, path: str, name: str | None = None, **settings: Any) -> Any:
         """The data set at `path`, which is its name on the hub or of a kind of files, in the edition `name`."""
         settings = {key: value for key, value in settings.items() if value is not None}
-        if self.data is None or "data_files" in settings:
-            return _load_dataset(path, name, settings, self._missing(path))
+        if "data_files" in settings:
+            return _load_dataset(path, name, settings, partial(self._unreadable, settings["data_files"]))
+        if self.data is None:
+            return _load_dataset(path, name, settings, lambda _: self._missing(path))
         folder = self.data / path
         if not folder.is_dir():
             raise self._missing(path)
         settings["cache_dir"] = str(self.cache)
         if (folder / "README.md").is_file():  # as on the hub: it says which files belong to which edition
-            return _load_dataset(str(folder), name, settings, self._missing(path))
+            return _load_dataset(str(folder), name, settings, partial(self._unreadable, folder))
         edition = folder / name if name and (folder / name).is_dir() else folder
-        return _load_dataset(str(edition), None, settings, self._missing(path))
+        return _load_dataset(str(edition), None, settings, partial(self._unreadable, edition))
 
     def _missing(self, path: str) -> DataError:
         place = path if self.data is None else self.data / path
@@ -154,49 +162,30 @@ class _Fetch:
             remedy=f"Put its files into DATA/{path} and pass --data DATA, or fetch it where the hub can be reached",
         )
 
+    def _unreadable(self, files: Any, said: str) -> DataError:
+        """Of files that the user has brought; `files`: as the task names them, or their folder."""
+        named = files.values() if isinstance(files, Mapping) else [files]
+        return DataError(
+            f"the data of the task {self.task} cannot be read: {said}",
+            path=", ".join(map(str, named)),
+            remedy="Check that each file is there, whole, and has rows",
+        )
 
-def _load_dataset(path: str, name: str | None, settings: Mapping[str, Any], missing: DataError) -> Any:
+
+def _load_dataset(path: str, name: str | None, settings: Mapping[str, Any], refusal: Callable[[str], DataError]) -> Any:
     try:
         return _original(path, name, **settings)
     except LarpoError:
         raise
     except Exception as error:  # the library raises whatever files and servers lead it to
-        raise missing from error
+        cause = error.__cause__ or error
+        raise refusal(f"{type(cause).__name__}: {cause}".strip(": ").split("\n", 1)[0][:300]) from error
 
 
 def _original(path: str, name: str | None, **settings: Any) -> Any:
     from datasets.load import load_dataset
 
     return load_dataset(path, name, **settings)
-
-
-def _manager(names: Sequence[str], own: Path | None) -> Any:
-    """lm-eval's index of tasks. All its 14,000 files take seconds to read, so it looks in a few folders first."""
-    import lm_eval.tasks as package
-    from lm_eval.tasks import TaskManager
-
-    own_folders = [] if own is None else [str(own)]
-    likely = _likely_folders(Path(package.__file__).parent, names)
-    few = TaskManager(include_path=[*map(str, likely), *own_folders], include_defaults=False)
-    if all(_is_whole(name, few.task_index) for name in names):
-        return few
-    return TaskManager(include_path=own_folders or None)
-
-
-def _likely_folders(root: Path, names: Iterable[str]) -> list[Path]:
-    """Folders of lm-eval's that are called as a task, or as its beginning."""
-    parts = [name.split("_") for name in names]
-    called = {"_".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
-    return sorted(root / name for name in called if (root / name).is_dir())
-
-
-def _is_whole(name: str, index: Mapping[str, Any]) -> bool:
-    """Whether an index of some folders holds a task, or a group with all that is in it; a tag may stand anywhere."""
-    entry = index.get(name)
-    if entry is None or entry.kind.name == "TAG":
-        return False
-    members = entry.cfg["task"] if entry.kind.name == "GROUP" else ()
-    return all(isinstance(member, str) and _is_whole(member, index) for member in members)
 
 
 def _load(manager: Any, name: str) -> Any:
@@ -209,7 +198,12 @@ def _load(manager: Any, name: str) -> Any:
     except LarpoError:
         raise
     except FAILS as error:
-        raise failed(name, "cannot be loaded", error) from error
+        entry = manager.task_index[name]
+        unknown = unknown_metrics(entry.cfg or {}) if isinstance(error, KeyError) else []
+        said = ValueError(f"lm-eval has no metric {', '.join(unknown)}") if unknown else error
+        what = "cannot be loaded with its first document" if isinstance(said, TemplateError | LookupError) else ""
+        what += ", as where a choice is empty" if isinstance(said, IndexError) else ""
+        raise failed(name, what or "cannot be loaded", said) from error
 
 
 def failed(name: str, what: str, error: Exception) -> ConfigError:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,11 +12,12 @@ from small_punkt import write_punkt
 from tiny_world import files, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
-from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.evaluation.gating import require_values
+from larpo_lib.config import LarpoConfig
+from larpo_lib.errors import ConfigError, DataError, LarpoError
+from larpo_lib.evaluation.gating import check_gate, require_values
+from larpo_lib.evaluation.lm_eval.index import manager_of, names_of
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
-from larpo_lib.evaluation.lm_eval.tasks import _manager
 from larpo_lib.files import read_json_lines
 from larpo_lib.rewards.rules import sentences
 from larpo_lib.rewards.rules.ifeval import followed, read_instructions
@@ -377,10 +379,68 @@ def test_a_tag_is_looked_for_in_all_folders(monkeypatch: pytest.MonkeyPatch) -> 
         return read(root / "truthfulqa" if root.name == "tasks" else root)
 
     monkeypatch.setattr(TaskIndex, "_iter_yaml_files", some)
-    assert sorted(_manager(["truthfulqa"], None).task_index["truthfulqa"].tags) == [
+    assert sorted(manager_of(["truthfulqa"], None).task_index["truthfulqa"].tags) == [
         "truthfulqa_gen", "truthfulqa_mc1", "truthfulqa_mc2",
     ]  # fmt: skip
     assert roots == ["truthfulqa", "tasks"]
     roots.clear()
-    assert "truthfulqa_mc1" in _manager(["truthfulqa_mc1"], None).task_index
+    assert "truthfulqa_mc1" in manager_of(["truthfulqa_mc1"], None).task_index
     assert roots == ["truthfulqa"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        ("mmlu.acc", r"promote asks for lm_eval\.mmlu\.acc, which there will not be: lm_eval\.tasks has only ifeval"),
+        ("ifeval.word_perplexity", "has no value for each item"),
+        ("ifeval.prompt_level_strict_acc", None),
+    ],
+)
+def test_the_gate_refuses_what_there_cannot_be(metric: str, problem: str | None) -> None:
+    asked = {"must_improve": [{"metric": f"lm_eval.{metric}"}]}
+    config = LarpoConfig.model_validate(
+        {
+            "policy": "p",
+            "prepare": {"source": "s", "heldout": 2},
+            "rerank": {"reranker": {"type": "verifier"}},
+            "lm_eval": {"tasks": ["ifeval"]},
+            "promote": asked,
+        }
+    )
+    with pytest.raises(ConfigError, match=problem) if problem else nullcontext():
+        check_gate(config)
+
+
+def test_tasks_of_groups_are_known() -> None:
+    assert {"agieval_lsat_ar", "agieval_nous"} <= names_of(["agieval_nous"])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "change", "problem"),
+    [
+        ("mine", '{"q": "x"}', {}, "mine: cannot be loaded with its first document: UndefinedError: 'a' is undefined"),
+        ("mine", '{"q": "x", "a": "1"}\n{"q": "x", "a": null}', {}, "task mine, row 2: the document has null as its"),
+        ("mine", "", {}, r"rows\.jsonl: the data of the task mine cannot be read: \w+\. .*file is there, whole"),
+        ("mine", '{"q": "x", "a": "1"}\n{"q": "x', {}, r"rows\.jsonl: the data of the task mine cannot be read: \w+: "),
+        ("mine", '{"q": "x", "a": "1"}', {"metric_list": [{"metric": "nosuch"}]}, "lm-eval has no metric nosuch"),
+        (
+            "mine", '{"q": "x", "a": 0}',
+            {"output_type": "multiple_choice", "doc_to_choice": ["Ann", ""], "metric_list": [{"metric": "acc"}]},
+            "mine: cannot be loaded with its first document, as where a choice is empty",
+        ),
+        ("ifeval", '{"q": "x", "a": "1"}', {}, r"rows\.yaml: the task is called ifeval as one of lm-eval's"),
+    ],
+)  # fmt: skip
+def test_own_tasks_that_cannot_be_used_are_told_before_the_policy_is_asked(
+    name: str, rows: str, change: dict[str, Any], problem: str, tiny_policy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows)
+    task = {
+        "task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(tmp_path / "rows.jsonl")}},
+        "test_split": "test", "doc_to_text": "{{q}}", "doc_to_target": "{{a}}",
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean"}], **change,
+    }  # fmt: skip
+    (tmp_path / "rows.yaml").write_text(json.dumps(task))
+    config = LmEvalConfig(tasks=(name,), sampler=SAMPLER, gen_kwargs={"max_gen_toks": 8})
+    with pytest.raises(LarpoError, match=problem):
+        run(config, policy=tiny_policy, own_tasks=tmp_path, evaluation=tmp_path / "out")
