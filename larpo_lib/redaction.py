@@ -13,7 +13,7 @@ HIDDEN = "***"
 
 # A password may hold any sign, '@' and '/' too, so the last '@' ends it. Digits behind a host are its port. Lengths are
 # bounded so that no text takes long.
-_PORT = r"\d{1,5}(?:[/?#\s]|$)"
+_PORT = r"\d{1,5}(?:[/?#]|[:;,.)'\"]{0,2}(?:\s|$))"
 _USER = re.compile(rf"://(?:[^\s/?#:@\[]{{0,512}}:(?!{_PORT})[^\s<>]{{0,512}}|[^\s/?#'\"<>]{{0,512}})@")
 _USER_WITH_BLANKS = re.compile(
     rf"://[^\s/?#:@\[]{{1,512}}:(?!{_PORT}|\s|<)(?:(?!://)[^@<>]){{1,512}}@(?=[\w.\[-])"  # in a sentence

@@ -67,6 +67,9 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
         "<|im_end|>",
         "f'http://host/?token={TOKEN}'",
         'url + "?key=" + key',
+        "http://127.0.0.1:41123: answered 403: User 'user@example.com' is not authorized",
+        """MLflow at http://127.0.0.1:41123: Invalid value "pass@8" for parameter 'name'""",
+        "(see http://server:8080), or write to user@example.com",
     ],
 )
 def test_what_only_looks_a_little_like_secrets_stays(text: str) -> None:

@@ -49,6 +49,7 @@ def run(
     """
     package = BENCHMARK.require()["lm_eval"]
     with official(), TemporaryDirectory() as cache:
+        from larpo_lib.evaluation.lm_eval.generation import check_generation
         from larpo_lib.evaluation.lm_eval.tasks import check_tasks, identity, load_tasks, max_length
 
         source = ModelDir(policy, config.sampler.model)
@@ -56,6 +57,10 @@ def run(
         config.sampler.check(policy, SamplingLimits(longest - 1, 1, 1.0))
         tasks = load_tasks(config, data, own_tasks, Path(cache))
         check_tasks(tasks, config, longest)
+        if config.sampler.type == "hf":
+            for name, task in tasks.single.items():
+                if task.get_config("output_type") == "generate_until":
+                    check_generation(name, task.get_config("generation_kwargs") or {}, len(source.tokenizer))
         inputs = {"policy": policy} | ({} if own_tasks is None else {"own_tasks": own_tasks})
 
         def make(work: WorkDir) -> Metrics:

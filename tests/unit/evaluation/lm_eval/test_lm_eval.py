@@ -290,6 +290,11 @@ def test_sampled_responses_do_not_depend_on_where_a_run_was_stopped(
     [
         ({"tasks": ("ifevall",)}, r"lm-eval has no task 'ifevall'\. Did you mean ifeval"),
         ({"tasks": ("ifeval",), "gen_kwargs": {}}, r"ifeval: its responses may have 1280 tokens, which leaves no room"),
+        ({"gen_kwargs": {"max_gen_toks": 8, "nosuch": 1}}, r"ifeval: its responses cannot be generated: .*'nosuch'"),
+        (
+            {"gen_kwargs": {"max_gen_toks": 8, "do_sample": True, "temperature": -1}},
+            r"ifeval: its responses cannot be generated: `temperature` \(=-1",
+        ),
         (
             {"tasks": ("gsm8k",), "examples": 6},
             r"gsm8k: cannot be evaluated: ValueError: Sample larger than population",
