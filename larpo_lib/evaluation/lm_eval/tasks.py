@@ -202,7 +202,7 @@ def _load(manager: Any, name: str) -> Any:
         unknown = unknown_metrics(entry.cfg or {}) if isinstance(error, KeyError) else []
         said = ValueError(f"lm-eval has no metric {', '.join(unknown)}") if unknown else error
         what = "cannot be loaded with its first document" if isinstance(said, TemplateError | LookupError) else ""
-        what += ", as where a choice is empty" if isinstance(said, IndexError) else ""
+        what += ", as where a choice is empty" if str(said) == "string index out of range" else ""
         raise failed(name, what or "cannot be loaded", said) from error
 
 
