@@ -27,7 +27,7 @@ def check_generation(name: str, settings: Mapping[str, Any], vocabulary: int) ->
     tiny = GPT2Config(
         vocab_size=vocabulary, n_embd=2, n_head=1, n_layer=1, n_positions=8, bos_token_id=0, eos_token_id=0
     )
-    model = GPT2LMHeadModel(tiny).eval()
+    model = GPT2LMHeadModel(tiny).eval()  # type: ignore[no-untyped-call]
     model.generation_config = GenerationConfig(eos_token_id=0)  # type: ignore[no-untyped-call]
     try:
         told = {key: value for key, value in normalize_gen_kwargs(dict(settings)).items() if key not in _OURS}
