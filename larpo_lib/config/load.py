@@ -1,18 +1,16 @@
 """TOML and `--set` to a checked configuration, with errors that name the setting and the remedy."""
 
-import difflib
 import logging
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from larpo_lib.config.changes import ChangeConfig, stated_changes
-from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import resolve, sections_of
+from larpo_lib.config.problems import config_error, did_you_mean, place_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.parsing import parse_toml, unusable
@@ -20,7 +18,6 @@ from larpo_lib.redaction import secret_places
 
 _LOG = logging.getLogger(__name__)
 _TRACKING = "tracking.uri"
-_MOST_NAMED = 3
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -66,7 +63,7 @@ def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> 
     unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
     if unknown:
         raise ConfigError(
-            f"{_place(path)}unknown setting '{unknown[0]}'", remedy=_did_you_mean(unknown[0], LarpoConfig.model_fields)
+            f"{place_of(path)}unknown setting '{unknown[0]}'", remedy=did_you_mean(unknown[0], LarpoConfig.model_fields)
         )
     if any(name in change for change in stated_changes(tree)):
         _LOG.warning(
@@ -98,7 +95,7 @@ def _check_partly(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]
         left_open = ("missing", "union_tag_not_found", "value_error", "assertion_error")
         problems = [problem for problem in error.errors(include_url=False) if problem["type"] not in left_open]
         if problems:
-            raise _config_error(problems, LarpoConfig, path, prefix) from None
+            raise config_error(problems, LarpoConfig, path, prefix) from None
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -141,7 +138,7 @@ def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, 
     try:
         checked = kind.model_validate(tree)
     except ValidationError as error:
-        raise _config_error(error.errors(include_url=False), kind, path, prefix) from None
+        raise config_error(error.errors(include_url=False), kind, path, prefix) from None
     _require_no_secret(tree, path, prefix)
     if isinstance(checked, LarpoConfig):
         by_iteration(checked, path)
@@ -175,7 +172,7 @@ def _changed(config: LarpoConfig, change: ChangeConfig, path: Path | None, prefi
     scheduled = any(isinstance(each.sample.temperature, tuple) for each in (config, changed))
     if scheduled and "temperature" in (change.sample or {}):
         raise ConfigError(
-            f"{_place(path)}setting '{'.'.join(prefix)}.sample.temperature': a list of temperatures has one for each "
+            f"{place_of(path)}setting '{'.'.join(prefix)}.sample.temperature': a list of temperatures has one for each "
             "iteration already",
             remedy="Use either a list in sample.temperature, or single values and changes",
         )
@@ -206,7 +203,7 @@ def check_values(tree: dict[str, Any], path: Path | None = None) -> None:
     for name, value in tree.items():
         problem = unusable(value)
         if problem:
-            raise ConfigError(f"{_place(path)}setting '{name:.80}': {problem}", remedy="Change or remove it")
+            raise ConfigError(f"{place_of(path)}setting '{name:.80}': {problem}", remedy="Change or remove it")
 
 
 def _require_no_secret(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]) -> None:
@@ -214,10 +211,10 @@ def _require_no_secret(tree: dict[str, Any], path: Path | None, prefix: Sequence
     for place in secret_places(tree, ".".join(prefix)):
         if place.endswith("_env"):
             problem = "is not the name of an environment variable, such as OPENAI_API_KEY"
-            raise ConfigError(f"{_place(path)}setting '{place}' {problem}", remedy="Put the key into a variable")
+            raise ConfigError(f"{place_of(path)}setting '{place}' {problem}", remedy="Put the key into a variable")
         if place != _TRACKING and not place.endswith(".code"):
             raise ConfigError(
-                f"{_place(path)}setting '{place}' looks like a password or a key, which would be stored with the run",
+                f"{place_of(path)}setting '{place}' looks like a password or a key, which would be stored with the run",
                 remedy="Put it into an environment variable, and give the variable's name where a setting takes one",
             )
 
@@ -230,76 +227,3 @@ def _value(key: str, text: str) -> Any:
     except ValueError as error:
         raise ConfigError(f"--set {key:.200}=...: {error}", remedy="Give another value") from None
     return parsed["value"] if len(parsed) == 1 else text  # text of several lines may be more than a value
-
-
-def _place(path: Path | None) -> str:
-    return f"{path}: " if path else ""
-
-
-def _config_error(
-    problems: Sequence[ErrorDetails], kind: type[BaseModel], path: Path | None, prefix: Sequence[str]
-) -> ConfigError:
-    # A misspelt name leaves the right one missing, so it comes first, and what is missing last.
-    order = {"extra_forbidden": 0, "missing": 2}
-    first = min(problems, key=lambda problem: order.get(problem["type"], 1))
-    names, models = _follow(kind, first["loc"])
-    place = ".".join((*prefix, *names))
-    others = [".".join((*prefix, *_follow(kind, each["loc"])[0])) for each in problems if each is not first]
-    more = f" (and {', '.join(others[:_MOST_NAMED])}{', ...' if others[_MOST_NAMED:] else ''})" if others else ""
-    if first["type"] == "extra_forbidden":
-        known = [name for model in models for name in model.model_fields]
-        return ConfigError(f"{_place(path)}unknown setting '{place}'{more}", remedy=_did_you_mean(names[-1], known))
-    if first["type"] == "missing":
-        return ConfigError(
-            f"{_place(path)}setting '{place}' is missing{more}", remedy=f"Use --set {place}=..., or add it to your file"
-        )
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        tag = first.get("ctx", {}).get("tag")
-        problem = "has no type" if tag is None else f"has the unknown type '{tag}'"
-        tags = ", ".join(model.model_fields["type"].default for model in models)
-        return ConfigError(f"{_place(path)}'{place}' {problem}{more}", remedy=f"Set {place}.type to one of {tags}")
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] in ("model_type", "model_attributes_type"):
-        message = "Input should be a table of settings"
-    untold = isinstance(first["input"], dict) or first["type"] == UNTOLD_INPUT
-    given = "" if untold else f", not {first['input']!r:.200}"
-    which = f"setting '{place}': " if place else ""
-    return ConfigError(f"{_place(path)}{which}{message}{given}{more}")
-
-
-def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[type[BaseModel]]]:
-    """The setting's name, part by part, that pydantic means by `location`, and the sections that may stand there.
-
-    Where the name is unknown, they are the sections that it stands in. In a location pydantic names the member of a
-    union that it tried; a setting's name has no such part.
-    """
-    annotation: Any = kind
-    names: list[str] = []
-    models = list(sections_of(annotation))
-    for part in location:
-        chosen = [
-            model for model in models if "type" in model.model_fields and model.model_fields["type"].default == part
-        ]
-        fields = models[0].model_fields if len(models) == 1 else {}
-        if len(models) > 1 and chosen:
-            models = chosen
-            continue
-        if isinstance(part, int):
-            annotation = get_args(annotation)[0]
-        elif part in fields:
-            annotation = fields[part].annotation
-        elif not models:
-            continue
-        else:
-            return [*names, part], models
-        names.append(str(part))
-        models = list(sections_of(annotation))
-    return names, models
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(known)}" if known else ""

@@ -20,16 +20,18 @@ def manager_of(names: Sequence[str], own: Path | None) -> Any:
     return TaskManager(include_path=own_folders or None)
 
 
-def names_of(names: Sequence[str]) -> set[str]:
-    """Tasks, groups and tags of lm-eval's, with all that is in them; of what is not lm-eval's, its own name alone."""
+def names_of(names: Sequence[str]) -> set[str] | None:
+    """Tasks, groups and tags of lm-eval's, with all that is in them; None where one is not lm-eval's own."""
     index = manager_of(names, None).task_index
     found: set[str] = set()
     left = [*names]
     while left:
         if (name := left.pop()) in found:
             continue
+        if (entry := index.get(name)) is None:
+            return None
         found.add(name)
-        if (entry := index.get(name)) is not None and entry.kind.name in ("GROUP", "TAG"):
+        if entry.kind.name in ("GROUP", "TAG"):
             members = entry.tags if entry.kind.name == "TAG" else entry.cfg["task"]
             left += [each if isinstance(each, str) else str(each.get("task", each.get("group"))) for each in members]
     return found

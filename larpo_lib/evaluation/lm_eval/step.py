@@ -88,8 +88,10 @@ def impossible(config: LmEvalConfig, metric: str) -> str:
     with official():
         from larpo_lib.evaluation.lm_eval.index import names_of
 
-        known = any(metric.startswith(f"{task}.") for task in names_of(config.tasks))
-    return "" if known else f"lm_eval.tasks has only {', '.join(config.tasks)}"
+        names = names_of(config.tasks)
+    if names is None or any(metric.startswith(f"{task}.") for task in names):
+        return ""
+    return f"lm_eval.tasks has only {', '.join(config.tasks)}"
 
 
 def _evaluate(

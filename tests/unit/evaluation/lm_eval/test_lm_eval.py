@@ -417,7 +417,10 @@ def test_the_gate_refuses_what_there_cannot_be(metric: str, problem: str | None)
 
 
 def test_tasks_of_groups_are_known() -> None:
-    assert {"agieval_lsat_ar", "agieval_nous"} <= names_of(["agieval_nous"])
+    found = names_of(["agieval_nous"])
+    assert found is not None
+    assert {"agieval_lsat_ar", "agieval_nous"} <= found
+    assert names_of(["ifeval", "a_group_of_ones_own"]) is None
 
 
 @pytest.mark.parametrize(
