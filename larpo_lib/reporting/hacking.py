@@ -4,19 +4,23 @@ Gao et al. 2023 (arXiv 2210.10760): while a policy goes on to gain by the reward
 stands for first gets better and then worse.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from sys import intern
+from typing import Any, TypeVar
 
 import numpy as np
 
 from larpo_lib.config.sections import WATCH
-from larpo_lib.reporting.held_out import Row, is_greedy, means
+from larpo_lib.reporting.held_out import Row, is_greedy
 from larpo_lib.reporting.table import number
 from larpo_lib.statistics.estimates import UNKNOWN, Bootstrap, Estimate, Values, paired
 from larpo_lib.statistics.ranking import spearman
 from larpo_lib.statistics.regression import intercept
+
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 REWARD, LENGTH = "reward", "characters"
 """Measures that every policy has: by `evaluate.reranker`, and the lengths of responses. The others are watches, by the
@@ -138,17 +142,39 @@ class Hacking:
 
 def read_policy(iteration: int, evaluated: Iterable[Row], watched: Iterable[Row], kl: float | None = None) -> Policy:
     """What rows of `evaluated` and of `watched` say of sampled responses. They are gone through once."""
-    rewards: dict[str, dict[str, list[float]]] = {REWARD: {}, LENGTH: {}}
-    for row in evaluated:
-        if not is_greedy(row):
-            rewards[REWARD].setdefault(row["prompt_id"], []).append(row["reward"])
-            rewards[LENGTH].setdefault(row["prompt_id"], []).append(float(len(row["response"])))
-    found = {prompt: spearman(values, rewards[LENGTH][prompt]) for prompt, values in rewards[REWARD].items()}
-    for row in watched:
-        if not is_greedy(row):
-            rewards.setdefault(f"{WATCH}{row['watch']}", {}).setdefault(row["prompt_id"], []).append(row["reward"])
-    values = {measure: means(groups) for measure, groups in rewards.items()}
-    return Policy(iteration, values, {prompt: value for prompt, value in found.items() if value is not None}, kl)
+    values: dict[str, dict[str, float]] = {REWARD: {}, LENGTH: {}}
+    correlations: dict[str, float] = {}
+    responses = (
+        (intern(row["prompt_id"]), row["reward"], len(row["response"])) for row in evaluated if not is_greedy(row)
+    )
+    for prompt, rewards, lengths in _by_key(responses):
+        values[REWARD][prompt], values[LENGTH][prompt] = fmean(rewards), fmean(lengths)
+        if (correlation := spearman(rewards, lengths)) is not None:
+            correlations[prompt] = correlation
+    scored = (((row["watch"], intern(row["prompt_id"])), row["reward"], 0.0) for row in watched if not is_greedy(row))
+    for (watch, prompt), rewards, _ in _by_key(scored):
+        values.setdefault(f"{WATCH}{watch}", {})[prompt] = fmean(rewards)
+    return Policy(iteration, values, correlations, kl)
+
+
+def _by_key(rows: Iterable[tuple[KeyT, float, float]]) -> Iterator[tuple[KeyT, list[float], list[float]]]:
+    """Each key, in the order of its first row, with the values of all its rows.
+
+    In between they lie in arrays: lists of a million numbers' objects would be most of a report's memory.
+    """
+    numbers: dict[KeyT, int] = {}
+    places, columns = array("q"), (array("d"), array("d"))
+    for key, *pair in rows:
+        places.append(numbers.setdefault(key, len(numbers)))
+        for column, value in zip(columns, pair, strict=True):
+            column.append(value)
+    order = np.argsort(places, kind="stable")
+    first, second = (np.asarray(column)[order] for column in columns)
+    ends = np.cumsum(np.bincount(places, minlength=len(numbers)))
+    start = 0
+    for key, end in zip(numbers, ends, strict=True):
+        yield key, first[start:end].tolist(), second[start:end].tolist()
+        start = end
 
 
 def examine(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequen
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,12 @@ class Judged:
 
     def add(self, row: Row) -> None:
         """Add a row of `evaluated`."""
-        self.rewards.setdefault(row["prompt_id"], array("d")).append(row["reward"])
+        prompt = intern(row["prompt_id"])  # the same text for the tables of all policies: 100 bytes for each prompt
+        self.rewards.setdefault(prompt, array("d")).append(row["reward"])
         if row["correct"] is None:
             self.undecided += 1
         else:
-            self.right.setdefault(row["prompt_id"], []).append(row["correct"])
+            self.right.setdefault(prompt, []).append(row["correct"])
 
 
 def greedy_and_sampled(rows: Iterable[Row]) -> tuple[Judged, Judged]:

@@ -1,7 +1,9 @@
 """Held-out quality of one policy, and what changed between two, with bootstrap intervals over prompts."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.reporting.held_out import Measures
@@ -64,7 +66,7 @@ def summarize(iteration: int, bootstrap: Bootstrap, metrics: Metrics, rows: Iter
         values=values,
         estimates={name: bootstrap.mean([*found.values()]) for name, found in values.items()},
         metrics=metrics,
-        rewards=[reward for rewards in values.sampled.rewards.values() for reward in rewards],
+        rewards=array("d", chain.from_iterable(values.sampled.rewards.values())),
     )
 
 

@@ -1,7 +1,7 @@
 """The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json, write_json
 from larpo_lib.provenance import RecordedEvaluation, read_settings
 from larpo_lib.reporting import content, drawing, page
-from larpo_lib.reporting.examples import choose_examples
+from larpo_lib.reporting.examples import Example, choose_examples
 from larpo_lib.reporting.figures import panels
 from larpo_lib.reporting.hacking import FILE as HACKING
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS
-from larpo_lib.reporting.quality import Quality, headline, summarize
+from larpo_lib.reporting.quality import Change, Quality, headline, summarize
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.report_hacking import read_hacking
@@ -158,24 +158,18 @@ def _check_alike(evaluations: Sequence[Path]) -> None:
 def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     evaluate = read_settings(sources.evaluations[0], RecordedEvaluation)
     judged, bootstrap = evaluate.judge is not None, Bootstrap.of(evaluate)
-    qualities = [
-        summarize(
-            number, bootstrap, read_metrics(path), iterate_table(path, "evaluated", QUALITY_COLUMNS), judged=judged
-        )
-        for number, path in sources.measured().items()
-    ]
-    first, last = (PromptTable(sources.evaluations[i], "evaluated", _EXAMPLE_COLUMNS) for i in (0, -1))
-    examples, outcomes = choose_examples(_prompts(sources, first), first, last, config.examples)
+    qualities, compared, prompts = _qualities(sources, bootstrap, judged=judged)
+    examples, outcomes = _examples(sources, config.examples)
     histories = [read_history(path) for path in sources.policies]
     columns = ["start", *(f"iteration {number}" for number in range(1, len(sources.policies) + 1))]
     artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
     return content.Report(
         title=config.title,
         confidence=evaluate.confidence,
-        headline=headline(qualities[0], qualities[-1], bootstrap, judged=judged),
+        headline=compared,
         qualities=qualities,
         judged=judged,
-        prompts=len(qualities[-1].values["reward"]),
+        prompts=prompts,
         lists=[
             {"iteration": number, "ranked": read_metrics(ranked), "lists": read_metrics(lists)}
             for number, (ranked, lists) in enumerate(zip(sources.ranked, sources.lists, strict=True), start=1)
@@ -203,6 +197,28 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         versions=_versions(read_manifest(sources.policies[-1])),
         promotion=None if sources.promotion is None else _promotion(sources.promotion, sources.evaluations, qualities),
     )
+
+
+def _qualities(sources: _Sources, bootstrap: Bootstrap, *, judged: bool) -> tuple[list[Quality], list[Change], int]:
+    """The quality of each policy, what changed from the first to the last, and how many prompts the last has.
+
+    Values prompt by prompt are left out of them: later nobody asks for these, and in a large report they would take
+    most of the memory.
+    """
+    qualities = [
+        summarize(
+            number, bootstrap, read_metrics(path), iterate_table(path, "evaluated", QUALITY_COLUMNS), judged=judged
+        )
+        for number, path in sources.measured().items()
+    ]
+    first, last = qualities[0], qualities[-1]
+    compared, prompts = headline(first, last, bootstrap, judged=judged), len(last.values["reward"])
+    return [replace(quality, values={}) for quality in qualities], compared, prompts
+
+
+def _examples(sources: _Sources, wanted: int) -> tuple[list[Example], dict[str, int]]:
+    first, last = (PromptTable(sources.evaluations[i], "evaluated", _EXAMPLE_COLUMNS) for i in (0, -1))
+    return choose_examples(_prompts(sources, first), first, last, wanted)
 
 
 def _prompts(sources: _Sources, evaluated: PromptTable) -> PromptTable:

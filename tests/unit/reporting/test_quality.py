@@ -15,7 +15,7 @@ def test_sampled_and_greedy_responses_are_told_apart():
     assert (
         quality.estimates["greedy_reward"].value == quality.estimates["greedy_accuracy"].value == pytest.approx(1 / 3)
     )
-    assert quality.rewards == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert list(quality.rewards) == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_curve_without_a_judge_is_the_best_reward_of_n():
