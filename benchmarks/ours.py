@@ -11,8 +11,9 @@ from benchmarks.models import Size
 from benchmarks.workloads import PAD_ID, TokenList, unique_tokens
 from larpo_lib.config import TrainConfig
 from larpo_lib.models import layout as layouts
+from larpo_lib.models.chunk_size import default_chunk_tokens
 from larpo_lib.models.device import training_attention
-from larpo_lib.models.logprobs import LogitTransform, default_chunk_tokens, token_logps
+from larpo_lib.models.logprobs import LogitTransform, token_logps
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator, TrainingList
@@ -151,8 +152,9 @@ def loss_peak(tokens: int, hidden: int, vocabulary: int, device: torch.device) -
     output_layer = torch.nn.Linear(hidden, vocabulary, bias=False, device=device)
     states = torch.randn(tokens, hidden, device=device, requires_grad=True)
     targets = torch.randint(vocabulary, (tokens,), device=device)
+    chunk = default_chunk_tokens(vocabulary, device.type)
     before = 0
     for _ in range(2):  # the first time makes the gradients that the second time adds to
         before = reset_peak(device)
-        token_logps(states, output_layer, targets, LogitTransform(), default_chunk_tokens(vocabulary)).sum().backward()
+        token_logps(states, output_layer, targets, LogitTransform(), chunk).sum().backward()
     return peak_memory(device) - before

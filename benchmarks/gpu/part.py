@@ -15,8 +15,10 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True)
     given = parser.parse_args()
     part = parts[given.part]
+    bench = Bench(given.device, given.rows)
     run = importlib.import_module(f"benchmarks.gpu.{part.module}").run
-    run(Bench(given.device, given.rows), *part.arguments)
+    bench.log("libraries are loaded")
+    run(bench, *part.arguments)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """The parts of the benchmark, those that prove most first. Imports nothing but the standard library."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+_START = time.monotonic()
+"""Of this process, but for the interpreter."""
 
 Row = dict[str, Any]
 """What was measured: `what`, `value`, `unit`, and `ok` where there is a right value."""
@@ -49,7 +53,7 @@ PARTS = (
     Part("loss", "log-probabilities at a vocabulary of 262,144: values, memory, time", "loss", 60),
     Part("training-1.5b", "a training step of 1.2 to 1.5 billion parameters", "training", 150, ("1.5b",)),
     Part("training-8b", "a training step of 8 billion parameters", "training", 150, ("8b",)),
-    Part("trl", "DPO against TRL's trainer", "peers", 120, ("trl",), ("trl", "datasets", *_MODELS)),
+    Part("trl", "DPO against TRL's trainer", "peers", 150, ("trl",), ("trl", "datasets", *_MODELS)),
     Part("sampling", "tokens/s of the sampler `hf`", "generation", 60, ("sampling",), _MODELS),
     Part(
         "reranking", "a classifier batched, against one response at a time", "generation", 60, ("reranking",), _MODELS
@@ -86,6 +90,10 @@ class Bench:
         """Whether this is no dry run."""
         return self.device == "cuda"
 
+    def log(self, what: str) -> None:
+        """Say in the part's log what is done, and when: where its time goes."""
+        print(f"{time.monotonic() - _START:.1f} s: {what}", flush=True)
+
     def tell(
         self, what: str, value: float | str | None, unit: str = "", ok: bool | None = None, **more: float | str
     ) -> None:
@@ -99,6 +107,7 @@ class Bench:
             more: figures of the same measurement, by name and unit, such as `peak_gib`.
         """
         row: Row = {"what": ": ".join([*self._group, what]), "value": value, "unit": unit, **more}
+        self.log(row["what"])
         with self.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row if ok is None else {**row, "ok": ok}) + "\n")
 

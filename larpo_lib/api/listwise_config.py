@@ -32,7 +32,8 @@ class ListwiseConfig(TrainingArguments):
             `max_length`.
         unknown_end: whether responses are taken to end where their text ends (`teach`), or get no end (`leave_open`).
         padding_free: lay all lists of a forward pass out in one row, without padding.
-        logprob_chunk_tokens: tokens whose logits are in memory at one time; None: as many as fit in 128 MiB.
+        logprob_chunk_tokens: tokens whose logits are in memory at one time; None: as many as fit in 128 MiB, on a
+            GPU in 512 MiB.
         learning_rate: of AdamW.
     """
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from larpo_lib.budget.model import Activations, ModelSize
+from larpo_lib.models.chunk_size import default_chunk_tokens
 
 GIB = 2**30
-LOGITS_BYTES = 128 * 2**20
-"""What `logprob_chunk_tokens` stands for where it is not set."""
 ON_GPU, ON_CPU = int(1.5 * GIB), GIB // 2
 """CUDA's context, kernels and what the allocator cannot use; the Python process and its libraries."""
 
@@ -61,7 +60,7 @@ class Training:
         adapters: their parameters; 0: all weights are trained.
         pass_tokens: of a forward pass over several lists.
         checkpointing: activations are computed again.
-        chunk_tokens: tokens whose logits are in memory together; None: as many as fit in 128 MiB.
+        chunk_tokens: tokens whose logits are in memory together; None: `default_chunk_tokens`.
     """
 
     processes: int
@@ -142,7 +141,7 @@ def _passes(size: ModelSize, training: Training) -> list[Item]:
         alone = _activations(size, kept, training, training.list_tokens, again=training.zero != 3)
         largest = max(largest, alone, key=lambda item: item.bytes)
     chunk = min(
-        training.chunk_tokens or max(1, LOGITS_BYTES // (4 * size.vocabulary)),
+        training.chunk_tokens or default_chunk_tokens(size.vocabulary, "cuda" if training.on_gpu else "cpu"),
         max(training.pass_tokens, training.list_tokens),
     )
     logits = 2 * 4 * chunk * size.vocabulary

@@ -87,7 +87,8 @@ class TrainingConfig(Seeded):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: needs less memory and more time."""
     logprob_chunk_tokens: PositiveInt | None = None
-    """Number of tokens whose logits are in memory at the same time. Not set: as many as fit in 128 MiB."""
+    """Number of tokens whose logits are in memory at the same time. Not set: as many as fit in 128 MiB, on a GPU in 512
+    MiB."""
     max_prompt_tokens: PositiveInt = 1024
     """Maximum tokens of a prompt. Longer prompts are dropped and counted."""
     max_tokens: PositiveInt = 2048

@@ -8,8 +8,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-_LOGITS_BYTES = 128 * 2**20
-
 
 @dataclass(frozen=True)
 class LogitTransform:
@@ -45,11 +43,6 @@ def logit_transform(model: PreTrainedModel) -> LogitTransform:
     divisor = getattr(config, "logits_scaling", None)
     scale = (1.0 if factor is None else factor) / (1.0 if divisor is None else divisor)
     return LogitTransform(scale, getattr(config, "final_logit_softcapping", None))
-
-
-def default_chunk_tokens(vocabulary: int) -> int:
-    """As many tokens as have 128 MiB of float32 logits."""
-    return max(1, _LOGITS_BYTES // (4 * vocabulary))
 
 
 def token_logps(
@@ -126,7 +119,9 @@ class _TokenLogps(torch.autograd.Function):
                 derivative = ctx.transform.scale
                 by_logits = kept * -coefficients
             by_logits.scatter_add_(1, targets[part, None], coefficients)
-            by_logits = by_logits.mul_(derivative).to(ctx.dtype)
+            if isinstance(derivative, Tensor) or derivative != 1.0:  # one pass over the logits less
+                by_logits.mul_(derivative)
+            by_logits = by_logits.to(ctx.dtype)
             if by_hidden is not None:
                 by_hidden[part] = by_logits @ matrix
             if by_weight is not None:

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from larpo_lib.errors import ModelError
 from larpo_lib.models.attention import SDPA_IN_PARTS, long_enough_for_parts, parts_of, use_sdpa_in_parts
-from larpo_lib.models.logprobs import default_chunk_tokens, logit_transform, token_logps
+from larpo_lib.models.chunk_size import default_chunk_tokens
+from larpo_lib.models.logprobs import logit_transform, token_logps
 from larpo_lib.models.packing import attention_masks
 
 _TOLERANCE = 1e-2
@@ -89,7 +90,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
             f"{model.name_or_path}: the model's log-probability of a test input is {expected}",
             remedy="Set model.dtype to float32, or check the model's weights",
         )
-    _score_in_output_layer(model, chunk_tokens or default_chunk_tokens(vocabulary))
+    _score_in_output_layer(model, chunk_tokens)
 
     own_forward = type(model).forward
 
@@ -115,7 +116,7 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
     return model
 
 
-def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
+def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int | None) -> None:
     """Make the output layer take targets and return their log-probabilities.
 
     In its forward pass, since that is where ZeRO-3 has its weights whole: once for all chunks.
@@ -131,7 +132,8 @@ def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int) -> None:
     def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
         if targets is None:
             return torch.nn.Linear.forward(self, hidden)
-        return token_logps(hidden, self, targets, transform, chunk_tokens)
+        chunk = chunk_tokens or default_chunk_tokens(self.out_features, hidden.device.type)
+        return token_logps(hidden, self, targets, transform, chunk)
 
     output_layer.forward = MethodType(forward, output_layer)  # type: ignore[method-assign]
 

@@ -7,8 +7,9 @@ import torch
 from small_models import make_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks.gpu import shapes
 from benchmarks.measure import peak_memory, reset_peak
-from larpo_lib.budget.memory import GIB, Training, sampling_need, training_need, vllm_need
+from larpo_lib.budget.memory import GIB, ON_GPU, Training, sampling_need, training_need, vllm_need
 from larpo_lib.budget.model import size_of
 from larpo_lib.config import LoraConfig
 from larpo_lib.models.layout import packed_layout
@@ -70,6 +71,19 @@ def test_the_largest_module_is_the_one_that_deepspeed_takes():
     zero3 = pytest.importorskip("deepspeed.runtime.zero.stage3", reason="compares with DeepSpeed")
     model = make_model("llama")
     assert (size_of(model).parameters, size_of(model).largest_module) == zero3.model_to_params(model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "measured"),
+    [("LLAMA_1B", 37.42), ("QWEN_1_5B", 52.65)],  # GiB of a step on an H200 (docs/benchmarks.md)
+)
+def test_peaks_on_a_gpu_are_those_that_were_measured(shape, measured):
+    made = getattr(shapes, shape)
+    rows = 5 * (512 + 4 * 255)  # five lists of four: a prompt and the tokens before each last one
+    chunk = 128 * 2**20 // (4 * made.fields["vocab_size"])  # the default of that day
+    training = replace(ONE, bf16=True, on_gpu=True, pass_tokens=rows, chunk_tokens=chunk)
+    need = training_need("train", size_of(shapes.make(made, "meta")), training)
+    assert (need.bytes - ON_GPU) / GIB == pytest.approx(measured, rel=0.03)
 
 
 def test_states_of_one_process_are_those_of_live_tensors():

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from small_models import make_model
 
 from larpo_lib.models import logprobs
-from larpo_lib.models.logprobs import LogitTransform, default_chunk_tokens, logit_transform, token_logps
+from larpo_lib.models.chunk_size import default_chunk_tokens
+from larpo_lib.models.logprobs import LogitTransform, logit_transform, token_logps
 
 PLAIN = LogitTransform()
 TRANSFORMS = [PLAIN, LogitTransform(scale=0.25), LogitTransform(cap=1.5), LogitTransform(scale=3.0, cap=2.0)]
@@ -90,10 +91,11 @@ def test_no_more_logits_exist_at_a_time_than_a_chunk_has(monkeypatch):
     assert widths == [10]  # one chunk's softmax is kept
 
 
-def test_the_default_chunk_has_128_mib_of_logits():
-    assert default_chunk_tokens(2**15) == 1024
-    assert default_chunk_tokens(2**18) == 128
-    assert default_chunk_tokens(2**40) == 1
+def test_the_default_chunk_has_128_mib_of_logits_and_on_a_gpu_512():
+    assert default_chunk_tokens(2**15, "cpu") == 1024
+    assert default_chunk_tokens(2**18, "cpu") == 128
+    assert default_chunk_tokens(2**40, "cpu") == 1
+    assert default_chunk_tokens(2**18, "cuda") == 512
 
 
 def test_no_tokens_give_no_values_in_float32():
