@@ -11,7 +11,12 @@ from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_itera
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.early_stop import check_early_stop
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.gating import check_gate, gate_benchmarks, gate_effort, gate_policies
+from larpo_lib.evaluation.run_benchmarks import (
+    benchmark_effort,
+    benchmarks_of_run,
+    check_run_benchmarks,
+    measured_policies,
+)
 from larpo_lib.progress import tell
 from larpo_lib.rewards.references import require_references
 from larpo_lib.rewards.rerankers import require_pointwise
@@ -36,7 +41,7 @@ def check_settings(config: LarpoConfig) -> None:
     check_early_stop(config)
     for each in by_iteration(config).values():
         _check_gains(each)
-    check_gate(config)
+    check_run_benchmarks(config)
     if config.promote.metric not in EVALUATE_METRICS:
         raise ConfigError(
             f"promote.metric is '{config.promote.metric}', which `larpo run` does not measure",
@@ -79,16 +84,17 @@ def foretell_calls(config: LarpoConfig, prompts: Path, heldout: Path) -> None:
     evaluating = config.evaluate.rerankers
     if any(part.most_calls(2) for one in (config.rerank.reranker, *evaluating.values()) for part in one.parts()):
         _foretell_rerankers(config, prompts, heldout)
-    for benchmark, _ in gate_benchmarks(config):
-        effort = gate_effort(benchmark, config, len(PromptTable(heldout, "prompts")), fetched=True)
+    for benchmark, _ in benchmarks_of_run(config):
+        effort = benchmark_effort(benchmark, config, len(PromptTable(heldout, "prompts")), fetched=True)
         section = getattr(config, benchmark.name)
         if effort.responses:
             most = f"{effort.responses:,} responses of at most {section.answers.max_new_tokens:,} tokens"
-            tell(f"{benchmark.name}: each policy gives {most}, and {gate_policies(config, benchmark.name)} are asked")
+            times = measured_policies(config, benchmark.name)
+            tell(f"{benchmark.name}: each policy gives {most}, and {times} are asked")
         if effort.calls:
             judge = getattr(section, "judge", None) or section.reranker
             asked = getattr(judge, "model", None) or judge.type
-            calls = [effort.calls] * gate_policies(config, benchmark.name)
+            calls = [effort.calls] * measured_policies(config, benchmark.name)
             _foretell(benchmark.name, asked, calls, getattr(judge, "max_calls", None))
 
 

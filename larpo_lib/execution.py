@@ -6,7 +6,7 @@ from typing import Any
 
 from larpo_lib.artifacts import AGAIN, Metrics
 from larpo_lib.config import PrepareConfig, TrainConfig
-from larpo_lib.evaluation.gating import require_values
+from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.files import read_json
 from larpo_lib.plan import StepCall
 from larpo_lib.registry import Registry

@@ -12,7 +12,7 @@ from larpo_lib.artifacts import Metrics
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import LarpoConfig, Section, by_iteration
 from larpo_lib.early_stop import has_stalled
-from larpo_lib.evaluation.gating import gate_benchmarks, gate_inputs
+from larpo_lib.evaluation.run_benchmarks import benchmark_inputs, benchmarks_of_run
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps.declarations import STEPS, Step
 from larpo_lib.steps.edge import Location
@@ -189,8 +189,8 @@ class Plan:
         own = {"policy": self.policy(iteration), "baseline": self.policy(0)}
         own |= {"prompts": self.heldout, "evaluated": self.at(iteration, "evaluation")}
         found = []
-        for one, asked in gate_benchmarks(self.config) if own["policy"] else ():
-            inputs = gate_inputs(one, self.config, {name: place for name, place in own.items() if place})
+        for one, asked in benchmarks_of_run(self.config) if own["policy"] else ():
+            inputs = benchmark_inputs(one, self.config, {name: place for name, place in own.items() if place})
             call = self._call(one.step, inputs, {"evaluation": self.at(iteration, one.name)})
             found.append(replace(call, iteration=iteration, asked=asked))
         return found

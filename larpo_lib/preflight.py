@@ -6,7 +6,7 @@ from pathlib import Path
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, ModelConfig, by_iteration
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.gating import check_gate_files, check_gate_servers
+from larpo_lib.evaluation.run_benchmarks import check_benchmark_files, check_benchmark_servers
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.models.chat import conversation_text
 from larpo_lib.models.device import model_device
@@ -36,8 +36,8 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
     """
     check_settings(config)
     if not set(left).isdisjoint(config.benchmarks):
-        check_gate_files(config)
-        check_gate_servers(config)
+        check_benchmark_files(config)
+        check_benchmark_servers(config)
     _check_one_machine(config)
     policy = local_model(config.policy)
     dirs = _policy_dirs(policy, config)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from larpo_lib.budget.benchmarks import benchmark_calls, benchmark_efforts, benchmark_work
 from larpo_lib.budget.calls import Calls, calls_of
-from larpo_lib.budget.gate import gate_calls, gate_efforts, gate_work
 from larpo_lib.budget.lists import changes_in_words
 from larpo_lib.budget.memory import GIB, Need
 from larpo_lib.budget.model import ModelSize, read_size
@@ -93,10 +93,10 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
         for need in needs
         if need.step in sections and need.bytes > asked.machine.memory
     }
-    efforts = gate_efforts(config, lengths.heldout)
-    work = [*work_of(config, lengths), *gate_work(config, efforts, lengths)]
+    efforts = benchmark_efforts(config, lengths.heldout)
+    work = [*work_of(config, lengths), *benchmark_work(config, efforts, lengths)]
     found = costs(work, asked.rates, asked.machine.gpus, asked.price)
-    calls = [*calls_of(config, lengths), *gate_calls(config, efforts)]
+    calls = [*calls_of(config, lengths), *benchmark_calls(config, efforts)]
     return Estimate(policy, asked, lengths, needs, changes, found, calls, changes_in_words(config))
 
 

@@ -14,7 +14,7 @@ from larpo_lib import logs
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, apply_settings, parse_settings
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.gating import check_gate_files
+from larpo_lib.evaluation.run_benchmarks import check_benchmark_files
 from larpo_lib.functions import functions_of
 from larpo_lib.models.hub import HubModel, describe
 from larpo_lib.pipeline import files, variables
@@ -113,7 +113,7 @@ def check(config: LarpoConfig, given: Mapping[str, Any], root: str) -> None:
     _check_functions(config)
     _check_templates(config)
     check_settings(config)
-    check_gate_files(config)
+    check_benchmark_files(config)
     _check_models(config)
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from transformers import MistralConfig
 
+from larpo_lib.budget.benchmarks import benchmark_calls, benchmark_efforts, benchmark_work
 from larpo_lib.budget.calls import calls_of
-from larpo_lib.budget.gate import gate_calls, gate_efforts, gate_work
 from larpo_lib.budget.memory import GIB, training_need
 from larpo_lib.budget.model import read_size
 from larpo_lib.budget.needs import Machine, longest_list, needs_of, training_of
@@ -266,11 +266,11 @@ def test_benchmarks_of_the_gate_are_counted_by_hand(settings, tmp_path):
         'alpaca_eval.judge={base_url = "http://judge/v1", model = "big"}', "gsm8k.answers.max_new_tokens=300",
         "loop.benchmark_files.alpaca_eval.reference=s3://bucket/reference.json", 'lm_eval.tasks=["ifeval"]',
     )  # fmt: skip
-    efforts = gate_efforts(config, heldout=100)
+    efforts = benchmark_efforts(config, heldout=100)
     lengths = Lengths(prompts=10, heldout=100, demonstrations=None, prompt_tokens=10, response_tokens=367)
-    work = {one.step: (one.times, one.tokens) for one in gate_work(config, efforts, lengths)}
+    work = {one.step: (one.times, one.tokens) for one in benchmark_work(config, efforts, lengths)}
     assert work == {"gsm8k": (2, 2 * 2 * 9 * 300), "alpaca_eval": (2, None), "lm_eval": (2, None)}
-    assert [(one.step, one.calls) for one in gate_calls(config, efforts)] == [("alpaca_eval", None)]
+    assert [(one.step, one.calls) for one in benchmark_calls(config, efforts)] == [("alpaca_eval", None)]
 
     answers = [{"instruction": f"Say {i}.", "output": "No.", "generator": "other"} for i in range(3)]
     (tmp_path / "reference.json").write_text(json.dumps(answers))

@@ -12,7 +12,7 @@ from larpo_kubeflow.pipelines.package import read_package
 from larpo_lib.config import load_config
 from larpo_lib.config.load import load_tree
 from larpo_lib.errors import ModelError
-from larpo_lib.evaluation.gating import check_gate
+from larpo_lib.evaluation.run_benchmarks import check_run_benchmarks
 from larpo_lib.models.chat import conversation_text, prompt_text
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.pipeline.parameters import QUICKSTART, compose
@@ -65,7 +65,7 @@ def test_the_gate_and_the_benchmarks_that_a_preset_offers_can_be_used(path, tmp_
     head, promote, offers = path.read_text("utf-8").replace('metric = "reward"\n', "").partition("[promote]")
     (tmp_path / "guarded.toml").write_text(head + promote + offers.replace("#   ", ""), "utf-8")
     config = load_config(tmp_path / "guarded.toml")
-    check_gate(config)
+    check_run_benchmarks(config)
     assert config.loop.benchmarks == (("alpaca_eval", "mixeval") if "instruct-pairrm" in path.stem else ())
     assert [one.metric for one in config.promote.asked] == ["evaluate.reward", "gsm8k.accuracy"]
 

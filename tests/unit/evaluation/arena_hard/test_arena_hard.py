@@ -13,10 +13,10 @@ from larpo_lib.errors import ConfigError, DataError, LarpoError
 from larpo_lib.evaluation.arena_hard import scoring, step
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
-from larpo_lib.evaluation.gating import check_gate, require_values
 from larpo_lib.evaluation.judge_check import step as judge_check
 from larpo_lib.evaluation.judge_check.reading import read_annotations
 from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
+from larpo_lib.evaluation.run_benchmarks import check_run_benchmarks, require_values
 from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.studies.benchmarks import load_benchmarks
 
@@ -194,9 +194,9 @@ def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
     asked = {"must_improve": [{"metric": "arena_hard.hard_prompt_equal_style"}]}
     tree |= {"loop": {"benchmark_files": {"arena_hard": files}}}
     with pytest.raises(ConfigError, match=r"Set loop\.benchmark_files\.arena_hard\.hard_prompt_baseline"):
-        check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
+        check_run_benchmarks(LarpoConfig.model_validate({**tree, "promote": asked}))
     files["hard_prompt_baseline"] = "o3-mini-2025-01-31.jsonl"
-    check_gate(LarpoConfig.model_validate({**tree, "promote": asked}))
+    check_run_benchmarks(LarpoConfig.model_validate({**tree, "promote": asked}))
 
 
 def test_a_report_says_what_few_questions_cannot_tell(files, tmp_path):

@@ -12,9 +12,9 @@ from tiny_world import files, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
 from larpo_lib.errors import ConfigError, DataError
-from larpo_lib.evaluation.gating import require_values
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
+from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.files import read_json_lines
 from larpo_lib.rewards.rules import sentences
 from larpo_lib.rewards.rules.ifeval import followed, read_instructions

@@ -10,10 +10,10 @@ import pytest
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError, LarpoError
-from larpo_lib.evaluation.gating import check_gate
 from larpo_lib.evaluation.lm_eval.index import manager_of, names_of
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
+from larpo_lib.evaluation.run_benchmarks import check_run_benchmarks
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_gate_refuses_what_there_cannot_be(metric: str, problem: str | None)
         }
     )
     with pytest.raises(ConfigError, match=problem) if problem else nullcontext():
-        check_gate(config)
+        check_run_benchmarks(config)
 
 
 def test_tasks_of_groups_are_known() -> None:

@@ -6,23 +6,23 @@ from larpo_lib.budget.calls import Calls
 from larpo_lib.budget.work import Lengths, Work
 from larpo_lib.config import LarpoConfig
 from larpo_lib.evaluation.benchmark import Effort
-from larpo_lib.evaluation.gating import gate_benchmarks, gate_effort, gate_policies
+from larpo_lib.evaluation.run_benchmarks import benchmark_effort, benchmarks_of_run, measured_policies
 
 
-def gate_efforts(config: LarpoConfig, heldout: int | None) -> Mapping[str, Effort]:
+def benchmark_efforts(config: LarpoConfig, heldout: int | None) -> Mapping[str, Effort]:
     """What each benchmark takes for one policy; of one whose files are not on this machine, nothing is known.
 
     Raises:
         LarpoError: an input is missing, or a file is not as it should be.
     """
-    return {one.name: gate_effort(one, config, heldout, fetched=False) for one, _ in gate_benchmarks(config)}
+    return {one.name: benchmark_effort(one, config, heldout, fetched=False) for one, _ in benchmarks_of_run(config)}
 
 
-def gate_work(config: LarpoConfig, efforts: Mapping[str, Effort], lengths: Lengths) -> list[Work]:
+def benchmark_work(config: LarpoConfig, efforts: Mapping[str, Effort], lengths: Lengths) -> list[Work]:
     """The responses that the benchmarks ask for."""
     found = []
     for name, effort in efforts.items():
-        times = gate_policies(config, name)
+        times = measured_policies(config, name)
         if effort.responses is None:
             found.append(Work(name, "sample", times, None, "unknown number of responses"))
         elif effort.responses:
@@ -32,9 +32,10 @@ def gate_work(config: LarpoConfig, efforts: Mapping[str, Effort], lengths: Lengt
     return found
 
 
-def gate_calls(config: LarpoConfig, efforts: Mapping[str, Effort]) -> list[Calls]:
+def benchmark_calls(config: LarpoConfig, efforts: Mapping[str, Effort]) -> list[Calls]:
     """The calls of the benchmarks' judges. How long their questions are, nothing tells."""
     calls = {
-        name: None if one.calls is None else gate_policies(config, name) * one.calls for name, one in efforts.items()
+        name: None if one.calls is None else measured_policies(config, name) * one.calls
+        for name, one in efforts.items()
     }
     return [Calls(name, number, None) for name, number in calls.items() if number != 0]

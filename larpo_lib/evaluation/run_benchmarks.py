@@ -19,7 +19,7 @@ _OF_A_RUN = dict.fromkeys(("policy", "baseline", "prompts", "evaluated"), "")
 """Inputs that a run has itself: the policy, the one that it began with, its held-out prompts, and the evaluation."""
 
 
-def gate_benchmarks(config: LarpoConfig) -> Iterator[tuple[Benchmark, Sequence[str]]]:
+def benchmarks_of_run(config: LarpoConfig) -> Iterator[tuple[Benchmark, Sequence[str]]]:
     """The benchmarks that a run takes, each with the metrics that the gate asks for, if any.
 
     Raises:
@@ -37,7 +37,7 @@ def gate_benchmarks(config: LarpoConfig) -> Iterator[tuple[Benchmark, Sequence[s
         yield benchmark, [one.name for one in config.promote.asked if one.benchmark == name]
 
 
-def gate_inputs(benchmark: Benchmark, config: LarpoConfig, own: Mapping[str, str]) -> dict[str, str]:
+def benchmark_inputs(benchmark: Benchmark, config: LarpoConfig, own: Mapping[str, str]) -> dict[str, str]:
     """What a benchmark reads when a run takes it.
 
     Args:
@@ -65,7 +65,7 @@ def gate_inputs(benchmark: Benchmark, config: LarpoConfig, own: Mapping[str, str
     return found
 
 
-def check_gate(config: LarpoConfig) -> None:
+def check_run_benchmarks(config: LarpoConfig) -> None:
     """Check that a run can take its benchmarks, and measure what its gate asks for.
 
     Raises:
@@ -81,8 +81,8 @@ def check_gate(config: LarpoConfig) -> None:
                 f"promote.{one.demand} asks for {one.metric}, but {one.benchmark} has no {one.name}",
                 remedy=f"Use one of {names}" + (", or add it to evaluate.watch" if one.is_watched else ""),
             )
-    for benchmark, metrics in gate_benchmarks(config):
-        gate_inputs(benchmark, config, _OF_A_RUN)
+    for benchmark, metrics in benchmarks_of_run(config):
+        benchmark_inputs(benchmark, config, _OF_A_RUN)
         for metric in metrics:
             if why := benchmark.impossible(getattr(config, benchmark.name), metric):
                 raise ConfigError(
@@ -91,7 +91,7 @@ def check_gate(config: LarpoConfig) -> None:
                 )
 
 
-def check_gate_servers(config: LarpoConfig) -> None:
+def check_benchmark_servers(config: LarpoConfig) -> None:
     """Check that the servers answer whose models judge in the benchmarks of a run.
 
     Raises:
@@ -102,7 +102,7 @@ def check_gate_servers(config: LarpoConfig) -> None:
         check_judge(judge, retries=0)
 
 
-def check_gate_files(config: LarpoConfig) -> None:
+def check_benchmark_files(config: LarpoConfig) -> None:
     """Check that the benchmarks of a run have the packages and files that they need, and judges that can be asked.
 
     Raises:
@@ -111,7 +111,7 @@ def check_gate_files(config: LarpoConfig) -> None:
     """
     for judge in _judges(config):
         refuse_shut_down(judge)
-    for benchmark, _ in gate_benchmarks(config):
+    for benchmark, _ in benchmarks_of_run(config):
         benchmark.require()
         for name, place in config.loop.benchmark_files.get(benchmark.name, {}).items():
             if is_remote(place):
@@ -121,14 +121,14 @@ def check_gate_files(config: LarpoConfig) -> None:
                 raise ConfigError(f"{setting}: {place}: no such file", remedy="Give an existing file, or an s3:// URI")
 
 
-def gate_policies(config: LarpoConfig, name: str) -> int:
+def measured_policies(config: LarpoConfig, name: str) -> int:
     """How many policies of a run a benchmark measures at most, the one that it begins with included."""
     loop = config.loop
     measured = loop.evaluate if name in loop.benchmarks else loop.promote
     return loop.iterations + 1 if measured == "every_iteration" else 2
 
 
-def gate_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, *, fetched: bool) -> Effort:
+def benchmark_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, *, fetched: bool) -> Effort:
     """What a benchmark takes for one policy.
 
     Args:
@@ -140,7 +140,7 @@ def gate_effort(benchmark: Benchmark, config: LarpoConfig, heldout: int | None, 
     Raises:
         LarpoError: an input is missing, or a file is not as it should be.
     """
-    gate_inputs(benchmark, config, _OF_A_RUN)
+    benchmark_inputs(benchmark, config, _OF_A_RUN)
     places = config.loop.benchmark_files.get(benchmark.name, {})
     if not fetched and not all(Path(place).exists() for place in places.values()):
         return Effort()
@@ -171,7 +171,7 @@ def require_values(evaluation: Path, metrics: Sequence[str]) -> None:
 
 
 def _judges(config: LarpoConfig) -> Iterator[LlmJudgeConfig]:
-    for benchmark, _ in gate_benchmarks(config):
+    for benchmark, _ in benchmarks_of_run(config):
         judge = getattr(getattr(config, benchmark.name), "judge", None)
         if isinstance(judge, LlmJudgeConfig):
             yield judge

@@ -10,9 +10,14 @@ import pytest
 
 from larpo_lib.config import LarpoConfig
 from larpo_lib.errors import ConfigError, DataError, EndpointError
-from larpo_lib.evaluation import benchmarks, gating
+from larpo_lib.evaluation import benchmarks, run_benchmarks
 from larpo_lib.evaluation.benchmark import POLICY, Benchmark, Number
-from larpo_lib.evaluation.gating import check_gate, check_gate_files, check_gate_servers, require_values
+from larpo_lib.evaluation.run_benchmarks import (
+    check_benchmark_files,
+    check_benchmark_servers,
+    check_run_benchmarks,
+    require_values,
+)
 from larpo_lib.judging import known_judges
 from larpo_lib.tables import write_table
 
@@ -65,7 +70,7 @@ def taking(*names: str, **files: dict[str, str]) -> LarpoConfig:
 )
 def test_what_a_run_cannot_measure_is_refused(metric: str, files: dict[str, dict[str, str]], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        check_gate(config(metric, files))
+        check_run_benchmarks(config(metric, files))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_a_benchmark_that_a_run_cannot_take_is_refused(
     names: list[str], files: dict[str, dict[str, str]], problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
-        check_gate(taking(*names, **files))
+        check_run_benchmarks(taking(*names, **files))
 
 
 @pytest.mark.parametrize("benchmark", benchmarks().values(), ids=lambda one: one.name)
@@ -112,25 +117,27 @@ def test_a_benchmark_is_listed_once() -> None:
 )
 def test_what_it_can_measure_is_not(metric: str) -> None:
     watch = [{"name": "rules", "reranker": {"type": "ifeval"}}]
-    check_gate(config(metric, {"gsm8k": {"problems": "x"}}, lm_eval={"tasks": ["ifeval"]}, evaluate={"watch": watch}))
+    check_run_benchmarks(
+        config(metric, {"gsm8k": {"problems": "x"}}, lm_eval={"tasks": ["ifeval"]}, evaluate={"watch": watch})
+    )
 
 
 def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigError, match=r"loop\.benchmark_files\.gsm8k\.problems: /nowhere: no such file\. Give an existing"
     ):
-        check_gate_files(config("gsm8k.accuracy", {"gsm8k": {"problems": "/nowhere"}}))
+        check_benchmark_files(config("gsm8k.accuracy", {"gsm8k": {"problems": "/nowhere"}}))
     with pytest.raises(ConfigError, match=r"gsm8k\.problems: /nowhere: no such file"):
-        check_gate_files(taking("gsm8k", gsm8k={"problems": "/nowhere"}))
+        check_benchmark_files(taking("gsm8k", gsm8k={"problems": "/nowhere"}))
     (tmp_path / "problems.jsonl").touch()
     there = config("gsm8k.accuracy", {"gsm8k": {"problems": str(tmp_path / "problems.jsonl")}})
-    check_gate_files(there)
+    check_benchmark_files(there)
     needy = Benchmark(
         "gsm8k", "", "", "", (POLICY,), "", "", (Number("accuracy", "", "", ""),), {}, "", packages={"no-such": "pip"}
     )
-    monkeypatch.setattr(gating, "benchmarks", lambda: {"gsm8k": needy})
+    monkeypatch.setattr(run_benchmarks, "benchmarks", lambda: {"gsm8k": needy})
     with pytest.raises(ConfigError, match="needs the package no-such"):
-        check_gate_files(there)
+        check_benchmark_files(there)
 
 
 def test_a_judge_that_cannot_be_asked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +150,10 @@ def test_a_judge_that_cannot_be_asked_is_refused(monkeypatch: pytest.MonkeyPatch
     reference = {"alpaca_eval": {"reference": "x"}}
     judge = {"base_url": "https://api.openai.com/v1", "model": "gpt-4-1106-preview"}
     with pytest.raises(ConfigError, match="the judge gpt-4-1106-preview cannot be asked: OpenAI shut it down"):
-        check_gate_files(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": judge}))
+        check_benchmark_files(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": judge}))
     away = {"base_url": "http://localhost:1/v1", "model": "policy"}
     with pytest.raises(EndpointError, match="localhost:1"):
-        check_gate_servers(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": away}))
+        check_benchmark_servers(config("alpaca_eval.win_rate", reference, alpaca_eval={"judge": away}))
 
 
 def test_a_benchmark_whose_settings_leave_the_metric_out_is_refused(tmp_path: Path) -> None:
