@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.guard import run_part
+from benchmarks.gpu.guard import run_parts
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.table import markdown, summary
 
@@ -37,9 +37,8 @@ def main() -> int:
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
         "parts": [],
     }
-    for part in (part for part in PARTS if part.name in given.parts):
-        print(f"{part.name}: {part.shows} ...", file=sys.stderr, flush=True)
-        report = run_part(part, "cpu" if given.dry_run else "cuda", given.out, end - time.monotonic())
+    chosen = [part for part in PARTS if part.name in given.parts]
+    for report in run_parts(chosen, "cpu" if given.dry_run else "cuda", given.out, end):
         found["parts"].append(report)
         print(summary(report), file=sys.stderr, flush=True)
         # anew after each part, so that whoever is stopped has what was found until then

@@ -13,7 +13,7 @@ from only_these import hide_all_but
 from torch.nn.functional import logsigmoid
 
 from benchmarks.gpu import guard
-from benchmarks.gpu.guard import call, run_part
+from benchmarks.gpu.guard import finish, run_parts, start
 from benchmarks.gpu.parts import PARTS, Bench, Part, read_rows
 from benchmarks.gpu.shapes import LLAMA_1B, LLAMA_8B, QWEN_1_5B, QWEN_8B, SMOL, make
 from benchmarks.gpu.table import markdown
@@ -88,7 +88,7 @@ def test_an_error_of_the_gpu_ends_the_part(tmp_path) -> None:
 
 def test_a_part_that_hangs_is_stopped_with_what_it_started(tmp_path) -> None:
     child = "import subprocess as s, sys; print(s.Popen(['sleep', '60']).pid, flush=True); s.os.wait()"
-    assert call([sys.executable, "-S", "-c", child], tmp_path / "log", 0.5) is None
+    assert finish(start([sys.executable, "-S", "-c", child], tmp_path / "log"), 0.5) is None
     pid = int((tmp_path / "log").read_text())
     for _ in range(100):  # until init has taken it
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
@@ -99,15 +99,14 @@ def test_a_part_that_hangs_is_stopped_with_what_it_started(tmp_path) -> None:
 
 
 def test_what_a_part_has_measured_stays_whatever_ends_it(tmp_path, monkeypatch) -> None:
-    def measures_then_aborts(command, log, seconds):
-        rows = Path(command[command.index("--rows") + 1])
-        rows.write_text('{"what": "rate", "value": 1, "unit": ""}\n{"what": "cut o')
-        return call(
-            [sys.executable, "-S", "-c", "import os; print('bad kernel', flush=True); os.abort()"], log, seconds
-        )
+    def measures_then_aborts(part, _device, folder):
+        (folder / f"{part.name}.jsonl").write_text('{"what": "rate", "value": 1, "unit": ""}\n{"what": "cut o')
+        code = "import os; print('bad kernel', flush=True); os.abort()"
+        return start([sys.executable, "-S", "-c", code], folder / f"{part.name}.log")
 
-    monkeypatch.setattr(guard, "call", measures_then_aborts)
-    report = run_part(Part("loss", "what it shows", "loss", 5), "cpu", tmp_path, 60.0)
+    monkeypatch.setattr(guard, "start_part", measures_then_aborts)
+    loss = Part("loss", "what it shows", "loss", 5)
+    (report,) = run_parts([loss], "cpu", tmp_path, time.monotonic() + 60)
     assert report["rows"] == [{"what": "rate", "value": 1, "unit": ""}]
     assert report["state"] == "failed"
     assert report["why"] == "signal SIGABRT: bad kernel (see loss.log)"
@@ -115,8 +114,35 @@ def test_what_a_part_has_measured_stays_whatever_ends_it(tmp_path, monkeypatch) 
 
 def test_parts_that_cannot_run_say_why(tmp_path) -> None:
     lacking = Part("trl", "", "peers", 5, needs=("json", "no_such_package"))
-    assert run_part(lacking, "cpu", tmp_path, 60.0)["why"] == "not installed: no_such_package"
-    assert run_part(Part("loss", "", "loss", 5), "cpu", tmp_path, 3.0)["why"] == "no time was left"
+    reports = run_parts([lacking, Part("loss", "", "loss", 5)], "cpu", tmp_path, time.monotonic() + 3)
+    assert [report["why"] for report in reports] == ["not installed: no_such_package", "no time was left"]
+
+
+def test_the_next_part_loads_while_one_runs_and_begins_when_that_is_done(tmp_path, monkeypatch) -> None:
+    def begins_when_told(part, _device, folder):
+        code = (
+            "import sys, time, pathlib; pathlib.Path(sys.argv[1]).write_text('loaded'); assert sys.stdin.readline()\n"
+            "print('begins', time.monotonic()); time.sleep(1); print('ends', time.monotonic())"
+        )
+        command = [sys.executable, "-S", "-c", code, str(folder / f"{part.name}.loaded")]
+        return start(command, folder / f"{part.name}.log")
+
+    monkeypatch.setattr(guard, "start_part", begins_when_told)
+    parts = [Part(name, "", "loss", 30) for name in ("one", "two")]
+    reports = run_parts(parts, "cpu", tmp_path, time.monotonic() + 60)
+    assert next(reports)["state"] == "done"
+    assert (tmp_path / "two.loaded").exists()
+    assert (tmp_path / "two.log").read_text() == ""
+    assert next(reports)["state"] == "done"
+    ends = float((tmp_path / "one.log").read_text().split()[-1])
+    assert float((tmp_path / "two.log").read_text().split()[1]) > ends
+
+
+def test_a_part_that_waits_ends_with_whoever_started_it(tmp_path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu.part", "machine", "--device", "cpu", "--rows", str(tmp_path / "r")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1].endswith("libraries are loaded")
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_table_has_every_part_and_row() -> None:
