@@ -80,8 +80,10 @@ def run(
         pairs, dropped = compared(drawn, found.by_pair)
         if not pairs:
             raise LarpoError(
-                f"judge and reference have no preference on a common pair ({len(drawn)} pairs of the reference)",
-                remedy="Check that both annotate the same answers to the same instructions",
+                f"judge and reference have no preference on a common pair (pairs of the reference: {len(drawn)}; not "
+                f"judged: {dropped['not_judged_dropped']}, without a preference: {dropped['undecided_dropped']})",
+                remedy="Check that both annotate the same answers to the same instructions, and that the judge's "
+                "answers can be read",
             )
         version = " ".join(digest(path)[:16] for path in reference)
         names = found.name, wanted.name if wanted.name != found.name else f"{wanted.name} in {_places(reference)}"

@@ -281,7 +281,7 @@ def test_what_is_unread_in_one_order_is_undecided(check: Callable[..., Metrics])
     wanted = [row("a", "1", "2", 2), row("b", "1", "2", 2)]
     found = check(wanted, [row("a", "1", "2", None, preference_by_order=[2.0, None]), row("b", "1", "2", 2)])
     assert (found["pairs"], found["undecided_dropped"]) == (1, 1)
-    with pytest.raises(LarpoError, match="no preference on a common pair"):
+    with pytest.raises(LarpoError, match="of the reference: 2; not judged: 0, without a preference: 2"):
         check(wanted, [row(name, "1", "2", 2, preference_by_order=[None, 2.0]) for name in "ab"], "none")
 
 
@@ -312,7 +312,10 @@ def test_what_cannot_be_compared_is_refused(check: Callable[..., Metrics], tmp_p
     for odd, told in (([1, "x"], r"'preference_by_order\[1\]': is 'x', not a number"), ([1], "not a list of two")):
         with pytest.raises(DataError, match=told):
             check([row("a", "1", "2", 1)], [row("a", "1", "2", 1, preference_by_order=odd)])
-    with pytest.raises(LarpoError, match=r"no preference on a common pair \(1 pairs of the reference\)"):
+    with pytest.raises(
+        LarpoError,
+        match=r"no preference on a common pair \(pairs of the reference: 1; not judged: 1, without a preference: 0\)",
+    ):
         check([row("a", "1", "2", 1)], [row("b", "1", "2", 1)])
     table = tmp_path / "table.csv"
     table.write_text("model,row,preference,len_ref,len_model\nm,0,1,1,1\n")
