@@ -17,8 +17,8 @@ _FEW = (
 )
 """The dry run's."""
 _SMOL = (
-    *("prepare.limit=256", "loop.iterations=1", "sample.prompts_per_iteration=256", "evaluate.limit=64"),
-    *("sft.max_steps=20", "sft.batch_size=32", "sft.learning_rate=1e-4"),
+    *("prepare.limit=64", "loop.iterations=1", "sample.prompts_per_iteration=64", "evaluate.limit=32"),
+    *("sft.max_steps=10", "sft.batch_size=32", "sft.learning_rate=1e-4"),
 )
 _BYTES = (
     *("sample.max_prompt_tokens=512", "sft.max_prompt_tokens=512", "sft.max_tokens=1024"),
@@ -52,9 +52,9 @@ def quickstart(bench: Bench, out: Path, settings: Sequence[str]) -> None:
     command = [sys.executable, "-m", "larpo_lib", "quickstart", "--out", str(out)]
     for setting in settings:
         command += ["--set", setting]
-    seconds, done = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=False))  # noqa: S603
+    seconds, done = timed(lambda: subprocess.run(command, check=False))  # noqa: S603 - what it says is in the part's log
     if done.returncode:
-        raise SystemExit(f"{done.stderr.strip()[-2000:]}")
+        raise SystemExit(done.returncode)
     bench.tell("whole loop", float(seconds), "s")
     iterations = json.loads((out / "summary.json").read_text("utf-8"))["iterations"]
     for name in ("mean_reward", "accuracy"):
