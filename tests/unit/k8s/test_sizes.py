@@ -17,11 +17,26 @@ def row(start: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "whole", "shared"),
-    [("0 (and", 16, 0), ("1 |", 4, 12), ("2 |", 2, 14), ("2, `offload`", 2, 2), ("3 |", 0, 16)],
+    [("0 (and", 20, 0), ("1 |", 4, 16), ("2 |", 2, 18), ("2, `offload`", 2, 0), ("3 |", 0, 18)],
 )
 def test_bytes_a_gpu(name: str, whole: int, shared: int) -> None:
     expected = [f"{N * (whole + shared / gpus) / 1e9 + 1e-9:.1f}" for gpus in (8, 16, 32)]
     assert row(name)[2:] == expected
+
+
+def test_gpus_and_main_memory_are_as_deepspeed_estimates() -> None:
+    zero2 = pytest.importorskip("deepspeed.runtime.zero.stage_1_and_2", reason="compares with DeepSpeed")
+    zero3 = pytest.importorskip("deepspeed.runtime.zero.stage3", reason="compares with DeepSpeed")
+    for column, machines in enumerate((1, 2, 4), start=2):
+        _, second = zero2.estimate_zero2_model_states_mem_needs(N, 8, machines, cpu_offload=False)
+        _, beside = zero2.estimate_zero2_model_states_mem_needs(N, 8, machines, cpu_offload=True)
+        _, third, _ = zero3.estimate_zero3_model_states_mem_needs(
+            N, 0, 8, machines, cpu_offload=False, cpu_offload_params=False
+        )
+        told = [row(name)[column] for name in ("2 |", "2, `offload`", "3 |")]
+        assert told == [f"{size / 1e9 + 1e-9:.1f}" for size in (second, beside, third)]
+    main, _ = zero2.estimate_zero2_model_states_mem_needs(N, 8, 1, cpu_offload=True)
+    assert f"{main / 1e9:.1f} GB on a machine of 8 GPUs" in PAGE
 
 
 def test_disks() -> None:
