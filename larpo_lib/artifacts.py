@@ -17,6 +17,7 @@ from typing import Any
 
 from larpo_lib import __version__, half_done
 from larpo_lib.config import Section
+from larpo_lib.device_memory import memory_errors
 from larpo_lib.errors import ArtifactError, HeldError
 from larpo_lib.files import check_output, disk_errors, sync, write_json
 from larpo_lib.functions import functions_of
@@ -110,6 +111,7 @@ def produce(
             settings or inputs.
         ConfigError: the file of a function is missing.
         StorageError: the disk is full or refuses the write. Partial results stay.
+        LarpoError: memory ran out. Partial results stay.
     """
     check_output(output)
     output = output.absolute()
@@ -128,7 +130,7 @@ def produce(
             here = half_done.begin(output, identity, fingerprint)
             work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
             try:
-                metrics = _made_now(work, inputs, output, make, identity)
+                metrics = _made_now(work, inputs, output, make, identity, config)
             except Exception as error:
                 shutil.rmtree(work.data, ignore_errors=True)  # on a full disk, the next start needs its room for a lock
                 metrics = _made_by_another(output, identity, fingerprint, lock, error)
@@ -149,12 +151,14 @@ def _made_now(
     output: Path,
     make: Callable[[WorkDir], Metrics],
     identity: dict[str, Any],
+    config: Section,
 ) -> Metrics:
     with shared_through_pool(work.fingerprint, output) as found:
         if not found:
             for path in inputs.values():
                 verify_input(path)
-            metrics = make(work)
+            with memory_errors(identity["step"], config):
+                metrics = make(work)
             _publish(work, output, identity, metrics)
     return read_metrics(output) if found else metrics
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from larpo_lib import logs
+from larpo_lib.device_memory import RanOutError, ran_out
 from larpo_lib.errors import LarpoError
 from larpo_lib.files import refusal
 from larpo_lib.heartbeat import CELLS, Watch, heartbeat, mark
@@ -39,6 +40,7 @@ def run_in_processes(work: WorkerFn, tasks: int, processes: int, *, marked: bool
     Raises:
         HangError: one of them hung, and was ended. What is finished stays.
         LarpoError: one of them failed. What the others have finished stays.
+        RanOutError: memory ran out in one of them; likewise.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     upcoming, results = context.Value("q", 0), context.Queue()
@@ -60,6 +62,8 @@ def run_in_processes(work: WorkerFn, tasks: int, processes: int, *, marked: bool
                 error = LarpoError(value[0])
                 error.transient = value[1]
                 raise error
+            if kind == "ran out":
+                raise RanOutError(value)
             if kind == "broke":
                 raise RuntimeError(f"a worker process failed:\n{value}")
             left -= 1
@@ -169,6 +173,8 @@ def _told(error: BaseException) -> tuple[str, Any]:
     if isinstance(error, Exception) and (refused := refusal(error)) is not None:
         remedy = "Fix this, and run the same command again; it continues where it stopped"
         return "refused", (str(LarpoError(f"a worker process cannot go on: {refused}", remedy=remedy)), False)
+    if isinstance(error, Exception) and (told := ran_out(error)) is not None:
+        return "ran out", told
     return "broke", "".join(traceback.format_exception(error))
 
 

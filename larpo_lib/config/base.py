@@ -47,6 +47,9 @@ class Section(BaseModel):
     execution: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how the work is done and, but for rounding, change nothing in what comes out. A class names its
     own, and has those of the classes that it extends besides."""
+    settled: ClassVar[frozenset[str]] = frozenset()
+    """Settings of `execution` that stand in the identity, with their default whatever they are: there they stood
+    before, and what was made then is found again."""
     first: ClassVar[tuple[str, ...]] = ()
     """Settings that stand before those of the classes that it extends."""
     younger: ClassVar[tuple[str, ...]] = ()
@@ -79,7 +82,12 @@ class Section(BaseModel):
         """The settings that decide the result; the others may change before a stopped run goes on."""
         fields = type(self).model_fields
         unset = {name for name in self.younger if getattr(self, name) == fields[name].default}
-        return {name: _identity(getattr(self, name)) for name in fields if name not in self.execution | unset}
+        left_out = (self.execution - self.settled) | unset
+        return {
+            name: _identity(fields[name].default if name in self.settled else getattr(self, name))
+            for name in fields
+            if name not in left_out
+        }
 
 
 SectionT = TypeVar("SectionT", bound=Section)

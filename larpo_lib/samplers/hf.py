@@ -16,6 +16,8 @@ class HfSamplerConfig(SamplerConfig):
     does: ClassVar[str] = "with `transformers`, in this process"
     when: ClassVar[str] = "the policy is small, or vLLM is not installed"
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    execution: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+    settled: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     type: Literal["hf"] = "hf"
     batch_size: PositiveInt = 64

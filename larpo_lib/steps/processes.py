@@ -21,6 +21,7 @@ from larpo_lib import logs
 from larpo_lib.artifacts import Metrics, WorkDir, produce, read_metrics
 from larpo_lib.beside import beside
 from larpo_lib.config import TrainingConfig, section_class
+from larpo_lib.device_memory import memory_errors
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.heartbeat import HangError, Watch, heartbeat, shared_cells
 from larpo_lib.launcher import is_distributed
@@ -64,7 +65,8 @@ def produce_distributed(
     with init_distributed(config.model) as ranks:
         if not ranks.is_main:
             if ranks.broadcast(None):
-                make(ranks, None)
+                with memory_errors(step, config):
+                    make(ranks, None)
             return {}
         made = False
 
