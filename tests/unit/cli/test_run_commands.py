@@ -1,6 +1,7 @@
 """The commands that are more than one step, and how the command line ends."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -262,3 +263,16 @@ def test_process_ends_with_the_code_and_one_line(entry: list[str], tmp_path: Pat
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"larpo: {tmp_path / 'no.toml'}: no such file. Pass an existing TOML file to --config.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: dict[str, str], policy: str) -> None:
+    """It counts where torch is loaded later."""
+    code = (
+        "import atexit, os, sys; sys.argv = ['larpo', '--version']\n"
+        "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules))\n"
+        "from larpo_lib.cli import main; main()"
+    )
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], env=rest | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"{policy} False"
