@@ -19,6 +19,7 @@ from transformers import (
 from larpo_lib.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
+from larpo_lib.device_memory import ran_out
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.chat import attach_settings, select_chat_template
 from larpo_lib.models.context import check_sizes, context_length
@@ -230,6 +231,8 @@ class ModelDir:
                 f"{path}: {first_line(error)}", remedy="Install it, or set model.attention to sdpa or eager"
             ) from error
         except Exception as error:  # as above
+            if ran_out(error) is not None:  # which is no fault of the model's
+                raise
             raise ModelError(f"{path}: the model cannot be loaded: {first_line(error)}", remedy=_SAVED) from error
         if missing:  # transformers would go on with random numbers in their place
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

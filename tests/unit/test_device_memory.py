@@ -6,10 +6,12 @@ from functools import partial
 import pytest
 import torch
 from pydantic import BaseModel
+from transformers import AutoModelForCausalLM
 
 from larpo_lib.config import LaunchConfig, ModelConfig, SampleConfig, TrainConfig
 from larpo_lib.device_memory import RanOutError, memory_errors, ran_out
 from larpo_lib.errors import LarpoError
+from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.samplers.engines.hf import HfSampler
 from larpo_lib.samplers.hf import HfSamplerConfig
@@ -98,6 +100,18 @@ def test_a_step_goes_on_with_smaller_batches(tiny_policy, tiny_prompts, tmp_path
     assert sizes[done:] == [6] * 5  # ten prompts, in parts of four
     assert run(64, "half") == whole
     assert len(sizes) == done + 5  # found, not made again
+
+
+def test_a_model_that_does_not_fit_is_not_called_damaged(tiny_policy, monkeypatch) -> None:
+    def too_large(*_args, **_settings):
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", too_large)
+    with (
+        pytest.raises(LarpoError, match=r"^sample: memory ran out: DefaultCPUAllocator: .*Use a machine with more"),
+        memory_errors("sample", LaunchConfig()),
+    ):
+        ModelDir(tiny_policy, ModelConfig(device="cpu")).load(AutoModelForCausalLM)
 
 
 def _use_up(_item: int, *, told: str) -> None:

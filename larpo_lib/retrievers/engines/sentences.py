@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from larpo_lib.config import ModelConfig
+from larpo_lib.device_memory import ran_out
 from larpo_lib.errors import LarpoError, ModelError
 from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import local_model
@@ -111,6 +112,8 @@ class SentenceEmbedder:
                 model_kwargs={"use_safetensors": True},
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+            if ran_out(error) is not None:  # which is no fault of the model's
+                raise
             problem = f"{config.path}: the embedding model cannot be loaded: {first_line(error)}"
             raise ModelError(problem, remedy=_SAVED) from error
         self.cut = 0 if self._counts_tokens() else None
