@@ -1,75 +1,27 @@
 """Tasks of lm-eval by larpo's command, beside lm-eval called directly on the same policy and on the same responses."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+from lm_eval_world import SAMPLER, SETTINGS, TASKS
 from small_punkt import write_punkt
 from tiny_world import files, write_jsonl
 
 from larpo_lib.artifacts import read_manifest
-from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.errors import DataError
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
 from larpo_lib.evaluation.lm_eval.step import run
 from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.files import read_json_lines
-from larpo_lib.rewards.rules import sentences
 from larpo_lib.rewards.rules.ifeval import followed, read_instructions
 from larpo_lib.steps.promote import read_judgement
 from larpo_lib.tables import read_table
 
-TASKS = ("ifeval", "gsm8k", "truthfulqa_mc1", "truthfulqa_mc2")
-SAMPLER: dict[str, Any] = {"type": "hf", "batch_size": 1, "model": {"device": "cpu"}}
-SETTINGS: dict[str, Any] = {
-    "tasks": TASKS,
-    "sampler": SAMPLER,
-    "gen_kwargs": {"max_gen_toks": 12},
-    "examples": 2,
-    "resamples": 20,
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tasks' data, in their own columns, as few words as the tiny policy knows."""
-    root = tmp_path_factory.mktemp("data")
-    asked: list[tuple[list[str], list[dict[str, object]]]] = [
-        (["punctuation:no_comma", "change_case:english_lowercase"], [{}, {}]),
-        (["length_constraints:number_words"], [{"num_words": 5, "relation": "at least"}]),
-        (["length_constraints:number_sentences"], [{"num_sentences": 2, "relation": "less than"}]),
-        (["keywords:existence", "startend:quotation"], [{"keywords": ["Ann", "pens"]}, {}]),
-    ]
-    rows = [
-        {"key": i, "prompt": f"How many pens does Ann have ? {i}", "instruction_id_list": ids, "kwargs": arguments}
-        for i, (ids, arguments) in enumerate(asked)
-    ]
-    sums = [{"question": f"What is {i} + 2 ?", "answer": f"{i} + 2 = {i + 2} .\n#### {i + 2}"} for i in range(9)]
-    choices = {"choices": ["Ann has 2 pens .", "Ben", "Eva has coins"], "labels": [1, 0, 0]}
-    several = {"choices": ["Ann", "Ben has 3", "Tom"], "labels": [1, 1, 0]}
-    truths = [{"question": f"How many pens ? {i}", "mc1_targets": choices, "mc2_targets": several} for i in range(3)]
-    for place, found in {
-        "google/IFEval/train": rows,
-        "openai/gsm8k/main/train": sums[:5],
-        "openai/gsm8k/main/test": sums[5:],
-        "truthfulqa/truthful_qa/multiple_choice/validation": truths,
-    }.items():
-        path = root / f"{place}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_jsonl(path, found)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def punkt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import nltk
-
-    monkeypatch.setattr(nltk.data, "path", [str(write_punkt(tmp_path / "nltk"))])
-    sentences._punkt.cache_clear()
-    yield
-    sentences._punkt.cache_clear()
+pytestmark = pytest.mark.usefixtures("punkt")
 
 
 @pytest.fixture(scope="module")
@@ -280,75 +232,3 @@ def test_sampled_responses_do_not_depend_on_where_a_run_was_stopped(
     run(config, **given, evaluation=tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert len({row["resps"][0][0] for row in samples(tmp_path / "a", "gsm8k")}) > 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        ({"tasks": ("ifevall",)}, r"lm-eval has no task 'ifevall'\. Did you mean ifeval"),
-        ({"tasks": ("ifeval",), "gen_kwargs": {}}, r"ifeval: its responses may have 1280 tokens, which leaves no room"),
-        ({"gen_kwargs": {"max_gen_toks": 8, "nosuch": 1}}, r"ifeval: its responses cannot be generated: .*'nosuch'"),
-        (
-            {"gen_kwargs": {"max_gen_toks": 8, "do_sample": True, "temperature": -1}},
-            r"ifeval: its responses cannot be generated: `temperature` \(=-1",
-        ),
-        (
-            {"tasks": ("gsm8k",), "examples": 6},
-            r"gsm8k: cannot be evaluated: ValueError: Sample larger than population",
-        ),
-    ],
-)
-def test_what_cannot_be_evaluated_is_told(
-    changes: dict[str, Any],
-    problem: str,
-    data: Path,
-    tiny_policy: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from lm_eval.tasks._index import TaskIndex
-
-    some = TaskIndex._iter_yaml_files  # of 14,000 files, which take seconds to read
-    monkeypatch.setattr(
-        TaskIndex, "_iter_yaml_files", lambda root: some(root / "ifeval" if root.name == "tasks" else root)
-    )
-    config = LmEvalConfig(**{**SETTINGS, "max_length": 600, **changes})
-    with pytest.raises(ConfigError, match=problem):
-        run(config, policy=tiny_policy, data=data, evaluation=tmp_path / "out")
-
-
-@pytest.mark.parametrize("given", [True, False])
-def test_missing_data_name_the_task_and_the_remedy(given: bool, tiny_policy: Path, tmp_path: Path) -> None:
-    """With a folder nothing is fetched; without one, the hub is not reached here."""
-    place = {"data": tmp_path} if given else {}
-    with pytest.raises(
-        DataError, match=r"google/IFEval: the data set of the task ifeval .* DATA/google/IFEval and pass"
-    ):
-        run(
-            LmEvalConfig(**{**SETTINGS, "tasks": ("ifeval",)}), policy=tiny_policy, **place, evaluation=tmp_path / "out"
-        )
-
-
-def test_without_nltks_model_sentences_are_not_counted(
-    data: Path, tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import nltk
-
-    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    with pytest.raises(ConfigError, match=r"ifeval: counts sentences .* Run python -m nltk\.downloader punkt_tab"):
-        run(
-            LmEvalConfig(**{**SETTINGS, "tasks": ("ifeval",)}), policy=tiny_policy, data=data, evaluation=tmp_path / "a"
-        )
-
-
-def test_a_task_that_runs_what_the_policy_writes_is_refused(data: Path, tiny_policy: Path, tmp_path: Path) -> None:
-    rows = write_jsonl(tmp_path / "rows.jsonl", [{"q": "2 + 2"}])
-    task = {
-        "task": "codes", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(rows)}},
-        "test_split": "test", "doc_to_text": "{{q}}", "doc_to_target": "q", "unsafe_code": True,
-        "metric_list": [{"metric": "exact_match"}],
-    }  # fmt: skip
-    (tmp_path / "codes.yaml").write_text(json.dumps(task))
-    config = LmEvalConfig(tasks=("codes",), sampler=SAMPLER)
-    with pytest.raises(ConfigError, match=r"codes: runs code that the policy writes, which larpo does not\. Leave"):
-        run(config, policy=tiny_policy, own_tasks=tmp_path, evaluation=tmp_path / "out")
