@@ -56,7 +56,10 @@ def listmle(
     beta: Beta = 0.1,
     top: Annotated[
         PositiveInt | None,
-        Field(description="rank only the first `top` responses of a list against the worse ones; 1 is `contrastive`"),
+        Field(
+            description="rank only the first `top` responses of a list against the worse ones; 1 is `contrastive`. "
+            "A list with fewer responses counts whole"
+        ),
     ] = None,
     top_at_end: Annotated[
         PositiveInt | Literal["all"] | None,

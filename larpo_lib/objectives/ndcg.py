@@ -78,8 +78,8 @@ def lambdaloss(
     top: Annotated[
         PositiveInt | None,
         Field(
-            description="use only pairs with a response that the policy ranks among its first `top`; the NDCG is the "
-            "NDCG at `top`"
+            description="use only pairs whose two responses the policy ranks among its first `top`; the NDCG is the "
+            "NDCG at `top`. A list with fewer responses counts whole"
         ),
     ] = None,
     rewards: UnitRewards = "raw",
@@ -90,7 +90,7 @@ def lambdaloss(
     |D_i - D_j| |G_i - G_j| (`lambdarank`), G_i D_i of the better i (`ndcg1`), |1 / log2(1 + l) - 1 / log2(2 + l)|
     |G_i - G_j| (`ndcg2`), 10 times that plus `lambdarank` (`ndcg2pp`), or |psi_i - psi_j| (`label_diff`). psi and ties
     are as in `lipo_lambda`. With `top` the IDCG is that of the first `top` places, and only pairs count that g ranks
-    among them. No gradient passes through weights.
+    both among them. No gradient passes through weights.
 
     Source: Wang et al. 2018 (The LambdaLoss Framework, CIKM); here with natural logarithms of the sigmoid.
     """
