@@ -38,7 +38,9 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "retrieval": (_TOKENS,),
     "rerank": (_READING,),
     "evaluate": (_READING,),
-    "search_temperature": (_READING,),
+    "search_temperature": (
+        Change("0.2.0", f"{_READING.why}, and best rewards are of equally many responses at every temperature"),
+    ),
     "gsm8k": (_READING,),
     "reward_eval": (_READING,),
     "score_reward_model": (_READING,),

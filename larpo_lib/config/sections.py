@@ -182,7 +182,8 @@ class SearchTemperatureConfig(Bootstrap, ScoringAlike, Limited, SamplingAlike):
     k: PositiveInt = 4
     """Number of responses for each prompt at each temperature."""
     criterion: Literal["best", "mean"] = "best"
-    """`best`: the mean over prompts of the best reward of k. `mean`: the mean reward."""
+    """`best`: the mean over prompts of the best reward of k, or of as many responses as every temperature has scored.
+    `mean`: the mean reward."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

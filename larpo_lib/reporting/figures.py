@@ -88,10 +88,12 @@ def _retrieval(report: Report) -> Iterator[Panel]:
         label_outlines(axes, [(stroke, quality.name, colour) for quality, colour, _, stroke in policies])
 
     if report.judged:
-        caption = "Probability that at least one of N sampled responses is right, averaged over prompts."
+        caption = "Probability that at least one of N sampled responses is right, over the prompts with N judged ones."
         yield Panel("pass-at-n", "Pass@N", caption, curves, direct_labels=True)
     else:
-        caption = "Mean reward of the best of N sampled responses. The axis does not start at zero."
+        caption = (
+            "Expected best reward of N sampled responses, over the prompts with N. The axis does not start at zero."
+        )
         yield Panel("best-of-n", "Best of N", caption, curves, direct_labels=True)
     yield Panel("rewards", "Rewards of single responses", "Fraction of the sampled responses in each bin.", histograms)
 

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.diversity import Diversity
-from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, GRID, ORANGE, SOLID, Panel, draw_band, label_ends
+from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, GRID, MUTED, ORANGE, SOLID, Panel, draw_band, label_ends
 from larpo_lib.schemas import LENGTH
+from larpo_lib.statistics.draws import best_of_n
 from larpo_lib.statistics.estimates import Bootstrap, Estimate
 from larpo_lib.tables import Row
 
@@ -22,7 +23,8 @@ class Tried:
 
     Attributes:
         mean_reward: mean over prompts of the mean reward, with its bootstrap interval.
-        best_reward: mean over prompts of the best reward, with its bootstrap interval.
+        best_reward: mean over prompts of the expected best reward of `Search.best_of` responses, with its bootstrap
+            interval.
         mean_reward_difference: mean over prompts of this temperature's minus the chosen one's, with its interval.
         best_reward_difference: likewise.
         mean_tokens: length of a response; None where the sampler does not tell it.
@@ -47,6 +49,9 @@ class Search:
     Attributes:
         temperature: the chosen one.
         prompts: that were compared: those with a scored response at every temperature.
+        prompts_with_k_scored: those of them with k scored responses at every temperature.
+        best_of: of a prompt, best rewards are those of as many responses as the temperature with the fewest scored ones
+            has; the smallest and the largest such number.
         within_noise_of: temperatures that the interval of the criterion's difference does not tell from the chosen one.
         tried: by rising temperature.
     """
@@ -56,6 +61,8 @@ class Search:
     confidence: float
     temperature: float
     prompts: int
+    prompts_with_k_scored: int
+    best_of: tuple[int, int]
     within_noise_of: Sequence[float]
     tried: Sequence[Tried]
 
@@ -76,6 +83,7 @@ class Search:
             "temperature": self.temperature,
             "within_noise": int(bool(self.within_noise_of)),
             "prompts_compared": self.prompts,
+            "prompts_with_k_scored": self.prompts_with_k_scored,
         }
         for one in self.tried:
             found[f"mean_reward_t{one.temperature}"] = one.mean_reward.value
@@ -98,7 +106,8 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
     """Choose a temperature and say how sure the choice is.
 
     The choice has the highest mean over prompts of the best reward (criterion `best`) or of the mean reward (`mean`);
-    of equal ones the lowest temperature.
+    of equal ones the lowest temperature. More responses have a higher best one; so, at every temperature, a prompt's
+    best reward is the one expected of as many responses as the temperature with the fewest scored ones has.
 
     Args:
         rows: of the table `ranked`, gone through several times; a prompt's rows stand together. At least one prompt has
@@ -106,7 +115,8 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
         config: grid, criterion, and how to bootstrap.
     """
     rewards = compared_rewards(rows, config)
-    best = {value: [max(one) for one in prompts] for value, prompts in rewards.items()}
+    counts = [min(map(len, of_prompt)) for of_prompt in zip(*rewards.values(), strict=True)]
+    best = {value: [*map(best_of_n, prompts, counts)] for value, prompts in rewards.items()}
     mean = {value: [fmean(one) for one in prompts] for value, prompts in rewards.items()}
     criterion = best if config.criterion == "best" else mean
     # fsum: equal values in another order are equal means, so that a tie is seen as one
@@ -130,7 +140,9 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
         k=config.k,
         confidence=config.confidence,
         temperature=chosen,
-        prompts=len(criterion[chosen]),
+        prompts=len(counts),
+        prompts_with_k_scored=counts.count(config.k),
+        best_of=(min(counts), max(counts)),
         within_noise_of=tuple(
             one.temperature
             for one in tried
@@ -178,10 +190,14 @@ def panels(search: Search) -> Iterator[Panel]:
     def reward(axes: Axes) -> None:
         _mark(axes, search)
         best, mean = [one.best_reward for one in search.tried], [one.mean_reward for one in search.tried]
-        draw_band(axes, places, best, color=BLUE, linestyle=SOLID, marker="o", label=f"best of {search.k}")
+        draw_band(axes, places, best, color=BLUE, linestyle=SOLID, marker="o", label=f"best of {_range(search)}")
         draw_band(axes, places, mean, color=ORANGE, linestyle=DASHED, marker="s", label="mean")
         axes.margins(y=0.15)
         label_ends(axes)
+        if search.prompts_with_k_scored < search.prompts:
+            prompts = f"{search.prompts_with_k_scored} of {search.prompts} prompts"
+            told = f"all {search.k} scored at every temperature: {prompts}"
+            axes.text(0, 1.03, told, transform=axes.transAxes, color=MUTED, fontsize=9)
 
     def duplicates(axes: Axes) -> None:
         _mark(axes, search)
@@ -195,6 +211,11 @@ def panels(search: Search) -> Iterator[Panel]:
     yield Panel("temperature-reward", title, "Grey: the chosen temperature.", reward, direct_labels=True)
     caption = "Fraction of responses that repeat another response to the same prompt at the same temperature."
     yield Panel("temperature-duplicates", "Repeated responses", caption, duplicates, direct_labels=True)
+
+
+def _range(search: Search) -> str:
+    fewest, most = search.best_of
+    return f"{fewest}" if fewest == most else f"{fewest}\N{EN DASH}{most}"
 
 
 def _mark(axes: Axes, search: Search) -> None:

@@ -1,6 +1,8 @@
+import itertools
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,36 @@ def test_prompts_without_a_reward_at_every_temperature_are_not_compared():
     assert compared_rewards(rows({"p9": {0.5: [1.0]}}), config(0.5, 1.0)) == {0.5: [], 1.0: []}
 
 
+def test_best_rewards_are_of_as_many_responses_as_every_temperature_has() -> None:
+    rewards = {
+        "p0": {0.5: [0.1, 0.9, 0.5, 0.7], 1.0: [0.8, 0.2]},
+        "p1": {0.5: [0.4], 1.0: [0.6, 1.0, 0.2, 0.6]},
+        "p2": {0.5: [0.3, 0.5, 0.5, 0.1], 1.0: [0.0, 0.9, 0.2, 0.4]},
+    }
+    found = summarize(rows(rewards), config(0.5, 1.0, k=4))
+    for one in found.tried:
+        own = [rewards[prompt][one.temperature] for prompt in rewards]
+        drawn = [[max(group) for group in itertools.combinations(v, m)] for v, m in zip(own, (2, 1, 4), strict=True)]
+        assert one.best_reward.value == pytest.approx(np.mean([np.mean(of_prompt) for of_prompt in drawn]))
+        assert one.mean_reward.value == pytest.approx(np.mean([np.mean(of_prompt) for of_prompt in own]))
+    assert (found.prompts, found.prompts_with_k_scored, found.best_of) == (3, 1, (1, 4))
+    assert found.metrics()["prompts_with_k_scored"] == json.loads(json.dumps(found.to_json()))["prompts_with_k_scored"]
+
+
+@pytest.mark.parametrize("criterion", ["best", "mean"])
+def test_a_better_temperature_wins_although_many_of_its_responses_are_too_long_to_score(criterion: str) -> None:
+    """Rewards are .3 higher at 1.2; of its responses but the first, 60 % have none. The highest of them is lower."""
+    random = np.random.default_rng(0)
+    rewards = {}
+    for i in range(300):
+        cold, hot, kept = random.normal(size=4), random.normal(0.3, 1, size=4), [True, *(random.random(3) >= 0.6)]
+        rewards[f"p{i}"] = {0.8: cold.tolist(), 1.2: hot[kept].tolist()}
+    highest = {t: np.mean([max(found[t]) for found in rewards.values()]) for t in (0.8, 1.2)}
+    assert highest[1.2] < highest[0.8]
+    found = summarize(rows(rewards), config(0.8, 1.2, k=4, criterion=criterion))
+    assert (found.temperature, found.within_noise_of) == (1.2, ())
+
+
 @given(
     st.lists(
         st.fixed_dictionaries({t: st.lists(st.integers(-3, 3), min_size=2, max_size=2) for t in (0.0, 0.7, 1.0)}),
@@ -146,6 +178,19 @@ def test_figure_shows_rewards_and_duplicates_at_their_temperatures():
     assert [line.get_label() for line in duplicates.get_lines()] == ["repeated"]
     assert list(duplicates.get_lines()[0].get_ydata()) == [1.0, 1.0]
     assert duplicates.get_ylim() == (0, 1)
+
+
+def test_figure_says_of_how_many_responses_best_rewards_are():
+    some = summarize(
+        rows({"p0": {0.5: [0.6, 0.6], 1.0: [0.9]}, "p1": {0.5: [0.2, 0.4], 1.0: [0.8, 0.0]}}), config(0.5, 1)
+    )
+    none = summarize(rows({"p0": {0.5: [0.6, 0.6], 1.0: [0.9]}}), config(0.5, 1.0))
+    for found, label, told in ((some, "best of 1\N{EN DASH}2", "1 of 2"), (none, "best of 1", "0 of 1")):
+        axes = drawn(next(panels(found)))
+        assert label in {line.get_label() for line in axes.get_lines()}
+        assert f"all 2 scored at every temperature: {told} prompts" in {text.get_text() for text in axes.texts}
+    axes = drawn(next(panels(summarize(COLD_AND_HOT, config(0.5, 1.0)))))
+    assert not any("scored" in text.get_text() for text in axes.texts)
 
 
 def test_sheet_is_png_and_svg_with_the_same_bytes_again():
