@@ -31,7 +31,13 @@ _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they st
 _TRAINING = Change("0.2.0", f"{_TOKENS.why}, and a warm-up ends one step earlier")
 
 CHANGES: Mapping[str, Sequence[Change]] = {
-    "prepare": (Change("0.2.0", "the id of a prompt covers its columns system and history"),),
+    "prepare": (
+        Change(
+            "0.2.0",
+            "the id of a prompt covers its columns system and history, and several pairs of a prompt order only what "
+            "they compare",
+        ),
+    ),
     "sft": (_TRAINING,),
     "train": (_TRAINING,),
     "reward_model": (_TRAINING,),

@@ -5,6 +5,7 @@ the prompts' identities.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -19,7 +20,8 @@ from larpo_lib.rewards.answers import Scorable
 from larpo_lib.row_groups import RowsOnDisk
 from larpo_lib.schemas import SCHEMAS, Messages, RankedRow, candidate_id, prompt_id
 from larpo_lib.sources.columns import demonstration_reader, end_reader, prompt_reader, reference_reader
-from larpo_lib.sources.lists import Scored, list_reader
+from larpo_lib.sources.lists import list_reader
+from larpo_lib.sources.merging import Merge, Merged, Scored
 from larpo_lib.sources.reading import Raw, RawRow
 from larpo_lib.sources.table import Table
 from larpo_lib.tables import Row
@@ -136,15 +138,15 @@ def answered(raw: Raw, config: PrepareConfig) -> list[Scorable]:
 def ranked(raw: Raw, config: PrepareConfig) -> Converted:
     """Responses whose rewards are known as `ranked`, and what they answer as `prompts`.
 
-    Rows with one prompt make one list. Of equal responses in a list the first is kept; `reward_conflicts` counts those
-    whose reward differs from the kept one.
+    Rows with one prompt make one list. Of equal responses in a list the first is kept. How their rewards come together,
+    and which counts tell of it, is said in `larpo_lib.sources.merging`.
 
     Raises:
         DataError: a column is missing, or a row holds no usable prompt, response or reward and is not to be dropped.
     """
     table = Table(raw, config, config.columns.keep)
-    read, reference = list_reader(table), reference_reader(table)
-    found, lists = _Prompts(raw.name), _Lists()
+    (read, merge), reference = list_reader(table), reference_reader(table)
+    found, lists = _Prompts(raw.name), _Lists(merge)
     total = 0
     for (messages, candidates), answer, values in table.read(
         lambda row: (read(row), reference(row), _kept(row, table))
@@ -152,12 +154,13 @@ def ranked(raw: Raw, config: PrepareConfig) -> Converted:
         lists.add(found.add(messages, answer, values), candidates)
         total += len(candidates)
     asked = found.rows(table.kept)
-    rows, conflicts = lists.rows(found.numbers)
+    rows, merged = lists.rows(found.numbers)
+    left_out = merged.get("incomparable_responses_dropped", 0)
     counts: Metrics = {
         **table.counts(),
-        "duplicates_dropped": total - len(rows),
+        "duplicates_dropped": total - len(rows) - left_out,
         **found.counts(),
-        "reward_conflicts": conflicts,
+        **merged,
     }
     return Converted({"prompts": asked, "ranked": rows}, counts, table.record())
 
@@ -215,9 +218,14 @@ class _Prompts:
 
 
 class _Lists:
-    """Responses with their rewards, as they come; those to one prompt may stand in several places."""
+    """Responses with their rewards, as they come; those to one prompt may stand in several places.
 
-    def __init__(self) -> None:
+    Args:
+        merge: makes one list of those to one prompt.
+    """
+
+    def __init__(self, merge: Merge) -> None:
+        self._merge = merge
         self._rows = RowsOnDisk(pa.schema([SCHEMAS["ranked"].field(name) for name in Scored._fields]))
         self._prompts, self._starts = array("q"), array("q")
 
@@ -228,30 +236,27 @@ class _Lists:
         for candidate in candidates:
             self._rows.append(candidate._asdict())
 
-    def rows(self, prompts: Mapping[str, int]) -> tuple[Rows, int]:
-        """The rows of each prompt, without repetitions; and how many have another reward than the one they repeat."""
+    def rows(self, prompts: Mapping[str, int]) -> tuple[Rows, dict[str, int]]:
+        """The rows of each prompt, without repetitions; and what was counted while they were merged."""
         of, stops = np.array(self._prompts), np.array([*self._starts[1:], len(self._rows)])
         runs = np.argsort(of, kind="stable")
         first = np.searchsorted(of[runs], np.arange(len(prompts) + 1))
 
-        def scored(number: int) -> Iterator[Scored]:
-            for run in runs[first[number] : first[number + 1]].tolist():
-                yield from (Scored(**row) for row in self._rows.rows(self._starts[run], int(stops[run])))
+        def merged(number: int) -> Merged:
+            of_prompt = runs[first[number] : first[number + 1]].tolist()
+            found = [self._rows.rows(self._starts[run], int(stops[run])) for run in of_prompt]
+            return self._merge([[Scored(**row) for row in rows] for rows in found])
 
-        sizes, conflicts = array("q"), 0
+        sizes, counts = array("q"), Counter[str]()
         for number in range(len(prompts)):
-            rewards: dict[str, float] = {}
-            for each in scored(number):
-                conflicts += rewards.setdefault(each.response, each.reward) != each.reward
-            sizes.append(len(rewards))
+            one = merged(number)
+            counts.update(one.counts)
+            sizes.append(len(one.candidates))
 
         def read(identity: str) -> list[Row]:
-            distinct: dict[str, Scored] = {}
-            for each in scored(prompts[identity]):
-                distinct.setdefault(each.response, each)
-            return [dict(row) for row in _ranked_rows(identity, [*distinct.values()])]
+            return [dict(row) for row in _ranked_rows(identity, merged(prompts[identity]).candidates)]
 
-        return Rows([*prompts], read, lambda identity: sizes[prompts[identity]]), conflicts
+        return Rows([*prompts], read, lambda identity: sizes[prompts[identity]]), dict(counts)
 
 
 def _kept(row: RawRow, table: Table) -> dict[str, Any]:

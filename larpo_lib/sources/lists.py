@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from larpo_lib.schemas import UNKNOWN, Messages
 from larpo_lib.sources.cells import Cell, is_message
 from larpo_lib.sources.columns import CHOSEN, FINISH_REASON, RESPONSE, prompts_of
+from larpo_lib.sources.merging import Merge, Scored, first_rewards, stated_orders
 from larpo_lib.sources.reading import RawRow
 from larpo_lib.sources.table import Reader, Table
 
@@ -17,22 +18,11 @@ _REWARD = ("reward", "score", "overall_score", "label", "kto_tag", "helpfulness"
 _GENERATOR = ("generator", "model", "policy")
 _TOKEN_IDS = ("token_ids", "completion_ids")
 
-
-class Scored(NamedTuple):
-    """A response, its reward, the name of what generated it, and what is known of how it was generated."""
-
-    response: str
-    reward: float
-    policy: str
-    finish_reason: str = UNKNOWN
-    token_ids: list[int] | None = None
-
-
 Ranked = tuple[Messages, list[Scored]]
 
 
-def list_reader(table: Table) -> Reader[Ranked]:
-    """Reads a row's prompt and its scored responses: a whole list, a pair, or one.
+def list_reader(table: Table) -> tuple[Reader[Ranked], Merge]:
+    """What reads a row's prompt and its scored responses (a list, a pair, or one), and what merges a prompt's rows.
 
     A list is a column of objects with a response and a reward each, or of responses with their rewards in another
     column. Of a pair, the chosen one has reward 1 and the rejected one, or each of several, 0. One response has its
@@ -41,10 +31,11 @@ def list_reader(table: Table) -> Reader[Ranked]:
     columns = table.columns
     listed = table.find("responses", () if columns.response else _LIST, columns.responses)
     if listed is not None:
-        return _whole_list(table, listed)
+        return _whole_list(table, listed), first_rewards
     chosen, rejected = columns.chosen or table.first(CHOSEN), columns.rejected or table.first(_REJECTED)
     if columns.response is None and chosen is not None and rejected is not None:
-        return _pair(table, table.need("chosen", CHOSEN, chosen), table.need("rejected", _REJECTED, rejected))
+        pairs = _pair(table, table.need("chosen", CHOSEN, chosen), table.need("rejected", _REJECTED, rejected))
+        return pairs, stated_orders
     prompts = prompts_of(table)
     response = table.need("response", RESPONSE, columns.response)
     reward = table.need("rewards", (*_REWARD, *_REWARDS), columns.rewards)
@@ -56,7 +47,7 @@ def list_reader(table: Table) -> Reader[Ranked]:
         policy = _generator(table, table.cell(row, generator) if generator else None)
         return messages, [Scored(text, table.cell(row, reward).number(), policy, *how(row))]
 
-    return read
+    return read, first_rewards
 
 
 class _Beside:
