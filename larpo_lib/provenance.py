@@ -6,6 +6,7 @@ here what it needs.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from larpo_lib.artifacts import MANIFEST, read_manifest
 from larpo_lib.config.base import Seed
+from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError
+
+_ELSEWHERE = ("path", "device", "seed")
 
 
 class Recorded(BaseModel):
@@ -83,9 +87,10 @@ class RecordedWatch(Recorded):
     reranker: dict[str, Any]
 
 
-class RecordedWatches(Recorded):
-    """Of the step `evaluate`."""
+class RecordedScoring(Recorded):
+    """Of a step that may have had responses scored."""
 
+    reranker: dict[str, Any] = Field(default_factory=dict)
     watch: tuple[RecordedWatch, ...] = ()
 
 
@@ -100,6 +105,48 @@ def judge_name(artifact: Path) -> str | None:
         return None
     content = read_manifest(artifact)["inputs"].get("judge", "")
     return f"{judge.name} {content[:8]}".strip()
+
+
+def scored_by(artifact: Path) -> dict[str, dict[str, Any]]:
+    """What decides the rewards of an artifact, by metric: `reward`, and those of watches.
+
+    It is the settings of the reranker, and the content of its models, functions and other files. Two rerankers of one
+    name may differ in it. What is not recorded is left out.
+
+    Raises:
+        ArtifactError: as `read_settings`.
+    """
+    if not (artifact / MANIFEST).is_file():
+        return {}
+    settings, inputs = read_settings(artifact, RecordedScoring), read_manifest(artifact)["inputs"]
+    found = {"reward": _made_of(settings.reranker, inputs, "")} if settings.reranker else {}
+    for place, one in enumerate(settings.watch):
+        metric = f"{WATCH}{one.name}"  # names models; functions are named by their places in the settings
+        found[metric] = _made_of(one.reranker, inputs, f"{metric}_", f"watch.{place}.")
+    return found
+
+
+def _made_of(settings: Mapping[str, Any], inputs: Mapping[str, str], *begins: str) -> dict[str, Any]:
+    content = {
+        name.removeprefix(begin): inputs[name]
+        for begin in begins
+        for name in inputs
+        if name.startswith(begin or "reranker")
+    }
+    return {**deciding(settings), "content": content}
+
+
+def deciding(settings: Any) -> Any:
+    """Settings of a reranker without those that are others on another machine or in another run, and change nothing.
+
+    These are the places of models, whose content counts instead, the device, and the seed.
+    """
+    if isinstance(settings, list):
+        return [deciding(part) for part in settings]
+    if not isinstance(settings, Mapping):
+        return settings
+    left_out = _ELSEWHERE if {"type", "dtype"} & settings.keys() else ()  # of a function, they are its user's own
+    return {name: deciding(part) for name, part in settings.items() if name not in left_out}
 
 
 def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:

@@ -16,11 +16,17 @@ def differences(old: Any, new: Any, name: str = "") -> str:
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    if _are_tables(old) and _are_tables(new):
+        old, new = (dict(zip(map(str, range(len(tables))), tables, strict=True)) for tables in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
     elif old != new:
         yield f"{name} {_short(old)} instead of {_short(new)}"
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, dict) for part in value)
 
 
 def _short(value: Any) -> str:

@@ -12,9 +12,13 @@ from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.candidates.lists import Lists
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import ListsConfig, RetrieverConfig
+from larpo_lib.config.differences import differences
 from larpo_lib.errors import DataError, LarpoError
+from larpo_lib.provenance import scored_by
 from larpo_lib.retrievers import make_retriever
 from larpo_lib.tables import PromptTable, iterate_table, read_columns, write_table
+
+_ONE_RERANKER = "Rank all iterations with one reranker, or set lists.memory to current"
 
 
 def run(config: ListsConfig, *, prompts: Path, ranked: Sequence[Path], lists: Path) -> Metrics:
@@ -122,6 +126,7 @@ def _check_order(paths: Sequence[Path]) -> None:
 
 def _check_rerankers(paths: Sequence[Path]) -> None:
     first: str | None = None
+    made: dict[str, Any] | None = None
     for path in paths:
         _check_list_relative(path, alone=len(paths) == 1)
         for number, name in enumerate(row["reranker"] for row in iterate_table(path, "ranked", ["reranker"])):
@@ -132,8 +137,17 @@ def _check_rerankers(paths: Sequence[Path]) -> None:
                     path=path,
                     row=number,
                     field="reranker",
-                    remedy="Rank all iterations with one reranker, or set lists.memory to current",
+                    remedy=_ONE_RERANKER,
                 )
+        now = scored_by(path).get("reward")
+        made = made or now
+        if now is not None and (what := differences(now, made)):
+            raise DataError(
+                f"rewards of '{first}' cannot be ranked together with those of another '{first}': {what}",
+                path=path,
+                field="reranker",
+                remedy=_ONE_RERANKER,
+            )
 
 
 def _check_list_relative(path: Path, *, alone: bool) -> None:

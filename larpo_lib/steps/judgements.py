@@ -12,7 +12,7 @@ from larpo_lib.config.differences import differences
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
-from larpo_lib.provenance import RecordedWatches, judge_name, read_settings
+from larpo_lib.provenance import deciding, judge_name, scored_by
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, is_greedy, means
 from larpo_lib.tables import Row, iterate_table
@@ -37,7 +37,8 @@ class Judgement:
         judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
         sampling: how responses were sampled; None: it is not known, as of what the gate of one metric keeps.
         falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
-        watched: metric of a further reward, to what gave it: `reranker` is its name, `settings` decide what it gives.
+        watched: metric of a reward, to what gave it: `reranker` is its name, `settings` decide what it gives. Older
+            versions kept this of further rewards only.
     """
 
     reranker: str
@@ -82,10 +83,12 @@ def read_judgement(evaluation: Path) -> Judgement:
         {} if greedy.undecided else greedy.right,
     )
     values = {name: dict(sorted(means(found).items())) for name, found in zip(EVALUATE_METRICS, groups, strict=True)}
+    reranker, made = " + ".join(sorted(rerankers)), scored_by(evaluation)
     return Judgement(
-        reranker=" + ".join(sorted(rerankers)),
+        reranker=reranker,
         values={metric: means for metric, means in values.items() if means},
         judge=judge_name(evaluation) or VERIFIER,
+        watched={"reward": {"reranker": reranker, "settings": made["reward"]}} if "reward" in made else {},
     )
 
 
@@ -98,7 +101,7 @@ def read_whole_judgement(evaluation: Path) -> Judgement:
         return whole
     watched, rerankers = _watched(evaluation)
     values = {**judgement.values, LENGTH: _lengths(evaluation), **watched}
-    return replace(whole, values=values, watched=rerankers)
+    return replace(whole, values=values, watched={**whole.watched, **rerankers})
 
 
 def watched_rows(evaluation: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -117,30 +120,8 @@ def _watched(evaluation: Path) -> tuple[dict[str, dict[str, float]], dict[str, d
         if not is_greedy(row):
             rewards.setdefault(metric, {}).setdefault(row["prompt_id"], []).append(row["reward"])
     values = {metric: dict(sorted(means(found).items())) for metric, found in rewards.items()}
-    settings = _settings_of_watches(evaluation)
+    settings = scored_by(evaluation)
     return values, {metric: {"reranker": names[metric], "settings": settings[metric]} for metric in values}
-
-
-def _settings_of_watches(evaluation: Path) -> dict[str, dict[str, Any]]:
-    """By metric: the settings of the reranker, and the content of its models, functions and other files."""
-    inputs, found = read_manifest(evaluation)["inputs"], {}
-    for place, one in enumerate(read_settings(evaluation, RecordedWatches).watch):
-        metric = f"{WATCH}{one.name}"
-        begins = f"{metric}_", f"watch.{place}."  # of models, and of functions by their places in the settings
-        content = {
-            name.removeprefix(begin): inputs[name] for begin in begins for name in inputs if name.startswith(begin)
-        }
-        found[metric] = {**_without_places(one.reranker), "content": content}
-    return found
-
-
-def _without_places(settings: Any) -> Any:
-    """Settings without the paths of models, which differ from machine to machine: their content counts instead."""
-    if isinstance(settings, list):
-        return [_without_places(part) for part in settings]
-    if not isinstance(settings, dict):
-        return settings
-    return {name: _without_places(part) for name, part in settings.items() if name != "path" or "type" not in settings}
 
 
 def _lengths(evaluation: Path) -> dict[str, float]:
@@ -214,9 +195,9 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
     """What is different in how the two were judged; None where it is the same."""
     if policy.benchmark != opponent.benchmark:
         return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
-    if metric in policy.watched:
-        return _watched_otherwise(metric, policy.watched[metric], opponent.watched.get(metric, {}))
     rewards = policy.benchmark is None and metric == "reward"
+    if metric in policy.watched and (metric in opponent.watched or not rewards):
+        return _scored_otherwise(metric, policy.watched[metric], opponent.watched.get(metric, {}))
     if policy.benchmark is None and not rewards:
         new, old = policy.judge, opponent.judge
     else:
@@ -229,11 +210,14 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
     return f"it was judged by {old}, not by {new}; {why}"
 
 
-def _watched_otherwise(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
-    if new == old:
+def _scored_otherwise(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
+    what = differences(deciding(old.get("settings", {})), deciding(new["settings"]))
+    name, before = new["reranker"], old.get("reranker")
+    if not what and name == before:
         return None
-    what = differences(old.get("settings", {}), new["settings"])
-    return f"its {metric} comes from {old.get('reranker')}, not from {new['reranker']}" + (f" ({what})" if what else "")
+    come = "rewards come" if metric == "reward" else f"{metric} comes"
+    who = f"another {name}" if name == before else f"{before}, not from {name}"
+    return f"its {come} from {who}" + (f" ({what})" if what else "")
 
 
 def _sampled_otherwise(policy: Judgement, opponent: Judgement) -> str | None:

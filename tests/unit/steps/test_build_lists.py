@@ -10,7 +10,7 @@ from table_rows import with_table
 
 from larpo_lib import artifacts, tables
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, WholeListConfig
-from larpo_lib.config import ListsConfig, NegativesConfig
+from larpo_lib.config import ListsConfig, NegativesConfig, RerankConfig
 from larpo_lib.errors import ArtifactError, DataError, LarpoError
 from larpo_lib.retrievers.embedding import EmbeddingConfig
 from larpo_lib.steps import build_lists
@@ -127,6 +127,53 @@ def test_rewards_of_different_rerankers_are_mixed_only_when_remembered(tmp_path,
         build_lists.run(previous, prompts=prompts, ranked=history, lists=tmp_path / "lists")
     current = PAIRS.model_copy(update={"memory": "current"})
     assert build_lists.run(current, prompts=prompts, ranked=history, lists=tmp_path / "lists")["lists"] == 1
+
+
+def _ranked_by(folder, rows, reranker):
+    """An artifact of the step `rerank` by a reranker of some settings."""
+    config = RerankConfig.model_validate({"reranker": reranker})
+
+    def make(work):
+        tables.write_table(work.data / "ranked.parquet", "ranked", rows)
+        return {}
+
+    artifacts.produce("rerank", config, config.reranker.models(), folder, make)
+    return folder
+
+
+def _reward_model(folder, weights):
+    """Its folder has the name that all have, after which the reranker is named."""
+    (folder / "reward-model").mkdir(parents=True)
+    (folder / "reward-model" / "model.safetensors").write_text(weights)
+    return {"type": "classifier", "path": str(folder / "reward-model")}
+
+
+def test_rewards_of_two_rerankers_of_one_name_are_not_ranked_together(tmp_path, prompts, ranked):
+    later = [row | {"iteration": 1} for row in GOOD]
+    first, other = _reward_model(tmp_path / "v1", "x"), _reward_model(tmp_path / "v2", "y")
+    digests = [artifacts.digest(Path(model["path"]))[:11] for model in (first, other)]
+    weights = f'content.reranker "{digests[1]}..." instead of "{digests[0]}..."'
+    graded = {"type": "verifier", "format_weight": 5.0}
+    for name, (before, now, told) in {
+        "weights": (first, other, weights),
+        "settings": ({"type": "verifier"}, graded, "format_weight 5.0 instead of 0.1"),
+    }.items():
+        history = [
+            _ranked_by(tmp_path / f"{name}-0", GOOD, before),
+            ranked(f"{name}-unknown", GOOD),  # by whom is not recorded
+            _ranked_by(tmp_path / f"{name}-1", later, now),
+        ]
+        with pytest.raises(DataError) as caught:
+            build_lists.run(PAIRS, prompts=prompts, ranked=history, lists=tmp_path / "lists")
+        assert str(caught.value) == (
+            f"{history[2]}, field 'reranker': rewards of 'verifier' cannot be ranked together with those of another "
+            f"'verifier': {told}. Rank all iterations with one reranker, or set lists.memory to current."
+        )
+        current = PAIRS.model_copy(update={"memory": "current"})
+        assert build_lists.run(current, prompts=prompts, ranked=history, lists=tmp_path / name)["lists"] == 1
+    moved = _ranked_by(tmp_path / "moved-1", later, _reward_model(tmp_path / "moved", "x"))
+    history = [tmp_path / "weights-0", moved]
+    assert build_lists.run(PAIRS, prompts=prompts, ranked=history, lists=tmp_path / "lists")["lists"] == 1
 
 
 def test_list_relative_rewards_of_several_artifacts_are_never_merged(tmp_path, prompts, ranked):

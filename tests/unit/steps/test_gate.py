@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
 
-from larpo_lib.artifacts import Metrics, WorkDir, produce
+from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import EvaluateConfig, PromoteConfig
 from larpo_lib.errors import DataError
 from larpo_lib.rewards.judges.verifier import VerifierJudgeConfig
-from larpo_lib.steps.gate import Opponent, decide
+from larpo_lib.steps.gate import Decision, Opponent, decide
 from larpo_lib.steps.judgements import Judgement, kept_judgement, read_judgement
 from larpo_lib.tables import write_table
 
@@ -136,6 +136,77 @@ def test_an_evaluation_tells_who_judged(tmp_path: Path) -> None:
 def test_accuracies_of_other_rerankers_can_be_compared() -> None:
     new, old = judgement({"a": 1.0}, "accuracy"), judgement({"a": 0.0}, "accuracy", reranker="pairrm")
     assert decide(PromoteConfig(metric="accuracy"), new, Opponent("version 3", old)).promoted
+
+
+def scored(folder: Path, reward: float, **reranker: Any) -> Judgement:
+    """Read of an evaluation by the reranker of some settings; the names of all of them are the same."""
+    config = EvaluateConfig.model_validate({"reranker": reranker})
+
+    def make(work: WorkDir) -> Metrics:
+        rows = [{**row(prompt, reward), "reranker": "one name"} for prompt in PROMPTS]
+        write_table(work.data / "evaluated.parquet", "evaluated", rows)
+        return {}
+
+    produce("evaluate", config, config.reranker.models(), folder, make)
+    return read_judgement(folder)
+
+
+def compared(new: Judgement, old: dict[str, Any]) -> Decision:
+    return decide(CONFIG, new, Opponent("version 3", kept_judgement(json.loads(json.dumps(old)))))
+
+
+def test_rewards_of_one_reranker_with_other_weights_in_its_settings_are_not_compared(tmp_path: Path) -> None:
+    """By format_weight = 5, wrong answers alone (5 each) would beat right ones (0.6 + 0.3 + 0.1)."""
+    right = scored(tmp_path / "right", 1.0, type="verifier")
+    wrong = scored(tmp_path / "wrong", 5.0, type="verifier", format_weight=5.0)
+    found = compared(wrong, right.to_json())
+    assert (found.promoted, found.probability) == (False, None)
+    assert found.reason == (
+        "cannot be compared with version 3: its rewards come from another one name (format_weight 0.1 instead of 5.0)"
+    )
+    assert compared(scored(tmp_path / "better", 1.25, type="verifier"), right.to_json()).promoted
+    older = {name: value for name, value in right.to_json().items() if name != "watched"}
+    assert compared(wrong, older).promoted  # of a champion of an older version, only the name is known
+    accuracy = PromoteConfig(metric="accuracy")
+    both = [dataclasses.replace(one, values={"accuracy": {"a": value}}) for one, value in ((wrong, 1.0), (right, 0.0))]
+    assert decide(accuracy, both[0], Opponent("version 3", both[1])).promoted  # who is right, the judge says
+
+
+def test_rewards_of_models_of_one_name_are_compared_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
+    def judged(folder: str, reward: float, weights: str, **settings: Any) -> Judgement:
+        model = tmp_path / folder / "reward-model"
+        model.mkdir(parents=True)
+        (model / "model.safetensors").write_text(weights)
+        return scored(tmp_path / f"{folder}-evaluation", reward, type="classifier", path=str(model), **settings)
+
+    old = judged("v1", 0.5, "x")
+    assert compared(judged("moved", 1.0, "x", model={"device": "cuda:1"}), old.to_json()).promoted
+    other = judged("v2", 1.0, "y")
+    digests = [digest(tmp_path / name / "reward-model")[:11] for name in ("v1", "v2")]
+    assert compared(other, old.to_json()).reason == (
+        "cannot be compared with version 3: its rewards come from another one name "
+        f'(content.reranker "{digests[0]}..." instead of "{digests[1]}...")'
+    )
+    cut = judged("cut", 1.0, "x", max_tokens=64)
+    assert compared(cut, old.to_json()).reason.endswith("one name (max_tokens 2048 instead of 64)")
+
+
+def test_a_part_of_an_ensemble_that_differs_is_named_by_its_place(tmp_path: Path) -> None:
+    def ensemble(weight: float) -> dict[str, Any]:
+        parts = {"type": "length", "longest": 30}, {"type": "verifier", "steps_weight": weight}
+        return {"type": "ensemble", "members": [{"reranker": one, "mean": 0.0, "std": 1.0} for one in parts]}
+
+    old = scored(tmp_path / "old", 0.5, **ensemble(0.3))
+    reason = compared(scored(tmp_path / "new", 1.0, **ensemble(0.5)), old.to_json()).reason
+    assert reason.endswith("another one name (members.1.reranker.steps_weight 0.3 instead of 0.5)")
+
+
+def test_a_judge_with_the_seed_of_another_run_is_the_same_judge(tmp_path: Path) -> None:
+    judge = {"type": "llm_judge", "base_url": "http://localhost:1/v1", "model": "m"}
+    old = scored(tmp_path / "old", 0.5, **judge)
+    assert compared(scored(tmp_path / "new", 1.0, **judge, seed=1), old.to_json()).promoted
+    hotter = scored(tmp_path / "hotter", 1.0, **judge, temperature=0.5)
+    assert "(temperature 0.0 instead of 0.5)" in compared(hotter, old.to_json()).reason
 
 
 def test_a_benchmark_says_how_a_policy_did_on_each_item(tmp_path: Path) -> None:

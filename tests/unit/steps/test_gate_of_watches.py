@@ -148,7 +148,7 @@ def test_what_a_watch_is_made_of_is_compared_by_its_content_wherever_it_lies(tmp
     ):
         found = decided(new, judgement(folder, 0.5, *content)).tests[1].obstacle
         assert found is not None
-        assert found.startswith(f"its watch_rules comes from one name, not from one name ({what} ")
+        assert found.startswith(f"its watch_rules comes from another one name ({what} ")
 
 
 def test_a_missing_watch_is_told_before_anything_is_registered(tmp_path: Path) -> None:
