@@ -26,7 +26,11 @@ class Change:
 FIRST = Change("0.2.0", "it does not continue what 0.1.0 has made")
 """Of the steps that `CHANGES` does not name."""
 
-_READING = Change("0.2.0", "answers such as \\boxed{9{,}500} are read whole, and classifiers see their [CLS] and [SEP]")
+_READING = Change(
+    "0.2.0",
+    "answers such as \\boxed{9{,}500} are read whole, beside letters of Chinese and other scripts too, and "
+    "classifiers see their [CLS] and [SEP]",
+)
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
 _TRAINING = Change("0.2.0", f"{_TOKENS.why}, and a warm-up ends one step earlier")
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from larpo_lib.rewards.answers.arithmetic import Unreadable, evaluate
+from larpo_lib.scripts import NO_NAMES
 
 _UNSIGNED = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
@@ -17,10 +18,13 @@ def _sum_of(operand: str) -> str:
 
 
 _SIDE = _sum_of(rf"(?:{_UNSIGNED}|\({_sum_of(_UNSIGNED)}\))")
-_EQUATIONS = re.compile(rf"((?<=[\w)%]){_OPERATOR})?(?<![\w.,)%])({_SIDE}(?:[ \t]*=[ \t]*{_SIDE})*)")
+_EQUATIONS = re.compile(
+    rf"((?<=[\w)%]){_OPERATOR})?(?<![\d.,)%])(?<![^\W{NO_NAMES}])({_SIDE}(?:[ \t]*=[ \t]*{_SIDE})*)"
+)
 """Sides joined by `=`, a lone side included so that none is read twice; the first group is there where the left side
 goes on to the left with what is no number."""
 _DECIMALS = re.compile(r"\.(\d+)")
+_ASCII = str.maketrans("＋－＊／＝（）．％＄", "+-*/=().%$")  # noqa: RUF001 - as they stand in East Asian text
 _PLAIN = str.maketrans({"x": "*", "×": "*", "÷": "/"} | dict.fromkeys(" \t,$"))  # noqa: RUF001
 
 
@@ -32,7 +36,7 @@ def equations_share(text: str) -> float:
     """
     holding = [
         _holds(left, right)
-        for cut, equations in _EQUATIONS.findall(text)
+        for cut, equations in _EQUATIONS.findall(text.translate(_ASCII))
         if not cut
         for left, right in pairwise(equations.split("="))
         if _is_sum(left)

@@ -19,6 +19,7 @@ from larpo_lib.rewards.answers.reading import brackets, has_words, is_prose, lea
 from larpo_lib.rewards.answers.statements import answer_phrase_end, statement
 from larpo_lib.rewards.answers.units import unit
 from larpo_lib.rewards.answers.values import Quantity, Several, Value
+from larpo_lib.scripts import NO_NAMES
 
 _SEGMENT = re.compile(r"(?<!\\)\$([^$\n]{1,500}+)\$|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.DOTALL)
 _WORDS = re.compile(r"\(?([A-Za-z][A-Za-z'-]*(?: [A-Za-z'-]+){0,3})\)?")
@@ -27,7 +28,7 @@ _MEMBER = re.compile(r"[A-Za-z] ?\\in(?![A-Za-z]) ?")
 _NAME = re.compile(r"([A-Za-z](?:_\{?\w\}?)?(?:\([A-Za-z]\))?) ?= ?(?!.*=)")
 _UNIT = re.compile(
     r"(?<=[\d)} ])(?P<gap> ?)(?<![\\A-Za-z])(?P<unit>(?:(?:square|cubic|sq|cu)\.? )?[A-Za-z]{2,}"
-    r"(?: ?/ ?[A-Za-z]+| per [a-z]+)?(?: ?\^ ?\{? ?[23] ?\}?)?)\.?$"
+    rf"(?: ?/ ?[A-Za-z]+| per [a-z]+)?(?: ?\^ ?\{{? ?[23] ?\}}?)?|[{NO_NAMES}]+)\.?$"
 )
 _LONE_UNIT = re.compile(r" ([mgslh])(?: ?\^ ?\{? ?[23] ?\}?)?$")
 _ENDS = " .,;:"
@@ -208,7 +209,7 @@ def _measured(text: str) -> tuple[str, object]:
         return text, None
     known = unit(found["unit"])
     apart = found["gap"] or text[found.start() - 1] == " "
-    if known is None and not (apart and _has_long_words(found["unit"])):
+    if known is None and found["unit"].isascii() and not (apart and _has_long_words(found["unit"])):
         return text, None
     return text[: found.start()].rstrip(), known
 

@@ -7,6 +7,8 @@ lookbehind or follow the pass that makes runs short.
 import re
 import unicodedata
 
+from larpo_lib.scripts import NO_NAMES, UNSPACED
+
 FRACTION = "\u2044"
 """Stands between the two whole numbers of a written fraction, which binds more tightly than a division."""
 
@@ -105,13 +107,19 @@ _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*+")
 _BOLD = re.compile(r"(?<!\d)\*\*|\*\*(?!\d)")
 _TIGHT_CURRENCY = re.compile(r"(?<=[-+])[$\u20ac\u00a3\u00a5\u20b9] ?(?=[\d.])")
-_CURRENCY = re.compile(r"[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba\u20aa\u20ab\u0e3f`]|\bRs\.? ?(?=\d)")
+_CURRENCY = re.compile(r"[$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9\u20bd\u20ba\u20aa\u20ab\u0e3f`]|\bRs\.? ?(?=\d)")
 _ABBREVIATION = re.compile(r"(?<=[A-Za-z])\.(?=\d)")
+_SCALES = {"千": 3, "万": 4, "萬": 4, "百万": 6, "千万": 7, "亿": 8, "億": 8}
+"""Powers of ten that ideographs behind a number multiply it by."""
+_SCALED = re.compile(r"(?<=\d) ?(百万|千万|[万萬亿億]|千(?![米克瓦卡帕赫焦伏]))")
+"""Not the `kilo` before metre, gram, watt, calorie, pascal, hertz, joule and volt."""
+_TOUCHING = re.compile(rf"(?<=[{UNSPACED}])(?=[-+][\d.])|(?<=[{NO_NAMES}])(?=\.?\d)|(?<=\d)(?=[{NO_NAMES}])")
 
 
 def plain(text: str) -> str:
     """The text with ASCII digits, signs and spaces, without formatting, mathematics' delimiters and signs of currency.
 
+    A space stands between a number and a letter that is no part of it, as in Chinese, which is written without spaces.
     LaTeX that has no plain form stays, such as `\\sqrt`. Lines stay lines; other white space becomes one space.
     `\\frac{3}{4}` and a fraction that is one character become two whole numbers around FRACTION.
     """
@@ -125,6 +133,9 @@ def plain(text: str) -> str:
         text = _BOLD.sub("", text).replace("**", "^")
     text = _CURRENCY.sub(" ", _TIGHT_CURRENCY.sub("", text))
     text = _ABBREVIATION.sub(". ", text)
+    if not text.isascii():
+        text = _SCALED.sub(lambda found: f"*10^{_SCALES[found[1]]}", text)
+        text = _TOUCHING.sub(" ", text)
     return _LINES.sub("\n", _BLANKS.sub(" ", text)).strip()
 
 

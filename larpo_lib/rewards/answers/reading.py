@@ -11,6 +11,7 @@ from larpo_lib.rewards.answers.arithmetic import NUMBER, Unreadable, evaluate
 from larpo_lib.rewards.answers.plain import FRACTION
 from larpo_lib.rewards.answers.units import unit
 from larpo_lib.rewards.answers.values import Kind, Quantity, Several, Value
+from larpo_lib.scripts import NO_NAMES
 
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _STARTS = " ,;:?\"'"
@@ -51,6 +52,7 @@ _LEADING = re.compile(
 _WORDS_FOLLOW = re.compile(
     r"$|[,;.:] ?[A-Za-z(\"']|#| (?:\d|[^\w\\+*/^=<>{}-])|(?P<spaced> )[A-Za-z]"
     r"|(?![eE][-+]?\d)(?P<tight>[A-Za-z\u00a2])|-[A-Za-z]"
+    rf"|[,;.:(]? ?[{NO_NAMES}]"
 )
 _SEPARATOR = re.compile(r" ?(?:[,;] ?(?:and|or) |[,;] |;| (?:and|or) ) ?")
 _COMMA = re.compile(",")
@@ -60,7 +62,7 @@ _SENTENCE_GOES_ON = re.compile(
 )
 _IN_A_FORMULA = re.compile(r" ?[\\^_{}]")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-z]*\}")
-_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
+_WORD = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{{2,}}|[{NO_NAMES}]")
 _FREE = re.compile(
     rf"(?<![\w.])(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
     rf"|(?:(?<![\w)\]%}}])[-+])?(?:{_WRITTEN_FRACTION}|{NUMBER}(?:[-/:^]-?{NUMBER})*)"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from larpo_lib.rewards.answers.plain import plain
+from larpo_lib.scripts import NO_NAMES
 
 Place = Literal["box", "mark", "sentence", "text"]
 
@@ -29,7 +30,7 @@ _LONE = re.compile(r"\s?(-?\d[\d.,]*|[^\s{}])")
 _LINE = re.compile(r"\s{0,20}([^\n]*)")
 _RUN_OF_MARKS = re.compile(r"#{4}(?!#)")
 _ANSWER_LINE = re.compile(r"(?:^|(?<=\n)|(?<=\?)|(?<=\? ))[*_ ]{0,4}A:")
-_HEADING = re.compile(r"(?:step )?\d+[.):] ?[A-Za-z]", re.IGNORECASE)
+_HEADING = re.compile(rf"(?:step )?\d+(?:[.):] ?[A-Za-z{NO_NAMES}]|, [{NO_NAMES}])", re.IGNORECASE)
 _MATHEMATICAL = re.compile(r"[-+\d.(\[{\\|<>=]|[A-Za-z](?:\.?$|[-+=^_*/(),:<>]| [-+=*/<>\\])")
 _PHRASE = re.compile(r"\banswers?\b[^.\n:=]{0,60}?(?:\b(?:is|are|be|was|equals)\b|[:=])[ :=]{0,3}\n?", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?](?= |\n|$)|\n")

@@ -1,0 +1,132 @@
+# ruff: noqa: RUF001 - full-width punctuation is what is read here
+"""Numbers that touch letters of scripts other than Latin, as Chinese and Thai are written; every value is by hand."""
+
+from fractions import Fraction
+
+import pytest
+from small_models import user
+
+from larpo_lib.rewards.answers import Scorable, equations_share, final_number, is_right, states_answer
+from larpo_lib.rewards.answers.expressions import Expressions
+from larpo_lib.rewards.answers.mathematics import is_right as is_right_mathematics
+from larpo_lib.rewards.rerankers.verifier import VerifierConfig
+
+
+def _item(response, reference="42"):
+    return Scorable("p", user("?"), response, reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        # Chinese
+        ("答案是42。", 42),
+        ("所以一共有42个苹果。", 42),
+        ("因此，小明还剩42元。", 42),
+        ("第一步：3 + 39 = 42，再加3，所以答案是45。", 45),
+        ("她每天卖 16 - 3 - 4 = 9 个鸡蛋，每个2元，所以每天赚18元。", 18),
+        ("答案是４２。", 42),
+        ("总价是１，０００元", 1000),
+        ("价格：4．5元", 4.5),
+        ("气温是-5度", -5),
+        ("答案是－５度", -5),
+        ("一共1½杯", 1.5),
+        ("是1/3。", Fraction(1, 3)),
+        ("= **42**个", 42),
+        ("赚了￥42元", 42),
+        ("共4,200万元", 42_000_000),
+        ("共3.5亿人", 350_000_000),
+        ("距离是3千米", 3),
+        # Japanese
+        ("答えは42です。", 42),
+        ("3 + 39 = 42 です。したがって、答えは45です。", 45),
+        ("売上は3千円です", 3000),
+        ("合計ｱﾒ42ｺ", 42),
+        # Thai, Lao, Khmer, Myanmar
+        ("คำตอบคือ42บาท", 42),
+        ("ดังนั้นเธอมี๔๒บาท", 42),
+        ("ລາວມີ42ກີບ", 42),
+        ("គាត់មាន42រៀល", 42),
+        ("သူမှာ42ကျပ်ရှိ", 42),
+        # Korean, Arabic, Hebrew, Hindi: with spaces, but not around every number
+        ("총42개", 42),
+        ("\u0627\u0644\u0645\u062c\u0645\u0648\u0639 3 \u064842", 42),
+        ("\u05d1-42", 42),
+        ("कुल42रुपये", 42),
+    ],
+)
+def test_a_number_beside_letters_that_name_nothing_is_the_last_number(text, number):
+    assert final_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["x42个", "A4纸", "用Python3编写", "答案是x42。", "Ответ42рубля"])
+def test_letters_that_may_name_something_are_part_of_the_number_as_before(text):
+    assert final_number(text) is None
+    assert final_number("the 42nd of them") == 42
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#### 42个", "#### 42元。", "#### 42（个），每个3元", "#### ￥42", r"\boxed{42个}", r"\boxed{42}个", "#### 42บาท"],
+)
+def test_a_marked_number_may_have_words_behind_it(text):
+    assert final_number(text) == 42
+    assert states_answer(text)
+
+
+def test_the_number_behind_the_answer_is_counts_and_not_those_of_the_next_clause():
+    assert final_number("The answer is 42，因为每个3元") == 42
+    assert final_number("The answer is 42个苹果，每个3元。") == 42
+
+
+@pytest.mark.parametrize("heading", ["#### 1. 计算总数", "#### 1、计算总数", "#### 2）合計"])
+def test_a_heading_is_no_answer(heading):
+    assert final_number(f"{heading}\n3+39=42\n所以答案是42。") == 42
+
+
+@pytest.mark.parametrize("mode", ["exact", "math", "graded"])
+def test_the_verifier_takes_the_last_number_and_no_step_for_the_answer(mode):
+    reranker = VerifierConfig(mode=mode).make()
+    response = "第一步：3 + 39 = 42，再加3，所以答案是45。"
+    right, wrong = reranker.score([_item(response, "45"), _item(response, "42")])
+    assert (right, wrong) == pytest.approx((0.9, 0.3) if mode == "graded" else (1, 0))  # an equation holds; no mark
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "right"),
+    [
+        (r"所以面积是 $2\sqrt{3}$ 平方厘米。", r"2\sqrt{3}", True),
+        (r"\boxed{2\sqrt{3}厘米}", r"2\sqrt{3}", True),
+        (r"\boxed{2\sqrt{3}厘米}", r"3\sqrt{2}", False),
+        (r"答案是 $\frac{\pi}{2}$。", r"\frac{\pi}{2}", True),
+        (r"所以边长为\(\sqrt{2}\)米", r"\sqrt{2}", True),
+        ("所以 $3x+1$ 是答案", "3x+1", True),
+        ("约是3.14。", "3.14", True),
+    ],
+)
+def test_mathematics_in_chinese_sentences(response, reference, right):
+    assert is_right_mathematics(_item(response, reference), Expressions()) is right
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("所以3+4=7个", 1),
+        ("共3＋4＝7。", 1),
+        ("（3+39）×2=84", 1),
+        ("共３＋４＝７", 1),
+        ("3+4=7，8+1=9", 1),
+        ("每天：3×4=12个，5+6=12", 0.5),
+        ("รวม3+4=8บาท", 0),
+        ("每个2元×3=6", 0),  # it names a unit
+        ("x3+4=7", 0),
+        ("每天3+4=8, 每周5+6=11", 0.5),
+    ],
+)
+def test_equations_beside_letters_without_spaces(text, share):
+    assert equations_share(text) == share
+
+
+def test_a_reference_in_words_is_read_as_a_response_is():
+    assert is_right(_item("一共42。", "42个"))
+    assert not is_right(_item("一共42个，不是43个。", "42个"))
