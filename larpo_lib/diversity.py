@@ -11,12 +11,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from larpo_lib.scripts import WORD
+
 DIVERSITY_COLUMNS = ("prompt_id", "temperature", "response")
 """What `Diversity` reads of a row."""
 
 _N = 2
 _AT = "duplicate_share_t"
-_WORD = re.compile(r"\w+|[^\w\s]")  # signs too: they are half of arithmetic
+_WORD = re.compile(rf"{WORD}|[^\w\s]")  # signs too: they are half of arithmetic
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _READING = Change(
     "classifiers see their [CLS] and [SEP]",
 )
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
+_WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
 _TRAINING = Change("0.2.0", f"{_TOKENS.why}, and a warm-up ends one step earlier")
 
 CHANGES: Mapping[str, Sequence[Change]] = {
@@ -45,7 +46,8 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "sft": (_TRAINING,),
     "train": (_TRAINING,),
     "reward_model": (_TRAINING,),
-    "retrieval": (_TOKENS,),
+    "build_lists": (_WORDS,),
+    "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),
     "rerank": (_READING,),
     "evaluate": (_READING,),
     "search_temperature": (

@@ -1,4 +1,4 @@
-"""Letters of scripts, as what stands between the brackets of a regular expression."""
+"""Letters of scripts, as what stands between the brackets of a regular expression, and words as one."""
 
 UNSPACED = (
     r"\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
@@ -11,6 +11,9 @@ UNSPACED = (
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"  # ideographs
 )
 """Of scripts that write no spaces between words, with their vowel signs and without their digits."""
+
+WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
+"""A word; of scripts without spaces, where a run of letters may be a whole clause, each character is one."""
 
 NO_NAMES = (
     r"\u0531-\u065f\u066e-\u06ef\u06fa-\u1c7f\ua8e0-\uab2f\uabc0-\ud7ff\u3131-\u318e\ufb1d-\ufdff\ufe70-\ufefc"

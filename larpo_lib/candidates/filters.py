@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from larpo_lib.candidates.similarity import WORD
 from larpo_lib.config import FiltersConfig
 from larpo_lib.schemas import RankedRow
+from larpo_lib.scripts import WORD
 
 _WORDS = 3
 _WORD = re.compile(WORD)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from larpo_lib.scripts import WORD
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -23,7 +25,6 @@ Score = Callable[[Sequence[str], Sequence[str]], Scores]
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """From texts to one vector each, (N, D), not necessarily of length 1."""
 
-WORD = r"(?u)\b\w+\b"  # single characters too, else arithmetic would lose its digits
 _DECIMALS = 5  # of a cosine; further ones are rounding of the model and of the product
 _CHUNK_ELEMENTS = 4_000_000  # scores that exist at one time: 16 MB
 
@@ -32,6 +33,7 @@ def by_words(queries: Sequence[str], documents: Sequence[str]) -> Scores:
     """Lucene's BM25 (Kamphuis et al. 2020) of each query; documents that share no word with it are not found.
 
     Every word counts, for the language is not known: inverse document frequency makes frequent words count little.
+    Words of one character too, else arithmetic would lose its digits.
     """
     import bm25s
     from scipy.sparse import csr_array

@@ -36,6 +36,13 @@ def test_shares_by_hand():
     }
 
 
+def test_of_scripts_without_spaces_each_character_is_a_word():
+    """Signs of vowels and of punctuation, and a run of Latin, are one each."""
+    assert Diversity([row("p", 1.0, "我说七"), row("p", 1.0, "我说八")]).metrics()["distinct_2"] == 3 / 4
+    assert Diversity([row("p", 1.0, "用GPT写。"), row("p", 1.0, "用GPT写")]).metrics()["distinct_2"] == 3 / 5
+    assert Diversity([row("p", 1.0, "ชี้"), row("p", 1.0, "ชี้")]).metrics()["distinct_2"] == 2 / 4
+
+
 def test_no_rows_and_unknown_temperatures():
     assert Diversity().metrics() == {"duplicate_share": None, "distinct_2": None}
     unknown = Diversity([row("p", None, "a b"), row("p", None, "a b")])

@@ -3,7 +3,10 @@
 import re
 import unicodedata
 
-from larpo_lib.scripts import NO_NAMES, UNSPACED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larpo_lib.scripts import NO_NAMES, UNSPACED, WORD
 
 IS_UNSPACED, NAMES_NOTHING = re.compile(f"[{UNSPACED}]"), re.compile(f"[{NO_NAMES}]")
 BLOCKS = ("THAI", "LAO", "MYANMAR", "KHMER", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO")
@@ -25,6 +28,12 @@ def test_letters_are_in_the_ranges_of_their_scripts_and_digits_of_unspaced_ones_
         assert not is_named or IS_UNSPACED.match(letter), name
     digits = [chr(code) for code in range(0x110000) if unicodedata.decimal(chr(code), None) is not None]
     assert [digit for digit in digits if IS_UNSPACED.match(digit)] == []
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_texts_without_these_scripts_have_the_words_that_they_had(text: str) -> None:
+    text = IS_UNSPACED.sub(" ", text)
+    assert re.findall(WORD, text) == re.findall(r"\b\w+\b", text)
 
 
 def test_vowel_signs_are_letters_here_and_signs_of_currency_are_not() -> None:

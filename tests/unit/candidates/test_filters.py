@@ -24,6 +24,13 @@ def test_near_duplicates_of_better_responses_are_dropped():
     }
 
 
+def test_of_scripts_without_spaces_each_character_is_a_word():
+    """Runs of three characters: each text has three, two in common, of four: .5."""
+    for one, two in (("机器学习好", "机器学习坏"), ("きょうは晴", "きょうは雨"), ("กขคงจ", "กขคงฉ")):
+        assert _kept({one: 1.0, two: 0.0}, max_similarity=0.49) == ([one], {"near_duplicates_dropped": 1})
+        assert _kept({one: 1.0, two: 0.0}, max_similarity=0.5) == ([one, two], {})
+
+
 def test_a_response_is_compared_with_those_that_stay():
     """The second is near the first, and the third near the second alone."""
     texts = ["a b c d e f", "a b c d e g h", "b c d e g h i"]
