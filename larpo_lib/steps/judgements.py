@@ -35,7 +35,7 @@ class Judgement:
         values: metric, then prompt_id or item, to the value. A metric that the evaluation does not hold is absent.
         benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
         judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
-        sampling: how responses were sampled; None: it is not known, as of what the gate of one metric keeps.
+        sampling: how responses were sampled; None: it is not known, as of what older versions kept of one metric.
         falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
         watched: metric of a reward, to what gave it: `reranker` is its name, `settings` decide what it gives. Older
             versions kept this of further rewards only.
@@ -72,7 +72,7 @@ def read_judgement(evaluation: Path) -> Judgement:
         DataError: it has no sampled response, or rewards that hold only within a list.
     """
     if (evaluation / VALUES).is_file():
-        return _of_benchmark(evaluation)
+        return replace(_of_benchmark(evaluation), sampling=_sampling(evaluation))
     rerankers: set[str] = set()
     greedy, sampled = greedy_and_sampled(_comparable_rows(evaluation, rerankers))
     if not sampled.rewards:
@@ -88,20 +88,25 @@ def read_judgement(evaluation: Path) -> Judgement:
         reranker=reranker,
         values={metric: means for metric, means in values.items() if means},
         judge=judge_name(evaluation) or VERIFIER,
+        sampling=_sampling(evaluation),
         watched={"reward": {"reranker": reranker, "settings": made["reward"]}} if "reward" in made else {},
     )
 
 
 def read_whole_judgement(evaluation: Path) -> Judgement:
-    """As `read_judgement`, with all that the gate of several metrics asks for: lengths, watches, how was sampled."""
-    judgement, settings = read_judgement(evaluation), read_manifest(evaluation)["config"]
-    answers = settings.get("answers", settings)  # of a benchmark, how the policy answers
-    whole = replace(judgement, sampling={name: answers[name] for name in _SAMPLING if name in answers})
+    """As `read_judgement`, with all that the gate of several metrics asks for: lengths, and watches."""
+    judgement = read_judgement(evaluation)
     if judgement.benchmark:
-        return whole
+        return judgement
     watched, rerankers = _watched(evaluation)
     values = {**judgement.values, LENGTH: _lengths(evaluation), **watched}
-    return replace(whole, values=values, watched={**whole.watched, **rerankers})
+    return replace(judgement, values=values, watched={**judgement.watched, **rerankers})
+
+
+def _sampling(evaluation: Path) -> dict[str, Any] | None:
+    settings = read_manifest(evaluation)["config"]
+    answers = settings.get("answers", settings)  # of a benchmark, how the policy answers
+    return {name: answers[name] for name in _SAMPLING if name in answers} or None
 
 
 def watched_rows(evaluation: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -181,7 +186,7 @@ def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> 
         return "its evaluation is not in the registry"
     if metric not in opponent.values:
         return f"its evaluation has no {metric}"
-    difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(policy, opponent)
+    difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(metric, policy, opponent)
     if difference is not None:
         return difference
     new, old = set(policy.values[metric]), set(opponent.values[metric])
@@ -220,11 +225,16 @@ def _scored_otherwise(metric: str, new: Mapping[str, Any], old: Mapping[str, Any
     return f"its {come} from {who}" + (f" ({what})" if what else "")
 
 
-def _sampled_otherwise(policy: Judgement, opponent: Judgement) -> str | None:
+def _sampled_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> str | None:
     """What is different in how the two were sampled, as far as it is known of both."""
     if policy.sampling is None or opponent.sampling is None:
         return None
-    what = differences(opponent.sampling, policy.sampling)
+    greedy = policy.benchmark is None and metric == "greedy_accuracy"
+    old, new = (
+        {name: value for name, value in sampling.items() if name == "max_new_tokens" or not greedy}
+        for sampling in (opponent.sampling, policy.sampling)
+    )
+    what = differences(old, new)
     return f"its responses were sampled with other settings: {what}" if what else None
 
 

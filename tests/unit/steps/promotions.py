@@ -10,7 +10,7 @@ from stored_artifacts import make_evaluation as evaluation
 from table_rows import ranked
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce
-from larpo_lib.config import PromoteConfig, Section, TrackingConfig
+from larpo_lib.config import EvaluateConfig, PromoteConfig, Section, TrackingConfig
 from larpo_lib.files import write_json
 from larpo_lib.registry import Registry
 from larpo_lib.reporting.benchmark import REPORT, VALUES
@@ -33,6 +33,19 @@ def rewards(folder: Path, reward: float, prompts: list[str] = PROMPTS) -> Path:
     """One sampled response a prompt, its rewards spread evenly around `reward`."""
     spread = [reward + (0.1 if number % 2 else -0.1) for number in range(len(prompts))]
     return evaluation(folder, [row(prompt, value) for prompt, value in zip(prompts, spread, strict=True)])
+
+
+def evaluated(folder: Path, reward: float, **settings: Any) -> Path:
+    """An evaluation by some settings; the names of all its rerankers are the same."""
+    config = EvaluateConfig.model_validate(settings)
+
+    def make(work: WorkDir) -> Metrics:
+        rows = [{**row(prompt, reward), "reranker": "one name"} for prompt in PROMPTS]
+        write_table(work.data / "evaluated.parquet", "evaluated", rows)
+        return {}
+
+    produce("evaluate", config, config.reranker.models(), folder, make)
+    return folder
 
 
 def policy(folder: Path, weights: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from promotions import CONFIG, PROMPTS, benchmark, evaluation, judgement, row
+from promotions import CONFIG, PROMPTS, benchmark, evaluated, evaluation, judgement, row
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import EvaluateConfig, PromoteConfig
@@ -139,16 +139,7 @@ def test_accuracies_of_other_rerankers_can_be_compared() -> None:
 
 
 def scored(folder: Path, reward: float, **reranker: Any) -> Judgement:
-    """Read of an evaluation by the reranker of some settings; the names of all of them are the same."""
-    config = EvaluateConfig.model_validate({"reranker": reranker})
-
-    def make(work: WorkDir) -> Metrics:
-        rows = [{**row(prompt, reward), "reranker": "one name"} for prompt in PROMPTS]
-        write_table(work.data / "evaluated.parquet", "evaluated", rows)
-        return {}
-
-    produce("evaluate", config, config.reranker.models(), folder, make)
-    return read_judgement(folder)
+    return read_judgement(evaluated(folder, reward, reranker=reranker))
 
 
 def compared(new: Judgement, old: dict[str, Any]) -> Decision:
@@ -207,6 +198,33 @@ def test_a_judge_with_the_seed_of_another_run_is_the_same_judge(tmp_path: Path) 
     assert compared(scored(tmp_path / "new", 1.0, **judge, seed=1), old.to_json()).promoted
     hotter = scored(tmp_path / "hotter", 1.0, **judge, temperature=0.5)
     assert "(temperature 0.0 instead of 0.5)" in compared(hotter, old.to_json()).reason
+
+
+def test_rewards_of_responses_sampled_otherwise_are_not_compared(tmp_path: Path) -> None:
+    old = read_judgement(evaluated(tmp_path / "old", 0.5, temperature=2.0, max_new_tokens=16))
+    new = read_judgement(evaluated(tmp_path / "new", 1.0, temperature=0.25, max_new_tokens=8))
+    found = compared(new, old.to_json())
+    assert (found.promoted, found.probability) == (False, None)
+    assert found.reason == (
+        "cannot be compared with version 3: its responses were sampled with other settings: max_new_tokens 16 instead "
+        "of 8; temperature 2.0 instead of 0.25"
+    )
+    older = {name: value for name, value in old.to_json().items() if name != "sampling"}
+    assert compared(new, older).promoted  # of what an older version registered, it is not known
+    again = evaluated(tmp_path / "again", 1.0, temperature=2.0, max_new_tokens=16, n=4)
+    assert compared(read_judgement(again), old.to_json()).promoted
+
+
+def test_temperature_is_nothing_to_greedy_responses_but_their_length_is(tmp_path: Path) -> None:
+    def right(folder: str, share: float, **settings: Any) -> Judgement:
+        found = read_judgement(evaluated(tmp_path / folder, 0.0, **settings))
+        return dataclasses.replace(found, values={"greedy_accuracy": dict.fromkeys(PROMPTS, share)})
+
+    gate = PromoteConfig(metric="greedy_accuracy")
+    new, hotter, longer = right("new", 1.0), right("hot", 0.0, temperature=2.0), right("long", 0.0, max_new_tokens=4096)
+    assert decide(gate, new, Opponent("version 3", hotter)).promoted
+    reason = decide(gate, new, Opponent("version 3", longer)).reason
+    assert reason.endswith("sampled with other settings: max_new_tokens 4096 instead of 2048")
 
 
 def test_a_benchmark_says_how_a_policy_did_on_each_item(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from promotions import CONFIG, World, benchmark, policy, rewards
+from promotions import CONFIG, World, benchmark, evaluated, policy, rewards
 
 import larpo_lib.registry.versions
 from larpo_lib.config import PromoteConfig
@@ -200,6 +200,34 @@ def test_a_champion_that_another_version_registered_is_compared_by_what_is_known
     registry.register(world.folder / "first", model_name=CONFIG.model_name, evaluation=evaluation)
     decision = world.promote("second", 2.0)
     assert (decision["alias"], decision["opponent"], decision["difference"]) == ("champion", "version 1", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"temperature": 0.5}, "its responses were sampled with other settings: temperature 1.0 instead of 0.5"),
+        (
+            {"reranker": {"type": "verifier", "format_weight": 5.0}},
+            "its rewards come from another one name (format_weight 0.1 instead of 5.0)",
+        ),
+        ({"n": 4}, None),
+    ],
+)
+def test_the_registry_keeps_how_a_champion_was_sampled_and_scored(
+    world: World, tmp_path: Path, settings: dict[str, Any], reason: str | None
+) -> None:
+    for name, reward, of in (("first", 0.5, {}), ("second", 1.0, settings)):
+        promote.run(
+            CONFIG,
+            policy=policy(tmp_path / name, name),
+            evaluation=evaluated(tmp_path / f"{name}-evaluation", reward, **of),
+            baseline=None,
+            promotion=tmp_path / f"{name}-promotion",
+            registry=Registry(world.uri, world.run_id),
+        )
+    found = json.loads((tmp_path / "second-promotion" / "promotion.json").read_text("utf-8"))
+    assert found["alias"] == ("champion" if reason is None else "challenger")
+    assert reason is None or found["reason"] == f"cannot be compared with version 1: {reason}"
 
 
 def test_the_first_policy_has_to_beat_the_baseline(world: World, tmp_path: Path) -> None:
