@@ -9,6 +9,7 @@ from pathlib import Path
 from larpo_lib.candidates.memory import remembered
 from larpo_lib.config import LarpoConfig, RerankerConfig, at_iteration, by_iteration
 from larpo_lib.config.gate import HELD_OUT
+from larpo_lib.contamination import tell_trained_on
 from larpo_lib.early_stop import check_early_stop
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.run_benchmarks import (
@@ -60,6 +61,23 @@ def check_settings(config: LarpoConfig) -> None:
             "sample.sampler is a server, which serves only one policy, but this run trains before it samples",
             remedy=remedy,
         )
+
+
+def check_prepared(config: LarpoConfig, prepared: Mapping[str, Path]) -> None:
+    """What is checked and told of a run's data before anything is sampled.
+
+    Args:
+        config: of the run.
+        prepared: as `Plan.prepared` names them.
+
+    Raises:
+        LarpoError: a reference cannot be read, or a file of a benchmark is not as it should be.
+    """
+    heldout = prepared["heldout"]
+    prompts = prepared.get("prompts", heldout)
+    check_references(config, prompts, heldout)
+    foretell_calls(config, prompts, heldout)
+    tell_trained_on(heldout, {name: path for name, path in prepared.items() if name != "heldout"})
 
 
 def check_references(config: LarpoConfig, prompts: Path, heldout: Path) -> None:

@@ -9,12 +9,12 @@ from time import monotonic
 from typing import Any
 
 from larpo_lib.artifacts import Metrics
-from larpo_lib.checks import check_references, foretell_calls
+from larpo_lib.checks import check_prepared
 from larpo_lib.config import LarpoConfig
 from larpo_lib.execution import execute_step
 from larpo_lib.files import make_directory, write_json
 from larpo_lib.locks import exclusive
-from larpo_lib.plan import SUMMARY, Plan, StepCall, summarize
+from larpo_lib.plan import SUMMARY, Plan, StepCall
 from larpo_lib.pool import check_pool, use_pool
 from larpo_lib.preflight import check_config
 from larpo_lib.progress import tell
@@ -27,13 +27,13 @@ from larpo_lib.run_files import (
     read_models,
     read_summary,
     run_key,
+    summarize,
     write_models,
     write_settings,
 )
 from larpo_lib.run_place import RunPlace
 from larpo_lib.run_state import all_calls, find_run_state
 from larpo_lib.signals import terminable
-from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import localize, with_code
 from larpo_lib.tracking import Run, Spool, Tracker, deliver_waiting
@@ -93,11 +93,11 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
     tracker = Tracker(config.tracking, place.work / STORE, begun=begun, beside=place.waiting)
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
-    checked, there = False, place.artifacts()
+    checked, there, preparing = False, place.artifacts(), {call.name for call in plan.prepare()}
     with tracker.run(config.name, run_key(place.work, place.root), config) as parent:
         place.write()
         for call in all_calls(plan, measured):
-            if not checked and call.step.function != STEPS["prepare"].function:
+            if not checked and call.name not in preparing:
                 _check_prompts(plan)
                 checked = True
             made, start = all(there.made(path) for path in call.outputs.values()), monotonic()
@@ -124,9 +124,8 @@ def _deliver_waiting(config: LarpoConfig, place: RunPlace) -> None:
 
 
 def _check_prompts(plan: Plan) -> None:
-    with localize({"prompts": plan.prompts, "heldout": plan.heldout}, {}) as paths:
-        check_references(plan.config, **paths)
-        foretell_calls(plan.config, **paths)
+    with localize(plan.prepared(), {}) as paths:
+        check_prepared(plan.config, paths)
 
 
 def _take(call: StepCall, tracker: Tracker, parent: Run) -> Metrics:

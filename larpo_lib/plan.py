@@ -113,13 +113,19 @@ class Plan:
             of_evaluation = replace(STEPS["prepare"], name="prepare-evaluation", section="evaluation_prompts")
             calls = [self._call("prepare", {}, prompts), self._call(of_evaluation, {}, heldout)]
         if config.demonstrations is not None:
-            outputs = {"demonstrations": f"{self._first}/demonstrations"}
-            calls.append(self._call("prepare-demonstrations", {}, outputs))
+            calls.append(self._call("prepare-demonstrations", {}, {"demonstrations": self._demonstrations}))
         return calls
+
+    def prepared(self) -> dict[str, str]:
+        """Where held-out prompts are, and by its name each thing that the run trains on."""
+        if self.policies:
+            return {"heldout": self.heldout}
+        demonstrations = {} if self.config.demonstrations is None else {"demonstrations": self._demonstrations}
+        return {"heldout": self.heldout, "prompts": self.prompts, **demonstrations}
 
     def sft(self) -> StepCall:
         """Fine-tuning on demonstrations."""
-        inputs = {"policy": self.config.policy, "demonstrations": f"{self._first}/demonstrations"}
+        inputs = {"policy": self.config.policy, "demonstrations": self._demonstrations}
         return self._call("sft", inputs, {"trained": self.policy(0)})
 
     def sample(self, iteration: int, shard: Shard = UNSHARDED) -> StepCall:
@@ -219,9 +225,7 @@ class Plan:
         made = range(1, iterations + 1)
         measured = [i for i in range(iterations + 1) if self.measures(i, iterations)]
         taken = [self.all_benchmarks(i) if i == result else self.benchmarks(i) for i in measured]
-        shown = (
-            [f"{self._first}/demonstrations", f"{self._first}/sft"] if self.config.demonstrations is not None else []
-        )
+        shown = [] if self.config.demonstrations is None else [self._demonstrations, f"{self._first}/sft"]
         inputs: dict[str, Location] = {
             "prompts": self.heldout,
             "evaluations": [self.at(i, "evaluation") for i in measured],
@@ -268,6 +272,10 @@ class Plan:
         return by_iteration(self.config)
 
     @property
+    def _demonstrations(self) -> str:
+        return f"{self._first}/demonstrations"
+
+    @property
     def _first(self) -> str:
         """Root of what is there before the first iteration."""
         return self.shared or self.root
@@ -276,21 +284,3 @@ class Plan:
         if shard == UNSHARDED:
             return self.at(iteration, name)
         return self.at(iteration, f"shards/{name}-{shard.index}-of-{shard.count}")
-
-
-def summarize(
-    config: LarpoConfig, measured: Mapping[int, Metrics], promoted: Metrics, seconds: float
-) -> dict[str, Any]:
-    """What `summary.json` holds."""
-    names = ("mean_reward", "accuracy", f"pass_at_{config.evaluate.n}", "greedy_accuracy", "greedy_reward")
-    used = [one for first, one in by_iteration(config).items() if first <= max(1, *measured)]
-    return {
-        "name": config.name,
-        "objective": ", then ".join(dict.fromkeys(one.train.objective.in_words for one in used)),
-        "iterations": [
-            {"iteration": i, **{name: metrics[name] for name in names}} for i, metrics in sorted(measured.items())
-        ],
-        "greedy_accuracy": measured[max(measured)]["greedy_accuracy"],
-        "promoted": bool(promoted["promoted"]),
-        "seconds": round(seconds, 1),
-    }

@@ -10,8 +10,9 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
+from larpo_lib.artifacts import Metrics
 from larpo_lib.beside import beside
-from larpo_lib.config import LarpoConfig
+from larpo_lib.config import LarpoConfig, by_iteration
 from larpo_lib.config.base import with_models
 from larpo_lib.config.load import check
 from larpo_lib.config.toml import document
@@ -89,6 +90,24 @@ def read_models(out: Path) -> dict[str, str]:
         raise ArtifactError(
             f"{path}: cannot be read: {error}", remedy="Delete it; models of the hub are looked up anew"
         ) from None
+
+
+def summarize(
+    config: LarpoConfig, measured: Mapping[int, Metrics], promoted: Metrics, seconds: float
+) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    names = ("mean_reward", "accuracy", f"pass_at_{config.evaluate.n}", "greedy_accuracy", "greedy_reward")
+    used = [one for first, one in by_iteration(config).items() if first <= max(1, *measured)]
+    return {
+        "name": config.name,
+        "objective": ", then ".join(dict.fromkeys(one.train.objective.in_words for one in used)),
+        "iterations": [
+            {"iteration": i, **{name: metrics[name] for name in names}} for i, metrics in sorted(measured.items())
+        ],
+        "greedy_accuracy": measured[max(measured)]["greedy_accuracy"],
+        "promoted": bool(promoted["promoted"]),
+        "seconds": round(seconds, 1),
+    }
 
 
 def read_summary(out: Path) -> dict[str, Any]:

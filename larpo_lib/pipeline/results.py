@@ -14,8 +14,9 @@ from larpo_lib.pipeline.journal import SUMMARY
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.plan import SUMMARY as SUMMARY_FILE
-from larpo_lib.plan import StepCall, summarize
+from larpo_lib.plan import StepCall
 from larpo_lib.reporting.content import drops
+from larpo_lib.run_files import summarize
 
 END = "end"
 """In place of a round's number: the result of the run."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from larpo_lib.checks import check_references, foretell_calls
+from larpo_lib.checks import check_prepared
 from larpo_lib.early_stop import best_iteration
 from larpo_lib.pipeline import files
 from larpo_lib.pipeline.execute import StepResult, describe, execute, open_context, train_on_nodes
@@ -30,16 +30,13 @@ def prepare(run: str) -> StepResult:
         calls = [call for call in calls if plan.heldout in call.outputs.values()]
     done = [execute(context, call) for call in calls]
     with context.journal.step("check-references"):
-        with_retries(lambda: _check_references(context))
+        with_retries(lambda: _check_prepared(context))
     return dataclasses.replace(done[0], next=_next(context))
 
 
-def _check_references(context: RunContext) -> None:
-    plan = context.plan
-    prompts = plan.heldout if plan.policies else plan.prompts
-    with localize({"prompts": prompts, "heldout": plan.heldout}, {}) as local:
-        check_references(context.config, local["prompts"], local["heldout"])
-        foretell_calls(context.config, local["prompts"], local["heldout"])
+def _check_prepared(context: RunContext) -> None:
+    with localize(context.plan.prepared(), {}) as paths:
+        check_prepared(context.config, paths)
 
 
 def _next(context: RunContext) -> str:

@@ -87,6 +87,7 @@ class Report:
         diagnoses: what is known of each iteration's training, by the names of `larpo_lib.training.advice.Diagnosis`.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
         versions: of larpo and the libraries that made the last policy.
+        trained_on: how many held-out prompts are trained on.
     """
 
     title: str
@@ -107,6 +108,7 @@ class Report:
     drops: Sequence[Drop]
     settings: Sequence[Setting]
     versions: Sequence[tuple[str, str]]
+    trained_on: int
     promotion: Mapping[str, Any] | None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 from larpo_lib import storage
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import PrepareConfig
+from larpo_lib.contamination import asks
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.files import write_json
 from larpo_lib.metadata import column_types, write_metadata
@@ -261,8 +262,8 @@ def _hold_out(prompts: Sequence[str], config: PrepareConfig) -> tuple[list[str],
 
 def _asked_alike(kept: Rows, apart: Rows) -> int:
     """Prompts that end with the message of a held-out one, behind another system prompt or other turns."""
-    held = {row["messages"][-1]["content"] for row in apart}
-    return sum(row["messages"][-1]["content"] in held for row in kept) if held else 0
+    held = {asks(row["messages"][-1:]) for row in apart}
+    return sum(asks(row["messages"][-1:]) in held for row in kept) if held else 0
 
 
 def _in_order(rows: Rows) -> Rows:

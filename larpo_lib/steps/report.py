@@ -1,6 +1,6 @@
 """The step `report`: a run's artifacts to one HTML page, its figures and a summary for the terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from larpo_lib.artifacts import AGAIN, Metrics, WorkDir, digest, produce, read_manifest, read_metrics
 from larpo_lib.config import ReportConfig
 from larpo_lib.config.differences import differences
+from larpo_lib.contamination import trained_on
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json, write_json
 from larpo_lib.provenance import RecordedEvaluation, read_settings
@@ -105,7 +106,8 @@ def run(
         benchmarks: artifacts of benchmarks that measured some of the evaluated policies.
 
     Returns:
-        How many prompts got `better`, `worse` or stayed the `same`, and how many examples are shown.
+        How many prompts got `better`, `worse` or stayed the `same`, how many examples are shown, and with
+        `preparations` how many held-out prompts are among them.
 
     Raises:
         ArtifactError: an artifact is missing, their numbers do not fit one run, the evaluations' settings differ, or a
@@ -125,7 +127,8 @@ def run(
         summary = summary_table({number: read_metrics(path) for number, path in sources.measured().items()})
         (work.data / "summary.txt").write_text(summary + "\n", "utf-8")
         write_json(work.data / HACKING, built.hacking.to_json())
-        return {"examples": len(built.examples), **built.outcomes}
+        compared = {"heldout_trained_on": built.trained_on} if sources.preparations else {}
+        return {"examples": len(built.examples), **built.outcomes, **compared}
 
     return produce("report", config, sources.inputs(), report, make)
 
@@ -195,6 +198,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         drops=content.drops([(manifest["step"], i, metrics) for i, manifest, metrics in artifacts], len(columns)),
         settings=content.settings([(columns[i], manifest) for i, manifest, _ in artifacts]),
         versions=_versions(read_manifest(sources.policies[-1])),
+        trained_on=len(set[Hashable]().union(*trained_on(sources.prompts, sources.preparations))),
         promotion=None if sources.promotion is None else _promotion(sources.promotion, sources.evaluations, qualities),
     )
 

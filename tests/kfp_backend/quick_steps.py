@@ -156,7 +156,7 @@ def install(patch: pytest.MonkeyPatch) -> Quick:
     patch.setattr(artifacts, "_libraries", functools.cache(artifacts._libraries))
     patch.setattr(os, "fsync", lambda _: None)  # nothing here has to survive a power cut
     patch.setattr(execute, "execute_step", quick.execute_step)
-    patch.setattr(rounds, "check_references", lambda *_: None)
+    patch.setattr(rounds, "check_prepared", lambda *_: None)
     patch.setattr("larpo_lib.preflight.check_policy", lambda *_: None)
     patch.setattr(Journal, "step", step)
     patch.setattr(workflow, "read_workflow", read)

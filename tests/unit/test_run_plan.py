@@ -5,7 +5,8 @@ import pytest
 from larpo_lib.config import EarlyStopConfig, LarpoConfig
 from larpo_lib.early_stop import best_iteration, has_stalled
 from larpo_lib.errors import ArtifactError
-from larpo_lib.plan import Plan, summarize
+from larpo_lib.plan import Plan
+from larpo_lib.run_files import summarize
 from larpo_lib.run_state import all_calls
 from larpo_lib.shards import Shard
 

@@ -81,6 +81,7 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         drops=[content.Drop("build_lists", "duplicates dropped", (None, 0))],
         settings=[content.Setting("train", [("learning_rate", "5e-07")])],
         versions=[("larpo", "0.1.0")],
+        trained_on=0,
         promotion=None,
     )
     return replace(report, **changes)

@@ -33,6 +33,12 @@ def test_headline_tells_first_last_and_paired_change(whole):
     assert "Pass@2 0.333 → 1.000 +0.667" in whole.words()
 
 
+def test_held_out_prompts_that_are_trained_on_are_told(whole):
+    told = "2 of the held-out prompts are also among the prompts or demonstrations of this run"
+    assert told in page(small_report(trained_on=2)).words()
+    assert "trained on" not in whole.words()
+
+
 def test_examples_show_both_sides(whole):
     words = whole.words()
     assert "Of 3 prompts the greedy response of iteration 1 is better than the start's for 1, worse for 1" in words

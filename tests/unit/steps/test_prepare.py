@@ -76,7 +76,8 @@ def test_heldout_prompts_and_the_rest_are_all_the_prompts(source: Path, tmp_path
 
 
 def test_questions_that_are_held_out_and_asked_behind_another_system_prompt_are_counted(tmp_path: Path) -> None:
-    rows = [{"system": system, "question": f"q{index}"} for index in range(4) for system in ("s", "t", "u")]
+    asked = ("q{}", " q{}", "q{}\n")
+    rows = [{"system": s, "question": q.format(i)} for i in range(4) for s, q in zip("stu", asked, strict=True)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = PrepareConfig(source=str(tmp_path / "rows.jsonl"), heldout=1)
     metrics = prepare.run(config, prompts=tmp_path / "p", heldout=tmp_path / "h")
