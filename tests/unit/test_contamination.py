@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tiny_world import write_jsonl, write_prompts
+from small_models import write_prompts
+from tiny_world import write_jsonl
 
 from larpo_lib.config import PrepareConfig
 from larpo_lib.contamination import tell_trained_on, trained_on
