@@ -49,6 +49,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "build_lists": (_WORDS,),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),
     "rerank": (_READING,),
+    "report": (Change("0.2.0", "advice on reward hacking allows for the number of iterations and of measures"),),
     "evaluate": (_READING,),
     "search_temperature": (
         Change("0.2.0", f"{_READING.why}, and best rewards are of equally many responses at every temperature"),

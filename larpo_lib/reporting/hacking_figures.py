@@ -15,7 +15,8 @@ from larpo_lib.reporting.drawing import (
     label_ends,
     whole_numbers,
 )
-from larpo_lib.reporting.hacking import LENGTH, REWARD, Hacking, shown
+from larpo_lib.reporting.hacking import Hacking
+from larpo_lib.reporting.hacking_policies import LENGTH, REWARD, shown
 from larpo_lib.statistics.estimates import Estimate
 
 Lines = Mapping[str, Sequence[Estimate]]

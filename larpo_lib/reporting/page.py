@@ -12,7 +12,7 @@ from larpo_lib.reporting import drawing, gate
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
 from larpo_lib.reporting.evaluation import EvaluationReport
-from larpo_lib.reporting.hacking import shown
+from larpo_lib.reporting.hacking_policies import shown
 from larpo_lib.reporting.scores import comparison, headline, score_text, uncertainty, value_text, with_spans
 from larpo_lib.reporting.table import UNDEFINED, count, number
 

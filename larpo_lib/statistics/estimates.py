@@ -134,6 +134,8 @@ class Bootstrap:
     def resampled_means(self, data: Floats) -> Floats:
         """The mean of every resample of some values, (resamples,).
 
+        Of all data of one length the same items are drawn, so that several measures of the same items are resampled
+        together.
         Needs memory for `_CHUNK_ELEMENTS` drawn values at one time.
         """
         at_least_one(self.resamples)

@@ -1,11 +1,14 @@
 """Which of many systems differ: intervals of all their differences that hold together."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from larpo_lib.statistics.estimates import Bootstrap, Estimate, Floats, checked
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, Floats, checked, pairs
+
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 def all_differences(
@@ -34,16 +37,53 @@ def all_differences(
     pairs = [*itertools.combinations(range(len(names)), 2)]
     centre = np.array([means[i] - means[j] for i, j in pairs])
     moved = np.stack([drawn[:, i] - drawn[:, j] for i, j in pairs], axis=1) - centre
-    errors = moved.std(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        largest = np.nan_to_num(np.abs(moved) / errors, nan=0.0).max(axis=1)  # equal systems have no error
-    wide = errors * np.quantile(largest, bootstrap.confidence)
+    errors, wide = _together(moved, bootstrap.confidence)
     found = {}
     for (i, j), value, width, error in zip(pairs, centre, wide, errors, strict=True):
         for first, second, sign in ((i, j, 1.0), (j, i, -1.0)):
             low, high = sign * value - width, sign * value + width
             found[names[first], names[second]] = Estimate(sign * float(value), float(low), float(high), float(error))
     return found
+
+
+def differences_from(
+    system: KeyT, values: Mapping[KeyT, Sequence[float]], bootstrap: Bootstrap
+) -> dict[KeyT, Estimate]:
+    """The difference of every other system and one, with intervals that all hold at once with the stated confidence.
+
+    As `all_differences`, of fewer pairs, so that intervals are narrower. So the system that differs most from the one
+    may be picked by the same values. Of normal means it is Dunnett's method.
+
+    Args:
+        system: the one.
+        values: system to its values by item, such as prompt; all systems have the same items.
+        bootstrap: how items are drawn.
+
+    Returns:
+        By the other systems, in their order, the one's mean minus theirs.
+    """
+    differences = {name: np.subtract(*pairs(values[system], other)) for name, other in values.items() if name != system}
+    centre = np.array([one.mean() for one in differences.values()])
+    moved = np.stack([bootstrap.resampled_means(one) for one in differences.values()], axis=1) - centre
+    errors, wide = _together(moved, bootstrap.confidence)
+    return {
+        name: Estimate(float(value), float(value - width), float(value + width), float(error))
+        for name, value, width, error in zip(differences, centre, wide, errors, strict=True)
+    }
+
+
+def _together(moved: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Standard errors of differences, and how far their intervals reach if they are to hold at once.
+
+    Args:
+        moved: (resamples, differences) resampled differences minus the real ones.
+        confidence: that all intervals hold.
+    """
+    errors = moved.std(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviations = np.abs(moved) / errors
+    largest = np.nan_to_num(deviations, nan=0.0, posinf=0.0).max(axis=1)  # equal systems have no error
+    return errors, errors * np.quantile(largest, confidence)
 
 
 def _resampled(data: Sequence[Floats], bootstrap: Bootstrap) -> Floats:

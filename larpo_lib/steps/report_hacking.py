@@ -11,7 +11,8 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json
 from larpo_lib.manifest import hash_json
 from larpo_lib.reporting.benchmark import REPORT
-from larpo_lib.reporting.hacking import COLUMNS, REWARD, Hacking, Judged, examine, read_policy
+from larpo_lib.reporting.hacking import Hacking, Judged, examine
+from larpo_lib.reporting.hacking_policies import COLUMNS, REWARD, read_policy
 from larpo_lib.rewards.length import unpenalised
 from larpo_lib.statistics.estimates import Bootstrap, Estimate
 from larpo_lib.steps.judgements import watched_rows

@@ -29,6 +29,7 @@ SETTINGS = [
     'promote.must_improve=[{{ metric = "evaluate.reward" }}]',
     'promote.must_not_lose=[{{ metric = "evaluate.watch_fitting", margin = 0.3 }}]',
     "promote.confidence=0.8",  # six prompts show little
+    "evaluate.confidence=0.6",
     "tracking.system_metrics=false",
 ]
 

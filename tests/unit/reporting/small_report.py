@@ -6,7 +6,8 @@ from typing import Any
 from larpo_lib.candidates.ranking import by_prompt
 from larpo_lib.reporting import content
 from larpo_lib.reporting.examples import choose_examples
-from larpo_lib.reporting.hacking import examine, read_policy
+from larpo_lib.reporting.hacking import examine
+from larpo_lib.reporting.hacking_policies import read_policy
 from larpo_lib.reporting.quality import headline, summarize
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.tables import Row

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from larpo_lib.reporting.hacking import LENGTH, REWARD, Hacking, Judged, Policy, examine, read_policy
+from larpo_lib.reporting.hacking import Hacking, Judged, examine
+from larpo_lib.reporting.hacking_advice import advise
 from larpo_lib.reporting.hacking_figures import hacking_panels
+from larpo_lib.reporting.hacking_policies import LENGTH, REWARD, Policy, read_policy
 from larpo_lib.statistics.estimates import Bootstrap, Estimate
 
 BOOTSTRAP = Bootstrap(0.95, 400, 0)
@@ -106,6 +108,54 @@ def test_a_fall_within_what_chance_may_do_is_none() -> None:
     assert examine([*policies[:2], last], BOOTSTRAP, REWARD).advice == []
 
 
+def long_run(random: np.random.Generator, watches: Sequence[Sequence[float]]) -> list[Policy]:
+    """60 prompts with 8 responses each, whose watches have these true means by iteration; the reward rises."""
+    base = random.normal(size=(len(watches), 60))
+    return [
+        policy(
+            i,
+            reward=0.3 * i + random.normal(0, 0.3, 60),
+            characters=np.full(60, 100.0),
+            **{f"watch_{w}": base[w] + true[i] + random.normal(0, 8**-0.5, 60) for w, true in enumerate(watches)},
+        )
+        for i in range(len(watches[0]))
+    ]
+
+
+def test_watches_that_never_change_give_few_false_alarms_however_many_they_and_the_iterations_are() -> None:
+    told = uncorrected = 0
+    for seed in range(100):
+        policies = long_run(np.random.default_rng(seed), [[0.0] * 9] * 3)
+        told += bool(advise(policies, Bootstrap(0.95, 200, 0), REWARD))
+        falls = False
+        for name in ("watch_0", "watch_1", "watch_2"):
+            values = np.array([[*one.values[name].values()] for one in policies])
+            change = values[-1] - values[values.mean(axis=1).argmax()]
+            falls |= change.any() and stats.ttest_1samp(change, 0).pvalue < 0.05
+        uncorrected += falls
+    assert told <= 5
+    assert uncorrected > 25
+
+
+def test_a_real_fall_of_one_watch_among_noisy_ones_is_found() -> None:
+    for seed in range(10):
+        falling = [0.0, 0.2, 0.4, 0.6, 0.7, 0.6, 0.5, 0.4, 0.3]
+        policies = long_run(np.random.default_rng(seed), [[0.0] * 9, falling, [0.0] * 9])
+        (advice,) = advise(policies, Bootstrap(0.95, 200, 0), REWARD)
+        assert "while '1' fell by 0." in advice
+
+
+def test_prompts_that_a_policy_has_no_value_of_are_left_out_everywhere() -> None:
+    first, best, last = run()
+    rules = {**best.values["watch_rules"], "p99": 1000.0}
+    without = {prompt: value for prompt, value in last.values["watch_rules"].items() if prompt != "p3"}
+    changed = [first, Policy(1, {**best.values, "watch_rules": rules}, {})]
+    (advice,) = advise([*changed, Policy(2, {**last.values, "watch_rules": without}, {})], BOOTSTRAP, REWARD)
+    assert advice.startswith("Since iteration 1, the reward rose by 0.400 while 'rules' fell by 0.600")
+    none = Policy(2, {**last.values, "watch_rules": {"p77": 0.0}}, {})
+    assert advise([*changed, none], BOOTSTRAP, REWARD) == []
+
+
 def test_a_watch_can_be_what_is_trained_on_and_the_evaluations_reward_what_falls() -> None:
     (advice,) = examine(run(PEAKED, RISING), BOOTSTRAP, "watch_rules").advice
     assert advice.startswith("Since iteration 1, 'rules' rose by 0.400 while the reward fell by 0.600: the policy")
@@ -132,6 +182,21 @@ def test_a_gain_that_is_length_is_told() -> None:
     )
     better = policy(1, reward=1.0 + 0.001 * longer, characters=50 + longer)
     assert examine([first, better], BOOTSTRAP, REWARD).advice == []
+
+
+def test_a_gain_that_has_nothing_to_do_with_length_is_rarely_told_where_all_responses_became_longer_alike() -> None:
+    told = uncorrected = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        gains, longer = random.normal(0.4, 1, 100), random.normal(30, 5, 100)
+        policies = [
+            policy(0, reward=np.zeros(100), characters=np.full(100, 100.0)),
+            policy(1, reward=gains, characters=100 + longer),
+        ]
+        told += bool(advise(policies, Bootstrap(0.95, 200, 0), REWARD))
+        uncorrected += stats.linregress(longer, gains).intercept < 0.5 * gains.mean()
+    assert told <= 3
+    assert uncorrected > 15
 
 
 def test_rows_of_plain_numbers_for_mlflow() -> None:
