@@ -35,7 +35,7 @@ class Bench:
     Attributes:
         mean_response: tokens, for the lists of natural lengths.
         pass_tokens: tokens of a forward pass on our side, where it has more than one list.
-        pass_pairs: pairs of a forward pass on TRL's.
+        pass_pairs: pairs of a forward pass on TRL's, at most; a step's pairs are divided evenly.
     """
 
     size: Size
@@ -65,12 +65,13 @@ class Bench:
 
     def trl(self, pairs: list[TokenList], seed: int, steps: int = STEPS) -> Run:
         """An epoch on TRL's side."""
+        per_step = len(pairs) // steps
         return peer.train(
             random_policy(self.size, seed, self.device),
             self.size,
             pairs,
-            pairs_per_step=len(pairs) // steps,
-            pass_pairs=self.pass_pairs,
+            pairs_per_step=per_step,
+            pass_pairs=max(count for count in range(1, self.pass_pairs + 1) if per_step % count == 0),
             learning_rate=NO_STEP,
             logging_steps=1,  # as on our side
         )
@@ -79,7 +80,7 @@ class Bench:
         """Lists on our side against every pair of each on TRL's, once it is known that both do the same work."""
         pairs = pairs_of(lists)
         tolerance = FLOAT32 if self.device == "cpu" else BFLOAT16
-        few = lists[: 4 * self.pass_pairs]
+        few = lists[: len(lists) // STEPS]
         check_agreement(self.ours(few, 0, steps=1), self.trl(pairs_of(few), 0, steps=1), tolerance)
         runs = alternate(
             {"ours": lambda seed: self.ours(lists, seed), "trl": lambda seed: self.trl(pairs, seed)}, self.rounds
@@ -116,7 +117,7 @@ def main() -> None:
     )
     parser.add_argument("--mean-response", type=int, help="tokens; 96 on a CPU, 370 on a GPU")
     parser.add_argument("--pass-tokens", type=int, help="tokens a forward pass of ours; 512 on a CPU, 16384 on a GPU")
-    parser.add_argument("--pass-pairs", type=int, help="pairs a forward pass of TRL's; 1 on a CPU, 4 on a GPU")
+    parser.add_argument("--pass-pairs", type=int, help="most pairs a forward pass of TRL's; 1 on a CPU, 8 on a GPU")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -127,7 +128,7 @@ def main() -> None:
         rounds=given.rounds,
         mean_response=given.mean_response or (96 if on_cpu else 370),
         pass_tokens=given.pass_tokens or (512 if on_cpu else 16_384),
-        pass_pairs=given.pass_pairs or (1 if on_cpu else 4),
+        pass_pairs=given.pass_pairs or (1 if on_cpu else 8),
     )
     half = bench.mean_response * 2 // 3
     workloads = {

@@ -36,7 +36,12 @@ def sample(bench: Bench) -> None:
                     seconds, found = timed(lambda requests=requests: sampler.sample(requests))  # type: ignore[misc]
                     tokens = sum(response.num_tokens or 0 for response in found)
                     whole = tokens == len(requests) * sampling.NEW_TOKENS
-                    bench.tell(f"{workload} prompts, batches of {batch_size}", tokens / seconds, "tokens/s", ok=whole)
+                    bench.tell(
+                        f"{workload} prompts, batches of {min(batch_size, len(requests))}",
+                        tokens / seconds,
+                        "tokens/s",
+                        ok=whole,
+                    )
 
 
 def rerank(bench: Bench) -> None:

@@ -13,7 +13,7 @@ def run(bench: Bench, _peer: str) -> None:
         rounds=1,
         mean_response=370 if bench.on_gpu else 24,
         pass_tokens=8_192 if bench.on_gpu else 512,
-        pass_pairs=2 if bench.on_gpu else 1,
+        pass_pairs=8 if bench.on_gpu else 1,
     )
     for name, lists in {"16 pairs": comparison.lists(16, 2), "4 lists of 4": comparison.lists(4, 4)}.items():
         with bench.about(name):
