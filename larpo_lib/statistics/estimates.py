@@ -92,6 +92,13 @@ class Bootstrap:
 
         The runs of a few seeds say little about other seeds; resampling prompts alone would hide that.
 
+        In each resample the values of every group are drawn once. A group that is drawn several times has the same
+        values each time; a nested bootstrap (Davison and Hinkley 1997, 3.8) would draw them anew. Of K groups, with b
+        the variance of their means (over K) and w the mean over groups of a mean's variance within its group, the
+        variance of the resampled means is (b + (2 - 1/K) w) / K here, and (b + w) / K there: intervals are wider, by a
+        factor of at most sqrt(2 - 1/K). b itself contains about (1 - 1/K) w of noise. So intervals are too wide where
+        groups differ by no more than that; of a few groups that differ by much more, both are too narrow, these less.
+
         Args:
             groups: values of each group, such as a seed's; `UNKNOWN` where one has none.
         """

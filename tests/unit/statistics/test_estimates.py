@@ -90,6 +90,29 @@ def test_groups_that_differ_widen_the_interval():
     assert apart.high - apart.low > 2 * (alike.high - alike.low)
 
 
+def test_a_group_that_is_drawn_twice_has_the_same_values_both_times():
+    """By hand: the mean is 0 if the first group is drawn twice (1/4) and its 0 twice (1/4); 1/64 if drawn anew."""
+    assert of(4000).mean_of_groups([[0.0, 2.0], [1.0]]).as_mean() == {"mean": 1.0, "low": 0.0, "high": 2.0}
+    assert of(4000, confidence=0.8).mean_of_groups([[0.0, 2.0], [1.0]]).low == 0.5  # 1/16 is less than a tenth
+
+
+def test_groups_that_are_alike_have_intervals_that_are_wider_than_a_nested_bootstraps_by_the_stated_factor():
+    data = np.random.default_rng(9).normal(size=(5, 50))
+    data -= data.mean(axis=1, keepdims=True) - np.linspace(-0.1, 0.1, 5)[:, None]
+    found = of(8000).mean_of_groups(data.tolist())
+    between, within = data.mean(axis=1).var(), (data.var(axis=1) / 50).mean()
+    half = stats.norm.ppf(0.975) * math.sqrt((between + (2 - 1 / 5) * within) / 5)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.04)
+    random, resampled = np.random.default_rng(1), []
+    for _ in range(8000):
+        drawn = [data[group][random.integers(50, size=50)].mean() for group in random.integers(5, size=5)]
+        resampled.append(np.mean(drawn))
+    nested = np.quantile(resampled, [0.025, 0.975])
+    factor = math.sqrt((between + (2 - 1 / 5) * within) / (between + within))
+    assert (found.high - found.low) / (nested[1] - nested[0]) == pytest.approx(factor, rel=0.05)
+    assert 1.1 < factor < math.sqrt(2 - 1 / 5)
+
+
 def test_the_interval_of_any_statistic_is_near_scipys():
     data = np.random.default_rng(4).normal(size=200)
     found = of(4000).interval(len(data), lambda drawn: float(np.median(data[drawn])))
