@@ -57,12 +57,13 @@ class Cluster:
             return dict(self._ask(self._objects.get_namespaced_custom_object, *self._trainjobs(), name))
         return None
 
-    def of_run(self, run: str) -> list[str]:
-        """Names of the TrainJobs of a run."""
+    def of_run(self, run: str) -> list[dict[str, Any]]:
+        """The TrainJobs of all runs of that name, whoever started them."""
         selector = f"{MANAGED_BY}={MANAGER},{RUN}={run_label(run)}"
         with self._told("list TrainJobs"):
             found = self._ask(self._objects.list_namespaced_custom_object, *self._trainjobs(), label_selector=selector)
-        return [item["metadata"]["name"] for item in found["items"]]
+        jobs: list[dict[str, Any]] = found["items"]
+        return jobs
 
     def delete(self, name: str, *, wait: bool = False) -> None:
         """Delete a TrainJob, if there is one of that name.

@@ -42,13 +42,15 @@ class Uris:
         return {name: uri for name, uri in vars(self).items() if uri is not None}
 
 
-def job_name(run: str, part: str) -> str:
+def job_name(root: str, part: str) -> str:
     """A name for a TrainJob: the same for the same run and part, such as "train-2", and fit for Kubernetes.
+
+    A run is known by its root: two runs of one namespace may have one name in different roots.
 
     Raises:
         ConfigError: `part` has other characters than small letters, digits and '-', or more than 28.
     """
-    return _checked(f"larpo-{hashlib.sha256(run.encode()).hexdigest()[:10]}-{part}")
+    return _checked(f"larpo-{hashlib.sha256(root.encode()).hexdigest()[:10]}-{part}")
 
 
 def run_label(run: str) -> str:
@@ -74,7 +76,7 @@ def train_job(
         config: `checkpoints` is set to a place beside `trained` where it is not set: a node's disk goes with it.
         uris: what is read and written.
         name: of the TrainJob; see `job_name`.
-        run: what `cleanup` finds it by.
+        run: the label that people and `cleanup` find it by.
         image: with larpo and what the launcher needs.
         resources: what a node asks for and may use, such as {"nvidia.com/gpu": "8", "memory": "900Gi"}; the runtime's
             holds for all else.

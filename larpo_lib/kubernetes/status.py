@@ -52,6 +52,12 @@ def state(job: Mapping[str, Any]) -> tuple[State, str]:
     return "running", ""
 
 
+def is_of(job: Mapping[str, Any], owner: Mapping[str, Any] | None) -> bool:
+    """Whether a TrainJob was started by who has that owner: a pipeline's workflow; None: by hand, with no owner."""
+    owners = {reference["uid"] for reference in job["metadata"].get("ownerReferences", [])}
+    return not owners if owner is None else owner["uid"] in owners
+
+
 def node(pod: Mapping[str, Any]) -> Node:
     """What a pod says of itself."""
     metadata, status = pod["metadata"], pod.get("status", {})

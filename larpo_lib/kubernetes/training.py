@@ -9,12 +9,12 @@ from larpo_lib.kubernetes.cluster import Cluster
 from larpo_lib.kubernetes.logs import Logs
 from larpo_lib.kubernetes.manifests import SPEC
 from larpo_lib.kubernetes.notices import Notices
-from larpo_lib.kubernetes.status import Node, first_failure, node, state
+from larpo_lib.kubernetes.status import Node, first_failure, is_of, node, state
 from larpo_lib.progress import tell
 from larpo_lib.signals import terminable
 
 _POLL_S = 5.0
-_FAREWELL_S = 20.0  # of the 30 that a pod has between SIGTERM and SIGKILL
+_FAREWELL_S = 10.0  # for each of two requests, of the 30 that a pod has between SIGTERM and SIGKILL
 
 
 def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
@@ -22,7 +22,8 @@ def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
 
     A TrainJob of that name that runs already, as after a kill of the pod that followed it, is followed on; one that
     failed is replaced, and goes on from its newest checkpoint. The nodes' logs come as lines on standard error. On
-    success, on SIGTERM and on an interrupt the TrainJob is deleted; after a failure it stays until `cleanup`.
+    success, on SIGTERM and on an interrupt the TrainJob is deleted, unless another run started it; after a failure it
+    stays until `cleanup`.
 
     Args:
         job: the TrainJob, as `train_job` makes it.
@@ -40,33 +41,45 @@ def train_on_nodes(job: dict[str, Any], *, poll_s: float = _POLL_S) -> None:
     with terminable():
         try:
             _start(cluster, job, poll_s)
-            _follow(cluster, name, poll_s)
+            _follow(cluster, name, owner, poll_s)
         except (SystemExit, KeyboardInterrupt):
             cluster.patience_s = _FAREWELL_S
-            cluster.delete(name)
-            tell(f"TrainJob {name}: stopped and deleted")
+            ours = _delete_own(cluster, name, owner)
+            tell(f"TrainJob {name}: {'stopped and deleted' if ours else 'left to the run that started it'}")
             raise
-    cluster.delete(name)
+    _delete_own(cluster, name, owner)
 
 
 def cleanup(run: str) -> int:
-    """Delete all TrainJobs of a run, running or not; for the exit handler.
+    """Delete the TrainJobs that this pod's workflow started for a run, running or not; for the exit handler.
+
+    Those of other runs of that name stay: in another root, or submitted again while this one was at work.
 
     Args:
         run: as given to `train_job`.
 
     Returns:
-        How many there were.
+        How many were deleted.
 
     Raises:
         ClusterError: the Kubernetes API refuses.
     """
     cluster = Cluster()
-    names = cluster.of_run(run)
+    owner = cluster.owner()
+    names = [job["metadata"]["name"] for job in cluster.of_run(run) if is_of(job, owner)]
     for name in names:
         cluster.delete(name)
         tell(f"TrainJob {name}: deleted")
     return len(names)
+
+
+def _delete_own(cluster: Cluster, name: str, owner: Mapping[str, Any] | None) -> bool:
+    """Delete a TrainJob unless another run started it. False: it did."""
+    job = cluster.get(name)
+    ours = job is None or is_of(job, owner)
+    if ours:
+        cluster.delete(name)
+    return ours
 
 
 def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
@@ -95,12 +108,13 @@ def _start(cluster: Cluster, job: Mapping[str, Any], poll_s: float) -> None:
         time.sleep(poll_s)
 
 
-def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
+def _follow(cluster: Cluster, name: str, owner: Mapping[str, Any] | None, poll_s: float) -> None:
     """Hand on what the nodes write until the TrainJob has ended."""
-    logs, notices = Logs(cluster, tell), Notices(cluster, name, tell)
+    logs, notices, ours = Logs(cluster, tell), Notices(cluster, name, tell), True
     while True:
         job = cluster.get(name)  # before the pods, so that those of a TrainJob that has ended have ended
         doing, why = ("leaving", "") if job is None else state(job)
+        ours = ours if job is None else is_of(job, owner)
         nodes = [node(pod) for pod in cluster.nodes(name)]
         notices.look(nodes)
         logs.follow(nodes)
@@ -111,7 +125,9 @@ def _follow(cluster: Cluster, name: str, poll_s: float) -> None:
         if doing == "failed":
             _raise_failure(name, why, nodes, logs)
         if doing == "leaving":
-            raise ClusterError(f"TrainJob {name} was deleted by someone else", remedy="Run the same step again")
+            error = ClusterError(f"TrainJob {name} was deleted by someone else", remedy="Run the same step again")
+            error.transient = not ours  # the run that started it has ended: another try starts one of its own
+            raise error
         time.sleep(poll_s)
 
 

@@ -120,15 +120,16 @@ def train_on_nodes(context: RunContext, call: StepCall) -> StepResult:
 def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> tuple[StepResult, Logged]:
     from larpo_lib.kubernetes import Uris, job_name, train_job, train_on_nodes
 
-    name, deadline = context.name, os.environ.get(variables.DEADLINE_S)
+    deadline = os.environ.get(variables.DEADLINE_S)
     uris: dict[str, Any] = {key: call.inputs[key] for key in ("policy", "lists", "reference")}
     tracker = context.tracker()
     with tracker.step(call.name, call.iteration, call.settings) as run:
         config: Any = call.config
         job = train_job(
-            config, Uris(**uris, trained=call.output), name=job_name(name, f"train-{call.iteration}"), run=name,
-            image=image, resources=context.resources or None, deadline_s=None if deadline is None else int(deadline),
-            queue=os.environ.get(variables.QUEUE), priority_class=os.environ.get(variables.PRIORITY_CLASS),
+            config, Uris(**uris, trained=call.output), name=job_name(context.root, f"train-{call.iteration}"),
+            run=context.name, image=image, resources=context.resources or None,
+            deadline_s=None if deadline is None else int(deadline), queue=os.environ.get(variables.QUEUE),
+            priority_class=os.environ.get(variables.PRIORITY_CLASS),
         )  # fmt: skip
         train_on_nodes(job)
         metrics: Metrics = files.read(call.output, "metrics.json")

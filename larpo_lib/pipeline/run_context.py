@@ -31,7 +31,7 @@ class RunContext(Section):
     root: str
     """The run's own directory or s3:// URI."""
     name: str
-    """What the run's objects in the cluster are found by."""
+    """What the run's objects in the cluster are labelled with, for people; runs of other roots may have it, too."""
     shown: str | None
     """Artifacts below this folder, KFP's own of the run, can be shown as KFP's; empty: any; null: none."""
     parent: str
@@ -128,7 +128,7 @@ class Place:
 
     Attributes:
         root: the run's own directory or s3:// URI.
-        name: what the run's objects in the cluster are found by.
+        name: what the run's objects in the cluster are labelled with.
         shown: as in the context.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_double import GROUP, Api, Pod
-from small_train_jobs import NAME, a_job, complete, play, train, two_nodes
+from small_train_jobs import NAME, a_job, complete, of_workflow, owned, play, train, two_nodes
 
 from larpo_lib.kubernetes import cleanup
 
@@ -22,6 +22,16 @@ def test_clean_up_deletes_what_is_left_of_a_run_and_no_more(api: Api) -> None:
     assert cleanup("run-1") == 2
     assert list(api.jobs) == ["larpo-b-train-1"]
     assert cleanup("run-1") == 0
+
+
+def test_clean_up_leaves_the_trainjobs_of_another_run_of_that_name(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in another root, or the same one submitted again; and one that somebody started by hand."""
+    for name, uid in (("larpo-a-train-1", "u-1"), ("larpo-a-train-2", "u-2"), ("larpo-b-train-1", "u-2")):
+        api.add_job(owned(uid, name=name))
+    api.add_job(a_job(name="larpo-c-train-1"))
+    monkeypatch.setenv("KFP_POD_NAME", of_workflow(api, "u-1"))
+    assert cleanup("run-1") == 1
+    assert list(api.jobs) == ["larpo-a-train-2", "larpo-b-train-1", "larpo-c-train-1"]
 
 
 SCRIPT = textwrap.dedent(
@@ -56,6 +66,18 @@ def test_a_stop_takes_the_trainjob_with_it(api: Api) -> None:
     assert f"TrainJob {NAME}: stopped and deleted" in told
     assert "Traceback" not in told
     assert api.jobs == {}
+
+
+def test_a_stop_leaves_the_trainjob_of_another_run_that_was_followed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_POD_NAME", of_workflow(api, "u-1"))
+    api.add_job(owned("u-2"))
+    two_nodes(api, NAME)
+    process = _started(api)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"TrainJob {NAME}: left to the run that started it" in told
+    assert list(api.jobs) == [NAME]
 
 
 def test_a_kill_leaves_the_trainjob_to_the_next_try(api: Api) -> None:

@@ -1,10 +1,11 @@
 """A TrainJob is started once, and followed line by line, whatever happens on the way."""
 
+import threading
 from typing import Any
 
 import pytest
 from kubernetes_double import Api
-from small_train_jobs import NAME, a_job, complete, play, train, two_nodes
+from small_train_jobs import NAME, WORKFLOW, a_job, complete, of_workflow, owned, play, train, two_nodes
 
 from larpo_lib.errors import ClusterError, ConfigError
 
@@ -194,9 +195,42 @@ def test_local_paths_are_refused_before_anything_is_asked(api: Api) -> None:
 
 
 def test_the_trainjob_belongs_to_the_pipelines_workflow(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "larpo-x", "uid": "u-1"}
-    pod = api.add_pod("a-step", 0, owner=workflow | {"controller": True, "blockOwnerDeletion": True})
-    monkeypatch.setenv("KFP_POD_NAME", pod.name)
+    monkeypatch.setenv("KFP_POD_NAME", of_workflow(api, "u-1"))
     play(api, lambda job: complete(api, job))
     train()
-    assert api.created[0]["metadata"]["ownerReferences"] == [workflow]
+    assert api.created[0]["metadata"]["ownerReferences"] == [{**WORKFLOW, "uid": "u-1"}]
+    assert api.jobs == {}
+
+
+@pytest.mark.parametrize(("uid", "left"), [("u-1", []), ("u-2", [NAME])])
+def test_a_trainjob_that_was_found_is_deleted_only_by_the_workflow_that_started_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch, uid: str, left: list[str]
+) -> None:
+    monkeypatch.setenv("KFP_POD_NAME", of_workflow(api, "u-1"))
+    api.add_job(owned(uid))
+    complete(api, NAME, *two_nodes(api, NAME))
+    train()
+    assert (api.created, list(api.jobs)) == ([], left)
+
+
+def test_where_the_run_that_was_followed_ends_first_another_try_starts_a_trainjob_of_its_own(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KFP_POD_NAME", of_workflow(api, "u-1"))
+    api.add_job(owned("u-2"))
+    node, _ = two_nodes(api, NAME)
+    node.writes("step 1")
+
+    def end() -> None:
+        api.wait_for(lambda: ("get", "", "pods/log") in api.asked)
+        api.remove_job(NAME)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with pytest.raises(ClusterError, match="was deleted by someone else") as raised:
+        train()
+    ending.join()
+    assert raised.value.transient
+    play(api, lambda job: complete(api, job))
+    train()
+    assert api.created[0]["metadata"]["ownerReferences"] == [{**WORKFLOW, "uid": "u-1"}]

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from pipeline_requests import Given, changed
 
+import larpo_lib.kubernetes
+from larpo_lib.config import LaunchConfig
 from larpo_lib.errors import LarpoError
 from larpo_lib.pipeline import evaluation, execute, rounds
 from larpo_lib.pipeline.begin import begin
@@ -89,3 +91,30 @@ def test_an_evaluation_compares_where_there_is_something_to_compare(
     run = evaluation.begin(request, "/kfp/checked").run
     assert rounds.prepare(run).next == following
     assert RunContext.at(run).plan.policy(1) == request["policy"]
+
+
+def test_runs_of_one_name_in_different_roots_have_trainjobs_of_different_names(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+    context, shared = RunContext.at(run), str(tmp_path)
+    launch = LaunchConfig(launcher="deepspeed", nproc=8, nodes=2)
+    train = context.config.train.model_copy(update={"launch": launch})
+    config = context.config.model_copy(update={"train": train, "policy": "s3://models/policy"})
+
+    class StoppedError(Exception):
+        """Nothing more is to be seen."""
+
+    def start(job: dict[str, Any]) -> None:
+        started.append(job)
+        raise StoppedError
+
+    monkeypatch.setattr(larpo_lib.kubernetes, "train_on_nodes", start)
+    for root in ("s3://a/runs/one", "s3://b/runs/one", "s3://a/runs/one"):
+        of_root = context.model_copy(update={"root": root, "shared": shared, "config": config})
+        with pytest.raises(StoppedError):
+            execute._once_on_nodes(of_root, of_root.plan.train(1), "larpo-trainer:1")
+    first, second, again = (job["metadata"] for job in started)
+    assert first == again  # a pod that is tried again finds its own
+    assert first["name"] != second["name"]
+    assert {one["labels"]["larpo.dev/run"] for one in (first, second)} == {"one"}
