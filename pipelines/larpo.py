@@ -5,7 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
-from larpo_kubeflow.components.component import Component
+from larpo_kubeflow.components.component import POD, Component
 from larpo_kubeflow.components.evaluate import evaluate
 from larpo_kubeflow.components.final_report import final_report
 from larpo_kubeflow.components.images import Images
@@ -22,6 +22,9 @@ from larpo_lib.pipeline.form import asked
 
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
+_INPUTS: dict[str, type] = {**ROUNDS_INPUTS, **machine_inputs("sft")}
+"""Of the loop. `sft` trains in its pod also where the rounds' training only follows other machines."""
+
 
 def larpo_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:  # noqa: B008 - both are frozen
     """The whole loop as a pipeline, for the compiler and for KFP's local runners.
@@ -35,8 +38,9 @@ def larpo_pipeline(images: Images = Images(), limits: Limits = Limits()) -> Any:
 
     def build(given: Given, told: Given) -> None:
         machines = {name: given[name] for name in machine_inputs("sample", "rerank", "evaluate")}
-        for_training = {name: told[name] for name in ("train_gpus", "train_memory")}
-        loop(run=told["run"], rounds=told["rounds"], shards=told["shards"], **machines, **for_training)
+        for_training = {f"train_{part}": told[f"train_{part}"] for part in POD}
+        for_sft = {f"sft_{part}": given[f"train_{part}"] for part in POD}
+        loop(run=told["run"], rounds=told["rounds"], shards=told["shards"], **machines, **for_training, **for_sft)
 
     description = (
         "LLM alignment as retriever preference optimisation: sample, rerank, build lists, train and evaluate in "
@@ -98,7 +102,9 @@ def _loop(cluster: Cluster) -> Any:
 
     def build(given: Given) -> None:
         run = given["run"]
-        begun = beginning(run=run, **{name: given[name] for name in machine_inputs("train")})
+        for_sft = {name: given[name] for name in machine_inputs("train")}
+        for_sft |= {f"train_{part}": given[f"sft_{part}"] for part in POD}
+        begun = beginning(run=run, **for_sft)
         baseline = cluster.heavy(evaluate, machine(given, "evaluate"), run=run, iteration="0").after(begun)
         looped = rounds(**{name: given[name] for name in ROUNDS_INPUTS}).after(baseline)
         promoted = cluster.light(promote(run=run, iteration="end").after(looped))
@@ -107,6 +113,6 @@ def _loop(cluster: Cluster) -> Any:
     return nested(
         "loop",
         "Prepare, evaluate the starting policy, run the iterations, the gate and the report.",
-        ROUNDS_INPUTS,
+        _INPUTS,
         build,
     )

@@ -44,7 +44,8 @@ class StartedLoop(Started):
     Attributes:
         rounds: numbers of the rounds.
         shards: the shards of an iteration's prompts, i/n each.
-        train_gpus: GPUs of the pod that trains: none where it only follows other machines; `train_memory` likewise.
+        train_gpus: GPUs of the pod that trains in a round: none where it only follows other machines; `train_memory`
+            likewise. The one of `sft` never follows.
     """
 
     rounds: list[str]

@@ -46,12 +46,18 @@ def test_a_task_that_follows_other_machines_asks_for_little(
         return execute._once(context, call)
 
     monkeypatch.setattr(execute, "_once_on_nodes", follow)
-    launch = {"launcher": "deepspeed", "nodes": 2, "nproc": 8}
-    pipeline.set({"train": {"launch": launch}}, rounds=1, train_gpus="8", train_memory="400Gi")
+    settings = {
+        "train": {"launch": {"launcher": "deepspeed", "nodes": 2, "nproc": 8}},
+        "sft": {"launch": {"launcher": "torchrun"}},
+        "demonstrations": {"source": "demonstrations"},
+    }
+    pipeline.set(settings, rounds=1, train_gpus="8", train_memory="400Gi")
     outcome, text = pipeline.run(pipeline.backend())
     assert outcome.phase == "Succeeded", text
     (train,) = [pod for path, pod in outcome.pods.items() if path.endswith("/train")]
     assert train.limits == {"memory": "2Gi", "nvidia.com/gpu": "0"}
+    (sft,) = [pod for path, pod in outcome.pods.items() if path.endswith("/sft")]  # trains in its own pod
+    assert sft.limits == {"memory": "400Gi", "nvidia.com/gpu": "8"}
     assert asked == [({"memory": "400Gi", "nvidia.com/gpu": "8"}, train.image)]
 
 
