@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ _REMEDIES = {
     "InvalidAccessKeyId": ("the store does not know these credentials", "Check AWS_ACCESS_KEY_ID and the endpoint"),
     "SignatureDoesNotMatch": ("the store rejects these credentials", "Check AWS_SECRET_ACCESS_KEY"),
     "ExpiredToken": ("the credentials have expired", "Renew them"),
+    "RequestTimeTooSkewed": ("the store's clock and the clock of this machine differ", "Set the clock of this machine"),
     "PermanentRedirect": ("the bucket is in another region", "Set AWS_REGION to the bucket's"),
     "PreconditionFailed": ("an object exists already", "Choose another URI, or delete it"),
     "NotImplemented": ("the store does not support this request", "Use a store that supports the S3 API"),
@@ -64,6 +66,8 @@ _BUSY = {
     "SlowDown",
     "Throttling",
 }
+_BUSY_STATUS = {408, 429}
+"""With any code, or with none: Google Cloud Storage asks by them to slow down, and the answer to a HEAD has no body."""
 
 
 class RetryBudget:
@@ -157,8 +161,14 @@ def _answered(location: Location, error: ClientError) -> StorageError:
     answered = str(error.response.get("Error", {}).get("Code", "unknown"))
     code = _ALIASES.get(answered, answered)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _BUSY or (status >= 500 and status != 501):
+    if code in _BUSY or status in _BUSY_STATUS or (status >= 500 and status != 501):
         return UnreachableError(f"{location}: {store_name()} answered '{code}'", remedy="Run the same command again")
+    if str(error.operation_name).startswith("AssumeRole"):  # of STS, before the store was asked
+        role = os.environ.get("AWS_ROLE_ARN", "that gives the credentials")
+        return StorageError(
+            f"{location}: no credentials: the role {role} could not be assumed (STS answered '{answered}')",
+            remedy="Check the role's trust policy: it must allow this service account, or the user of AWS_PROFILE",
+        )
     code = "NotImplemented" if status == 501 else code
     problem, remedy = _REMEDIES.get(code, (f"the store answered '{code}'", "Try again"))
     return _KINDS.get(code, StorageError)(f"{location}: {problem}", remedy=remedy)

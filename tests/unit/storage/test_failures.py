@@ -223,6 +223,9 @@ def test_patience_that_is_no_number_of_seconds_is_refused(monkeypatch: pytest.Mo
         ("InternalError", 500, failures.UnreachableError),
         ("ConditionalRequestConflict", 409, failures.UnreachableError),
         ("502", 502, failures.UnreachableError),
+        ("TooManyRequests", 429, failures.UnreachableError),
+        ("429", 429, failures.UnreachableError),  # to a HEAD, which has no body
+        ("408", 408, failures.UnreachableError),
         ("NotImplemented", 501, failures.ConditionalPutError),
         ("PreconditionFailed", 412, failures.AlreadyExistsError),
         ("412", 412, failures.AlreadyExistsError),
@@ -235,3 +238,22 @@ def test_answers_of_the_store_are_told_apart(code: str, status: int, kind: type[
     with pytest.raises(StorageError) as raised, failures.s3_errors(Location("bucket", "key")):
         raise ClientError(answer, "PutObject")  # type: ignore[arg-type]
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "told"),
+    [
+        ("RequestTimeTooSkewed", "PutObject", r"the store's clock .* differ\. Set the clock of this machine"),
+        (
+            "AccessDenied",
+            "AssumeRoleWithWebIdentity",
+            r"the role arn:aws:iam::1:role/larpo could not be assumed .*'AccessDenied'.* the role's trust policy",
+        ),
+        ("AccessDenied", "PutObject", "access denied.*s3:PutObject"),
+    ],
+)
+def test_the_remedy_is_that_of_the_cause(monkeypatch: pytest.MonkeyPatch, code: str, operation: str, told: str) -> None:
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/larpo")
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    with pytest.raises(StorageError, match=told), failures.s3_errors(Location("bucket", "key")):
+        raise ClientError(answer, operation)  # type: ignore[arg-type]
