@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,13 @@ class WorkDir:
         scratch: partial results that a restarted step goes on from; deleted at the end. A name that begins with a dot
             is of something that costs nothing to make again: it does not count as half-done work.
         fingerprint: of what is being made.
+        recorded: what the manifest is to tell besides, which is no part of the fingerprint.
     """
 
     data: Path
     scratch: Path
     fingerprint: str
+    recorded: dict[str, Any] = field(default_factory=dict)
 
 
 def produce(
@@ -195,6 +197,7 @@ def _publish(work: WorkDir, output: Path, identity: dict[str, Any], metrics: Met
         "version": MANIFEST_VERSION,
         "fingerprint": work.fingerprint,
         **identity,
+        **work.recorded,
         "files": file_entries(work.data),
         "libraries": _libraries(identity["code"]),
     }

@@ -17,6 +17,8 @@ from larpo_lib.config.base import Seed
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError
 
+SHARDS = "shards"
+"""In the manifest of what was put together of shards: what their manifests have in common."""
 _ELSEWHERE = ("path", "device", "seed")
 
 
@@ -118,7 +120,7 @@ def scored_by(artifact: Path) -> dict[str, dict[str, Any]]:
     """
     if not (artifact / MANIFEST).is_file():
         return {}
-    settings, inputs = read_settings(artifact, RecordedScoring), read_manifest(artifact)["inputs"]
+    settings, inputs = read_settings(artifact, RecordedScoring), _made_by(artifact)["inputs"]
     found = {"reward": _made_of(settings.reranker, inputs, "")} if settings.reranker else {}
     for place, one in enumerate(settings.watch):
         metric = f"{WATCH}{one.name}"  # names models; functions are named by their places in the settings
@@ -155,7 +157,7 @@ def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:
     Raises:
         ArtifactError: `artifact` is none, or was made by another step, which has no such settings.
     """
-    manifest = read_manifest(artifact)
+    manifest = _made_by(artifact)
     try:
         return kind.model_validate(manifest["config"])
     except ValidationError as error:
@@ -165,3 +167,10 @@ def read_settings(artifact: Path, kind: type[RecordedT]) -> RecordedT:
             f"{artifact / MANIFEST}: {field}: {first['msg']}; the step {manifest['step']} wrote it",
             remedy="Use an artifact of the required step",
         ) from None
+
+
+def _made_by(artifact: Path) -> dict[str, Any]:
+    """The manifest, or what those of an artifact's shards have in common."""
+    manifest = read_manifest(artifact)
+    shards: dict[str, Any] = manifest.get(SHARDS, manifest)
+    return shards

@@ -7,7 +7,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, WorkDir, produce, read_manifest
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
-from larpo_lib.provenance import RecordedSampling, read_settings
+from larpo_lib.provenance import SHARDS, RecordedSampling, read_settings
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import rerank, sample
 from larpo_lib.tables import concat_tables
@@ -32,6 +32,7 @@ def run(*, shards: Sequence[Path], merged: Path) -> Metrics:
     schema = _SCHEMAS[step]
 
     def make(work: WorkDir) -> Metrics:
+        work.recorded[SHARDS] = {name: manifests[0][name] for name in _SAME}
         output = work.data / f"{schema}.parquet"
         counts = concat_tables([path / output.name for _, path in ordered], schema, output)
         if step == "rerank":

@@ -1,8 +1,9 @@
 import pytest
 
-from larpo_lib.artifacts import digest, read_metrics
+from larpo_lib.artifacts import digest, read_metrics, verify
 from larpo_lib.config import ModelConfig, RerankConfig, SampleConfig
 from larpo_lib.errors import ArtifactError
+from larpo_lib.provenance import scored_by
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import merge_shards, rerank, sample
@@ -47,6 +48,9 @@ def test_shards_of_ranked_candidates_make_the_same_bytes_as_none(sampled, tiny_p
     metrics = merge_shards.run(shards=[paths[Shard(0, 2)], paths[Shard(1, 2)]], merged=tmp_path / "merged")
     assert metrics == read_metrics(paths[UNSHARDED])
     assert digest(tmp_path / "merged") == digest(paths[UNSHARDED])
+    verify(tmp_path / "merged")
+    assert scored_by(tmp_path / "merged") == scored_by(paths[UNSHARDED])
+    assert scored_by(tmp_path / "merged")["reward"]["format_weight"] == 0.1
 
 
 def test_a_missing_and_a_repeated_shard_are_refused(sampled, tmp_path):
