@@ -39,8 +39,8 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "prepare": (
         Change(
             "0.2.0",
-            "the id of a prompt covers its columns system and history, and several pairs of a prompt order only what "
-            "they compare",
+            "the id of a prompt covers its columns system and history, several pairs of a prompt order only what they "
+            "compare, and prompts are dropped whose tool's results a chat template leaves out",
         ),
     ),
     "sft": (_TRAINING,),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from larpo_lib.adapters import base_of, is_adapter
@@ -11,6 +11,7 @@ from larpo_lib.config.kinds import ChatRerankerConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.hub import local_model
 from larpo_lib.schemas import Messages
+from larpo_lib.thinking import without_thoughts
 
 _REPLY = "!"
 _FILES = ("config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
@@ -100,10 +101,19 @@ def _of_reward_model(config: ChatRerankerConfig) -> Refusal:
 def _left_out(model: str, text: str, messages: Messages) -> str | None:
     if _REPLY not in text:
         return f"{model}: the chat template omits the reply"
-    # Of earlier replies a thinking model's template leaves out the thoughts, rightly.
-    said = (message for message in messages if message["role"] in ("system", "user"))
-    missing = next((message["role"] for message in said if message["content"].strip() not in text), None)
+    missing = next((message["role"] for message in messages if not _is_written(message, text)), None)
     return None if missing is None else f"{model}: the chat template omits a message with the role {missing}"
+
+
+def _is_written(message: Mapping[str, str], text: str) -> bool:
+    """Whether a text has a message: of a reply without its thoughts, and of a tool's result as it is or as JSON.
+
+    Templates of thinking models leave the thoughts of earlier replies out, rightly, and those of Llama 3.1 write tools'
+    results as JSON.
+    """
+    content = message["content"]
+    said = (without_thoughts(content) if message["role"] == "assistant" else content).strip()
+    return said in text or (message["role"] == "tool" and json.dumps(content, ensure_ascii=False) in text)
 
 
 def _identity(config: TemplateConfig | ChatRerankerConfig) -> str:

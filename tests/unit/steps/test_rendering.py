@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from real_tokenizers import published
 from small_models import GEMMA, make_classifier
 from transformers import AutoTokenizer
 
@@ -78,6 +79,43 @@ def test_what_a_template_cannot_render_is_refused_or_dropped(tiny_policy, source
     told = json.loads((tmp_path / "dropped" / RECORD).read_text())["prompts_dropped"]
     assert len(told) == len(refused)
     assert all(why in reason for reason in told.values())
+
+
+WITH_A_TOOL = [
+    {"role": "user", "content": "Price of X ?"},
+    {"role": "assistant", "content": '<think>\nI ask.\n</think>\n\n<tool_call>{"name": "price"}</tool_call>'},
+    {"role": "tool", "content": '{"price": 41.7, "in": "\u20ac"}'},
+    {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nIt is quoted.\n\nIn euros."},
+    {"role": "user", "content": "So how much is it ?"},
+]
+OMITS_REPLIES = (
+    "{% for message in messages %}{% if message['role'] != 'assistant' or loop.last %}"
+    "{{ message['content'] }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "omitted"),
+    [
+        ("phi3", "tool"),
+        ("gemma4", "tool"),  # it writes results only behind calls that are no text
+        ("llama3_1", None),  # writes results as JSON, of which this one has the quotation marks escaped
+        ("qwen3", None),  # leaves out thoughts
+        ("deepseek_r1_distill", None),
+        ("qwen2_5", None),
+        (OMITS_REPLIES, "assistant"),
+    ],
+)
+def test_published_templates_that_leave_out_a_tools_result_are_told(tiny_policy, tmp_path, template, omitted):
+    source = tmp_path / "prompts.jsonl"
+    source.write_text(json.dumps({"messages": WITH_A_TOOL}))
+    text = template if template is OMITS_REPLIES else published(template)
+    config = PrepareConfig(source=str(source), templates=(_with(tiny_policy, text),))
+    if omitted is None:
+        assert prepare.run(config, prompts=tmp_path / "prompts")["prompts"] == 1
+    else:
+        with pytest.raises(DataError, match=f"1 of 1 prompts .*omits a message with the role {omitted}"):
+            prepare.run(config, prompts=tmp_path / "prompts")
 
 
 def test_a_reward_models_template_is_asked_too(tiny_policy, source, tmp_path):
