@@ -15,8 +15,9 @@ best_of_n_prompts prompts. greedy_reward, greedy_accuracy: for one greedy respon
 responses_without_judgement: responses that the judge could not judge, excluded from accuracy and Pass@N.
 too_long_to_score_dropped: responses without a reward. responses_with_thoughts, thoughts_unfinished: responses with a
 <think> block, and those without its end, which have no reply to score. distinct_share, truncated_share, mean_tokens,
-duplicate_share, distinct_2: statistics of the sampled responses. watch_NAME, watch_NAME_low, watch_NAME_high,
-watch_NAME_greedy: the same means of each further reward in evaluate.watch, and watch_NAME_too_long_to_score_dropped.
+duplicate_share, distinct_2: statistics of all responses, the greedy ones too. watch_NAME, watch_NAME_low,
+watch_NAME_high, watch_NAME_greedy: the same means of each further reward in evaluate.watch, and
+watch_NAME_too_long_to_score_dropped.
 
 Do not compare rewards of different rerankers, which have no unit; accuracies and Pass@N at different temperatures, n,
 length limits or on different prompts; Pass@N with an accuracy; or any of these with the paper's tables, whose numbers
