@@ -1,14 +1,17 @@
 """Where prompts come from, and which policies and reward models must be able to read them."""
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from larpo_lib.config.base import ModelConfig, ModelPlace, Section
 from larpo_lib.config.inheritance import UNSTATED, Inherited, Lookup
 from larpo_lib.config.kinds import ChatRerankerConfig, RuleRerankerConfig, SamplerConfig
 from larpo_lib.config.mixins import Seeded
+
+_RANKS = re.compile(r"(?:.*[_. -])?(?:rank|ranking|place)s?", re.IGNORECASE)
 
 
 def policies(lookup: Lookup) -> list[dict[str, Any]]:
@@ -91,7 +94,7 @@ class ColumnsConfig(Section):
     responses: str | None = None
     """Column with a list of responses."""
     rewards: str | None = None
-    """Column with the reward, or key of the reward in each response."""
+    """Column with the reward, or key of the reward in each response. Higher is better, so `rank` is refused."""
     chosen: str | None = None
     """Column with the better response of a pair."""
     rejected: str | None = None
@@ -107,6 +110,17 @@ class ColumnsConfig(Section):
     """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not used
     otherwise and not ignored, which is the default if a reranker or judge of the run is a function. If rerankers are
     rules, such as `ifeval`, the default is the columns that they read."""
+
+    @field_validator("rewards", mode="after")
+    @classmethod
+    def _rises_with_quality(cls, name: str | None) -> str | None:
+        if name is not None and _RANKS.fullmatch(name):
+            raise ValueError(
+                "Input should be a column in which higher is better, and of ranks 1 is the best. Write "
+                f'row["reward"] = -row["{name}"] in each row, or in each response of a list (rename the column if its '
+                "highest rank is the best), and set this to reward"
+            )
+        return name
 
 
 class TemplateConfig(Section):

@@ -144,3 +144,16 @@ def test_what_decides_how_prompts_are_read_is_part_of_the_identity(changed: dict
     """And what is left at its default is not, so that what was made before there was the setting is found again."""
     assert {**ModelConfig(**changed).identity(), **changed} == ModelConfig(**changed).identity()
     assert ModelConfig().identity().keys() == {"dtype", "device", "attention", "pad_token", "trust_remote_code"}
+
+
+@pytest.mark.parametrize("name", ["rank", "Rank", "ranks", "ranking", "PLACE", "human_rank"])
+def test_ranks_are_no_rewards_for_their_best_is_the_lowest(name: str) -> None:
+    message = refused(prepare={"source": "nectar.jsonl", "columns": {"rewards": name}})
+    assert message.startswith("setting 'prepare.columns.rewards': Input should be a column in which higher is better")
+    assert f'row["reward"] = -row["{name}"]' in message
+
+
+@pytest.mark.parametrize("name", ["reward", "ranked_score", "frank", "prank_score", "marketplace", "replaced"])
+def test_other_names_may_be_rewards(name: str) -> None:
+    columns = whole(prepare={"source": "a.jsonl", "columns": {"rewards": name}}).prepare.columns
+    assert columns.rewards == name
