@@ -70,6 +70,9 @@ class _TokenLogps(torch.autograd.Function):
     By hand since autograd would hold several [chunk, vocabulary] tensors where one, changed in place, does: with p the
     softmax, the gradient by the transformed logits is (onehot(target) - p) times that of the log-probability. Where
     one chunk is all there is, p is kept instead: it takes no more than making it again would.
+
+    The gradients by weight and bias are sums over chunks. They are added up in float32 whatever the weights are, since
+    a sum in bfloat16 would be rounded with every chunk.
     """
 
     @staticmethod
@@ -105,8 +108,8 @@ class _TokenLogps(torch.autograd.Function):
         hidden, weight, bias, targets, normalizers, kept = ctx.saved_tensors
         matrix, added = weight.to(ctx.dtype), None if bias is None else bias.to(ctx.dtype)
         by_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        by_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        by_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        by_weight = _sum_like(weight) if ctx.needs_input_grad[1] else None
+        by_bias = _sum_like(bias) if ctx.needs_input_grad[2] else None
         for start in range(0, len(targets), ctx.chunk_tokens):
             part = slice(start, start + ctx.chunk_tokens)
             states = hidden[part].to(ctx.dtype)
@@ -127,8 +130,15 @@ class _TokenLogps(torch.autograd.Function):
             if by_weight is not None:
                 by_weight += by_logits.T @ states
             if by_bias is not None:
-                by_bias += by_logits.sum(0)
+                by_bias += by_logits.sum(0, dtype=by_bias.dtype)
+        by_weight = None if by_weight is None else by_weight.to(weight.dtype)
+        by_bias = None if by_bias is None else by_bias.to(bias.dtype)
         return by_hidden, by_weight, by_bias, None, None, None
+
+
+def _sum_like(parameter: Tensor) -> Tensor:
+    """Zeros that gradients are added to: float32; double where the parameter is."""
+    return torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
 
 
 def _compute_dtype(hidden: Tensor) -> torch.dtype:

@@ -130,6 +130,29 @@ def test_autocast_rounds_what_it_rounds_elsewhere(chunk_tokens):
     torch.testing.assert_close(gradient, exact, atol=0.1, rtol=0.02)
 
 
+def _distance(found, right):
+    return float((found.double() - right).norm() / right.norm())
+
+
+def test_bfloat16_gradients_of_many_chunks_are_as_good_as_those_of_one_product():
+    """The sum over chunks is not rounded with every chunk. Autograd rounds the gradients of the whole matrix once."""
+    torch.manual_seed(0)
+    hidden, layer = torch.randn(2_048, 32), torch.nn.Linear(32, 300)
+    hidden, layer = hidden.bfloat16().requires_grad_(), layer.bfloat16()
+    targets, inputs = torch.randint(300, (2_048,)), [hidden, *layer.parameters()]
+    exact = torch.nn.Linear(32, 300, dtype=torch.float64)
+    exact.load_state_dict(layer.state_dict())
+    right = torch.autograd.grad(
+        _by_autograd(hidden.double(), exact, targets, PLAIN).sum(), [hidden, *exact.parameters()]
+    )
+    logps = torch.nn.functional.linear(hidden, layer.weight, layer.bias).float().log_softmax(-1)
+    whole = torch.autograd.grad(logps[torch.arange(2_048), targets].sum(), inputs)
+    chunked = torch.autograd.grad(token_logps(hidden, layer, targets, PLAIN, 16).sum(), inputs)
+    for found, once, expected in zip(chunked, whole, right, strict=True):
+        assert found.dtype == torch.bfloat16
+        assert _distance(found, expected) < 1.5 * max(_distance(once, expected), 2**-9)
+
+
 def test_a_models_settings_say_what_it_does_to_its_logits():
     assert logit_transform(make_model("gemma2")) == LogitTransform(cap=1.5)
     assert logit_transform(make_model("cohere")) == LogitTransform(scale=0.25)
