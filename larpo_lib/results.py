@@ -33,7 +33,10 @@ _READING = Change(
 )
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
 _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
-_TRAINING = Change("0.2.0", f"{_TOKENS.why}, and a warm-up ends one step earlier")
+_TRAINING = Change(
+    "0.2.0",
+    f"{_TOKENS.why}, a warm-up ends one step earlier, and gradients in bfloat16 (DeepSpeed) are added up in float32",
+)
 
 CHANGES: Mapping[str, Sequence[Change]] = {
     "prepare": (

@@ -10,6 +10,7 @@ from transformers import TrainingArguments as Arguments
 from larpo_lib.config import LaunchConfig, TrainingConfig
 from larpo_lib.launcher import is_distributed
 from larpo_lib.models.device import model_device, model_dtype
+from larpo_lib.training.zero import sum_gradients_in, zero_settings
 
 _SERVER = "KUBEFLOW_TRAINER_SERVER_URL"
 """Set in the nodes of a TrainJob where Kubeflow Trainer takes their progress."""
@@ -65,19 +66,13 @@ def _deepspeed(launch: LaunchConfig, *, on_cpu: bool, bf16: bool) -> dict[str, A
 
         # Its collectives over shared memory would be compiled first, for minutes; gloo does.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    zero: dict[str, Any] = {
-        "stage": launch.zero_stage,
-        "contiguous_gradients": True,
-        "overlap_comm": not on_cpu,
-        "stage3_gather_16bit_weights_on_model_save": True,
-    }
-    if launch.offload:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": not on_cpu}
+    zero = zero_settings(launch.zero_stage, offload=launch.offload, on_gpu=not on_cpu)
     return {
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
         "bf16": {"enabled": bf16},
+        **({"data_types": {"grad_accum_dtype": sum_gradients_in(zero)}} if bf16 else {}),
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # its own would be compiled first, and is PyTorch's arithmetic

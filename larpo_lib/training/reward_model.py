@@ -171,7 +171,7 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
             logits = self.score(outputs.last_hidden_state.flatten(0, 1)[_last_places(rows)])
         else:
             logits = own_forward(**inputs, attention_mask=rows["attention_mask"]).logits
-        scores: Tensor = logits[:, 0]
+        scores: Tensor = logits[:, 0].float()  # under DeepSpeed bfloat16, in which losses would be rounded
         return scores
 
     model.forward = MethodType(forward, model)
