@@ -6,6 +6,7 @@ from typing import Literal
 
 from larpo_lib.budget.model import Activations, ModelSize
 from larpo_lib.models.chunk_size import default_chunk_tokens
+from larpo_lib.training.zero import REDUCE_BUCKET, gradient_buckets, zero_settings
 
 GIB = 2**30
 ON_GPU, ON_CPU = int(1.5 * GIB), GIB // 2
@@ -116,6 +117,7 @@ def _zero_states(size: ModelSize, training: Training) -> list[Item]:
     shared = ranks if stage == 3 else 1
     weights = each * (size.parameters + training.adapters) // shared
     items = [Item("weights", weights, f"{each} bytes x {size.parameters + training.adapters:,} / {shared}")]
+    items += gradient_bucket_items(trained, training)
     if stage == 3:
         items.append(Item("largest module", 4 * size.largest_module, f"gathered: 4 bytes x {size.largest_module:,}"))
     if training.offload:
@@ -127,6 +129,16 @@ def _zero_states(size: ModelSize, training: Training) -> list[Item]:
     name = "optimiser" if by_rank[0] or stage == 3 else "gradients and optimiser"
     items.append(Item(name, by_rank[1] * trained // divided, f"{by_rank[1]} bytes x {trained:,} / {divided}"))
     return items
+
+
+def gradient_bucket_items(trained: int, training: Training) -> list[Item]:
+    """What DeepSpeed exchanges gradients through, however small the model; a CPU gives only what is written to."""
+    settings = zero_settings(training.zero or 0, offload=training.offload, on_gpu=training.on_gpu)
+    count, each = gradient_buckets(settings), 2 if training.bf16 else 4
+    if not count:
+        return []
+    held = REDUCE_BUCKET if training.on_gpu else min(REDUCE_BUCKET, trained)
+    return [Item("buckets", count * each * held, f"of gradients on their way: {count} of {each} bytes x {held:,}")]
 
 
 def _passes(size: ModelSize, training: Training) -> list[Item]:
@@ -145,7 +157,7 @@ def _passes(size: ModelSize, training: Training) -> list[Item]:
         max(training.pass_tokens, training.list_tokens),
     )
     logits = 2 * 4 * chunk * size.vocabulary
-    output = 0 if training.adapters else (4 + 2 * each if training.zero is None else 2 * each) * size.output_weights
+    output = 0 if training.adapters else (4 + 2 * each if training.zero is None else 4 + each) * size.output_weights
     return [
         largest,
         Item("logits", logits, f"two of 4 bytes x {chunk:,} tokens x {size.vocabulary:,}"),
@@ -164,17 +176,29 @@ def _activations(size: ModelSize, kept: Activations, training: Training, tokens:
     return Item("activations", token * tokens, f"{how}{token:,} bytes x {tokens:,} tokens a pass")
 
 
-def sampling_need(step: str, size: ModelSize, batch: int, tokens: int, *, bf16: bool, on_gpu: bool) -> Need:
-    """The sampler `hf`: `batch` responses at a time, each with its prompt `tokens` long at most."""
+def sampling_need(
+    step: str, size: ModelSize, batch: int, prompt_tokens: int, new_tokens: int, *, bf16: bool, on_gpu: bool
+) -> Need:
+    """The sampler `hf`: `batch` responses at a time, each with its prompt as long as the limits allow.
+
+    What takes more counts: the pass over all prompts of a batch, or their last tokens.
+    """
     each = 2 if bf16 else 4
-    cache = size.cache_bytes(each)
-    draws = 32 * batch * size.vocabulary
+    cache, layer = size.cache_bytes(each), (size.in_bfloat16 if bf16 else size.in_float32).layer
+    prompts, tokens = batch * prompt_tokens, prompt_tokens + new_tokens
+    first = [
+        Item("keys and values", prompts * cache, f"{cache:,} bytes x {batch} prompts x {prompt_tokens:,} tokens"),
+        Item("a layer at work", prompts * layer, f"on all prompts: {layer:,} bytes x {prompts:,} tokens"),
+    ]
+    last = [
+        Item("keys and values", batch * tokens * cache, f"{cache:,} bytes x {batch} responses x {tokens:,} tokens"),
+        Item("draws", 32 * batch * size.vocabulary, f"32 bytes x {batch} responses x {size.vocabulary:,} tokens"),
+    ]
     return Need(
         step,
         [
             Item("weights", each * size.parameters, f"{each} bytes x {size.parameters:,}"),
-            Item("keys and values", batch * tokens * cache, f"{cache:,} bytes x {batch} responses x {tokens:,} tokens"),
-            Item("draws", draws, f"32 bytes x {batch} responses x {size.vocabulary:,} tokens"),
+            *max(first, last, key=lambda items: sum(item.bytes for item in items)),
             Item("process", ON_GPU if on_gpu else ON_CPU, "assumed: context, libraries, fragmentation"),
         ],
     )

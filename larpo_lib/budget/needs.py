@@ -134,8 +134,8 @@ def _sampling(step: str, section: SampleConfig | EvaluateConfig, policy: ModelSi
             sequences=sampler.max_num_seqs,
         )
     if sampler.type == "hf":
-        bf16 = machine.bf16(sampler.model)
-        return sampling_need(step, policy, sampler.batch_size, tokens, bf16=bf16, on_gpu=machine.on_gpu)
+        limits = (sampler.batch_size, section.max_prompt_tokens, section.max_new_tokens)
+        return sampling_need(step, policy, *limits, bf16=machine.bf16(sampler.model), on_gpu=machine.on_gpu)
     return Need(step, [], f"the sampler {sampler.type} is elsewhere, or is not estimated")
 
 

@@ -168,6 +168,8 @@ def _advice(need: Need, estimate: Estimate) -> str:
         return f"Reduce {need.step}.sampler.batch_size, {need.step}.max_new_tokens or {need.step}.max_prompt_tokens"
     if need.step == "rerank":
         return "Reduce rerank.reranker.batch_tokens, or serve the reward model on another machine"
+    if any(item.name == "a layer at work" for item in need.items):
+        return f"Reduce {need.step}.sampler.batch_size or {need.step}.max_prompt_tokens"
     return f"Increase {need.step}.sampler.tensor_parallel, or reduce {need.step}.max_new_tokens"
 
 

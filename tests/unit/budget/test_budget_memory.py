@@ -1,10 +1,14 @@
 """The arithmetic of memory against DeepSpeed's estimates, live tensors, measured peaks and published numbers."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 from small_models import make_model
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.gpu import shapes
@@ -187,8 +191,61 @@ def test_keys_and_values_are_those_of_a_live_cache_and_of_published_models():
     assert llama_8b().cache_bytes(2) == 131_072  # 2 x 32 layers x 8 heads x 128 x 2 bytes, as vLLM's pages hold
 
 
+@pytest.mark.parametrize(
+    ("stage", "on_gpu", "buckets"), [(0, True, 0), (1, True, 2), (2, True, 2), (3, True, 1), (2, False, 1)]
+)
+@pytest.mark.parametrize("offload", [False, True])
+def test_gradients_are_exchanged_in_buckets_of_500_million(stage, on_gpu, buckets, offload):
+    """DeepSpeed's own are looked at in tests/integration/test_deepspeed_settings.py."""
+    shared = replace(ONE, processes=8, bf16=True, on_gpu=on_gpu, zero=stage, offload=offload)
+    assert by_name(training_need("train", llama_8b(), shared)).get("buckets", 0) == buckets * 2 * 500_000_000
+
+
+def test_gradients_of_the_output_layer_are_added_up_in_float32():
+    """Under DeepSpeed: 4 bytes for the sum, and 2 for the product that is added, and at the end for the gradient."""
+    size = llama_8b()
+    shared = replace(ONE, processes=8, bf16=True, on_gpu=True, zero=2)
+    assert by_name(training_need("train", size, shared))["output layer"] == 6 * 128_256 * 4_096
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of all memory that is in use, on tensors without memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.peak = {}, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            memory = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if memory is not None and memory._cdata not in self.sizes:
+                self.sizes[memory._cdata] = memory.nbytes()
+                weakref.finalize(memory, self.sizes.pop, memory._cdata)
+        self.peak = max(self.peak, sum(self.sizes.values()))
+        return found
+
+
+def test_the_pass_of_hf_over_its_prompts_has_room():
+    """By torch's own count. The arithmetic is above it: it has what a backward pass would need."""
+    fields = {"vocab_size": 1_000, "hidden_size": 1_024, "intermediate_size": 2_816, "num_hidden_layers": 8}
+    config = LlamaConfig(**fields, num_attention_heads=8)
+    batch, prompt = 16, 512
+    with FakeTensorMode():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
+        ids = torch.zeros(batch, prompt, dtype=torch.long)
+        with torch.inference_mode(), _Live() as live:
+            model(input_ids=ids, use_cache=True, logits_to_keep=1)
+    need = sampling_need(
+        "sample", size_of(llama(**fields, num_attention_heads=8)), batch, prompt, 1, bf16=True, on_gpu=True
+    )
+    found = by_name(need)
+    said = need.bytes - found["weights"] - found["process"]
+    assert live.peak <= said <= 1.4 * live.peak
+
+
 def test_the_cache_of_hf_is_of_the_largest_batch():
-    need = sampling_need("sample", llama_8b(), 64, 3_048, bf16=True, on_gpu=True)
+    need = sampling_need("sample", llama_8b(), 64, 1_000, 2_048, bf16=True, on_gpu=True)
     found = by_name(need)
     assert found["keys and values"] == 64 * 3_048 * 131_072
     assert found["weights"] == 2 * 8_030_261_248
