@@ -108,7 +108,7 @@ class Promotion:
     """What the gate decided about a run's policy.
 
     Attributes:
-        promoted: whether it is the champion.
+        promoted: whether it passed the gate. A champion that does not pass it again stays champion.
         alias: `champion` or `challenger`.
         model_name: the registered model in MLflow.
         version: of that model.

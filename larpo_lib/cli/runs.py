@@ -189,6 +189,7 @@ def _show(out: str) -> None:
     from larpo_lib.artifacts import AGAIN
     from larpo_lib.caches import cache_dir
     from larpo_lib.files import read_json
+    from larpo_lib.reporting.gate import became
     from larpo_lib.run_files import read_summary
     from larpo_lib.storage import fetch
 
@@ -198,7 +199,7 @@ def _show(out: str) -> None:
     summary = read_summary(find("summary.json").parent)
     decision = read_json(find("promotion/promotion.json"), remedy=AGAIN)
     say(find("report/summary.txt").read_text("utf-8"))
-    outcome = f"{decision['model_name']} version {decision['version']} is now {decision['alias']}"
+    outcome = f"{decision['model_name']} version {decision['version']} {became(decision)} {decision['alias']}"
     say(f"{outcome}: {decision['reason']}")
     calls = summary.get("seconds_by_call", [])  # runs of earlier versions kept none
     resumed = f" in {len(calls)} calls, {calls[-1]} s of them in the last one" if len(calls) > 1 else ""

@@ -181,7 +181,8 @@ def promotion_text(decision: Mapping[str, Any]) -> str:
     """The gate's decision in Markdown."""
     if "tests" in decision:
         return gate.table(decision)
-    outcome = f"**{decision['model_name']}** version {decision['version']} is now **{decision['alias']}**"
+    became = gate.became(decision)
+    outcome = f"**{decision['model_name']}** version {decision['version']} {became} **{decision['alias']}**"
     means = decision["means"]
     rows = [("metric", decision["metric"]), ("policy", means["policy"]), ("opponent", means["opponent"])]
     rows += [(name, decision[name]) for name in ("difference", "probability", "margin", "confidence")]

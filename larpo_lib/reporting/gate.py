@@ -46,9 +46,14 @@ def tests_table(tests: Tests) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{NOTE}"
 
 
+def became(decision: Mapping[str, Any]) -> str:
+    """The verb between a policy and its alias: a champion that does not pass the gate again stays champion."""
+    return "stays" if decision["alias"] == "champion" and not decision["promoted"] else "is now"
+
+
 def table(decision: Mapping[str, Any]) -> str:
     """A decision in Markdown: what became of the policy, why, and the tests."""
-    outcome = f"**{decision['model_name']}** version {decision['version']} is now **{decision['alias']}**"
+    outcome = f"**{decision['model_name']}** version {decision['version']} {became(decision)} **{decision['alias']}**"
     return f"{outcome}: {decision['reason']}.\n\n{tests_table(decision['tests'])}\n"
 
 

@@ -49,6 +49,11 @@ class Decision:
     probability: float | None = None
     tests: tuple[Finding, ...] = field(default=())
 
+    @property
+    def compared(self) -> bool:
+        """Whether the opponent's evaluation could be compared with in all that the gate asks for."""
+        return all(test.obstacle is None for test in self.tests) if self.tests else self.probability is not None
+
     def record(self, config: PromoteConfig) -> dict[str, Any]:
         """What `promotion.json` says of it."""
         first = config.must_improve[0] if config.must_improve else None

@@ -1,5 +1,6 @@
 """The step `promote`: registers a policy, and makes it the champion if it beats the one before it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,15 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, WorkDir, produce
 from larpo_lib.config import LarpoConfig, PromoteConfig
 from larpo_lib.config.gate import HELD_OUT, GateMetric
-from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.errors import ConfigError, DataError, LarpoError
 from larpo_lib.files import write_json
 from larpo_lib.models.published import merged_policy
 from larpo_lib.pool import use_pool
 from larpo_lib.registry import CHALLENGER, CHAMPION, Registry
 from larpo_lib.reporting import gate
 from larpo_lib.steps.gate import Decision, Opponent, decide, decide_by_all
-from larpo_lib.steps.judgements import (
-    Judgement,
-    by_name,
-    kept_judgement,
-    read_judgement,
-    read_whole_judgement,
-)
+from larpo_lib.steps.judgements import Judgement, by_name, read_judgement, read_whole_judgement
+from larpo_lib.steps.kept_evaluations import kept, opponents
 from larpo_lib.steps.version_facts import Known, version_facts, write_card
 
 
@@ -39,6 +35,8 @@ def run(
     baseline_benchmarks: Sequence[Path] = (),
 ) -> Metrics:
     """Register `policy` and point an alias at it: `champion` if it passes the gate, else `challenger`.
+
+    A champion that does not pass the gate again stays champion.
 
     The gate: a paired bootstrap over prompts must find the policy better than its opponent by more than `margin` with
     at least the probability `confidence`. The opponent is the registry's champion, else the baseline; with neither
@@ -74,21 +72,18 @@ def run(
         _require_metrics(config, judgements, evaluation)
         first = next(iter(judgements.values()))
         with merged_policy(policy) as whole:
-            before = registry.version_of(whole, config.model_name)
-            opponent = _opponent(registry, config, before, baselines)
-            decision = decide_by_all(config, judgements, opponent) if config.asked else decide(config, first, opponent)
+            before, champion = registry.version_of(whole, config.model_name), registry.champion(config.model_name)
+            stored = None if before is None else _stored(registry, config.model_name, before)
+            opponent, decision = _decide(config, judgements, _opponents(registry, config, before, champion, baselines))
             known = Known(config.model_name, policy, evaluation, baseline, first.reranker, first.judge, run, iteration)
             told = version_facts(known, decision.tests)
             version = registry.register(
-                whole, model_name=config.model_name, evaluation=_kept(judgements), place=place, facts=told
+                whole, model_name=config.model_name, evaluation=kept(judgements, stored), place=place, facts=told
             )
         write_card(policy, told.card, place)
-        if decision.promoted:
-            registry.promote(config.model_name, version)
-        else:
-            registry.set_alias(config.model_name, CHALLENGER, version)
-        registry.tag(config.model_name, version, {"larpo.gate": decision.reason})
-        _write(work, config, version, opponent, decision)
+        alias = _point(registry, config.model_name, version, champion, decision)
+        known_as = {"alias": alias, "version": version, "opponent": None if opponent is None else opponent.name}
+        _write(work, {**decision.record(config), "model_name": config.model_name, **known_as})
         return {
             **decision.metrics(),
             "prompts": decision.tests[0].items if decision.tests else len(first.values[config.metric]),
@@ -145,42 +140,63 @@ def _without_metric(metric: str, judgement: Judgement, evaluation: Path) -> Data
     return DataError(f"has no {metric}", path=evaluation, remedy=remedy)
 
 
-def _opponent(
-    registry: Registry, config: PromoteConfig, version: int | None, baseline: Sequence[Path]
-) -> Opponent | None:
-    """Whom the policy has to beat; `version` is its own, if it is registered already."""
-    champion = registry.champion(config.model_name)
-    if champion is not None and champion == version:  # promoted already, by a run that was cut short
+def _stored(registry: Registry, model_name: str, version: int) -> Any:
+    """What is kept of a version's evaluations; None if that is lost or damaged, which this registration mends."""
+    try:
+        return registry.evaluation(model_name, version)
+    except LarpoError as error:
+        if error.transient:
+            raise
+        logging.getLogger(__name__).warning("%s Its evaluation is replaced by the new one.", error)
+        return None
+
+
+def _opponents(
+    registry: Registry, config: PromoteConfig, version: int | None, champion: int | None, baseline: Sequence[Path]
+) -> list[Opponent]:
+    """Whom the policy has to beat, by each evaluation that is kept; `version` is its own, if it is registered."""
+    if champion is not None and champion == version:  # promoted already, such as by a run that was cut short
         champion = registry.replaced(config.model_name, champion)  # it had to beat the champion before it
     if champion is not None:
-        stored = registry.evaluation(config.model_name, champion)
-        if stored is None:
-            return Opponent(f"version {champion}", None)
-        further = tuple(map(kept_judgement, stored.get("benchmarks", {}).values()))
-        return Opponent(f"version {champion}", kept_judgement(stored), further)
+        return opponents(f"version {champion}", registry.evaluation(config.model_name, champion))
     if not baseline:
-        return None
+        return []
     first, *others = _judgements(config, baseline[0], baseline[1:])
-    return Opponent("baseline", first, tuple(others))
+    return [Opponent("baseline", first, tuple(others))]
 
 
-def _kept(judgements: Mapping[str, Judgement]) -> dict[str, Any]:
-    """What the registry keeps of the evaluations: the first one as it is, any others below it."""
-    first, *others = judgements.values()
-    further = {"benchmarks": {one.name: one.to_json() for one in others}} if others else {}
-    return {**first.to_json(), **further}
+def _decide(
+    config: PromoteConfig, policy: Mapping[str, Judgement], known: Sequence[Opponent]
+) -> tuple[Opponent | None, Decision]:
+    """The gate's decision, by the newest evaluation of the opponent that the policy can be compared with."""
+    first = next(iter(policy.values()))
+    decisions: list[tuple[Opponent | None, Decision]] = []
+    for opponent in known or (None,):
+        decision = decide_by_all(config, policy, opponent) if config.asked else decide(config, first, opponent)
+        if decision.compared:
+            return opponent, decision
+        decisions.append((opponent, decision))
+    return decisions[0]
 
 
-def _write(work: WorkDir, config: PromoteConfig, version: int, opponent: Opponent | None, decision: Decision) -> None:
-    record = {
-        **decision.record(config),
-        "alias": CHAMPION if decision.promoted else CHALLENGER,
-        "model_name": config.model_name,
-        "version": version,
-        "opponent": None if opponent is None else opponent.name,
-    }
+def _point(registry: Registry, model_name: str, version: int, champion: int | None, decision: Decision) -> str:
+    """Point an alias at a version, with the reason beside it; gives the alias.
+
+    `challenger` never points at the champion: what it had to beat is not in use any more.
+    """
+    if not decision.promoted and version == champion:
+        return CHAMPION
+    if decision.promoted:
+        registry.promote(model_name, version)
+    else:
+        registry.set_alias(model_name, CHALLENGER, version)
+    registry.tag(model_name, version, {"larpo.gate": decision.reason})
+    return CHAMPION if decision.promoted else CHALLENGER
+
+
+def _write(work: WorkDir, record: Mapping[str, Any]) -> None:
     write_json(work.data / "promotion.json", record)
-    if decision.tests:
+    if "tests" in record:
         from larpo_lib.reporting import drawing  # loads matplotlib
 
         (work.data / gate.TABLE).write_text(gate.table(record), "utf-8")

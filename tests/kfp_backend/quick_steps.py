@@ -26,7 +26,8 @@ from larpo_lib.pipeline.journal import Journal
 from larpo_lib.plan import StepCall
 
 DECISION = {
-    "model_name": "tiny", "version": "1", "alias": "champion", "reason": "it is the better", "metric": "reward",
+    "model_name": "tiny", "version": "1", "alias": "champion", "reason": "it is the better", "promoted": True,
+    "metric": "reward",
     "means": {"policy": 1.0, "opponent": 0.0}, "difference": 1.0, "probability": 1.0, "margin": 0.0, "confidence": 0.95,
 }  # fmt: skip
 

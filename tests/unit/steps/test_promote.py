@@ -13,6 +13,7 @@ from promotions import CONFIG, World, benchmark, evaluated, policy, rewards
 import larpo_lib.registry.versions
 from larpo_lib.config import PromoteConfig
 from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.pipeline.execute import promotion_text
 from larpo_lib.pool import use_pool
 from larpo_lib.registry import Registry
 from larpo_lib.reporting import drawing
@@ -267,6 +268,71 @@ def test_a_champion_judged_on_other_prompts_stays(world: World, tmp_path: Path) 
         "cannot be compared with version 1: it was evaluated on different prompts (0 of 20 in common)"
     )
     assert Registry(world.uri).champion("larpo-policy") == 1
+
+
+def test_a_champion_that_is_evaluated_again_elsewhere_stays_what_later_policies_are_compared_with(
+    world: World, tmp_path: Path
+) -> None:
+    others = [f"q{number}" for number in range(20)]
+    registry = Registry(world.uri, world.run_id)
+
+    def elsewhere(name: str, reward: float) -> dict[str, Any]:
+        promotion = tmp_path / f"{name}-elsewhere"
+        promote.run(
+            CONFIG,
+            policy=tmp_path / name,
+            evaluation=rewards(tmp_path / f"{name}-evaluation-elsewhere", reward, others),
+            baseline=None,
+            promotion=promotion,
+            registry=registry,
+        )
+        found: dict[str, Any] = json.loads((promotion / "promotion.json").read_text())
+        return found
+
+    world.promote("first", 0.5)
+    won = world.promote("second", 0.75)
+    again = elsewhere("second", 0.6)
+    assert (again["promoted"], again["alias"], again["version"]) == (False, "champion", 2)
+    assert again["reason"].startswith("cannot be compared with version 1: it was evaluated on different prompts")
+    assert promotion_text(again).startswith("**larpo-policy** version 2 stays **champion**: cannot be compared with")
+    client = MlflowClient(world.uri)
+    assert client.get_registered_model("larpo-policy").aliases == {"champion": 2}
+    assert client.get_model_version("larpo-policy", "2").tags["larpo.gate"] == won["reason"]
+    third = world.promote("third", 0.95)  # on the usual prompts
+    assert (third["alias"], third["opponent"], third["difference"]) == ("champion", "version 2", pytest.approx(0.2))
+    registry.rollback("larpo-policy")
+    policy(tmp_path / "fourth", "fourth")
+    fourth = elsewhere("fourth", 0.7)  # on the others
+    assert (fourth["alias"], fourth["opponent"], fourth["difference"]) == (
+        "champion", "version 2", pytest.approx(0.1)
+    )  # fmt: skip
+
+
+def test_a_champion_stays_where_a_stricter_gate_does_not_let_it_pass(world: World) -> None:
+    world.promote("first", 0.5)
+    world.promote("second", 0.75)
+    shutil.rmtree(world.folder / "second-0.75-promotion")
+    shutil.rmtree(world.folder / "second-0.75-evaluation")
+    again = world.promote("second", 0.75, margin=0.5)
+    assert (again["promoted"], again["alias"], again["opponent"]) == (False, "champion", "version 1")
+    assert again["reason"].startswith("does not beat version 1 by more than 0.5")
+    assert MlflowClient(world.uri).get_registered_model("larpo-policy").aliases == {"champion": 2}
+    kept = Registry(world.uri).evaluation("larpo-policy", 2)
+    assert "earlier" not in kept  # the same prompts: the new one stands in for the old one
+
+
+def test_a_damaged_evaluation_of_the_policy_itself_is_put_back(
+    world: World, mlflow_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.promote("first", 0.5)
+    (stored,) = mlflow_store.rglob("evaluation.json")
+    before = stored.read_bytes()
+    stored.write_bytes(before[:40])
+    shutil.rmtree(world.folder / "first-0.5-promotion")
+    shutil.rmtree(world.folder / "first-0.5-evaluation")
+    assert world.promote("first", 0.5)["alias"] == "champion"
+    assert stored.read_bytes() == before
+    assert "larpo-policy version 1: larpo-evaluation/evaluation.json cannot be read" in caplog.text
 
 
 def test_a_finished_promotion_asks_mlflow_nothing(world: World, mlflow_store: Path) -> None:
