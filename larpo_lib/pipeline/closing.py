@@ -19,6 +19,10 @@ from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
 
 _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
+_FOUND = (
+    "\nAnother run had finished in this root. What it made was found and not made again. For a new run each time, as "
+    "of a recurring run, leave `run_id` empty.\n"
+)
 _STATUS: Mapping[str, Literal["FINISHED", "FAILED", "KILLED"]] = {
     _SUCCEEDED: "FINISHED",
     _FAILED: "FAILED",
@@ -62,6 +66,7 @@ def _close(job: str, root: str, run_id: str, example: str) -> StepResult:
         text += "\n## What failed\n\n" + "".join(f"- {cause}\n" for cause in causes)
     if context is not None:
         text += _results(context, troubles) if done else ""
+        text += _FOUND if done and context.journal.others_finished() else ""
         _clean_up(context, troubles)
         text += "".join(f"\nThis, too: {trouble}\n" for trouble in troubles)
         text += _end(context, state, text, "; ".join(causes))

@@ -76,6 +76,11 @@ class Journal:
         """Names of the steps that ended well."""
         return self._noted(_DONE)
 
+    def others_finished(self) -> bool:
+        """Whether another Kubeflow run has done all that it was asked in this root."""
+        ends = files.directories(f"{self.root}/journal", _DONE)
+        return any(place.endswith(f"/{SUMMARY}") and not place.startswith(f"{self._place}/") for place in ends)
+
     def unfinished(self) -> list[UnfinishedStep]:
         """The steps that were begun and did not end well, by name: they failed, were killed, or are at work."""
         names = sorted(self._noted(_STATE) - self.done())

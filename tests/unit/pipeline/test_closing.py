@@ -44,9 +44,17 @@ def test_only_the_last_step_makes_a_run_a_success(given: Given, tmp_path: Path) 
     with context.journal.step("summary"):
         pass
     assert last_word(tmp_path).startswith("# Run one: SUCCEEDED")
-    begin({**given, "job": "later"}, "/kfp/checked")
+    assert "Another run had finished" not in last_word(tmp_path)
+    again = RunContext.at(begin({**given, "job": "later"}, "/kfp/checked").run)
     later = closing.close({"job": "later", "root": str(tmp_path), "run_id": "one"}, "/kfp/text")
     assert later.metadata["state"] == "FAILED"  # what an earlier run of the root did is not its own
+    assert "Another run had finished" not in later.texts["markdown"]
+    with again.journal.step("summary"):
+        pass
+    later = closing.close({"job": "later", "root": str(tmp_path), "run_id": "one"}, "/kfp/text")
+    assert (
+        "Another run had finished in this root. What it made was found and not made again." in later.texts["markdown"]
+    )
 
 
 def test_where_nothing_was_begun(tmp_path: Path) -> None:
