@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from larpo_lib.adapters import is_adapter, model_directory, tokenizer_directory
 from larpo_lib.config import ModelConfig
+from larpo_lib.errors import ModelError
 from larpo_lib.files import read_json
-from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.model_dir import ModelDir, first_line
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 SPECIAL_TOKENS, TEMPLATE, TEMPLATES = "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates"
@@ -40,8 +41,12 @@ _TOKENIZER_FILES = (
 )
 _TRAINED = ("id2label", "label2id", "pad_token_id")
 """Of config.json, what a new score head changes."""
-_TWO_KEYS = {"olmo", "olmo2", "olmo3"}
+_TWO_KEYS = {"olmo", "olmo2"}
 """Families whose readers of version 4 want a scaling to be of `type` and `factor` and nothing else."""
+_SCALINGS = {"linear", "dynamic", "yarn", "longrope", "llama3"}
+"""Those that version 4 knows; of `_TWO_KEYS`, the first two."""
+_BY_LAYERS = {"gemma3_text", "gemma3n_text"}
+"""Families whose readers of version 4 know frequencies of sliding layers beside those of the others."""
 
 
 def save_policy(
@@ -71,6 +76,41 @@ def save_policy(
     _write_json(directory / CONFIG, _model_config(source, _read(directory / CONFIG)))
     copy_tokenizer(tokenizer_directory(source.path), directory, tokenizer, source.settings)
     write_older_keys(directory)
+
+
+def check_publishable(source: ModelDir) -> None:
+    """Check that what is published of a model will be read with the model's own rotary embeddings.
+
+    Raises:
+        ModelError: keys that are added for version 4 would change them in version 5.
+    """
+    found = _read(model_directory(source.path) / CONFIG)
+    problem = ""
+    with tempfile.TemporaryDirectory(prefix="larpo-") as folder:
+        _write_json(Path(folder) / CONFIG, with_older_keys(_with_dtype(found, "float32")))
+        try:
+            again = _rope_parameters(type(source.config).from_pretrained(folder))
+        except Exception as error:  # transformers raises whatever a value leads it to
+            problem = f"could not be read: {first_line(error)}"
+        else:
+            if again != _rope_parameters(source.config):
+                problem = f"would be read with the rope_parameters {again}"
+    if problem:
+        raise ModelError(
+            f"{source.path}: a policy that is trained from it {problem}",
+            remedy="Add rope_scaling to its config.json, with the same content as rope_parameters",
+        )
+
+
+def _rope_parameters(config: PretrainedConfig) -> Any:
+    return _stated(getattr(config.get_text_config(), "rope_parameters", None))
+
+
+def _stated(rope: Any) -> Any:
+    """Without what says nothing: absent values, and the kind by its older name."""
+    if not isinstance(rope, dict):
+        return rope
+    return {key: _stated(value) for key, value in rope.items() if value is not None and key != "type"}
 
 
 def _tell_stops(source: ModelDir, generation: Path) -> None:
@@ -153,7 +193,7 @@ def with_older_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     The frequencies of rotary embeddings are in `rope_parameters` in version 5. In version 4 they are `rope_theta`,
     `rope_scaling` and `partial_rotary_factor`, and of Gemma 3's sliding layers `rope_local_base_freq`.
     """
-    told: dict[str, Any] = {k: with_older_keys(v) if k.endswith("_config") else v for k, v in settings.items()}
+    told: dict[str, Any] = {k: with_older_keys(v) if _is_config(v) else v for k, v in settings.items()}
     if told.get("dtype") is not None:
         told.setdefault("torch_dtype", told["dtype"])
     if "_sliding_window_pattern" in told:
@@ -168,17 +208,17 @@ def with_older_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _older_rope(family: str, rope: Mapping[str, Any]) -> dict[str, Any]:
     if "rope_theta" not in rope:  # by kinds of layers
         of_all, of_sliding = rope.get("full_attention"), rope.get("sliding_attention")
-        if not of_all or not of_sliding:
+        if family not in _BY_LAYERS or not of_all or not of_sliding:
             return {}
         return {**_older_rope(family, of_all), "rope_local_base_freq": of_sliding["rope_theta"]}
     told = {"rope_theta": rope["rope_theta"]}
     if rope.get("partial_rotary_factor") is not None:
         told["partial_rotary_factor"] = rope["partial_rotary_factor"]
-    if family == "gpt_neox":
+    if family in ("gpt_neox", "gpt_neox_japanese"):
         told = {"rotary_emb_base": rope["rope_theta"], "rotary_pct": rope.get("partial_rotary_factor", 1.0)}
     kind = rope.get("rope_type", "default")
-    if kind != "default":
-        told["rope_scaling"] = _older_scaling(family, kind, rope)
+    if kind in _SCALINGS and (family not in _TWO_KEYS or kind in ("linear", "dynamic")):
+        told["rope_scaling"] = _older_scaling(family, kind, rope)  # version 5 takes it in place of `rope_parameters`
     return told
 
 
@@ -214,8 +254,13 @@ def _model_config(source: ModelDir, written: Mapping[str, Any]) -> dict[str, Any
 
 
 def _with_dtype(settings: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    told = {key: _with_dtype(value, dtype) if key.endswith("_config") else value for key, value in settings.items()}
+    told = {key: _with_dtype(value, dtype) if _is_config(value) else value for key, value in settings.items()}
     return {**told, "dtype": dtype, "torch_dtype": dtype}
+
+
+def _is_config(value: Any) -> bool:
+    """Whether a value in config.json is itself a config, of a part of the model."""
+    return isinstance(value, dict) and "model_type" in value
 
 
 def _as_json(value: Any) -> Any:

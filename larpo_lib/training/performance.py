@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch.nn import Embedding, Parameter
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from larpo_lib.models.packing import PackedList
 
@@ -32,6 +32,10 @@ _DENSE_PEAKS = {
     "L40S": 362e12,
 }
 """FLOP/s of bfloat16 and float16 matrix products with float32 sums, without sparsity, from NVIDIA's data sheets."""
+
+
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers, as config.json names them."""
 
 
 class TokenFlops(NamedTuple):
@@ -63,21 +67,32 @@ def flops_per_token(model: PreTrainedModel, context: float) -> TokenFlops | None
         context: positions that a token sees, itself included, on average; see `mean_context`.
 
     Returns:
-        None for a mixture of experts, whose tokens pass only some of the parameters.
+        None for a mixture of experts, whose tokens pass only some of the parameters, and where not all layers have the
+        same attention over the whole context, as of Gemma 4, Mamba and hybrids.
     """
     config = model.config.get_text_config()
-    if getattr(config, "num_experts_per_tok", None) is not None:
+    width = _attention_width(config)
+    if width is None or getattr(config, "num_experts_per_tok", None) is not None:
         return None
     output = {id(parameter) for parameter in model.get_output_embeddings().parameters()}
     looked_up = {id(p) for module in model.modules() if isinstance(module, Embedding) for p in module.parameters()}
     parameters = list(model.parameters())
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    attention = 12 * config.num_hidden_layers * heads * head_dim * context
+    attention = 12 * config.num_hidden_layers * width * context
     return TokenFlops(
         body=attention + sum(_flops(p) for p in parameters if id(p) not in output | looked_up),
         output=sum(_flops(p) for p in parameters if id(p) in output),
     )
+
+
+def _attention_width(config: PretrainedConfig) -> int | None:
+    """Heads by their size, the same in all layers; None where they differ or are no attention."""
+    heads = getattr(config, "num_attention_heads", None)
+    if heads is None or getattr(config, "is_heterogeneous", False):
+        return None
+    if not _ATTENTION.issuperset(getattr(config, "layer_types", None) or ()):
+        return None
+    size: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int(heads) * size
 
 
 def mean_context(lists: Sequence[PackedList]) -> float:

@@ -15,6 +15,7 @@ from larpo_lib.config import LoraConfig, TrainConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.device import model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.published import check_publishable
 
 ADAPTER = "default"
 """What peft calls adapters that nobody gave a name."""
@@ -36,6 +37,7 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     model.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
     training_attention(model.settings, model.config.model_type)
     _check_unquantized(model)
+    check_publishable(model)
     if model_dtype(model.settings) is torch.float16:
         raise ConfigError("training with float16 is not supported", remedy="Set model.dtype to bfloat16 or float32")
     if is_adapter(model.path) and config.launch.launcher == "deepspeed" and config.launch.zero_stage == 3:

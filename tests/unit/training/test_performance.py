@@ -8,7 +8,14 @@ import pytest
 import torch
 from small_models import FAMILIES, make_model
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma4TextConfig,
+    LlamaConfig,
+    MambaConfig,
+    MixtralConfig,
+    Qwen3NextConfig,
+)
 
 from larpo_lib.training.performance import (
     Throughput,
@@ -23,6 +30,15 @@ from larpo_lib.training.performance import (
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
 ROWS, LENGTH = 2, 48
+TINY = {
+    "vocab_size": 16,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+}
 
 
 def _counted(model):
@@ -106,6 +122,21 @@ def test_a_mixture_of_experts_has_no_figure():
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(MixtralConfig(vocab_size=16, num_hidden_layers=1, **sizes))
+    assert flops_per_token(model, 3) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma4TextConfig(**TINY, layer_types=["sliding_attention", "full_attention"], vocab_size_per_layer_input=16),
+        MambaConfig(vocab_size=16, hidden_size=16, num_hidden_layers=1),
+        Qwen3NextConfig(**TINY, num_experts=2, layer_types=["linear_attention", "full_attention"]),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_layers_that_differ_or_are_no_attention_have_no_figure(config):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
     assert flops_per_token(model, 3) is None
 
 
