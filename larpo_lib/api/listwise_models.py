@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.context import context_length
 from larpo_lib.models.model_dir import first_line
+from larpo_lib.models.rope import batched_length
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.training.encode import EncodedList
 
@@ -120,6 +121,13 @@ class Policy:
             raise ModelError(
                 f"a prompt and its response have {longest} tokens, but the model supports at most {positions}",
                 remedy=f"Set max_length to {positions}: longer responses are then dropped and counted",
+            )
+        batched = batched_length(self.base.config)
+        if batched is not None and longest > batched:
+            raise ModelError(
+                f"a prompt and its response have {longest} tokens, but beyond {batched} tokens the model's rotary "
+                "embeddings change those of all other sequences in a forward pass",
+                remedy=f"Set max_length to {batched}: longer responses are then dropped and counted",
             )
 
 

@@ -10,6 +10,7 @@ from larpo_lib.models.batching import token_batches
 from larpo_lib.models.chat import prompt_ids
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.replies import encode_reply
+from larpo_lib.models.rope import check_scorable
 from larpo_lib.models.scoring import attach_scorer, padded_rows, to_device
 from larpo_lib.schemas import CandidateRow, PromptRow
 
@@ -54,6 +55,8 @@ def load_logp_scorer(policy: ModelDir, batch_tokens: int) -> LogpScorer:
                     f"candidate {row['candidate_id']} of prompt {asked['prompt_id']} {problem}",
                     remedy="Use the policy that sampled these responses",
                 )
+            whose = f"candidate {row['candidate_id']} of prompt {asked['prompt_id']}"
+            check_scorable(policy, len(prompt) + len(response), whose)
         present = [i for i, response in enumerate(responses) if response]
         lengths = [len(prompts[i]) + len(responses[i]) for i in present]
         for batch in token_batches(lengths, batch_tokens):

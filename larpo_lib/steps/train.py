@@ -13,6 +13,7 @@ from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
 from larpo_lib.models.device import model_dtype
 from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.models.rope import check_scorable
 from larpo_lib.models.scoring import attach_scorer
 from larpo_lib.objectives.reward_values import ROUNDING
 from larpo_lib.steps.processes import produce_distributed
@@ -66,7 +67,7 @@ def run(
     source = ModelDir(policy, config.model)
     check_trainable(source, config)
     if reference is not None:
-        ModelDir(reference, config.model).check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+        check_scorable(ModelDir(reference, config.model), config.max_tokens, f"max_tokens = {config.max_tokens}")
     if len(inputs) > 2 and not config.objective.needs_reference:
         raise ConfigError(
             f"the objective {config.objective.in_words} does not use a reference, but one is passed",

@@ -16,6 +16,7 @@ from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.device import model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.published import check_publishable
+from larpo_lib.models.rope import check_scorable
 
 ADAPTER = "default"
 """What peft calls adapters that nobody gave a name."""
@@ -34,7 +35,7 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     """
     if isinstance(config, TrainConfig):
         config.objective.check()
-    model.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+    check_scorable(model, config.max_tokens, f"max_tokens = {config.max_tokens}")
     training_attention(model.settings, model.config.model_type)
     _check_unquantized(model)
     check_publishable(model)

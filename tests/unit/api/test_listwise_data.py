@@ -155,6 +155,12 @@ def test_models_and_tokenizers_that_do_not_fit_are_refused(tiny_policy: Path, tm
     rows = text_lists(2)
     with pytest.raises(ModelError, match="Set max_length to 32: longer responses are then dropped and counted"):
         make_trainer(tiny_policy, tmp_path, rows, model=_model(tiny_policy, max_position_embeddings=32))
+    dynamic = {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 1e4}
+    scaled = _model(tiny_policy, max_position_embeddings=32, rope_parameters=dynamic)
+    with pytest.raises(
+        ModelError, match=r"change those of all other sequences in a forward pass. Set max_length to 32"
+    ):
+        make_trainer(tiny_policy, tmp_path, rows, model=scaled)
     with pytest.raises(ModelError, match="the model has embeddings for ids below 8"):
         make_trainer(tiny_policy, tmp_path, rows, model=_model(tiny_policy, vocab_size=8))
     unit = [{**row, "rewards": [float(reward) for reward in row["rewards"]]} for row in rows]

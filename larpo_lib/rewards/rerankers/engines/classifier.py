@@ -12,6 +12,7 @@ from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import label, local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
+from larpo_lib.models.rope import check_scorable
 from larpo_lib.rewards.rerankers import Reranker, Scorable
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.classifier_input import ClassifierInput, Encoding, padded
@@ -27,7 +28,7 @@ def check_classifier(config: ClassifierConfig) -> None:
     """
     source = ModelDir(local_model(config.path), config.model)
     model_device(config.model)
-    source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+    check_scorable(source, config.max_tokens, f"max_tokens = {config.max_tokens}")
     ClassifierInput(source, config).encode([{"role": "user", "content": "?"}], "!")
     check_weights(source.path)
 
@@ -42,7 +43,7 @@ class ClassifierReranker(Reranker):
     def __init__(self, config: ClassifierConfig) -> None:
         source = ModelDir(local_model(config.path), config.model)
         self.name = _name(config)
-        source.check_context(config.max_tokens, f"max_tokens = {config.max_tokens}")
+        check_scorable(source, config.max_tokens, f"max_tokens = {config.max_tokens}")
         self._input = ClassifierInput(source, config)
         self._model = source.load(AutoModelForSequenceClassification)
         if self._input.scores_last_token:
