@@ -70,7 +70,8 @@ class Preparation:
         if not self._criterion.needs_reference:
             return [TrainingList(item) for item in encoded]
         layouts = {OWN: layout, MISMATCHED: padded_layout(self._policy.pad_id)}
-        wanted = wanted_logps(encoded, needs_kl=self._criterion.needs_kl)
+        limit = self._lists.max_tokens
+        wanted = wanted_logps(encoded, needs_kl=self._criterion.needs_kl, max_tokens=limit)
         budget = self._args.train_batch_size * max(layout.cost([item]) for item in wanted[OWN])
         cut = micro_batches(wanted[OWN], layout, [range(len(encoded))], budget, self._ranks)
         with self._policy.reference() as model:
@@ -78,7 +79,7 @@ class Preparation:
                 each: reference_logps(model, lists, layouts[each], cut, self._ranks) for each, lists in wanted.items()
             }
         check_finite_logps(found, encoded, name)
-        return with_logps(encoded, found)
+        return with_logps(encoded, found, limit)
 
 
 def _report(counts: EncodeCounts, name: str) -> None:

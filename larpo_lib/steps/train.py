@@ -196,7 +196,7 @@ class _Reference:
         if not self._objective.needs_reference:
             return [TrainingList(item) for item in self._encoded]
         config, ranks, inputs = self._config, self._ranks, self._inputs
-        wanted = wanted_logps(self._encoded, needs_kl=self._objective.needs_kl)
+        wanted = wanted_logps(self._encoded, needs_kl=self._objective.needs_kl, max_tokens=config.max_tokens)
 
         def score() -> Logps:
             model = load()
@@ -210,9 +210,9 @@ class _Reference:
             return found
 
         policy = digest(inputs.get("reference", inputs["policy"])) if ranks.is_main else ""
-        belongs_to = logps_identity(policy, wanted, model_dtype(config.model))
+        belongs_to = logps_identity(policy, wanted, str(model_dtype(config.model)))
         logps = cached_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
-        return with_logps(self._encoded, logps)
+        return with_logps(self._encoded, logps, config.max_tokens)
 
 
 def _check_ids(policy: ModelDir, encoded: Sequence[EncodedList], lists: Path) -> None:

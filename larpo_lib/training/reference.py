@@ -42,7 +42,7 @@ Logps = dict[str, list[float]]
 """Log-probabilities in nats, one for each response of the lists of that name, list by list."""
 
 
-def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dtype: torch.dtype) -> str:
+def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], precision: str) -> str:
     """What log-probabilities belong to: a reference policy's digest, the token ids, the precision of the pass."""
     hashed = hashlib.sha256(f"[{json.dumps(reference)}, {{".encode())
     for number, (name, named) in enumerate(sorted(lists.items())):
@@ -50,27 +50,33 @@ def logps_identity(reference: str, lists: Mapping[str, Sequence[PackedList]], dt
         for place, item in enumerate(named):  # the JSON of them all would take more memory than they do
             hashed.update(f"{', ' if place else ''}{json.dumps(item)}".encode())
         hashed.update(b"]")
-    hashed.update(f"}}, {json.dumps(str(dtype))}]".encode())
+    hashed.update(f"}}, {json.dumps(precision)}]".encode())
     return hashed.hexdigest()
 
 
-def wanted_logps(lists: Sequence[EncodedList], *, needs_kl: bool) -> dict[str, list[PackedList]]:
+def wanted_logps(lists: Sequence[EncodedList], *, needs_kl: bool, max_tokens: int) -> dict[str, list[PackedList]]:
     """What is scored under the reference, by its name: the lists, and for KTO each prompt with another list's best."""
     wanted: dict[str, list[PackedList]] = {OWN: [item.tokens for item in lists]}
     if needs_kl:
-        wanted[MISMATCHED] = [(item.prompt, [lists[i - 1].responses[0]]) for i, item in enumerate(lists)]
+        others = _mismatched(lists, max_tokens)
+        wanted[MISMATCHED] = [(item.prompt, [other]) for item, other in zip(lists, others, strict=True)]
     return wanted
 
 
-def with_logps(lists: Sequence[EncodedList], logps: Logps) -> list[TrainingList]:
+def _mismatched(lists: Sequence[EncodedList], max_tokens: int) -> list[list[int]]:
+    """The best response of the list before each, cut to what its prompt leaves of `max_tokens`, as TRL cuts them."""
+    return [lists[i - 1].responses[0][: max_tokens - len(item.prompt)] for i, item in enumerate(lists)]
+
+
+def with_logps(lists: Sequence[EncodedList], logps: Logps, max_tokens: int) -> list[TrainingList]:
     """Lists with their reference log-probabilities, as `wanted_logps` asked for them."""
     own = iter(logps[OWN])
     found = [TrainingList(item, [next(own) for _ in item.responses]) for item in lists]
     if MISMATCHED not in logps:
         return found
     return [
-        replace(item, mismatched=lists[i - 1].responses[0], mismatched_reference_logp=value)
-        for i, (item, value) in enumerate(zip(found, logps[MISMATCHED], strict=True))
+        replace(item, mismatched=other, mismatched_reference_logp=value)
+        for item, other, value in zip(found, _mismatched(lists, max_tokens), logps[MISMATCHED], strict=True)
     ]
 
 

@@ -15,7 +15,15 @@ from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
-from larpo_lib.training.reference import REFERENCE, cached_logps, logps_identity, micro_batches, reference_logps
+from larpo_lib.training.reference import (
+    REFERENCE,
+    cached_logps,
+    logps_identity,
+    micro_batches,
+    reference_logps,
+    wanted_logps,
+    with_logps,
+)
 
 LISTS = [([3, 4], [[5, 6, 7]]), ([8], [[9], [21, 22]]), ([10, 11, 12, 13], [[14, 15]]), ([16], [[17, 18, 19, 20]])]
 LOGPS = {"own": [-1.5, -0.1, -123.456], "mismatched": []}
@@ -169,17 +177,29 @@ def test_processes_without_folders_get_what_the_leading_one_knows(monkeypatch):
 
 def test_log_probabilities_belong_to_policy_token_ids_and_precision():
     own = {"own": LISTS}
-    first = logps_identity("policy", own, torch.float32)
+    first = logps_identity("policy", own, "torch.float32")
     both = {"own": LISTS, "mismatched": LISTS[:2]}
     stated = json.dumps(["policy", both, "torch.float32"], sort_keys=True)
-    assert logps_identity("policy", both, torch.float32) == hashlib.sha256(stated.encode()).hexdigest()
-    assert first == logps_identity("policy", {"own": list(LISTS)}, torch.float32)
+    assert logps_identity("policy", both, "torch.float32") == hashlib.sha256(stated.encode()).hexdigest()
+    assert first == logps_identity("policy", {"own": list(LISTS)}, "torch.float32")
     others = [
-        logps_identity("another", own, torch.float32),
-        logps_identity("policy", {"own": LISTS[:3]}, torch.float32),
-        logps_identity("policy", {"own": [([3, 4], [[5, 6, 8]]), *LISTS[1:]]}, torch.float32),
-        logps_identity("policy", {"own": [([3], [[4, 5, 6, 7]]), *LISTS[1:]]}, torch.float32),
-        logps_identity("policy", {**own, "mismatched": LISTS}, torch.float32),
-        logps_identity("policy", own, torch.bfloat16),
+        logps_identity("another", own, "torch.float32"),
+        logps_identity("policy", {"own": LISTS[:3]}, "torch.float32"),
+        logps_identity("policy", {"own": [([3, 4], [[5, 6, 8]]), *LISTS[1:]]}, "torch.float32"),
+        logps_identity("policy", {"own": [([3], [[4, 5, 6, 7]]), *LISTS[1:]]}, "torch.float32"),
+        logps_identity("policy", {**own, "mismatched": LISTS}, "torch.float32"),
+        logps_identity("policy", own, "torch.bfloat16"),
     ]
     assert len({first, *others}) == 7
+
+
+def test_another_lists_response_is_cut_to_what_the_prompt_leaves_of_the_longest_sequence():
+    lists = [
+        EncodedList("a", [1, 2, 3, 4], [[5], [6]], [1.0, 0.0]),
+        EncodedList("b", [7], [[8, 9, 8], [5]], [1.0, 0.0]),
+    ]
+    wanted = wanted_logps(lists, needs_kl=True, max_tokens=6)
+    assert wanted["mismatched"] == [([1, 2, 3, 4], [[8, 9]]), ([7], [[5]])]
+    found = with_logps(lists, {"own": [-1.0, -2.0, -3.0, -4.0], "mismatched": [-5.0, -6.0]}, 6)
+    assert [item.mismatched for item in found] == [[8, 9], [5]]
+    assert [item.mismatched_reference_logp for item in found] == [-5.0, -6.0]
