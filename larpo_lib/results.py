@@ -47,7 +47,13 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         ),
     ),
     "sft": (_TRAINING,),
-    "train": (_TRAINING,),
+    "train": (
+        Change(
+            "0.2.0",
+            f"{_TRAINING.why}, another policy as reference is scored in the precision of the training, and kto's pairs "
+            "of a prompt and another list's response are cut to max_tokens",
+        ),
+    ),
     "reward_model": (_TRAINING,),
     "build_lists": (_WORDS,),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),

@@ -250,7 +250,7 @@ class ListwiseTrainer(Trainer):
                 f"{self.criterion.name} is gone",
                 remedy="Pass it to ListwiseTrainer as eval_dataset, or pass a ref_model",
             )
-        with self.compute_loss_context_manager():
+        with self.compute_loss_context_manager(), self.accelerator.autocast():  # the model has its own only in `train`
             found, self.counts[name] = self._preparation(data, name)
         self.data_collator = self._preparation.collator
         return found

@@ -10,7 +10,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from larpo_lib.artifacts import Metrics, WorkDir, digest
 from larpo_lib.config import ObjectiveConfig, TrainConfig
 from larpo_lib.errors import ConfigError, DataError, LarpoError, ModelError
-from larpo_lib.models.device import model_dtype
 from larpo_lib.models.layout import Layout, choose_layout, padded_layout, prompt_sharing_ratio
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.rope import check_scorable
@@ -37,7 +36,14 @@ from larpo_lib.training.reference import (
     wanted_logps,
     with_logps,
 )
-from larpo_lib.training.trainable import check_trainable, gathered_parameters, load_trainable
+from larpo_lib.training.trainable import (
+    check_trainable,
+    gathered_parameters,
+    load_reference,
+    load_trainable,
+    pass_precision,
+    precision_name,
+)
 from larpo_lib.training.trainer import START_LOG_RATIO, PreferenceTrainer
 
 
@@ -183,7 +189,7 @@ class _Reference:
             )
 
         def load() -> PreTrainedModel:
-            return attach_scorer(reference.load_policy(), config.logprob_chunk_tokens)
+            return attach_scorer(load_reference(reference, config), config.logprob_chunk_tokens)
 
         def layout(model: PreTrainedModel) -> Layout:
             return choose_layout(model, [item.tokens for item in self._encoded], self._pad_id)
@@ -205,12 +211,15 @@ class _Reference:
                 len(self._encoded), batch_size=config.batch_size, epochs=1, max_steps=None, seed=config.seed
             )
             cut = micro_batches(wanted[OWN], layouts[OWN], epoch, config.micro_batch_tokens, ranks)
-            found = {name: reference_logps(model, lists, layouts[name], cut, ranks) for name, lists in wanted.items()}
+            with pass_precision(config):
+                found = {
+                    name: reference_logps(model, lists, layouts[name], cut, ranks) for name, lists in wanted.items()
+                }
             check_finite_logps(found, self._encoded, inputs.get("reference", inputs["policy"]))
             return found
 
         policy = digest(inputs.get("reference", inputs["policy"])) if ranks.is_main else ""
-        belongs_to = logps_identity(policy, wanted, str(model_dtype(config.model)))
+        belongs_to = logps_identity(policy, wanted, precision_name(config))
         logps = cached_logps(score, belongs_to, ranks, self._work, inputs.get("reference_logps"))
         return with_logps(self._encoded, logps, config.max_tokens)
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LoraConfig, TrainConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.models.device import model_dtype, training_attention
+from larpo_lib.models.device import model_device, model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.published import check_publishable
 from larpo_lib.models.rope import check_scorable
@@ -84,15 +84,52 @@ def load_trainable(kind: Any, source: ModelDir, config: TrainingConfig) -> PreTr
         ModelError: the directory cannot be used.
         ConfigError: adapters are wanted where they cannot be had.
     """
-    changes: dict[str, Any] = {"attention": training_attention(source.settings, source.config.model_type)}
-    if config.lora is None or model_dtype(source.settings) is not torch.bfloat16:
-        changes["dtype"] = "float32"
-    model = ModelDir(source.path, source.settings.model_copy(update=changes)).load(kind)
+    adapted = config.lora is not None and model_dtype(source.settings) is torch.bfloat16
+    model = _load(kind, source, torch.bfloat16 if adapted else torch.float32)
     if config.lora is not None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)  # all processes draw the same, and so does every run
             add_adapters(model, config.lora)
     return model
+
+
+def load_reference(source: ModelDir, config: TrainingConfig) -> PreTrainedModel:
+    """Load a policy whose passes compute as those of a training do, within `pass_precision`; adapters start at 0.
+
+    Raises:
+        ModelError: the directory cannot be used.
+    """
+    return _load(AutoModelForCausalLM, source, _read_weights(config))
+
+
+def _load(kind: Any, source: ModelDir, dtype: torch.dtype) -> PreTrainedModel:
+    changes = {
+        "attention": training_attention(source.settings, source.config.model_type),
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+    return ModelDir(source.path, source.settings.model_copy(update=changes)).load(kind)
+
+
+def pass_precision(config: TrainingConfig) -> AbstractContextManager[Any]:
+    """The autocast that `transformers.Trainer` puts around a forward pass; with DeepSpeed there is none."""
+    device = model_device(config.model).type
+    return torch.autocast(device, torch.bfloat16, enabled=_autocasts(config))
+
+
+def precision_name(config: TrainingConfig) -> str:
+    """What the precision of a training's passes is called; the same only where they compute the same numbers."""
+    dtype = model_dtype(config.model)
+    return f"{dtype} autocast of {_read_weights(config)}" if _autocasts(config) else str(dtype)
+
+
+def _autocasts(config: TrainingConfig) -> bool:
+    return model_dtype(config.model) is torch.bfloat16 and config.launch.launcher != "deepspeed"
+
+
+def _read_weights(config: TrainingConfig) -> torch.dtype:
+    """Precision of the weights that a pass reads: DeepSpeed rounds them beforehand, autocast those that are trained."""
+    whole = config.lora is None and config.launch.launcher != "deepspeed"
+    return torch.float32 if whole else model_dtype(config.model)
 
 
 def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:

@@ -131,6 +131,13 @@ def test_an_added_adapter_has_the_model_without_it_as_its_reference(tiny_policy:
     assert "eval_loss" in ours.evaluate(Dataset.from_list(pairs))  # the reference is still there
 
 
+def test_the_reference_is_scored_in_the_precision_of_the_training(tiny_policy: Path, tmp_path: Path) -> None:
+    ours = make_trainer(tiny_policy, tmp_path, as_pairs(PAIRS[:1]), objective=DPO, max_steps=1, bf16=True)
+    ours.train()
+    assert history(ours, "rewards/chosen") == [0.0]
+    assert history(ours, "rewards/rejected") == [0.0]
+
+
 def _lists_for_the_step(rows: Rows, folder: Path) -> Path:
     found = []
     for row in rows:

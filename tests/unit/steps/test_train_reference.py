@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from small_models import break_token
 from trainings import PLAIN, SETTINGS, fail, ten_lists, training
 
-from larpo_lib.config import ModelConfig, TrainConfig
+from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig
 from larpo_lib.errors import ArtifactError, ConfigError, ModelError
 from larpo_lib.models.layout import padded_layout
 from larpo_lib.models.model_dir import ModelDir
@@ -99,6 +99,19 @@ def test_stale_reference_log_probabilities_are_refused(run, tmp_path, rows, othe
         with pytest.raises(ArtifactError, match=r"first/reference\.logps: .* are stale.*Omit it"):
             run(name, max_steps=1, reference_logps=tmp_path / "first", **changes)
         assert not (tmp_path / name).exists()
+
+
+def test_another_policy_is_scored_as_the_one_that_trains_is(run, tmp_path, tiny_policy):
+    """In bfloat16 the same weights gave others: rounded beforehand, and not by autocast in each product."""
+    copied = shutil.copytree(tiny_policy, tmp_path / "copied")
+    settings = {"max_steps": 1, "batch_size": 10, "model": ModelConfig(device="cpu", dtype="bfloat16")}
+    for name, lora in {"whole": None, "adapted": LoraConfig(r=2, alpha=4)}.items():
+        run(name, **settings, lora=lora)
+        run(f"{name} from another", **settings, lora=lora, reference=copied)
+        assert _own_logps(tmp_path / f"{name} from another") == _own_logps(tmp_path / name)
+        assert read_history(tmp_path / f"{name} from another")[0]["start_log_ratio_max_abs"] == 0.0
+    with pytest.raises(ArtifactError, match="are stale"):  # their weights are rounded beforehand
+        run("refused", **settings, reference_logps=tmp_path / "adapted")
 
 
 def test_an_objective_without_a_reference_has_no_reference_pass(run, tmp_path, monkeypatch):
