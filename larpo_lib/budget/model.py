@@ -63,7 +63,12 @@ def size_of(model: Any) -> ModelSize:
         if isinstance(module, torch.nn.Linear)
     }
     modules = [sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()]
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None or getattr(text, "is_heterogeneous", False):
+        raise ConfigError(
+            f"{type(model).__name__}: larpo plan needs the same attention in all layers, which it does not have",
+            remedy="Plan with a model of its size that has, such as a Qwen 3 or a Llama",
+        )
     return ModelSize(
         parameters=sum(p.numel() for p in model.parameters()),
         largest_module=max(modules),

@@ -66,6 +66,7 @@ def needs_of(config: LarpoConfig, policy: ModelSize, machine: Machine) -> list[N
             key=lambda need: need.bytes,
         ),
         *_reranking(config, machine),
+        *_reference(config, trained[-1][1], policy, machine),
         found["train"],
         _sampling("evaluate", config.evaluate, policy, machine),
     ]
@@ -146,6 +147,18 @@ def _reranking(config: LarpoConfig, machine: Machine) -> list[Need]:
     size = read_size(reranker.path, reranker.model, AutoModelForSequenceClassification)
     tokens = max(reranker.batch_tokens, reranker.max_tokens)
     return [scoring_need("rerank", size, tokens, bf16=machine.bf16(reranker.model), on_gpu=machine.on_gpu)]
+
+
+def _reference(config: LarpoConfig, train: SftConfig | TrainConfig, policy: ModelSize, machine: Machine) -> list[Need]:
+    """A reference that is not what is trained. It is gone before that is loaded, and no process has a part of it only.
+
+    Without ZeRO's stage 3 the training needs more after it.
+    """
+    needed = any(each.train.objective.needs_reference for each in by_iteration(config).values())
+    if not needed or config.loop.reference != "initial" or train.launch.zero_stage != 3:
+        return []
+    tokens = max(train.micro_batch_tokens, longest_list(train, config))
+    return [scoring_need("reference", policy, tokens, bf16=machine.bf16(train.model), on_gpu=machine.on_gpu)]
 
 
 def changes_for(

@@ -158,6 +158,12 @@ def _need(need: Need, estimate: Estimate) -> list[str]:
     return lines
 
 
+_SCORING = {
+    "rerank": "Reduce rerank.reranker.batch_tokens, or serve the reward model on another machine",
+    "reference": 'Set loop.reference="current": what is trained is its own reference then, shared out as it is',
+}
+
+
 def _advice(need: Need, estimate: Estimate) -> str:
     if need.step in ("train", "sft"):
         changes = estimate.changes[need.step]
@@ -166,8 +172,8 @@ def _advice(need: Need, estimate: Estimate) -> str:
         return "No setting of larpo makes it fit: take more or larger GPUs, or a smaller policy"
     if any(item.name == "draws" for item in need.items):
         return f"Reduce {need.step}.sampler.batch_size, {need.step}.max_new_tokens or {need.step}.max_prompt_tokens"
-    if need.step == "rerank":
-        return "Reduce rerank.reranker.batch_tokens, or serve the reward model on another machine"
+    if need.step in _SCORING:
+        return _SCORING[need.step]
     if any(item.name == "a layer at work" for item in need.items):
         return f"Reduce {need.step}.sampler.batch_size or {need.step}.max_prompt_tokens"
     return f"Increase {need.step}.sampler.tensor_parallel, or reduce {need.step}.max_new_tokens"

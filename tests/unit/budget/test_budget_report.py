@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from transformers import MistralConfig
+from transformers import Gemma4TextConfig, MambaConfig, MistralConfig
 
 from larpo_lib.budget.benchmarks import benchmark_calls, benchmark_efforts, benchmark_work
 from larpo_lib.budget.calls import calls_of
@@ -20,6 +20,7 @@ from larpo_lib.run_files import Clock
 
 H100 = Machine(1, 80 * GIB)
 EIGHT = Machine(8, 80 * GIB)
+ZERO2 = ("train.launch.zero_stage=2",)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,26 @@ def test_config_json_is_enough_and_nothing_else_is_read(mistral, tmp_path):
         read_size(str(tmp_path), ModelConfig())
     with pytest.raises(ConfigError, match="does not fetch a model from a store"):
         read_size("s3://bucket/model", ModelConfig())
+
+
+@pytest.mark.parametrize("config", [Gemma4TextConfig(num_hidden_layers=2, layer_types=None), MambaConfig()])
+def test_models_whose_layers_differ_are_refused_in_one_line(config, tmp_path):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="larpo plan needs the same attention in all layers"):
+        read_size(str(tmp_path), ModelConfig())
+
+
+@pytest.mark.parametrize(("more", "counted"), [((), True), (("loop.reference=current",), False), (ZERO2, False)])
+def test_a_reference_that_is_not_trained_is_whole_on_each_gpu(settings, more, counted):
+    """Mistral 7B over 16 GPUs: 18 bytes a parameter are shared out, the reference's 2 are not."""
+    launch = ("train.launch.launcher=deepspeed", "train.launch.nproc=8", "train.launch.nodes=2")
+    config = settings("loop.reference=initial", *launch, "train.launch.zero_stage=3", *more)
+    found = {need.step: need for need in needs_of(config, read_size(str(config.policy), ModelConfig()), EIGHT)}
+    assert ("reference" in found) == counted
+    if counted:
+        weights = found["reference"].items[0]
+        assert (weights.name, weights.bytes) == ("weights", 2 * 7_241_732_096)
+        assert "loop.reference" in render(estimate_run(config, asked(Machine(8, 12 * GIB))))
 
 
 @pytest.mark.parametrize(
