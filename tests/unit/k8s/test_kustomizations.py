@@ -3,7 +3,6 @@
 import configparser
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -254,15 +253,6 @@ def test_what_can_never_be_changed_is_alike_in_all_overlays(kustomization: str) 
     assert fixed(kustomization) == fixed("k8s/overlays/local")
     for document in build(kustomization):  # a template of claims cannot even be made larger
         assert "volumeClaimTemplates" not in document.get("spec", {})
-
-
-def test_a_copy_beside_the_overlays_builds_the_same(kustomization: str, tmp_path: Path) -> None:
-    """As docs/kubernetes.md makes it: k8s/mine holds copies of k8s/overlays."""
-    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
-    shutil.copytree(ROOT / "k8s" / "overlays", tmp_path / "k8s" / "mine")
-    for folder in ("", "/training"):
-        mine = str(tmp_path / kustomization.replace("overlays", "mine")) + folder
-        assert build_one(mine) == build_one(kustomization + folder)
 
 
 def with_component(name: str, kustomization: str, own: Path) -> list[Any]:
