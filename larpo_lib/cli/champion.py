@@ -67,7 +67,11 @@ def serve_manifest(
     image_prefix: Annotated[str, typer.Option(help="Registry and folder of larpo's images. Empty: local ones.")] = "",
     image_tag: Annotated[str | None, typer.Option(help="Tag of larpo's images. Default: larpo's version.")] = None,
     service_account: Annotated[
-        str, typer.Option(help="With --kserve: service account with the credentials of the store.")
+        str,
+        typer.Option(
+            help="Service account of the server's pod, with access to the store. Default: larpo-serving; "
+            "with --kserve, KServe's own."
+        ),
     ] = "",
     version: Version = None,
     store: Store = _STORE,
@@ -77,12 +81,13 @@ def serve_manifest(
     """Print a Kubernetes manifest that serves the champion: vLLM with a Service, or KServe.
 
     The manifest names the version that is champion now. It needs larpo's objects in the namespace: the ConfigMap
-    larpo-env, and the Secrets larpo-s3 and larpo-mlflow where the store and MLflow ask for them.
+    larpo-env, the service account larpo-serving, and the Secrets larpo-s3 and larpo-mlflow where the store and MLflow
+    ask for them. KServe uses none of these.
     """
     import yaml
 
     from larpo_lib import __version__
-    from larpo_lib.kubernetes.serving import VLLM, Served, deployment, inference_service
+    from larpo_lib.kubernetes.serving import ACCOUNT, VLLM, Served, deployment, inference_service
 
     registry = _registry(store, config, settings or ())
     found = registry.source(_uri(name, version))
@@ -96,7 +101,7 @@ def serve_manifest(
             )
         reference = f"larpo-base:{image_tag or __version__}"
         prefix = f"{image_prefix.rstrip('/')}/" if image_prefix else ""
-        documents = deployment(served, prefix + reference, image or VLLM)
+        documents = deployment(served, prefix + reference, image or VLLM, service_account or ACCOUNT)
     say(yaml.safe_dump_all(documents, sort_keys=False), nl=False)
 
 

@@ -16,7 +16,14 @@ VLLM = "vllm/vllm-openai:v0.32.0"
 _MODELS, _TMP, _SHM = "/models", "/tmp", "/dev/shm"  # noqa: S108 - paths in the container
 _PORT = 8000
 _LONGEST = 50
-_SERVING = {"app.kubernetes.io/part-of": "larpo", "app.kubernetes.io/component": "serving", MANAGED_BY: MANAGER}
+ACCOUNT = "larpo-serving"
+"""The service account of a served policy's pod, of `k8s/base`."""
+
+_OTHERS = ("mlflow", "postgres")
+"""Names in `k8s/base`: a policy that took one would take its place."""
+_SERVING = {"app.kubernetes.io/part-of": "larpo", "app.kubernetes.io/component": "serving"}
+"""What the network policies select."""
+_NO_PROXY = {"sidecar.istio.io/inject": "false"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Served:
     def name(self) -> str:
         """Of the objects in the cluster: the model's, as far as Kubernetes takes it."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.model.lower()).strip("-")[:_LONGEST].strip("-")
-        return plain if re.match(r"[a-z]", plain) else f"policy-{plain}".rstrip("-")
+        fit = re.match(r"[a-z]", plain) and plain not in _OTHERS
+        return plain if fit else f"policy-{plain}".rstrip("-")
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -55,18 +63,19 @@ class Served:
             told["larpo.dev/policy-digest"] = self.digest
         return {
             "name": self.name,
-            "labels": {"app.kubernetes.io/name": self.name, **_SERVING},
+            "labels": {"app.kubernetes.io/name": self.name, MANAGED_BY: MANAGER},
             "annotations": told,
         }
 
     @property
-    def resources(self) -> dict[str, Any]:
+    def wanted(self) -> dict[str, str]:
         """What the server asks of a machine."""
-        wanted = {"cpu": "4", "memory": self.memory, self.gpu_type: str(self.gpus)}
-        return {"requests": wanted, "limits": {name: value for name, value in wanted.items() if name != "cpu"}}
+        return {"cpu": "4", "memory": self.memory, self.gpu_type: str(self.gpus)}
 
 
-def deployment(served: Served, larpo_image: str, vllm_image: str = VLLM) -> list[dict[str, Any]]:
+def deployment(
+    served: Served, larpo_image: str, vllm_image: str = VLLM, service_account: str = ACCOUNT
+) -> list[dict[str, Any]]:
     """A Deployment of vLLM with OpenAI's API, and a Service for it.
 
     Before the server starts, `larpo champion fetch` downloads this version and checks its digest. A restarted pod gets
@@ -76,9 +85,11 @@ def deployment(served: Served, larpo_image: str, vllm_image: str = VLLM) -> list
         served: what is served.
         larpo_image: with larpo.
         vllm_image: with vLLM.
+        service_account: of the pod: with the role for the store and the secret for the images, where there are any.
     """
     selector = {"app.kubernetes.io/name": served.name}
     pod = {
+        "serviceAccountName": service_account,
         "automountServiceAccountToken": False,
         "securityContext": {"fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         "initContainers": [_fetching(served, larpo_image)],
@@ -90,7 +101,9 @@ def deployment(served: Served, larpo_image: str, vllm_image: str = VLLM) -> list
         ],
     }
     metadata = served.metadata
-    template = {"metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]}, "spec": pod}
+    metadata["labels"] |= _SERVING
+    labels = {**metadata["labels"], **_NO_PROXY}
+    template = {"metadata": {"labels": labels, "annotations": metadata["annotations"]}, "spec": pod}
     return [
         {
             "apiVersion": "apps/v1",
@@ -110,6 +123,9 @@ def deployment(served: Served, larpo_image: str, vllm_image: str = VLLM) -> list
 def inference_service(served: Served, service_account: str = "") -> dict[str, Any]:
     """A KServe InferenceService with the Hugging Face runtime, which serves language models with vLLM.
 
+    KServe gives its labels to the pods, so it has none that larpo's network policies select: they do not know the ports
+    of KServe and Knative. CPUs have a limit, for which KServe otherwise takes 1, less than is requested.
+
     Args:
         served: what is served; its files are in an object store, which KServe reads itself.
         service_account: with the credentials of the store; "": KServe's default.
@@ -127,7 +143,7 @@ def inference_service(served: Served, service_account: str = "") -> dict[str, An
         "modelFormat": {"name": "huggingface"},
         "storageUri": served.location,
         "args": [f"--model_name={served.model}", *_parallel(served)],
-        "resources": served.resources,
+        "resources": {"requests": served.wanted, "limits": served.wanted},
     }
     account = {"serviceAccountName": service_account} if service_account else {}
     return {
@@ -174,7 +190,10 @@ def _server(served: Served, image: str) -> dict[str, Any]:
         "startupProbe": {**health, "failureThreshold": 180},
         "readinessProbe": health,
         "livenessProbe": {**health, "failureThreshold": 6},
-        "resources": served.resources,
+        "resources": {
+            "requests": served.wanted,
+            "limits": {name: value for name, value in served.wanted.items() if name != "cpu"},
+        },
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
             {"name": "models", "mountPath": _MODELS, "readOnly": True},

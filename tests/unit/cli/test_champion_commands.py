@@ -87,6 +87,7 @@ def test_the_manifest_is_printed(larpo: Larpo, monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(Registry, "source", source)
     options = ["--kserve"] if kserve else ["--image-prefix", "registry.example.com/team/", "--image-tag", "1.0"]
+    options += ["--service-account", "reader"]
     outcome = larpo("champion", "serve-manifest", NAME, *options)
     assert outcome.code == 0, outcome.err
     assert asked == [f"models:/{NAME}@champion"]
@@ -94,6 +95,8 @@ def test_the_manifest_is_printed(larpo: Larpo, monkeypatch: pytest.MonkeyPatch, 
     assert [document["kind"] for document in documents] == (
         ["InferenceService"] if kserve else ["Deployment", "Service"]
     )
+    spec = documents[0]["spec"]
+    assert (spec["predictor"] if kserve else spec["template"]["spec"])["serviceAccountName"] == "reader"
     if not kserve:
         (fetch,) = documents[0]["spec"]["template"]["spec"]["initContainers"]
         assert fetch["image"] == "registry.example.com/team/larpo-base:1.0"

@@ -17,6 +17,7 @@ from mlflow.cli import cli
 
 import larpo_lib
 from larpo_lib.kubernetes.manifests import RUNTIME
+from larpo_lib.kubernetes.serving import ACCOUNT, Served, deployment
 
 pytestmark = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
 FROM_KUBEFLOW = (Path(__file__).parent / "kubeflow_services.yaml").read_text("utf-8")
@@ -107,6 +108,7 @@ def test_the_names_that_components_use(kustomization: str) -> None:
     assert {
         ("ServiceAccount", "larpo-pipeline"),
         ("ServiceAccount", "larpo-train"),
+        ("ServiceAccount", ACCOUNT),
         ("ConfigMap", "larpo-env"),
         ("PersistentVolumeClaim", "larpo-cache"),
     } <= there
@@ -226,7 +228,8 @@ def test_accounts_on_eks_have_a_role_and_others_need_a_key(kustomization: str) -
 
 
 def test_no_proxy_is_put_into_the_pods(kustomization: str) -> None:
-    for name, template in pod_specs(kustomization):
+    (workload, _) = deployment(Served("model", 1, "mlflow-artifacts:/1/models/m-1/artifacts", ""), "larpo-base:1")
+    for name, template in (*pod_specs(kustomization), ("served", workload["spec"]["template"])):
         assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", name
 
 

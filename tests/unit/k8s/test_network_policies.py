@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from built import KUSTOMIZATIONS, Document, allowed, build, namespace, one, pod_specs
 
-from larpo_lib.kubernetes.serving import Served, deployment
+from larpo_lib.kubernetes.serving import Served, deployment, inference_service
 
 ELSEWHERE = {"kubernetes.io/metadata.name": "elsewhere"}
 SYSTEM = {"kubernetes.io/metadata.name": "kube-system"}
@@ -122,6 +122,21 @@ def test_a_served_champion_is_fetched_and_asked(kustomization: str) -> None:
     for source in (stranger(kustomization), STRANGER_ELSEWHERE):
         assert allowed(rules, source, server, 8000)
         assert not allowed(rules, source, server, 22)
+
+
+def test_a_pod_of_kserve_is_reached_where_it_listens(kustomization: str) -> None:
+    """KServe gives the labels of an InferenceService to its pods (buildObjectMeta of its predictor)."""
+    found = inference_service(Served("my-model", 3, "s3://bucket/policy", ""))
+    own = {"serving.kserve.io/inferenceservice": found["metadata"]["name"], "component": "predictor"}
+    rules, server = policies(kustomization), here(kustomization, found["metadata"]["labels"] | own)
+    for port in (8080, 8012, 8112):  # the runtime, and Knative's proxy in front of it
+        assert allowed(rules, STRANGER_ELSEWHERE, server, port)
+    assert allowed(rules, server, INTERNET, 443)
+
+
+def test_a_policy_does_not_take_the_place_of_mlflow_or_its_database(kustomization: str) -> None:
+    there = {document["metadata"]["name"] for document in build(kustomization) if document["kind"] == "Service"}
+    assert {Served(name, 1, "", "").name for name in there}.isdisjoint(there)
 
 
 def test_mlflow_and_its_database_are_closed_to_others(kustomization: str) -> None:

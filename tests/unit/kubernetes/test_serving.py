@@ -60,10 +60,34 @@ def test_kserve_reads_a_policy_that_is_in_an_object_store() -> None:
         inference_service(served())
 
 
+def test_kserve_can_make_a_pod_of_it() -> None:
+    """With the limits that its webhook sets where there are none, over those of its Hugging Face runtime.
+
+    `resource` of KServe's ConfigMap inferenceservice-config, and config/runtimes/kserve-huggingfaceserver.yaml, as
+    KServe 0.15 has them. The API server refuses a pod that requests more than its limit, or a GPU with another one.
+    """
+    asked = inference_service(served(location="s3://bucket/policy", gpus=2))["spec"]["predictor"]["model"]["resources"]
+    defaults = {"cpu": "1", "memory": "2Gi"}
+    requests, limits = ({**defaults, **asked[which]} for which in ("requests", "limits"))
+    assert int(requests["cpu"]) <= int(limits["cpu"])
+    assert requests["memory"] == limits["memory"] == "64Gi"
+    assert requests["nvidia.com/gpu"] == limits["nvidia.com/gpu"] == "2"
+
+
+def test_a_pod_has_the_account_that_is_named() -> None:
+    for given, account in (({}, "larpo-serving"), ({"service_account": "other"}, "other")):
+        workload, _ = deployment(served(), "larpo-base:1.0", **given)
+        pod = workload["spec"]["template"]["spec"]
+        assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == (account, False)
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("larpo-gsm8k", "larpo-gsm8k"), ("Team/GSM8K v2", "team-gsm8k-v2"), ("7b", "policy-7b"), ("x" * 80, "x" * 50)],
-)
+    [
+        ("larpo-gsm8k", "larpo-gsm8k"), ("Team/GSM8K v2", "team-gsm8k-v2"), ("7b", "policy-7b"), ("x" * 80, "x" * 50),
+        ("MLflow", "policy-mlflow"), ("mlflow-2", "mlflow-2"),
+    ],
+)  # fmt: skip
 def test_names_are_fit_for_kubernetes(model: str, name: str) -> None:
     assert served(model=model).name == name
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
