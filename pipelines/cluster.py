@@ -12,15 +12,20 @@ from kfp import dsl, kubernetes
 from larpo_kubeflow.components.component import PLACES, POD, Component
 from larpo_kubeflow.components.images import Images, Target
 from larpo_kubeflow.pipelines.limits import Limits
-from larpo_lib.kubernetes.manifests import queued
+from larpo_lib.kubernetes.manifests import CA, CA_FOLDER, queued
 from larpo_lib.pipeline import variables
 
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 JUDGE_KEYS = ("OPENAI_API_KEY",)
 HUB_KEYS = ("HF_TOKEN",)
 ENVIRONMENT = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "MLFLOW_TRACKING_URI")
-OPTIONAL_ENVIRONMENT = ("AWS_CA_BUNDLE", "HF_ENDPOINT", "HF_HUB_OFFLINE", variables.QUEUE, variables.PRIORITY_CLASS)
+# No proxies: Kubeflow gives its own to all pods, and a variable that is given twice, as a value and from a ConfigMap,
+# becomes one with both, which the cluster refuses.
+OPTIONAL_ENVIRONMENT = (
+    "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LARPO_S3_PATIENCE",
+    variables.QUEUE, variables.PRIORITY_CLASS,
+)  # fmt: skip
 PART_OF = ("app.kubernetes.io/part-of", "larpo")
 """Label of every pod; the network policies are about those that have it."""
 
@@ -99,7 +104,7 @@ class Cluster:
         task.set_env_variable(variables.DEADLINE_S, str(hours * _HOUR))
 
     def _reach(self, task: dsl.PipelineTask, target: Target) -> None:
-        """Image, credentials, addresses, the cache volume, and no more rights than it needs.
+        """Image, credentials, addresses, certificates, the cache volume, and no more rights than it needs.
 
         Kubeflow's own cache is left off: it knows nothing of what is in the store. A step finds its output there by
         itself.
@@ -121,4 +126,5 @@ class Cluster:
                 optional=optional,
             )
         kubernetes.mount_pvc(task, pvc_name="larpo-cache", mount_path="/cache")
+        kubernetes.use_config_map_as_volume(task, config_map_name=CA, mount_path=CA_FOLDER, optional=True)
         task.set_env_variable(variables.IMAGE, self.images.reference(target))

@@ -17,6 +17,8 @@ RUNTIME = "larpo-deepspeed"
 """The TrainingRuntime of `k8s/base`."""
 MANAGED_BY, RUN, SPEC = "app.kubernetes.io/managed-by", "larpo.dev/run", "larpo.dev/spec"
 MANAGER = "larpo"
+CA, CA_FOLDER = "larpo-ca", "/etc/larpo-ca"
+"""The ConfigMap of certificates to trust, which need not be there, and the folder in which pods have it."""
 
 NODE = "node"
 """The runtime's replicated job, and the container in its pods."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from larpo_lib.errors import ConfigError
-from larpo_lib.kubernetes.manifests import MANAGED_BY, MANAGER
+from larpo_lib.kubernetes.manifests import CA, CA_FOLDER, MANAGED_BY, MANAGER
 
 VLLM = "vllm/vllm-openai:v0.32.0"
 """The image of the version that larpo is tested with."""
@@ -98,6 +98,7 @@ def deployment(
             {"name": "models", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+            {"name": CA, "configMap": {"name": CA, "optional": True}},
         ],
     }
     metadata = served.metadata
@@ -174,7 +175,11 @@ def _fetching(served: Served, image: str) -> dict[str, Any]:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "models", "mountPath": _MODELS}, {"name": "tmp", "mountPath": _TMP}],
+        "volumeMounts": [
+            {"name": "models", "mountPath": _MODELS},
+            {"name": "tmp", "mountPath": _TMP},
+            {"name": CA, "mountPath": CA_FOLDER},
+        ],
     }
 
 

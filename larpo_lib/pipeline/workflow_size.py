@@ -7,7 +7,7 @@ with every task. The sizes are upper estimates, worked out with KFP's own compil
 from larpo_lib.errors import ConfigError
 
 LIMIT_KB = 1000
-BASE_KB = 260
+BASE_KB = 270
 """The specification, and the tasks outside the rounds; the same for any number of rounds."""
 ROUND_KB = 32
 """The tasks of a round where one pod samples and one reranks."""
