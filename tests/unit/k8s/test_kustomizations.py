@@ -233,6 +233,26 @@ def test_no_proxy_is_put_into_the_pods(kustomization: str) -> None:
         assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", name
 
 
+def test_no_quota_of_ours_is_in_the_way_of_a_profiles_gpus(kustomization: str) -> None:
+    """A quota of zero refuses every pod of the namespace with a GPU, also those of notebooks."""
+    hard = one(kustomization, "ResourceQuota", "larpo")["spec"]["hard"]
+    gpus = {"eks": "32", "gpu": "32", "local": "0", "profile": None}[kustomization.rpartition("/")[2]]
+    assert hard.get("requests.nvidia.com/gpu") == gpus
+
+
+def test_mlflows_artifacts_do_not_expire_and_a_profile_may_write_them(kustomization: str) -> None:
+    """In the bucket of a profile: sync.py of Kubeflow's profile controller, 2.17.0, has its policy and its rule."""
+    (container,) = dict(pod_specs(kustomization))["mlflow"]["spec"]["containers"]
+    (place,) = [variable["value"] for variable in container["env"] if variable["name"] == "MLFLOW_ARTIFACTS"]
+    runs = re.findall(r"--parameter root=(\S+)", (ROOT / "docs" / "kubernetes.md").read_text("utf-8"))
+    assert len(runs) == 3
+    expires, own = "private-artifacts", f"private/{namespace(kustomization)}/"
+    assert expires not in place
+    if kustomization == "k8s/overlays/profile":
+        assert place.startswith(f"s3://mlpipeline/{own}")
+        assert f"s3://mlpipeline/{own}runs" in runs
+
+
 def test_a_node_that_the_cluster_took_away_uses_up_no_restart(kustomization: str) -> None:
     runtime: Document = one(kustomization, "TrainingRuntime", RUNTIME)["spec"]["template"]["spec"]
     (rule,) = runtime["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
