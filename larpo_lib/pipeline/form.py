@@ -142,9 +142,10 @@ def _machine(kind: str) -> Form:
     )
 
 
+_NOT_TRAINJOBS = "Not for a TrainJob, whose runtime has its own."
 _NODES: Form = (
-    Field("node_selector", {}, "Labels of the nodes that models run on."),
-    Field("tolerations", [], "Tolerations of the pods that run models."),
+    Field("node_selector", {}, f"Labels of the nodes that models run on. {_NOT_TRAINJOBS}"),
+    Field("tolerations", [], f"Tolerations of the pods that run models. {_NOT_TRAINJOBS}"),
 )
 
 _MACHINES: Form = tuple(field for kind in KINDS for field in _machine(kind))
