@@ -65,7 +65,8 @@ def train(
     config = _config(policy, size, len(lists[0].responses), lists_per_step, pass_tokens, learning_rate, dtype)
     encoded = _encoded(lists)
     tokens = [item.tokens for item in encoded]
-    policy.set_attn_implementation(training_attention(config.model, policy.config.model_type))
+    if (attention := training_attention(config.model, policy.config)) is not None:
+        policy.set_attn_implementation(attention)
     attach_scorer(policy, config.logprob_chunk_tokens)
     fixed = None if layout == "chosen" else getattr(layouts, f"{layout}_layout")(PAD_ID)
     lay_out = fixed or layouts.choose_layout(policy, tokens, PAD_ID)

@@ -35,7 +35,8 @@ _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they st
 _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
 _TRAINING = Change(
     "0.2.0",
-    f"{_TOKENS.why}, a warm-up ends one step earlier, and gradients in bfloat16 (DeepSpeed) are added up in float32",
+    f"{_TOKENS.why}, a warm-up ends one step earlier, gradients in bfloat16 (DeepSpeed) are added up in float32, and "
+    "models of every family are trained without dropout and with their cap on logits",
 )
 
 CHANGES: Mapping[str, Sequence[Change]] = {

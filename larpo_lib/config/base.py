@@ -143,7 +143,7 @@ class ModelConfig(Section):
     device: str = "auto"
     """`auto`: the first GPU if there is one, else the CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
-    """`auto`: eager for families without sdpa (Gemma 2, DeBERTa), else sdpa."""
+    """`auto`: eager for families without sdpa or with a cap on attention scores (Gemma 2), else sdpa."""
     pad_token: str | None = None
     """Padding token, which must be in the vocabulary. Not set: the tokenizer's own; a policy whose tokenizer has none
     uses its eos token, which is masked out. A reward model needs the padding token that it was trained with."""

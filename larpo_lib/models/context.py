@@ -23,12 +23,17 @@ _MOST = {
 }
 
 
+_BY_LAYER = {"intermediate_size"}
+"""Sizes that may be a list with one for each layer, as of Gemma 3n."""
+
+
 def check_sizes(config: PretrainedConfig) -> None:
     """Raise ValueError if a size is none, or one that no model has: making it would not end."""
     text = config.get_text_config()
     for name, most in _MOST.items():
         size = getattr(text, name, None)
-        if size is not None and (type(size) is not int or not 0 < size <= most):
+        sizes = size if isinstance(size, list | tuple) and name in _BY_LAYER and size else [size]
+        if size is not None and any(type(one) is not int or not 0 < one <= most for one in sizes):
             raise ValueError(f"{name} is {size!r}")
     context_length(config)
 

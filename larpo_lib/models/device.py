@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+from transformers import PretrainedConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError
@@ -14,8 +15,8 @@ from larpo_lib.progress import tell
 _LARGE = 50_000_000
 """Parameters of a model whose precision decides how long one waits."""
 
-_EAGER = {"gemma2", "deberta-v2"}
-"""Families without sdpa: it leaves out Gemma 2's cap on attention scores, and DeBERTa's relative positions."""
+_EAGER = {"deberta-v2"}
+"""Families whose sdpa is another function: it leaves out DeBERTa's relative positions."""
 
 
 def model_device(config: ModelConfig) -> torch.device:
@@ -84,14 +85,18 @@ def tell_precision(what: str, config: ModelConfig, parameters: int) -> None:
         tell(f"{what}: computes in float32, {why}")
 
 
-def attention(config: ModelConfig, model_type: str) -> str:
-    """The attention implementation a model family can use."""
+def attention(config: ModelConfig, model: PretrainedConfig) -> str | None:
+    """The attention implementation that a model can use; None for transformers' choice: sdpa, or eager without it.
+
+    sdpa leaves out the cap on attention scores that Gemma 2 and others of its kind have.
+    """
     if config.attention != "auto":
         return config.attention
-    return "eager" if model_type in _EAGER else "sdpa"
+    capped = getattr(model.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "eager" if capped or model.model_type in _EAGER else None
 
 
-def training_attention(config: ModelConfig, model_type: str) -> str:
+def training_attention(config: ModelConfig, model: PretrainedConfig) -> str | None:
     """The attention implementation to train with: on a GPU FlexAttention, for families that can share prompts by it.
 
     Raises:
@@ -104,6 +109,6 @@ def training_attention(config: ModelConfig, model_type: str) -> str:
             "pass on the CPU",
             remedy="Set it to auto, sdpa or eager",
         )
-    if config.attention == "auto" and on_gpu and model_type in PROMPT_SHARING_FAMILIES:
+    if config.attention == "auto" and on_gpu and model.model_type in PROMPT_SHARING_FAMILIES:
         return "flex_attention"
-    return attention(config, model_type)
+    return attention(config, model)

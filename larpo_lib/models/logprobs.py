@@ -36,13 +36,18 @@ class LogitTransform:
         return (1 - (transformed / self.cap).square_()).mul_(self.scale)
 
 
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Names of the cap on logits in a configuration: Gemma's, RecurrentGemma's and xLSTM's."""
+
+
 def logit_transform(model: PreTrainedModel) -> LogitTransform:
-    """What a model does to its logits, by its settings."""
-    config = model.config
+    """What a model does to its logits, by its settings; models of images and text have them in those of the text."""
+    config = model.config.get_text_config()
     factor = getattr(config, "logit_scale", None)
     divisor = getattr(config, "logits_scaling", None)
     scale = (1.0 if factor is None else factor) / (1.0 if divisor is None else divisor)
-    return LogitTransform(scale, getattr(config, "final_logit_softcapping", None))
+    caps = (getattr(config, name, None) for name in _CAPS)
+    return LogitTransform(scale, next((cap for cap in caps if cap is not None), None))
 
 
 def token_logps(

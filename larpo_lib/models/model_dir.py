@@ -28,6 +28,7 @@ from larpo_lib.models.merging import merge_adapters
 from larpo_lib.models.turns import TurnEnd, named_stops, turn_end
 from larpo_lib.parsing import parse_json
 
+_OTHER_ATTENTION = "Set model.attention to auto or eager"
 _SAVED = "Use a directory written by save_pretrained, with weights in safetensors, or a model's name on the hub"
 
 
@@ -213,7 +214,7 @@ class ModelDir:
             ModelError: the directory is missing, holds no such model, or its weights are incomplete or not safetensors.
         """
         path, settings = self.path, self.settings
-        implementation, device = attention(settings, self.config.model_type), model_device(settings)
+        implementation, device = attention(settings, self.config), model_device(settings)
         try:
             model, found = kind.from_pretrained(
                 model_directory(path),
@@ -233,7 +234,8 @@ class ModelDir:
         except Exception as error:  # as above
             if ran_out(error) is not None:  # which is no fault of the model's
                 raise
-            raise ModelError(f"{path}: the model cannot be loaded: {first_line(error)}", remedy=_SAVED) from error
+            remedy = _OTHER_ATTENTION if implementation and "attn_implementation" in str(error) else _SAVED
+            raise ModelError(f"{path}: the model cannot be loaded: {first_line(error)}", remedy=remedy) from error
         if missing:  # transformers would go on with random numbers in their place
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ModelError(

@@ -5,7 +5,6 @@ prompt) is the collator's choice; scoring only needs to know which hidden state 
 """
 
 import inspect
-import math
 from types import MethodType
 from typing import Any
 
@@ -16,11 +15,10 @@ from transformers import PreTrainedModel
 from larpo_lib.errors import ModelError
 from larpo_lib.models.attention import SDPA_IN_PARTS, long_enough_for_parts, parts_of, use_sdpa_in_parts
 from larpo_lib.models.chunk_size import default_chunk_tokens
+from larpo_lib.models.dropout import disable_dropout
 from larpo_lib.models.logprobs import logit_transform, token_logps
 from larpo_lib.models.packing import attention_masks
-
-_TOLERANCE = 1e-2
-"""Far above what precision costs (bfloat16 included), far below what a forgotten scale does."""
+from larpo_lib.models.self_check import check_scores, own_scores
 
 TokenRows = dict[str, Tensor]
 """Keys, for R rows of S tokens that hold P responses with N tokens in all:
@@ -78,19 +76,15 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
         chunk_tokens: tokens whose logits exist at one time; None for `default_chunk_tokens`.
 
     Raises:
-        ModelError: the model computes its logits in a way that is not known here, or they are not finite.
+        ModelError: the model computes its logits in a way that is not known here, they are not finite, or its forward
+            pass is another one in training.
     """
+    output_layer = _output_layer(model)
+    rows = probe_rows(model)
+    expected = own_scores(model, rows)
     disable_dropout(model)
     use_sdpa_in_parts(model)
-    vocabulary = model.config.get_text_config().vocab_size
-    rows = padded_rows([[0]], [list(range(min(8, vocabulary)))], 0)
-    expected = _logps_by_own_forward(model, rows)
-    if not math.isfinite(expected):
-        raise ModelError(
-            f"{model.name_or_path}: the model's log-probability of a test input is {expected}",
-            remedy="Set model.dtype to float32, or check the model's weights",
-        )
-    _score_in_output_layer(model, chunk_tokens)
+    _score_in_output_layer(model, output_layer, chunk_tokens)
 
     own_forward = type(model).forward
 
@@ -105,29 +99,33 @@ def attach_scorer(model: PreTrainedModel, chunk_tokens: int | None) -> PreTraine
 
     forward.__signature__ = inspect.signature(own_forward)  # type: ignore[attr-defined] # generation looks at it
     model.forward = MethodType(forward, model)
-    with torch.no_grad():
-        found = float(model(**to_device(model.device, rows)))
-    if not abs(found - expected) <= _TOLERANCE * max(1.0, abs(expected)):
-        raise ModelError(
-            f"models of type '{model.config.model_type}' are not supported: larpo's log-probability of a test "
-            f"input is {found:.4f}, but the model's own is {expected:.4f}",
-            remedy="Use a model of another family, or add its output layer to larpo_lib.models.logprobs",
-        )
+    check_scores(model, rows, expected)
     return model
 
 
-def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int | None) -> None:
+def probe_rows(model: PreTrainedModel, tokens: int = 8) -> TokenRows:
+    """A response of so many tokens, behind a prompt of one, on the model's device."""
+    vocabulary = model.config.get_text_config().vocab_size
+    return to_device(model.device, padded_rows([[0]], [[number % vocabulary for number in range(tokens)]], 0))
+
+
+def _output_layer(model: PreTrainedModel) -> torch.nn.Linear:
+    found = model.get_output_embeddings()
+    if type(found) is not torch.nn.Linear:
+        raise ModelError(
+            f"models of type '{model.config.model_type}' are not supported with an output layer of type"
+            f" {type(found).__name__}",
+            remedy="Use a model with a linear output layer, and remove it from lora.targets",
+        )
+    return found
+
+
+def _score_in_output_layer(model: PreTrainedModel, output_layer: torch.nn.Linear, chunk_tokens: int | None) -> None:
     """Make the output layer take targets and return their log-probabilities.
 
     In its forward pass, since that is where ZeRO-3 has its weights whole: once for all chunks.
     """
-    output_layer, transform = model.get_output_embeddings(), logit_transform(model)
-    if type(output_layer) is not torch.nn.Linear:
-        raise ModelError(
-            f"models of type '{model.config.model_type}' are not supported with an output layer of type"
-            f" {type(output_layer).__name__}",
-            remedy="Use a model with a linear output layer, and remove it from lora.targets",
-        )
+    transform = logit_transform(model)
 
     def forward(self: torch.nn.Linear, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
         if targets is None:
@@ -136,24 +134,6 @@ def _score_in_output_layer(model: PreTrainedModel, chunk_tokens: int | None) -> 
         return token_logps(hidden, self, targets, transform, chunk)
 
     output_layer.forward = MethodType(forward, output_layer)  # type: ignore[method-assign]
-
-
-def disable_dropout(model: PreTrainedModel) -> None:
-    """Make the forward pass the same in training as elsewhere."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - no attribute that type checkers know
-
-
-@torch.no_grad()
-def _logps_by_own_forward(model: PreTrainedModel, rows: TokenRows) -> float:
-    """Log-probability of the only response in `rows`, from the logits that the model gives itself."""
-    rows = to_device(model.device, rows)
-    logits = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits
-    logps = logits.float().flatten(0, 1)[rows["predictors"]].log_softmax(-1)
-    return float(logps.gather(-1, rows["targets"][:, None]).sum())
 
 
 def to_device(device: torch.device, rows: TokenRows) -> TokenRows:
@@ -165,12 +145,13 @@ def get_decoder(model: PreTrainedModel) -> torch.nn.Module:
     """The part of a causal language model that gives hidden states.
 
     `get_decoder` gives the model itself where it does not know: of Llama 4, which keeps its decoder where most keep it.
+    Of ModernBERT's it gives the output layer, which is called so there.
 
     Raises:
         ModelError: there is none that is known.
     """
     found: Any = model.get_decoder()
-    if found is model:
+    if found is model or found is model.get_output_embeddings():
         found = getattr(model, "model", None)
     if not isinstance(found, torch.nn.Module):
         raise ModelError(

@@ -30,10 +30,11 @@ from larpo_lib.training.kept_adapters import keep_adapters
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
+from larpo_lib.training.reach import ZeroGradients, freeze_unreached
 from larpo_lib.training.saving import Saving, history_of
 from larpo_lib.training.schedule import check_steps_change_weights
 from larpo_lib.training.state import training_state
-from larpo_lib.training.trainable import check_finite, merge_lora_weights, trained_weights
+from larpo_lib.training.trainable import check_finite, gathered_parameters, merge_lora_weights, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
 
 MetricLogger = Callable[[Mapping[str, float], int], None]
@@ -116,6 +117,8 @@ def fit(
         len(encoded), batch_size=config.batch_size, epochs=config.epochs, max_steps=config.max_steps, seed=config.seed
     )
     session.arguments.max_steps = len(batches)
+    with gathered_parameters(model.parameters()):
+        session.arguments.ddp_find_unused_parameters = freeze_unreached(model, told=ranks.is_main)
     if ranks.is_main:
         tell_precision("train", config.model, sum(p.numel() for p in model.parameters()))
         trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
@@ -135,7 +138,7 @@ def fit(
     )
     logger = _Logger(session, model, trainer, [item.tokens for item in encoded])
     saving = Saving(config.save_steps, checkpoints, ranks)
-    for callback in (resume, shown, logger, saving):
+    for callback in (resume, shown, logger, saving, ZeroGradients()):
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
     with saving.told(), shown:

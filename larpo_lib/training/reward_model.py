@@ -20,10 +20,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.models.chat import conversation_ids, find_special_text, message_contents, prompt_ids
+from larpo_lib.models.dropout import disable_dropout
 from larpo_lib.models.layout import Layout, choose_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.packing import PackedList, attention_masks
-from larpo_lib.models.scoring import TokenRows, disable_dropout
+from larpo_lib.models.scoring import TokenRows, probe_rows
+from larpo_lib.models.self_check import check_training_mode
 from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
 from larpo_lib.schemas import Messages
@@ -159,6 +161,9 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
 
     Padded rows are scored by the model's own forward pass, packed ones by its head on the last state of each response.
     Dropout is switched off: a resumed training has no random state to go on from.
+
+    Raises:
+        ModelError: the forward pass is another one in training all the same.
     """
     disable_dropout(model)
     own_forward = model.forward
@@ -175,6 +180,8 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
         return scores
 
     model.forward = MethodType(forward, model)
+    with gathered_parameters(model.parameters()):
+        check_training_mode(model, probe_rows(model))
     return model
 
 

@@ -36,7 +36,7 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
     if isinstance(config, TrainConfig):
         config.objective.check()
     check_scorable(model, config.max_tokens, f"max_tokens = {config.max_tokens}")
-    training_attention(model.settings, model.config.model_type)
+    training_attention(model.settings, model.config)
     _check_unquantized(model)
     check_publishable(model)
     if model_dtype(model.settings) is torch.float16:
@@ -104,7 +104,7 @@ def load_reference(source: ModelDir, config: TrainingConfig) -> PreTrainedModel:
 
 def _load(kind: Any, source: ModelDir, dtype: torch.dtype) -> PreTrainedModel:
     changes = {
-        "attention": training_attention(source.settings, source.config.model_type),
+        "attention": training_attention(source.settings, source.config) or "auto",
         "dtype": str(dtype).removeprefix("torch."),
     }
     return ModelDir(source.path, source.settings.model_copy(update=changes)).load(kind)
@@ -167,7 +167,7 @@ def _check_mergeable(model: PreTrainedModel) -> None:
         layer = getattr(module, "base_layer", None)
         if layer is None:
             continue
-        if not isinstance(layer, torch.nn.Linear):
+        if type(layer).forward is not torch.nn.Linear.forward:  # nor a router that is one and gives more
             kind = type(layer).__name__
             raise ConfigError(
                 f"lora: {name} of a {model.config.model_type} model is a {kind} layer, not a Linear layer",

@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GraniteConfig,
     Llama4TextConfig,
@@ -62,15 +63,35 @@ def make_model(family: str, **changes: Any) -> PreTrainedModel:
     config = (FAMILIES | UNSHARED)[family]()
     for name, value in changes.items():
         setattr(config, name, value)
+    return random_model(config)
+
+
+def random_model(config: PretrainedConfig) -> PreTrainedModel:
+    """A model with such random weights."""
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(
-        config, attn_implementation=attention(ModelConfig(), config.model_type)
+        config, attn_implementation=attention(ModelConfig(), config)
     )
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.2)
     return model.eval()
+
+
+def gemma3_with_images() -> PreTrainedModel:
+    """Gemma 3 as its sizes from 4B on are: a language model with a vision tower."""
+    text = _SIZES | _GEMMA | {"max_position_embeddings": 512, "num_hidden_layers": 3}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        boi_token_index=VOCABULARY - 1,
+        eoi_token_index=VOCABULARY - 2,
+        image_token_index=VOCABULARY - 3,
+    )
+    return random_model(config)
 
 
 CHATML = (

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import make_model
+from transformers import Gemma3nConfig, Gemma4Config, RecurrentGemmaConfig, xLSTMConfig
 
 from larpo_lib.models import logprobs
 from larpo_lib.models.chunk_size import default_chunk_tokens
@@ -158,3 +161,16 @@ def test_a_models_settings_say_what_it_does_to_its_logits():
     assert logit_transform(make_model("cohere")) == LogitTransform(scale=0.25)
     assert logit_transform(make_model("granite")) == LogitTransform(scale=pytest.approx(1 / 3))
     assert logit_transform(make_model("llama")) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("config", "cap"),
+    [
+        (Gemma3nConfig(), 30.0),
+        (Gemma4Config(text_config={"final_logit_softcapping": 7.0}), 7.0),
+        (RecurrentGemmaConfig(), 30.0),
+        (xLSTMConfig(), 30.0),
+    ],
+)
+def test_a_cap_is_found_under_every_name_and_among_the_settings_of_the_text(config, cap):
+    assert logit_transform(SimpleNamespace(config=config)) == LogitTransform(cap=cap)

@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 import torch
-from small_models import make_classifier
+from small_models import FAMILIES, make_classifier, random_model
+from transformers import BloomConfig, Gemma2Config, LlamaConfig, VaultGemmaConfig
 
 from larpo_lib.config import ModelConfig
 from larpo_lib.errors import ConfigError, ModelError
@@ -115,35 +116,45 @@ def test_a_tokenizer_without_chat_template_is_refused(policy):
         _ = ModelDir(policy, PLAIN).tokenizer
 
 
-def test_families_with_capped_attention_are_kept_off_sdpa():
-    assert attention(ModelConfig(), "gemma2") == "eager"
-    assert attention(ModelConfig(), "llama") == "sdpa"
-    assert attention(ModelConfig(attention="flash_attention_2"), "gemma2") == "flash_attention_2"
+def test_models_with_capped_attention_are_kept_off_sdpa():
+    for capped in (Gemma2Config(), VaultGemmaConfig()):
+        assert attention(ModelConfig(), capped) == "eager"
+        assert attention(ModelConfig(attention="flash_attention_2"), capped) == "flash_attention_2"
+    assert attention(ModelConfig(), Gemma2Config(attn_logit_softcapping=None)) is None
+    assert attention(ModelConfig(), LlamaConfig()) is None
+
+
+def test_a_family_without_sdpa_is_loaded_with_eager_attention(policy):
+    sizes = {"hidden_size": 16, "n_layer": 1, "n_head": 2, "vocab_size": 300}
+    random_model(BloomConfig(**sizes)).save_pretrained(policy)
+    assert ModelDir(policy, PLAIN).load_policy().config._attn_implementation == "eager"
+    with pytest.raises(ModelError, match=r"does not support .* Set model.attention to auto or eager"):
+        ModelDir(policy, ModelConfig(device="cpu", attention="sdpa")).load_policy()
 
 
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize(
     ("setting", "family", "on_cpu", "on_gpu"),
     [
-        ("auto", "llama", "sdpa", "flex_attention"),
+        ("auto", "llama", None, "flex_attention"),
         ("auto", "gemma2", "eager", "flex_attention"),
-        ("auto", "granite", "sdpa", "sdpa"),
+        ("auto", "granite", None, None),
         ("sdpa", "llama", "sdpa", "sdpa"),
         ("flash_attention_2", "llama", "flash_attention_2", "flash_attention_2"),
     ],
 )
 def test_training_shares_prompts_by_flex_attention_on_a_gpu(setting, family, on_cpu, on_gpu, gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert training_attention(ModelConfig(attention=setting), family) == (on_gpu if gpu else on_cpu)
+    assert training_attention(ModelConfig(attention=setting), FAMILIES[family]()) == (on_gpu if gpu else on_cpu)
 
 
 def test_flex_attention_is_refused_where_it_cannot_train(monkeypatch):
     config = ModelConfig(attention="flex_attention")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert training_attention(config, "granite") == "flex_attention"
+    assert training_attention(config, FAMILIES["granite"]()) == "flex_attention"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="'flex_attention' cannot be used for training without a GPU"):
-        training_attention(config, "llama")
+        training_attention(config, FAMILIES["llama"]())
 
 
 def test_on_a_cpu_the_precision_is_float32():

@@ -6,10 +6,11 @@ import shutil
 import pytest
 import torch
 from small_models import make_classifier
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, RobertaConfig, RobertaModel
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3nTextConfig, GPT2Config, RobertaConfig, RobertaModel
 
 from larpo_lib.config import ModelConfig, TrainConfig
 from larpo_lib.errors import ConfigError, ModelError
+from larpo_lib.models.context import check_sizes
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
@@ -58,6 +59,16 @@ def test_absolute_positions_end_where_the_models_own_end(tmp_path):
     ModelDir(tmp_path, PLAIN).check_context(16, "max_tokens = 16")
     with pytest.raises(ConfigError, match=r"max_tokens = 17: sequences of up to 17 tokens, but .* supports at most 16"):
         ModelDir(tmp_path, PLAIN).check_context(17, "max_tokens = 17")
+
+
+def test_a_size_may_be_a_list_with_one_for_each_layer():
+    """As transformers makes it for Gemma 3n, whatever its config.json has."""
+    config = Gemma3nTextConfig(num_hidden_layers=4, intermediate_size=48)
+    assert config.intermediate_size == [48] * 4
+    check_sizes(config)
+    config.intermediate_size = [48, 48, 0, 48]
+    with pytest.raises(ValueError, match=r"intermediate_size is \[48, 48, 0, 48\]"):
+        check_sizes(config)
 
 
 def test_positions_that_begin_behind_the_padding_id_are_not_counted(tmp_path):

@@ -77,9 +77,7 @@ def _make_classifier(family, **changes):
     for name, value in {"num_labels": 1, **changes}.items():
         setattr(config, name, value)
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(
-        config, attn_implementation=attention(ModelConfig(), config.model_type)
-    )
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention(ModelConfig(), config))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

@@ -6,7 +6,7 @@ from peft import LoraConfig as PeftConfig
 from peft import PeftModel, get_peft_model
 from small_models import make_model
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PhimoeConfig, PhimoeForCausalLM
 
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import LaunchConfig, LoraConfig, ModelConfig, TrainConfig
@@ -219,6 +219,14 @@ def test_layers_that_are_not_linear_are_refused_before_training():
     sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64, "vocab_size": 61}
     with pytest.raises(ConfigError, match="is a Conv1D layer, not a Linear layer"):
         add_adapters(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2)), LORA)
+
+
+def test_routers_that_are_linear_layers_and_give_more_are_refused_before_training():
+    """PhiMoE's return a tuple of three; peft notices in the first forward pass."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 61}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    with pytest.raises(ConfigError, match="is a PhimoeTopKRouter layer, not a Linear layer"):
+        add_adapters(PhimoeForCausalLM(PhimoeConfig(**sizes, **heads)), LORA)
 
 
 def test_an_output_layer_that_is_tied_cannot_be_adapted():

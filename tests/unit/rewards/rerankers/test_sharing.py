@@ -26,9 +26,7 @@ def _classifier(family):
     config.num_labels = 1
     config.pad_token_id = 0
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(
-        config, attn_implementation=attention(ModelConfig(), config.model_type)
-    )
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention(ModelConfig(), config))
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, 0, 0.2)
