@@ -108,11 +108,16 @@ def _own_scores(model: PreTrainedModel, rows: Mapping[str, Tensor], scale: float
 
 @contextmanager
 def _forward_passes(model: PreTrainedModel, *, training: bool = False) -> Iterator[None]:
-    """Forward passes without gradients, in one of the modes; whatever fails there is a reason to refuse the model."""
+    """Forward passes without gradients, in one of the modes; whatever fails there is a reason to refuse the model.
+
+    Weights of several precisions, such as a head and adapters beside frozen ones, work together under autocast alone,
+    which a training brings along later.
+    """
     before = [(module, module.training) for module in model.modules()]
+    mixed = len({weight.dtype for weight in model.parameters() if weight.is_floating_point()}) > 1
     model.train(training)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
             yield
     except LarpoError:
         raise

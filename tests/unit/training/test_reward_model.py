@@ -297,6 +297,18 @@ def test_with_adapters_the_head_is_trained_and_has_none(tiny_policy):
     assert len(trained) == 1 + 2 * 7 * 2  # two matrices beside each of the seven linear layers of two blocks
 
 
+def test_adapters_beside_weights_in_bfloat16_are_scored_as_the_training_scores_them(tiny_policy):
+    """Frozen weights are bfloat16, adapters and head float32; adapters that start at 0 change nothing."""
+    bfloat16 = PLAIN.model_copy(update={"dtype": "bfloat16"})
+    rows = with_last_tokens(padded_layout(PAD))([([7, 8], [[9, 10]])])
+    found = []
+    for lora in (None, LoraConfig(r=2)):
+        model = _loaded(tiny_policy, CONFIG.model_copy(update={"lora": lora, "model": bfloat16}))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            found.append(model(**rows).item())
+    assert found[1] == pytest.approx(found[0], abs=0.02)
+
+
 def test_prompts_are_shared_where_that_saves_enough(tiny_policy):
     model = _loaded(tiny_policy)
     long = [EncodedList("p", [7] * 20, [[8], [9], [10]], [2.0, 1.0, 0.0])]
