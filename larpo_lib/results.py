@@ -31,6 +31,11 @@ _READING = Change(
     "answers such as \\boxed{9{,}500} are read whole, beside letters of Chinese and other scripts too, and "
     "classifiers see their [CLS] and [SEP]",
 )
+_REWARDS = Change(
+    "0.2.0",
+    f"{_READING.why}, reward models in bfloat16 compute their scores in float32, and a judge's reply that is cut is "
+    "read only if it is nothing but the decision",
+)
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
 _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
 _TRAINING = Change(
@@ -55,18 +60,18 @@ CHANGES: Mapping[str, Sequence[Change]] = {
             "of a prompt and another list's response are cut to max_tokens",
         ),
     ),
-    "reward_model": (_TRAINING,),
+    "reward_model": (Change("0.2.0", f"{_TRAINING.why}, and scores in bfloat16 are computed in float32"),),
     "build_lists": (_WORDS,),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),
-    "rerank": (_READING,),
+    "rerank": (_REWARDS,),
     "report": (Change("0.2.0", "advice on reward hacking allows for the number of iterations and of measures"),),
-    "evaluate": (_READING,),
+    "evaluate": (_REWARDS,),
     "search_temperature": (
-        Change("0.2.0", f"{_READING.why}, and best rewards are of equally many responses at every temperature"),
+        Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
-    "reward_eval": (_READING,),
-    "score_reward_model": (_READING,),
+    "reward_eval": (_REWARDS,),
+    "score_reward_model": (_REWARDS,),
 }
 """By the names of steps, without what stands behind a dot; the oldest change first."""
 

@@ -21,6 +21,7 @@ from larpo_lib.config import RewardModelConfig
 from larpo_lib.errors import ModelError
 from larpo_lib.models.chat import conversation_ids, find_special_text, message_contents, prompt_ids
 from larpo_lib.models.dropout import disable_dropout
+from larpo_lib.models.heads import train_in_float32
 from larpo_lib.models.layout import Layout, choose_layout
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.packing import PackedList, attention_masks
@@ -160,12 +161,15 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
     """Make `model(**rows)` return the (P,) score of each conversation in `rows`, laid out by `with_last_tokens`.
 
     Padded rows are scored by the model's own forward pass, packed ones by its head on the last state of each response.
+    The head computes in float32: in bfloat16 its scores would have 8 bits, and so would losses and metrics.
     Dropout is switched off: a resumed training has no random state to go on from.
 
     Raises:
         ModelError: the forward pass is another one in training all the same.
     """
     disable_dropout(model)
+    head: Any = model.score
+    train_in_float32(head)
     own_forward = model.forward
 
     def forward(self: Any, **rows: Tensor) -> Tensor:
@@ -176,7 +180,7 @@ def attach_scores(model: PreTrainedModel) -> PreTrainedModel:
             logits = self.score(outputs.last_hidden_state.flatten(0, 1)[_last_places(rows)])
         else:
             logits = own_forward(**inputs, attention_mask=rows["attention_mask"]).logits
-        scores: Tensor = logits[:, 0].float()  # under DeepSpeed bfloat16, in which losses would be rounded
+        scores: Tensor = logits[:, 0]
         return scores
 
     model.forward = MethodType(forward, model)

@@ -128,6 +128,18 @@ def test_nothing_is_dropped_out_in_training(layout):
     torch.testing.assert_close(attach_scores(model).train()(**rows), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_in_bfloat16_scores_are_those_of_a_head_in_float64(layout):
+    model, seen = attach_scores(_make_classifier("llama")), []
+    model.score.register_forward_hook(lambda head, inputs, output: seen.append((head.weight, inputs[0], output)))
+    rows = with_last_tokens(LAYOUTS[layout](PAD))([item.tokens for item in _lists(3)])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = model(**rows)
+    [(weight, states, found)] = seen
+    torch.testing.assert_close(found.double(), states.double() @ weight.double().T, rtol=1e-5, atol=1e-6)
+    assert (scores != scores.bfloat16()).any()
+
+
 def test_rows_hold_all_of_a_conversation_and_nothing_behind_it():
     lists = [([7, 8], [[9], [], [10, 11]])]
     rows = with_last_tokens(padded_layout(PAD))(lists)

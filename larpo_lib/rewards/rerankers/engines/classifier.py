@@ -10,6 +10,7 @@ from larpo_lib.batches import in_batches
 from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
+from larpo_lib.models.heads import use_float32_heads
 from larpo_lib.models.hub import label, local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.models.rope import check_scorable
@@ -45,7 +46,7 @@ class ClassifierReranker(Reranker):
         self.name = _name(config)
         check_scorable(source, config.max_tokens, f"max_tokens = {config.max_tokens}")
         self._input = ClassifierInput(source, config)
-        self._model = source.load(AutoModelForSequenceClassification)
+        self._model = use_float32_heads(source.load(AutoModelForSequenceClassification))
         if self._input.scores_last_token:
             use_sdpa_in_parts(self._model)
         self._batch_tokens = config.batch_tokens

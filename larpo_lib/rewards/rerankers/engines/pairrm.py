@@ -11,6 +11,7 @@ from itertools import permutations
 import torch
 
 from larpo_lib.models.batching import token_batches
+from larpo_lib.models.heads import use_float32_heads
 from larpo_lib.models.hub import label, local_model
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers import Reranker, Scorable
@@ -65,7 +66,7 @@ class PairRmReranker(Reranker):
         self.name = f"pairrm-{label(config.path)}"
         self._config = config
         self._tokenizer = load_pairrm_tokenizer(source, config)
-        self._model = source.load(PairRmModel)
+        self._model = use_float32_heads(source.load(PairRmModel))
         self._second_id = int(self._model.config.cand2_prefix_id)
         self._not_in_text = sorted(self._tokenizer.get_added_vocab())
 

@@ -143,3 +143,20 @@ def test_a_classifier_without_its_head_is_refused(tiny_policy, tmp_path):
     model.save_pretrained(tmp_path / "rm", state_dict=weights)
     with pytest.raises(ModelError, match=r"the weights have no score.weight"):
         _reranker(tmp_path / "rm")
+
+
+@pytest.mark.parametrize("prompts", [1, 12])
+def test_in_bfloat16_scores_are_finer_than_bfloat16(tiny_classifier, prompts):
+    """Also of responses behind one copy of their prompt. In bfloat16 they would be one of 256 numbers per octave."""
+    half = PLAIN.model_copy(update={"dtype": "bfloat16"})
+    items = [Scorable(f"p{i % prompts}", user(f"How many {i % prompts} ?"), f"{i} pens") for i in range(12)]
+    reranker = make_reranker(ClassifierConfig(path=str(tiny_classifier), model=half))
+    model, seen = reranker._reranker._model, []
+    assert model.dtype is torch.bfloat16
+    model.score.register_forward_hook(lambda _head, inputs, output: seen.append((inputs[0], output)))
+    scores = torch.tensor(reranker.score(items))
+    assert (scores != scores.bfloat16().float()).any()
+    weight = model.score.weight.double()
+    assert seen
+    for given, found in seen:
+        torch.testing.assert_close(found.double(), given.double() @ weight.T, rtol=1e-5, atol=1e-6)

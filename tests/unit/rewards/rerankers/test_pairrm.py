@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import user
@@ -224,3 +225,20 @@ def test_half_precision_scores_alike(tiny_pairrm):
         PairRmConfig(path=str(tiny_pairrm), model=ModelConfig(device="cpu", dtype="bfloat16"), **LIMITS)
     )
     assert half.score(items) == pytest.approx(_reranker(tiny_pairrm).score(items), abs=0.05)
+
+
+def test_in_half_precision_the_head_computes_in_float32(tiny_pairrm):
+    """Against numpy in float64, from what the head was given."""
+    half = make_reranker(
+        PairRmConfig(path=str(tiny_pairrm), model=ModelConfig(device="cpu", dtype="bfloat16"), **LIMITS)
+    )
+    model, seen = half._reranker._model, []
+    model.head_layer.register_forward_hook(lambda _head, inputs, output: seen.append((inputs[0], output)))
+    half.score(_items(user("hello"), ["yes", "no", "the thing"]))
+    assert next(model.pretrained_model.parameters()).dtype is torch.bfloat16
+    first, second = (model.head_layer[place] for place in (1, 4))
+    weights = [value.detach().double().numpy() for layer in (first, second) for value in (layer.weight, layer.bias)]
+    assert seen
+    for given, found in seen:
+        expected = np.tanh(given.double().numpy() @ weights[0].T + weights[1]) @ weights[2].T + weights[3]
+        assert found.numpy() == pytest.approx(expected, rel=1e-5, abs=1e-5)
