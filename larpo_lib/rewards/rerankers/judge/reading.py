@@ -1,6 +1,8 @@
 """What a judge's reply says: a grade, which of two responses is better, or a ranking. Never a guess.
 
-Thoughts before the reply are left out, and unfinished ones leave nothing that could be read.
+Thoughts before the reply are left out, and unfinished ones leave nothing that could be read. Where a chat template
+opens `<think>` in the prompt, a reply that is cut inside its thoughts has no tag that says so. So a reply that is cut
+is only read if it is nothing but the decision.
 """
 
 import math
@@ -22,7 +24,11 @@ _BARE_GRADE = re.compile(
 )
 _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
+_CUT = "length"
+"""Why a reply ended that has as many tokens as it may."""
 _CHAIN = re.compile(r"(?<!\d)\[?\d{1,9}\]?(?:\s*>\s*\[?\d{1,9}(?!\d)\]?)+", re.ASCII)
+_BARE_CHAIN = re.compile(r"\W*\[\d{1,9}\](?:\s*>\s*\[\d{1,9}\])+\W*", re.ASCII)
+"""In brackets: the last number of a chain that is cut may lack digits."""
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _MOST = 1.02
 """The probabilities of one token together, as far as they are rounded."""
@@ -76,7 +82,7 @@ def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
     """
     text = completions.text(answer)
     reply = without_thoughts(text)
-    marked = list(_MARKED_GRADE.finditer(reply))
+    marked = [] if _is_cut(answer) else list(_MARKED_GRADE.finditer(reply))
     found = marked[-1] if marked else _BARE_GRADE.fullmatch(reply)
     if found is None or not lowest <= float(found[1]) <= highest:
         return None
@@ -95,7 +101,7 @@ def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
 def read_verdict(answer: Answer) -> float | None:
     """The first response's share of the win: 1 for A, 0 for B, 0.5 for C, as [[A]] or as the whole reply."""
     reply = without_thoughts(completions.text(answer))
-    marked = _MARKED_LETTER.findall(reply)
+    marked = [] if _is_cut(answer) else _MARKED_LETTER.findall(reply)
     if marked:
         return _SHARES[marked[-1]]
     bare = _BARE_LETTER.fullmatch(reply)
@@ -104,7 +110,10 @@ def read_verdict(answer: Answer) -> float | None:
 
 def read_ranking(answer: Answer) -> list[int] | None:
     """The numbers of the last ranking in a reply, in the form [2] > [1] > [3], as they stand there."""
-    chains = _CHAIN.findall(without_thoughts(completions.text(answer)))
+    reply = without_thoughts(completions.text(answer))
+    if _is_cut(answer) and not _BARE_CHAIN.fullmatch(reply):
+        return None
+    chains = _CHAIN.findall(reply)
     return [int(number) for number in re.findall(r"\d+", chains[-1], re.ASCII)] if chains else None
 
 
@@ -117,6 +126,11 @@ def whole_ranking(said: Sequence[int], count: int) -> tuple[list[int], bool]:
     known = dict.fromkeys(number - 1 for number in said if 1 <= number <= count)
     order = [*known, *(place for place in range(count) if place not in known)]
     return order, [number - 1 for number in said] != order
+
+
+def _is_cut(answer: Answer) -> bool:
+    """Whether a reply may lack its end."""
+    return bool(answer["choices"][0].get("finish_reason") == _CUT)
 
 
 def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[str, float]]:

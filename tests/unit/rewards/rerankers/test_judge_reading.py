@@ -5,13 +5,14 @@ import pytest
 from larpo_lib.artifacts import digest
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.rerankers.judge.questions import Questions
-from larpo_lib.rewards.rerankers.judge.reading import read_grade, read_ranking, read_verdict, whole_ranking
+from larpo_lib.rewards.rerankers.judge.reading import Grade, read_grade, read_ranking, read_verdict, whole_ranking
 from larpo_lib.rewards.rerankers.judge.templates import NEEDED, Template, has_control, packaged
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 
-def said(content, logprobs=None):
-    return {"choices": [{"message": {"role": "assistant", "content": content}, "logprobs": logprobs}]}
+def said(content, logprobs=None, finish_reason="stop"):
+    message = {"role": "assistant", "content": content}
+    return {"choices": [{"message": message, "logprobs": logprobs, "finish_reason": finish_reason}]}
 
 
 def token(text, chance, **others):
@@ -238,3 +239,26 @@ def test_control_tokens_of_many_families_are_known(text):
 @pytest.mark.parametrize("text", ["a < b | c > d", "<strong>", "[1]", "x <| y", "<stop>"])
 def test_other_text_is_no_control_token(text):
     assert not has_control(text)
+
+
+@pytest.mark.parametrize(
+    ("read", "reply", "found"),
+    [
+        (read_verdict, "Okay, I would answer [[A]] at first, but wait, its second step is", None),
+        (read_verdict, "<think>\nI would answer [[A]]", None),
+        (read_verdict, "<think>\nI would answer [[A]]</think>\n\nB", 0.0),
+        (read_verdict, "3 + 4 is 7.\n</think>\n\n[[B]]", 0.0),
+        (read_verdict, "[[A]]", 1.0),
+        (read_verdict, "A", 1.0),  # with max_tokens = 1
+        (read_ranking, "At first sight [2] > [1] > [3]. But wait, response 3", None),
+        (read_ranking, "[2] > [1] > [3]", [2, 1, 3]),
+        (read_ranking, "[2] > [3] > [1", None),  # of [10], perhaps
+        (read_ranking, "2 > 3 > 1", None),
+        (lambda answer: read_grade(answer, 1, 5), "I would give [[5]] at first, but wait, step 2 is", None),
+        (lambda answer: read_grade(answer, 1, 5), "4", Grade(4.0)),
+        (lambda answer: read_grade(answer, 1, 5), "Grade: [[4]]", Grade(4.0)),
+    ],
+)
+def test_a_reply_that_is_cut_is_nothing_but_the_decision_or_is_not_read(read, reply, found):
+    """Its template may have opened `<think>` in the prompt: then nothing in it tells thoughts from a reply."""
+    assert read(said(reply, finish_reason="length")) == found
