@@ -71,6 +71,9 @@ def _conversation(batch: _Batch) -> list[dict[str, str]]:
     return [*batch.messages, {"role": "assistant", "content": response}]
 
 
+_RAW = {"use_activation": False, "activation": False}
+"""Scores without a sigmoid: vLLM renamed it in 0.11.1, and ignores fields that it does not know."""
+
 _APIS: dict[str, _Api] = {
     "tei_rerank": _Api(
         path="rerank",
@@ -90,7 +93,7 @@ _APIS: dict[str, _Api] = {
         payload=lambda batch: {
             "text_1": query_text(batch.messages),
             "text_2": list(batch.responses),
-            "use_activation": False,
+            **_RAW,
         },
         answer=_Places,
         scores=lambda answer: [(place.index, place.score) for place in answer.data],

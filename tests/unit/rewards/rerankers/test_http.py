@@ -41,9 +41,9 @@ def _tei(asked):
 def _vllm(asked):
     if asked.path == "/v1/models":
         return Reply({"data": [{"id": "rm"}]})
-    assert asked.payload["use_activation"] is False
     too_long = Reply({"error": {"message": "This model's maximum context length is 5 tokens."}}, status=400)
     if asked.path == "/score":
+        assert (asked.payload["use_activation"], asked.payload["activation"]) == (False, False)  # its older name
         texts = asked.payload["text_2"]
         if any(len(text) > LONGEST for text in texts):
             return too_long
@@ -51,6 +51,7 @@ def _vllm(asked):
         return Reply({"data": [{"index": i, "score": score} for i, score in enumerate(scores)]})
     assert asked.path == "/pooling"
     assert asked.payload["task"] == "classify"
+    assert asked.payload["use_activation"] is False
     *prompt, response = asked.payload["messages"]
     assert response["role"] == "assistant"
     if len(response["content"]) > LONGEST:
