@@ -1,4 +1,4 @@
-"""Samples from a server with OpenAI's chat completions, such as `vllm serve` or TGI."""
+"""Samples from a server with OpenAI's chat completions, such as `vllm serve`, SGLang or TGI."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ from larpo_lib.models.chat import (
 )
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.turns import TurnEnd, named_stops
+from larpo_lib.progress import tell
 from larpo_lib.samplers.base import Request, Response, SamplingLimits
 from larpo_lib.samplers.engines.policy import PolicySampler, check_limits
 from larpo_lib.samplers.openai import OpenAiSamplerConfig
@@ -28,7 +29,10 @@ from larpo_lib.served_models import listed
 _FINISHED = {"stop": STOP, "eos_token": STOP, "length": LENGTH}
 """TGI may say `eos_token`. Other reasons (a filter, a tool call, an abort) leave no response of the policy's own."""
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-"""vLLM would else take them from the model's generation_config.json, and the samples would not be the policy's."""
+"""vLLM and SGLang would else take them from the model's generation_config.json, and the samples would not be the
+policy's."""
+_THESE_KNOW = ("vllm", "sglang")
+"""Servers, by the name they give themselves, that take all of these, a `top_p` of 1 and ids of tokens to stop at."""
 _SEEDS = 2**31
 """Some servers take seeds of 32 bits only."""
 _STOPS = 4
@@ -142,7 +146,13 @@ class OpenAiSampler(PolicySampler):
         check_served_template(self._tokenizer)
         self._config = config
         self._completions = Endpoint(config, "chat/completions", _Completion)
-        self._is_vllm = check_sampling_server(config, limits) == "vllm" or config.token_ids
+        self._takes_all = check_sampling_server(config, limits) in _THESE_KNOW or config.token_ids
+        if not self._takes_all:
+            unsaid = ", ".join([*(["top_p"] if limits.top_p == 1.0 else []), *_NEUTRAL])
+            tell(
+                f"{config.base_url}: does not say that it is vLLM or SGLang, so its own defaults hold for {unsaid}. "
+                "Start it without the model's generation settings"
+            )
         self._stop_texts = self._texts_to_stop_at(source.turn_end)
         self._vocabulary = source.vocab_size or len(self._tokenizer)
 
@@ -178,7 +188,7 @@ class OpenAiSampler(PolicySampler):
         """The end of a turn and `stop_tokens`. A server knows those in the model's own settings, eos among them."""
         ends = {end.token, *named_stops(self._tokenizer, self._config.model)}
         texts = sorted(str(self._tokenizer.convert_ids_to_tokens(token)) for token in ends)
-        if not self._is_vllm and len(texts) > _STOPS:
+        if not self._takes_all and len(texts) > _STOPS:
             raise ConfigError(
                 f"{len(texts)} stop texts ({', '.join(texts)}), but servers accept at most {_STOPS}",
                 remedy="Use fewer model.stop_tokens, or add them to the policy's generation_config.json",
@@ -194,7 +204,7 @@ class OpenAiSampler(PolicySampler):
             "max_tokens": self._limits.max_new_tokens,  # OpenAI has renamed it, but only this name is known everywhere
             "seed": request.seed % _SEEDS,
         }
-        if self._is_vllm:
+        if self._takes_all:
             payload |= {**_NEUTRAL, "top_p": self._limits.top_p, "return_token_ids": self._config.token_ids}
             return payload | {"stop_token_ids": self._stops}
         if self._limits.top_p < 1.0:  # TGI refuses 1

@@ -86,6 +86,19 @@ def test_the_whole_distribution_goes_unsaid_to_servers_that_refuse_1(sampler_of)
     assert "top_p" not in _payload(server)
 
 
+def test_it_is_said_once_which_settings_are_an_unknown_servers_own(sampler_of, caplog):
+    caplog.set_level("INFO", "larpo_lib")
+    with _server(_says("Ann")) as server:
+        sampler = sampler_of(server)
+        sampler.sample([_request()])
+        sampler.sample([_request()])
+    [told] = [record.getMessage() for record in caplog.records if "defaults" in record.getMessage()]
+    assert "hold for top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty. Start" in told
+    with _server(_says("Ann")) as server:
+        sampler_of(server, top_p=0.9)
+    assert "its own defaults hold for top_k" in caplog.text
+
+
 def test_vllm_is_asked_for_token_ids_and_for_no_settings_of_its_own(sampler_of, tokenizer):
     ids = tokenizer.convert_tokens_to_ids(list(WORDS))
 
@@ -104,9 +117,15 @@ def test_vllm_is_asked_for_token_ids_and_for_no_settings_of_its_own(sampler_of, 
     }  # fmt: skip
 
 
-def test_a_server_of_vllm_is_asked_for_no_settings_of_its_own_without_token_ids_either(sampler_of):
-    with _server(_says("Ann"), _models(("tiny", 256), owned_by="vllm")) as server:
+@pytest.mark.parametrize("owner", ["vllm", "sglang"])
+def test_a_server_that_takes_them_is_asked_for_no_settings_of_its_own_without_token_ids_either(
+    sampler_of, owner, tokenizer, caplog
+):
+    caplog.set_level("INFO", "larpo_lib")
+    with _server(_says("Ann"), _models(("tiny", 256), owned_by=owner)) as server:
         sampler_of(server).sample([_request()])
+    assert _payload(server)["stop_token_ids"] == tokenizer.convert_tokens_to_ids(["<end>"])
+    assert "defaults" not in caplog.text
     asked = _payload(server)
     assert (asked["repetition_penalty"], asked["top_k"], asked["top_p"]) == (1.0, -1, 1.0)
     assert asked["return_token_ids"] is False
