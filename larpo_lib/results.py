@@ -70,6 +70,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
+    "mixeval": (Change("0.2.0", f"a judge's thoughts are no judgement, and {FIRST.why}"),),
     "reward_eval": (_REWARDS,),
     "score_reward_model": (_REWARDS,),
 }

@@ -17,7 +17,6 @@ from larpo_lib.evaluation.arena_hard import step as arena_hard
 from larpo_lib.evaluation.arena_hard.prompts import label
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.mixeval import step as mixeval
-from larpo_lib.evaluation.mixeval.judging import JUDGE_TOKENS
 from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.playground.policy import make_policy, make_tokenizer
@@ -27,6 +26,7 @@ from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
 CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
+JUDGE_TOKENS = 999
 WORDS = [*vocabulary(), "[[A]]", "[[0.5]]", "m", "M", "[[A>B]]", "[[B>>A]]"]
 PAIRS = 40
 FREE_FORM = {

@@ -14,7 +14,10 @@ from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Answer, Decisions
 from larpo_lib.judging.unreadable import Unreadable, none_read
 
-_REMEDY = "Set arena_hard.judge to a model that ends its judgement with a verdict such as [[A>B]]"
+_REMEDY = (
+    "Set arena_hard.judge to a model that ends its judgement with a verdict such as [[A>B]]; increase "
+    "arena_hard.judge_max_tokens for one that thinks first"
+)
 
 Texts = tuple[str | None, str | None]
 """What the judge writes in two games; None: too long for it."""

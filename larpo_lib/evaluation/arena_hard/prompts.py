@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from larpo_lib.schemas import Messages
+from larpo_lib.thinking import without_thoughts
 
 _TASK = (
     "Please act as an impartial judge and evaluate the quality of the responses provided by two AI assistants to the "
@@ -85,8 +86,12 @@ def judging(category: str, question: str, first: str, second: str) -> Messages:
 
 
 def label(judgement: str) -> str | None:
-    """The last label in double brackets, else in single ones; None if there is none, or it is none of `VERDICTS`."""
+    """The last label in double brackets, else in single ones; None if there is none, or it is none of `VERDICTS`.
+
+    Thoughts before the judgement are left out, and unfinished ones leave nothing that could be read.
+    """
+    reply = without_thoughts(judgement).upper()
     for pattern in _PATTERNS:
-        if found := pattern.findall(judgement.upper()):
+        if found := pattern.findall(reply):
             return found[-1] if found[-1] in VERDICTS else None
     return None

@@ -19,10 +19,9 @@ from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Decisions
 from larpo_lib.judging.unreadable import MOST_UNREAD, Unreadable, none_read
 
-JUDGE_TOKENS = 999
-"""Longest judgement, as officially."""
 _REMEDY = (
-    "Set mixeval.judge to a model that ends its judgement with a score such as [[0.5]], or an option such as [[B]]"
+    "Set mixeval.judge to a model that ends its judgement with a score such as [[0.5]], or an option such as [[B]]; "
+    "increase mixeval.judge_max_tokens for one that thinks first"
 )
 NO_OPTION = "-"
 """Stands for the option of a response that counts as wrong because none could be read."""
@@ -86,11 +85,9 @@ def _can_read(answer: Mapping[str, Any]) -> bool:
 
 def judge_request(config: MixEvalConfig, question: Question, response: str) -> dict[str, Any]:
     """The body of a request to the judge."""
-    request = {
-        "model": config.judge.model,
-        "messages": judging(question, response),
-        "max_tokens": JUDGE_TOKENS,
-    }
+    request: dict[str, Any] = {"model": config.judge.model, "messages": judging(question, response)}
+    if config.judge_max_tokens != "server":
+        request["max_tokens"] = config.judge_max_tokens
     if config.judge_temperature is not None:
         request["temperature"] = config.judge_temperature
     return request

@@ -1,10 +1,14 @@
-"""How scores and options are read: out of a judge's text, or out of a response by rule. Rules as officially."""
+"""How scores and options are read: out of a judge's text, or out of a response by rule. Rules as officially.
+
+Thoughts before a judge's text are left out, and unfinished ones leave nothing that could be read.
+"""
 
 import random
 import re
 from collections.abc import Sequence
 
 from larpo_lib.evaluation.mixeval.questions import letters
+from larpo_lib.thinking import without_thoughts
 
 _SCORES = [re.compile(pattern, re.ASCII) for pattern in (r"\[\[(\d+(?:\.\d*)?)\]\]", r"\[(\d+(?:\.\d*)?)\]")]
 _OPTIONS = [re.compile(pattern) for pattern in (r"\[\[([A-Z])\]\]", r"\[([A-Z])\]")]
@@ -15,7 +19,7 @@ _LONG_RESPONSE = 5
 
 def judged_score(text: str) -> float | None:
     """The score in [0, 1] that a judge's text gives as [[0.5]], or else as [0.5]: the first one, if it is in range."""
-    found = _first(_SCORES, text)
+    found = _first(_SCORES, without_thoughts(text))
     score = None if found is None else float(found)
     return score if score is not None and score <= 1 else None
 
@@ -25,7 +29,7 @@ def judged_option(text: str) -> str | None:
 
     It may be a letter that the question has no option for, which then is wrong, as officially.
     """
-    return _first(_OPTIONS, text)
+    return _first(_OPTIONS, without_thoughts(text))
 
 
 def chosen_option(response: str, options: Sequence[str]) -> str | None:

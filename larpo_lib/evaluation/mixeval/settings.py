@@ -23,6 +23,8 @@ class MixEvalAnswersConfig(AnswersConfig):
 class MixEvalConfig(Seeded):
     """MixEval and MixEval-Hard: free-form and multiple-choice questions with known answers."""
 
+    younger: ClassVar[tuple[str, ...]] = ("judge_max_tokens",)
+
     benchmark: Literal["mixeval", "mixeval-hard"] = "mixeval"
     """Which of the two benchmarks the files contain. Known files of the other one are refused."""
     version: Literal["2024-06-01", "2024-08-11"] = "2024-06-01"
@@ -33,6 +35,9 @@ class MixEvalConfig(Seeded):
     """Any model on an OpenAI-compatible server. The published scores are of gpt-3.5-turbo-0125, which is shut down."""
     judge_temperature: NonNegativeFloat | None = None
     """Sampling temperature of the judge. Not set: the default of the judge's server, as officially."""
+    judge_max_tokens: PositiveInt | Literal["server"] = 999
+    """Maximum tokens of a judgement; the official value. Give a judge that thinks before it replies more. `server`: no
+    limit is sent."""
     multiple_choice: Literal["judge", "rule"] = "judge"
     """How the chosen option is read from a response: by the judge, or by the official patterns, which need no judge."""
     attempts: PositiveInt = 10

@@ -36,6 +36,9 @@ def test_prompts_are_the_official_ones(category):
         ("[[A>B>A]]", None),
         ("A>B", None),
         ("", None),
+        ("<think>\nAt first sight [[A>>B]]?\n</think>\n\nMy final verdict is [[B>A]]", "B>A"),
+        ("<think>\nAt first sight [[A>>B]]? But the code of A does not compile, so", None),  # cut in its thoughts
+        ("At first sight [[A>>B]].\n</think>\n\nI cannot decide.", None),
     ],
 )
 def test_labels(text, expected):

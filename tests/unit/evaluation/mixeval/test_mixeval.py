@@ -81,6 +81,40 @@ def test_the_judge_is_asked_as_officially(run):
     )
 
 
+THOUGHTS = {"In this task": 'The form is "[[score]]", such as [[0.0]].', "option extractor": 'The form is "[[C]]".'}
+
+
+def test_what_a_judge_thinks_is_no_judgement(run, tmp_path):
+    """The scores are those of the first test, by hand; the thoughts are kept beside them."""
+
+    def thinking(asked):
+        system = asked.payload["messages"][0]["content"]
+        thought = THOUGHTS["option extractor" if "option extractor" in system else "In this task"]
+        return Reply(completion(f"<think>\n{thought}\n</think>\n\n{asked_about(asked.payload)[1]}"))
+
+    with serve(thinking) as server:
+        metrics = run(server, judge_max_tokens=8000)
+        assert {payload["max_tokens"] for payload in server.payloads("/chat/completions")} == {8000}
+    assert (metrics["free_form"], metrics["multiple_choice"], metrics["unparsed"]) == (0.7, 0.5, 0)
+    judged = tmp_path / "evaluation" / "judged.jsonl"
+    assert all(row["judge"].startswith("<think>") for row in _lines(judged))
+    assert rescore(judged=[judged])["overall"] == metrics["overall"]
+
+
+def test_a_judge_that_never_ends_its_thoughts_is_refused_with_what_to_increase(run):
+    with (
+        serve(lambda _: Reply(completion("<think>\nSuch as [[0.5]] or [[B]]. Now"))) as server,
+        pytest.raises(LarpoError, match=r"none of the .* can be read.* increase mixeval\.judge_max_tokens"),
+    ):
+        run(server, attempts=1)
+
+
+def test_a_limit_may_be_left_to_the_judges_server(run):
+    with serve(verdict) as server:
+        run(server, judge_max_tokens="server")
+        assert all("max_tokens" not in payload for payload in server.payloads("/chat/completions"))
+
+
 def test_answers_are_published_in_the_official_format_and_can_be_judged_anew(run, tmp_path):
     with serve(verdict) as server:
         first = run(server)

@@ -28,6 +28,10 @@ OPTIONS = ["a red cat", "A dog", "cat", "4"]
         ("0.5", None),
         ("[[\u0660.\u0665]]", None),
         ("", None),
+        ('<think>\nThe form is "[[score]]", such as [[0.5]].\n</think>\n\nThe correctness score: [[1.0]]', 1.0),
+        ("Such as [[0.5]].\n</think>\n[[1.0]]", 1.0),  # the template has opened the thoughts
+        ("<think>\nSuch as [[0.5]]. But the answer", None),
+        ("<think>\n[[0.5]]\n</think>\nI cannot say.", None),
     ],
 )
 def test_scores_are_read_as_officially(text, score):
@@ -46,6 +50,8 @@ def test_scores_are_read_as_officially(text, score):
         ("[[None of the above]]", None),
         ("[[b]]", None),
         ("B", None),
+        ('<think>\nThe form is "[[A]]".\n</think>\n\nThe option chosen by the model: [[C]]', "C"),
+        ('<think>\nThe form is "[[A]]". The model', None),
     ],
 )
 def test_options_are_read_as_officially(text, option):
