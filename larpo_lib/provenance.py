@@ -6,7 +6,7 @@ here what it needs.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from larpo_lib.artifacts import MANIFEST, read_manifest
 from larpo_lib.config.base import Seed
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError
+from larpo_lib.thinking import without_thoughts
 
 SHARDS = "shards"
 """In the manifest of what was put together of shards: what their manifests have in common."""
@@ -126,6 +127,20 @@ def scored_by(artifact: Path) -> dict[str, dict[str, Any]]:
         metric = f"{WATCH}{one.name}"  # names models; functions are named by their places in the settings
         found[metric] = _made_of(one.reranker, inputs, f"{metric}_", f"watch.{place}.")
     return found
+
+
+def scored_text(artifact: Path) -> Callable[[str], str]:
+    """From a response to what its reward is of: the reply, or, where the reranker is given its thoughts, all of it.
+
+    Raises:
+        ArtifactError: as `read_settings`.
+    """
+    return str if _keeps_thoughts(scored_by(artifact).get("reward", {})) else without_thoughts
+
+
+def _keeps_thoughts(settings: Mapping[str, Any]) -> bool:
+    members = (member.get("reranker", {}) for member in settings.get("members", ()))
+    return settings.get("thinking") == "keep" or any(map(_keeps_thoughts, members))
 
 
 def _made_of(settings: Mapping[str, Any], inputs: Mapping[str, str], *begins: str) -> dict[str, Any]:

@@ -64,14 +64,20 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "build_lists": (_WORDS,),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),
     "rerank": (_REWARDS,),
-    "report": (Change("0.2.0", "advice on reward hacking allows for the number of iterations and of measures"),),
+    "report": (
+        Change(
+            "0.2.0",
+            "advice on reward hacking allows for the number of iterations and of measures, and lengths are without "
+            "thoughts that the reward is not of",
+        ),
+    ),
     "evaluate": (_REWARDS,),
     "search_temperature": (
         Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
     "mixeval": (Change("0.2.0", f"a judge's thoughts are no judgement, and {FIRST.why}"),),
-    "reward_eval": (_REWARDS,),
+    "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and lengths are without thoughts that the reward is not of"),),
     "score_reward_model": (_REWARDS,),
 }
 """By the names of steps, without what stands behind a dot; the oldest change first."""

@@ -1,7 +1,7 @@
 """What the sampled responses of each policy of a run are like, which tells whether one exploits its reward."""
 
 from array import array
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from sys import intern
@@ -13,6 +13,7 @@ from larpo_lib.config.sections import WATCH
 from larpo_lib.reporting.held_out import Row, is_greedy
 from larpo_lib.statistics.estimates import Values
 from larpo_lib.statistics.ranking import spearman
+from larpo_lib.thinking import without_thoughts
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
@@ -40,12 +41,28 @@ class Policy:
     kl: float | None = None
 
 
-def read_policy(iteration: int, evaluated: Iterable[Row], watched: Iterable[Row], kl: float | None = None) -> Policy:
-    """What rows of `evaluated` and of `watched` say of sampled responses. They are gone through once."""
+def read_policy(
+    iteration: int,
+    evaluated: Iterable[Row],
+    watched: Iterable[Row],
+    kl: float | None = None,
+    scored_text: Callable[[str], str] = without_thoughts,
+) -> Policy:
+    """What rows of `evaluated` and of `watched` say of sampled responses. They are gone through once.
+
+    Args:
+        iteration: 0 is the policy that the run started from.
+        evaluated: rows of held-out responses.
+        watched: rows of their further rewards.
+        kl: at the end of the training, nats.
+        scored_text: from a response to what its reward is of, whose length counts.
+    """
     values: dict[str, dict[str, float]] = {REWARD: {}, LENGTH: {}}
     correlations: dict[str, float] = {}
     responses = (
-        (intern(row["prompt_id"]), row["reward"], len(row["response"])) for row in evaluated if not is_greedy(row)
+        (intern(row["prompt_id"]), row["reward"], len(scored_text(row["response"])))
+        for row in evaluated
+        if not is_greedy(row)
     )
     for prompt, rewards, lengths in _by_key(responses):
         values[REWARD][prompt], values[LENGTH][prompt] = fmean(rewards), fmean(lengths)

@@ -12,7 +12,7 @@ from larpo_lib.config.differences import differences
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
-from larpo_lib.provenance import deciding, judge_name, scored_by
+from larpo_lib.provenance import deciding, judge_name, scored_by, scored_text
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, is_greedy, means
 from larpo_lib.tables import Row, iterate_table
@@ -22,7 +22,8 @@ VERIFIER = "verifier"
 EVALUATE_METRICS = ("reward", "accuracy", "greedy_accuracy")
 """What an artifact of the step `evaluate` can be compared by."""
 LENGTH = "length"
-"""And besides, where several metrics are asked for: mean characters of a prompt's sampled responses."""
+"""And besides, where several metrics are asked for: mean characters of a prompt's sampled responses, without thoughts
+that the reward is not of."""
 _SAMPLING = ("temperature", "top_p", "max_new_tokens")
 
 
@@ -131,9 +132,10 @@ def _watched(evaluation: Path) -> tuple[dict[str, dict[str, float]], dict[str, d
 
 def _lengths(evaluation: Path) -> dict[str, float]:
     found: dict[str, list[int]] = {}
+    scored = scored_text(evaluation)
     for row in iterate_table(evaluation, "evaluated", ("prompt_id", "temperature", "response")):
         if not is_greedy(row):
-            found.setdefault(row["prompt_id"], []).append(len(row["response"]))
+            found.setdefault(row["prompt_id"], []).append(len(scored(row["response"])))
     return dict(sorted(means(found).items()))
 
 

@@ -10,6 +10,7 @@ from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json
 from larpo_lib.manifest import hash_json
+from larpo_lib.provenance import scored_text
 from larpo_lib.reporting.benchmark import REPORT
 from larpo_lib.reporting.hacking import Hacking, Judged, examine
 from larpo_lib.reporting.hacking_policies import COLUMNS, REWARD, read_policy
@@ -45,6 +46,7 @@ def read_hacking(
             iterate_table(path, "evaluated", COLUMNS),
             watched_rows(path, ("watch", "prompt_id", "temperature", "reward")),
             late_mean(histories[number - 1], "kl") if number else None,
+            scored_text(path),
         )
         for number, path in evaluations.items()
     ]

@@ -1,6 +1,6 @@
 """The benchmark `reward_eval`: a policy against a baseline policy, with a reward model as the judge."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
+from larpo_lib.thinking import without_thoughts
 
 _POLICY, _BASELINE = 0, 1
 """`sample_index` of the two responses to a prompt."""
@@ -91,7 +92,7 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
     write_table(pairs, "candidates", both)
     answers = PromptTable(pairs, "candidates")
     foresee(config.reranker, "reward_eval", ToScore(prompts, [answers]))
-    scored = map_in_parts(
+    scoring = map_in_parts(
         "reward_eval, scoring",
         [*answers],
         config,
@@ -101,7 +102,8 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         output=ranked,
     )
     judged = read_table(ranked, "ranked")
-    duels = _duels(judged)
+    scored = str if config.reranker.keeps_thoughts else without_thoughts
+    duels = _duels(judged, scored)
     if not duels:
         raise LarpoError(
             f"{prompts}: no prompt has two scored responses",
@@ -113,10 +115,10 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         "prompts_too_long_dropped": len({row["prompt_id"] for row in asked}) - len(both) // 2,
         "too_long_to_score_dropped": len(both) // 2 - len(duels),
         "compared": len(duels),
-        "equal_responses": sum(own[item]["response"] == other[item]["response"] for item in duels),
+        "equal_responses": sum(scored(own[item]["response"]) == scored(other[item]["response"]) for item in duels),
         "truncated_responses": _truncated(own),
         "truncated_baseline_responses": _truncated(other),
-        **{name: count for name, count in scored.items() if name not in ("responses", "too_long_to_score_dropped")},
+        **{name: count for name, count in scoring.items() if name not in ("responses", "too_long_to_score_dropped")},
     }
     judged_by, version = _judge(config, judged[0]["reranker"]), f"against {digest(baseline)[:16]}"
     bootstrap = Bootstrap.of(config)
@@ -142,15 +144,15 @@ def _scoring(config: RewardEvalConfig, prompts: Path, pairs: Path) -> Iterator[P
     yield make
 
 
-def _duels(rows: Sequence[Row]) -> dict[str, Duel]:
-    """Prompts with two scored responses."""
+def _duels(rows: Sequence[Row], scored: Callable[[str], str]) -> dict[str, Duel]:
+    """Prompts with two scored responses; `scored`: from a response to what its reward is of."""
     sides: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         sides.setdefault(row["prompt_id"], {})[row["sample_index"]] = row
     return {
         prompt_id: duel(
-            found[_POLICY]["response"],
-            found[_BASELINE]["response"],
+            scored(found[_POLICY]["response"]),
+            scored(found[_BASELINE]["response"]),
             found[_POLICY]["reward"],
             found[_BASELINE]["reward"],
             list_relative=found[_POLICY]["list_relative"],

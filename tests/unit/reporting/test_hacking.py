@@ -39,6 +39,12 @@ def test_rewards_lengths_and_their_rank_correlation_within_each_prompt() -> None
     assert found.correlations == pytest.approx(expected)
 
 
+def test_thoughts_have_no_length_unless_the_reward_is_of_them_too() -> None:
+    rows = [row("a", f"<think>{'t' * 9}</think>\n\n{'x' * n}", 1.0 * n) for n in (1, 3)]
+    assert read_policy(1, rows, []).values["characters"] == {"a": 2.0}
+    assert read_policy(1, rows, [], scored_text=str).values["characters"] == {"a": 2.0 + 7 + 9 + 8 + 2}
+
+
 def test_the_gain_at_equal_length_is_the_intercept_of_scipys_line_with_about_its_interval() -> None:
     random = np.random.default_rng(5)
     before, after = random.normal(0, 1, 400), random.normal(0, 1, 400)

@@ -71,6 +71,20 @@ def decided(new: Judgement, old: Judgement) -> Decision:
     return decide_by_all(GATE, by_name([new]), Opponent("version 3", kept))
 
 
+@pytest.mark.parametrize(("reranker", "characters"), [({}, 3.0), ({"thinking": "keep"}, 22.0)])
+def test_lengths_are_of_what_the_reward_is_of(tmp_path: Path, reranker: dict[str, Any], characters: float) -> None:
+    """`<think>`, `</think>` and the thought are 19 characters, the reply is 3."""
+    settings = {"reranker": {**LENGTH, **reranker}}
+
+    def make(work: WorkDir) -> Metrics:
+        rows = [{**row(prompt, 0.5), "response": "<think>abcd</think>yes"} for prompt in PROMPTS]
+        write_table(work.data / "evaluated.parquet", "evaluated", rows)
+        return {}
+
+    produce("evaluate", EvaluateConfig.model_validate(settings), {}, tmp_path / "evaluation", make)
+    assert read_whole_judgement(tmp_path / "evaluation").values["length"] == dict.fromkeys(PROMPTS, characters)
+
+
 def test_the_values_of_a_watch_are_means_over_sampled_responses_by_prompt(tmp_path: Path) -> None:
     found = read(tmp_path / "evaluation", 0.5, 0.75)
     assert found.values["watch_rules"] == dict.fromkeys(PROMPTS, 0.75)

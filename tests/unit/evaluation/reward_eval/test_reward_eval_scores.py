@@ -1,9 +1,14 @@
 import pytest
 
+from larpo_lib.config.load import check
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
+from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
+from larpo_lib.evaluation.reward_eval.step import _duels
 from larpo_lib.statistics.estimates import Bootstrap
+from larpo_lib.thinking import without_thoughts
 
 BOOTSTRAP = Bootstrap(0.9, 100, 0)
+SHORT = {"reranker": {"type": "length", "longest": 9}, "mean": 0, "std": 1}
 
 
 def told(duels):
@@ -21,6 +26,36 @@ def told(duels):
 )
 def test_the_higher_reward_wins_and_equal_responses_tie(response, baseline, rewards, preferred):
     assert duel(response, baseline, *rewards, list_relative=False).preferred == preferred
+
+
+@pytest.mark.parametrize(
+    ("reranker", "lengths", "preferred"),
+    [
+        ({"type": "classifier", "path": "m"}, (2, 4), 1.0),
+        ({"type": "classifier", "path": "m", "thinking": "keep"}, (22, 24), 1.0),
+        ({"type": "ensemble", "members": [SHORT, SHORT]}, (2, 4), 1.0),
+        ({"type": "ensemble", "members": [SHORT, {**SHORT, "reranker": {**SHORT["reranker"], "thinking": "keep"}}]},
+         (22, 24), 1.0),
+    ],
+)  # fmt: skip
+def test_lengths_are_of_what_the_rewards_are_of(reranker, lengths, preferred):
+    """`<think>`, `</think>` and the thought are 20 characters, the replies 2 and 4."""
+    responses = ["<think>abcde</think>no", "<think>fghij</think>long"]
+    rows = [
+        {"prompt_id": "p", "sample_index": index, "response": text, "reward": 2.0 - index, "list_relative": False}
+        for index, text in enumerate(responses)
+    ]
+    config = check(RewardEvalConfig, {"reranker": reranker})
+    (found,) = _duels(rows, str if config.reranker.keeps_thoughts else without_thoughts).values()
+    assert (found.length, found.baseline_length, found.preferred) == (*lengths, preferred)
+
+
+def test_equal_replies_after_other_thoughts_are_a_tie():
+    rows = [
+        {"prompt_id": "p", "sample_index": index, "response": f"<think>{index}</think>\n\nyes", "reward": index,
+         "list_relative": False} for index in (0, 1)
+    ]  # fmt: skip
+    assert _duels(rows, without_thoughts)["p"].preferred == 0.5
 
 
 def test_rewards_within_a_list_are_not_averaged():
