@@ -33,6 +33,7 @@ from larpo_lib.http_answers import (
     ENCODINGS,
     TooLongBodyError,
     UnusableBodyError,
+    failure_in,
     message_of,
     read_body,
     retry_after_s,
@@ -48,11 +49,12 @@ _CONNECT_S = 10.0
 _TELL_EVERY_S = 10.0
 _LOOK_AGAIN_S = 0.01
 _NO_SUCH_ROUTE = {404, 405, 501}
+_MAY_PASS = {408, 409, 429, *range(500, 600)} - _NO_SUCH_ROUTE
 _BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random_exponential(multiplier=0.5, max=30)
 
 
 class _TransientError(EndpointError):
-    """A failure that another try may not meet; `wait_s` is how long the server asks to wait."""
+    """A failure that another try may not meet; `wait_s` is how long the server asks to wait at least."""
 
     wait_s: float | None = None
 
@@ -198,7 +200,10 @@ class Endpoint(Generic[AnswerT]):
             problem = f"{self.url}: the answer {error}"
             raise _TransientError(problem, remedy="Check base_url, and what the server is") from None
         if not response.is_success:
-            return self._refusal(response)
+            status, message = response.status_code, message_of(response)
+            return self._refusal(f"answered {status}: {self._short(message)}", status, message, retry_after_s(response))
+        if failure := failure_in(response.content):
+            return self._refusal(f"answered with an error: {self._short(failure[1])}", *failure)
         try:
             return self._answer.validate_json(response.content)
         except ValidationError as error:
@@ -218,19 +223,18 @@ class Endpoint(Generic[AnswerT]):
     def _transport_problem(self, error: httpx2.RequestError) -> str:
         return f"{self.url}: {self._short(str(error)) or type(error).__name__}"
 
-    def _refusal(self, response: httpx2.Response) -> InputRefusedError:
+    def _refusal(self, what: str, status: int | None, message: str, wait_s: float | None = None) -> InputRefusedError:
         """The error of an input that is too long or filtered; every other refusal is raised."""
-        status, message = response.status_code, message_of(response)
-        problem = f"{self.url}: answered {status}: {self._short(message)}"
+        problem = f"{self.url}: {what}"
+        if status is None or status in _MAY_PASS:
+            remedy = "Check the server's log; reduce concurrency, or increase retries"
+            transient = _TransientError(problem, remedy=remedy, status=status)
+            transient.wait_s = wait_s
+            raise transient
         if says_too_long(status, message):
             return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
         if says_filtered(status, message):
             return FilteredError(problem, remedy="Use a server without a content filter", status=status)
-        if status == httpx2.codes.TOO_MANY_REQUESTS or (status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED):
-            remedy = "Check the server's log; reduce concurrency, or increase retries"
-            transient = _TransientError(problem, remedy=remedy, status=status)
-            transient.wait_s = retry_after_s(response)
-            raise transient
         raise EndpointError(problem, remedy=self._remedy(status), status=status)
 
     def _remedy(self, status: int) -> str:
@@ -288,4 +292,4 @@ def _wait_s(state: RetryCallState) -> float:
     assert state.outcome is not None
     error = state.outcome.exception()
     assert isinstance(error, _TransientError)
-    return _BACKOFF(state) if error.wait_s is None else error.wait_s
+    return max(_BACKOFF(state), error.wait_s or 0.0)  # a server may say 0, or a time that has passed by this clock

@@ -1,9 +1,11 @@
 """An answer over HTTP: its body, within a limit, and what it says where it is a refusal."""
 
+import json
 import re
 import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx2
 
@@ -79,7 +81,34 @@ def message_of(response: httpx2.Response) -> str:
         body = response.json()
     except (ValueError, RecursionError):
         return response.text
-    error = body.get("error", body) if isinstance(body, dict) else body
+    return _said(body.get("error", body) if isinstance(body, dict) else body)
+
+
+def failure_in(body: bytes) -> tuple[int | None, str] | None:
+    """What the body of a success says of a failure: its status, if it gives one, and its message; None: it says none.
+
+    Servers that pass on what others answer, such as OpenRouter, do so where the other one fails after the answer has
+    begun: an `error` and no choices, or a first choice with an `error` or the finish reason "error".
+    """
+    if b'"error"' not in body:
+        return None
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    error, choices = found.get("error"), found.get("choices")
+    if choices:
+        first = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
+        error = first.get("error") or ("the finish reason is error" if first.get("finish_reason") == "error" else None)
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else None, _said(error)
+
+
+def _said(error: Any) -> str:
     if isinstance(error, dict):
         parts = [str(error[name]) for name in ("message", "detail") if error.get(name) is not None]
         code = [error["code"]] if isinstance(error.get("code"), str) else []

@@ -28,10 +28,11 @@ class EndpointConfig(Section):
     timeout_s: PositiveFloat = 600.0
     """Maximum seconds to wait for a complete answer."""
     retries: NonNegativeInt = 8
-    """Number of retries after a failed connection, a timeout, or the status 429 or 500 and above.
+    """Number of retries after a failed connection, a timeout, the status 408, 409, 429 or 500 and above, or an answer
+    that says that it failed.
 
     The pauses between retries grow up to a minute; eight retries take two to three minutes. If the server says how long
-    to wait (Retry-After), larpo waits that long, up to ten minutes.
+    to wait (Retry-After), larpo waits at least that long, up to ten minutes.
     """
 
     @field_validator("base_url", mode="after")

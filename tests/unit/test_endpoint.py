@@ -10,7 +10,7 @@ from server_double import Reply, serve
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.config.load import check
-from larpo_lib.errors import ConfigError, EndpointError
+from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
 
 SECRET = "sk-very-secret"
 
@@ -65,13 +65,19 @@ def test_it_can_be_asked_inside_a_running_event_loop():
 @pytest.mark.parametrize(
     "reply",
     [
+        Reply({"error": {"message": "timed out"}}, status=408),
+        Reply({"error": {"message": "conflict"}}, status=409),
         Reply({"error": "overloaded"}, status=429),
         Reply({"error": "oops"}, status=500),
         Reply("bad gateway", status=502),
         Reply({"value": 6, "filling": "x" * 100}, cut_off=True),
         Reply({"value": 6}, after_s=0.6),  # longer than the timeout
+        Reply({"error": {"code": 502, "message": "Provider returned error"}}),
+        Reply({"error": "Provider returned error", "choices": []}),
+        Reply({"value": 6, "choices": [{"finish_reason": "error", "message": {"content": ""}}]}),
+        Reply({"value": 6, "choices": [{"error": {"code": 502, "message": "Upstream error"}, "message": {}}]}),
     ],
-    ids=["429", "500", "502", "hang-up", "slow"],
+    ids=["408", "409", "429", "500", "502", "hang-up", "slow", "error", "no choice", "failed choice", "choice's error"],
 )
 def test_what_may_pass_is_tried_again(reply):
     slept = []
@@ -109,17 +115,44 @@ def test_a_server_that_is_not_there_is_named():
     assert raised.value.status is None
 
 
-@pytest.mark.parametrize("retry_after", ["7", "in an hour", "0", "soon"])
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"error": {"code": 401, "message": "no such key"}}, r"answered with an error: no such key\. Set api_key_env"),
+        ({"error": {"code": 402, "message": "no credits"}}, r"answered with an error: no credits\. Check the settings"),
+    ],
+)
+def test_an_error_in_the_body_of_a_success_is_what_its_code_says(body, problem):
+    with serve(lambda _: Reply(body)) as server:
+        with pytest.raises(EndpointError, match=problem):
+            endpoint_of(server).ask(PAYLOADS[:1])
+        assert len(server.asked) == 1
+        server.answer = lambda _: Reply({"error": {"code": 400, "message": "maximum context length is 9 tokens"}})
+        (answer,) = endpoint_of(server).ask(PAYLOADS[:1])
+    assert isinstance(answer, InputTooLongError)
+
+
+@pytest.mark.parametrize(
+    "body", [{"value": 6, "error": None}, {"value": 6, "choices": [{"finish_reason": "stop", "error": None}]}]
+)
+def test_no_error_is_none(body):
+    with serve(lambda _: Reply(body)) as server:
+        assert [answer.value for answer in endpoint_of(server).ask(PAYLOADS[:1])] == [6]
+
+
+@pytest.mark.parametrize("retry_after", ["7", "in an hour", "an hour ago", "0", "soon"])
 def test_the_server_says_how_long_to_wait(retry_after):
+    """At least; a server that says 0, or whose clock is behind, is not asked again at once."""
     slept = []
-    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1))
-    stated = in_an_hour if retry_after == "in an hour" else retry_after
+    hours = {"in an hour": 1, "an hour ago": -1}
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=hours.get(retry_after, 0)))
+    stated = in_an_hour if retry_after in hours else retry_after
     reply = Reply({"error": "busy"}, status=429, headers={"retry-after": stated})
     with serve(first_fails(reply)) as server:
         endpoint_of(server, slept).ask(PAYLOADS)
     (seconds,) = slept
-    expected = {"7": 7.0, "0": 0.0, "soon": pytest.approx(0.75, abs=0.25)}
-    assert seconds == expected.get(retry_after, 600.0)  # an hour is too long
+    expected = {"7": 7.0, "in an hour": 600.0}  # an hour is too long
+    assert seconds == expected.get(retry_after, pytest.approx(0.75, abs=0.25))
 
 
 @pytest.mark.parametrize(

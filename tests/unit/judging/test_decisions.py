@@ -2,12 +2,13 @@ import json
 from typing import Any
 
 import pytest
+from judge_double import answered
 from server_double import Reply, serve
 
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError, DataError, EndpointError
-from larpo_lib.judging.completions import text
+from larpo_lib.judging.completions import completions, text
 from larpo_lib.judging.decisions import decisions
 
 REQUESTS = [{"model": "judge", "question": number} for number in range(8)]
@@ -46,6 +47,34 @@ def test_a_failure_keeps_what_came_before_it(tmp_path):
         server.answer = _verdict
         _judge(server, file)
         assert sorted(asked.payload["question"] for asked in server.asked[6:]) == [5, 6, 7]
+
+
+FAILED = {"index": 0, "finish_reason": "error", "message": {"role": "assistant", "content": ""}}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Reply({"choices": [{**FAILED, "error": {"code": 502, "message": "Upstream error"}}]}),
+        Reply({"choices": [FAILED]}),
+        Reply({"error": {"code": 502, "message": "Provider returned error"}}),
+        Reply({"error": {"message": "Operation timed out"}}, status=408),
+    ],
+)
+def test_what_a_provider_failed_to_answer_is_asked_again_and_never_stored(tmp_path, failure):
+    file, answer = tmp_path / "decisions.jsonl", answered("[[A>B]]")
+    with serve(lambda asked: failure if asked.tries == 1 else answer) as server:
+        endpoint = completions(LlmJudgeConfig(base_url=server.url, model="judge"))
+        endpoint._sleep = _no_sleep
+        with decisions(file) as store:
+            found = store.ask(endpoint, REQUESTS[:1], label="judging")
+        assert len(server.asked) == 2
+    assert found == [answer.body]
+    assert [json.loads(line)["answer"] for line in file.read_text().splitlines()] == [answer.body]
+
+
+async def _no_sleep(_seconds):
+    pass
 
 
 def test_a_line_that_a_crash_left_half_written_is_bought_again(tmp_path):
