@@ -76,6 +76,9 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
+    "alpaca_eval": (
+        Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}"),
+    ),
     "mixeval": (Change("0.2.0", f"a judge's thoughts are no judgement, and {FIRST.why}"),),
     "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and lengths are without thoughts that the reward is not of"),),
     "score_reward_model": (_REWARDS,),

@@ -46,6 +46,8 @@ BENCHMARK = Benchmark(
         "fitted preferences, as in the official client.",
         "undecided": "Instructions without a preference, excluded from win_rate as in the official client: the judge's "
         "answer could not be read, or they were too_long_for_judge.",
+        "judge_names_neither": "Of these, the ones on which the judge gives the two names (m and M) together a "
+        "probability below 0.5, so that it would say something else; only with weighted_alpaca_eval_gpt4_turbo.",
         "draws": "Preferences of exactly 1.5, including identical answers, which are not sent to the judge.",
         "*_dropped": "What was not judged: prompts that were too long, instructions without an answer, and answers to "
         "instructions that the reference does not have.",

@@ -165,7 +165,6 @@ def _write(folder: Path, model: str, judged: Sequence[Judged]) -> None:
         preferences=[one.preference for one in judged],
         completions=[None if text is None else {"text": text} for text, _ in (one.texts for one in judged)],
         model_first=[False] * len(judged),
-        too_long=0,
     )
     texts = [Annotated(pair.question.prompt, pair.baseline.text, pair.model.text) for pair in pairs]
     names = [(one.judgement.baseline, model) for one in judged]

@@ -79,6 +79,8 @@ BENCHMARK = Benchmark(
         "not_judged_dropped": "Pairs that the judge did not decide on.",
         "undecided_dropped": "Pairs without a preference that can be read, of the judge or of the reference; with "
         "too_long_for_judge.",
+        "judge_names_neither": "Of these, the pairs on which the judge gives the two names (m and M) together a "
+        "probability below 0.5; only with weighted_alpaca_eval_gpt4_turbo.",
     },
     compare="checks against different reference annotations: a judge agrees more easily with its own kind.",
     options=JUDGED,

@@ -25,6 +25,7 @@ from larpo_lib.judging.known_judges import require_askable
 from larpo_lib.judging.official import installed_version
 from larpo_lib.judging.pairs import Pair, judge_in_both_orders, judge_name, judge_pairs, mean_of_orders
 from larpo_lib.reporting.benchmark import write
+from larpo_lib.tables import Counts
 
 
 def run(
@@ -76,7 +77,8 @@ def run(
         found = decided
         if found is None:
             assert config.judge is not None
-            found, counts["too_long_for_judge"] = _asked(config, config.judge, drawn, kept, work)
+            found, undecided = _asked(config, config.judge, drawn, kept, work)
+            counts |= undecided
         pairs, dropped = compared(drawn, found.by_pair)
         if not pairs:
             raise LarpoError(
@@ -112,8 +114,8 @@ def _drawn(config: JudgeCheckConfig, by_pair: Mapping[Pair, Annotated]) -> dict[
 
 def _asked(
     config: JudgeCheckConfig, judge: LlmJudgeConfig, drawn: Mapping[Pair, Annotated], kept: Path, work: WorkDir
-) -> tuple[Annotations, int]:
-    """What the judge says of the pairs, and how many of its questions are too long for it."""
+) -> tuple[Annotations, Counts]:
+    """What the judge says of the pairs, and how many are too long for it, or name neither answer."""
     if not has_decisions(kept):
         require_askable(judge)
     pairs, orders = [*drawn], []
@@ -127,4 +129,5 @@ def _asked(
         store.save(work.data / "decisions.jsonl")
     generators = [one.generators for one in drawn.values()]
     write_annotations(work.data / ANNOTATIONS, config.protocol, pairs, generators, judged, orders)
-    return read_annotations([work.data / ANNOTATIONS], judge_name(judge.model, config.protocol)), judged.too_long
+    counts = {"too_long_for_judge": sum(judged.too_long), "judge_names_neither": sum(judged.names_neither)}
+    return read_annotations([work.data / ANNOTATIONS], judge_name(judge.model, config.protocol)), counts

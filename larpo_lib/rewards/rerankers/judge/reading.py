@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from larpo_lib.judging import completions
 from larpo_lib.judging.decisions import Answer
+from larpo_lib.judging.tokens import SPACE
 from larpo_lib.thinking import without_thoughts
 
 _MARKED_GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]", re.ASCII)
@@ -32,8 +33,6 @@ _BARE_CHAIN = re.compile(r"\W*\[\d{1,9}\](?:\s*>\s*\[\d{1,9}\])+\W*", re.ASCII)
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _MOST = 1.02
 """The probabilities of one token together, as far as they are rounded."""
-_SPACE = re.compile(r"[\s\u0120\u2581\u010a]+")
-"""White space, also as tokenizers' vocabularies write it. Where a text has some, a server's tokens may have none."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,13 @@ def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[st
         tokens = _Tokens.model_validate(found).content
     except ValidationError:  # a server that gives none, or in another form
         return []
-    written = [_SPACE.sub("", token.token) for token in tokens]
-    start = "".join(written).rfind(_SPACE.sub("", text))  # thoughts that a server takes apart stand before it
-    behind = start + len(_SPACE.sub("", text[:place]))
+    written = [SPACE.sub("", token.token) for token in tokens]
+    start = "".join(written).rfind(SPACE.sub("", text))  # thoughts that a server takes apart stand before it
+    behind = start + len(SPACE.sub("", text[:place]))
     for token, bare in zip(tokens, written, strict=True) if start >= 0 else ():
         if behind < len(bare):
             chosen = [token] if all(other.token != token.token for other in token.top_logprobs) else []
             others = [*token.top_logprobs, *chosen] if bare == grade else []
-            return [(_SPACE.sub("", other.token), math.exp(other.logprob)) for other in others]
+            return [(SPACE.sub("", other.token), math.exp(other.logprob)) for other in others]
         behind -= len(bare)
     return []

@@ -7,7 +7,7 @@ from server_double import Reply, serve
 
 from larpo_lib.config import LlmJudgeConfig
 from larpo_lib.config.benchmarks import PairProtocol
-from larpo_lib.errors import ConfigError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.alpaca_eval import step as alpaca_eval
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.judge_check import step as judge_check
@@ -37,9 +37,9 @@ def _message(**message):
     }  # fmt: skip
 
 
-def _by_logprobs(**logprobs):
+def _by_logprobs(*tokens, **logprobs):
     answer = _message(content="m")
-    top = [{"token": token, "bytes": None, "logprob": value} for token, value in logprobs.items()]
+    top = [{"token": token, "bytes": None, "logprob": value} for token, value in (*tokens, *logprobs.items())]
     answer["choices"][0]["logprobs"] = {
         "content": [{"token": "m", "bytes": None, "logprob": -0.1, "top_logprobs": top}]
     }
@@ -146,10 +146,78 @@ def test_an_answer_that_cannot_be_read_is_no_preference(tmp_path, protocol, answ
     with serve(reply) as server:
         judged = _judge(_config(server.url, protocol), tmp_path / "decisions.jsonl")
     assert [value is None for value in judged.preferences] == [True] + [False] * 5
-    assert judged.too_long == 0
+    assert not any(judged.too_long)
+    assert judged.names_neither[0] == (answer == _by_logprobs(The=-0.1))
 
 
-def test_none_may_be_readable(tmp_path):
+E = 2.718281828459045
+
+
+@pytest.mark.parametrize(
+    ("tokens", "first", "second"),
+    [
+        ([(" M", -0.2), (" m", -2.0), ("m", -6.0), ("M", -9.0)], E**-2 + E**-6, E**-0.2 + E**-9),
+        ([("M", -0.1), ("m", -2.4), ("M", -8.0), ("m", -9.0)], E**-2.4 + E**-9, E**-0.1 + E**-8),
+        ([("\u2581m", -0.1), ("\u0120M", -2.4), ("The", -6.0)], E**-0.1, E**-2.4),
+        ([("m", -1.0), ("M", -0.7), ("m", -1.0)], E**-1, E**-0.7),  # one token, told twice
+        ([("m", -1.5), ("M", -0.7), (" m", -2.0)], E**-1.5, E**-0.7),  # as officially where the names are probable
+        ([("m", -0.6), ("The", -1.0)], 1.0, 0.0),
+    ],
+)
+def test_a_names_tokens_count_together(tmp_path, tokens, first, second):
+    """By hand: the share of the probability of m, for whatever is shown first."""
+    with serve(lambda _: Reply(_by_logprobs(*tokens))) as server:
+        judged = _judge(_config(server.url, WEIGHTED), tmp_path / "decisions.jsonl")
+    prefers_first = first / (first + second)
+    for value, model_first in zip(judged.preferences, judged.model_first, strict=True):
+        assert value == pytest.approx(1 + prefers_first if model_first else 2 - prefers_first, abs=1e-12)
+    assert not any(judged.names_neither)
+
+
+def test_a_judge_that_would_say_something_else_has_no_preference_and_is_counted_once(tmp_path):
+    def reply(asked):
+        """One pair is left undecided in one order, and another in both; a third is too long in both."""
+        body = json.dumps(asked.payload)
+        if "Name a fruit." in body:
+            return Reply({"error": {"message": "maximum context length is 8192 tokens"}}, status=400)
+        off = "2 + 2" in body or ("Name a colour." in body and body.index("Blue") < body.index("Red"))
+        return Reply(_by_logprobs(("Both", -0.2), ("m", -2.0), ("M", -4.0)) if off else ANSWERS[WEIGHTED])
+
+    with serve(reply) as server:
+        config, file = _config(server.url, WEIGHTED), tmp_path / "decisions.jsonl"
+        judged = mean_of_orders(*_judge(config, file, ask=judge_in_both_orders))
+    undecided = ["2 + 2" in pair.instruction or pair.instruction == "Name a colour." for pair in PAIRS]
+    too_long = [pair.instruction == "Name a fruit." for pair in PAIRS]
+    assert (list(judged.names_neither), list(judged.too_long)) == (undecided, too_long)
+    assert [value is None for value in judged.preferences] == [*map(max, undecided, too_long)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_judge_of_whom_nothing_can_be_read_is_asked_no_more(tmp_path, protocol):
+    pairs = [Pair(f"What is {number}?", "A number.", "Nothing.") for number in range(60)]
+    with serve(lambda _: Reply(UNREADABLE[protocol][0])) as server:
+        config, file = _config(server.url, protocol), tmp_path / "decisions.jsonl"
+        config = config.model_copy(update={"judge": config.judge.model_copy(update={"concurrency": 1})})
+        said = rf"none of the first 50 judgements can be read.* stored .* kept\. Set alpaca_eval\.judge .* {protocol}"
+        with pytest.raises(LarpoError, match=said):
+            _judge(config, file, pairs)
+        assert len(server.asked) <= 53  # what was on its way
+        server.answer = lambda _: Reply(ANSWERS[protocol])
+        file.unlink()
+        assert None not in _judge(config, file, pairs).preferences
+
+
+def test_what_a_judge_thinks_before_is_left_out(tmp_path):
+    thoughts = f"<think>\nSuch as {_ranks(2)}? No.\n</think>\n\n"
+    with serve(lambda _: Reply(_message(content=f"{thoughts}{_ranks(1)}"))) as server:
+        judged = _judge(_config(server.url, BY_TEXT), tmp_path / "decisions.jsonl")
+    assert [value == 2 for value in judged.preferences] == list(judged.model_first)
+    with serve(lambda _: Reply(_message(content=thoughts[:-12]))) as server:
+        judged = _judge(_config(server.url, BY_TEXT), tmp_path / "cut.jsonl")
+    assert list(judged.preferences) == [None] * len(PAIRS)
+
+
+def test_few_may_be_unreadable(tmp_path):
     with serve(lambda _: Reply(_message(content="?"))) as server:
         judged = _judge(_config(server.url, BY_TEXT), tmp_path / "decisions.jsonl")
     assert list(judged.preferences) == [None] * len(PAIRS)
@@ -166,7 +234,7 @@ def test_what_is_too_long_for_the_judge_is_counted(tmp_path):
     assert judged.preferences[0] is None
     assert judged.completions[0] is None
     assert None not in judged.preferences[1:]
-    assert judged.too_long == 1
+    assert list(judged.too_long) == [True] + [False] * 5
 
 
 def test_equal_answers_are_a_draw_that_nobody_is_asked_about(tmp_path):
