@@ -62,7 +62,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     ),
     "reward_model": (Change("0.2.0", f"{_TRAINING.why}, and scores in bfloat16 are computed in float32"),),
     "build_lists": (_WORDS,),
-    "retrieval": (Change("0.2.0", f"{_TOKENS.why}, and {_WORDS.why}"),),
+    "retrieval": (Change("0.2.0", f"{_TOKENS.why}, {_WORDS.why}, and a query does not find itself"),),
     "rerank": (_REWARDS,),
     "report": (
         Change(

@@ -23,7 +23,8 @@ def run(*, judgments: Sequence[Path], answers: Sequence[Path], ensemble: bool) -
         ensemble: the verdicts of all judges count as those of one.
 
     Raises:
-        DataError: a file is missing or malformed, or a judge judged an answer twice.
+        DataError: a file is missing or malformed, a judge judged an answer twice, or models that would be scored
+            together were compared with different baselines.
         ConfigError: an answer is missing, or the package that counts their tokens.
     """
     if answers:
@@ -36,8 +37,23 @@ def run(*, judgments: Sequence[Path], answers: Sequence[Path], ensemble: bool) -
         groups[together if ensemble else one.judge, one.category].append(one)
     found: dict[str, dict[str, Any]] = {}
     for (judge, category), judgements in sorted(groups.items()):
+        _require_one_baseline(category, judgements, judgments)
         found.setdefault(judge, {})[category] = _scores(judgements, known if answers else None)
     return found
+
+
+def _require_one_baseline(category: str, judgements: Sequence[Judgement], paths: Sequence[Path]) -> None:
+    """Refuse win rates over different baselines, which would stand in one table and share one fit."""
+    models: defaultdict[str, set[str]] = defaultdict(set)
+    for one in judgements:
+        models[one.baseline].add(one.model)
+    if len(models) > 1:
+        named = "; ".join(f"{baseline}: {', '.join(sorted(of))}" for baseline, of in sorted(models.items()))
+        raise DataError(
+            f"compares models on {category} with different baselines ({named})",
+            path=" and ".join(map(str, paths)),
+            remedy="Score those of each baseline by themselves",
+        )
 
 
 def _distinct(paths: Sequence[Path]) -> list[Judgement]:
@@ -68,9 +84,12 @@ def _scores(judgements: Sequence[Judgement], known: Mapping[str, Answers] | None
         models[one.model][one.question] = found
     values = rates({model: [*rows.values()] for model, rows in models.items()})
     return {
-        model: {**_told(values[model]), "questions": len(rows), "unparsed": unparsed[model]}
+        model: {
+            **_told(values[model]), "baseline": judgements[0].baseline, "questions": len(rows),
+            "unparsed": unparsed[model],
+        }
         for model, rows in sorted(models.items())
-    }
+    }  # fmt: skip
 
 
 def _told(rated: Rates) -> dict[str, Any]:

@@ -68,6 +68,8 @@ BENCHMARK = Benchmark(
         "prompts_without_order": "Prompts without a tau, because all rewards or log-probabilities are equal.",
         "prompts_without_right_response": "Prompts without a right sampled response.",
         "queries_without_relevant_dropped": "Queries without a relevant document in the corpus.",
+        "queries_in_corpus": "Queries whose id is that of a document, too. As in BEIR, it is left out of what is found "
+        "for this query.",
     },
     compare="numbers at different temperatures, n, prompts, reward models or judges; Pass@N or recall_at_n with a "
         "retriever's recall, except for the shape of the curves, as in the paper's figure 2; nDCG with 0, which "

@@ -19,7 +19,8 @@ HITS = "At least one of N"
 def of_documents(config: RetrievalConfig, inputs: Mapping[str, Path], bootstrap: Bootstrap) -> EvaluationReport:
     """What retrievers of documents find for the queries."""
     collection = read_collection(inputs["queries"], inputs["corpus"], inputs["relevance"])
-    counts = {"queries": len(collection.queries), "documents": len(collection.documents), **collection.counts}
+    sizes = {"queries": len(collection.queries), "documents": len(collection.documents)}
+    counts = {**sizes, **collection.counts, "queries_in_corpus": _in_corpus(collection)}
     scores: list[Score] = []
     drawn: list[Curve] = []
     values: dict[str, Mapping[str, float]] = {}
@@ -89,11 +90,20 @@ def _named(config: RetrievalConfig) -> Iterator[tuple[str, str, RetrieverConfig]
 
 
 def _search(retriever: RetrieverConfig, collection: Collection, depth: int) -> tuple[dict[str, list[str]], int | None]:
-    """Document ids by query, the best first; and how many texts were cut, where that is known."""
+    """Document ids by query, the best first; and how many texts were cut, where that is known.
+
+    A document with the id of the query is the query itself, and is left out, as BEIR does by default.
+    """
     queries, documents = list(collection.queries.values()), list(collection.documents.values())
     finder = make_retriever(retriever)
-    places = nearest_documents(queries, documents, depth, finder.scores)
+    places = nearest_documents(queries, documents, depth + bool(_in_corpus(collection)), finder.scores)
     cut = next(iter(finder.cut().values()), None)
     ids = list(collection.documents)
     found = zip(collection.queries, places, strict=True)
-    return {query: [ids[place] for place in ranked] for query, ranked in found}, cut
+    named = {query: [ids[place] for place in ranked if ids[place] != query] for query, ranked in found}
+    return {query: ranked[:depth] for query, ranked in named.items()}, cut
+
+
+def _in_corpus(collection: Collection) -> int:
+    """Queries whose id is that of a document, too."""
+    return len(collection.queries.keys() & collection.documents.keys())

@@ -16,7 +16,8 @@ BENCHMARK = Benchmark(
         Number(
             "pair_accuracy", "Pair accuracy", "",
             "Fraction of a list's pairs with different rewards that the scores put in the same order; equal "
-            "scores count half, and 0.5 is chance. For lists of two it is RewardBench's accuracy. Mean over lists.",
+            "scores count half, and 0.5 is chance. For lists of two without equal scores it is RewardBench's accuracy, "
+            "which counts equal scores as wrong. Mean over lists.",
         ),
         Number(
             "best_first", "Best first", "",

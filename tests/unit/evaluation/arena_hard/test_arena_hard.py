@@ -164,6 +164,26 @@ def test_two_judges_are_scored_apart_or_as_one(tmp_path):
     assert (found["questions"], found["unparsed"]) == (2, 2)
 
 
+def test_models_against_different_baselines_are_not_scored_together(tmp_path):
+    rows = [
+        {"uid": str(i), "category": "hard_prompt", "judge": "j", "model": model, "baseline": baseline,
+         "games": [{"score": "A>B"}, {"score": "B>A"}]}
+        for model, baseline in (("a", "strong"), ("b", "weak"), ("c", "weak")) for i in range(2)
+    ]  # fmt: skip
+    both, weak = write_jsonl(tmp_path / "both.jsonl", rows), write_jsonl(tmp_path / "weak.jsonl", rows[2:])
+    said = r"both\.jsonl.* on hard_prompt with different baselines \(strong: a; weak: b, c\)"
+    for ensemble in (False, True):
+        with pytest.raises(DataError, match=said):
+            rescore(judgments=[both], answers=[], ensemble=ensemble)
+    found = rescore(judgments=[weak], answers=[], ensemble=False)["j"]["hard_prompt"]
+    assert {model: row["baseline"] for model, row in found.items()} == {"b": "weak", "c": "weak"}
+    other = [{**row, "category": "creative_writing"} for row in rows[:2]]  # of another category, it may be another one
+    assert (
+        len(rescore(judgments=[write_jsonl(tmp_path / "other.jsonl", other), weak], answers=[], ensemble=False)["j"])
+        == 2
+    )
+
+
 def _unread_once(asked):
     """The first hard prompt has no verdict in one order, and the second one is too long in the other."""
     _, second = _places(asked.payload)

@@ -6,7 +6,10 @@ import pytest
 from tiny_world import write_jsonl
 
 from larpo_lib.errors import DataError
+from larpo_lib.evaluation.retrieval.documents import of_documents
 from larpo_lib.evaluation.retrieval.files import Collection, read_collection
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.statistics.estimates import Bootstrap
 
 QUERIES: list[dict[str, object]] = [
     {"_id": "q1", "text": "cat?"},
@@ -80,3 +83,22 @@ def test_bad_texts_are_told(tmp_path: Path, rows: list[dict[str, object]], probl
     (tmp_path / "r.tsv").write_text(HEAD + "q1\td1\t1\n")
     with pytest.raises(DataError, match=problem):
         read_collection(queries, corpus, tmp_path / "r.tsv")
+
+
+def test_a_query_does_not_find_itself_as_in_beir(tmp_path: Path) -> None:
+    """By their words q1 is nearest, then d1, then d2. `ignore_identical_ids` leaves d1 and d2 of them for the query q1."""
+    corpus = [
+        {"_id": "q1", "title": "", "text": "cats are good pets for small flats"},
+        {"_id": "d1", "title": "", "text": "cats are bad pets for flats"},
+        {"_id": "d2", "title": "", "text": "cats"},
+        {"_id": "d3", "title": "", "text": "trains run late"},
+    ]
+    queries = [{"_id": "q1", "text": corpus[0]["text"]}, {"_id": "q2", "text": "cats are good pets for small flats"}]
+    files = {"queries": write_jsonl(tmp_path / "queries.jsonl", queries)}
+    files |= {"corpus": write_jsonl(tmp_path / "corpus.jsonl", corpus), "relevance": tmp_path / "relevance.tsv"}
+    files["relevance"].write_text(HEAD + "q1\td1\t1\nq1\td2\t1\nq2\td1\t1\nq2\tq1\t1\n")
+    config = RetrievalConfig(depths=(1, 2, 4), resamples=20)
+    found = of_documents(config, files, Bootstrap.of(config))
+    assert found.counts["queries_in_corpus"] == 1
+    recalls = [found.values[f"bm25_recall_at_{n}"] for n in config.depths]
+    assert recalls == [{"q1": 0.5, "q2": 0.5}, {"q1": 1.0, "q2": 1.0}, {"q1": 1.0, "q2": 1.0}]
