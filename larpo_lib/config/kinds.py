@@ -114,11 +114,6 @@ class RerankerConfig(_ReadsReferences):
         return getattr(self, "thinking", "strip")
 
     @property
-    def keeps_thoughts(self) -> bool:
-        """Whether it, or one that it is made of, is given a response's thoughts, too."""
-        return any(part.thoughts == "keep" for part in self.parts())
-
-    @property
     def beyond_one(self) -> str | None:
         """Why a score may be below 0 or above 1; None: it cannot, or it is not known."""
         return f"the scores of '{self.type}' are unbounded"

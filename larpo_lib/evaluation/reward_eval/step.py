@@ -18,13 +18,12 @@ from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.metadata import Asked
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
-from larpo_lib.rewards.rerankers import foresee, make_reranker
+from larpo_lib.rewards.rerankers import foresee, make_reranker, scored_text
 from larpo_lib.schemas import LENGTH, PromptRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
 from larpo_lib.tables import PromptTable, Row, read_table, write_table
-from larpo_lib.thinking import without_thoughts
 
 _POLICY, _BASELINE = 0, 1
 """`sample_index` of the two responses to a prompt."""
@@ -102,7 +101,7 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         output=ranked,
     )
     judged = read_table(ranked, "ranked")
-    scored = str if config.reranker.keeps_thoughts else without_thoughts
+    scored = scored_text(config.reranker)
     duels = _duels(judged, scored)
     if not duels:
         raise LarpoError(

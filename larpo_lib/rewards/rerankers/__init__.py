@@ -1,6 +1,6 @@
 """The reward model's side of the loop: rerankers score responses. A module here is a reranker, and its settings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -63,6 +63,11 @@ def make_reranker(config: RerankerConfig) -> Reranker:
     """The reranker of some settings; it reads of a response's thoughts what they say."""
     reranker: Reranker = config.make()
     return reranker if config.thoughts is None else ReplyReranker(reranker, config.thoughts)
+
+
+def scored_text(config: RerankerConfig) -> Callable[[str], str]:
+    """From a response to what its reward is of: the reply, or all of it where one reranker is given thoughts, too."""
+    return str if any(part.thoughts == "keep" for part in config.parts()) else without_thoughts
 
 
 def foresee(config: RerankerConfig, label: str, lists: Iterable[Sequence[Scorable]]) -> None:

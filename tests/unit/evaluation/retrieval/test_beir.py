@@ -86,7 +86,7 @@ def test_bad_texts_are_told(tmp_path: Path, rows: list[dict[str, object]], probl
 
 
 def test_a_query_does_not_find_itself_as_in_beir(tmp_path: Path) -> None:
-    """By their words q1 is nearest, then d1, then d2. `ignore_identical_ids` leaves d1 and d2 of them for the query q1."""
+    """By their words q1 is nearest, then d1, then d2. For the query q1, `ignore_identical_ids` leaves d1 and d2."""
     corpus = [
         {"_id": "q1", "title": "", "text": "cats are good pets for small flats"},
         {"_id": "d1", "title": "", "text": "cats are bad pets for flats"},

@@ -4,6 +4,7 @@ from larpo_lib.config.load import check
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.evaluation.reward_eval.step import _duels
+from larpo_lib.rewards.rerankers import scored_text
 from larpo_lib.statistics.estimates import Bootstrap
 from larpo_lib.thinking import without_thoughts
 
@@ -46,7 +47,7 @@ def test_lengths_are_of_what_the_rewards_are_of(reranker, lengths, preferred):
         for index, text in enumerate(responses)
     ]
     config = check(RewardEvalConfig, {"reranker": reranker})
-    (found,) = _duels(rows, str if config.reranker.keeps_thoughts else without_thoughts).values()
+    (found,) = _duels(rows, scored_text(config.reranker)).values()
     assert (found.length, found.baseline_length, found.preferred) == (*lengths, preferred)
 
 
