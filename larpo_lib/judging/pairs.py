@@ -57,6 +57,11 @@ class Judgements:
     too_long: Sequence[bool] = ()
     names_neither: Sequence[bool] = ()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of pairs without a preference, as benchmarks name them."""
+        return {"too_long_for_judge": sum(self.too_long), "judge_names_neither": sum(self.names_neither)}
+
 
 def judge_name(model: str, protocol: str, *, both_orders: bool = False) -> str:
     """What tells a judge's scores from those of others: its model, and how it is asked."""

@@ -97,9 +97,7 @@ def run(
         write_preferences(work.data / "preferences.csv", name, compared.values())
         generators = [(asked.generator, name)] * len(pairs)
         write_annotations(work.data / "annotations.json", config.protocol, pairs, generators, judged, orders)
-        counts |= {
-            "too_long_for_judge": sum(judged.too_long), "judge_names_neither": sum(judged.names_neither),
-        }  # fmt: skip
+        counts |= judged.counts
         scores = score([*compared.values()], control)
         report = make_report(config, name, asked.generator, compared, scores, counts, asked.datasets, told)
         return write(report, work.data)

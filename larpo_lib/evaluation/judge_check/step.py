@@ -129,5 +129,4 @@ def _asked(
         store.save(work.data / "decisions.jsonl")
     generators = [one.generators for one in drawn.values()]
     write_annotations(work.data / ANNOTATIONS, config.protocol, pairs, generators, judged, orders)
-    counts = {"too_long_for_judge": sum(judged.too_long), "judge_names_neither": sum(judged.names_neither)}
-    return read_annotations([work.data / ANNOTATIONS], judge_name(judge.model, config.protocol)), counts
+    return read_annotations([work.data / ANNOTATIONS], judge_name(judge.model, config.protocol)), judged.counts
