@@ -1,6 +1,8 @@
-"""Memory that runs out, of a GPU or of the machine: told in one line, with the settings that take less of it."""
+"""Memory of a GPU or of the machine. If it runs out, this is told in one line, with the settings that take less of it."""
 
+import gc
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,6 +63,18 @@ def ran_out(error: Exception) -> str | None:
         return None
     sentences = re.split(r"(?<=\w)\. ", said[max(0, said.find("DefaultCPUAllocator")) :])  # before it is a place in C++
     return ". ".join(sentences[:_SENTENCES]).rstrip(".") or "there is none left"
+
+
+def give_back_memory() -> None:
+    """Return the GPU memory of models that are gone, which PyTorch keeps for this process, so that others can use it.
+
+    vLLM's engine, which is a process of its own, does not start if too little memory is free. Where PyTorch is not in
+    use, or has not used a GPU, nothing is done.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()  # trainers refer to themselves
+        torch.cuda.empty_cache()
 
 
 def _lower(config: BaseModel, place: str = "") -> Iterator[tuple[str, object]]:

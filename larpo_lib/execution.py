@@ -6,6 +6,7 @@ from typing import Any
 
 from larpo_lib.artifacts import AGAIN, Metrics
 from larpo_lib.config import PrepareConfig, TrainConfig
+from larpo_lib.device_memory import give_back_memory
 from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.files import read_json
 from larpo_lib.plan import StepCall
@@ -38,6 +39,13 @@ def execute_step(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> M
         paths: its inputs and outputs, by argument.
         run: the step's MLflow run; None: nothing is logged.
     """
+    try:
+        return _execute(call, paths, run)
+    finally:
+        give_back_memory()  # the next step's model may be in another process
+
+
+def _execute(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metrics:
     arguments = {**paths, **call.arguments}
     if run is None:
         return call.step.run(call.config, **arguments)

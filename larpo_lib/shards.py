@@ -5,7 +5,7 @@ of any number of machines, one behind the other, are all prompts in order.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 from larpo_lib.batches import kept_in
 from larpo_lib.config.mixins import InParts
+from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ConfigError
 from larpo_lib.files import is_sealed, seal
 from larpo_lib.progress import Advance, progress, tell
@@ -104,9 +105,8 @@ def map_in_parts(
             for index in run_in_processes(work, len(missing), min(processes, len(missing))):
                 advance(len(work.parts[index][1]))
         elif missing:
-            with open_work() as make:
-                for part, ids in missing.items():
-                    _make(part, ids, schema, make, advance)
+            _make_here(missing, schema, open_work, advance)
+            give_back_memory()
     return concat_tables(cut, schema, output)
 
 
@@ -134,6 +134,12 @@ class _Parts:
                 part, ids = self.parts[index]
                 _make(part, ids, self.schema, make, lambda _units: None)
                 done(index)
+
+
+def _make_here(missing: Mapping[Path, Sequence[str]], schema: str, open_work: OpenWorker, advance: Advance) -> None:
+    with open_work() as make:
+        for part, ids in missing.items():
+            _make(part, ids, schema, make, advance)
 
 
 def _make(part: Path, ids: Sequence[str], schema: str, make: PartFn, advance: Advance) -> None:

@@ -1,7 +1,10 @@
 """Memory that runs out is told in one line, and what was done before is not done again."""
 
+import sys
+import weakref
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +12,16 @@ from pydantic import BaseModel
 from transformers import AutoModelForCausalLM
 
 from larpo_lib.config import LaunchConfig, ModelConfig, SampleConfig, TrainConfig
-from larpo_lib.device_memory import RanOutError, memory_errors, ran_out
+from larpo_lib.config.mixins import InParts
+from larpo_lib.device_memory import RanOutError, give_back_memory, memory_errors, ran_out
 from larpo_lib.errors import LarpoError
+from larpo_lib.execution import execute_step
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.samplers.engines.hf import HfSampler
+from larpo_lib.samplers.engines.vllm import started
 from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.shards import map_in_parts
 from larpo_lib.steps import processes, sample
 from larpo_lib.workers import go_through
 
@@ -141,3 +148,81 @@ def test_a_process_of_a_training_that_does_not_lead_says_it_itself(tmp_path, mon
     monkeypatch.setattr(processes, "init_distributed", second)
     with pytest.raises(LarpoError, match=r"Lower micro_batch_tokens \(now 16384\)"):
         processes.produce_distributed("train", TrainConfig(), {}, tmp_path / "t", make, lambda *_: None)
+
+
+class _Model:
+    """Refers to itself, as a trainer does, so that only the collector of garbage finds it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class _Gpu:
+    """Whether the models that were made still held their memory, each time that PyTorch gave back what is free."""
+
+    def __init__(self) -> None:
+        self.models: list[weakref.ref[_Model]] = []
+        self.held: list[list[bool]] = []
+
+    def load(self) -> _Model:
+        model = _Model()
+        self.models.append(weakref.ref(model))
+        return model
+
+    def empty_cache(self) -> None:
+        self.held.append([model() is not None for model in self.models])
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> _Gpu:
+    """As if PyTorch had used a GPU here."""
+    gpu = _Gpu()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", gpu.empty_cache)
+    return gpu
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_step_gives_back_the_memory_of_its_models(gpu: _Gpu, fails: bool) -> None:
+    def run(_config, **_arguments):
+        model = gpu.load()
+        if fails:
+            raise LarpoError(f"{len(gpu.models)} of {model is not None}")
+        return {"steps": 1}
+
+    call = SimpleNamespace(step=SimpleNamespace(run=run), config=None, arguments={})
+    if not fails:
+        assert execute_step(call, {}, None) == {"steps": 1}
+        assert gpu.held == [[False]]
+        return
+    with pytest.raises(LarpoError):
+        execute_step(call, {}, None)
+    assert gpu.held == [[True]]  # the error on its way knows where it came from
+    started(lambda: None, "policy")  # once it is dealt with, as by another try of the step
+    assert gpu.held[1:] == [[False]]
+
+
+def test_a_part_of_a_step_gives_it_back_before_the_next_part(gpu: _Gpu, tmp_path) -> None:
+    """As an evaluation draws, scores, and scores by further rewards."""
+
+    @contextmanager
+    def open_work():
+        model = gpu.load()
+        yield lambda prompt_ids: ([], {"prompts": len(prompt_ids) * (model is not None)})
+
+    for name in ("first", "second"):
+        options = {"schema": "candidates", "scratch": tmp_path / name, "output": tmp_path / f"{name}.parquet"}
+        assert map_in_parts(name, ["a", "b"], InParts(part_prompts=1), open_work, **options) == {"prompts": 2}
+    assert gpu.held == [[False], [False, False]]
+
+
+def test_nothing_is_given_back_where_no_gpu_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise AssertionError("it would have made a context on the GPU")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    assert not torch.cuda.is_initialized()
+    give_back_memory()
+    monkeypatch.delitem(sys.modules, "torch")
+    give_back_memory()
+    assert "torch" not in sys.modules

@@ -15,6 +15,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import GenerationConfig
 
 from larpo_lib.batches import in_batches
+from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ModelError
 from larpo_lib.evaluation.lm_eval.official import any_build_of_vllm
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
@@ -105,8 +106,7 @@ class Policy(LM):  # type: ignore[misc]
 
             shut_down(self._model.model)
         self._model = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
 
     def _rendered(self, messages: Messages, *, whole: bool) -> str:
         tokenizer = self._source.tokenizer

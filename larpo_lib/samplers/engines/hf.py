@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from larpo_lib.batches import in_batches
+from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ModelError
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
@@ -65,8 +66,7 @@ class HfSampler(PolicySampler):
     def close(self) -> None:
         """Give back the model's memory."""
         del self._model
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
 
     @torch.inference_mode()
     def _generate(self, prompts: list[list[int]], requests: list[Request]) -> list[Response]:

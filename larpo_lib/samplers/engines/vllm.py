@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
+from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
@@ -175,6 +176,7 @@ def started(start: Callable[[], EngineT], policy: Path) -> EngineT:
     Raises:
         ModelError: it does not start.
     """
+    give_back_memory()
     try:
         with _spawning():
             return start()
