@@ -1,4 +1,4 @@
-"""Memory of a GPU or of the machine. If it runs out, this is told in one line, with the settings that take less of it."""
+"""Memory of a GPU or of the machine. If it runs out, that is told in one line, with the settings that take less."""
 
 import gc
 import re

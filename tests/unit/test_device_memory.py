@@ -198,7 +198,8 @@ def test_a_step_gives_back_the_memory_of_its_models(gpu: _Gpu, fails: bool) -> N
     with pytest.raises(LarpoError):
         execute_step(call, {}, None)
     assert gpu.held == [[True]]  # the error on its way knows where it came from
-    started(lambda: None, "policy")  # once it is dealt with, as by another try of the step
+    _, guard = started(lambda: None, "policy")  # once it is dealt with, as by another try of the step
+    guard.end()
     assert gpu.held[1:] == [[False]]
 
 

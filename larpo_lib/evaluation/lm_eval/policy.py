@@ -19,6 +19,7 @@ from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ModelError
 from larpo_lib.evaluation.lm_eval.official import any_build_of_vllm
 from larpo_lib.evaluation.lm_eval.settings import LmEvalConfig
+from larpo_lib.guard import Guard
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import begun_reply_text, prompt_text
 from larpo_lib.models.device import tell_precision
@@ -52,6 +53,7 @@ class Policy(LM):  # type: ignore[misc]
         self.at_work = False
         self._source, self._config, self._max_length = source, config, max_length
         self._model: Any = None
+        self._guard: Guard | None = None
 
     @property
     def tokenizer_name(self) -> str:
@@ -101,11 +103,11 @@ class Policy(LM):  # type: ignore[misc]
 
     def close(self) -> None:
         """Give back what the model holds."""
-        if self._model is not None and self._config.sampler.type == "vllm":
+        if self._guard is not None:
             from larpo_lib.samplers.engines.vllm import shut_down
 
-            shut_down(self._model.model)
-        self._model = None
+            shut_down(self._model.model, self._guard)
+        self._model = self._guard = None
         give_back_memory()
 
     def _rendered(self, messages: Messages, *, whole: bool) -> str:
@@ -167,11 +169,11 @@ class Policy(LM):  # type: ignore[misc]
     def _opened(self) -> Any:
         if self._model is None:
             opened = _open_hf if isinstance(self._config.sampler, HfSamplerConfig) else _open_vllm
-            self._model = opened(self._source, self._config, self._max_length)
+            self._model, self._guard = opened(self._source, self._config, self._max_length)
         return self._model
 
 
-def _open_hf(source: ModelDir, config: LmEvalConfig, max_length: int) -> Any:
+def _open_hf(source: ModelDir, config: LmEvalConfig, max_length: int) -> tuple[Any, None]:
     from lm_eval.models.huggingface import HFLM
 
     assert isinstance(config.sampler, HfSamplerConfig)
@@ -180,16 +182,17 @@ def _open_hf(source: ModelDir, config: LmEvalConfig, max_length: int) -> Any:
     # Of the model's own generation settings only what ends a response counts; the rest is the task's.
     model.generation_config = GenerationConfig(eos_token_id=source.stop_ids)  # type: ignore[no-untyped-call]
     model.register_forward_hook(lambda *_: mark())
-    return HFLM(
+    opened = HFLM(
         pretrained=model,
         tokenizer=source.tokenizer,
         backend="causal",
         batch_size=config.sampler.batch_size,
         **_shared(config, max_length),
     )
+    return opened, None
 
 
-def _open_vllm(source: ModelDir, config: LmEvalConfig, max_length: int) -> Any:
+def _open_vllm(source: ModelDir, config: LmEvalConfig, max_length: int) -> tuple[Any, Guard]:
     from larpo_lib.samplers.engines.vllm import engine_arguments, started
     from larpo_lib.samplers.vllm import VllmSamplerConfig
 

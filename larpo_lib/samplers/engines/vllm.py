@@ -19,6 +19,7 @@ from larpo_lib.adapters import is_adapter
 from larpo_lib.config import ModelConfig
 from larpo_lib.device_memory import give_back_memory
 from larpo_lib.errors import ConfigError, LarpoError, ModelError
+from larpo_lib.guard import Guard
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.chat import decode, opened_think_tag, prompt_ids
 from larpo_lib.models.device import model_dtype
@@ -63,6 +64,7 @@ class VllmSampler(PolicySampler):
         super().__init__(source, limits)
         self._config = config
         self._engine: Any = None
+        self._guard: Guard | None = None
 
     def sample(self, requests: Sequence[Request]) -> list[Response]:
         """Draw one response for each request, in their order.
@@ -88,9 +90,9 @@ class VllmSampler(PolicySampler):
 
     def close(self) -> None:
         """End the engine's process, and with it all memory it held."""
-        if self._engine is not None:
-            shut_down(self._engine)
-            self._engine = None
+        if self._guard is not None:
+            shut_down(self._engine, self._guard)
+            self._engine = self._guard = None
 
     def _started(self) -> Any:
         if self._engine is None:
@@ -101,7 +103,7 @@ class VllmSampler(PolicySampler):
                 settings = engine_arguments(self._config, self._limits.longest)
                 return LLM(str(self._policy), skip_tokenizer_init=True, **settings)  # it takes and gives token ids
 
-            self._engine = started(start, self._policy)
+            self._engine, self._guard = started(start, self._policy)
         return self._engine
 
     def _parameters(self, request: Request) -> Any:
@@ -170,16 +172,19 @@ def engine_arguments(config: VllmSamplerConfig, longest: int) -> dict[str, Any]:
     }
 
 
-def started(start: Callable[[], EngineT], policy: Path) -> EngineT:
-    """What `start` makes, which starts an engine for a policy.
+def started(start: Callable[[], EngineT], policy: Path) -> tuple[EngineT, Guard]:
+    """What `start` makes, which starts an engine for a policy, and what ends that engine's processes with this one.
+
+    vLLM leaves them, and the memory of their GPUs, behind if this process is killed.
 
     Raises:
         ModelError: it does not start.
     """
     give_back_memory()
     try:
-        with _spawning():
-            return start()
+        guard = Guard()
+        with _spawning(), guard.over_new_children():
+            return start(), guard
     except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip() or type(error).__name__
         raise ModelError(
@@ -187,12 +192,15 @@ def started(start: Callable[[], EngineT], policy: Path) -> EngineT:
         ) from error
 
 
-def shut_down(engine: Any) -> None:
-    """End an engine's process, and with it all memory it held."""
+def shut_down(engine: Any, guard: Guard) -> None:
+    """End an engine's processes, and with them all memory they held."""
     from vllm import envs
     from vllm.distributed import cleanup_dist_env_and_memory
 
-    engine.llm_engine.engine_core.shutdown()
+    try:
+        engine.llm_engine.engine_core.shutdown()
+    finally:
+        guard.end()
     if not envs.VLLM_ENABLE_V1_MULTIPROCESSING:  # it was in this process, and left a process group behind
         cleanup_dist_env_and_memory()
 
