@@ -5,6 +5,7 @@ from pathlib import Path
 
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, ModelConfig, by_iteration
+from larpo_lib.config.mixins import Sampling
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.run_benchmarks import check_benchmark_files, check_benchmark_servers
 from larpo_lib.launcher import is_secondary_process
@@ -13,6 +14,7 @@ from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
 from larpo_lib.samplers.candidates import sampling_limits
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.training.trainable import check_trainable
 
 STEPS = frozenset({"sft", "sample", "rerank", "build_lists", "train", "evaluate"})
@@ -88,9 +90,37 @@ def check_policy(policy: Path, config: LarpoConfig) -> None:
 
 
 def _check_samplers(config: LarpoConfig, policy: Path, left: Collection[str]) -> None:
-    sampling = [("sample", each.sample) for each in by_iteration(config).values()]
-    for step in [step for name, step in (*sampling, ("evaluate", config.evaluate)) if name in left]:
-        step.sampler.check(policy, sampling_limits(step))
+    sampling: list[tuple[str, Sampling]] = [("sample", each.sample) for each in by_iteration(config).values()]
+    sampling += [("evaluate", config.evaluate)]
+    answering = [(f"{name}.answers", getattr(getattr(config, name), "answers", None)) for name in config.benchmarks]
+    sampling += [(name, step) for name, step in answering if step is not None and not step.sampler.serves_one_policy]
+    for setting, step in sampling:
+        if setting.partition(".")[0] in left:
+            step.sampler.check(policy, sampling_limits(step))
+            if isinstance(step.sampler, VllmSamplerConfig):
+                _check_gpus(setting, step.sampler, step.processes)
+
+
+def _check_gpus(setting: str, sampler: VllmSamplerConfig, processes: int) -> None:
+    """Refuse engines that take more GPUs than there are, or more than the whole memory of one."""
+    import torch
+
+    gpus, each = torch.cuda.device_count(), sampler.tensor_parallel
+    if not gpus:  # vLLM's build for CPUs
+        return
+    if each > 1 and processes * each > gpus:
+        raise ConfigError(
+            f"{setting}.processes = {processes} with sampler.tensor_parallel = {each} take {processes * each} GPUs, "
+            f"but this machine has {gpus}",
+            remedy="Reduce one of them",
+        )
+    engines = -(-processes // gpus)
+    if engines > 1 and engines * sampler.gpu_memory >= 1:
+        raise ConfigError(
+            f"{setting}.processes = {processes} puts {engines} of vLLM's engines on one GPU, because this machine has "
+            f"{gpus}, but each takes sampler.gpu_memory = {sampler.gpu_memory} of it",
+            remedy=f"Reduce processes to {gpus}, or sampler.gpu_memory below {1 / engines:.2g}",
+        )
 
 
 def _policy_dirs(policy: Path, config: LarpoConfig) -> PolicyDirs:

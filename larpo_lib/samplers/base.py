@@ -33,11 +33,13 @@ class SamplingLimits:
         max_prompt_tokens: longest prompt that `sample` will be given.
         max_new_tokens: longest response, end-of-turn token included.
         top_p: smallest share of the probability mass to draw from.
+        temperatures: of all the responses; none where they are not known.
     """
 
     max_prompt_tokens: int
     max_new_tokens: int
     top_p: float
+    temperatures: tuple[float, ...] = ()
 
     @property
     def longest(self) -> int:

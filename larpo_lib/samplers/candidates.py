@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
+from larpo_lib.config import AnswersConfig, EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.mixins import Sampling
 from larpo_lib.samplers.base import Request, Sampler, SamplingLimits, stream_seed
 from larpo_lib.schemas import CandidateRow, PromptRow, candidate_id
@@ -30,12 +30,28 @@ class Origin:
 
 def sampling_limits(config: Sampling) -> SamplingLimits:
     """The limits that a step's settings state."""
-    return SamplingLimits(config.max_prompt_tokens, config.max_new_tokens, config.top_p)
+    return SamplingLimits(config.max_prompt_tokens, config.max_new_tokens, config.top_p, _temperatures(config))
+
+
+def _temperatures(config: Sampling) -> tuple[float, ...]:
+    """All temperatures that settings name, of every iteration."""
+    match config:
+        case SampleConfig():
+            return (*_by_iteration(config), *[draw.temperature for draw in config.extra_draws])
+        case SearchTemperatureConfig():
+            return config.temperatures
+        case EvaluateConfig() | AnswersConfig():
+            return (config.temperature,)
+    return ()
+
+
+def _by_iteration(config: SampleConfig) -> tuple[float, ...]:
+    return config.temperature if isinstance(config.temperature, tuple) else (config.temperature,)
 
 
 def training_draws(config: SampleConfig, iteration: int) -> Draws:
     """Temperatures of one iteration (1, 2, ...): `k` at its own temperature, then the extra draws."""
-    temperatures = config.temperature if isinstance(config.temperature, tuple) else (config.temperature,)
+    temperatures = _by_iteration(config)
     own = temperatures[min(iteration, len(temperatures)) - 1]
     return _numbered([own] * config.k + [draw.temperature for draw in config.extra_draws for _ in range(draw.count)])
 

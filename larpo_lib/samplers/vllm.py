@@ -41,4 +41,4 @@ class VllmSamplerConfig(SamplerConfig):
         from larpo_lib.models.model_dir import ModelDir
         from larpo_lib.samplers.engines.vllm import check_vllm
 
-        check_vllm(ModelDir(policy, self.model), limits)
+        check_vllm(ModelDir(policy, self.model), self, limits)

@@ -60,7 +60,7 @@ class VllmSampler(PolicySampler):
 
     def __init__(self, config: VllmSamplerConfig, policy: Path, limits: SamplingLimits) -> None:
         source = ModelDir(policy, config.model)
-        check_vllm(source, limits)
+        check_vllm(source, config, limits)
         super().__init__(source, limits)
         self._config = config
         self._engine: Any = None
@@ -127,12 +127,13 @@ class VllmSampler(PolicySampler):
         return Response(text=text, token_ids=ids, num_tokens=len(ids), finish_reason=completion.finish_reason)
 
 
-def check_vllm(policy: ModelDir, limits: SamplingLimits) -> None:
+def check_vllm(policy: ModelDir, config: VllmSamplerConfig, limits: SamplingLimits) -> None:
     """Check what can be known to be wrong before the engine starts.
 
     Raises:
         LarpoError: vLLM is not installed.
-        ConfigError: the limits do not fit into the policy's context, or the policy is an adapter.
+        ConfigError: the limits do not fit into the policy's context, the policy is an adapter, its layers cannot be
+            split over the GPUs, or a temperature is one that vLLM does not take.
     """
     if is_adapter(policy.path):
         raise ConfigError(
@@ -145,6 +146,8 @@ def check_vllm(policy: ModelDir, limits: SamplingLimits) -> None:
             remedy="pip install vllm, or set the sampler's type to hf",
         )
     check_limits(policy, limits)
+    _check_temperatures(limits.temperatures)
+    _check_split(policy, config.tensor_parallel)
 
 
 def engine_arguments(config: VllmSamplerConfig, longest: int) -> dict[str, Any]:
@@ -168,7 +171,7 @@ def engine_arguments(config: VllmSamplerConfig, longest: int) -> dict[str, Any]:
         # A prompt in chunks costs its response random numbers, which vLLM gives back by guess on a GPU and not at all
         # on a CPU: it fails there. So prompts are computed whole.
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(_PASS_TOKENS, longest),
+        "max_num_batched_tokens": max(_PASS_TOKENS, longest, config.max_num_seqs),  # vLLM takes no fewer
     }
 
 
@@ -212,6 +215,25 @@ def _check_temperatures(temperatures: Collection[float]) -> None:
                 f"temperature = {temperature}, but vLLM takes 0, or 0.01 to 2",
                 remedy="Set another temperature, or set the sampler's type to hf",
             )
+
+
+def _check_split(policy: ModelDir, gpus: int) -> None:
+    """vLLM splits the heads and the rows of the feed-forward layers evenly; key heads it also copies."""
+    model = policy.config.get_text_config()
+    names = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+    heads, key_heads, width = (getattr(model, name, None) for name in names)
+
+    def fits(gpus: int) -> bool:
+        whole = all(size % gpus == 0 for size in (heads, width) if isinstance(size, int))
+        return whole and (not isinstance(key_heads, int) or key_heads % gpus == 0 or gpus % max(key_heads, 1) == 0)
+
+    if not fits(gpus):
+        told = zip(("attention heads", "key-value heads", "feed-forward rows"), (heads, key_heads, width), strict=True)
+        sizes = [f"{size} {name}" for name, size in told if isinstance(size, int)]
+        raise ConfigError(
+            f"sampler.tensor_parallel = {gpus}: vLLM cannot split {policy.path} evenly, which has {', '.join(sizes)}",
+            remedy=f"Set it to one of {', '.join(str(size) for size in range(1, gpus) if fits(size))}",
+        )
 
 
 def _dtype(config: ModelConfig) -> str:

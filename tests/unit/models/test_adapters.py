@@ -28,6 +28,7 @@ from larpo_lib.registry import Registry
 from larpo_lib.samplers import SamplingLimits
 from larpo_lib.samplers.engines.vllm import check_vllm
 from larpo_lib.samplers.hf import HfSamplerConfig
+from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.steps import evaluate, promote, reward_model, sample, train
 from larpo_lib.tables import read_table
 from larpo_lib.tracking import Tracker
@@ -181,7 +182,7 @@ def test_a_whole_model_beside_adapters_is_refused(base, adapter):
 
 def test_vllm_and_zero_3_refuse_adapters(adapter):
     with pytest.raises(ConfigError, match=r"sampling with vLLM needs a complete model.*hf"):
-        check_vllm(ModelDir(adapter, ModelConfig()), SamplingLimits(8, 8, 1.0))
+        check_vllm(ModelDir(adapter, ModelConfig()), VllmSamplerConfig(), SamplingLimits(8, 8, 1.0))
     launch = LaunchConfig(launcher="deepspeed", zero_stage=3)
     with pytest.raises(ConfigError, match=r"divided by zero_stage = 3.*Set zero_stage to 2"):
         check_trainable(ModelDir(adapter, PLAIN), TrainConfig(model=PLAIN, launch=launch))

@@ -3,7 +3,9 @@
 import importlib.util
 
 import pytest
+import torch
 from small_models import make_model, user
+from transformers import LlamaConfig, Qwen2Config
 
 from larpo_lib.config import ModelConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
@@ -59,6 +61,86 @@ def test_a_run_is_refused_before_it_begins(tiny_world, section, sampler):
     settings = [f"{section}.sampler.type={sampler}", f"{section}.max_new_tokens=8190"]
     with pytest.raises(ConfigError, match="max_new_tokens = 8190: sequences of up to 8254 tokens"):
         check_config(load_config(tiny_world / "larpo.toml", settings))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["sample.temperature=[1.0, 1.5, 2.5]"], "2.5"),
+        (["sample.temperature=0.001"], "0.001"),
+        (["sample.extra_draws=[{ temperature = 3.0, count = 1 }]"], "3.0"),
+        (["loop.iterations=2", "loop.changes=[{ iteration = 2, sample = { temperature = 2.1 } }]"], "2.1"),
+        (["evaluate.temperature=2.2"], "2.2"),
+    ],
+)
+def test_a_temperature_of_any_iteration_is_refused_before_a_run_begins(tiny_world, settings, told):
+    check_config(load_config(tiny_world / "larpo.toml", settings))  # transformers takes it
+    with pytest.raises(ConfigError, match=rf"temperature = {told}, but vLLM takes 0, or 0\.01 to 2"):
+        check_config(load_config(tiny_world / "larpo.toml", ["sample.sampler.type=vllm", *settings]))
+
+
+QWEN = Qwen2Config(num_attention_heads=28, num_key_value_heads=4, intermediate_size=18944)  # Qwen2.5-7B: 2^9 * 37 rows
+LLAMA = LlamaConfig(num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336)  # Llama 3.1 8B
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("model", "gpus", "fitting"),
+    [
+        (QWEN, 4, None),
+        (QWEN, 7, "1, 2, 4"),  # it divides the heads, but not the key-value heads, and is no multiple of them
+        (QWEN, 8, "1, 2, 4"),
+        (QWEN, 28, "1, 2, 4"),  # 18944 / 28 is no whole number
+        (LLAMA, 8, None),
+        (LLAMA, 16, None),  # each key-value head twice
+        (LLAMA, 6, "1, 2, 4"),
+    ],
+)
+def test_a_model_that_cannot_be_split_over_the_gpus_is_refused(tmp_path, model, gpus, fitting):
+    model.save_pretrained(tmp_path)
+    config = VllmSamplerConfig(model=PLAIN, tensor_parallel=gpus)
+    if fitting is None:
+        config.check(tmp_path, SamplingLimits(64, 8, 1.0))
+        return
+    heads = f"{model.num_attention_heads} attention heads, {model.num_key_value_heads} key-value heads"
+    with pytest.raises(ConfigError, match=rf"tensor_parallel = {gpus}: .*{heads}.*Set it to one of {fitting}\.$"):
+        config.check(tmp_path, SamplingLimits(64, 8, 1.0))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("gpus", "settings", "told"),
+    [
+        (0, ["sample.processes=4"], None),  # on CPUs
+        (4, ["sample.processes=4"], None),
+        (4, ["sample.processes=2", "sample.sampler.tensor_parallel=2"], None),
+        (4, ["sample.processes=3", "sample.sampler.tensor_parallel=2"], r"tensor_parallel = 2 take 6 GPUs, .* has 4"),
+        (1, ["sample.sampler.tensor_parallel=2"], r"sample\.processes = 1 with .* take 2 GPUs, .* has 1"),
+        (4, ["sample.processes=5"], r"puts 2 of .* processes to 4, or sampler\.gpu_memory below 0\.5\."),
+        (4, ["sample.processes=8", "sample.sampler.gpu_memory=0.45"], None),
+        (
+            4,
+            ["evaluate.sampler={ type = 'vllm', gpu_memory = 0.45 }", "evaluate.processes=9"],
+            r"evaluate\.processes = 9 puts 3 of",
+        ),
+    ],
+)
+def test_engines_that_have_no_room_are_refused_before_a_run_begins(tiny_world, monkeypatch, gpus, settings, told):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    config = load_config(tiny_world / "larpo.toml", ["sample.sampler.type=vllm", *settings])
+    if told is None:
+        check_config(config)
+        return
+    with pytest.raises(ConfigError, match=told):
+        check_config(config)
+
+
+def test_a_pass_has_room_for_a_token_of_every_response():
+    """As vLLM demands of `max_num_batched_tokens`."""
+    many = sampler_module.engine_arguments(VllmSamplerConfig(model=PLAIN, max_num_seqs=9000), 64)
+    assert many["max_num_batched_tokens"] == 9000
+    assert sampler_module.engine_arguments(CONFIG, 64)["max_num_batched_tokens"] == 8192
 
 
 @pytest.mark.parametrize(
