@@ -12,6 +12,7 @@ from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.chat import prompt_ids
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.samplers import Request, SamplingLimits, make_sampler
+from larpo_lib.samplers.engines.vllm import NO_FLOAT16
 from larpo_lib.samplers.hf import HfSamplerConfig
 from larpo_lib.schemas import LENGTH, STOP
 
@@ -204,3 +205,9 @@ def _children():
     """Processes below this one, but for Python's own that keeps track of shared memory."""
     below = psutil.Process().children(recursive=True)
     return {child for child in below if "resource_tracker" not in " ".join(child.cmdline())}
+
+
+def test_families_without_float16_are_those_of_vllm():
+    from vllm.config.model import _FLOAT16_NOT_SUPPORTED_MODELS
+
+    assert set(_FLOAT16_NOT_SUPPORTED_MODELS) == NO_FLOAT16

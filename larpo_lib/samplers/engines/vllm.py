@@ -33,6 +33,8 @@ EngineT = TypeVar("EngineT")
 
 _PASS_TOKENS = 8192
 """Tokens of a forward pass over prompts, unless one sequence is longer."""
+NO_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
+"""Types of models that vLLM does not run in float16."""
 
 
 class _Marks(tqdm):  # type: ignore[misc]
@@ -133,7 +135,7 @@ def check_vllm(policy: ModelDir, config: VllmSamplerConfig, limits: SamplingLimi
     Raises:
         LarpoError: vLLM is not installed.
         ConfigError: the limits do not fit into the policy's context, the policy is an adapter, its layers cannot be
-            split over the GPUs, or a temperature is one that vLLM does not take.
+            split over the GPUs, or a temperature or the precision is one that vLLM does not take.
     """
     if is_adapter(policy.path):
         raise ConfigError(
@@ -148,6 +150,7 @@ def check_vllm(policy: ModelDir, config: VllmSamplerConfig, limits: SamplingLimi
     check_limits(policy, limits)
     _check_temperatures(limits.temperatures)
     _check_split(policy, config.tensor_parallel)
+    _check_precision(policy, config.model)
 
 
 def engine_arguments(config: VllmSamplerConfig, longest: int) -> dict[str, Any]:
@@ -233,6 +236,26 @@ def _check_split(policy: ModelDir, gpus: int) -> None:
         raise ConfigError(
             f"sampler.tensor_parallel = {gpus}: vLLM cannot split {policy.path} evenly, which has {', '.join(sizes)}",
             remedy=f"Set it to one of {', '.join(str(size) for size in range(1, gpus) if fits(size))}",
+        )
+
+
+def _check_precision(policy: ModelDir, config: ModelConfig) -> None:
+    import torch
+
+    dtype, kind = _dtype(config), policy.config.model_type
+    if dtype == "float16" and kind in NO_FLOAT16:
+        raise ConfigError(
+            f"{policy.path}: vLLM does not run models of the type {kind} in float16",
+            remedy="Set the sampler's model.dtype to bfloat16 or float32",
+        )
+    if (
+        dtype == "bfloat16"
+        and torch.cuda.is_available()
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ConfigError(
+            f"model.dtype = {config.dtype} is bfloat16 on this GPU, for which vLLM needs a compute capability of 8.0",
+            remedy="Set the sampler's model.dtype to float16 or float32",
         )
 
 

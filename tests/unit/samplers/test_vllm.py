@@ -136,6 +136,20 @@ def test_engines_that_have_no_room_are_refused_before_a_run_begins(tiny_world, m
         check_config(config)
 
 
+@pytest.mark.usefixtures("installed")
+def test_a_precision_that_vllm_refuses_for_a_family_or_a_gpu_is_refused_before(tmp_path, monkeypatch):
+    make_model("gemma2").config.save_pretrained(tmp_path)
+    half = VllmSamplerConfig(model=ModelConfig(dtype="float16"))
+    with pytest.raises(ConfigError, match=r"type gemma2 in float16\. Set the sampler's model\.dtype to bfloat16"):
+        half.check(tmp_path, SamplingLimits(8, 8, 1.0))
+    bfloat16 = VllmSamplerConfig(model=ModelConfig(dtype="bfloat16"))
+    bfloat16.check(tmp_path, SamplingLimits(8, 8, 1.0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)  # T4
+    with pytest.raises(ConfigError, match=r"needs a compute capability of 8\.0\. Set .* to float16 or float32"):
+        bfloat16.check(tmp_path, SamplingLimits(8, 8, 1.0))
+
+
 def test_a_pass_has_room_for_a_token_of_every_response():
     """As vLLM demands of `max_num_batched_tokens`."""
     many = sampler_module.engine_arguments(VllmSamplerConfig(model=PLAIN, max_num_seqs=9000), 64)
