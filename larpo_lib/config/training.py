@@ -22,7 +22,8 @@ class LaunchConfig(Section):
     """Number of machines. On Kubeflow, more than one becomes a TrainJob; elsewhere, start the command on each machine
     with those variables."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """What DeepSpeed divides between processes: 1 the optimiser state, 2 also the gradients, 3 also the weights."""
+    """What DeepSpeed divides between processes: 1 the optimiser state, 2 also the gradients, 3 also the weights.
+    0, which divides nothing, only trains in float32."""
     offload: bool = False
     """Let DeepSpeed keep the optimiser state in CPU memory."""
 

@@ -39,6 +39,8 @@ class ReplicatedState:
     def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._parameters = _trained(model)
         self._optimizer = optimizer
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        assert all(id(parameter) in held for _, parameter in self._parameters), "it trains copies of the weights"
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every trained parameter's tensors, whole and on the CPU, one at a time."""

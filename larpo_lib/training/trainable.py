@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
 from larpo_lib.adapters import is_adapter
-from larpo_lib.config import LoraConfig, TrainConfig, TrainingConfig
+from larpo_lib.config import LoraConfig, ModelConfig, TrainConfig, TrainingConfig
 from larpo_lib.errors import ConfigError, ModelError
 from larpo_lib.models.device import model_device, model_dtype, training_attention
 from larpo_lib.models.model_dir import ModelDir
@@ -46,6 +46,8 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
             f"{model.path}: contains adapters, which cannot be merged into a base model divided by zero_stage = 3",
             remedy="Set zero_stage to 2, or merge the adapters with peft's merge_and_unload",
         )
+    if config.launch.launcher == "deepspeed" and config.launch.zero_stage == 0:
+        _check_stage_0(model.settings)
     if config.launch.launcher == "deepspeed" and find_spec("deepspeed") is None:
         raise ConfigError(
             "launcher = deepspeed, but DeepSpeed is not installed",
@@ -62,6 +64,15 @@ def check_trainable(model: ModelDir, config: TrainingConfig) -> None:
             copy.deepcopy(model.config), trust_remote_code=model.settings.trust_remote_code
         )
     add_adapters(empty, config.lora)
+
+
+def _check_stage_0(settings: ModelConfig) -> None:
+    """DeepSpeed's optimiser for it takes a step of its own before the first one, so that all that follow are others."""
+    if model_dtype(settings) is torch.bfloat16:
+        raise ConfigError(
+            "DeepSpeed with zero_stage = 0 cannot train in bfloat16",
+            remedy="Set zero_stage to 1 or 2, or launcher to torchrun, which also lets each process hold all",
+        )
 
 
 def _check_unquantized(model: ModelDir) -> None:

@@ -255,6 +255,17 @@ def test_a_library_that_is_not_installed_is_told(tiny_policy, monkeypatch, packa
         check_trainable(ModelDir(tiny_policy, PLAIN), TrainConfig(model=PLAIN, **changes))
 
 
+def test_bfloat16_is_not_trained_in_by_deepspeeds_stage_0(tiny_policy):
+    """`FP16_UnfusedOptimizer` begins with a step of AdamW by itself, so that step 1 is corrected as a step 2."""
+    stage_0 = LaunchConfig(launcher="deepspeed", zero_stage=0)
+    half = ModelConfig(device="cpu", dtype="bfloat16")
+    with pytest.raises(ConfigError, match=r"zero_stage = 0 cannot train in bfloat16\. Set zero_stage to 1 or 2, or "):
+        check_trainable(ModelDir(tiny_policy, half), TrainConfig(model=half, launch=stage_0))
+    check_trainable(ModelDir(tiny_policy, PLAIN), TrainConfig(model=PLAIN, launch=stage_0))
+    torchrun = LaunchConfig(launcher="torchrun", zero_stage=0)
+    check_trainable(ModelDir(tiny_policy, half), TrainConfig(model=half, launch=torchrun))
+
+
 def test_float16_is_not_trained_in(tiny_policy):
     half = ModelConfig(device="cpu", dtype="float16")
     with pytest.raises(ConfigError, match="training with float16 is not supported"):
