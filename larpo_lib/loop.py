@@ -25,6 +25,7 @@ from larpo_lib.run_files import (
     Clock,
     pin_models,
     read_models,
+    read_settings,
     read_summary,
     run_key,
     summarize,
@@ -32,7 +33,7 @@ from larpo_lib.run_files import (
     write_settings,
 )
 from larpo_lib.run_place import RunPlace
-from larpo_lib.run_state import all_calls, find_run_state
+from larpo_lib.run_state import all_calls, check_finished, find_run_state
 from larpo_lib.signals import terminable
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import localize, with_code
@@ -61,8 +62,10 @@ def run_loop(
     place = RunPlace.find(out, work)
     place.read()
     config, models = pin_models(config, read_models(place.work))
-    run_state = find_run_state(Plan(config, place.root), place.artifacts())
+    there = place.artifacts()
+    run_state = find_run_state(Plan(config, place.root), there)
     if not run_state.left and (place.work / SUMMARY).is_file():
+        check_finished(Plan(config, place.root), there, read_settings(place.work))
         _deliver_waiting(config, place)
         return read_summary(place.work)
     place.check_tracking(config.tracking)

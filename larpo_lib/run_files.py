@@ -48,6 +48,18 @@ def write_settings(config: LarpoConfig, out: Path) -> None:
     write_text(out / SETTINGS, _HEAD + (_WITHOUT_URI if secret else "") + text)
 
 
+def read_settings(out: Path) -> dict[str, Any]:
+    """What `write_settings` kept in a run's directory; empty: nothing. Raises ArtifactError where it cannot be read."""
+    path = out / SETTINGS
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        remedy = "Delete it, and run the same command again: the settings are then those of the command"
+        raise ArtifactError(f"{path}: cannot be read: {error}", remedy=remedy) from None
+
+
 def pin_models(config: LarpoConfig, known: Mapping[str, str]) -> tuple[LarpoConfig, dict[str, str]]:
     """The settings with each model of the hub at the commit that it had when the run began, however it moved since.
 

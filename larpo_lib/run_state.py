@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics
+from larpo_lib.artifacts import MANIFEST, Metrics, digest, read_manifest, read_metrics, recorded_digest
 from larpo_lib.config.differences import differences
+from larpo_lib.config.load import check
+from larpo_lib.config.tree import LoopConfig
 from larpo_lib.early_stop import best_iteration
 from larpo_lib.errors import ArtifactError, ConfigError
 from larpo_lib.functions import functions_of
 from larpo_lib.half_done import refuse_other_settings
 from larpo_lib.plan import Plan, StepCall
 from larpo_lib.results import other_results
+
+_ELSEWHERE = {"changes", "benchmark_files"}
+"""Settings of the loop that steps know: `changes` as their own settings, files as inputs, whose places do not count."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,49 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
         refuse_other_settings(Path(call.output), call.config.identity())
     _check_end(plan, state, artifacts)
     return state
+
+
+def check_finished(plan: Plan, artifacts: Artifacts, recorded: Mapping[str, Any]) -> None:
+    """Check that a finished run was made with the policy and the loop of a plan, which are settings of no step.
+
+    Args:
+        plan: of the run.
+        artifacts: how to know what it has published.
+        recorded: the settings that it was finished with; empty: they are not known.
+
+    Raises:
+        ArtifactError: it was made with others; names them.
+    """
+    if not recorded:
+        return
+    before = check(LoopConfig, recorded.get("loop", {}), prefix=("loop",))
+    earlier = replace(plan, config=plan.config.model_copy(update={"loop": before}))
+    old, new = (one.config.loop.model_dump(mode="json", exclude=_ELSEWHERE) for one in (earlier, plan))
+    if _last(earlier, artifacts) == _last(plan, artifacts):  # it stops early, before either number
+        new["iterations"] = old["iterations"]
+    what = differences(old, new, "loop") or _other_policy(plan, artifacts, recorded.get("policy", plan.config.policy))
+    if what:
+        raise ArtifactError(
+            f"{plan.root}: is finished, but was made with {what}", remedy="Choose another output, or undo the change"
+        )
+
+
+def _last(plan: Plan, artifacts: Artifacts) -> int:
+    return plan.last(_measured(plan, artifacts))
+
+
+def _other_policy(plan: Plan, artifacts: Artifacts, recorded: str) -> str:
+    """How the policy differs from the one that a run began with; the same in another place is no other one."""
+    policy = plan.config.policy
+    if policy == recorded:
+        return ""
+    first = plan.evaluate(0) if plan.config.demonstrations is None else plan.sft()
+    same = Path(policy).exists() and recorded_digest(Path(policy)) == _known(first, artifacts)
+    return "" if same else f'policy "{recorded}" instead of "{policy}"'
+
+
+def _known(call: StepCall, artifacts: Artifacts) -> str:
+    return str(read_manifest(artifacts.folder(call.output))["inputs"]["policy"])
 
 
 def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:

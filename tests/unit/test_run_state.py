@@ -11,7 +11,7 @@ from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.half_done import VARIABLE
 from larpo_lib.plan import Plan
-from larpo_lib.run_state import all_calls, find_run_state
+from larpo_lib.run_state import HERE, all_calls, check_finished, find_run_state
 
 
 def plan_of(root: Path, **settings) -> Plan:
@@ -175,3 +175,55 @@ def test_more_iterations_than_a_finished_run_had_are_refused_before_they_are_mad
     for name in ("promotion", "report"):
         (tmp_path / name / "artifact.json").unlink()
     assert [call.name for call in find_run_state(longer).left] == [*STEPS, "evaluate", "promote", "report"]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run of up to two iterations that stopped after its first one."""
+    plan = plan_of(tmp_path, loop={"iterations": 2, "early_stop": {"patience": 1}})
+    make(plan, {"prepare"})
+    for i in (0, 1):
+        make(plan, {*STEPS, "evaluate"}, iteration=i)
+    make(plan_of(tmp_path, loop={"iterations": 1}), {"promote", "report"})
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"policy": "models/other"},
+            r'policy "models/base" instead of "models/other"\. Choose another output, or undo',
+        ),
+        ({"loop": {"reference": "initial"}}, r'loop\.reference "current" instead of "initial"'),
+        (
+            {"loop": {"early_stop": {"patience": 1, "min_delta": 0.5}}},
+            r"loop\.early_stop\.min_delta 0\.0 instead of 0\.5",
+        ),
+        ({"loop": {"iterations": 1, "early_stop": None}}, r"loop\.early_stop .* instead of null\."),
+    ],
+)
+def test_a_finished_run_of_another_policy_or_loop_is_refused(finished, tmp_path, settings, told):
+    loop = {"iterations": 2, "early_stop": {"patience": 1}} | settings.pop("loop", {})
+    asked = plan_of(tmp_path, loop=loop, **settings)
+    assert not find_run_state(asked).left
+    with pytest.raises(ArtifactError, match=rf"^{tmp_path}: is finished, but was made with {told}"):
+        check_finished(asked, HERE, finished.config.model_dump(mode="json"))
+
+
+def test_a_number_of_iterations_that_a_finished_run_never_came_to_may_be_any(finished, tmp_path):
+    for iterations in (1, 2, 3):
+        loop = {"iterations": iterations, "early_stop": {"patience": 1}}
+        asked = plan_of(tmp_path, loop=loop)
+        assert not find_run_state(asked).left
+        check_finished(asked, HERE, finished.config.model_dump(mode="json"))
+
+
+def test_fewer_iterations_than_a_finished_run_made_are_refused(tmp_path):
+    plan = plan_of(tmp_path, loop={"iterations": 2})
+    make(plan, {"prepare", *STEPS, "evaluate", "promote", "report"})
+    shorter = plan_of(tmp_path, loop={"iterations": 1})
+    assert not find_run_state(shorter).left
+    with pytest.raises(ArtifactError, match=r"made with loop\.iterations 2 instead of 1\."):
+        check_finished(shorter, HERE, plan.config.model_dump(mode="json"))
+    check_finished(shorter, HERE, {})  # of older versions

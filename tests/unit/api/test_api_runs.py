@@ -98,6 +98,22 @@ def test_a_finished_run_is_read_and_not_run_again(tiny_run: RunResult) -> None:
     assert (tiny_run.out / "seconds.json").read_bytes() == before
 
 
+def test_a_finished_run_takes_no_other_policy_or_loop_and_the_policy_from_anywhere(
+    tiny_run: RunResult, tmp_path: Path
+) -> None:
+    config, policy = tiny_run.config, Path(tiny_run.config.policy)
+    shutil.copytree(policy, tmp_path / "moved")
+    moved = config.model_copy(update={"policy": str(tmp_path / "moved")})
+    assert larpo_lib.run_loop(moved, tiny_run.out).summary == tiny_run.summary
+    with (tmp_path / "moved" / "config.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(ArtifactError, match=r"is finished, but was made with policy .* instead of .*moved"):
+        larpo_lib.run_loop(moved, tiny_run.out)
+    loop = config.loop.model_copy(update={"reference": "initial"})
+    with pytest.raises(ArtifactError, match=r'made with loop\.reference "current" instead of "initial"'):
+        larpo_lib.run_loop(config.model_copy(update={"loop": loop}), tiny_run.out)
+
+
 def test_a_copied_run_promotes_and_reports_in_its_own_place(tiny_run: RunResult, tmp_path: Path) -> None:
     def files(folder: Path) -> dict[Path, tuple[int, int]]:
         found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
