@@ -74,12 +74,14 @@ class WorkDir:
             is of something that costs nothing to make again: it does not count as half-done work.
         fingerprint: of what is being made.
         recorded: what the manifest is to tell besides, which is no part of the fingerprint.
+        output: what is being made; None: nothing that is published.
     """
 
     data: Path
     scratch: Path
     fingerprint: str
     recorded: dict[str, Any] = field(default_factory=dict)
+    output: Path | None = None
 
 
 def produce(
@@ -130,7 +132,7 @@ def produce(
             metrics = _made_before(output, identity, fingerprint)
         else:
             here = half_done.begin(output, identity, fingerprint)
-            work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint)
+            work = WorkDir(here / half_done.DATA, here / half_done.SCRATCH, fingerprint, output=output)
             try:
                 metrics = _made_now(work, inputs, output, make, identity, config)
             except Exception as error:

@@ -12,7 +12,14 @@ from larpo_lib.config.base import SectionT, with_models
 from larpo_lib.launcher import is_secondary_process
 from larpo_lib.models.hub import HubModel, local_model, pin
 from larpo_lib.steps.declarations import Step
-from larpo_lib.storage import cache_dir, is_remote, localize
+from larpo_lib.storage import cache_dir, is_remote, localize, output_path
+from larpo_lib.training.checkpoint_places import (
+    delete_checkpoints,
+    delete_checkpoints_before,
+    own_place,
+    places_of,
+    shared_place,
+)
 
 Location = str | Sequence[str] | None
 """Where an artifact is, or several are: paths or s3:// URIs."""
@@ -43,16 +50,22 @@ def at_edge(
         ModelError: a model of the hub cannot be fetched.
         StorageError: as of `localize`, or the checkpoints cannot be removed.
     """
-    place = config.checkpoints if isinstance(config, TrainingConfig) and not is_secondary_process() else None
+    trains = isinstance(config, TrainingConfig) and not is_secondary_process()
+    kept = config.checkpoints if isinstance(config, TrainingConfig) and trains else None
+    made = {name: output_path(uri) for name, uri in outputs.items()} if trains else {}
+    before = [place for output in made.values() for place in places_of(output)]  # which go with the half-done work
     given = {name: _fetched(uri) for name, uri in _flat(inputs).items()}
     with localize(given, _own(outputs), without_weights=without_weights) as paths:
         yield {name: _nested(name, given, paths) for name, given in {**inputs, **outputs}.items()}
-        fingerprints = [read_manifest(paths[name])["fingerprint"] for name in outputs] if place else []
-    if place:
-        from larpo_lib.training.checkpoints import delete_checkpoints  # loads torch
-
-        for fingerprint in fingerprints:
-            delete_checkpoints(place, fingerprint)
+        fingerprints = {name: read_manifest(paths[name])["fingerprint"] for name in outputs} if kept else {}
+    places = [
+        place
+        for name, fingerprint in fingerprints.items()
+        for place in (own_place(kept or "", fingerprint, made[name]), shared_place(kept or "", fingerprint))
+    ]
+    for place in places:
+        delete_checkpoints(place)
+    delete_checkpoints_before(place for place in before if place not in places)
 
 
 def pinned(

@@ -7,8 +7,8 @@ store that goes away is waited for, LARPO_S3_PATIENCE seconds long.
 
 from larpo_lib.caches import cache_dir
 from larpo_lib.storage.directories import complete_directories, delete, put, upload
-from larpo_lib.storage.edge import localize
-from larpo_lib.storage.fetching import fetch
+from larpo_lib.storage.edge import localize, output_path
+from larpo_lib.storage.fetching import fetch, short_hash
 from larpo_lib.storage.functions import with_code
 from larpo_lib.storage.locations import is_remote, located
 from larpo_lib.storage.publishing import publish
@@ -21,8 +21,10 @@ __all__ = [
     "is_remote",
     "localize",
     "located",
+    "output_path",
     "publish",
     "put",
+    "short_hash",
     "upload",
     "with_code",
 ]

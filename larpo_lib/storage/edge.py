@@ -42,11 +42,10 @@ def localize(
     paths = {name: fetch(uri, cache, weights=name not in without_weights) for name, uri in inputs.items()}
     to_publish = {}
     for name, uri in outputs.items():
+        paths[name] = output_path(uri, cache)
         if not is_remote(uri):
-            paths[name] = Path(uri)
             continue
         location = Location.parse(uri)
-        paths[name] = cache / "outputs" / short_hash(uri) / location.name
         published = None if paths[name].exists() else stored_manifest(store_client(), location)
         if published is None:
             to_publish[name] = uri
@@ -62,3 +61,10 @@ def localize(
             shutil.rmtree(paths[name])
             raise
         keep(paths[name], uri, cache)
+
+
+def output_path(uri: str, cache: Path | None = None) -> Path:
+    """Where an output is made on this machine; the arguments are those of `localize`."""
+    if not is_remote(uri):
+        return Path(uri)
+    return (cache or cache_dir()) / "outputs" / short_hash(uri) / Location.parse(uri).name

@@ -23,8 +23,17 @@ from larpo_lib import storage
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.files import file_digest, sync, write_json
 from larpo_lib.storage.failures import DamagedError
+from larpo_lib.training.checkpoint_places import (
+    INDEX,
+    own_place,
+    record_place,
+    recorded_places,
+    remove,
+    shared_place,
+    whole_ones,
+    whole_ones_before,
+)
 
-INDEX = "checkpoint.json"
 _LOG = logging.getLogger(__name__)
 _FILE_BYTES = 4 * 2**30
 
@@ -64,34 +73,45 @@ class CheckpointStore:
 
     def __init__(self, work: WorkDir, uri: str | None) -> None:
         self._scratch = work.scratch
-        kept = _kept(uri, work.fingerprint) if uri else None
-        self._remote = kept if kept and storage.is_remote(kept) else None
-        self._directory = Path(kept) if kept and not self._remote else work.scratch / "checkpoints"
+        self._kept = own_place(uri, work.fingerprint, work.output) if uri else None
+        self._remote = self._kept if self._kept and storage.is_remote(self._kept) else None
+        here = work.scratch / "checkpoints"
+        self._directory = Path(self._kept) if self._kept and not self._remote else here
+        self._recorded = recorded_places(work.scratch)
+        shared = [shared_place(uri, work.fingerprint)] if uri else []
+        before = dict.fromkeys([str(here), *shared, *self._recorded])
+        self._before = [place for place in before if place not in (self._kept, str(self._directory))]
 
     def latest(self) -> Checkpoint | None:
-        """The newest sound one, wherever it is; damaged ones are removed, which is told.
+        """The newest sound one, wherever this training has kept it; damaged ones are removed, which is told.
 
         Raises:
             StorageError: the store refuses the read.
         """
-        found = latest_checkpoint(self._directory)
-        for uri in reversed(storage.complete_directories(self._remote, last=INDEX)) if self._remote else ():
-            if found is not None and uri.rpartition("/")[2] <= found.directory.name:
-                break
+        _clear_torn(self._directory)
+        places = [str(self._directory), *([self._remote] if self._remote else [])]
+        found = [whole for place in places for whole in whole_ones(place)] + [*whole_ones_before(self._before)]
+        for whole in sorted(found, key=lambda one: (one.rpartition("/")[2], not storage.is_remote(one)), reverse=True):
             try:
-                return self._fetched(uri)
+                return self._fetched(whole) if storage.is_remote(whole) else _opened(Path(whole))
             except DamagedError as error:
                 _tell(error)
-                storage.delete(uri, first=INDEX)
-        return found
+                remove(whole)
+        for place in self._recorded:
+            _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
+        return None
 
     def _fetched(self, uri: str) -> Checkpoint:
         """One of the store. Raises DamagedError where it is damaged there."""
         try:
             return _opened(storage.fetch(uri, self._scratch))
         except DamagedError:  # on its way, or since an earlier start has fetched it
-            shutil.rmtree(self._scratch / "fetched", ignore_errors=True)
+            self.release()
         return _opened(storage.fetch(uri, self._scratch))
+
+    def release(self) -> None:
+        """Remove what was fetched, once all of it is read: the disk then has room for two."""
+        shutil.rmtree(self._scratch / "fetched", ignore_errors=True)
 
     def save(
         self,
@@ -109,41 +129,27 @@ class CheckpointStore:
         if self._remote:
             uri = f"{self._remote}/{whole.name}"
             storage.upload(whole, uri, last=INDEX)
-            for older in storage.complete_directories(self._remote, last=INDEX)[:-2]:
-                storage.delete(older, first=INDEX)
-
-
-def delete_checkpoints(uri: str, fingerprint: str) -> None:
-    """Remove all that a training kept at `uri`, once what it made is published.
-
-    Raises:
-        StorageError: the store refuses.
-    """
-    kept = _kept(uri, fingerprint)
-    if storage.is_remote(kept):
-        storage.delete(kept, first=INDEX)
-        return
-    for whole in Path(kept).glob("step-*"):
-        _remove(whole)
-    shutil.rmtree(kept, ignore_errors=True)
-
-
-def _kept(uri: str, fingerprint: str) -> str:
-    """A place of its own: checkpoints of other settings or inputs can never be taken for this training's."""
-    return f"{storage.located(uri).rstrip('/')}/{fingerprint[:16]}"
+            for older in whole_ones(self._remote)[:-2]:
+                remove(older)
+        if self._kept:
+            record_place(self._scratch, self._kept)
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
     """The newest sound checkpoint in `directory`; half-written and damaged ones are removed."""
-    for torn in directory.glob(".step-*"):
-        shutil.rmtree(torn)
+    _clear_torn(directory)
     for whole in sorted(directory.glob("step-*"), reverse=True):
         try:
             return _opened(whole)
         except DamagedError as error:
             _tell(error)
-            _remove(whole)
+            remove(str(whole))
     return None
+
+
+def _clear_torn(directory: Path) -> None:
+    for torn in directory.glob(".step-*"):
+        shutil.rmtree(torn)
 
 
 def save_checkpoint(
@@ -168,7 +174,7 @@ def save_checkpoint(
     before = latest_checkpoint(directory)
     for older in sorted(directory.glob("step-*")):
         if before is None or older != before.directory:
-            _remove(older)
+            remove(str(older))
     name = f"step-{step:09d}"
     partial = directory / f".{name}"
     partial.mkdir(parents=True)
@@ -178,7 +184,7 @@ def save_checkpoint(
     sync(partial)
     whole = directory / name
     if whole.exists():
-        _remove(whole)
+        remove(str(whole))
     partial.rename(whole)
     sync(directory)
     return whole
@@ -206,13 +212,6 @@ def _write(tensors: Iterable[tuple[str, torch.Tensor]], directory: Path) -> tupl
         if pending:
             write()
     return files, {file: digest.result() for file, digest in digests.items()}
-
-
-def _remove(whole: Path) -> None:
-    """Under a name that no whole one has, so that a crash leaves none that only looks whole."""
-    torn = whole.with_name(f".{whole.name}")
-    whole.rename(torn)
-    shutil.rmtree(torn)
 
 
 def _opened(directory: Path) -> Checkpoint:

@@ -185,6 +185,7 @@ class _Resume(TrainerCallback):
 
     def __init__(self, ranks: Ranks, checkpoints: CheckpointStore | None) -> None:
         self._ranks = ranks
+        self._checkpoints = checkpoints
         self._found: Checkpoint | None = checkpoints.latest() if checkpoints else None
         self.done: int
         self.done, self._history = ranks.broadcast((self._found.step, self._found.history) if self._found else (0, []))
@@ -199,6 +200,8 @@ class _Resume(TrainerCallback):
 
         optimizer, scheduler = kwargs["optimizer"], kwargs["lr_scheduler"]
         training_state(kwargs["model"], optimizer).load(read, self._ranks, self.done)
+        if self._checkpoints:
+            self._checkpoints.release()
         scheduler.load_state_dict(self._ranks.broadcast(self._found.scheduler if self._found else None))
         for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = rate

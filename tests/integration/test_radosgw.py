@@ -15,7 +15,8 @@ from larpo_lib import artifacts, storage
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import StorageError
 from larpo_lib.storage import transfer
-from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints
+from larpo_lib.training.checkpoint_places import delete_checkpoints, own_place
+from larpo_lib.training.checkpoints import CheckpointStore
 
 LARGE = 96 * 2**20
 
@@ -138,7 +139,7 @@ def test_checkpoints_survive_the_machine_and_the_server(store: Any, gateway: Gat
     assert (found.step, found.history, found.scheduler) == (2, [{"loss": 0.5}], {"last_epoch": 2})
     assert torch.equal(found.read("weights"), weights[2])
     assert {key.split("/")[2] for key in keys(store)} == {"step-000000001", "step-000000002"}
-    delete_checkpoints(uri, "fingerprint-of-this-training")
+    delete_checkpoints(own_place(uri, "fingerprint-of-this-training", None))
     assert keys(store) == set()
 
 

@@ -1,5 +1,6 @@
 """Checkpoints outlive the training until its policy is where it belongs."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,18 @@ def trained(request: pytest.FixtureRequest, s3: Any, tmp_path: Path) -> str:
     return str(tmp_path / "policy") if request.param == "directory" else f"s3://{BUCKET}/policy"
 
 
-def _train(trained: Path, goes_on_from: list[int | None]) -> Metrics:
-    """A training that saves a checkpoint at step 4."""
+def _train(
+    trained: Path, goes_on_from: list[int | None], kept: str | None = KEPT, end: Exception | None = None
+) -> Metrics:
+    """A training that saves a checkpoint at step 4, or at 8 if it goes on from there, and may end behind it."""
 
     def make(work: WorkDir) -> Metrics:
-        checkpoints = CheckpointStore(work, KEPT)
+        checkpoints = CheckpointStore(work, kept)
         found = checkpoints.latest()
         goes_on_from.append(found.step if found else None)
-        checkpoints.save(4, [("weights", torch.zeros(2))], [], {})
+        checkpoints.save(8 if found else 4, [("weights", torch.zeros(2))], [], {})
+        if end is not None:
+            raise end
         (work.data / "model").write_text("trained")
         return {}
 
@@ -87,3 +92,18 @@ def test_a_process_that_follows_removes_none(s3: Any, trained: str, monkeypatch:
     monkeypatch.setenv("RANK", "1")
     _attempt(trained, [])
     assert _kept(s3) != []
+
+
+@pytest.mark.parametrize("place", [None, f"s3://{BUCKET}/elsewhere"])
+def test_those_of_an_earlier_place_go_too(s3: Any, trained: str, place: str | None) -> None:
+    goes_on_from: list[int | None] = []
+    for kept, end in ((KEPT, ValueError("it breaks")), (place, None)):
+        with (
+            pytest.raises(ValueError, match="it breaks") if end else nullcontext(),
+            at_edge(TrainConfig(checkpoints=kept), {}, {"trained": trained}) as paths,
+        ):
+            _train(paths["trained"], goes_on_from, kept, end)
+        assert (_kept(s3) == []) == (end is None)
+    assert goes_on_from == [None, 4]
+    found = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    assert all(item["Key"].startswith("policy") for item in found)

@@ -13,7 +13,8 @@ from training_lists import Killed
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.training import checkpoints
-from larpo_lib.training.checkpoints import CheckpointStore, delete_checkpoints, latest_checkpoint, save_checkpoint
+from larpo_lib.training.checkpoint_places import delete_checkpoints, own_place
+from larpo_lib.training.checkpoints import CheckpointStore, latest_checkpoint, save_checkpoint
 
 HISTORY = [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "loss": 1e-300}]
 SCHEDULER = {"last_epoch": 2, "_last_lr": [1e-3, 0.1 + 0.2]}
@@ -228,9 +229,9 @@ def test_killed_at_any_moment_of_clearing_a_whole_one_is_left_or_none(tmp_path, 
     moments = 0
     while True:
         place = tmp_path / str(moments)
-        checkpoints_there = CheckpointStore(WorkDir(tmp_path / "data", tmp_path / "scratch", "0" * 64), str(place))
+        checkpoints_there = CheckpointStore(WorkDir(place / "data", place / "scratch", "0" * 64), str(place))
         checkpoints_there.save(2, iter(_tensors(2).items()), HISTORY, SCHEDULER)
-        if not _dies(monkeypatch, moments, partial(delete_checkpoints, str(place), "0" * 64)):
+        if not _dies(monkeypatch, moments, partial(delete_checkpoints, own_place(str(place), "0" * 64, None))):
             break
         found = checkpoints_there.latest()
         if found is not None:
