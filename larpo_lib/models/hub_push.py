@@ -11,14 +11,15 @@ from huggingface_hub import HfApi
 
 from larpo_lib.artifacts import CARD, MANIFEST, read_manifest, verify
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.models.hub import INDEX, HubModel
+from larpo_lib.models.hub import INDEX, MODULES, HubModel
 from larpo_lib.models.hub_requests import HubError, hub_errors
 from larpo_lib.models.model_dir import check_weights, weight_files
-from larpo_lib.models.published import CONFIG, GENERATION, TEMPLATES, tokenizer_files
+from larpo_lib.models.published import CONFIG, GENERATION, TEMPLATES, is_tokenizer_file, tokenizer_files
 from larpo_lib.progress import tell
 
 _BESIDE = (CARD, "LICENSE*", "NOTICE*")
-_OF_WEIGHTS = ("*.safetensors", INDEX)
+_REPLACED = (GENERATION, "*.safetensors", INDEX, "pytorch_model*", "adapter_*", MODULES)
+"""What a model of the hub is read from besides config.json, its tokenizer and its templates."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Pushed:
     Attributes:
         commit: its identity.
         url: its page.
-        deleted: weights of an earlier model that it removed.
+        deleted: files of an earlier model that it removed.
     """
 
     commit: str
@@ -60,7 +61,7 @@ def own_files(directory: Path) -> list[str]:
 def push(directory: Path, name: str, branch: str, *, private: bool) -> Pushed:
     """Push a model's own files to a branch of a repository; both are made if they are not there.
 
-    The branch has the whole model or is as before. Weights in it that are not the model's are removed.
+    The branch has the whole model or is as before. What else is in it that the model would be read from is removed.
 
     Args:
         directory: of a whole model, not of adapters.
@@ -84,14 +85,21 @@ def push(directory: Path, name: str, branch: str, *, private: bool) -> Pushed:
     with _refusals(name):
         _make(api, name, branch, private=private)
         there = api.list_repo_files(name, revision=branch)
-        old = [file for file in there if any(fnmatchcase(file, pattern) for pattern in _OF_WEIGHTS) and "/" not in file]
-        deleted = sorted({*old} - {*files})
+        deleted = sorted({file for file in there if _is_read(file)} - {*files})
         size = sum((directory / file).stat().st_size for file in files)
         tell(f"{name}: pushing {len(files)} files, {size / 1e6:.1f} MB")
         changes = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=str(directory / file)) for file in files]
         removals = [CommitOperationDelete(path_in_repo=file) for file in deleted]
         done = api.create_commit(name, [*changes, *removals], commit_message=_message(directory), revision=branch)
     return Pushed(str(done.oid), str(done.commit_url), deleted)
+
+
+def _is_read(file: str) -> bool:
+    """Whether a model in a repository would be read from such a file, which an earlier model may have left."""
+    folder, _, name = file.rpartition("/")
+    if folder:
+        return folder == TEMPLATES and name.endswith(".jinja")
+    return is_tokenizer_file(name) or any(fnmatchcase(name, pattern) for pattern in _REPLACED)
 
 
 def _check_name(name: str) -> None:

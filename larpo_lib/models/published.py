@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,11 @@ def write_older_keys(directory: Path) -> None:
 def tokenizer_files(source: Path) -> list[Path]:
     """The files of a model's tokenizer, by the names that they usually have; chat templates may be in `TEMPLATES`."""
     return sorted({path for pattern in _TOKENIZER_FILES for path in source.glob(pattern) if path.is_file()})
+
+
+def is_tokenizer_file(name: str) -> bool:
+    """Whether a file in a model's folder has one of these names; not code, to which config.json points or nothing."""
+    return not name.endswith(".py") and any(fnmatchcase(name, pattern) for pattern in _TOKENIZER_FILES)
 
 
 def copy_tokenizer(source: Path, directory: Path, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:

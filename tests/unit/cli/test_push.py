@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hub_double import STRANGER, TOKEN, HubDouble
 from tiny_world import Larpo, files
+from transformers import AutoTokenizer
 
 from larpo_lib.config import TrackingConfig
 from larpo_lib.models.hub import HubModel, fetch
@@ -75,6 +76,34 @@ def test_weights_of_an_earlier_model_go_and_a_branch_is_made(
     there = repository.commits[repository.branches["v2"]]
     assert "notes.md" in there
     assert "model-1-of-2.safetensors" not in there
+
+
+def test_nothing_of_an_earlier_model_changes_how_the_new_one_is_read(
+    hub: HubDouble, larpo: Larpo, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template in a file of its own wins over one in tokenizer_config.json, where transformers 4 has it."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    settings = json.loads((policy / "tokenizer_config.json").read_text("utf-8"))
+    if (policy / "chat_template.jinja").exists():
+        settings["chat_template"] = (policy / "chat_template.jinja").read_text("utf-8")
+        (policy / "chat_template.jinja").unlink()
+        (policy / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    (policy / "generation_config.json").unlink(missing_ok=True)
+    earlier = (
+        "adapter_config.json", "adapter_model.safetensors", "additional_chat_templates/tools.jinja",
+        "added_tokens.json", "chat_template.jinja", "generation_config.json", "modules.json", "pytorch_model.bin",
+        "special_tokens_map.json", "tokenizer.model",
+    )  # fmt: skip
+    of_others = ("LICENSE", "eval/model.safetensors", "figure.png", "results.json", "train.py")
+    hub.push("me/mine", dict.fromkeys((*earlier, *of_others), b'{"old": 1}'))
+    pushed = larpo("push", "me/mine", "--policy", policy)
+    assert pushed.code == 0, pushed.err
+    assert json.loads(pushed.out)["deleted"] == sorted(earlier)
+    there = hub.repositories["me/mine"].commits[hub.repositories["me/mine"].branches["main"]]
+    assert {*of_others} < {*there}
+    messages = [{"role": "user", "content": "Ann has 2"}]
+    own, found = (AutoTokenizer.from_pretrained(place) for place in (policy, fetch(HubModel("me/mine"))))
+    assert found.apply_chat_template(messages, tokenize=False) == own.apply_chat_template(messages, tokenize=False)
 
 
 def test_the_champion_is_pushed_from_the_registry(
