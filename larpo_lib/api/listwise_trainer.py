@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_utils import PredictionOutput
 
 from larpo_lib.api.listwise_batches import FEATURES, list_metrics
 from larpo_lib.api.listwise_config import Criterion, ListwiseConfig, Loss, chosen_criterion
@@ -182,6 +183,12 @@ class ListwiseTrainer(Trainer):
         held_out: Any = eval_dataset
         return super().evaluate(held_out, ignore_keys, metric_key_prefix)
 
+    def predict(
+        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """As `evaluate`; there are no predictions beside the metrics."""
+        return super().predict(self._prepared(test_dataset, "test_dataset"), ignore_keys, metric_key_prefix)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the metrics of the steps since the last time; at the end, what became of the rows."""
         if "loss" in logs and self._sums:
@@ -273,3 +280,8 @@ class ListwiseTrainer(Trainer):
         for name, neutral in (("use_liger_kernel", False), ("label_smoothing_factor", 0.0)):
             if getattr(self.args, name) != neutral:
                 raise ConfigError(f"{name} has no effect on the loss of lists", remedy="Remove it")
+        if self.args.train_sampling_strategy not in ("random", "sequential"):
+            raise ConfigError(
+                f"train_sampling_strategy is '{self.args.train_sampling_strategy}', but lists have no single length",
+                remedy="Set it to random or sequential",
+            )

@@ -257,6 +257,8 @@ def test_what_cannot_be_right_is_refused_before_training(tiny_policy: Path, tmp_
         ({"objective": {"type": "dpo", "bta": 1}}, r"unknown setting 'objective.bta'. Did you mean 'beta'\?"),
         ({"objective": "dop"}, "'objective' has the unknown type 'dop'"),
         ({"use_liger_kernel": True}, "use_liger_kernel has no effect"),
+        ({"train_sampling_strategy": "group_by_length"}, r"train_sampling_strategy is 'group_by_length', but lists"),
+        ({"train_sampling_strategy": "batch_rebalance"}, r"train_sampling_strategy is 'batch_rebalance', but lists"),
         ({"max_length": 10, "max_prompt_length": 10}, "max_prompt_length 10 leaves no room"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -273,8 +275,9 @@ def test_what_cannot_be_right_is_refused_before_training(tiny_policy: Path, tmp_
         make_trainer(tiny_policy, tmp_path, pairs, model=str(tiny_policy))
     ours = make_trainer(tiny_policy, tmp_path, pairs, max_steps=1)
     ours.train()
-    with pytest.raises(ConfigError, match="when the reference of the objective listmle is gone"):
-        ours.evaluate(Dataset.from_list(pairs))
+    for measure in (ours.evaluate, ours.predict):
+        with pytest.raises(ConfigError, match="when the reference of the objective listmle is gone"):
+            measure(Dataset.from_list(pairs))
 
 
 def test_settings_come_from_a_command_line_too(tmp_path: Path) -> None:
@@ -286,6 +289,17 @@ def test_settings_come_from_a_command_line_too(tmp_path: Path) -> None:
     (named,) = HfArgumentParser(ListwiseConfig).parse_args_into_dataclasses(["--objective", "simpo"])
     assert isinstance(named.lists().objective, ObjectiveConfig)
     assert named.lists().objective.type == "simpo"
+
+
+def test_predict_takes_what_evaluate_takes(tiny_policy: Path, tmp_path: Path) -> None:
+    ours = make_trainer(tiny_policy, tmp_path, text_lists(4), eval_dataset=Dataset.from_list(text_lists(3)))
+    expected = {name: value for name, value in ours.evaluate().items() if "runtime" not in name and "_per_" not in name}
+    for data in (Dataset.from_list(text_lists(3)), ours.eval_dataset):
+        found = ours.predict(data).metrics
+        assert {
+            name: found[name.replace("eval_", "test_", 1)] for name in expected if name != "epoch"
+        } == pytest.approx({name: value for name, value in expected.items() if name != "epoch"})
+    assert ours.counts["test_dataset"] == ours.counts["eval_dataset"]
 
 
 def test_several_held_out_sets_are_measured_by_name(tiny_policy: Path, tmp_path: Path) -> None:
