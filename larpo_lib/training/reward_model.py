@@ -108,10 +108,12 @@ def load_trainable_reward_model(source: ModelDir, config: RewardModelConfig) -> 
         changes = {"num_labels": 1, "pad_token_id": source.tokenizer.pad_token_id}
     model = load_trainable(_Classifiers(changes, config.seed), source, config)
     head: Any = model.get_output_embeddings()
-    for parameter in head.parameters():
-        parameter.requires_grad_(True)
-        if config.lora is not None:
-            parameter.data = parameter.data.float()
+    head.requires_grad_(True)
+    if config.lora is not None:
+        # ZeRO-3 has made the head in the precision of the forward pass, and takes only one of all that is trained
+        dtype = head.weight.dtype if hasattr(head.weight, "ds_id") else torch.float32
+        for parameter in (one for one in model.parameters() if one.requires_grad):
+            parameter.data = parameter.data.to(dtype)
     return attach_scores(model)
 
 
