@@ -40,8 +40,8 @@ _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they st
 _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
 _TRAINING = Change(
     "0.2.0",
-    f"{_TOKENS.why}, a warm-up ends one step earlier, gradients in bfloat16 (DeepSpeed) are added up in float32, and "
-    "models of every family are trained without dropout and with their cap on logits",
+    f"{_TOKENS.why}, a warm-up ends one step earlier, DeepSpeed adds up gradients in bfloat16 in float32 at stages 2 "
+    "and 3, and models of every family are trained without dropout and with their cap on logits",
 )
 
 CHANGES: Mapping[str, Sequence[Change]] = {
@@ -56,8 +56,8 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "train": (
         Change(
             "0.2.0",
-            f"{_TRAINING.why}, another policy as reference is scored in the precision of the training, and kto's pairs "
-            "of a prompt and another list's response are cut to max_tokens",
+            f"{_TRAINING.why}, another policy as reference is scored in the precision of the training, and kto "
+            "cuts the responses of other lists to max_tokens",
         ),
     ),
     "reward_model": (Change("0.2.0", f"{_TRAINING.why}, and scores in bfloat16 are computed in float32"),),

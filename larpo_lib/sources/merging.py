@@ -49,9 +49,9 @@ def stated_orders(rows: Sequence[Sequence[Scored]]) -> Merged:
     A row has the chosen response first. Its rejected ones follow. What two rows say together may order responses that
     neither compares: of "a better than b" and "c better than d" nobody knows whether a is better than d. The list is
     whole if every two responses with different rewards are compared by a row, or by what follows from several rows.
-    Else it has the first chosen response and all that are worse than it by a row, and `incomparable_pairs_dropped` and
-    `incomparable_responses_dropped` count the rest. A pair whose opposite stands in an earlier row is dropped too
-    (`contradicting_pairs_dropped`).
+    Else it has the response that is chosen over the most others, the first of equals, and all that are worse by a row;
+    `incomparable_pairs_dropped` and `incomparable_responses_dropped` count the rest. A pair whose opposite stands in an
+    earlier row is dropped too (`contradicting_pairs_dropped`).
     """
     kept, contradicting = _distinct(rows), 0
     edges: dict[tuple[str, str], None] = {}
@@ -63,7 +63,7 @@ def stated_orders(rows: Sequence[Sequence[Scored]]) -> Merged:
     rewards = _levels(kept, edges)
     incomparable = 0
     if rewards is None:
-        best = next(iter(edges))[0]
+        [(best, _)] = Counter(better for better, _ in edges).most_common(1)
         among = [edge for edge in edges if edge[0] == best]
         incomparable = len(edges) - len(among)
         rewards = {best: 1} | dict.fromkeys((worse for _, worse in among), 0)

@@ -35,8 +35,9 @@ def gradient_buckets(settings: Mapping[str, Any]) -> int:
 def sum_gradients_in(settings: Mapping[str, Any]) -> Literal["bf16", "fp32"]:
     """In what a training in bfloat16 adds up the gradients of its micro-batches, by what `zero_settings` gives.
 
-    float32, since a sum in bfloat16 is rounded with every micro-batch; but bfloat16 where DeepSpeed cannot (stage 0) or
-    would take 4 bytes a parameter on every GPU for it (stage 1), or 4 that offloading is to save there (stage 2).
+    float32, since a sum in bfloat16 is rounded with every micro-batch; but bfloat16 where DeepSpeed
+    would take 4 bytes a parameter on every GPU for it (stage 1), or 4 that offloading is to save there (stage 2). Stage
+    0 is refused in bfloat16.
     """
     if settings["stage"] < 2 or (settings["stage"] == 2 and "offload_optimizer" in settings):
         return "bf16"

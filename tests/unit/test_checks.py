@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from small_models import write_prompts
 
-from larpo_lib.checks import check_settings, foretell_calls
+from larpo_lib.checks import check_prepared, check_settings, foretell_calls
 from larpo_lib.config import LarpoConfig, load_config
 from larpo_lib.config.load import check
 from larpo_lib.errors import ConfigError, DataError
@@ -69,6 +69,16 @@ def _judged(tmp_path: Path, *settings: str) -> tuple[LarpoConfig, Path, Path]:
     prompts = write_prompts(tmp_path / "prompts", [(str(number), "1") for number in range(4)])
     heldout = write_prompts(tmp_path / "heldout", [(f"held {number}", "1") for number in range(5)])
     return load_config(None, [*chosen, 'evaluate.reranker={type = "verifier"}']), prompts, heldout
+
+
+def test_held_out_prompts_that_are_trained_on_are_told_before_sampling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, prompts, heldout = _judged(tmp_path, "max_calls = 1000")
+    check_prepared(config, {"heldout": heldout, "prompts": prompts})
+    assert not [message for message in caplog.messages if "trained on" in message]
+    check_prepared(config, {"heldout": heldout, "prompts": prompts, "demonstrations": heldout})
+    assert "some of the held-out prompts are trained on (5 are in demonstrations)" in caplog.text
 
 
 def test_calls_of_a_judge_are_told_before_sampling(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

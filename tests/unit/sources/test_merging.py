@@ -1,5 +1,6 @@
 """Several rows of pairs with one prompt: nothing is ordered that they do not order, beside networkx's closure."""
 
+from collections import Counter
 from itertools import permutations
 
 import networkx
@@ -37,6 +38,7 @@ def merged(pairs: Pairs) -> tuple[dict[str, float], dict[str, int]]:
         # of a and d, b and c nobody says anything
         (["ab", "cd"], {"a": 1, "b": 0}, {"incomparable_pairs": 1, "incomparable_responses": 2}),
         (["ab", "ac", "bd"], {"a": 1, "b": 0, "c": 0}, {"incomparable_pairs": 1, "incomparable_responses": 1}),
+        (["ab", "cd", "ce"], {"c": 1, "d": 0, "e": 0}, {"incomparable_pairs": 1, "incomparable_responses": 2}),
         (["ab", "ba"], {"a": 1, "b": 0}, {"contradicting_pairs": 1}),
         (["aa", "ab"], {"a": 1, "b": 0}, {"contradicting_pairs": 1}),
         (["aa"], {"a": 0}, {"contradicting_pairs": 1}),
@@ -51,9 +53,13 @@ def test_orders_by_hand(pairs: list[str], rewards: dict[str, float], counts: dic
 def test_a_list_orders_what_follows_from_its_pairs_and_nothing_else(pairs: Pairs) -> None:
     """Of what is kept, the pairs' transitive closure is the rewards' order; a whole weak order is always kept."""
     rewards, counts = merged(pairs)
-    kept = [pair for i, pair in enumerate(pairs) if pair[::-1] not in pairs[:i] or pair in pairs[:i]]
+    kept: Pairs = []
+    for pair in pairs:
+        if pair[::-1] not in kept:
+            kept.append(pair)
     if counts.get("incomparable_pairs"):
-        kept = [pair for pair in kept if pair[0] == pairs[0][0]]
+        chosen = Counter(better for better, _ in dict.fromkeys(kept))
+        kept = [pair for pair in kept if pair[0] == max(chosen, key=chosen.__getitem__)]
     closure = networkx.transitive_closure(networkx.DiGraph(kept))
     assert {*closure.nodes} == {*rewards}
     assert {*closure.edges} == {(a, b) for a, b in permutations(rewards, 2) if rewards[a] > rewards[b]}

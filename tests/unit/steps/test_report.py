@@ -6,11 +6,12 @@ from reporting.synthetic_run import SyntheticRun, make_run
 
 from larpo_lib import artifacts
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import PromoteConfig, ReportConfig
+from larpo_lib.config import PrepareConfig, PromoteConfig, ReportConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.steps import report
+from larpo_lib.tables import read_table, write_table
 
 pytestmark = pytest.mark.usefixtures("saved_figures")
 
@@ -56,7 +57,29 @@ def test_metrics_count_examples_and_outcomes(whole, made):
         "better": sum(after[prompt] and not before[prompt] for prompt in before),
         "worse": sum(before[prompt] and not after[prompt] for prompt in before),
         "same": sum(before[prompt] == after[prompt] for prompt in before),
+        "heldout_trained_on": 0,
     }
+
+
+def test_held_out_prompts_among_those_of_the_training_are_counted_and_told(whole, tmp_path):
+    """Seven of twenty, in demonstrations; what was prepared beside them has none."""
+    known = read_table(whole.arguments["prompts"], "prompts")[:7]
+
+    def make(work):
+        rows = [
+            {"prompt_id": row["prompt_id"], "messages": row["messages"], "response": "42", "finish_reason": "stop",
+             "source": "rows"} for row in known
+        ]  # fmt: skip
+        write_table(work.data / "demonstrations.parquet", "demonstrations", rows)
+        return {}
+
+    artifacts.produce("prepare.demonstrations", PrepareConfig(source="rows"), {}, tmp_path / "shown", make)
+    preparations = [*whole.arguments["preparations"], tmp_path / "shown"]
+    arguments = {**whole.arguments, "preparations": preparations}
+    metrics = report.run(ReportConfig(), report=tmp_path / "report", **arguments)
+    assert metrics["heldout_trained_on"] == 7
+    told = "7 of the held-out prompts are also among the prompts or demonstrations of this run"
+    assert told in (tmp_path / "report" / "report.html").read_text("utf-8")
 
 
 def test_page_agrees_with_what_the_evaluation_reported(whole, made):
