@@ -36,6 +36,8 @@ _REWARDS = Change(
     f"{_READING.why}, reward models in bfloat16 compute their scores in float32, and a judge's reply that is cut is "
     "read only if it is nothing but the decision",
 )
+_NAMES = Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}")
+_JUDGING = Change("0.2.0", f"a judge's thoughts are no judgement, even if they are cut without a tag, and {FIRST.why}")
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
 _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chinese, is a word")
 _TRAINING = Change(
@@ -76,10 +78,10 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
-    "alpaca_eval": (
-        Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}"),
-    ),
-    "mixeval": (Change("0.2.0", f"a judge's thoughts are no judgement, and {FIRST.why}"),),
+    "alpaca_eval": (_NAMES,),
+    "judge_check": (_NAMES,),
+    "arena_hard": (_JUDGING,),
+    "mixeval": (_JUDGING,),
     "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and lengths are without thoughts that the reward is not of"),),
     "score_reward_model": (_REWARDS,),
 }

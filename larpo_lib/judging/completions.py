@@ -10,6 +10,10 @@ from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import InputRefusedError
 from larpo_lib.judging.known_judges import refuse_shut_down, require_askable
 from larpo_lib.served_models import check_served
+from larpo_lib.thinking import CLOSE
+
+_CUT = "length"
+"""Why a reply ended that has as many tokens as it may."""
 
 
 def completions(config: EndpointConfig) -> Endpoint[dict[str, Any]]:
@@ -31,6 +35,19 @@ class _Completions(Endpoint[dict[str, Any]]):
 def text(completion: Mapping[str, Any]) -> str:
     """What the first choice says; nothing where a filter or a tool call took its place."""
     return completion["choices"][0]["message"].get("content") or ""
+
+
+def is_cut(completion: Mapping[str, Any]) -> bool:
+    """Whether what the first choice says may lack its end. An answer without a finish reason does not tell: no."""
+    return bool(completion["choices"][0].get("finish_reason") == _CUT)
+
+
+def may_be_thoughts(completion: Mapping[str, Any]) -> bool:
+    """Whether all that the first choice says may be thoughts: it is cut, and no thoughts end in it.
+
+    Where a chat template opens `<think>` in the prompt, a reply that is cut in its thoughts has no tag that says so.
+    """
+    return is_cut(completion) and CLOSE not in text(completion)
 
 
 def _with_choice(completion: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import LarpoError
@@ -19,8 +19,23 @@ _REMEDY = (
     "arena_hard.judge_max_tokens for one that thinks first"
 )
 
-Texts = tuple[str | None, str | None]
-"""What the judge writes in two games; None: too long for it."""
+
+@dataclass(frozen=True)
+class Game:
+    """What the judge writes, and the label that it gives; None: it cannot be read."""
+
+    text: str
+    label: str | None
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """Read an answer; one that may be all thoughts gives no label."""
+        text = completions.text(answer)
+        return cls(text, None if completions.may_be_thoughts(answer) else label(text))
+
+
+Games = tuple[Game | None, Game | None]
+"""Those on a pair; None: too long for the judge."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +49,8 @@ class Pair:
 
 def judge_pairs(
     config: ArenaHardConfig, pairs: Sequence[Pair], store: Decisions, endpoint: Endpoint[Answer]
-) -> list[tuple[Pair, Texts]]:
-    """Each pair with what the judge writes in both games, in their order.
+) -> list[tuple[Pair, Games]]:
+    """Each pair with both games, in their order.
 
     Raises:
         ConfigError: more decisions are needed than allowed.
@@ -43,18 +58,18 @@ def judge_pairs(
         LarpoError: not one verdict can be read.
     """
     requests = [request for pair in pairs for request in _games(config, pair)]
-    guard = Unreadable(lambda answer: label(completions.text(answer)) is not None, _REMEDY)
+    guard = Unreadable(lambda answer: Game.of(answer).label is not None, _REMEDY)
     answers = store.ask(endpoint, requests, label="arena_hard, judging", look=guard.look)
-    texts = [None if answer is None else completions.text(answer) for answer in answers]
-    said = [text for text in texts if text is not None]
-    if not any(map(label, said)):
+    games = [None if answer is None else Game.of(answer) for answer in answers]
+    said = [game for game in games if game is not None]
+    if not any(game.label for game in said):
         if not said:
             raise LarpoError(
-                f"the judge's server rejects all {len(texts)} requests as too long",
+                f"the judge's server rejects all {len(games)} requests as too long",
                 remedy="Set arena_hard.judge_max_tokens so that prompts and judgements fit into the judge's context",
             )
-        raise none_read(f"none of the {len(said)} judgements can be read", said[-1], _REMEDY)
-    return [*zip(pairs, zip(texts[::2], texts[1::2], strict=True), strict=True)]
+        raise none_read(f"none of the {len(said)} judgements can be read", said[-1].text, _REMEDY)
+    return [*zip(pairs, zip(games[::2], games[1::2], strict=True), strict=True)]
 
 
 def _games(config: ArenaHardConfig, pair: Pair) -> list[Mapping[str, Any]]:

@@ -88,7 +88,8 @@ def judging(category: str, question: str, first: str, second: str) -> Messages:
 def label(judgement: str) -> str | None:
     """The last label in double brackets, else in single ones; None if there is none, or it is none of `VERDICTS`.
 
-    Thoughts before the judgement are left out, and unfinished ones leave nothing that could be read.
+    Thoughts before the judgement are left out, and unfinished ones leave nothing that could be read. A text that was
+    cut may be all thoughts without a tag; whoever has the whole answer asks `completions.may_be_thoughts` first.
     """
     reply = without_thoughts(judgement).upper()
     for pattern in _PATTERNS:

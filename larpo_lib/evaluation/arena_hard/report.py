@@ -7,8 +7,8 @@ from typing import Self
 
 from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import BASELINES, TITLES
-from larpo_lib.evaluation.arena_hard.judging import Pair, Texts
-from larpo_lib.evaluation.arena_hard.prompts import VERDICTS, Verdict, label
+from larpo_lib.evaluation.arena_hard.judging import Games, Pair
+from larpo_lib.evaluation.arena_hard.prompts import VERDICTS, Verdict
 from larpo_lib.evaluation.arena_hard.scoring import RATES, Judgement, Rates, comparison, rates
 from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.arena_hard.style import difference
@@ -25,19 +25,25 @@ _STYLES = ("tokens", "headers", "list items", "bold texts")
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair of answers, what the judge wrote of it, and how that is read."""
+    """A pair of answers, what the judge wrote of it, and its judgement."""
 
     pair: Pair
-    texts: Texts
+    games: Games
     judgement: Judgement
 
     @classmethod
-    def of(cls, config: ArenaHardConfig, pair: Pair, names: tuple[str, str], texts: Texts) -> Self:
-        """Read the verdicts; `names`: of the model and of the baseline."""
-        first, second = (None if text is None else label(text) for text in texts)
+    def of(cls, config: ArenaHardConfig, pair: Pair, names: tuple[str, str], games: Games) -> Self:
+        """The judgement of two games; `names`: of the model and of the baseline."""
+        first, second = (None if game is None else game.label for game in games)
         question = pair.question
         read = Judgement(question.uid, question.category, config.judge.model, *names, (first, second))
-        return cls(pair, texts, read)
+        return cls(pair, games, read)
+
+    @property
+    def texts(self) -> tuple[str | None, str | None]:
+        """What the judge wrote in both games; None: too long for it."""
+        first, second = self.games
+        return None if first is None else first.text, None if second is None else second.text
 
     @property
     def orders(self) -> tuple[float | None, float | None]:

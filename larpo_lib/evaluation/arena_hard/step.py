@@ -108,7 +108,7 @@ def run(
             said = judge_pairs(config, pairs, store, endpoint)
             store.save(work.data / "decisions.jsonl")
         names = {category: (model.model, of_category.model) for category, of_category in asked.baselines.items()}
-        judged = [Judged.of(config, pair, names[pair.question.category], texts) for pair, texts in said]
+        judged = [Judged.of(config, pair, names[pair.question.category], games) for pair, games in said]
         _write(work.data, model.model, judged)
         counts |= {"questions": len(asked.questions), "not_asked": asked.not_asked}
         return write(make_report(config, model.model, judged, counts, told), work.data)

@@ -14,9 +14,10 @@ from larpo_lib.evaluation.mixeval.parsing import (
 )
 from larpo_lib.evaluation.mixeval.prompts import judging
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, KIND_NAMES, Question
+from larpo_lib.evaluation.mixeval.scoring import CUT
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.judging import completions
-from larpo_lib.judging.decisions import Decisions
+from larpo_lib.judging.decisions import Answer, Decisions
 from larpo_lib.judging.unreadable import MOST_UNREAD, Unreadable, none_read
 
 _REMEDY = (
@@ -55,8 +56,8 @@ def judge_responses(
             error.
     """
     by_judge = [question for question in questions if question.key in responses and needs_judge(config, question)]
-    texts, counts = _ask(config, by_judge, responses, store, endpoint)
-    rows = [_row(config, question, responses, texts) for question in questions]
+    answers, counts = _ask(config, by_judge, responses, store, endpoint)
+    rows = [_row(config, question, responses, answers.get(question.key)) for question in questions]
     _require_some(rows)
     unread = [question for question, row in zip(questions, rows, strict=True) if not row["parsed"]]
     if config.unparsed == "fail" and unread:
@@ -78,9 +79,8 @@ def _require_some(rows: Sequence[Judged]) -> None:
             raise none_read(problem, judged[-1]["judge"], _REMEDY)
 
 
-def _can_read(answer: Mapping[str, Any]) -> bool:
-    text = completions.text(answer)
-    return judged_score(text) is not None or judged_option(text) is not None
+def _can_read(answer: Answer) -> bool:
+    return any(_read(kind, answer) is not None for kind in KIND_NAMES)
 
 
 def judge_request(config: MixEvalConfig, question: Question, response: str) -> dict[str, Any]:
@@ -104,9 +104,9 @@ def _ask(
     responses: Mapping[str, str],
     store: Decisions,
     endpoint: Endpoint[dict[str, Any]],
-) -> tuple[dict[str, str], dict[str, int]]:
-    """The last text of the judge on each question, none where it was too long for it."""
-    texts: dict[str, str] = {}
+) -> tuple[dict[str, Answer], dict[str, int]]:
+    """The judge's last answer on each question, none where it was too long for it."""
+    last: dict[str, Answer] = {}
     counts = {"judged_again": 0, "too_long_for_judge": 0}
     left, guard = list(questions), Unreadable(_can_read, _REMEDY, most=MOST_UNREAD)
     for attempt in range(config.attempts):
@@ -117,38 +117,39 @@ def _ask(
         answers = store.ask(endpoint, requests, label=label, attempt=attempt, look=guard.look)
         counts["judged_again"] += len(left) if attempt else 0
         counts["too_long_for_judge"] += answers.count(None)
-        texts |= {
-            question.key: completions.text(answer)
-            for question, answer in zip(left, answers, strict=True)
-            if answer is not None
-        }
+        last |= {question.key: answer for question, answer in zip(left, answers, strict=True) if answer is not None}
         left = [
             question
             for question, answer in zip(left, answers, strict=True)
-            if answer is not None and _read(question, texts[question.key]) is None
+            if answer is not None and _read(question.kind, answer) is None
         ]
         if attempt and len(left) >= max(MOST_UNREAD, len(requests)):
             break  # another try of so many read not one: the judge answers them as it did before
-    return texts, counts
+    return last, counts
 
 
-def _read(question: Question, text: str) -> float | str | None:
-    return judged_score(text) if question.kind == FREE_FORM else judged_option(text)
+def _read(kind: str, answer: Answer) -> float | str | None:
+    if completions.may_be_thoughts(answer):
+        return None
+    text = completions.text(answer)
+    return judged_score(text) if kind == FREE_FORM else judged_option(text)
 
 
-def _row(config: MixEvalConfig, question: Question, responses: Mapping[str, str], texts: Mapping[str, str]) -> Judged:
-    text = texts.get(question.key)
+def _row(config: MixEvalConfig, question: Question, responses: Mapping[str, str], answer: Answer | None) -> Judged:
+    text = None if answer is None else completions.text(answer)
     found: float | str | None = None
     if question.key not in responses:
         found = _nothing(question)
-    elif text is not None:
-        found = _read(question, text)
+    elif answer is not None:
+        found = _read(question.kind, answer)
     elif not needs_judge(config, question):
         found = chosen_option(responses[question.key], question.options)
     parsed = found is not None
     if not parsed:
         found = _stand_in(config, question)
     row = {"kind": question.kind, "id": question.id, "benchmark": question.benchmark, "judge": text, "parsed": parsed}
+    if answer is not None and completions.may_be_thoughts(answer):
+        row[CUT] = True
     if question.kind == FREE_FORM:
         return {**row, "score": found}
     return {**row, "n": len(question.options), "target": question.right, "option": found}

@@ -1,6 +1,7 @@
 """How scores and options are read: out of a judge's text, or out of a response by rule. Rules as officially.
 
-Thoughts before a judge's text are left out, and unfinished ones leave nothing that could be read.
+Thoughts before a judge's text are left out, and unfinished ones leave nothing that could be read. A text that was cut
+may be all thoughts without a tag; whoever has the whole answer asks `completions.may_be_thoughts` first.
 """
 
 import random

@@ -11,6 +11,8 @@ from larpo_lib.errors import DataError
 from larpo_lib.evaluation.mixeval.parsing import judged_option, judged_score
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, letters, read_rows
 
+CUT = "cut"
+"""In a row of `judged.jsonl`: the judge's text was cut, and may be all thoughts, so that nothing is read out of it."""
 _DECIMALS = 3
 """The official scores of a kind and of a benchmark are rounded to as many before they are used."""
 
@@ -113,7 +115,8 @@ def read_judged(paths: Sequence[Path]) -> list[Judgement]:
     A row holds `kind` ("ff" or "mp"), `id`, `benchmark`, `judge` (the judge's text, null where there is none), and
     `score` or `n` (number of options), `target` (number of the right one) and `option`. The official names
     `benchmark_name`, `judge_response`, `judge_score`, `options` and `judge_option` are read as well. The judge's text
-    decides; where it cannot be read, `score` or `option` does, and is null where the question is left out.
+    decides; where it cannot be read, or `cut` is true, `score` or `option` does, and is null where the question is left
+    out.
 
     Raises:
         DataError: names the file, the row and the field.
@@ -212,16 +215,17 @@ def _judgement(path: Path, number: int, row: Mapping[str, Any]) -> Judgement:
         raise DataError(f"is neither {FREE_FORM!r} nor {MULTIPLE_CHOICE!r}", path=path, row=number, field="kind")
     identity, benchmark = need("id", str, "a text"), need("benchmark", str, "a text")
     text = None if row.get("judge") is None else need("judge", str, "a text or null")
+    readable = None if row.get(CUT) is True else text
     read: float | str | None
     recorded: float | str | None
     if kind == FREE_FORM:
-        read = None if text is None else judged_score(text)
+        read = None if readable is None else judged_score(readable)
         recorded = None if row.get("score") is None else float(need("score", int | float, "a number or null"))
         if recorded is not None and not 0 <= recorded <= 1:
             raise DataError("is not between 0 and 1", path=path, row=number, field="score")
     else:
         right = _right_letter(path, number, need("n", int, "a whole number"), need("target", int, "a whole number"))
-        read = None if text is None else judged_option(text)
+        read = None if readable is None else judged_option(readable)
         recorded = None if row.get("option") is None else need("option", str, "a letter or null")
     counting = recorded if read is None else read
     value = float(counting == right) if isinstance(counting, str) else counting

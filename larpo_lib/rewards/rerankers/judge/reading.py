@@ -25,8 +25,6 @@ _BARE_GRADE = re.compile(
 )
 _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
-_CUT = "length"
-"""Why a reply ended that has as many tokens as it may."""
 _CHAIN = re.compile(r"(?<!\d)\[?\d{1,9}\]?(?:\s*>\s*\[?\d{1,9}(?!\d)\]?)+", re.ASCII)
 _BARE_CHAIN = re.compile(r"\W*\[\d{1,9}\](?:\s*>\s*\[\d{1,9}\])+\W*", re.ASCII)
 """In brackets: the last number of a chain that is cut may lack digits."""
@@ -81,7 +79,7 @@ def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
     """
     text = completions.text(answer)
     reply = without_thoughts(text)
-    marked = [] if _is_cut(answer) else list(_MARKED_GRADE.finditer(reply))
+    marked = [] if completions.is_cut(answer) else list(_MARKED_GRADE.finditer(reply))
     found = marked[-1] if marked else _BARE_GRADE.fullmatch(reply)
     if found is None or not lowest <= float(found[1]) <= highest:
         return None
@@ -100,7 +98,7 @@ def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
 def read_verdict(answer: Answer) -> float | None:
     """The first response's share of the win: 1 for A, 0 for B, 0.5 for C, as [[A]] or as the whole reply."""
     reply = without_thoughts(completions.text(answer))
-    marked = [] if _is_cut(answer) else _MARKED_LETTER.findall(reply)
+    marked = [] if completions.is_cut(answer) else _MARKED_LETTER.findall(reply)
     if marked:
         return _SHARES[marked[-1]]
     bare = _BARE_LETTER.fullmatch(reply)
@@ -110,7 +108,7 @@ def read_verdict(answer: Answer) -> float | None:
 def read_ranking(answer: Answer) -> list[int] | None:
     """The numbers of the last ranking in a reply, in the form [2] > [1] > [3], as they stand there."""
     reply = without_thoughts(completions.text(answer))
-    if _is_cut(answer) and not _BARE_CHAIN.fullmatch(reply):
+    if completions.is_cut(answer) and not _BARE_CHAIN.fullmatch(reply):
         return None
     chains = _CHAIN.findall(reply)
     return [int(number) for number in re.findall(r"\d+", chains[-1], re.ASCII)] if chains else None
@@ -125,11 +123,6 @@ def whole_ranking(said: Sequence[int], count: int) -> tuple[list[int], bool]:
     known = dict.fromkeys(number - 1 for number in said if 1 <= number <= count)
     order = [*known, *(place for place in range(count) if place not in known)]
     return order, [number - 1 for number in said] != order
-
-
-def _is_cut(answer: Answer) -> bool:
-    """Whether a reply may lack its end."""
-    return bool(answer["choices"][0].get("finish_reason") == _CUT)
 
 
 def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[str, float]]:

@@ -207,6 +207,37 @@ def test_what_cannot_be_read_is_counted_and_left_out_or_a_tie(files, tmp_path):
     assert len(read_values(tmp_path / "ties")["hard_prompt_win_rate"]) == COUNT
 
 
+THOUGHT = "Let me see. If A were clearly better, the verdict would be [[A>>B]]. But on second thought the code of A has"
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(
+    ("text", "finish", "wins", "battles"),
+    [
+        (THOUGHT, {"finish_reason": "length"}, 12, 12 + 6),  # question 0 is left out, and 2 and 4 are won clearly twice
+        (THOUGHT, {"finish_reason": "stop"}, 12 + 3, 12 + 6 + 6),  # a verdict for the baseline
+        (THOUGHT, {}, 12 + 3, 12 + 6 + 6),  # as published: nothing says that it is cut
+        (f"{THOUGHT} won.\n</think>\n\n[[B>>A]]", {"finish_reason": "length"}, 12 + 6, 12 + 6 + 6),
+    ],
+)
+def test_a_cut_judgement_that_may_be_all_thoughts_has_no_verdict(files, tmp_path, text, finish, wins, battles):
+    """Its template may have opened `<think>` in the prompt."""
+
+    def cut(asked):
+        if "hard_prompt 0?" in asked.payload["messages"][1]["content"] and _places(asked.payload)[1]:
+            return answered({"message": {"role": "assistant", "content": text}, **finish})
+        return _likes_even(asked)
+
+    with serve(cut) as server:
+        metrics = _run(server, files, tmp_path)
+    assert metrics["hard_prompt_win_rate"] == pytest.approx(100 * wins / battles)
+    assert metrics["unparsed"] == (battles == 18)
+    published = [json.loads(line) for line in (tmp_path / "evaluation" / "judgments.jsonl").read_text().splitlines()]
+    assert published[0]["games"][0]["judgment"] == {"answer": text}
+    again = rescore(judgments=[tmp_path / "evaluation" / "judgments.jsonl"], answers=[], ensemble=False)
+    assert again["big"]["hard_prompt"]["mine"]["win_rate"] == pytest.approx(metrics["hard_prompt_win_rate"])
+
+
 def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
     files = {"questions": "question.jsonl"}
     tree = {"policy": "p", "prepare": {"source": "s", "heldout": 2}, "rerank": {"reranker": {"type": "verifier"}}}

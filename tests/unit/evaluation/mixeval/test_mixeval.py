@@ -109,6 +109,39 @@ def test_a_judge_that_never_ends_its_thoughts_is_refused_with_what_to_increase(r
         run(server, attempts=1)
 
 
+CUT = {
+    "How many pens?": "The example says [[0.5]] would be partial. Here the model answer",
+    "Which is a fruit?": "The form is [[B]], and the answer",
+}
+
+
+@pytest.mark.parametrize(
+    ("finish", "end", "expected"),
+    [
+        ("length", "", (0.65, 0.0, 2)),  # (1 + 0 + .6 + 1) / 4, and the other option is wrong
+        ("length", "\n</think>\n\n[[0.2]] [[B]]", (0.7, 0.5, 0)),
+        ("stop", "", (0.775, 0.5, 0)),  # (1 + .5 + .6 + 1) / 4
+        (None, "", (0.775, 0.5, 0)),  # as published: nothing says that it is cut
+    ],
+)
+def test_a_cut_judgement_that_may_be_all_thoughts_is_not_read(run, tmp_path, finish, end, expected):
+    """Its template may have opened `<think>` in the prompt."""
+
+    def cut(asked):
+        question, response = asked_about(asked.payload)
+        body = completion(CUT[question] + end if question in CUT else response)
+        body["choices"][0]["finish_reason"] = finish if question in CUT else "stop"
+        return Reply(body)
+
+    with serve(cut) as server:
+        metrics = run(server, attempts=2)
+        assert len(server.asked) == 5 + expected[2]
+    assert (metrics["free_form"], metrics["multiple_choice"], metrics["unparsed"]) == expected
+    judged = tmp_path / "evaluation" / "judged.jsonl"
+    assert [row["judge"] for row in _lines(judged) if row.get("cut")] == [*CUT.values()][: expected[2]]
+    assert rescore(judged=[judged])["overall"] == metrics["overall"]
+
+
 def test_a_limit_may_be_left_to_the_judges_server(run):
     with serve(verdict) as server:
         run(server, judge_max_tokens="server")
