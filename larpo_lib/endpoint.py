@@ -226,15 +226,16 @@ class Endpoint(Generic[AnswerT]):
     def _refusal(self, what: str, status: int | None, message: str, wait_s: float | None = None) -> InputRefusedError:
         """The error of an input that is too long or filtered; every other refusal is raised."""
         problem = f"{self.url}: {what}"
+        told = httpx2.codes.BAD_REQUEST if status is None else status  # what the message says may still be of the input
+        if says_too_long(told, message):
+            return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
+        if says_filtered(told, message):
+            return FilteredError(problem, remedy="Use a server without a content filter", status=status)
         if status is None or status in _MAY_PASS:
             remedy = "Check the server's log; reduce concurrency, or increase retries"
             transient = _TransientError(problem, remedy=remedy, status=status)
             transient.wait_s = wait_s
             raise transient
-        if says_too_long(status, message):
-            return InputTooLongError(problem, remedy="Serve the model with a longer context length", status=status)
-        if says_filtered(status, message):
-            return FilteredError(problem, remedy="Use a server without a content filter", status=status)
         raise EndpointError(problem, remedy=self._remedy(status), status=status)
 
     def _remedy(self, status: int) -> str:

@@ -29,6 +29,7 @@ _FILTERED = re.compile(
     re.IGNORECASE,
 )
 """How Azure, Anthropic, OpenAI, DashScope and OpenRouter say that a filter refused a text."""
+_THREE_DIGITS = re.compile(r"\d{3}", re.ASCII)
 
 
 class UnusableBodyError(Exception):
@@ -104,8 +105,13 @@ def failure_in(body: bytes) -> tuple[int | None, str] | None:
         error = first.get("error") or ("the finish reason is error" if first.get("finish_reason") == "error" else None)
     if not error:
         return None
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else None, _said(error)
+    return _status(error.get("code")) if isinstance(error, dict) else None, _said(error)
+
+
+def _status(code: Any) -> int | None:
+    """The status that a code is, as a number or as its digits; None: it is another code."""
+    found = int(code) if isinstance(code, str) and _THREE_DIGITS.fullmatch(code) else code
+    return found if isinstance(found, int) and 400 <= found < 600 else None
 
 
 def _said(error: Any) -> str:

@@ -10,7 +10,7 @@ from server_double import Reply, serve
 
 from larpo_lib.config import EndpointConfig
 from larpo_lib.config.load import check
-from larpo_lib.errors import ConfigError, EndpointError, InputTooLongError
+from larpo_lib.errors import ConfigError, EndpointError, FilteredError, InputTooLongError
 
 SECRET = "sk-very-secret"
 
@@ -127,9 +127,38 @@ def test_an_error_in_the_body_of_a_success_is_what_its_code_says(body, problem):
         with pytest.raises(EndpointError, match=problem):
             endpoint_of(server).ask(PAYLOADS[:1])
         assert len(server.asked) == 1
-        server.answer = lambda _: Reply({"error": {"code": 400, "message": "maximum context length is 9 tokens"}})
+
+
+LONG, FILTERED = "maximum context length is 9 tokens", "flagged: content_filter"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"code": 400, "message": LONG}, InputTooLongError, 400),
+        ({"code": "400", "message": LONG}, InputTooLongError, 400),
+        ({"code": "context_length_exceeded", "message": "Too many tokens."}, InputTooLongError, None),
+        ({"message": LONG}, InputTooLongError, None),
+        (LONG, InputTooLongError, None),
+        ({"code": 403, "message": FILTERED}, FilteredError, 403),
+        ({"code": "403", "message": FILTERED}, FilteredError, 403),
+        ({"code": "content_filter", "message": "no"}, FilteredError, None),
+        ({"message": FILTERED}, FilteredError, None),
+    ],
+)
+def test_what_the_body_of_a_success_says_of_the_input_is_asked_once_with_or_without_a_code(error, kind, status):
+    with serve(lambda _: Reply({"error": error})) as server:
         (answer,) = endpoint_of(server).ask(PAYLOADS[:1])
-    assert isinstance(answer, InputTooLongError)
+        assert len(server.asked) == 1
+    assert (type(answer), answer.status) == (kind, status)
+
+
+@pytest.mark.parametrize(("code", "asked"), [("401", 1), ("502", 2), ("4000", 2), ("٤٠١", 2), (True, 2)])
+def test_digits_in_a_text_are_a_code_if_they_are_one_of_a_refusal(code, asked):
+    with serve(lambda _: Reply({"error": {"code": code, "message": "no"}})) as server:
+        with pytest.raises(EndpointError, match="answered with an error: no"):
+            endpoint_of(server, retries=1).ask(PAYLOADS[:1])
+        assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize(
