@@ -12,6 +12,7 @@ from larpo_lib.reporting import drawing, gate
 from larpo_lib.reporting.content import Report
 from larpo_lib.reporting.drawing import Panel
 from larpo_lib.reporting.evaluation import EvaluationReport
+from larpo_lib.reporting.hacking_advice import LEAST
 from larpo_lib.reporting.hacking_policies import shown
 from larpo_lib.reporting.scores import comparison, headline, score_text, uncertainty, value_text, with_spans
 from larpo_lib.reporting.table import UNDEFINED, count, number
@@ -21,7 +22,7 @@ def render(report: Report, panels: Mapping[str, Sequence[Panel]]) -> str:
     """The page of a run, with the `panels` of each section as inline SVG. Equal input gives equal text."""
     demands = {"head": gate.HEAD, "note": gate.NOTE, "rows": gate.rows((report.promotion or {}).get("tests", ()))}
     figures = {name: drawn(group) for name, group in panels.items()}
-    return fill("report.html.j2", report=report, figures=figures, demands=demands)
+    return fill("report.html.j2", report=report, figures=figures, demands=demands, least=LEAST)
 
 
 def render_benchmark(report: EvaluationReport, panels: Sequence[Panel]) -> str:
