@@ -28,8 +28,8 @@ FIRST = Change("0.2.0", "it does not continue what 0.1.0 has made")
 
 _READING = Change(
     "0.2.0",
-    "answers such as \\boxed{9{,}500} are read whole, beside letters of Chinese and other scripts too, and "
-    "classifiers see their [CLS] and [SEP]",
+    "answers such as \\boxed{9{,}500} and 3万5千 are read whole, numbers that touch letters of Chinese and other "
+    "scripts are seen, and classifiers see their [CLS] and [SEP]",
 )
 _REWARDS = Change(
     "0.2.0",

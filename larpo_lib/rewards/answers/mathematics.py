@@ -13,6 +13,7 @@ from functools import partial
 from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers import Scorable, same_answer, values_of
 from larpo_lib.rewards.answers import is_right as is_right_number
+from larpo_lib.rewards.answers.compounds import BEHIND
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.plain import FRACTION, plain
 from larpo_lib.rewards.answers.reading import brackets, has_words, is_prose, leading, pieces, readings
@@ -28,7 +29,7 @@ _MEMBER = re.compile(r"[A-Za-z] ?\\in(?![A-Za-z]) ?")
 _NAME = re.compile(r"([A-Za-z](?:_\{?\w\}?)?(?:\([A-Za-z]\))?) ?= ?(?!.*=)")
 _UNIT = re.compile(
     r"(?<=[\d)} ])(?P<gap> ?)(?<![\\A-Za-z])(?P<unit>(?:(?:square|cubic|sq|cu)\.? )?[A-Za-z]{2,}"
-    rf"(?: ?/ ?[A-Za-z]+| per [a-z]+)?(?: ?\^ ?\{{? ?[23] ?\}}?)?|[{NO_NAMES}]+)\.?$"
+    rf"(?: ?/ ?[A-Za-z]+| per [a-z]+)?(?: ?\^ ?\{{? ?[23] ?\}}?)?|(?!{BEHIND})[{NO_NAMES}]+)\.?$"
 )
 _LONE_UNIT = re.compile(r" ([mgslh])(?: ?\^ ?\{? ?[23] ?\}?)?$")
 _ENDS = " .,;:"

@@ -7,6 +7,7 @@ lookbehind or follow the pass that makes runs short.
 import re
 import unicodedata
 
+from larpo_lib.rewards.answers.compounds import BEHIND, NUMERALS, as_digits
 from larpo_lib.scripts import NO_NAMES, UNSPACED
 
 FRACTION = "\u2044"
@@ -109,17 +110,16 @@ _BOLD = re.compile(r"(?<!\d)\*\*|\*\*(?!\d)")
 _TIGHT_CURRENCY = re.compile(r"(?<=[-+])[$\u20ac\u00a3\u00a5\u20b9] ?(?=[\d.])")
 _CURRENCY = re.compile(r"[$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9\u20bd\u20ba\u20aa\u20ab\u0e3f`]|\bRs\.? ?(?=\d)")
 _ABBREVIATION = re.compile(r"(?<=[A-Za-z])\.(?=\d)")
-_SCALES = {"千": 3, "万": 4, "萬": 4, "百万": 6, "千万": 7, "亿": 8, "億": 8}
-"""Powers of ten that ideographs behind a number multiply it by."""
-_SCALED = re.compile(r"(?<=\d) ?(百万|千万|[万萬亿億]|千(?![米克瓦卡帕赫焦伏]))")
-"""Not the `kilo` before metre, gram, watt, calorie, pascal, hertz, joule and volt."""
-_TOUCHING = re.compile(rf"(?<=[{UNSPACED}])(?=[-+][\d.])|(?<=[{NO_NAMES}])(?=\.?\d)|(?<=\d)(?=[{NO_NAMES}])")
+_TOUCHING = re.compile(
+    rf"(?<=[{UNSPACED}])(?=[-+][\d.])|(?<=[{NO_NAMES}])(?<![{NUMERALS}])(?=\.?\d)|(?<=\d)(?!{BEHIND})(?=[{NO_NAMES}])"
+)
 
 
 def plain(text: str) -> str:
     """The text with ASCII digits, signs and spaces, without formatting, mathematics' delimiters and signs of currency.
 
     A space stands between a number and a letter that is no part of it, as in Chinese, which is written without spaces.
+    `3万5千` becomes `35000`; a numeral that cannot be read keeps touching its letters.
     LaTeX that has no plain form stays, such as `\\sqrt`. Lines stay lines; other white space becomes one space.
     `\\frac{3}{4}` and a fraction that is one character become two whole numbers around FRACTION.
     """
@@ -134,8 +134,7 @@ def plain(text: str) -> str:
     text = _CURRENCY.sub(" ", _TIGHT_CURRENCY.sub("", text))
     text = _ABBREVIATION.sub(". ", text)
     if not text.isascii():
-        text = _SCALED.sub(lambda found: f"*10^{_SCALES[found[1]]}", text)
-        text = _TOUCHING.sub(" ", text)
+        text = _TOUCHING.sub(" ", as_digits(text))
     return _LINES.sub("\n", _BLANKS.sub(" ", text)).strip()
 
 

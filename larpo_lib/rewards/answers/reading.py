@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import cast, get_args
 
 from larpo_lib.rewards.answers.arithmetic import NUMBER, Unreadable, evaluate
+from larpo_lib.rewards.answers.compounds import BEHIND, NUMERALS
 from larpo_lib.rewards.answers.plain import FRACTION
 from larpo_lib.rewards.answers.units import unit
 from larpo_lib.rewards.answers.values import Kind, Quantity, Several, Value
@@ -52,7 +53,7 @@ _LEADING = re.compile(
 _WORDS_FOLLOW = re.compile(
     r"$|[,;.:] ?[A-Za-z(\"']|#| (?:\d|[^\w\\+*/^=<>{}-])|(?P<spaced> )[A-Za-z]"
     r"|(?![eE][-+]?\d)(?P<tight>[A-Za-z\u00a2])|-[A-Za-z]"
-    rf"|[,;.:(]? ?[{NO_NAMES}]"
+    rf"|(?!{BEHIND})[,;.:(]? ?[{NO_NAMES}]"
 )
 _SEPARATOR = re.compile(r" ?(?:[,;] ?(?:and|or) |[,;] |;| (?:and|or) ) ?")
 _COMMA = re.compile(",")
@@ -60,11 +61,11 @@ _DECIMAL_COMMA = re.compile(r"-?(?:\d+,\d{1,2}|0,\d+)")
 _SENTENCE_GOES_ON = re.compile(
     r"\b(?:is|are|was|were|will|has|have|because|since|so|which|not)\b|=.*=| \S+ \S+ [A-Za-z]"
 )
-_IN_A_FORMULA = re.compile(r" ?[\\^_{}]")
+_IN_A_FORMULA = re.compile(rf" ?[\\^_{{}}]|{BEHIND}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-z]*\}")
 _WORD = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{{2,}}|[{NO_NAMES}]")
 _FREE = re.compile(
-    rf"(?<![\w.])(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
+    rf"(?:(?<![\w.])|(?<=[{NUMERALS}]))(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
     rf"|(?:(?<![\w)\]%}}])[-+])?(?:{_WRITTEN_FRACTION}|{NUMBER}(?:[-/:^]-?{NUMBER})*)"
     rf"(?:{_POWER_OF_TEN}|[eE][-+]?\d+(?!\w))?)"
     r"(?: ?%| (?:percent|per cent|hundred|thousand|million|billion|trillion)\b)?"
@@ -119,7 +120,11 @@ def is_prose(text: str) -> bool:
 def last(text: str) -> tuple[Value, ...]:
     """The last numbers in a text: `3/4`, `(3, 4)`, `2:30` and `18-20` are taken as a whole."""
     found = deque(_FREE.finditer(text), maxlen=1)
-    if not found or text[max(found[0].start() - 1, 0)] in "{^_\\" or _IN_A_FORMULA.match(text, found[0].end()):
+    if (
+        not found
+        or text[max(found[0].start() - 1, 0)] in "{^_\\" + NUMERALS
+        or _IN_A_FORMULA.match(text, found[0].end())
+    ):
         return ()
     return readings(found[0][0])
 

@@ -133,7 +133,20 @@ def test_no_text_is_refused(text):
 _LONG = 200_000
 _RUNS = [*"9 \\{}$,([-#\n.=*^_~\u2009\u2212\u00b2\u00bd\u0663", "1,", "1 ", "1/", "1:", "1e", "1.000.", "1,000,", "\\{"]
 _RUNS += ["\\,", "\\boxed{", "\\boxed{}", "\\text{", "\\frac{1}{2}", "\\sqrt", "#### 1 ", "\nA:", "answer is "]
-_RUNS += ["answer is. ", "1 and ", "(1,", " \n", "\\left", "a ", "\u4e2d1", "1\u4e07", "-\u4e2d"]
+_RUNS += [
+    "answer is. ",
+    "1 and ",
+    "(1,",
+    " \n",
+    "\\left",
+    "a ",
+    "\u4e2d1",
+    "1\u4e07",
+    "1 \u4e07 ",
+    "\u5343",
+    "000 ",
+    "-\u4e2d",
+]
 
 
 def _seconds(read, text):

@@ -4,12 +4,17 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_models import user
 
 from larpo_lib.rewards.answers import Scorable, equations_share, final_number, is_right, states_answer
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.mathematics import is_right as is_right_mathematics
+from larpo_lib.rewards.answers.plain import plain
 from larpo_lib.rewards.rerankers.verifier import VerifierConfig
+
+EXPRESSIONS = Expressions()
 
 
 def _item(response, reference="42"):
@@ -130,3 +135,115 @@ def test_equations_beside_letters_without_spaces(text, share):
 def test_a_reference_in_words_is_read_as_a_response_is():
     assert is_right(_item("一共42。", "42个"))
     assert not is_right(_item("一共42个，不是43个。", "42个"))
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "wrong"),
+    [
+        ("答案是3万5千元。", 35_000, 1000),
+        ("答案是1亿2000万。", 120_000_000, 10_000),
+        ("答案是5百元。", 500, 5),
+        ("答えは3兆円です。", 3 * 10**12, 3),
+        ("答えは1万5000円です。", 15_000, 5000),
+        ("答案是1.5万。", 15_000, "1.5"),
+        ("答案是3.2亿元", 320_000_000, "3.2"),
+        ("答案是1.23456万", "12345.6", 12_345),
+        ("一共1亿2000万5千人", 120_005_000, 5000),
+        ("共3千万元", 30_000_000, 3000),
+        ("共1千2百万元", 12_000_000, 2_000_000),
+        ("共3万亿元", 3 * 10**12, 30_000),
+        ("共1万2000亿元", 12 * 10**11, 12_000),
+        ("共1千零1夜", 1001, 1000),
+        ("共1万零500元", 10_500, 500),
+        ("共2萬5000元", 25_000, 5000),
+        ("借金は1億2345万6789円です", 123_456_789, 6789),
+        ("共１万５千元", 15_000, 1000),
+        ("共 3 万 5 千 元", 35_000, 1000),
+        (r"\boxed{3万5千}", 35_000, 1000),
+        (r"\boxed{3\text{万}5\text{千}元}", 35_000, 1000),
+        ("#### 3万5千元", 35_000, 3),
+        ("The answer is 3万5千元。", 35_000, 3),
+        ("亏了-3万5千元", -35_000, 35_000),
+        ("2百，300人", 300, 200_300),  # two numbers, and no thousands
+        ("共42，3百50元", 350, 42_350),
+        ("共4,500万元", 45_000_000, 5_000_000),
+        ("距离是38万千米", 380_000, 38 * 10**7),
+        ("重5千克", 5, 5000),
+        ("重5百克", 500, 5),
+        ("功率是3兆瓦", 3, 3 * 10**12),
+        ("增长5个百分点", 5, 500),
+        ("5000+5000 = 1万", 10_000, 1),
+    ],
+)
+def test_digits_and_scales_of_chinese_and_japanese_are_one_number(text, number, wrong):
+    assert is_right(_item(text, str(number)))
+    assert not is_right(_item(text, str(wrong)))
+    assert is_right_mathematics(_item(text, str(number)), EXPRESSIONS)
+    assert not is_right_mathematics(_item(text, str(wrong)), EXPRESSIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("答案是2万一千元", (2, 20_000, 1000)),
+        ("答案是3万5元", (3, 5, 30_000, 30_005, 35_000)),  # 35,000 to some, 30,005 to others
+        ("答案是3万 5", (3, 5, 30_000)),
+        ("答案是3十", (3, 30)),
+        ("答案是1百5十", (1, 5, 100)),
+        ("答案是三万5000元", (5000,)),
+        ("答案是1万2万", (1, 2, 10_000, 20_000)),
+        ("答案是1万50000", (1, 10_000, 50_000)),
+        ("答案是1.5万3000", (15_000, 3000)),
+        ("答案是1/2万", ("1/2", "1/20000")),
+        ("答案是3*10^4万", (30_000,)),
+        ("答案是1万12%", ("12%", 10_000)),
+        ("答案是5个亿", (5,)),
+        ("答案是3多万", (3,)),
+        ("3만 5천원", (3, 5, 35_000)),  # Korean
+        ("3만 5000원", (3, 5000)),
+        ("3억원", (3,)),
+        (f"答案是{'9' * 100}万", ("9" * 100,)),
+    ],
+)
+@pytest.mark.parametrize("form", ["3+39=42，{}", r"\boxed{{{}}}", "#### {}", "42. The answer is {}"], ids=repr)
+def test_a_number_that_is_part_of_another_is_not_read_and_neither_is_an_earlier_one(text, wrong, form):
+    for said in (form.format(text), form.format(text.removeprefix("答案是"))):
+        assert final_number(said) is None
+        for reference in (42, *wrong):
+            assert not is_right(_item(said, str(reference)))
+            assert not is_right_mathematics(_item(said, str(reference)), EXPRESSIONS)
+
+
+def test_the_scale_of_an_expression_is_no_unit_of_it():
+    assert not is_right_mathematics(_item(r"\boxed{2\sqrt{3}万}", r"2\sqrt{3}"), EXPRESSIONS)
+    assert is_right_mathematics(_item(r"\boxed{2\sqrt{3}千米}", r"2\sqrt{3}"), EXPRESSIONS)
+
+
+def test_a_chain_is_digits_in_plain_notation():
+    assert plain("1万5000円") == "15000 円"
+    assert plain("答案是3万5千元。") == "答案是 35000 元."
+    assert plain("2万一千元") == "2万一千元"
+
+
+def _in_chinese(number, small, zeros):
+    """Four digits in each group, and its unit; what could be read otherwise begins with a zero."""
+    text = ""
+    for power, unit in ((12, "兆"), (8, "亿"), (4, "万"), (0, "")):
+        left = number // 10**power % 10_000
+        written = ""
+        for size, name in ((1000, "千"), (100, "百")):
+            if small and left >= size:
+                written += f"{left // size}{name}"
+                left %= size
+        if left:
+            zero = bool(text or written) and (left < 10 or (zeros and left < 100))
+            written += "零" * zero + str(left)
+        text += written + unit * bool(written)
+    return text
+
+
+@given(st.integers(1, 10**16 - 1) | st.integers(1, 10**6), st.booleans(), st.booleans())
+def test_numbers_written_with_chinese_units_are_read_as_they_are(number, small, zeros):
+    written = _in_chinese(number, small, zeros)
+    assert final_number(f"3+39=42，答案是{written}元。") == number, written
+    assert final_number(rf"\boxed{{{written}}}") == number, written
