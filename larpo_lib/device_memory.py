@@ -1,14 +1,18 @@
 """Memory of a GPU or of the machine. If it runs out, that is told in one line, with the settings that take less."""
 
+from __future__ import annotations
+
 import gc
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from larpo_lib.errors import LarpoError
+
+if TYPE_CHECKING:  # models are checked by this module where there are torch and transformers alone
+    from pydantic import BaseModel
 
 _SIGNS = re.compile(
     r"CUDA (error: )?out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|NCCL.*out of memory"
@@ -81,7 +85,7 @@ def _lower(config: BaseModel, place: str = "") -> Iterator[tuple[str, object]]:
     """The settings that save memory, by their places in a step's, with their values."""
     for name in type(config).model_fields:
         value = getattr(config, name)
-        if isinstance(value, BaseModel):
+        if hasattr(type(value), "model_fields"):
             yield from _lower(value, f"{place}{name}.")
         elif name in _SAVING and name in getattr(config, "execution", ()) and value is not None:
             yield f"{place}{name}", value

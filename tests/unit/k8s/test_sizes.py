@@ -17,7 +17,7 @@ def row(start: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "whole", "shared"),
-    [("0 (and", 20, 0), ("1 |", 4, 16), ("2 |", 2, 18), ("2, `offload`", 2, 0), ("3 |", 0, 18)],
+    [("no ZeRO", 20, 0), ("1 |", 4, 16), ("2 |", 2, 18), ("2, `offload`", 2, 0), ("3 |", 0, 18)],
 )
 def test_bytes_a_gpu(name: str, whole: int, shared: int) -> None:
     expected = [f"{N * (whole + shared / gpus) / 1e9 + 1e-9:.1f}" for gpus in (8, 16, 32)]
