@@ -48,21 +48,31 @@ MULTIPLE_CHOICE = {
 @pytest.fixture(scope="module")
 def judge_url(tmp_path_factory):
     """A judge of random weights, half of whose texts come to hold a verdict before they end."""
-    directory = tmp_path_factory.mktemp("judge")
-    make_policy(directory / "model", WORDS, 0, hidden=64, layers=2, heads=2)
-    _prefer_m(directory / "model" / "model.safetensors")
-    for file, setting in (("config", "max_position_embeddings"), ("tokenizer_config", "model_max_length")):
-        path = directory / "model" / f"{file}.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {setting: CONTEXT}))
-    with served(directory / "model", directory / "log", "--max-model-len", str(CONTEXT)) as url:
+    with _serve(tmp_path_factory.mktemp("judge"), 5) as url:
         yield url
 
 
-def _prefer_m(weights):
+@pytest.fixture
+def sure_judge_url(tmp_path):
+    """A judge that mostly says m or M."""
+    with _serve(tmp_path / "judge", 60) as url:
+        yield url
+
+
+def _serve(directory, preference):
+    make_policy(directory / "model", WORDS, 0, hidden=64, layers=2, heads=2)
+    _prefer_m(directory / "model" / "model.safetensors", preference)
+    for file, setting in (("config", "max_position_embeddings"), ("tokenizer_config", "model_max_length")):
+        path = directory / "model" / f"{file}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {setting: CONTEXT}))
+    return served(directory / "model", directory / "log", "--max-model-len", str(CONTEXT))
+
+
+def _prefer_m(weights, times):
     """m or M is the most probable first token, by which is shown first and the rest of the question."""
     tensors = load_file(weights)
     first, second = (make_tokenizer(WORDS).convert_tokens_to_ids(word) for word in "mM")
-    tensors["lm_head.weight"][first] *= 5
+    tensors["lm_head.weight"][first] *= times
     tensors["lm_head.weight"][second] = -tensors["lm_head.weight"][first]
     save_file(tensors, weights, {"format": "pt"})
 
@@ -138,9 +148,9 @@ def _alpaca_eval(folder, url):
     return [sys.executable, "-m", "larpo_lib", "benchmark", "alpaca-eval", *files, *options]
 
 
-def test_alpaca_eval_is_killed_and_goes_on_and_the_server_answers_nothing_twice(judge_url, tmp_path):
-    before, kept = _answered(judge_url), tmp_path / "evaluation.decisions.jsonl"
-    command = _alpaca_eval(tmp_path, judge_url)
+def test_alpaca_eval_is_killed_and_goes_on_and_the_server_answers_nothing_twice(sure_judge_url, tmp_path):
+    before, kept = _answered(sure_judge_url), tmp_path / "evaluation.decisions.jsonl"
+    command = _alpaca_eval(tmp_path, sure_judge_url)
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
@@ -156,14 +166,18 @@ def test_alpaca_eval_is_killed_and_goes_on_and_the_server_answers_nothing_twice(
     assert again.returncode == 0, (tmp_path / "log").read_text()
     decided = _decisions(kept)
     assert len({one["key"] for one in decided}) == len(decided) == PAIRS
-    assert _answered(judge_url) - before <= PAIRS + 2  # in flight, and not yet taken, when it was killed
+    assert _answered(sure_judge_url) - before <= PAIRS + 2  # in flight, and not yet taken, when it was killed
     by_question = {one["request"]["messages"][1]["content"]: one["answer"]["choices"][0] for one in decided}
     rows = json.loads((tmp_path / "evaluation" / "annotations.json").read_text())
     assert len(rows) == PAIRS
     for row in rows:
         (choice,) = (one for text, one in by_question.items() if f'"{row["instruction"]}"' in text.replace('""', ""))
         found = {one["token"]: math.exp(one["logprob"]) for one in choice["logprobs"]["content"][0]["top_logprobs"]}
-        first = found.get("m", 0.0) / (found.get("m", 0.0) + found.get("M", 0.0))  # which is shown first
+        named = found.get("m", 0.0) + found.get("M", 0.0)
+        if named < 0.5:  # something else is more likely than both
+            assert row["preference"] is None
+            continue
+        first = found.get("m", 0.0) / named  # which is shown first
         expected = 1 + first if row["is_switched_outputs"] else 2 - first
         assert row["preference"] == pytest.approx(expected, abs=1e-6)
 
