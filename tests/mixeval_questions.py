@@ -53,3 +53,11 @@ def asked_about(payload):
 def verdict(asked):
     """A judge to whom responses spell out what it is to say."""
     return Reply(completion(asked_about(asked.payload)[1]))
+
+
+RESPONSES = ["[[1.0]]", "[[0.2]]", "[[0.6]]", "[[1.0]]", "[[B]]", "[[B]]"]
+"""The judge says what they say; the two questions about France are one."""
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,93 +1,33 @@
-"""The step: who is asked what, how often, what is refused, and what is published."""
+"""The step: who is asked what, how often, and what is published."""
 
 import json
 
 import pytest
+from arena_hard_world import CATEGORIES, COUNT, judge_answers, likes_even, places
 from judge_double import answered
 from server_double import Reply, serve
 from tiny_world import write_jsonl
 
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import LarpoConfig, LlmJudgeConfig
-from larpo_lib.errors import ConfigError, DataError, LarpoError
-from larpo_lib.evaluation.arena_hard import scoring, step
+from larpo_lib.errors import ConfigError, DataError
+from larpo_lib.evaluation.arena_hard import scoring
 from larpo_lib.evaluation.arena_hard.rescore import run as rescore
-from larpo_lib.evaluation.arena_hard.settings import ArenaHardConfig
 from larpo_lib.evaluation.judge_check import step as judge_check
 from larpo_lib.evaluation.judge_check.reading import read_annotations
 from larpo_lib.evaluation.judge_check.settings import JudgeCheckConfig
-from larpo_lib.evaluation.run_benchmarks import check_run_benchmarks, require_values
+from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.studies.benchmarks import load_benchmarks
-
-CATEGORIES = ("hard_prompt", "creative_writing")
-COUNT = 6
-
-
-def _answers(model, longer=0):
-    return [
-        {"uid": f"{category}-{i}", "model": model, "messages": [{"role": "assistant", "content": {"answer": text}}]}
-        for category in CATEGORIES
-        for i in range(COUNT)
-        for text in [" ".join([model] * (2 + longer * i))]
-    ]
-
-
-@pytest.fixture
-def files(tmp_path):
-    questions = [
-        {"uid": f"{category}-{i}", "category": category, "subcategory": "math" if i % 2 else "coding",
-         "prompt": f"{category} {i}?"}
-        for category in CATEGORIES for i in range(COUNT)
-    ]  # fmt: skip
-    rows = {"questions": questions, "hard": _answers("o3"), "writing": _answers("flash")}
-    rows["answers"] = _answers("mine", longer=1)
-    paths = {name: tmp_path / f"{name}.jsonl" for name in rows}
-    for name, path in paths.items():
-        write_jsonl(path, rows[name])
-    named = ("questions", "hard_prompt_baseline", "creative_writing_baseline", "answers")
-    return dict(zip(named, paths.values(), strict=True))
-
-
-def _run(server, files, tmp_path, name="evaluation", judge_check=None, **settings):
-    judge = LlmJudgeConfig(base_url=f"{server.url}/v1", model="big", retries=0)
-    config = ArenaHardConfig(judge=judge, **{"partial": True, "resamples": 20, **settings})
-    return step.run(
-        config, **files, evaluation=tmp_path / name, decisions=tmp_path / "kept.jsonl", judge_check=judge_check
-    )
-
-
-def _places(payload):
-    """The number of the question, and whether the policy's answer is that of assistant B."""
-    system, user = payload["messages"]
-    assert ("generating your own answer" in system["content"]) == ("hard_prompt" in user["content"])
-    number = int(user["content"].split("?")[0][-1])
-    return number, "Assistant A's Answer|>\nmine" not in user["content"]
-
-
-def _likes_even(asked):
-    """The policy wins clearly on questions of an even number, and loses narrowly on the others."""
-    number, second = _places(asked.payload)
-    better = number % 2 == 0
-    return answered(
-        "I see. [[" + {True: "B>>A" if second else "A>>B", False: "A>B" if second else "B>A"}[better] + "]]"
-    )
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Six questions are enough for the two parameters of these answers' fit."""
-    monkeypatch.setattr(scoring, "LEAST", 3)
 
 
 @pytest.mark.usefixtures("few")
 def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
-    with serve(_likes_even) as server:
-        metrics = _run(server, files, tmp_path)
+    with serve(likes_even) as server:
+        metrics = judge_answers(server, files, tmp_path)
         payloads = server.payloads("/v1/chat/completions")
     assert len(payloads) == 2 * 2 * COUNT
     assert {(one["model"], one["temperature"], one["max_tokens"]) for one in payloads} == {("big", 0.0, 16000)}
-    assert sum(_places(one)[1] for one in payloads) == 2 * COUNT
+    assert sum(places(one)[1] for one in payloads) == 2 * COUNT
     for category in CATEGORIES:  # of 3 x 6 + 3 x 2 battles 18 are won
         assert metrics[f"{category}_win_rate"] == pytest.approx(75.0)
         assert metrics[f"{category}_win_rate_standard_error"] > 0
@@ -107,8 +47,8 @@ def test_each_answer_is_judged_in_both_orders_and_scored(files, tmp_path):
 
 @pytest.mark.usefixtures("few")
 def test_what_is_published_scores_the_same_again(files, tmp_path):
-    with serve(_likes_even) as server:
-        metrics = _run(server, files, tmp_path)
+    with serve(likes_even) as server:
+        metrics = judge_answers(server, files, tmp_path)
     published = tmp_path / "evaluation"
     answers = [published / "answers.jsonl", files["hard_prompt_baseline"], files["creative_writing_baseline"]]
     found = rescore(judgments=[published / "judgments.jsonl"], answers=answers, ensemble=False)
@@ -125,10 +65,10 @@ def test_what_is_published_scores_the_same_again(files, tmp_path):
 
 def test_a_check_of_the_judge_stands_beside_its_scores(files, tmp_path):
     """Against a judge that always prefers the first one clearly, so that all its means are draws."""
-    with serve(_likes_even) as server:
-        _run(server, files, tmp_path)
+    with serve(likes_even) as server:
+        judge_answers(server, files, tmp_path)
     with serve(lambda _: answered("[[A>>B]]")) as server:
-        _run(server, files, tmp_path, "reference", resamples=2, judge_temperature=1.0)
+        judge_answers(server, files, tmp_path, "reference", resamples=2, judge_temperature=1.0)
     (rows, reference) = (
         [*read_annotations([tmp_path / name]).by_pair.values()] for name in ("evaluation", "reference")
     )
@@ -140,8 +80,8 @@ def test_a_check_of_the_judge_stands_beside_its_scores(files, tmp_path):
     )  # fmt: skip
     assert (check["pairs"], check["changed_by_order"], check["agreement"]) == (12, 0.0, 0.0)
     assert check["agreement_one_order"] == 0.5
-    with serve(_likes_even) as server:
-        _run(server, files, tmp_path, "beside", judge_check=tmp_path / "check")
+    with serve(likes_even) as server:
+        judge_answers(server, files, tmp_path, "beside", judge_check=tmp_path / "check")
         assert not server.asked
     summary = (tmp_path / "beside" / "summary.txt").read_text()
     whose = f"big by arena_hard_v2.0 in {tmp_path.name}/reference"
@@ -186,19 +126,19 @@ def test_models_against_different_baselines_are_not_scored_together(tmp_path):
 
 def _unread_once(asked):
     """The first hard prompt has no verdict in one order, and the second one is too long in the other."""
-    _, second = _places(asked.payload)
+    _, second = places(asked.payload)
     if "hard_prompt 0?" in asked.payload["messages"][1]["content"] and second:
         return answered("Both are fine.")
     if "hard_prompt 1?" in asked.payload["messages"][1]["content"] and not second:
         return Reply({"error": {"message": "maximum context length is 9", "code": "context_length_exceeded"}}, 400)
-    return _likes_even(asked)
+    return likes_even(asked)
 
 
 def test_what_cannot_be_read_is_counted_and_left_out_or_a_tie(files, tmp_path):
     with serve(_unread_once) as server:
-        without = _run(server, files, tmp_path)
+        without = judge_answers(server, files, tmp_path)
         asked = len(server.asked)
-        ties = _run(server, files, tmp_path, "ties", unparsed="tie")
+        ties = judge_answers(server, files, tmp_path, "ties", unparsed="tie")
         assert len(server.asked) == asked + 1  # decisions are kept; what is too long is none
     assert (without["unparsed"], without["too_long_for_judge"]) == (2, 1)
     assert without["hard_prompt_win_rate"] == pytest.approx(100 * 12 / 16)  # 0, 1 left out
@@ -224,30 +164,18 @@ def test_a_cut_judgement_that_may_be_all_thoughts_has_no_verdict(files, tmp_path
     """Its template may have opened `<think>` in the prompt."""
 
     def cut(asked):
-        if "hard_prompt 0?" in asked.payload["messages"][1]["content"] and _places(asked.payload)[1]:
+        if "hard_prompt 0?" in asked.payload["messages"][1]["content"] and places(asked.payload)[1]:
             return answered({"message": {"role": "assistant", "content": text}, **finish})
-        return _likes_even(asked)
+        return likes_even(asked)
 
     with serve(cut) as server:
-        metrics = _run(server, files, tmp_path)
+        metrics = judge_answers(server, files, tmp_path)
     assert metrics["hard_prompt_win_rate"] == pytest.approx(100 * wins / battles)
     assert metrics["unparsed"] == (battles == 18)
     published = [json.loads(line) for line in (tmp_path / "evaluation" / "judgments.jsonl").read_text().splitlines()]
     assert published[0]["games"][0]["judgment"] == {"answer": text}
     again = rescore(judgments=[tmp_path / "evaluation" / "judgments.jsonl"], answers=[], ensemble=False)
     assert again["big"]["hard_prompt"]["mine"]["win_rate"] == pytest.approx(metrics["hard_prompt_win_rate"])
-
-
-def test_a_run_whose_gate_asks_for_it_needs_a_baseline_before_it_begins():
-    files = {"questions": "question.jsonl"}
-    tree = {"policy": "p", "prepare": {"source": "s", "heldout": 2}, "rerank": {"reranker": {"type": "verifier"}}}
-    tree |= {"arena_hard": {"judge": {"base_url": "http://x/v1", "model": "big"}}}
-    asked = {"must_improve": [{"metric": "arena_hard.hard_prompt_equal_style"}]}
-    tree |= {"loop": {"benchmark_files": {"arena_hard": files}}}
-    with pytest.raises(ConfigError, match=r"Set loop\.benchmark_files\.arena_hard\.hard_prompt_baseline"):
-        check_run_benchmarks(LarpoConfig.model_validate({**tree, "promote": asked}))
-    files["hard_prompt_baseline"] = "o3-mini-2025-01-31.jsonl"
-    check_run_benchmarks(LarpoConfig.model_validate({**tree, "promote": asked}))
 
 
 def test_a_report_says_what_few_questions_cannot_tell(files, tmp_path):
@@ -257,7 +185,7 @@ def test_a_report_says_what_few_questions_cannot_tell(files, tmp_path):
         return answered("Hm." if "hard_prompt" in asked.payload["messages"][1]["content"] else "[[A=B]]")
 
     with serve(some) as server:
-        metrics = _run(server, files, tmp_path)
+        metrics = judge_answers(server, files, tmp_path)
     assert {metrics[f"hard_prompt_{name}"] for name in scoring.RATES} == {None}
     assert [metrics[f"creative_writing_{name}"] for name in scoring.RATES] == [None, None, 50.0]
     caveats = json.loads((tmp_path / "evaluation" / "report.json").read_text())["caveats"]
@@ -271,79 +199,12 @@ def test_a_report_says_what_few_questions_cannot_tell(files, tmp_path):
 
 def test_a_category_without_a_baseline_is_not_asked(files, tmp_path):
     del files["creative_writing_baseline"]
-    with serve(_likes_even) as server:
-        metrics = _run(server, files, tmp_path, judge_temperature="server", judge_max_tokens="server")
+    with serve(likes_even) as server:
+        metrics = judge_answers(server, files, tmp_path, judge_temperature="server", judge_max_tokens="server")
         assert all(one.keys() == {"model", "messages"} for one in server.payloads("/v1/chat/completions"))
     assert (metrics["questions"], metrics["not_asked"]) == (6, 6)
     assert metrics["answers_without_question_dropped"] == 6
     assert not any(name.startswith("creative") for name in metrics)
-
-
-def test_a_judge_without_verdicts_ends_the_step(files, tmp_path):
-    with serve(lambda _: answered("Both are fine.")) as server, pytest.raises(LarpoError, match="none of the 24 judge"):
-        _run(server, files, tmp_path)
-    refusal = Reply({"error": {"message": "maximum context length is 9", "code": "context_length_exceeded"}}, 400)
-    with serve(lambda _: refusal) as server, pytest.raises(LarpoError, match="rejects all 24 requests as too long"):
-        _run(server, files, tmp_path, "long", judge_max_tokens=9)
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"answers": None}, "needs either a policy or answers"),
-        ({"hard_prompt_baseline": None, "creative_writing_baseline": None}, "needs a baseline"),
-        ({"partial": False}, "6 questions of hard_prompt are not the 500 of Arena-Hard v2.0"),
-        ({"answers": "few"}, "mine has no answer to 11 of 12 questions, such as hard_prompt-1"),
-        ({"hard_prompt_baseline": "few"}, "mine has no answer to 5 of 6 questions"),
-    ],
-)
-def test_what_is_missing_is_told_before_any_call(files, tmp_path, change, problem, monkeypatch):
-    monkeypatch.setattr(step, "check_set", step.check_set if "partial" in change else lambda *_, **__: None)
-    write_jsonl(tmp_path / "few.jsonl", _answers("mine")[:1])
-    given = {name: tmp_path / "few.jsonl" if value == "few" else value for name, value in change.items()}
-    settings = {"partial": given.pop("partial", False)}
-    with serve(_likes_even) as server, pytest.raises(ConfigError, match=problem):
-        _run(server, {**files, **given}, tmp_path, **settings)
-    assert not server.asked
-
-
-SHORT = {"token_len": 1, "header_count": {"h1": 0}, "list_count": {"ordered": 0}, "bold_count": {"**": 0}}
-"""What is counted of a text of one token."""
-
-
-def _row(text, role="assistant", **more):
-    return {"uid": "q", "model": "m", "messages": [{"role": role, "content": {"answer": text}}], **more}
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "problem"),
-    [
-        ("questions", {"uid": "q", "category": "arena-hard-v0.1", "prompt": "p"}, "category.*is 'arena-hard-v0.1'"),
-        ("questions", {"uid": "q", "category": "hard_prompt"}, "prompt.*is not text"),
-        ("answers", {"uid": "q", "model": "m", "messages": []}, "messages.*does not end with an answer"),
-        (
-            "answers",
-            _row("a", role="user"),
-            r"answers\.jsonl, row 1, field 'messages': .*with a message of the role 'user'",
-        ),
-        ("answers", _row("a", metadata={}), "metadata.*does not ho"),
-        ("answers", _row("a", metadata={**SHORT, "token_len": True}), "metadata.*does not hold the whole numbers"),
-        (
-            "answers",
-            _row("short", metadata={**SHORT, "token_len": 812}),
-            r"answers\.jsonl, row 1, field 'metadata': says that token_len is 812, but .* text has 1\. Remove it",
-        ),
-        (
-            "hard_prompt_baseline",
-            _row("**b**", metadata=SHORT),
-            "says that token_len is 1, but the answer's text has 3",
-        ),
-    ],
-)
-def test_malformed_rows_are_refused_at_their_place(files, tmp_path, name, row, problem):
-    write_jsonl(files[name], [row])
-    with serve(_likes_even) as server, pytest.raises(DataError, match=problem):
-        _run(server, files, tmp_path)
 
 
 def test_a_policy_answers(files, tmp_path, tiny_policy):
@@ -352,7 +213,7 @@ def test_a_policy_answers(files, tmp_path, tiny_policy):
     files["policy"] = tiny_policy
     answers = {"max_prompt_tokens": 64, "max_new_tokens": 4, "sampler": {"type": "hf", "model": {"device": "cpu"}}}
     with serve(lambda _: answered("[[A>B]]")) as server:
-        metrics = _run(server, files, tmp_path, answers=answers)
+        metrics = judge_answers(server, files, tmp_path, answers=answers)
         assert len(server.asked) == 2 * COUNT
     assert metrics["hard_prompt_win_rate"] == pytest.approx(50.0)
     assert "hard_prompt_win_rate_low" not in metrics  # of values that are all the same
