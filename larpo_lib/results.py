@@ -63,7 +63,9 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         ),
     ),
     "reward_model": (Change("0.2.0", f"{_TRAINING.why}, and scores in bfloat16 are computed in float32"),),
-    "build_lists": (_WORDS,),
+    "build_lists": (
+        Change("0.2.0", f"{_WORDS.why}, and hot and cold negatives are only responses sampled at that temperature"),
+    ),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, {_WORDS.why}, and a query does not find itself"),),
     "rerank": (_REWARDS,),
     "report": (

@@ -7,7 +7,7 @@ from typing import Literal
 
 from larpo_lib.candidates.filters import Filtered, filtered
 from larpo_lib.candidates.memory import Iteration, Merged, remembered
-from larpo_lib.candidates.negatives import finder
+from larpo_lib.candidates.negatives import Samples, finder
 from larpo_lib.candidates.ranking import best_first, pairs_tied_in_float32
 from larpo_lib.candidates.related import Relate, by_shared_words
 from larpo_lib.config import ListsConfig
@@ -55,7 +55,7 @@ class Lists:
         )
         self._gaps = 0.0
         pool = merged if config.filters is None else Filtered(merged, config.filters)
-        self._choose = _chooser(pool, self._prompts, config, self._relate)
+        self._choose = _chooser(pool, merged.candidates, self._prompts, config, self._relate)
         for prompt_id, distinct in merged.items():
             sampled = len(merged.candidates(prompt_id))
             self._tally.update(remembered=sampled, duplicates_dropped=sampled - len(distinct))
@@ -136,15 +136,19 @@ _Choose = Callable[[list[RankedRow]], list[RankedRow]]
 
 
 def _chooser(
-    pool: Mapping[str, list[RankedRow]], prompts: Mapping[str, Sequence[PromptRow]], config: ListsConfig, relate: Relate
+    pool: Mapping[str, list[RankedRow]],
+    samples: Samples,
+    prompts: Mapping[str, Sequence[PromptRow]],
+    config: ListsConfig,
+    relate: Relate,
 ) -> _Choose:
     if config.negatives is None:
         return config.selection.make()
     texts: dict[str, str] = {}
     if config.negatives.kind == "related":
         texts = {prompt_id: _text(prompts[prompt_id][0]["messages"]) for prompt_id in pool}
-    find = finder(config.negatives, pool, texts, config.seed, relate)
-    return lambda own: [own[0], *best_first(find(own[0]["prompt_id"]))]
+    find = finder(config.negatives, pool, samples, texts, config.seed, relate)
+    return lambda own: [own[0], *best_first(find(own))]
 
 
 def _text(messages: Messages) -> str:

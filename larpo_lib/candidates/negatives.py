@@ -2,8 +2,8 @@
 
 - `random`: a response to a random unrelated prompt.
 - `related`: a response to the most related other prompt, as a retriever of prompts has it.
-- `hot`, `cold`: a wrong response to the prompt itself, sampled at the highest or the lowest of its temperatures. Wrong
-  means strictly worse than the prompt's best response.
+- `hot`, `cold`: a wrong response to the prompt itself, sampled at the highest or the lowest of its temperatures, and
+  perhaps at others too. Wrong means strictly worse than the prompt's best response.
 
 What is drawn for a prompt depends on the seed, the prompt_id and the candidates there are, never on their order.
 """
@@ -16,13 +16,16 @@ from larpo_lib.candidates.related import Neighbours, Relate, by_shared_words, ne
 from larpo_lib.config import NegativesConfig
 from larpo_lib.schemas import RankedRow, candidate_id
 
-Finder = Callable[[str], list[RankedRow]]
-"""From a prompt_id to its negatives: at most `count`, fewer or none where there are no more."""
+Finder = Callable[[Sequence[RankedRow]], list[RankedRow]]
+"""From a prompt's own candidates, best first, to its negatives: at most `count`, fewer where there are no more."""
+Samples = Callable[[str], Iterable[RankedRow]]
+"""From a prompt_id to everything sampled for it, with what repeats a text and what filters leave out."""
 
 
 def finder(
     config: NegativesConfig,
     pool: Mapping[str, Sequence[RankedRow]],
+    samples: Samples,
     texts: Mapping[str, str],
     seed: int,
     relate: Relate = by_shared_words,
@@ -31,8 +34,8 @@ def finder(
 
     Args:
         config: which kind, and how many.
-        pool: distinct candidates of each prompt, best first, prompts by rising prompt_id. Kinds `hot` and `cold` need
-            every temperature to be known.
+        pool: distinct candidates of each prompt, best first, prompts by rising prompt_id.
+        samples: what the pool is of; read by the kinds `hot` and `cold` only, which need every temperature.
         texts: the text of each prompt of `pool`; read by the kind `related` only.
         seed: decides between equally good ones.
         relate: finds related texts; called by the kind `related` only.
@@ -43,21 +46,24 @@ def finder(
         case "related":
             return partial(_borrow, neighbours(list(pool), texts, relate), pool, config, seed)
         case "hot":
-            return partial(_wrong, max, pool, config, seed)
+            return partial(_wrong, max, samples, config, seed)
         case "cold":
-            return partial(_wrong, min, pool, config, seed)
+            return partial(_wrong, min, samples, config, seed)
 
 
 def _wrong(
     extreme: Callable[[Iterable[float]], float],
-    pool: Mapping[str, Sequence[RankedRow]],
+    samples: Samples,
     config: NegativesConfig,
     seed: int,
-    prompt_id: str,
+    own: Sequence[RankedRow],
 ) -> list[RankedRow]:
-    own = pool[prompt_id]
-    temperature = extreme(_temperature(row) for row in own)
-    wrong = [row for row in own if row["reward"] < own[0]["reward"] and _temperature(row) == temperature]
+    """Of equal texts only one is in `own`, with the temperature of its first sample: all their samples are asked."""
+    prompt_id = own[0]["prompt_id"]
+    sampled = [(row["candidate_id"], _temperature(row)) for row in samples(prompt_id)]
+    most = extreme(temperature for _, temperature in sampled)
+    there = {candidate for candidate, temperature in sampled if temperature == most}
+    wrong = [row for row in own if row["reward"] < own[0]["reward"] and row["candidate_id"] in there]
     return _shuffled(wrong, seed, prompt_id)[: config.count]
 
 
@@ -71,10 +77,10 @@ def _borrow(
     pool: Mapping[str, Sequence[RankedRow]],
     config: NegativesConfig,
     seed: int,
-    prompt_id: str,
+    own: Sequence[RankedRow],
 ) -> list[RankedRow]:
     """One response from each of the nearest neighbours that has a text not yet in the list."""
-    own = pool[prompt_id]
+    prompt_id = own[0]["prompt_id"]
     reward = own[-1]["reward"] - config.reward_gap
     taken = {row["response"] for row in own}
     borrowed: list[RankedRow] = []

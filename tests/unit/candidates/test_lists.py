@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.candidates.selections.by_rank import BestWorstConfig, OneVsRestConfig, WholeListConfig
-from larpo_lib.config import ListsConfig, NegativesConfig
+from larpo_lib.config import FiltersConfig, ListsConfig, NegativesConfig
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
 
 WHOLE = ListsConfig(selection=WholeListConfig())
@@ -88,6 +88,20 @@ def test_a_prompt_without_a_hot_wrong_response_is_dropped_and_counted():
     assert lists == []
     assert (counts["lists_dropped_no_negative"], counts["candidates_in_dropped_lists"]) == (1, 2)
     assert (counts["mean_list_size"], counts["mean_reward_gap"], counts["tied_pair_share"]) == (None, None, None)
+
+
+def test_what_a_filter_leaves_out_was_sampled_nonetheless():
+    """The cold response is too long for the filter: there is no cold negative, not even a hot one."""
+    rows = [
+        ranked("p0", "right", 1.0, temperature=1.0),
+        ranked("p0", "wrong", 0.0, sample_index=1, temperature=1.0),
+        ranked("p0", "wrong at length", 0.0, sample_index=2, temperature=0.7),
+    ]
+    shorter = FiltersConfig(max_length_ratio=2)
+    lists, counts = build(PROMPTS, [rows], ListsConfig(negatives=NegativesConfig(kind="cold"), filters=shorter))
+    assert (lists, counts["lists_dropped_no_negative"], counts["other_lengths_dropped"]) == ([], 1, 1)
+    lists, _ = build(PROMPTS, [rows], ListsConfig(negatives=NegativesConfig(kind="hot"), filters=shorter))
+    assert [row["responses"] for row in lists] == [["right", "wrong"]]
 
 
 @given(histories(), configs)

@@ -18,7 +18,8 @@ def _pool(*rows):
 
 
 def _find(kind, pool, prompt, *, texts=TEXTS, count=1, gap=1.0, seed=0):
-    return finder(NegativesConfig(kind=kind, count=count, reward_gap=gap), pool, texts, seed)(prompt)
+    config = NegativesConfig(kind=kind, count=count, reward_gap=gap)
+    return finder(config, pool, pool.candidates, texts, seed)(pool[prompt])
 
 
 SAMPLED = _pool(
@@ -48,6 +49,30 @@ def test_no_wrong_response_at_the_extreme_temperature_is_no_negative():
     )
     assert _find("hot", pool, "p0") == []
     assert [row["response"] for row in _find("cold", pool, "p0")] == ["wrong"]
+
+
+COLD_WERE_HOT_TOO = [
+    *(ranked("p0", text, 0.0, sample_index=i, temperature=1.0) for i, text in enumerate(("A", "B", "C"))),
+    ranked("p0", "right", 1.0, sample_index=3, temperature=1.0),
+    ranked("p0", "right", 1.0, sample_index=4, temperature=0.7),
+    *(ranked("p0", "A", 0.0, sample_index=i, temperature=0.7) for i in (5, 6, 7)),
+]
+"""Four samples at each temperature: both of the texts that were sampled cold were sampled hot before."""
+
+
+def test_a_text_that_was_sampled_at_both_temperatures_is_both_hot_and_cold():
+    pool = _pool(*COLD_WERE_HOT_TOO)
+    for seed in range(20):
+        assert [row["response"] for row in _find("cold", pool, "p0", seed=seed, count=3)] == ["A"]
+        assert {row["response"] for row in _find("hot", pool, "p0", seed=seed, count=3)} == {"A", "B", "C"}
+    more = _pool(*COLD_WERE_HOT_TOO, ranked("p0", "D", 0.0, sample_index=8, temperature=0.7))
+    assert {row["response"] for row in _find("cold", more, "p0", count=3)} == {"A", "D"}
+
+
+def test_a_prompt_whose_cold_samples_are_all_right_has_no_cold_negative():
+    pool = _pool(*COLD_WERE_HOT_TOO[:5])
+    assert _find("cold", pool, "p0") == []
+    assert len(_find("hot", pool, "p0", count=3)) == 3
 
 
 def test_a_borrowed_response_becomes_one_to_this_prompt():
@@ -101,10 +126,11 @@ def test_a_lone_prompt_has_nobody_to_borrow_from():
 def test_properties_of_every_kind(history, config, seed, random):
     pool = merge(history, "all")
     shuffled = [random.sample(rows, len(rows)) for rows in history]
-    find, find_again = (finder(config, lists, TEXTS, seed) for lists in (pool, merge(shuffled, "all")))
+    again = merge(shuffled, "all")
+    find, find_again = (finder(config, lists, lists.candidates, TEXTS, seed) for lists in (pool, again))
     for key, own in pool.items():
-        found = find(key)
-        assert found == find_again(key)
+        found = find(own)
+        assert found == find_again(again[key])
         assert len(found) <= config.count
         assert len({row["response"] for row in found}) == len(found)
         texts = {row["response"] for row in own}
@@ -114,10 +140,16 @@ def test_properties_of_every_kind(history, config, seed, random):
                 assert row["response"] not in texts
                 assert row["reward"] == min(one["reward"] for one in own) - config.reward_gap
             else:
-                extreme = max if config.kind == "hot" else min
                 assert row in own
-                assert row["reward"] < max(one["reward"] for one in own)
-                assert row["temperature"] == extreme(one["temperature"] for one in own)
+        if config.kind in ("hot", "cold"):
+            sampled = [
+                (row["temperature"], row["response"]) for rows in history for row in rows if row["prompt_id"] == key
+            ]
+            extreme = (max if config.kind == "hot" else min)(temperature for temperature, _ in sampled)
+            wrong = {row["response"] for row in own if row["reward"] < max(one["reward"] for one in own)}
+            there = wrong & {text for temperature, text in sampled if temperature == extreme}
+            assert {row["response"] for row in found} <= there
+            assert len(found) == min(config.count, len(there))
 
 
 def test_related_is_the_prompt_with_the_highest_bm25_score():
@@ -126,9 +158,9 @@ def test_related_is_the_prompt_with_the_highest_bm25_score():
     texts = {prompt_id([{"role": "user", "content": content}]): content for content in contents}
     words = {key: Counter(re.findall(r"\w+", text.lower())) for key, text in texts.items()}
     pool = _pool(*(ranked(key, key, 0.0) for key in texts))
-    find = finder(NegativesConfig(kind="related"), pool, texts, 0)
+    find = finder(NegativesConfig(kind="related"), pool, pool.candidates, texts, 0)
     for key in texts:
         scores = dict(zip(words, bm25(words[key], [*words.values()]), strict=True))
         del scores[key]
-        [row] = find(key)
+        [row] = find(pool[key])
         assert scores[row["response"]] == pytest.approx(max(scores.values()), rel=1e-5)
