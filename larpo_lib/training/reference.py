@@ -23,7 +23,7 @@ from larpo_lib.files import is_sealed, seal
 from larpo_lib.heartbeat import mark
 from larpo_lib.models.layout import Layout
 from larpo_lib.models.packing import PackedList
-from larpo_lib.progress import progress
+from larpo_lib.progress import progress, tell
 from larpo_lib.training.collator import TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.plan import rank_micro_batches
@@ -108,7 +108,7 @@ def cached_logps(
         score: scores them; on all processes.
         belongs_to: their `logps_identity`.
         ranks: the processes.
-        work: the step's folders; an earlier start of the step may have kept them there.
+        work: the step's folders; an earlier start of the step may have kept them there, perhaps in another precision.
         given: an artifact that has them; None to go without one.
 
     Raises:
@@ -116,14 +116,12 @@ def cached_logps(
     """
     known = None
     if work is not None:
-        source = (given or work.scratch) / REFERENCE
-        if given is not None or is_sealed(source):
-            known = _read(source, belongs_to)
+        known = _kept(work.scratch / REFERENCE, belongs_to) if given is None else _read(given / REFERENCE, belongs_to)
     known = ranks.broadcast(known)
     logps = score() if known is None else known
     if work is not None:
         kept = work.scratch / REFERENCE
-        if not is_sealed(kept):
+        if known is None or not is_sealed(kept):
             _write(kept.with_name(f".{REFERENCE}"), logps, belongs_to)
             seal(kept.with_name(f".{REFERENCE}"), kept)
         _write(work.data / REFERENCE, logps, belongs_to)
@@ -187,6 +185,20 @@ def _per_list(logps: Tensor, lists: Sequence[PackedList]) -> list[list[float]]:
 def _write(path: Path, logps: Logps, belongs_to: str) -> None:
     tensors = {name: torch.tensor(values, dtype=torch.float32) for name, values in logps.items()}
     save_file(tensors, path, metadata={_BELONGS_TO: belongs_to})
+
+
+def _kept(path: Path, belongs_to: str) -> Logps | None:
+    """Those of an earlier start of the step, which has the same policy, lists and objective; None: there are none.
+
+    The launcher and the machine choose the precision of the passes. A log-ratio is of two passes in the same one.
+    """
+    if not is_sealed(path):
+        return None
+    try:
+        return _read(path, belongs_to)
+    except ArtifactError:
+        tell(f"{path.name}: the reference log-probabilities are computed again, in the precision of this start")
+        return None
 
 
 def _read(path: Path, belongs_to: str) -> Logps:

@@ -51,6 +51,27 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
     assert read_history(tmp_path / "killed") == read_history(tmp_path / "whole")
 
 
+def test_a_stopped_training_goes_on_with_deepspeed_by_a_reference_in_its_precision(
+    tiny_policy: Path, lists: Path, tmp_path: Path
+) -> None:
+    """Autocast and DeepSpeed round other numbers; a log-ratio is of two passes that round the same ones."""
+    alone = TrainConfig(
+        model=ModelConfig(device="cpu", dtype="bfloat16"),
+        objective={"type": "dpo"},  # type: ignore[arg-type]
+        batch_size=2,
+        epochs=3,
+        save_steps=2,
+    )
+    deepspeed = alone.model_copy(update={"launch": LaunchConfig.model_validate({"launcher": "deepspeed"})})
+    starts = ((alone, "changed", 3, 9), (deepspeed, "changed", 0, 0), (deepspeed, "whole", 0, 0))
+    for config, out, dies_at, end in starts:
+        made = config.model_dump_json()
+        _run_alone(_train, made, tiny_policy, lists, tmp_path / out, dies_at, log=tmp_path / "log", end=end)
+    changed, whole = (load_file(tmp_path / out / "reference.logps") for out in ("changed", "whole"))
+    assert torch.equal(changed["own"], whole["own"])
+    assert len(read_history(tmp_path / "changed")) == 6
+
+
 def test_a_reward_model_with_adapters_is_trained_by_stage_3_as_by_stage_2(
     tiny_policy: Path, lists: Path, tmp_path: Path
 ) -> None:

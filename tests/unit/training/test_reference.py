@@ -1,5 +1,6 @@
 import hashlib
 import json
+import logging
 
 import pytest
 import torch
@@ -156,6 +157,17 @@ def test_a_half_written_file_is_written_again(work):
     (work.scratch / f".{REFERENCE}").write_bytes(b"torn")
     cached_logps(_score, "these", Ranks(), work, None)
     assert {path.name for path in work.scratch.iterdir()} == {REFERENCE, f".{REFERENCE}.sha256"}
+
+
+def test_those_of_a_start_in_another_precision_are_scored_again(work, caplog):
+    """Nobody could leave out what lies in the scratch folder of a step that goes on."""
+    caplog.set_level(logging.INFO)
+    cached_logps(_score, "these in float32", Ranks(), work, None)
+    others = {name: [value / 2 for value in values] for name, values in LOGPS.items()}
+    assert cached_logps(lambda: others, "these in bfloat16", Ranks(), work, None) == others
+    assert cached_logps(_uncalled, "these in bfloat16", Ranks(), work, None) == _as_kept(others)
+    told = "reference.logps: the reference log-probabilities are computed again, in the precision of this start"
+    assert caplog.messages == [told]
 
 
 def test_damaged_ones_are_scored_again(work, caplog):
