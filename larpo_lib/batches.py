@@ -3,6 +3,7 @@
 Whoever works through a part opens its file; whoever computes in batches, below it, need not know.
 """
 
+import hashlib
 import json
 import logging
 import zlib
@@ -18,6 +19,8 @@ _LOG = logging.getLogger(__name__)
 
 Work = Callable[[Sequence[int]], Sequence[Any]]
 """From the indices of a batch to a result for each: plain values, as JSON holds them."""
+Content = Callable[[int], Any]
+"""What the result at an index is of: all that decides it, as JSON holds it."""
 
 
 @contextmanager
@@ -37,21 +40,23 @@ def kept_in(path: Path, advance: Callable[[float], None]) -> Iterator[None]:
     path.unlink(missing_ok=True)
 
 
-def in_batches(batches: Sequence[Sequence[int]], work: Work) -> dict[int, Any]:
+def in_batches(batches: Sequence[Sequence[int]], work: Work, content: Content) -> dict[int, Any]:
     """The result of each item by its index.
 
     Args:
-        batches: indices; the same at each start of the same work.
+        batches: indices.
         work: computes a batch.
+        content: of the item at an index. What an earlier start kept is taken where a batch has the same content:
+            indices may count other things, if they are cut by a setting that leaves the work the same.
     """
     kept = _KEPT.get()
     if kept is not None:
-        return kept.complete(batches, work)
+        return kept.complete(batches, work, content)
     return {index: value for batch in batches for index, value in zip(batch, work(batch), strict=True)}
 
 
 class _Kept:
-    """The file: a line for each batch, with a checksum, the number of the call, the batch's indices and their results.
+    """The file: a line for each batch, with a checksum, the number of the call, the batch's digest and its results.
 
     A line that differs from its checksum is passed over, and its batch computed again.
     """
@@ -60,7 +65,7 @@ class _Kept:
         self._path = path
         self._advance = advance
         self._calls = 0
-        self._known: dict[tuple[int, tuple[int, ...]], Sequence[Any]] = {}
+        self._known: dict[tuple[int, str], Sequence[Any]] = {}
         whole = 0
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
             if not line.endswith(b"\n"):  # cut off by a kill
@@ -68,25 +73,26 @@ class _Kept:
             whole += len(line)
             checksum, _, said = line.partition(b" ")
             if checksum == _checksum(said):
-                call, indices, results = json.loads(said)
-                self._known[call, tuple(indices)] = results
+                call, batch_digest, results = json.loads(said)
+                self._known[call, str(batch_digest)] = results  # older versions have indices there, which match none
             else:
                 _LOG.warning("%s: a batch differs from its checksum, and is computed again", path)
         if path.is_file():
             with path.open("r+b") as file:
                 file.truncate(whole)
 
-    def complete(self, batches: Sequence[Sequence[int]], work: Work) -> dict[int, Any]:
+    def complete(self, batches: Sequence[Sequence[int]], work: Work, content: Content) -> dict[int, Any]:
         """Take what is known, and compute and keep the rest."""
         call, total = self._calls, sum(map(len, batches))
         self._calls += 1
         found: dict[int, Any] = {}
         with self._path.open("ab") as file:
             for batch in batches:
-                results = self._known.get((call, tuple(batch)))
+                batch_digest = _digest([content(index) for index in batch])
+                results = self._known.get((call, batch_digest))
                 if results is None:
                     results = work(batch)
-                    line = json.dumps([call, list(batch), list(results)]).encode() + b"\n"
+                    line = json.dumps([call, batch_digest, list(results)]).encode() + b"\n"
                     file.write(_checksum(line) + b" " + line)
                     file.flush()
                     mark()
@@ -94,6 +100,10 @@ class _Kept:
                 if call == 0:
                     self._advance(len(batch) / total)
         return found
+
+
+def _digest(contents: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(line: bytes) -> bytes:

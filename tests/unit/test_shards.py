@@ -70,7 +70,7 @@ def test_batches_of_a_part_are_shown_and_kept_when_it_is_stopped(run, caplog, mo
                 made.append(list(batch))
                 return [items[i] for i in batch]
 
-            found = in_batches([[0, 1], [2]], work)
+            found = in_batches([[0, 1], [2]], work, items.__getitem__)
             return [_row(found[i]) for i in range(3)], {"items": 3}
 
     stop_after = 3

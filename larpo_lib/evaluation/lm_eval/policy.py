@@ -128,7 +128,8 @@ class Policy(LM):  # type: ignore[misc]
             self.at_work = False
             return answers
 
-        found = in_batches([order[start : start + size] for start in range(0, len(order), size)], ask)
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        found = in_batches(batches, ask, lambda i: [kind, i, str(requests[i].args)])
         random.seed(self._config.seed)  # lm-eval's metrics draw, be it the first start or a later one
         np.random.seed(self._config.seed)  # noqa: NPY002
         return [found[i] for i in range(len(requests))]

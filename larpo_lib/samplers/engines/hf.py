@@ -60,7 +60,7 @@ class HfSampler(PolicySampler):
         def draw(batch: Sequence[int]) -> list[dict[str, Any]]:
             return [vars(drawn) for drawn in self._generate([prompts[i] for i in batch], [requests[i] for i in batch])]
 
-        responses = in_batches(batches, draw)
+        responses = in_batches(batches, draw, lambda i: vars(requests[i]))
         return [Response(**responses[i]) for i in range(len(requests))]
 
     def close(self) -> None:

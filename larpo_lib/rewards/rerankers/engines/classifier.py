@@ -78,7 +78,9 @@ class ClassifierReranker(Reranker):
                     scores[place] = score
             return scores
         batches = token_batches([len(ids) for ids in sequences], self._batch_tokens)
-        separate = in_batches(batches, lambda batch: self._score_batch([encodings[i] for i in batch]))
+        separate = in_batches(
+            batches, lambda batch: self._score_batch([encodings[i] for i in batch]), encodings.__getitem__
+        )
         return [separate[place] for place in range(len(sequences))]
 
     @torch.inference_mode()

@@ -92,5 +92,5 @@ def shared_scores(model: PreTrainedModel, lists: Sequence[PackedList], pad_id: i
         flat = iter(head(hidden[ends])[:, 0].float().tolist())
         return [[next(flat) for _ in ended[i][1]] for i in batch]
 
-    found = in_batches(token_batches([packed_tokens(item) for item in ended], budget), score)
+    found = in_batches(token_batches([packed_tokens(item) for item in ended], budget), score, ended.__getitem__)
     return [found[i] for i in range(len(lists))]

@@ -5,14 +5,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import FAMILIES
-from transformers import AutoModelForSequenceClassification
+from small_models import FAMILIES, user
+from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
+from larpo_lib import batches
 from larpo_lib.config import ModelConfig
 from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.device import attention
 from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES
 from larpo_lib.models.packing import packed_tokens
+from larpo_lib.rewards.rerankers import Scorable, make_reranker
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.rewards.rerankers.engines.sharing import can_share, shared_lists, shared_scores, worth_sharing
 
 SHARED = [family for family in FAMILIES if family in PROMPT_SHARING_FAMILIES]
@@ -86,3 +89,34 @@ def test_sharing_is_worth_it_by_what_it_saves():
     assert worth_sharing([([5] * 10, [[6] * 5] * 4)])
     assert not worth_sharing([([5], [[6] * 20] * 2)])
     assert not worth_sharing([([5] * 10, [[6] * 5] * 4), ([], [[6]])])  # nothing in common
+
+
+@pytest.mark.parametrize(("first", "second"), [(95, 45), (45, 95), (75, 45), (95, 25), (25, 95)])
+def test_a_stop_takes_no_rewards_of_others_if_batch_tokens_is_changed_behind_it(
+    tiny_classifier, tmp_path, monkeypatch, first, second
+):
+    """Lists are cut by batch_tokens, which is no part of the fingerprint: each number of a list is of others then."""
+    items = [
+        Scorable(prompt, user(" ".join([prompt, "plus 3 is what ?"] * 3)), f"{i} is {i + 10} plus {i} .")
+        for prompt, count in (("2", 8), ("3", 4))
+        for i in range(count)
+    ]
+    model = LlamaForSequenceClassification.from_pretrained(tiny_classifier).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_classifier)
+    texts = [f"<user>{item.messages[0]['content']}<assistant>{item.response}<end>" for item in items]
+    own = [model(tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids).logits for text in texts]
+
+    def score(batch_tokens):
+        config = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), batch_tokens=batch_tokens)
+        with batches.kept_in(tmp_path / "part.batches", lambda _share: None):
+            return make_reranker(config).score(items)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "mark", stop)  # the first batch is kept
+        with pytest.raises(KeyboardInterrupt):
+            score(first)
+    assert (tmp_path / "part.batches").stat().st_size
+    assert score(second) == pytest.approx([logits.item() for logits in own], abs=1e-5)
