@@ -1,15 +1,23 @@
-"""Further columns of the prompts' rows: kept beside the prompts, typed, in a table of their own."""
+"""Further columns of the prompts' rows: kept beside the prompts, in a table of their own.
 
-from collections.abc import Iterable, Sequence
+A column has Arrow's type for its values if that gives back each of them as it was read, else it is JSON text. Arrow has
+one type for a column: of {"a": 1} and {"b": 2} it would make objects with both keys, and of 1 and 0.5 two fractions.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from larpo_lib.errors import DataError
 from larpo_lib.tables import PromptTable, Row, write_table
 
 _FILE = "metadata.parquet"
+_JSON = {b"larpo.json": b"true"}
+"""Of the field of a column that is JSON text."""
 
 
 def column_types(rows: Iterable[Row], source: str) -> pa.DataType | None:
@@ -20,19 +28,21 @@ def column_types(rows: Iterable[Row], source: str) -> pa.DataType | None:
         source: where they come from, for messages.
 
     Raises:
-        DataError: a column holds values that are not of one type.
+        DataError: a column holds values that neither Arrow nor JSON gives back as they are.
     """
     first = next(iter(rows), {})
     if not first.get("columns"):
         return None
     found = [row["columns"] for row in rows]
-    return pa.struct([pa.field(name, _type(name, found, source)) for name in found[0]])
+    return pa.struct([_field(name, [values[name] for values in found], source) for name in found[0]])
 
 
 def write_metadata(directory: Path, rows: Iterable[Row], columns: pa.DataType | None) -> None:
     """Write the `columns` of prompts beside them; nothing where they have none."""
     if columns is not None:
-        write_table(directory / _FILE, "metadata", rows, columns=columns)
+        texts = _texts(columns)
+        encoded = ({**row, "columns": _changed(row["columns"], texts, json.dumps)} for row in rows)
+        write_table(directory / _FILE, "metadata", encoded, columns=columns)
 
 
 def kept_columns(prompts: Path) -> list[str]:
@@ -40,6 +50,44 @@ def kept_columns(prompts: Path) -> list[str]:
     if not (prompts / _FILE).is_file():
         return []
     return [field.name for field in PromptTable(prompts, "metadata").column_type("columns")]
+
+
+def as_read(columns: Mapping[str, Any], type_: pa.DataType) -> Row:
+    """The values of a row of `metadata` as they were in the source.
+
+    Args:
+        columns: the values, as the table holds them.
+        type_: of the table's `columns`.
+    """
+    return _changed(columns, _texts(type_), json.loads)
+
+
+class KeptColumns(Mapping[str, Row]):
+    """The further columns of each prompt's row, as they were in the source, by the prompt's id.
+
+    Args:
+        prompts: artifact with `metadata.parquet`.
+
+    Raises:
+        ArtifactError: as `PromptTable`.
+    """
+
+    def __init__(self, prompts: Path) -> None:
+        self._table = PromptTable(prompts, "metadata")
+        self._type = self._table.column_type("columns")
+
+    def __getitem__(self, prompt_id: str) -> Row:
+        return as_read(self._table[prompt_id][0]["columns"], self._type)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def row_number(self, prompt_id: str) -> int:
+        """The number of the prompt's row in the file, for messages."""
+        return self._table.row_numbers(prompt_id)[0]
 
 
 class Asked:
@@ -54,25 +102,56 @@ class Asked:
 
     def __init__(self, prompts: Path) -> None:
         self._prompts = PromptTable(prompts, "prompts")
-        self._metadata = PromptTable(prompts, "metadata") if (prompts / _FILE).is_file() else None
+        self._kept = KeptColumns(prompts) if (prompts / _FILE).is_file() else None
 
     def of(self, prompt_ids: Sequence[str]) -> Any:
         """The `PromptRow` of each of these prompts, by its id."""
-        if self._metadata is None:
+        if self._kept is None:
             return {prompt_id: self._prompts[prompt_id][0] for prompt_id in prompt_ids}
         return {
-            prompt_id: {**self._prompts[prompt_id][0], "columns": self._metadata[prompt_id][0]["columns"]}
-            for prompt_id in prompt_ids
+            prompt_id: {**self._prompts[prompt_id][0], "columns": self._kept[prompt_id]} for prompt_id in prompt_ids
         }
 
 
-def _type(name: str, columns: Sequence[Row], source: str) -> pa.DataType:
+def _field(name: str, values: Sequence[Any], source: str) -> pa.Field:
     try:
-        return pa.array([values[name] for values in columns]).type
-    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        array = pa.array(values)
+        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([pa.field(name, array.type)])):
+            pass  # Parquet has all types of Arrow but objects without keys
+        if _same(values, array.to_pylist()):
+            return pa.field(name, array.type)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        pass  # such as values of several types
+    try:
+        unchanged = all(_same(value, json.loads(json.dumps(value))) for value in values)
+    except (TypeError, ValueError):
+        unchanged = False
+    if not unchanged:
         raise DataError(
-            f"its values cannot be kept, for they are not of one type: {error}",
+            "its values cannot be kept as they are, neither typed nor as JSON",
             path=source,
             field=name,
-            remedy="Fix them, or name the columns to keep in columns.keep",
-        ) from None
+            remedy="Write them as text, or name the columns to keep in columns.keep",
+        )
+    return pa.field(name, pa.string(), metadata=_JSON)
+
+
+def _same(read: Any, kept: Any) -> bool:
+    """Whether a value, and all in it, is kept with its type and, of an object, with its keys in their order."""
+    if isinstance(read, dict) and isinstance(kept, dict):
+        return [*read] == [*kept] and _same([*read.values()], [*kept.values()])
+    if isinstance(read, list | tuple) and isinstance(kept, list):
+        return len(read) == len(kept) and all(map(_same, read, kept))
+    nan = read != read and kept != kept  # noqa: PLR0124
+    return isinstance(read, type(kept)) and (read == kept or nan)
+
+
+def _texts(type_: pa.DataType) -> list[str]:
+    """Names of the columns that are JSON text."""
+    return [field.name for field in type_ if _JSON.items() <= (field.metadata or {}).items()]
+
+
+def _changed(columns: Mapping[str, Any], names: Sequence[str], change: Callable[[Any], Any]) -> Row:
+    """A row's values, those of some columns changed where there are any."""
+    changed = {name: change(columns[name]) for name in names if columns[name] is not None}
+    return {**columns, **changed}

@@ -37,7 +37,7 @@ class AskedRow(PromptRow, total=False):
 
 
 class MetadataRow(TypedDict):
-    """A row of `metadata`, but for a struct of the kept columns, `columns`, typed as they are in the source."""
+    """A row of `metadata`, but for a struct of the kept columns, `columns`: typed, or as `larpo_lib.metadata` says."""
 
     prompt_id: str
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from larpo_lib.artifacts import read_manifest, read_metrics
 from larpo_lib.errors import ArtifactError
+from larpo_lib.metadata import as_read
 from larpo_lib.schemas import SCHEMAS
 from larpo_lib.storage import cache_dir, fetch
 from larpo_lib.tables import read_columns
@@ -73,4 +74,8 @@ class Artifact:
         if name not in names:
             problem = f"has no table '{name}'" if name else f"has {len(names)} tables"
             raise ArtifactError(f"{self.place}: {problem}", remedy=f"Its tables: {', '.join(names) or 'none'}")
-        return read_columns(self.path, name, columns).to_pandas()
+        table = read_columns(self.path, name, columns)
+        frame = table.to_pandas()
+        if name == "metadata" and "columns" in frame:
+            frame["columns"] = [as_read(row, table.schema.field("columns").type) for row in frame["columns"]]
+        return frame

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from larpo_lib.config.kinds import JudgeConfig, Reading, RerankerConfig
 from larpo_lib.errors import ColumnError, DataError
-from larpo_lib.metadata import kept_columns
+from larpo_lib.metadata import KeptColumns, kept_columns
 from larpo_lib.rewards.answers import final_values
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.mathematics import readable
-from larpo_lib.tables import PromptTable, read_table
+from larpo_lib.tables import read_table
 
 _TOLD = 20
 
@@ -59,15 +59,15 @@ def require_columns(prompts: Path, needed: frozenset[str]) -> None:
 def _check_rows(prompts: Path, asking: Sequence[RerankerConfig | JudgeConfig], among: Collection[str] | None) -> None:
     if not asking:
         return
-    rows = PromptTable(prompts, "metadata")
+    rows = KeptColumns(prompts)
     for prompt_id in rows:
         if among is not None and prompt_id not in among:
             continue
         for each in asking:
             try:
-                each.check_columns(rows[prompt_id][0]["columns"])
+                each.check_columns(rows[prompt_id])
             except ColumnError as error:
-                problem, row = f"prompt {prompt_id} {error.problem}", rows.row_numbers(prompt_id)[0]
+                problem, row = f"prompt {prompt_id} {error.problem}", rows.row_number(prompt_id)
                 raise DataError(problem, path=prompts, row=row, field=error.field, remedy=error.remedy) from None
 
 

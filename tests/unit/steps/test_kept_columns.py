@@ -42,15 +42,15 @@ def kept(artifact: Path) -> dict[str, Any]:
     return {asked[row["prompt_id"]]: row["columns"] for row in rows}
 
 
-def test_columns_that_are_taken_for_nothing_are_kept_with_their_types(tmp_path: Path) -> None:
+def test_columns_that_are_taken_for_nothing_are_kept_typed_or_else_as_json(tmp_path: Path) -> None:
     metrics = prepare.run(config(tmp_path, "all"), prompts=tmp_path / "prompts")
     assert kept(tmp_path / "prompts") == {
-        "p0": {"level": 1, "tags": ["a", "b"], "about": {"by": "Ann", "year": None}, "weight": 1.0},
-        "p1": {"level": 2, "tags": [], "about": {"by": None, "year": 3}, "weight": 0.5},
-        "p2": {"level": None, "tags": None, "about": None, "weight": 2.0},
+        "p0": {"level": 1, "tags": ["a", "b"], "about": '{"by": "Ann"}', "weight": "1"},
+        "p1": {"level": 2, "tags": [], "about": '{"year": 3}', "weight": "0.5"},
+        "p2": {"level": None, "tags": None, "about": None, "weight": "2"},
     }
     types = {field.name: field.type for field in pq.read_schema(tmp_path / "prompts" / "metadata.parquet")[1].type}
-    assert (types["level"], types["weight"], types["tags"]) == (pa.int64(), pa.float64(), pa.list_(pa.string()))
+    assert (types["level"], types["weight"], types["tags"]) == (pa.int64(), pa.string(), pa.list_(pa.string()))
     assert (metrics["columns_kept"], metrics["columns_not_used"], metrics["column_conflicts"]) == (4, 0, 1)
     record = json.loads((tmp_path / "prompts" / "columns.json").read_text())
     assert (record["kept"], record["not_used"]) == (["level", "tags", "about", "weight"], {})
@@ -90,14 +90,6 @@ def test_the_rows_that_bring_ranked_lists_keep_theirs(tmp_path: Path) -> None:
     given = PrepareConfig.model_validate({"source": source(tmp_path, rows), "columns": {"keep": "all"}})
     prepare.ranked(given, prompts=tmp_path / "prompts", ranked=tmp_path / "ranked")
     assert kept(tmp_path / "prompts") == {"p0": {"level": 3}}
-
-
-def test_a_column_of_several_types_is_refused(tmp_path: Path) -> None:
-    rows = [{"prompt": "p0", "level": 1}, {"prompt": "p1", "level": "hard"}]
-    given = PrepareConfig.model_validate({"source": source(tmp_path, rows), "columns": {"keep": "all"}})
-    with pytest.raises(DataError, match=r"rows\.jsonl, field 'level': its values cannot be kept.*columns\.keep"):
-        prepare.run(given, prompts=tmp_path / "prompts")
-    assert not (tmp_path / "prompts").exists()
 
 
 @pytest.mark.parametrize(
