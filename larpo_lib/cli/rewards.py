@@ -38,8 +38,10 @@ def try_function(
     config: Config = None,
 ) -> None:
     """Show what a reward function, or with --config rerank.reranker, gives for a few responses, without a run."""
-    from larpo_lib.config import load_section, parse_settings
+    from larpo_lib.config import PrepareConfig, load_section, parse_settings
     from larpo_lib.config.load import check
+    from larpo_lib.config.prepare import ColumnsConfig
+    from larpo_lib.config.toml import inline
     from larpo_lib.rewards.rerankers.function import FunctionRerankerConfig
     from larpo_lib.steps.reward_trial import try_rewards
     from larpo_lib.storage import with_code
@@ -49,10 +51,12 @@ def try_function(
     reranker: RerankerConfig
     if config is not None:
         reranker = load_section("rerank", config, keywords or ()).reranker
+        reading = load_section("prepare", config, [*(keywords or ()), f"prepare.source={inline(str(prompts))}"])
     else:
         reranker = check(FunctionRerankerConfig, {"target": target, "settings": parse_settings(keywords or ())})
+        reading = PrepareConfig(source=str(prompts), columns=ColumnsConfig(keep="all"))
     asked = ""
-    for item, score in try_rewards(with_code(reranker), prompts, responses, limit):
+    for item, score in try_rewards(with_code(reranker), prompts, responses, limit, reading):
         if item.prompt_id != asked:
             asked = item.prompt_id
             say(f"prompt {asked}: {_short(item.messages[-1]['content'])}")

@@ -107,9 +107,9 @@ class ColumnsConfig(Section):
     ignore: tuple[str, ...] = ()
     """Columns to ignore."""
     keep: Annotated[tuple[str, ...] | Literal["all"], Inherited(kept)] = ()
-    """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not used
-    otherwise and not ignored, which is the default if a reranker or judge of the run is a function. If rerankers are
-    rules, such as `ifeval`, the default is the columns that they read."""
+    """Columns whose values are kept with the prompts, for reward functions. `all`: every column that is not ignored and
+    used for nothing but the reference, which is the default if a reranker or judge of the run is a function. If
+    rerankers are rules, such as `ifeval`, the default is the columns that they read."""
 
     @field_validator("rewards", mode="after")
     @classmethod

@@ -121,12 +121,12 @@ def demonstrations(raw: Raw, config: PrepareConfig) -> Converted:
 
 
 def answered(raw: Raw, config: PrepareConfig) -> list[Scorable]:
-    """Prompts with a response, the reference where there is one, and all columns that are taken for nothing else.
+    """Prompts with a response, the reference where there is one, and the columns that are kept.
 
     Raises:
         DataError: a column is missing, or a row holds no usable prompt or response.
     """
-    table = Table(raw, config, "all")
+    table = Table(raw, config, config.columns.keep)
     read, reference = demonstration_reader(table), reference_reader(table)
     rows = table.read(lambda row: (read(row), reference(row), _kept(row, table)))
     return [

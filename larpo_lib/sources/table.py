@@ -63,10 +63,11 @@ class Table:
 
     @property
     def kept(self) -> list[str]:
-        """Columns whose values are kept; of all those that are taken for nothing, as far as is known."""
+        """Columns whose values are kept; of all those that are at most the reference, as far as is known."""
         if self._keep != "all":
             return [*dict.fromkeys(self._keep)]
-        return [name for name in self._present if name not in self.taken and name not in _UNSUPPORTED]
+        free = [name for name in self._present if self.taken.get(name, set()) <= {"reference"}]
+        return [name for name in free if name not in _UNSUPPORTED]
 
     def first(self, usual: Sequence[str]) -> str | None:
         """The first of the usual names that is there and not taken for anything yet."""

@@ -16,7 +16,7 @@ from larpo_lib.tables import PromptTable
 
 
 def try_rewards(
-    config: RerankerConfig, prompts: Path, responses: Path | None, limit: int
+    config: RerankerConfig, prompts: Path, responses: Path | None, limit: int, reading: PrepareConfig
 ) -> Iterator[tuple[Scorable, float | None]]:
     """Score the responses to a few prompts.
 
@@ -25,6 +25,7 @@ def try_rewards(
         prompts: artifact of prompts; without `responses` a file whose rows hold a prompt and a response.
         responses: artifact of candidates.
         limit: prompts whose responses are scored.
+        reading: how a file is read, as its own source.
 
     Returns:
         Each response with its score; None: it cannot be scored.
@@ -42,7 +43,7 @@ def try_rewards(
             f"{prompts}: contains prompts without responses", remedy="Give an artifact of candidates with --responses"
         )
     else:
-        items = _of_source(str(prompts), limit)
+        items = _of_source(reading, limit)
     lists: dict[str, list[Scorable]] = {}
     for item in items:
         lists.setdefault(item.prompt_id, []).append(item)
@@ -58,8 +59,8 @@ def _of_artifacts(prompts: Path, responses: Path, limit: int) -> Sequence[Scorab
     return scorables(Asked(prompts).of(chosen), rows)  # type: ignore[arg-type]  # rows of the schema
 
 
-def _of_source(source: str, limit: int) -> Sequence[Scorable]:
-    located = locating.locate(source, Path(source), "train")
-    items = conversion.answered(located.read(), PrepareConfig(source=source))
+def _of_source(reading: PrepareConfig, limit: int) -> Sequence[Scorable]:
+    located = locating.locate(reading.source, Path(reading.source), reading.split)
+    items = conversion.answered(located.read(), reading)
     chosen = set(itertools.islice(dict.fromkeys(item.prompt_id for item in items), limit))
     return [item for item in items if item.prompt_id in chosen]

@@ -80,3 +80,46 @@ def test_a_judge_can_be_tried_by_its_configuration(here: Path, larpo: Larpo) -> 
         assert [line.split()[0] for line in done.out.splitlines()[1::2]] == ["1", "2"]
     both = larpo(*asked, "--target", "my_rewards.py:brevity")
     assert both.err == "larpo: rewards try needs a function or a reranker. Pass --target, or else --config.\n"
+
+
+def _scores(larpo: Larpo, *options: object) -> list[float]:
+    done = larpo("rewards", "try", *options)
+    assert done.code == 0, done.err
+    return [float(line.split()[0]) for line in done.out.splitlines()[1::2]]
+
+
+def _rows(name: str, **columns: list[object]) -> None:
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_file_is_read_as_the_configuration_says(here: Path, larpo: Larpo) -> None:
+    """The right answers are in `gold`; `answer`, which is taken by its name if nothing is said, is wrong."""
+    asks, right, wrong = ["How many 3?", "How many 4?"], ["3", "4"], ["8", "9"]
+    _rows("plain.jsonl", prompt=asks, response=right, gold=right, answer=wrong)
+    _rows("named.jsonl", text=asks, reply=right, gold=right, answer=wrong)
+    verifier = '[rerank]\nreranker = { type = "verifier", mode = "exact" }\n'
+    Path("bare.toml").write_text(verifier)
+    Path("gold.toml").write_text(f'[prepare]\nsource = "other.jsonl"\ncolumns = {{ reference = "gold" }}\n{verifier}')
+    assert _scores(larpo, "--config", "bare.toml", "--prompts", "plain.jsonl") == [0, 0]
+    assert _scores(larpo, "--config", "gold.toml", "--prompts", "plain.jsonl") == [1, 1]
+    columns = 'prepare.columns={ reference = "gold", prompt = "text", response = "reply" }'
+    assert _scores(larpo, "--config", "gold.toml", "--prompts", "named.jsonl", "--set", columns) == [1, 1]
+    missing = larpo("rewards", "try", "--config", "gold.toml", "--prompts", "rows.jsonl")
+    assert "rows.jsonl: has no column 'gold'; it has prompt, response, level" in missing.err
+
+
+@pytest.mark.parametrize("name", ["answer", "solution", "ground_truth"])
+@pytest.mark.parametrize("signature", ["{}", "{}=None", "*, {}=None", "**kwargs"])
+def test_a_function_is_given_the_column_of_the_reference(here: Path, larpo: Larpo, name: str, signature: str) -> None:
+    """As TRL's trainer gives it, whether its argument is optional or not."""
+    _rows("rows.jsonl", prompt=["a", "b", "c"], response=["1", "2", "3"], **{name: [1, 5, 3]})
+    value = f"kwargs[{name!r}]" if "kwargs" in signature else name
+    body = f"return [float(c[0]['content'] == str(a)) for c, a in zip(completions, {value})]"
+    Path("my_rewards.py").write_text(f"def f(completions, {signature.format(name)}):\n    {body}\n")
+    assert _scores(larpo, "--target", "my_rewards.py:f", "--prompts", "rows.jsonl") == [1, 0, 1]
+    reranker = '[rerank]\nreranker = { type = "function", target = "my_rewards.py:f" }\n'
+    Path("all.toml").write_text(reranker)
+    Path("named.toml").write_text(f'[prepare]\nsource = "a"\ncolumns = {{ keep = ["{name}"] }}\n{reranker}')
+    for config in ("all.toml", "named.toml"):
+        assert _scores(larpo, "--config", config, "--prompts", "rows.jsonl") == [1, 0, 1]

@@ -42,18 +42,18 @@ def kept(artifact: Path) -> dict[str, Any]:
     return {asked[row["prompt_id"]]: row["columns"] for row in rows}
 
 
-def test_columns_that_are_taken_for_nothing_are_kept_typed_or_else_as_json(tmp_path: Path) -> None:
+def test_columns_that_are_taken_for_nothing_but_the_reference_are_kept_typed_or_else_as_json(tmp_path: Path) -> None:
     metrics = prepare.run(config(tmp_path, "all"), prompts=tmp_path / "prompts")
     assert kept(tmp_path / "prompts") == {
-        "p0": {"level": 1, "tags": ["a", "b"], "about": '{"by": "Ann"}', "weight": "1"},
-        "p1": {"level": 2, "tags": [], "about": '{"year": 3}', "weight": "0.5"},
-        "p2": {"level": None, "tags": None, "about": None, "weight": "2"},
+        "p0": {"answer": "0", "level": 1, "tags": ["a", "b"], "about": '{"by": "Ann"}', "weight": "1"},
+        "p1": {"answer": "1", "level": 2, "tags": [], "about": '{"year": 3}', "weight": "0.5"},
+        "p2": {"answer": "2", "level": None, "tags": None, "about": None, "weight": "2"},
     }
     types = {field.name: field.type for field in pq.read_schema(tmp_path / "prompts" / "metadata.parquet")[1].type}
     assert (types["level"], types["weight"], types["tags"]) == (pa.int64(), pa.string(), pa.list_(pa.string()))
-    assert (metrics["columns_kept"], metrics["columns_not_used"], metrics["column_conflicts"]) == (4, 0, 1)
+    assert (metrics["columns_kept"], metrics["columns_not_used"], metrics["column_conflicts"]) == (5, 0, 1)
     record = json.loads((tmp_path / "prompts" / "columns.json").read_text())
-    assert (record["kept"], record["not_used"]) == (["level", "tags", "about", "weight"], {})
+    assert (record["kept"], record["not_used"]) == (["answer", "level", "tags", "about", "weight"], {})
 
 
 def test_named_columns_are_kept_also_those_with_another_use(tmp_path: Path) -> None:
@@ -138,6 +138,8 @@ def f(responses, level, weight):
     return [len(text) + share * (number or 0) for text, number, share in zip(responses, level, weight)]
 """
     assert _ranked(tmp_path, body) == {"p0": 3.0, "p0!": 4.0, "p1": 3.0, "p1!": 4.0, "p2": 2.0, "p2!": 3.0}
+    trl = "def f(responses, answer=None): return [text in f'p{a}' for text, a in zip(responses, answer)]"
+    assert _ranked(tmp_path, trl, name="trl") == {"p0": 1.0, "p0!": 0.0, "p1": 1.0, "p1!": 0.0, "p2": 1.0, "p2!": 0.0}
     every = "def f(responses, **rest):\n    assert {'level', 'tags', 'about', 'weight'} <= {*rest}\n"
     assert set(_ranked(tmp_path, every + "    return [1] * len(responses)", name="every").values()) == {1.0}
 
