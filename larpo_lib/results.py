@@ -43,7 +43,8 @@ _WORDS = Change("0.2.0", "each character of a script without spaces, such as Chi
 _TRAINING = Change(
     "0.2.0",
     f"{_TOKENS.why}, a warm-up ends one step earlier, DeepSpeed adds up gradients in bfloat16 in float32 at stages 2 "
-    "and 3, and models of every family are trained without dropout and with their cap on logits",
+    "and 3, LoRA in bfloat16 is merged in float32, and models of every family are trained without dropout and with "
+    "their cap on logits",
 )
 
 CHANGES: Mapping[str, Sequence[Change]] = {

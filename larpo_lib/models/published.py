@@ -74,7 +74,8 @@ def save_policy(
         shutil.copyfile(made_from / GENERATION, directory / GENERATION)
     if model.can_generate() and tokenizer.chat_template:
         _tell_stops(source, directory / GENERATION)
-    _write_json(directory / CONFIG, _model_config(source, _read(directory / CONFIG)))
+    dtype = str(next(value.dtype for value in weights.values() if value.is_floating_point())).removeprefix("torch.")
+    _write_json(directory / CONFIG, _model_config(source, _with_dtype(_read(directory / CONFIG), dtype)))
     copy_tokenizer(tokenizer_directory(source.path), directory, tokenizer, source.settings)
     write_older_keys(directory)
 

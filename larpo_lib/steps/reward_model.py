@@ -75,8 +75,8 @@ def _train(
         encoded,
         Collator(choose_reward_layout(model, encoded, pad_id), pad_id),
     )
-    save_trained(fitted, session, source)
-    return summarize(encoded, counts, fitted.history)
+    published = save_trained(fitted, session, source)
+    return {**summarize(encoded, counts, fitted.history), **published}
 
 
 def _check_scored_token(source: ModelDir) -> None:

@@ -70,5 +70,5 @@ def _sft(
         encoded,
         Collator(padded_layout(pad_id), pad_id),
     )
-    save_trained(fitted, session, source)
-    return summarize(encoded, counts, fitted.history)
+    published = save_trained(fitted, session, source)
+    return {**summarize(encoded, counts, fitted.history), **published}

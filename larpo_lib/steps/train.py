@@ -121,11 +121,11 @@ def _train(
         Collator(layout, pad_id),
         lambda: known or reference.by_the_policy_itself(model, layout),
     )
-    save_trained(fitted, session, source)
+    published = save_trained(fitted, session, source)
     if ranks.is_main:
         for sentence in diagnose(fitted.history, config.identity()).advice:
             logging.getLogger(__name__).warning(sentence)
-    return summarize(encoded, counts, fitted.history)
+    return {**summarize(encoded, counts, fitted.history), **published}
 
 
 def check_rewards(objective: ObjectiveConfig, rows: Iterable[Row], lists: str | Path) -> None:

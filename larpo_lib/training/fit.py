@@ -27,6 +27,7 @@ from larpo_lib.training.collator import Collator, OptimizerSteps, TrainingList
 from larpo_lib.training.encode import EncodedList
 from larpo_lib.training.history import write_history
 from larpo_lib.training.kept_adapters import keep_adapters
+from larpo_lib.training.merged import merge_trained
 from larpo_lib.training.performance import Throughput, flops_per_token, mean_context
 from larpo_lib.training.plan import plan_steps
 from larpo_lib.training.ranks import Ranks
@@ -34,7 +35,7 @@ from larpo_lib.training.reach import ZeroGradients, freeze_unreached
 from larpo_lib.training.saving import Saving, history_of
 from larpo_lib.training.schedule import check_steps_change_weights
 from larpo_lib.training.state import training_state
-from larpo_lib.training.trainable import check_finite, gathered_parameters, merge_lora_weights, trained_weights
+from larpo_lib.training.trainable import check_finite, gathered_parameters, moved_weights, trained_weights
 from larpo_lib.training.trainer import PolicyTrainer
 
 MetricLogger = Callable[[Mapping[str, float], int], None]
@@ -121,8 +122,8 @@ def fit(
         session.arguments.ddp_find_unused_parameters = freeze_unreached(model, told=ranks.is_main)
     if ranks.is_main:
         tell_precision("train", config.model, sum(p.numel() for p in model.parameters()))
-        trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
-        check_steps_change_weights(config, len(batches), trained, model_dtype(config.model))
+        moved = moved_weights(model, config.lora)
+        check_steps_change_weights(config, len(batches), moved, model_dtype(config.model))
     lists, left = [TrainingList(item) for item in encoded], batches[resume.done :]
     steps = OptimizerSteps(lists, left, collate, kind.weigh, ranks, config.micro_batch_tokens)
     shown = _StepProgress(show=ranks.is_main)
@@ -146,7 +147,7 @@ def fit(
     return TrainingResult(trainer, model, history_of(trainer.state))
 
 
-def save_trained(result: TrainingResult, session: TrainingSession, source: ModelDir) -> None:
+def save_trained(result: TrainingResult, session: TrainingSession, source: ModelDir) -> Mapping[str, float]:
     """Write the trained model as a plain Hugging Face directory, with its history beside it; all processes together.
 
     Adapters are merged into it; those of a policy are also kept in the folder `adapter`.
@@ -156,17 +157,22 @@ def save_trained(result: TrainingResult, session: TrainingSession, source: Model
         session: its settings and processes.
         source: the model that was trained; what training does not change is copied from there.
 
+    Returns:
+        Metrics of what is published; none on processes that do not lead.
+
     Raises:
         ModelError: a weight is not a finite number.
     """
     trained, lora = trained_weights(result.trainer), session.config.lora
-    if session.work is not None:
-        weights = trained if lora is None else merge_lora_weights(trained, lora.alpha / lora.r)
-        check_finite(weights)
-        save_policy(result.model, weights, source.tokenizer, source, session.work.data)
-        if lora is not None and result.model.can_generate():
-            keep_adapters(trained, lora, source.path, session.work.data)
-        write_history(session.work.data, result.history)
+    if session.work is None:
+        return {}
+    weights, metrics = (trained, {}) if lora is None else merge_trained(trained, result.model, lora, source)
+    check_finite(weights)
+    save_policy(result.model, weights, source.tokenizer, source, session.work.data)
+    if lora is not None and result.model.can_generate():
+        keep_adapters(trained, lora, source.path, session.work.data)
+    write_history(session.work.data, result.history)
+    return metrics
 
 
 class _Complete(TrainerCallback):

@@ -53,31 +53,33 @@ def total_learning_rate(config: TrainingConfig, total: int) -> float:
 
 
 def check_steps_change_weights(
-    config: TrainingConfig, total: int, weights: Iterable[Tensor], read_as: torch.dtype
+    config: TrainingConfig, total: int, weights: Iterable[tuple[Tensor, float]], read_as: torch.dtype
 ) -> None:
     """Say before the first step if a training cannot change its model, or next to nothing of it.
 
     Args:
         config: with the learning rate and its schedule.
         total: steps.
-        weights: that are trained; of ZeRO-3 this process's parts.
+        weights: that are changed, each with how far it goes by a rate of 1; of ZeRO-3 this process's parts.
         read_as: the precision in which the policy will be read.
 
     Raises:
         ConfigError: no weight can move as far as to the next number that float32 holds.
     """
-    far = total_learning_rate(config, total)
-    found = [_sample(weight) for weight in weights]
-    sampled = torch.cat(found) if found else torch.empty(0)
-    if not len(sampled):
+    found = [(_sample(weight), reach) for weight, reach in weights]
+    if not sum(len(values) for values, _ in found):
         return
+    sampled = torch.cat([values for values, _ in found])
+    far = total_learning_rate(config, total) * torch.cat([torch.full_like(values, reach) for values, reach in found])
+    farthest = float(far.max())
     steps = f"{total} step{'s' if total > 1 else ''} with a learning rate of {config.learning_rate:g}"
     remedy = (
         "Increase the learning rate, or train for more steps: max_steps, epochs, a smaller batch_size or more lists"
     )
     if not _changeable(sampled, _FARTHEST * far, torch.float32):
         raise ConfigError(
-            f"{steps} move no weight by more than {_FARTHEST * far:.1g}: training would change nothing", remedy=remedy
+            f"{steps} move no weight by more than {_FARTHEST * farthest:.1g}: training would change nothing",
+            remedy=remedy,
         )
     share = _changeable(sampled, far, read_as)
     if share < _FEW:
@@ -85,7 +87,7 @@ def check_steps_change_weights(
             "%s move a weight by at most about %.1g. When the policy is loaded as %s, only %.1f %% of the "
             "weights can change. %s",
             steps,
-            far,
+            farthest,
             str(read_as).removeprefix("torch."),
             100 * share,
             remedy,
@@ -98,8 +100,8 @@ def _sample(weight: Tensor) -> Tensor:
     return values[:: max(1, len(values) // _SAMPLE)].float().cpu()
 
 
-def _changeable(values: Tensor, far: float, dtype: torch.dtype) -> float:
-    """Share of values that are another number in `dtype` when they have moved by `far`, up or down."""
+def _changeable(values: Tensor, far: Tensor, dtype: torch.dtype) -> float:
+    """Share of values that are another number in `dtype` when each has moved by its `far`, up or down."""
     before = values.to(dtype)
     moved = ((values + far).to(dtype) != before) | ((values - far).to(dtype) != before)
     return float(moved.float().mean())

@@ -1,6 +1,7 @@
 """Models as they are trained: whole, shared out by ZeRO-3 or with low-rank adapters; and the directory they become."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
@@ -167,12 +168,27 @@ def add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
             parameter.data = parameter.data.float()
 
 
+def moved_weights(model: PreTrainedModel, lora: LoraConfig | None) -> Iterator[tuple[Tensor, float]]:
+    """The weights that a training changes in the end, each with how far it goes while trained parameters go 1.
+
+    Beside adapters that is by scale * B A: entries of B that go 1 up or down, with A as it starts, uniform within
+    1 / sqrt(inputs).
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and ".lora_" not in name:
+            yield parameter, 1.0
+    for module in model.modules():
+        layer: Any = getattr(module, "base_layer", None)
+        if lora is not None and layer is not None and any(part.requires_grad for part in module.parameters()):
+            yield layer.weight, lora.alpha / math.sqrt(3 * lora.r * layer.in_features)
+
+
 def _names_modules(model: PreTrainedModel, target: str) -> bool:
     return any(f".{name}".endswith(f".{target}") for name, _ in model.named_modules())
 
 
 def _check_mergeable(model: PreTrainedModel) -> None:
-    """Refuse, before anything is trained, adapters that `merge_lora_weights` could not put into plain weights."""
+    """Refuse, before anything is trained, adapters that `merge_trained` could not put into plain weights."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     for name, module in model.named_modules():
         layer = getattr(module, "base_layer", None)
@@ -206,23 +222,6 @@ def trained_weights(trainer: Trainer) -> dict[str, Tensor]:
     assert trainer.model_wrapped is not None
     weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return weights
-
-
-def merge_lora_weights(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Weights of a model with low-rank adapters as those of the plain model: W + scale * B A, rounded once."""
-    plain = {}
-    for name, value in weights.items():
-        if ".lora_" in name:
-            continue
-        own = name.replace(".base_layer.", ".")
-        layer = name.removesuffix(".base_layer.weight")
-        if layer != name:
-            up = weights[f"{layer}.lora_B.{ADAPTER}.weight"].float()
-            down = weights[f"{layer}.lora_A.{ADAPTER}.weight"].float()
-            plain[own] = (value.float() + scale * (up @ down)).to(value.dtype)
-        else:
-            plain[own] = value
-    return plain
 
 
 def check_finite(weights: dict[str, Tensor]) -> None:

@@ -89,6 +89,12 @@ def test_a_reward_model_with_adapters_is_trained_by_stage_3_as_by_stage_2(
     by_2, by_3 = ([row["loss"] for row in read_history(tmp_path / stage)] for stage in ("2", "3"))
     assert by_3 == pytest.approx(by_2, rel=0.05)
     assert abs(by_2[0] - by_2[-1]) > 0.05
+    stored = load_file(tiny_policy / "model.safetensors")
+    for stage in ("2", "3"):  # what is frozen is published as it was stored, whole and in float32
+        found = load_file(tmp_path / stage / "model.safetensors")
+        assert {value.dtype for value in found.values()} == {torch.float32}
+        same = {name for name, value in found.items() if name in stored and torch.equal(value, stored[name])}
+        assert same == {name for name in found if "embed" in name or "norm" in name}
 
 
 def _run_alone(function: Callable[..., None], *arguments: object, log: Path, end: int = 0) -> None:

@@ -82,8 +82,8 @@ def test_what_0_1_made_is_refused_with_what_0_2_changed() -> None:
     assert other_results("sft", "0.1.0") == (
         "results of larpo 0.1.0, and the step sft gives others: since 0.2.0, responses known only as text are "
         "tokenized as they stand in their conversation, a warm-up ends one step earlier, DeepSpeed adds up "
-        "gradients in bfloat16 in float32 at stages 2 and 3, and models of every family are trained without dropout "
-        "and with their cap on logits"
+        "gradients in bfloat16 in float32 at stages 2 and 3, LoRA in bfloat16 is merged in float32, and models of "
+        "every family are trained without dropout and with their cap on logits"
     )
     assert other_results("sample", "0.1.0").endswith("since 0.2.0, it does not continue what 0.1.0 has made")
 

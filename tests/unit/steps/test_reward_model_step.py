@@ -157,6 +157,20 @@ def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp
     torch.testing.assert_close(after, before)
 
 
+def test_adapters_in_bfloat16_are_merged_into_the_stored_weights_and_the_head_is_the_trained_one(
+    run, tiny_policy, tmp_path
+):
+    half = {"model": ModelConfig(device="cpu", dtype="bfloat16"), "lora": LoraConfig(r=2)}
+    assert run("first", **half)["lora_update_kept"] == pytest.approx(1, abs=0.2)
+    run("second", policy=tmp_path / "first", **half)
+    before, first, second = (load_file(tmp_path / p / "model.safetensors") for p in (tiny_policy, "first", "second"))
+    assert {value.dtype for value in (*first.values(), *second.values())} == {torch.float32}
+    assert not torch.equal(first["score.weight"], second["score.weight"])
+    frozen = {name for name in first if "embed" in name or "norm" in name}
+    assert {name for name in first if name in before and torch.equal(first[name], before[name])} == frozen
+    assert {name for name in first if torch.equal(first[name], second[name])} == frozen
+
+
 def test_two_processes_train_what_one_does(run, tiny_policy, tmp_path):
     """And share out the model, score head included."""
     run("alone", epochs=1)

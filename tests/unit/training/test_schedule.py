@@ -45,17 +45,17 @@ def test_the_reach_is_the_sum_of_the_rates():
     assert total_learning_rate(config, 10) == pytest.approx(1e-3 * (1.5 + 4.5))
 
 
-def _weights(std: float) -> list[torch.Tensor]:
+def _weights(std: float, reach: float = 1.0) -> list[tuple[torch.Tensor, float]]:
     """As a model comes that was published in bfloat16."""
-    return [(std * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))).bfloat16().float()]
+    return [((std * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))).bfloat16().float(), reach)]
 
 
 def test_steps_that_move_no_weight_are_refused():
     """Near 1 the next float32 is 1.2e-7 away, or half of that below."""
     config = TrainingConfig(learning_rate=1e-9)
     with pytest.raises(ConfigError, match=r"2 steps with a learning rate of 1e-09 move no weight.*Increase"):
-        check_steps_change_weights(config, 2, [torch.ones(8)], torch.float32)
-    check_steps_change_weights(config, 200, [torch.ones(8)], torch.float32)
+        check_steps_change_weights(config, 2, [(torch.ones(8), 1.0)], torch.float32)
+    check_steps_change_weights(config, 200, [(torch.ones(8), 1.0)], torch.float32)
     check_steps_change_weights(config, 2, [], torch.float32)
 
 
@@ -70,3 +70,10 @@ def test_steps_that_hardly_matter_in_the_precision_of_the_policy_are_told(caplog
     if told:
         assert "2 steps with a learning rate of 5e-07 move a weight by at most about 1e-06" in caplog.text
         assert "When the policy is loaded as bfloat16, only 2.1 % of the weights" in caplog.text
+
+
+def test_what_goes_less_far_by_the_same_rate_is_told_of(caplog):
+    """As weights beside adapters do: 470 steps that change whole weights leave most of these as they were."""
+    with caplog.at_level(logging.WARNING):
+        check_steps_change_weights(TrainingConfig(learning_rate=5e-7), 470, _weights(0.02, 0.01), torch.bfloat16)
+    assert "move a weight by at most about 1e-06" in caplog.text

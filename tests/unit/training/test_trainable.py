@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from small_models import make_model
 from training_lists import PLAIN, Killed, kill_at, publish, random_lists, train, with_reference
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PhimoeConfig, PhimoeForCausalLM
@@ -19,7 +19,7 @@ from larpo_lib.training.collator import TrainingList
 from larpo_lib.training.kept_adapters import keep_adapters
 from larpo_lib.training.ranks import Ranks
 from larpo_lib.training.reference import reference_logps
-from larpo_lib.training.trainable import add_adapters, check_finite, check_trainable, load_trainable, merge_lora_weights
+from larpo_lib.training.trainable import add_adapters, check_finite, check_trainable, load_trainable, moved_weights
 
 LORA = LoraConfig(r=4, alpha=12)
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -38,49 +38,6 @@ def _logps(model):
     return reference_logps(model, [item.tokens for item in LISTS], padded_layout(0), [range(len(LISTS))], Ranks())
 
 
-def _with_random_adapters(model):
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".lora_" in name:
-                parameter.normal_(0, 0.2)
-    return model
-
-
-@pytest.mark.parametrize("targets", [None, ("q_proj", "down_proj")])
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_merged_weights_are_those_that_peft_makes(family, targets):
-    """Qwen2 has biases in its adapted layers."""
-    ours = make_model(family)
-    add_adapters(ours, LORA.model_copy(update={"targets": targets}))
-    _with_random_adapters(ours)
-    names = list(targets or LINEAR)
-    peft = get_peft_model(make_model(family), PeftConfig(r=4, lora_alpha=12, target_modules=names, lora_dropout=0.0))
-    missing, unexpected = peft.base_model.model.load_state_dict(ours.state_dict(), strict=True)
-    assert not missing
-    assert not unexpected
-    expected = peft.merge_and_unload().state_dict()
-    found = merge_lora_weights(ours.state_dict(), 12 / 4)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0.0)
-    plain = make_model(family).state_dict()
-    changed = {name.split(".")[-2] for name, value in found.items() if not torch.equal(value, plain[name])}
-    assert changed == set(names)
-
-
-def test_low_precision_weights_are_rounded_once():
-    """Merging in bfloat16 itself would round B A, too."""
-    model = _with_random_adapters(_adapted("llama", torch.bfloat16))
-    weights = model.state_dict()
-    layer = "model.layers.0.mlp.up_proj"
-    up, down = (weights[f"{layer}.lora_{part}.default.weight"].double() for part in "BA")
-    exact = (weights[f"{layer}.base_layer.weight"].double() + 3 * (up @ down)).to(torch.bfloat16)
-    found = merge_lora_weights(weights, 3)[f"{layer}.weight"]
-    assert found.dtype is torch.bfloat16
-    assert (found == exact).float().mean() > 0.99
-
-
 def _adapted(family, dtype):
     model = make_model(family).to(dtype)
     add_adapters(model, LORA)
@@ -94,6 +51,28 @@ def test_adapters_are_float32_and_start_where_the_model_is():
     assert {p.dtype for p in trained.values()} == {torch.float32}
     assert all(not p.any() for name, p in trained.items() if ".lora_B." in name)
     assert all(p.any() for name, p in trained.items() if ".lora_A." in name)
+
+
+@pytest.mark.parametrize("targets", [None, ("q_proj", "down_proj")])
+def test_how_far_a_weight_goes_is_counted_of_what_is_published(targets):
+    """Entries of B that have gone 1e-3 up or down, by what peft makes of them."""
+    model, lora = make_model("llama"), LORA.model_copy(update={"targets": targets})
+    add_adapters(model, lora)
+    reaches = {id(weight): reach for weight, reach in moved_weights(model, lora)}
+    layers = [module for module in model.modules() if hasattr(module, "base_layer")]
+    assert reaches.keys() == {id(layer.base_layer.weight) for layer in layers}
+    for layer in layers:
+        weight = layer.lora_B["default"].weight
+        weight.data = 1e-3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).sign()
+        moved = layer.get_delta_weight("default").square().mean().sqrt().item()
+        assert reaches[id(layer.base_layer.weight)] * 1e-3 == pytest.approx(moved, rel=0.2)
+
+
+def test_of_all_weights_each_goes_as_far_as_its_rate():
+    model = make_model("llama")
+    assert [(id(weight), reach) for weight, reach in moved_weights(model, None)] == [
+        (id(parameter), 1.0) for parameter in model.parameters()
+    ]
 
 
 def test_only_adapters_are_trained(tiny_policy, adapted):
