@@ -61,8 +61,13 @@ class ListwiseConfig(TrainingArguments):
     learning_rate: float = field(default=1e-6, metadata={"help": "Learning rate of AdamW."})
 
     def __post_init__(self) -> None:
-        """Refuse limits that leave no room, and let gradient checkpointing be what data-parallel training can use."""
+        """Refuse float16 and limits that leave no room; checkpoint gradients as data-parallel training can."""
         super().__post_init__()
+        if self.mixed_precision == "fp16":  # by `fp16`, or by `accelerate launch`
+            raise ConfigError(
+                "training with float16 is not supported",
+                remedy="Set bf16 in place of fp16, or neither to train in float32",
+            )
         if self.max_length < 2 or not 1 <= (self.max_prompt_length or 1) < self.max_length:
             raise ConfigError(
                 f"max_prompt_length {self.max_prompt_length} leaves no room for a response in max_length "

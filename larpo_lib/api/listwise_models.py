@@ -52,6 +52,11 @@ class Policy:
             raise ConfigError(
                 f"model is a {type(model).__name__}", remedy="Load it with AutoModelForCausalLM.from_pretrained"
             )
+        if any(one.requires_grad and one.dtype is torch.float16 for one in model.parameters()):
+            raise ConfigError(
+                "the model's weights are float16, which cannot be trained",
+                remedy="Load it with dtype='float32', and set bf16 to compute in bfloat16",
+            )
         if ref_model is model:
             raise ConfigError("ref_model is the model itself", remedy="Remove it: the model is its own reference")
         self._adapter_added = peft_config is not None

@@ -260,6 +260,8 @@ def test_what_cannot_be_right_is_refused_before_training(tiny_policy: Path, tmp_
         ({"train_sampling_strategy": "group_by_length"}, r"train_sampling_strategy is 'group_by_length', but lists"),
         ({"train_sampling_strategy": "batch_rebalance"}, r"train_sampling_strategy is 'batch_rebalance', but lists"),
         ({"max_length": 10, "max_prompt_length": 10}, "max_prompt_length 10 leaves no room"),
+        ({"fp16": True}, r"training with float16 is not supported\. Set bf16 in place of fp16"),
+        ({"model": load(tiny_policy).half()}, "the model's weights are float16"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_trainer(tiny_policy, tmp_path, pairs, **wrong)
@@ -278,6 +280,12 @@ def test_what_cannot_be_right_is_refused_before_training(tiny_policy: Path, tmp_
     for measure in (ours.evaluate, ours.predict):
         with pytest.raises(ConfigError, match="when the reference of the objective listmle is gone"):
             measure(Dataset.from_list(pairs))
+
+
+def test_float16_of_accelerate_launch_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(ConfigError, match="training with float16 is not supported"):
+        ListwiseConfig(output_dir=str(tmp_path), use_cpu=True)
 
 
 def test_settings_come_from_a_command_line_too(tmp_path: Path) -> None:
