@@ -63,7 +63,12 @@ CHANGES: Mapping[str, Sequence[Change]] = {
             "cuts the responses of other lists to max_tokens",
         ),
     ),
-    "reward_model": (Change("0.2.0", f"{_TRAINING.why}, and scores in bfloat16 are computed in float32"),),
+    "reward_model": (
+        Change(
+            "0.2.0",
+            f"{_TRAINING.why}, scores in bfloat16 are computed in float32, and thoughts are left out of responses",
+        ),
+    ),
     "build_lists": (
         Change("0.2.0", f"{_WORDS.why}, and hot and cold negatives are only responses sampled at that temperature"),
     ),

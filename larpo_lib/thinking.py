@@ -4,7 +4,8 @@ Chat templates of such models (DeepSeek-R1, Qwen3, QwQ) leave the thoughts of ea
 behind the last `</think>`. Where a template opens `<think>` in the prompt, the response begins inside the block.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -32,6 +33,11 @@ def with_whole_thoughts(response: str) -> str:
     if CLOSE in response and OPEN not in response.partition(CLOSE)[0]:
         return f"{OPEN}\n{response.lstrip()}"
     return response
+
+
+def scored_part(thinking: Literal["strip", "keep"]) -> Callable[[str], str]:
+    """From a response to what a reward model reads of it: the reply, or all with the whole block of thoughts."""
+    return without_thoughts if thinking == "strip" else with_whole_thoughts
 
 
 def thought_counts(responses: Iterable[str]) -> dict[str, int]:

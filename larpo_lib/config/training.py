@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from larpo_lib.config.base import ModelConfig, Section
 from larpo_lib.config.inheritance import Inherited
-from larpo_lib.config.kinds import ObjectiveConfig
+from larpo_lib.config.kinds import ObjectiveConfig, Thinking
 from larpo_lib.config.mixins import Seeded
 
 
@@ -142,8 +142,10 @@ class TrainConfig(TrainingConfig):
 class RewardModelConfig(TrainingConfig):
     """A reward model from ranked responses."""
 
-    last: ClassVar[tuple[str, ...]] = ("loss",)
+    last: ClassVar[tuple[str, ...]] = ("loss", "thinking")
+    younger: ClassVar[tuple[str, ...]] = ("thinking",)
 
     learning_rate: PositiveFloat = 1e-5
     loss: Literal["pairwise", "listwise"] = "listwise"
     """`pairwise`: Bradley-Terry on every pair with different rewards. `listwise`: Plackett-Luce on the whole list."""
+    thinking: Thinking = "strip"

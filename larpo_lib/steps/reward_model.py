@@ -13,6 +13,7 @@ from larpo_lib.rewards.rerankers.engines.classifier_input import check_head
 from larpo_lib.steps.processes import produce_distributed
 from larpo_lib.steps.train import summarize
 from larpo_lib.tables import TableRows
+from larpo_lib.thinking import thought_counts
 from larpo_lib.training.arguments import training_arguments
 from larpo_lib.training.collator import Collator
 from larpo_lib.training.fit import MetricLogger, TrainingSession, fit, save_trained
@@ -59,7 +60,8 @@ def _train(
 ) -> Metrics:
     tokenizer = source.tokenizer
     _check_scored_token(source)
-    encoded, counts = encode_conversations(TableRows(lists, "lists"), tokenizer, config)
+    rows = TableRows(lists, "lists")
+    encoded, counts = encode_conversations(rows, tokenizer, config)
     if not encoded:
         raise LarpoError(
             f"{lists}: no list is left to train on: {vars(counts)}", remedy="Increase reward_model.max_tokens"
@@ -76,7 +78,8 @@ def _train(
         Collator(choose_reward_layout(model, encoded, pad_id), pad_id),
     )
     published = save_trained(fitted, session, source)
-    return {**summarize(encoded, counts, fitted.history), **published}
+    thoughts = thought_counts(response for row in rows for response in row["responses"])
+    return {**summarize(encoded, counts, fitted.history), **thoughts, **published}
 
 
 def _check_scored_token(source: ModelDir) -> None:

@@ -31,6 +31,7 @@ from larpo_lib.objectives import ListBatch
 from larpo_lib.objectives.listwise import lambdarank, listmle
 from larpo_lib.schemas import Messages
 from larpo_lib.tables import Row
+from larpo_lib.thinking import scored_part
 from larpo_lib.training.collator import Batch, list_batch
 from larpo_lib.training.encode import EncodeCounts, EncodedList, keep_within
 from larpo_lib.training.metrics import reference_free_metrics
@@ -57,21 +58,20 @@ def encode_conversations(
     """Encode training lists as the reward model will read them.
 
     The `prompt` of an encoded list is what all its conversations begin with, its `responses` are how they go on; one of
-    these may be empty. Sampled token ids are not used: a reranker gets text. Trailing pad tokens are left out, since
-    the token before them is the one that is scored. A conversation too long for `max_tokens` leaves its list, and a
-    list left with no two different rewards has nothing to teach.
+    these may be empty. Of thoughts they have what `thinking` says. Sampled token ids are not used: a reranker gets
+    text. Trailing pad tokens are left out, since the token before them is the one that is scored. A conversation
+    too long for `max_tokens` leaves its list, and a list left with no two different rewards has nothing to teach.
     """
-    counts = EncodeCounts()
+    counts, read = EncodeCounts(), scored_part(config.thinking)
     encoded = []
     for row in rows:
         if len(prompt_ids(tokenizer, row["messages"])) > config.max_prompt_tokens:
             counts.prompts_too_long_dropped += 1
             continue
+        texts = [read(response) for response in row["responses"]]
         counts.prompts_with_special_text += find_special_text(tokenizer, message_contents(row["messages"])) is not None
-        counts.responses_with_special_text += sum(
-            find_special_text(tokenizer, [text]) is not None for text in row["responses"]
-        )
-        found = [_conversation_ids(tokenizer, row["messages"], response) for response in row["responses"]]
+        counts.responses_with_special_text += sum(find_special_text(tokenizer, [text]) is not None for text in texts)
+        found = [_conversation_ids(tokenizer, row["messages"], text) for text in texts]
         conversations, rewards = keep_within(found, row["rewards"], config.max_tokens, counts)
         if not conversations:
             continue

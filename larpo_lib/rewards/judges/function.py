@@ -9,7 +9,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.functions import FunctionSettings, RewardFunction
 from larpo_lib.rewards.judges import Judge
-from larpo_lib.thinking import with_whole_thoughts, without_thoughts
+from larpo_lib.thinking import scored_part
 
 
 class FunctionJudgeConfig(FunctionSettings, JudgeConfig):
@@ -57,7 +57,7 @@ class FunctionJudge:
 
     def __init__(self, config: FunctionJudgeConfig) -> None:
         self._function = config.load()
-        self._read = without_thoughts if config.thinking == "strip" else with_whole_thoughts
+        self._read = scored_part(config.thinking)
         self.name = self._function.name
 
     def judge(self, items: Sequence[Scorable]) -> list[bool | None]:

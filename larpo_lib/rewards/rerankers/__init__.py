@@ -7,7 +7,7 @@ from typing import Protocol
 from larpo_lib.config.kinds import RerankerConfig, Thinking
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.answers import Scorable
-from larpo_lib.thinking import with_whole_thoughts, without_thoughts
+from larpo_lib.thinking import scored_part, without_thoughts
 
 
 class Reranker(Protocol):
@@ -99,7 +99,7 @@ class _Seen:
 
 def _read_of(items: Sequence[Scorable], thinking: Thinking) -> list[Scorable]:
     """The items with what is read of their responses."""
-    read = without_thoughts if thinking == "strip" else with_whole_thoughts
+    read = scored_part(thinking)
     return [replace(item, response=read(item.response)) for item in items]
 
 

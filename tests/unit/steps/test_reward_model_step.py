@@ -157,6 +157,25 @@ def test_a_reward_model_keeps_its_head_when_it_goes_on(run, tiny_classifier, tmp
     torch.testing.assert_close(after, before)
 
 
+def test_thoughts_are_counted_and_change_nothing_unless_they_are_kept(run, tmp_path):
+    """Other thoughts give the same model; kept, they do not. A list whose replies are all empty teaches nothing."""
+
+    def thinking(words):
+        rows = [row | {"responses": [f"<think>{words}</think>{text}" for text in row["responses"]]} for row in ROWS]
+        return [*rows, ROWS[0] | {"responses": ["<think>1"] * len(ROWS[0]["responses"])}]
+
+    lists = {name: thinking(words) for name, words in (("one", "1 2"), ("other", "3"))}
+    metrics = run("one", rows=lists["one"], epochs=1)
+    run("other", rows=lists["other"], epochs=1)
+    run("kept", rows=lists["other"], epochs=1, thinking="keep", max_tokens=96)
+    responses = sum(len(row["responses"]) for row in lists["one"])
+    assert metrics["responses_with_thoughts"] == metrics["responses"] == responses
+    assert metrics["thoughts_unfinished"] == len(ROWS[0]["responses"])
+    one, other, kept = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "other", "kept"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not torch.equal(one["score.weight"], kept["score.weight"])
+
+
 def test_adapters_in_bfloat16_are_merged_into_the_stored_weights_and_the_head_is_the_trained_one(
     run, tiny_policy, tmp_path
 ):

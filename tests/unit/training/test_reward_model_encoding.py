@@ -1,8 +1,12 @@
+import pytest
 from small_models import user
 from table_rows import preferences
 
 from larpo_lib.config import ModelConfig, RewardModelConfig
+from larpo_lib.models.chat import conversation_ids
 from larpo_lib.models.model_dir import ModelDir
+from larpo_lib.rewards.rerankers import ReplyReranker, Scorable
+from larpo_lib.rewards.rerankers.classifier import ClassifierConfig
 from larpo_lib.training.encode import EncodeCounts
 from larpo_lib.training.reward_model import encode_conversations
 
@@ -25,6 +29,43 @@ def test_conversations_share_what_they_begin_with(tiny_policy):
     row = _row(["7 3 =", "7 3 . 1", "7 3"], [1.0, 0.5, 0.0])
     lists, _ = _encode([row], tiny_policy)
     assert lists == [("<user> How many? <assistant> 7 3", ["= <end>", ". 1 <end>", "<end>"])]
+
+
+class _Seen:
+    """A reranker that keeps what it is given."""
+
+    name, list_relative = "seen", False
+
+    def __init__(self):
+        self.responses = []
+
+    def score(self, items):
+        self.responses += [item.response for item in items]
+        return [0.0] * len(items)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "read"),
+    [("strip", ["<user> How many? <assistant> ", "7 <end>", "<end>", "5 <end>"]), ("keep", None)],
+)
+def test_of_thoughts_is_trained_on_what_the_reranker_is_given(tiny_policy, thinking, read):
+    """The second one's thoughts have no end, and the third one's were begun by the prompt."""
+    responses = ["<think> 3 4 </think> 7", "<think> 3 4", "3 4 </think> 5"]
+    row = _row(responses, [1.0, 0.5, 0.0])
+    tokenizer = ModelDir(tiny_policy, PLAIN).tokenizer
+    (item,), _ = encode_conversations([row], tokenizer, CONFIG.model_copy(update={"thinking": thinking}))
+    seen = _Seen()
+    ReplyReranker(seen, thinking).score([Scorable(row["prompt_id"], row["messages"], text) for text in responses])
+    assert [item.prompt + ids for ids in item.responses] == [
+        conversation_ids(tokenizer, row["messages"], text) for text in seen.responses
+    ]
+    if read:
+        found = [tokenizer.decode(item.prompt + ids).replace(" ", "") for ids in item.responses]
+        assert found == [f"{read[0]}{text}".replace(" ", "") for text in read[1:]]
+
+
+def test_the_default_is_that_of_the_reranker():
+    assert RewardModelConfig().thinking == ClassifierConfig(path="any").thinking == "strip"
 
 
 def test_padding_at_a_conversations_end_is_not_its_last_token(tiny_policy):
