@@ -1,6 +1,7 @@
 """Small artifacts to publish, and what a store or a directory holds."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, produce
@@ -30,11 +31,14 @@ def make_artifact(path: Path, value: int = 1, large: int = 0) -> Path:
 
 
 def make_evaluation(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """What the step `evaluate` publishes of responses with rewards."""
+    """What the step `evaluate` publishes of responses with rewards; the bounds are the least and the largest reward."""
 
     def make(work: WorkDir) -> Metrics:
         write_table(work.data / "evaluated.parquet", "evaluated", rows)
-        return {}
+        sampled = [row["reward"] for row in rows if row["temperature"]]
+        bounds = {"mean_reward_low": min(sampled, default=None), "mean_reward_high": max(sampled, default=None)}
+        mean = fmean(sampled) if sampled else None
+        return {"prompts": len({row["prompt_id"] for row in rows}), "mean_reward": mean, **bounds}
 
     produce("evaluate", Section(), {}, path, make, arguments={"rows": rows})
     return path

@@ -28,6 +28,7 @@ from larpo_lib.config import (
     TrainConfig,
 )
 from larpo_lib.files import disk_errors
+from larpo_lib.manifest import hash_json
 from larpo_lib.models.hub import local_model
 from larpo_lib.registry import Registry
 from larpo_lib.reporting import gate
@@ -184,9 +185,18 @@ def promote(
         baseline_benchmarks: the same of the policy to beat if there is no champion yet.
     """
     policy = local_model(str(policy))
-    identity = digest(policy)
+    given = {
+        "policy": [policy],
+        "evaluation": [evaluation],
+        "baseline": [] if baseline is None else [baseline],
+        "benchmarks": benchmarks,
+        "baseline_benchmarks": baseline_benchmarks,
+    }
+    inputs = {name: [digest(path) for path in paths] for name, paths in given.items()}
+    identity = hash_json({"inputs": inputs, "config": config.identity()})
     tracker = Tracker(tracking or TrackingConfig(), store)
-    with tracker.run("promote", identity, config), tracker.step("promote", None) as logged:
+    anew = not promotion.exists()  # by the same inputs another champion may have been beaten before
+    with tracker.run("promote", identity, config), tracker.step("promote", None, anew=anew) as logged:
         metrics = STEPS["promote"].run(
             config,
             policy=policy,

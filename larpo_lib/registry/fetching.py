@@ -38,6 +38,11 @@ class Source:
     folder: str
     digest: str | None
 
+    @property
+    def policy_location(self) -> str:
+        """Of the policy's own files."""
+        return f"{self.location.rstrip('/')}/{self.folder}".rstrip("/")
+
 
 def fetch_version_json(tracking_uri: str, location: str, name: str, version: str) -> Any:
     """What is in a JSON file of a version.
@@ -55,14 +60,27 @@ def fetch_version_json(tracking_uri: str, location: str, name: str, version: str
             raise ArtifactError(problem, remedy="Register the policy again") from None
 
 
-def fetch_policy(tracking_uri: str, source: Source, partial: Path) -> Path:
-    """The policy in a folder below `partial`, checked.
+def fetch_policy(tracking_uri: str, source: Source, target: Path) -> Path:
+    """The policy as `target`, whole or not at all; `target` may hold it already.
 
     Raises:
-        StorageError: the store refuses or stays away.
+        StorageError: `target` exists and holds something else, or the store refuses or stays away.
         TrackingError: MLflow refuses.
         ArtifactError: the files differ from those that were registered.
     """
+    if target.exists():
+        if source.digest is None or digest(target) != source.digest:
+            raise StorageError(f"{target}: exists and is not {source.uri}", remedy="Choose another directory")
+        return target
+    partial = target.absolute().parent / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    _fetch_checked(tracking_uri, source, partial).rename(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _fetch_checked(tracking_uri: str, source: Source, partial: Path) -> Path:
+    """The policy in a folder below `partial`, checked."""
     if source.location.startswith(_S3) and not source.folder:
         folder = _of_store(source.location, partial)
     else:

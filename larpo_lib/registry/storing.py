@@ -81,6 +81,24 @@ def _store_beside(client: TrackingClient, model_id: str, files: Path, layout: La
         client.log_model_artifact(model_id, str(files / CARD))
 
 
+def store_card(client: TrackingClient, version: Any, policy: Path, card: str) -> None:
+    """Replace the card that was put beside a version's files; one of the policy's own, or "", replaces nothing.
+
+    The files of a policy that is no artifact have a folder of their own, but not where an older larpo put them: there
+    a card would be one of them.
+    """
+    beside = bool(version.tags.get(FOLDER)) or ((policy / MANIFEST).is_file() and not has_own_card(policy))
+    if not card or not beside:
+        return
+    model_id = version.tags[MODEL_ID]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / CARD
+        file.write_text(card, "utf-8")
+        if is_remote(version.source) and version.source != client.get_logged_model(model_id).artifact_location:
+            upload(Path(folder), version.source, last=CARD)
+        client.log_model_artifact(model_id, str(file))
+
+
 def is_whole(client: TrackingClient, version: Any, policy_digest: str) -> bool:
     """Whether the files of a version are where it says, as they were registered; of a server, whether any are."""
     place = local_path(version.source)
@@ -91,6 +109,8 @@ def is_whole(client: TrackingClient, version: Any, policy_digest: str) -> bool:
         folder /= version.tags.get(FOLDER, "")
         if place is not None and (folder / MANIFEST).is_file():  # its digest is of the manifest, not of the files
             verify(folder)
+        elif place is not None and not version.tags.get(FOLDER):  # an older larpo put other files beside these
+            return bool((folder / "config.json").is_file())
         return digest(folder) == policy_digest
     except (ArtifactError, NotFoundError):
         return False

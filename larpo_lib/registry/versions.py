@@ -6,7 +6,6 @@ the digest of its policy, so that registering a policy twice gives one version.
 
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import digest
-from larpo_lib.errors import StorageError, TrackingError
+from larpo_lib.errors import TrackingError
 from larpo_lib.files import write_json
 from larpo_lib.registry.fetching import EVALUATION, Source, fetch_policy, fetch_version_json
 from larpo_lib.registry.mlmodel import Identity, VersionFacts
-from larpo_lib.registry.storing import FOLDER, MODEL_ID, Layout, is_whole, store_model
+from larpo_lib.registry.numbers import log_numbers
+from larpo_lib.registry.storing import FOLDER, MODEL_ID, Layout, is_whole, store_card, store_model
 from larpo_lib.tracking import PARENT, TrackingClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -27,6 +27,7 @@ DIGEST, REPLACED, RUN = "larpo.policy_digest", "larpo.replaced", "larpo.run_id"
 _FILE = "evaluation.json"
 _VERSIONS = "mlflow.modelVersions"
 """Of a logged model: what it is registered as, which MLflow shows."""
+_CHOOSE = f"Set the alias '{CHAMPION}' to another version in MLflow"
 
 
 class Registry:
@@ -60,6 +61,7 @@ class Registry:
     ) -> int:
         """Make a policy a version of `model_name`, or find the version it is already.
 
+        What is kept with a version that is found is brought up to date: evaluation, numbers, description, card, tags.
         The version is a model of MLflow, which `mlflow.transformers.load_model` and `mlflow.pyfunc.load_model` read.
 
         Args:
@@ -80,11 +82,10 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / _FILE, evaluation)
             self._client.log_model_artifacts(model_id, folder, EVALUATION)
-        self._log_numbers(model_id, facts)
+        if self._run_id is not None:
+            log_numbers(self._client, self._own_run, model_id, facts.metrics)
         if found:
-            if facts.description:
-                self._client.update_model_version(model_name, found[0].version, facts.description)
-            return int(found[0].version)
+            return self._renewed(found[0], policy, facts)
         if not self._client.search_registered_models(f"name = '{model_name}'"):
             self._client.create_registered_model(model_name)
         version = self._client.create_model_version(
@@ -112,6 +113,10 @@ class Registry:
     def _found(self, model_name: str, identity: str) -> Any:
         return self._client.search_model_versions(f"name = '{model_name}' AND tags.`{DIGEST}` = '{identity}'")
 
+    def versions(self, model_name: str) -> list[int]:
+        """The versions that a model has, without those that were deleted; none if there is no model of that name."""
+        return sorted(int(each.version) for each in self._client.search_model_versions(f"name = '{model_name}'"))
+
     def tag(self, model_name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
         for name, value in tags.items():
@@ -126,12 +131,17 @@ class Registry:
         self._client.set_registered_model_alias(model_name, alias, str(version))
 
     def promote(self, model_name: str, version: int) -> None:
-        """Make a version the champion, and note on it which one it replaced. Does nothing if it is the champion."""
+        """Make a version the champion, if it is not, and note on it which one it replaced."""
         champion = self.champion(model_name)
-        if champion == version:
-            return
-        self._client.set_model_version_tag(model_name, str(version), REPLACED, str(champion or ""))
+        if champion != version:
+            self._client.set_model_version_tag(model_name, str(version), REPLACED, str(champion or ""))
+        self._make_champion(model_name, version)
+
+    def _make_champion(self, model_name: str, version: int) -> None:
+        """Point `champion` at a version, at which `challenger` does not point any more."""
         self.set_alias(model_name, CHAMPION, version)
+        if self._alias(model_name, CHALLENGER) == version:
+            self._client.delete_registered_model_alias(model_name, CHALLENGER)
 
     def replaced(self, model_name: str, version: int) -> int | None:
         """The version that was champion before `version` was promoted; None if there was none."""
@@ -145,7 +155,7 @@ class Registry:
             The version that was champion, and the one that is now.
 
         Raises:
-            TrackingError: there is no champion, or it replaced none.
+            TrackingError: there is no champion, it replaced none, or that one was deleted.
         """
         champion = self.champion(model_name)
         if champion is None:
@@ -154,9 +164,14 @@ class Registry:
         if before is None:
             raise TrackingError(
                 f"version {champion} of model '{model_name}' did not replace another champion",
-                remedy=f"Set the alias '{CHAMPION}' to another version in MLflow",
+                remedy=_CHOOSE,
             )
-        self.set_alias(model_name, CHAMPION, before)
+        if before not in self.versions(model_name):
+            raise TrackingError(
+                f"version {before} of model '{model_name}', which version {champion} replaced, was deleted in MLflow",
+                remedy=_CHOOSE,
+            )
+        self._make_champion(model_name, before)
         return champion, before
 
     def evaluation(self, model_name: str, version: int) -> Any:
@@ -193,16 +208,7 @@ class Registry:
             StorageError: `target` exists and holds something else.
             ArtifactError: what MLflow holds is not what was registered.
         """
-        source = self.source(uri)
-        if target.exists():
-            if source.digest is None or digest(target) != source.digest:
-                raise StorageError(f"{target}: exists and is not {uri}", remedy="Choose another directory")
-            return target
-        partial = target.absolute().parent / f".{target.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        fetch_policy(self._uri, source, partial).rename(target)
-        shutil.rmtree(partial, ignore_errors=True)
-        return target
+        return fetch_policy(self._uri, self.source(uri), target)
 
     def _upload(self, model_name: str, identity: str, policy: Path, layout: Layout, facts: VersionFacts) -> str:
         """Identity of the logged model that holds the policy's files; a half-uploaded one of this run is completed."""
@@ -241,23 +247,14 @@ class Registry:
         run = self._own_run.info
         return Identity(model_name, identity, model_id, run.run_id, run.start_time)
 
-    def _log_numbers(self, model_id: str, facts: VersionFacts) -> None:
-        """Log a policy's numbers, for its version and for the run that registers it, and which model that run made."""
-        if self._run_id is None:
-            return
-        from mlflow.entities import LoggedModelOutput, Metric
-
-        run = self._own_run
-        points = [
-            Metric(name, float(value), run.info.start_time, 0, model_id=model_id, run_id=run.info.run_id)
-            for name, value in facts.metrics.items()
-            if value is not None
-        ]
-        self._client.log_batch(run.info.run_id, metrics=points)
-        for run_id in filter(None, (run.info.run_id, run.data.tags.get(PARENT))):
-            outputs = self._client.get_run(run_id).outputs
-            if model_id not in {made.model_id for made in (outputs.model_outputs if outputs else [])}:
-                self._client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+    def _renewed(self, version: Any, policy: Path, facts: VersionFacts) -> int:
+        """The number of a version that is there already, which gets what is told of its policy now."""
+        name, number = version.name, int(version.version)
+        if facts.description:
+            self._client.update_model_version(name, str(number), facts.description)
+        store_card(self._client, version, policy, facts.card)
+        self.tag(name, number, facts.tags)
+        return number
 
     def _whole_run(self) -> dict[str, str]:
         """A tag with the run above the one that registers, which shows the data that the policy was made with."""
@@ -290,7 +287,7 @@ class Registry:
         return model_name, version
 
     def _existing(self, model_name: str, version: int) -> int:
-        known = sorted(int(each.version) for each in self._client.search_model_versions(f"name = '{model_name}'"))
+        known = self.versions(model_name)
         if version in known:
             return version
         if not known:

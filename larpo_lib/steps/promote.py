@@ -157,6 +157,8 @@ def _opponents(
     """Whom the policy has to beat, by each evaluation that is kept; `version` is its own, if it is registered."""
     if champion is not None and champion == version:  # promoted already, such as by a run that was cut short
         champion = registry.replaced(config.model_name, champion)  # it had to beat the champion before it
+        if champion is not None and champion not in registry.versions(config.model_name):
+            return [Opponent(f"version {champion}, which was deleted in MLflow", None)]
     if champion is not None:
         return opponents(f"version {champion}", registry.evaluation(config.model_name, champion))
     if not baseline:

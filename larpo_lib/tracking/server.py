@@ -33,6 +33,7 @@ class RunRef:
         tags: by which it is found.
         started: when it began, in milliseconds since 1970; what MLflow has of a run that is there counts more.
         again: whether it is taken up again even if it was logged to its end.
+        anew: whether one that was logged to its end is another one.
         parent: the run that it is nested under.
         run_id: MLflow's identity of a run that something else made; then nothing else is known of it.
     """
@@ -41,6 +42,7 @@ class RunRef:
     tags: Mapping[str, str] = field(default_factory=dict)
     started: int = 0
     again: bool = False
+    anew: bool = False
     parent: RunRef | None = None
     run_id: str | None = None
 
@@ -126,9 +128,10 @@ class Server:
             found = self._runs[ref.key] = self._find_or_make(ref)
         return found
 
-    def find(self, tags: Mapping[str, str]) -> Any:
-        """The first run with these tags; None: there is none."""
+    def find(self, tags: Mapping[str, str], *, unfinished: bool = False) -> Any:
+        """The first run with these tags, or of those that were not logged to their end; None: there is none."""
         query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        query += " AND attributes.status != 'FINISHED'" if unfinished else ""
         found = self.client.search_runs([self.experiment], query, max_results=1, order_by=["start_time ASC"])
         return found[0] if found else None
 
@@ -162,7 +165,7 @@ class Server:
         if ref.run_id is not None:
             return FoundRun(self.client.get_run(ref.run_id))
         tags = {**ref.tags, **({} if ref.parent is None else {PARENT: self.run(ref.parent).run_id})}
-        found = self.find(tags)
+        found = self.find(tags, unfinished=ref.anew)
         if found is None:
             return FoundRun(self.client.create_run(self.experiment, ref.started, tags, ref.name))
         return FoundRun(found, finished=found.info.status == "FINISHED" and not ref.again)

@@ -165,7 +165,12 @@ class Tracker:
 
     @contextmanager
     def step(
-        self, step: str, iteration: int | None, settings: Mapping[str, BaseModel | None] | None = None
+        self,
+        step: str,
+        iteration: int | None,
+        settings: Mapping[str, BaseModel | None] | None = None,
+        *,
+        anew: bool = False,
     ) -> Iterator[Run]:
         """The run of one step, nested under the run that is open, or under MLFLOW_RUN_ID.
 
@@ -173,6 +178,7 @@ class Tracker:
             step: its name.
             iteration: it belongs to.
             settings: of the step, by the name of their section; logged as parameters.
+            anew: whether one that was logged to its end was another step, beside which this one stands.
 
         Raises:
             TrackingError: there is no run to nest it under.
@@ -180,7 +186,7 @@ class Tracker:
         if self._parent is None:
             raise TrackingError(f"step '{step}' has no parent run", remedy="Set MLFLOW_RUN_ID to an MLflow run")
         tags = {STEP: step, ITERATION: "none" if iteration is None else str(iteration)}
-        ref = self._ref(step if iteration is None else f"{step}-{iteration}", tags, again=False)
+        ref = self._ref(step if iteration is None else f"{step}-{iteration}", tags, again=False, anew=anew)
         with self._logged(ref) as run, self._monitored(run, ref):
             given = {name: section for name, section in (settings or {}).items() if section is not None}
             if not run.finished:
@@ -207,8 +213,8 @@ class Tracker:
             yield run
         self.settle()
 
-    def _ref(self, name: str, tags: Mapping[str, str], *, again: bool) -> RunRef:
-        return RunRef(name, tags, time.time_ns() // 1_000_000, again, self._parent)
+    def _ref(self, name: str, tags: Mapping[str, str], *, again: bool, anew: bool = False) -> RunRef:
+        return RunRef(name, tags, time.time_ns() // 1_000_000, again, anew, self._parent)
 
     def _send(self, kind: str, ref: RunRef, **what: Any) -> None:
         self._outbox.send({"kind": kind, "run": asdict(ref), **what})

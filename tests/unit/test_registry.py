@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from larpo_lib.artifacts import digest, produce, verify
+from larpo_lib.artifacts import MANIFEST, digest, produce, verify
 from larpo_lib.config import Section, TrackingConfig
 from larpo_lib.errors import ArtifactError, StorageError, TrackingError
-from larpo_lib.registry import Registry
+from larpo_lib.registry import Registry, VersionFacts
+from larpo_lib.storage import publish
 from larpo_lib.tracking import Tracker
 
 NAME = "policy-under-test"
@@ -33,10 +34,12 @@ def client(registry: Registry, mlflow_store: Path) -> Any:
     return MlflowClient(f"sqlite:///{mlflow_store / 'mlflow.db'}")
 
 
-def policy(folder: Path, weights: str) -> Path:
+def policy(folder: Path, weights: str, card: str = "") -> Path:
     """A policy as the step `train` publishes it."""
 
     def make(work: Any) -> dict[str, Any]:
+        if card:
+            (work.data / "README.md").write_text(card)
         (work.data / "config.json").write_text("{}")
         (work.data / "nested").mkdir()
         (work.data / "nested" / "model.safetensors").write_text(weights)
@@ -69,6 +72,37 @@ def test_a_plain_model_directory_comes_back_the_same(registry: Registry, tmp_pat
     (plain / "config.json").write_text("{}")
     registry.register(plain, model_name=NAME, evaluation=EVALUATION)
     assert digest(registry.download(f"models:/{NAME}/1", tmp_path / "copy")) == digest(plain)
+    from mlflow.artifacts import list_artifacts
+
+    source = registry.source(f"models:/{NAME}/1")
+    listed = list_artifacts(source.policy_location, tracking_uri=registry.uri)  # as KServe reads it: the folder's own
+    assert [Path(file.path).name for file in listed] == ["config.json"]
+
+
+def test_a_card_is_replaced_wherever_its_version_is(registry: Registry, client: Any, tmp_path: Path, s3: Any) -> None:
+    """Of a policy that stays in its store, too, although it is promoted again from a copy on a disk."""
+    place = "s3://larpo-bucket/run/policy"
+    source, own = policy(tmp_path / "policy", "w1"), policy(tmp_path / "own", "w2", card="# its own")
+    plain = policy(tmp_path / "plain", "w3")
+    (plain / MANIFEST).unlink()
+    publish(source, place)
+    for number, (folder, name, at) in enumerate(
+        [(source, "remote", place), (own, "own", None), (plain, "plain", None)]
+    ):
+        before = digest(folder)
+        for card, where in (("# first", at), ("# second", None)):
+            facts = VersionFacts(card=card, tags={"kind": card})
+            assert registry.register(folder, model_name=name, evaluation=EVALUATION, place=where, facts=facts) == 1
+        version = client.get_model_version(name, "1")
+        assert version.tags["kind"] == "# second"
+        fetched = registry.download(f"models:/{name}/1", tmp_path / f"fetched-{number}")
+        assert digest(fetched) == before
+        cards = [file.read_text() for file in fetched.rglob("README.md")]
+        assert cards == {"remote": ["# second"], "own": ["# its own"], "plain": []}[name]
+        shown = client.list_logged_model_artifacts(version.tags["larpo.model_id"])
+        assert "README.md" in {file.path for file in shown}
+    body = s3.get_object(Bucket="larpo-bucket", Key="run/policy/README.md")["Body"].read()
+    assert body == b"# second"
 
 
 def test_a_version_belongs_to_the_run_and_to_one_ready_logged_model(

@@ -78,3 +78,40 @@ def test_killed_after_any_call_to_mlflow_the_promotion_ends_the_same(
         assert Registry(world.uri).rollback("larpo-policy") == (champion, 1)
         client.delete_model_version("larpo-policy", str(champion))
     assert deaths >= 12  # finding, uploading, finalizing, registering, asking, noting, pointing
+
+
+def test_killed_after_any_call_a_version_that_is_there_gets_all_that_is_new(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A challenger becomes champion, by one evaluation and another in turn, so that what is old is seen."""
+    world.promote("old", 0.5)
+    world.promote("new", 0.25)
+    client, deaths, survived = MlflowClient(world.uri), 0, False
+    model_id = client.get_model_version("larpo-policy", "2").tags["larpo.model_id"]
+    while not survived:
+        reward = (0.75, 0.875)[deaths % 2]
+        for folder in world.folder.glob("new-0.[78]*"):
+            shutil.rmtree(folder)
+        client.set_registered_model_alias("larpo-policy", "champion", "1")
+        client.set_registered_model_alias("larpo-policy", "challenger", "2")
+        monkeypatch.setattr(larpo_lib.registry.versions, "TrackingClient", mortal(deaths))
+        try:
+            world.promote("new", reward)
+            survived = True
+        except Killed:
+            deaths += 1
+        monkeypatch.setattr(larpo_lib.registry.versions, "TrackingClient", TrackingClient)
+        assert world.promote("new", reward)["difference"] == reward - 0.5
+        model = client.get_registered_model("larpo-policy")
+        assert model.aliases == {"champion": 2}
+        row = f"| mean reward | {reward:.3f} ["
+        assert row in client.get_model_version("larpo-policy", "2").description
+        (card,) = {file.read_text() for file in (world.folder / "mlflow").rglob(f"{model_id}/artifacts/README.md")}
+        assert row in card
+        numbers = {
+            one.timestamp: one.value for one in client.get_logged_model(model_id).metrics if one.key == "mean_reward"
+        }
+        assert numbers[max(numbers)] == pytest.approx(reward)
+        kept = Registry(world.uri).evaluation("larpo-policy", 2)["values"]["reward"]
+        assert sum(kept.values()) / len(kept) == pytest.approx(reward)
+    assert deaths >= 15

@@ -17,7 +17,7 @@ from larpo_lib.config import EvaluateConfig, LarpoConfig, ModelConfig, PromoteCo
 from larpo_lib.execution import execute_step
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.plan import Plan, StepCall
-from larpo_lib.registry import Registry
+from larpo_lib.registry import Registry, VersionFacts
 from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import publish
@@ -266,5 +266,9 @@ def test_a_version_of_an_earlier_larpo_is_still_a_policy(
         path.relative_to(policy) for path in policy.rglob("*")
     }
     assert registry.evaluation(NAME, 1) == {"reranker": "r"}
-    assert registry.register(policy, model_name=NAME, evaluation={"reranker": "s"}) == 1
+    facts = VersionFacts(card="# not beside files that are all the policy's")
+    assert registry.register(policy, model_name=NAME, evaluation={"reranker": "s"}, facts=facts) == 1
     assert registry.evaluation(NAME, 1) == {"reranker": "s"}
+    again = registry.download(f"models:/{NAME}/1", tmp_path / "fetched-again")
+    assert digest(again) == digest(policy)
+    assert (again / "README.md").exists() == bool(change)
