@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from larpo_lib.cli.app import TOOLS, Commands, Config, Settings, app, say
 from larpo_lib.cli.commands import show
+from larpo_lib.cli.registries import existing_registry
 from larpo_lib.errors import ConfigError, TrackingError
-
-if TYPE_CHECKING:
-    from larpo_lib.registry import Registry
 
 champion_app = Commands(
     rich_markup_mode=None, no_args_is_help=True, help="Fetch or serve the champion of a registered model."
@@ -41,7 +38,7 @@ def fetch(
     from larpo_lib.artifacts import digest
     from larpo_lib.files import disk_errors, make_directory
 
-    registry = _registry(store, config, settings or ())
+    registry = existing_registry(store, config, settings or ())
     uri = _uri(name, version)
     found = registry.source(uri)
     if found.digest is None:
@@ -89,7 +86,7 @@ def serve_manifest(
     from larpo_lib import __version__
     from larpo_lib.kubernetes.serving import ACCOUNT, VLLM, Served, deployment, inference_service
 
-    registry = _registry(store, config, settings or ())
+    registry = existing_registry(store, config, settings or ())
     found = registry.source(_uri(name, version))
     served = Served(name, found.version, found.location, found.digest or "", gpus, gpu_type, memory)
     if kserve:
@@ -109,19 +106,3 @@ def _uri(name: str, version: int | None) -> str:
     from larpo_lib.registry import CHAMPION
 
     return f"models:/{name}@{CHAMPION}" if version is None else f"models:/{name}/{version}"
-
-
-def _registry(store: Path, config: Path | None, settings: Sequence[str]) -> Registry:
-    """The registry that the settings or the environment name, else that of a store that is there."""
-    from larpo_lib.config import TrackingConfig, load_section
-    from larpo_lib.registry import Registry
-    from larpo_lib.tracking import own_store, resolve_uri
-
-    tracking: TrackingConfig = load_section("tracking", config, settings)
-    uri = resolve_uri(tracking, store)
-    if uri == own_store(store) and not (store / "mlflow.db").is_file():
-        raise ConfigError(
-            f"{store}: there is no MLflow store here",
-            remedy="Set --store to the folder mlflow of a run, or MLFLOW_TRACKING_URI to a server",
-        )
-    return Registry(uri)

@@ -10,6 +10,7 @@ import typer
 
 from larpo_lib.cli.app import STORE, TOOLS, Config, Settings, Store, app, say
 from larpo_lib.cli.commands import show
+from larpo_lib.cli.registries import existing_registry
 
 _CARD = (
     "README.md, the model card, would be published too. It shows data, numbers and settings of the run: read it first"
@@ -63,10 +64,6 @@ def _local(policy: str, store: Path, config: Path | None, settings: Sequence[str
 
         yield local_model(policy)
         return
-    from larpo_lib.config import load_section
-    from larpo_lib.registry import Registry
-    from larpo_lib.tracking import Tracker
-
-    tracker = Tracker(load_section("tracking", config, settings), store)
+    registry = existing_registry(store, config, settings)
     with tempfile.TemporaryDirectory(prefix="larpo-") as folder:
-        yield Registry(tracker.uri).download(policy, Path(folder) / "policy")
+        yield registry.download(policy, Path(folder) / "policy")

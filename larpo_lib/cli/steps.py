@@ -9,6 +9,7 @@ import typer
 from larpo_lib.cli.app import STEPS as PANEL
 from larpo_lib.cli.app import STORE, Config, Settings, Store, app, say
 from larpo_lib.cli.commands import Request, add_command, show
+from larpo_lib.cli.registries import existing_registry
 from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import STEPS
 
@@ -48,13 +49,10 @@ def promote(
 ) -> None:
     """Register a policy in MLflow, and make it the champion if it beats the current one. --rollback undoes that."""
     from larpo_lib.config import PromoteConfig, TrackingConfig, load_config, load_section
-    from larpo_lib.registry import Registry
-    from larpo_lib.tracking import Tracker
 
     gate: PromoteConfig = load_section("promote", config, settings or ())
-    tracking: TrackingConfig = load_section("tracking", config, settings or ())
     if rollback:
-        before, after = Registry(Tracker(tracking, store).uri).rollback(gate.model_name)
+        before, after = existing_registry(store, config, settings or ()).rollback(gate.model_name)
         say(f"{gate.model_name}: champion was version {before}, is version {after} again")
         return
     if policy is None or evaluation is None or promotion is None:
@@ -63,6 +61,7 @@ def promote(
         )
     from larpo_lib.api import steps
 
+    tracking: TrackingConfig = load_section("tracking", config, settings or ())
     known = None
     with suppress(ConfigError):  # a file may hold the gate alone: then the model card says what is not known
         known = load_config(config, settings or ()) if config is not None else None

@@ -207,6 +207,20 @@ def test_champion_is_beaten_and_made_champion_again(
     assert further.err.startswith("larpo: version 1 of model 'tiny-policy' did not replace another champion. ")
 
 
+@pytest.mark.parametrize("command", [["promote", "--rollback"], ["push", "me/mine", "--policy", "models:/m@champion"]])
+def test_no_store_is_made_where_one_is_only_read(
+    larpo: Larpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    outcome = larpo(*command)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(
+        "larpo: mlflow: there is no MLflow store here. Set --store to the folder mlflow of a run"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_promote_tells_what_it_needs(larpo: Larpo, tmp_path: Path) -> None:
     outcome = larpo("promote", "--policy", tmp_path, "--store", tmp_path / "new")
     assert outcome.code == 2
