@@ -88,7 +88,7 @@ def serve_manifest(
 
     registry = existing_registry(store, config, settings or ())
     found = registry.source(_uri(name, version))
-    served = Served(name, found.version, found.location, found.digest or "", gpus, gpu_type, memory)
+    served = Served(name, found.version, found.policy_location, found.digest or "", gpus, gpu_type, memory)
     if kserve:
         documents = [inference_service(served, service_account)]
     else:

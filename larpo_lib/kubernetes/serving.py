@@ -33,7 +33,7 @@ class Served:
     Attributes:
         model: name of the registered model, by which it is asked for.
         version: of it.
-        location: of its files, as MLflow names it.
+        location: of the policy's files, as MLflow names it.
         digest: of the policy; "" if it is not known.
         gpus: of the pod.
         gpu_type: the cluster's name for them.

@@ -76,14 +76,14 @@ def test_pods_cannot_read_a_store_on_a_disk(larpo: Larpo, store: Path) -> None:
     assert (outcome.code, "Set MLFLOW_TRACKING_URI to the MLflow server" in outcome.err) == (2, True)
 
 
-@pytest.mark.parametrize("kserve", [False, True])
-def test_the_manifest_is_printed(larpo: Larpo, monkeypatch: pytest.MonkeyPatch, kserve: bool) -> None:
+@pytest.mark.parametrize(("kserve", "folder"), [(False, ""), (True, ""), (True, "model")])
+def test_the_manifest_is_printed(larpo: Larpo, monkeypatch: pytest.MonkeyPatch, kserve: bool, folder: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     asked = []
 
     def source(_self: Any, uri: str) -> Source:
         asked.append(uri)
-        return Source(uri, 7, "s3://bucket/policy", "", "d" * 64)
+        return Source(uri, 7, "s3://bucket/artifacts/", folder, "d" * 64)
 
     monkeypatch.setattr(Registry, "source", source)
     options = ["--kserve"] if kserve else ["--image-prefix", "registry.example.com/team/", "--image-tag", "1.0"]
@@ -97,7 +97,10 @@ def test_the_manifest_is_printed(larpo: Larpo, monkeypatch: pytest.MonkeyPatch, 
     )
     spec = documents[0]["spec"]
     assert (spec["predictor"] if kserve else spec["template"]["spec"])["serviceAccountName"] == "reader"
-    if not kserve:
+    if kserve:
+        place = f"s3://bucket/artifacts/{folder}".rstrip("/")
+        assert spec["predictor"]["model"]["storageUri"] == place
+    else:
         (fetch,) = documents[0]["spec"]["template"]["spec"]["initContainers"]
         assert fetch["image"] == "registry.example.com/team/larpo-base:1.0"
         assert fetch["command"][4:6] == ["--version", "7"]
