@@ -1,6 +1,7 @@
 """A process that ends others when this one is gone, however that came about."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ class Guard:
             text=True,
             start_new_session=True,
         )
+        # A process that is forked has this end of the pipe, too, and would keep it open when this one is gone.
+        os.register_at_fork(after_in_child=self._let_go)
 
     @contextmanager
     def over_new_children(self) -> Iterator[None]:
@@ -55,6 +58,13 @@ class Guard:
         assert self._child.stdin is not None
         self._child.stdin.close()
         self._child.wait()
+
+    def _let_go(self) -> None:
+        assert self._child.stdin is not None
+        if not self._child.stdin.closed:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._child.stdin.fileno())  # closing the file could wait for a lock of another thread
+            os.close(nowhere)
 
     def _tell(self, pids: set[int | None]) -> None:
         assert self._child.stdin is not None

@@ -43,9 +43,11 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def _own(told: Path, loads: bool) -> None:
+def _own(told: Path, loads: bool, forks: bool = False) -> None:
     """Start an engine, and be killed: while it loads, or while it is at work."""
     guard = Guard()
+    if forks:
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,), daemon=True).start()
     with guard.over_new_children():
         _start(told)
         if loads:
@@ -75,9 +77,13 @@ def _assert_ended(told: Path) -> None:
     assert not left
 
 
-@pytest.mark.parametrize("loads", [True, False], ids=["while-it-loads", "at-work"])
-def test_an_engine_ends_with_a_process_that_is_killed(tmp_path: Path, loads: bool) -> None:
-    owner = _SPAWN.Process(target=_own, args=(tmp_path / "pids", loads))
+@pytest.mark.parametrize(
+    ("loads", "forks"),
+    [(True, False), (False, False), (False, True)],
+    ids=["while-it-loads", "at-work", "a-fork-lives-on"],
+)
+def test_an_engine_ends_with_a_process_that_is_killed(tmp_path: Path, loads: bool, forks: bool) -> None:
+    owner = _SPAWN.Process(target=_own, args=(tmp_path / "pids", loads, forks))
     owner.start()
     _wait_for(tmp_path / "ready")
     owner.kill()
