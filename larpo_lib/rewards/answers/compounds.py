@@ -1,4 +1,4 @@
-"""Numbers of Chinese and Japanese that join digits and scales, such as `3万5千`, as digits alone.
+"""Numbers of Chinese and Japanese that join digits and words, such as `3万5千` and `4分の3`, as digits alone.
 
 What has no one meaning, such as `3万5` (35,000 or 30,005), and what has Korean's scales, stays as it is: no number.
 """
@@ -7,14 +7,25 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
+from larpo_lib.scripts import NO_NAMES
+
 _KOREAN = "백천만억조"
 NUMERALS = f"〇零一二三四五六七八九十两兩百千万萬亿億兆拾佰仟{_KOREAN}"
 """Letters that are part of a number beside them."""
 
 _POWERS = {"百": 2, "千": 3, "万": 4, "萬": 4, "亿": 8, "億": 8, "兆": 12}
-_NO_SCALE = r"千(?:[米克瓦卡帕赫焦伏]|字节|比特)|兆(?:[瓦赫帕焦伏]|欧(?!元)|字节|比特)|百帕"
-"""The `kilo`, `mega` and `hecto` before metre, gram, watt, calorie, pascal, hertz, joule, volt, ohm, byte and bit."""
-BEHIND = rf"(?:(?!{_NO_SCALE})[{NUMERALS}]|(?! ?(?:{_NO_SCALE}))[ 多余餘几幾来]?[百千万萬亿億兆]|个[亿億])"
+_NO_SCALE = (
+    r"千(?:[米克瓦卡帕赫焦伏牛]|欧(?!元)|字节|比特)|兆(?:[瓦赫帕焦伏]|欧(?!元)|字节|比特)|百帕"
+    rf"|조[각건합항]|만큼|两(?![{NUMERALS}])"
+)
+"""The `kilo`, `mega` and `hecto` before metre, gram, watt, calorie, pascal, hertz, joule, volt, ohm, newton, byte and
+bit; Korean words for slice, condition, combination, clause and `as many as`; and the liang, a weight."""
+_UNKNOWN = rf"(?:(?<! )(?![جغلم])[\u0621-\u064a]| ?[سصع])(?![{NO_NAMES}])"
+"""An Arabic letter by itself, which is an unknown of school algebra. Gram, pound, litre and metre are units."""
+BEHIND = (
+    rf"(?:(?!{_NO_SCALE})[{NUMERALS}]|(?! ?(?:{_NO_SCALE}))[ 多余餘几幾来]?[百千万萬亿億兆]|个[亿億]|{_UNKNOWN}"
+    rf"| ?分[之の] ?[\d{NUMERALS}]|又[{NUMERALS}])"
+)
 """What makes of a number before it another one."""
 
 _SCALE = rf"(?!{_NO_SCALE}|[百千万萬]分[之点點比])[百千万萬亿億兆]"
@@ -30,12 +41,18 @@ _LONE_DIGIT = re.compile(r"\d(?:\.|$)")
 _GOES_ON = re.compile(r" ?[/\u2044^:%!]")
 _BEHIND = re.compile(BEHIND)
 _KOREAN_GOES_ON = re.compile(rf"(?<=\d[{_KOREAN}]) (?=\d)")
+_FRACTION = re.compile(
+    rf"(?<![\d{NUMERALS}.,/])(?<!時間)(?<!小时)(\d++) ?分[之の] ?(\d++)(?![\d{NUMERALS}.,/]?[\d{NUMERALS}]|倍)"
+)
+_MIXED = re.compile(rf"(?<![\d{NUMERALS}.,/])(\d++) ?又 ?(?=\d++ ?/ ?\d)")
+_POWER = re.compile(r"(?<![\d.,/])(\d++) ?[的の] ?(\d++) ?(?:次方|次幂|乗)")
 _LONGEST = 60
 """Characters."""
 
 
 def as_digits(text: str) -> str:
-    """The text with `1500` for `1千5百`, in plain notation."""
+    """The text with `1500` for `1千5百`, `3/4` for `4分の3` and `2^10` for `2的10次方`, in plain notation."""
+    text = _POWER.sub(r"\1^\2", _MIXED.sub(r"\1 ", _FRACTION.sub(r"\2/\1", text)))
     return _KOREAN_GOES_ON.sub("", _CHAIN.sub(_digits, text))
 
 

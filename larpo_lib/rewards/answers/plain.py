@@ -111,7 +111,8 @@ _TIGHT_CURRENCY = re.compile(r"(?<=[-+])[$\u20ac\u00a3\u00a5\u20b9] ?(?=[\d.])")
 _CURRENCY = re.compile(r"[$\u20ac\u00a3\u00a5\uffe5\u20b9\u20a9\u20bd\u20ba\u20aa\u20ab\u0e3f`]|\bRs\.? ?(?=\d)")
 _ABBREVIATION = re.compile(r"(?<=[A-Za-z])\.(?=\d)")
 _TOUCHING = re.compile(
-    rf"(?<=[{UNSPACED}])(?=[-+][\d.])|(?<=[{NO_NAMES}])(?<![{NUMERALS}])(?=\.?\d)|(?<=\d)(?!{BEHIND})(?=[{NO_NAMES}])"
+    rf"(?<=[{UNSPACED}])(?=[-+][\d.])|(?<=[{NO_NAMES}])(?<![{NUMERALS}])(?<!分[之の])(?=\.?\d)"
+    rf"|(?<=\d)(?!{BEHIND})(?=[{NO_NAMES}])"
 )
 
 

@@ -65,7 +65,7 @@ _IN_A_FORMULA = re.compile(rf" ?[\\^_{{}}]|{BEHIND}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-z]*\}")
 _WORD = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{{2,}}|[{NO_NAMES}]")
 _FREE = re.compile(
-    rf"(?:(?<![\w.])|(?<=[{NUMERALS}]))(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
+    rf"(?:(?<![\w.])|(?<=[{NUMERALS}])|(?<=分[之の]))(?<![A-Za-z]-)(?:[(\[] ?{_SIGNED}(?: ?, ?{_SIGNED})+ ?[)\]]"
     rf"|(?:(?<![\w)\]%}}])[-+])?(?:{_WRITTEN_FRACTION}|{NUMBER}(?:[-/:^]-?{NUMBER})*)"
     rf"(?:{_POWER_OF_TEN}|[eE][-+]?\d+(?!\w))?)"
     r"(?: ?%| (?:percent|per cent|hundred|thousand|million|billion|trillion)\b)?"
@@ -123,6 +123,7 @@ def last(text: str) -> tuple[Value, ...]:
     if (
         not found
         or text[max(found[0].start() - 1, 0)] in "{^_\\" + NUMERALS
+        or text.endswith(("分之", "分の"), 0, found[0].start())
         or _IN_A_FORMULA.match(text, found[0].end())
     ):
         return ()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import user
 
+from larpo_lib.errors import LarpoError
 from larpo_lib.rewards.answers import Scorable, equations_share, final_number, is_right, states_answer
 from larpo_lib.rewards.answers.expressions import Expressions
 from larpo_lib.rewards.answers.mathematics import is_right as is_right_mathematics
@@ -172,6 +173,20 @@ def test_a_reference_in_words_is_read_as_a_response_is():
         ("重5百克", 500, 5),
         ("功率是3兆瓦", 3, 3 * 10**12),
         ("增长5个百分点", 5, 500),
+        ("力是5千牛", 5, 5000),
+        ("共5千欧元", 5000, 5),
+        ("答えは4分の3です", "3/4", 3),
+        (r"\boxed{4分の3}", "3/4", 3),
+        ("占5分之2。", "2/5", 2),
+        ("答えは3又4分の1です", "13/4", "1/4"),
+        ("一共3又1/2个", "7/2", "1/2"),
+        ("答案是2的10次方。", 1024, 10),
+        ("答えは2の3乗です", 8, 3),
+        ("모두 24조각이고 8조각을 먹었으므로 16조각이 남습니다.", 16, 8),
+        ("16만큼 큽니다", 16, 160_000),
+        ("重5两", 5, 52),
+        ("الجواب 5 و هو صحيح", 5, 55),
+        ("الطول 5م", 5, 55),
         ("5000+5000 = 1万", 10_000, 1),
     ],
 )
@@ -202,6 +217,11 @@ def test_digits_and_scales_of_chinese_and_japanese_are_one_number(text, number, 
         ("3만 5천원", (3, 5, 35_000)),  # Korean
         ("3만 5000원", (3, 5000)),
         ("3억원", (3,)),
+        ("5조 원", (5,)),
+        ("答案是三分之2", (2, 3)),
+        ("答えは100分の1.5", ("1.5", 100)),
+        ("一共3又三分之一", (3,)),
+        ("الجواب: 5ص", (5,)),  # an unknown, as y is
         (f"答案是{'9' * 100}万", ("9" * 100,)),
     ],
 )
@@ -217,6 +237,15 @@ def test_a_number_that_is_part_of_another_is_not_read_and_neither_is_an_earlier_
 def test_the_scale_of_an_expression_is_no_unit_of_it():
     assert not is_right_mathematics(_item(r"\boxed{2\sqrt{3}万}", r"2\sqrt{3}"), EXPRESSIONS)
     assert is_right_mathematics(_item(r"\boxed{2\sqrt{3}千米}", r"2\sqrt{3}"), EXPRESSIONS)
+
+
+def test_an_arabic_letter_by_itself_is_an_unknown():
+    for text, other in (("2س+3", "2"), ("5س", "5"), ("2 س", "2")):
+        assert not is_right_mathematics(_item(rf"\boxed{{{text}}}", other), EXPRESSIONS)
+    for reference in ("5س", "#### 5س"):
+        with pytest.raises(LarpoError, match="reference"):
+            is_right(_item("الجواب: 5ص", reference))
+    assert is_right_mathematics(_item(r"\boxed{5 ريال}", "5"), EXPRESSIONS)
 
 
 def test_a_chain_is_digits_in_plain_notation():
