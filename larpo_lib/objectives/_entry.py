@@ -58,14 +58,15 @@ def objective(
     logistic: tuple[str, ...] = ("beta",),
     per_token: bool = False,
     younger: tuple[str, ...] = (),
+    always_written: tuple[str, ...] = (),
     refuses: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
     Its arguments after the batch become settings, with their types, limits, defaults and descriptions; its docstring's
     first line says in the reference what it is. So do the options that every objective has, but those that it
-    `refuses`, each for a reason, and those that it has as an argument. `logistic` and `per_token` are facts of
-    `DeclaredConfig`, the others of `ObjectiveConfig`.
+    `refuses`, each for a reason, and those that it has as an argument. `logistic`, `per_token` and `always_written`
+    are facts of `DeclaredConfig`, the others of `ObjectiveConfig`.
     """
     facts = {
         "does": does,
@@ -75,6 +76,7 @@ def objective(
         "exponential_gains": exponential_gains,
         "logistic": logistic,
         "per_token": per_token,
+        "always_written": always_written,
     }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
@@ -93,6 +95,8 @@ class DeclaredConfig(SingleObjectiveConfig):
     """The options that it has."""
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Those that it has not, and why."""
+    always_written: ClassVar[tuple[str, ...]] = ()
+    """Those of the optional ones that it had before options were: they are written, and identify it, used or not."""
     logistic: ClassVar[tuple[str, ...]] = ()
     """The settings whose product is the factor of the log-ratios in its sigmoids or softmaxes, where it has them all;
     none: pairs cannot be saturated, as of a square, or of a loss that reads each response by itself."""
@@ -184,7 +188,7 @@ class DeclaredConfig(SingleObjectiveConfig):
     @model_serializer(mode="wrap")
     def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        unused = set(self.optional) - self.used_options.keys()
+        unused = set(self.optional) - self.used_options.keys() - set(self.always_written)
         return {name: value for name, value in written.items() if name not in unused}
 
 
@@ -219,7 +223,8 @@ def _settings(
         **fields,
     )
     meaningless = {option: why for option, why in whys.items() if why is not None}
-    stated_facts = {"younger": (*younger, *optional), "optional": optional, "meaningless": meaningless}
+    new = (option for option in optional if option not in facts["always_written"])
+    stated_facts = {"younger": (*younger, *new), "optional": optional, "meaningless": meaningless}
     for fact, value in {**facts, **stated_facts}.items():
         setattr(made, fact, value)
     return made

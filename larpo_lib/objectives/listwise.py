@@ -88,6 +88,9 @@ def listmle(
 @objective(
     does="ListMLE with some weight on the least likely order",
     when="the reranker makes mistakes",
+    refuses={
+        "margin": "its worst order would keep the margins of the given one; use listmle with rho",
+    },
 )
 def robust_listmle(
     batch: ListBatch,

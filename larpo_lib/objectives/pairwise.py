@@ -27,35 +27,25 @@ if TYPE_CHECKING:
     does="prefers the best response to the worst",
     when="there are only pairs; with `best_worst` it is iterative DPO",
     younger=("clip_reference",),
+    always_written=("label_smoothing",),
 )
-def dpo(
-    batch: ListBatch,
-    *,
-    beta: Beta = 0.1,
-    label_smoothing: Annotated[
-        float, Field(ge=0.0, lt=0.5, description="Probability that a preference is wrong (label smoothing).")
-    ] = 0.0,
-    clip_reference: ClipReference = False,
-) -> Tensor:
-    """DPO: softplus(-(g_w - g_l)); with label smoothing e, (1 - e) softplus(-x) + e softplus(x) of x = g_w - g_l.
+def dpo(batch: ListBatch, *, beta: Beta = 0.1, clip_reference: ClipReference = False) -> Tensor:
+    """DPO: softplus(-(g_w - g_l)); with `clip_reference` softplus(-beta (a_w - a_l - max(0, b_w - b_l))).
 
-    With `clip_reference` x = beta (a_w - a_l - max(0, b_w - b_l)).
-
-    Source: Rafailov et al. 2023 (arXiv 2305.18290), Eq. 7; LarPO (arXiv 2502.03699), Eq. 5. Label smoothing is
-    conservative DPO (Mitchell 2023), clipping HyPO (arXiv 2602.11902).
+    Source: Rafailov et al. 2023 (arXiv 2305.18290), Eq. 7; LarPO (arXiv 2502.03699), Eq. 5. Clipping is HyPO (arXiv
+    2602.11902).
     """
     if clip_reference:
         lead = _margin(policy_logps(batch), batch) - torch.relu(_margin(reference_logps(batch), batch))
     else:
         lead = _margin(log_ratios(batch), batch)
-    margin = beta * lead
-    loss = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-    return _where_decided(loss, batch)
+    return _where_decided(-logsigmoid(beta * lead), batch)
 
 
 @objective(
     does="moves the difference of the log-ratios to 1 / (2 tau)",
     when="DPO overfits clear preferences",
+    always_written=("length_normalized",),
 )
 def ipo(
     batch: ListBatch,
@@ -67,16 +57,12 @@ def ipo(
             "1 / (2 tau)."
         ),
     ] = 0.1,
-    length_normalized: Annotated[bool, Field(description="Divide each log-ratio by the number of tokens.")] = False,
 ) -> Tensor:
-    """IPO: (d_w - d_l - 1 / (2 tau))^2, with d / n in place of d if `length_normalized`.
+    """IPO: (d_w - d_l - 1 / (2 tau))^2.
 
     Source: Azar et al. 2023 (arXiv 2310.12036), Eq. 17.
     """
-    ratios = log_ratios(batch)
-    if length_normalized:
-        ratios = ratios / token_counts(batch)
-    return _where_decided((_margin(ratios, batch) - 1 / (2 * tau)) ** 2, batch)
+    return _where_decided((_margin(log_ratios(batch), batch) - 1 / (2 * tau)) ** 2, batch)
 
 
 @objective(

@@ -15,6 +15,8 @@ from our_objectives import OURS
 
 from larpo_lib.config import ObjectiveConfig
 from larpo_lib.objectives import ListBatch
+from larpo_lib.objectives._entry import DeclaredConfig
+from larpo_lib.objectives._options import OPTIONS
 from larpo_lib.objectives.listwise import lambdarank
 from larpo_lib.objectives.pairwise import dpo
 from larpo_lib.testing import properties
@@ -48,12 +50,14 @@ def test_none_is_overlooked() -> None:
 
 
 @pytest.mark.parametrize(("name", "settings_class"), OURS.items())
-def test_settings_are_the_keyword_arguments(name: str, settings_class: type[ObjectiveConfig]) -> None:
+def test_settings_are_the_keyword_arguments(name: str, settings_class: type[DeclaredConfig]) -> None:
     made = getattr(import_module(settings_class.__module__), name)
     assert made.settings is settings_class
     _, *parameters = signature(made.function).parameters.values()
     assert {parameter.kind for parameter in parameters} == {Parameter.KEYWORD_ONLY}
-    assert settings_class().model_dump() == {"type": name, **{each.name: each.default for each in parameters}}
+    written = {option: OPTIONS[option][1] for option in settings_class.always_written}
+    written |= {each.name: each.default for each in parameters}
+    assert settings_class().model_dump() == {"type": name, **written}
 
 
 def test_bind_calls_the_objective_with_the_config() -> None:

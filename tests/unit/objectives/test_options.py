@@ -166,18 +166,42 @@ def test_two_responses_by_hand(name: str) -> None:
     def sp(x: float) -> float:
         return math.log1p(math.exp(x))
 
-    for options, expected in {
-        ("margin", 0.5): sp(-(1.4 - 0.5)),
-        ("label_smoothing", 0.1): 0.9 * sp(-1.4) + 0.1 * sp(1.4),
-        ("label_noise", 0.1): (0.9 * sp(-1.4) - 0.1 * sp(1.4)) / 0.8,
-        ("rho", 0.1): 0.9 * sp(-1.4) + 0.1 * sp(1.4),
-        ("length_normalized", True): sp(-0.09),
-        ("reference_free", True): sp(-0.1 * (-10 + 30)),
-        ("sft_weight", 0.3): sp(-1.4) + 0.3 * 10 / 10,
-    }.items():
-        assert loss_of(name, fixture(1, 4), **dict([options])).item() == pytest.approx(expected, abs=1e-12)
+    cases: list[tuple[dict[str, Any], float]] = [
+        ({"margin": 0.5}, sp(-(1.4 - 0.5))),
+        ({"label_smoothing": 0.1}, 0.9 * sp(-1.4) + 0.1 * sp(1.4)),
+        ({"label_noise": 0.1}, (0.9 * sp(-1.4) - 0.1 * sp(1.4)) / 0.8),
+        ({"rho": 0.1}, 0.9 * sp(-1.4) + 0.1 * sp(1.4)),
+        ({"length_normalized": True}, sp(-0.09)),
+        ({"reference_free": True}, sp(-0.1 * (-10 + 30))),
+        ({"sft_weight": 0.3}, sp(-1.4) + 0.3 * 10 / 10),
+        ({"margin": 0.5, "label_smoothing": 0.1}, 0.9 * sp(-(1.4 - 0.5)) + 0.1 * sp(1.4 + 0.5)),
+        ({"margin": 0.5, "rho": 0.1}, 0.9 * sp(-(1.4 - 0.5)) + 0.1 * sp(1.4 + 0.5)),
+        ({"margin": 0.5, "length_normalized": True}, sp(-(0.09 - 0.5))),
+        ({"label_smoothing": 0.1, "rho": 0.1}, 0.8 * sp(-1.4) + 0.2 * sp(1.4)),
+        ({"label_smoothing": 0.1, "label_noise": 0.1}, (1 + 1 / 40) * sp(-1.4) - 1 / 40 * sp(1.4)),  # .1 - .1 / .8
+    ]
+    for options, expected in cases:
+        assert loss_of(name, fixture(1, 4), **options).item() == pytest.approx(expected, abs=1e-12), options
     wrong = batch_of([[(-30.0, -20.0, 20, 1.0), (-10.0, -14.0, 10, 0.0)]])
     assert loss_of(name, wrong, rho=0.1).item() == pytest.approx(sp(1.4))
+
+
+def test_the_margin_of_ipo_is_in_the_unit_of_what_it_reads() -> None:
+    """Responses 1 and 4: d is 4 and -10, d/n .4 and -.5; the target is 1 / (2 tau) = 5 beyond the margin of .5."""
+    for options, expected in (({}, 14 - 0.5 - 5), ({"length_normalized": True}, 0.4 + 0.5 - 0.5 - 5)):
+        found = loss_of("ipo", fixture(1, 4), tau=0.1, margin=0.5, **options)
+        assert found.item() == pytest.approx(expected**2, abs=1e-12)
+
+
+def test_a_clipped_reference_is_clipped_upside_down_too() -> None:
+    """Of responses 2 and 3 the policy prefers the worse one by 1 nat, the reference by 4."""
+
+    def sp(x: float) -> float:
+        return math.log1p(math.exp(x))
+
+    for name in ("dpo", "lambdarank"):
+        found = loss_of(name, fixture(2, 3), clip_reference=True, label_smoothing=0.1)
+        assert found.item() == pytest.approx(0.9 * sp(0.1 * 1) + 0.1 * sp(0.1 * (4 - 1)), abs=1e-12)
 
 
 def test_options_together_by_hand() -> None:
@@ -233,9 +257,10 @@ def test_every_option_is_had_or_refused_by_every_objective() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_unused_options_are_no_part_of_what_is_written_or_of_the_identity(name: str) -> None:
     entry = OURS[name]
-    own = entry.model_fields.keys() - set(entry.optional)
+    new = set(entry.optional) - set(entry.always_written)
+    own = entry.model_fields.keys() - new
     assert entry().model_dump().keys() == own
-    assert not entry().identity().keys() & set(entry.optional)
+    assert not entry().identity().keys() & new
     for option in entry.optional:
         used = check(entry, VALUES[option])
         for written in (used.identity(), used.model_dump(mode="json")):
