@@ -60,13 +60,14 @@ def objective(
     younger: tuple[str, ...] = (),
     always_written: tuple[str, ...] = (),
     refuses: Mapping[str, str] | None = None,
+    rho_needs: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[Concatenate[ListBatch, P], Tensor]], Objective[P]]:
     """Make a function an objective of its own name.
 
     Its arguments after the batch become settings, with their types, limits, defaults and descriptions; its docstring's
     first line says in the reference what it is. So do the options that every objective has, but those that it
-    `refuses`, each for a reason, and those that it has as an argument. `logistic`, `per_token` and `always_written`
-    are facts of `DeclaredConfig`, the others of `ObjectiveConfig`.
+    `refuses`, each for a reason, and those that it has as an argument. `logistic`, `per_token`,
+    `always_written` and `rho_needs` are facts of `DeclaredConfig`, the others of `ObjectiveConfig`.
     """
     facts = {
         "does": does,
@@ -77,6 +78,7 @@ def objective(
         "logistic": logistic,
         "per_token": per_token,
         "always_written": always_written,
+        "rho_needs": rho_needs or {},
     }
 
     def decorate(function: Callable[Concatenate[ListBatch, P], Tensor]) -> Objective[P]:
@@ -102,6 +104,8 @@ class DeclaredConfig(SingleObjectiveConfig):
     none: pairs cannot be saturated, as of a square, or of a loss that reads each response by itself."""
     per_token: ClassVar[bool] = False
     """Its log-probabilities are per token, without any option."""
+    rho_needs: ClassVar[Mapping[str, Any]] = {}
+    """Values of settings without which another order than that of rising scores can have the highest loss."""
 
     @property
     def needs_reference(self) -> bool:
@@ -180,6 +184,14 @@ class DeclaredConfig(SingleObjectiveConfig):
             raise ValueError("reference_free leaves no reference to clip; remove clip_reference")
         if "margin" in self.used_options and getattr(self, "clip_reference", False):
             raise ValueError("margin is added to the reference, which clip_reference clips with it; remove one of both")
+        for name, needed in self.rho_needs.items() if "rho" in self.used_options else ():
+            if getattr(self, name) != needed:
+                usual = type(self).model_fields[name].default
+                stated = f"without {name}" if needed == usual else f"with {name} = {needed}"
+                raise ValueError(
+                    "rho weighs the order with the highest loss, and that is the order of rising scores only "
+                    f"{stated}; change {name}, or remove rho"
+                )
         beta = self._scales()["beta"]
         if "margin" in self.used_options and not (isinstance(beta, int | float) and beta > 0):
             raise ValueError(f"margin is divided by beta, which is {beta}; set beta to a number above 0")

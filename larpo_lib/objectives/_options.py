@@ -148,7 +148,10 @@ def _upside_down(batch: ListBatch) -> ListBatch:
 
 
 def _worst_order(batch: ListBatch) -> ListBatch:
-    """The lists with the least likely response first, which gets the highest reward; of equal ones the worse first."""
+    """The lists with the least likely response first, which gets the highest reward; of equal ones the worse first.
+
+    Objectives of which that is not the order with the highest loss refuse `rho`, or the settings by which it is not.
+    """
     turned = _taken(batch, _from_behind(batch))
     rising = log_ratios(turned).detach().masked_fill(~batch.mask, torch.inf).argsort(dim=1, stable=True)
     return _taken(turned, rising)

@@ -120,6 +120,7 @@ def robust_listmle(
     does="ranks every better response before every worse one, pair by pair",
     when="lists have three or more responses; use it with `top_bottom` 2 and 2",
     younger=("clip_reference",),
+    rho_needs={"clip_reference": False},
 )
 def lambdarank(
     batch: ListBatch,

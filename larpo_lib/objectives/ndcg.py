@@ -40,6 +40,9 @@ _MU = 10.0
         "or `rank`"
     ),
     exponential_gains=True,
+    refuses={
+        "rho": "its weights depend on the ranks by score, so that the order of rising scores may not be the worst one"
+    },
 )
 def lipo_lambda(
     batch: ListBatch,
@@ -69,6 +72,7 @@ def lipo_lambda(
     does="LambdaRank with pairs weighted by their effect on the NDCG, with a cut-off",
     when="only the top of the list matters; rewards as for `lipo_lambda`",
     exponential_gains=True,
+    rho_needs={"weights": "label_diff", "top": None},
 )
 def lambdaloss(
     batch: ListBatch,
@@ -110,6 +114,7 @@ def lambdaloss(
     when="only the top of the list matters; rewards as for `lipo_lambda`",
     exponential_gains=True,
     logistic=("beta", "alpha"),
+    rho_needs={"margin": 0.0},
 )
 def approx_ndcg(
     batch: ListBatch,
@@ -140,6 +145,7 @@ def approx_ndcg(
     when="the same as for `approx_ndcg`",
     exponential_gains=True,
     logistic=(),
+    rho_needs={"margin": 0.0},
 )
 def neural_ndcg(
     batch: ListBatch,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     when="there are only pairs; with `best_worst` it is iterative DPO",
     younger=("clip_reference",),
     always_written=("label_smoothing",),
+    rho_needs={"clip_reference": False},
 )
 def dpo(batch: ListBatch, *, beta: Beta = 0.1, clip_reference: ClipReference = False) -> Tensor:
     """DPO: softplus(-(g_w - g_l)); with `clip_reference` softplus(-beta (a_w - a_l - max(0, b_w - b_l))).
@@ -119,6 +120,7 @@ def cpo(
     when="responses keep getting longer",
     refuses={
         "length_normalized": "alpha is a price for each token of whole responses; use dpo with length_normalized",
+        "rho": "alpha adds the lengths to the scores, so that the order of rising log-ratios is not the worst one",
     },
 )
 def r_dpo(
