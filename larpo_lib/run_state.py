@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from larpo_lib.functions import functions_of
 from larpo_lib.half_done import refuse_other_settings
 from larpo_lib.plan import Plan, StepCall
 from larpo_lib.results import other_results
+from larpo_lib.run_inputs import changed_input, digest_there
 
 _ELSEWHERE = {"changes", "benchmark_files"}
 """Settings of the loop that steps know: `changes` as their own settings, files as inputs, whose places do not count."""
@@ -88,7 +90,7 @@ def find_run_state(plan: Plan, artifacts: Artifacts = HERE) -> RunState:
 
 
 def check_finished(plan: Plan, artifacts: Artifacts, recorded: Mapping[str, Any]) -> None:
-    """Check that a finished run was made with the policy and the loop of a plan, which are settings of no step.
+    """Check that a finished run was made with the policy, the loop and the inputs of a plan: no step is left to look.
 
     Args:
         plan: of the run.
@@ -98,18 +100,25 @@ def check_finished(plan: Plan, artifacts: Artifacts, recorded: Mapping[str, Any]
     Raises:
         ArtifactError: it was made with others; names them.
     """
-    if not recorded:
-        return
+    what = (_other_settings(plan, artifacts, recorded) if recorded else "") or _other_inputs(plan, artifacts)
+    if what:
+        raise ArtifactError(
+            f"{plan.root}: is finished, but was made with {what}", remedy="Choose another output, or undo the change"
+        )
+
+
+def _other_settings(plan: Plan, artifacts: Artifacts, recorded: Mapping[str, Any]) -> str:
+    """Of those that are settings of no step."""
     before = check(LoopConfig, recorded.get("loop", {}), prefix=("loop",))
     earlier = replace(plan, config=plan.config.model_copy(update={"loop": before}))
     old, new = (one.config.loop.model_dump(mode="json", exclude=_ELSEWHERE) for one in (earlier, plan))
     if _last(earlier, artifacts) == _last(plan, artifacts):  # it stops early, before either number
         new["iterations"] = old["iterations"]
-    what = differences(old, new, "loop") or _other_policy(plan, artifacts, recorded.get("policy", plan.config.policy))
-    if what:
-        raise ArtifactError(
-            f"{plan.root}: is finished, but was made with {what}", remedy="Choose another output, or undo the change"
-        )
+    if what := differences(old, new, "loop"):
+        return what
+    if plan.config.demonstrations is None and recorded.get("demonstrations") is not None:
+        return "demonstrations"
+    return _other_policy(plan, artifacts, recorded.get("policy", plan.config.policy))
 
 
 def _last(plan: Plan, artifacts: Artifacts) -> int:
@@ -128,6 +137,20 @@ def _other_policy(plan: Plan, artifacts: Artifacts, recorded: str) -> str:
 
 def _known(call: StepCall, artifacts: Artifacts) -> str:
     return str(read_manifest(artifacts.folder(call.output))["inputs"]["policy"])
+
+
+def _other_inputs(plan: Plan, artifacts: Artifacts) -> str:
+    """Which of the things that a run has read from outside is there and has been changed since."""
+    calls = list(all_calls(plan, _measured(plan, artifacts)))
+    own = {path for call in calls for path in call.outputs.values()}
+    digest_once = cache(digest_there)
+    for call in calls:
+        assert call.config is not None, f"{call.name} has settings"
+        given = {name: place for name, place in call.inputs.items() if isinstance(place, str) and place not in own}
+        recorded = read_manifest(artifacts.folder(call.output))["inputs"]
+        if changed := changed_input(call.config, given, recorded, digest_once):
+            return f"another version of {changed}"
+    return ""
 
 
 def all_calls(plan: Plan, measured: Mapping[int, Metrics]) -> Iterator[StepCall]:

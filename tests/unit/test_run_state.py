@@ -33,6 +33,8 @@ def make(plan: Plan, names, reward=0.0, iteration=None):
                     return {"mean_reward": reward}
 
                 inputs = {"evaluation": Path(str(call.inputs["evaluation"]))} if call.name == "promote" else {}
+                if call.name == "prepare" and Path(call.config.source).is_file():
+                    inputs = {"source": Path(call.config.source)}
                 produce(call.name, config, inputs, Path(path), content)
 
 
@@ -209,6 +211,29 @@ def test_a_finished_run_of_another_policy_or_loop_is_refused(finished, tmp_path,
     assert not find_run_state(asked).left
     with pytest.raises(ArtifactError, match=rf"^{tmp_path}: is finished, but was made with {told}"):
         check_finished(asked, HERE, finished.config.model_dump(mode="json"))
+
+
+def test_a_finished_run_that_began_with_demonstrations_is_none_without_them(tmp_path):
+    with_them = plan_of(tmp_path, loop={"iterations": 1}, demonstrations={"source": "d.jsonl"})
+    make(with_them, {call.name for call in all_calls(with_them, {})})
+    without = plan_of(tmp_path, loop={"iterations": 1})
+    assert not find_run_state(without).left
+    check_finished(with_them, HERE, with_them.config.model_dump(mode="json"))
+    with pytest.raises(ArtifactError, match=rf"^{tmp_path}: is finished, but was made with demonstrations\. Choose"):
+        check_finished(without, HERE, with_them.config.model_dump(mode="json"))
+
+
+def test_a_finished_run_whose_source_has_changed_is_refused_even_where_its_settings_are_not_known(tmp_path):
+    source = tmp_path / "p.jsonl"
+    source.write_text('{"prompt": "a"}\n')
+    plan = plan_of(tmp_path, loop={"iterations": 1})
+    make(plan, {call.name for call in all_calls(plan, {})})
+    check_finished(plan, HERE, {})
+    source.write_text('{"prompt": "b"}\n')
+    with pytest.raises(ArtifactError, match=rf"is finished, but was made with another version of {source}\. Choose"):
+        check_finished(plan, HERE, {})
+    source.unlink()
+    check_finished(plan, HERE, {})
 
 
 def test_a_number_of_iterations_that_a_finished_run_never_came_to_may_be_any(finished, tmp_path):
