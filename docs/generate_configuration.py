@@ -160,12 +160,11 @@ def _taken_over(field: FieldInfo) -> Iterator[str]:
     """What a setting takes over from another one; where the value is worked out, the text below the field says it."""
     for rule in field.metadata:
         if isinstance(rule, Inherited) and isinstance(rule.source, str):
+            its = f"its `{rule.into}`" if rule.into else "it"
             if rule.merge:
-                yield f"Settings that it does not contain are taken from `{rule.source}`."
+                yield f"Settings that {its} does not contain are taken from `{rule.source}`."
             else:
-                yield (
-                    f"{f'If not set, its `{rule.into}` is' if rule.into else 'If not set,'} taken from `{rule.source}`."
-                )
+                yield f"If not set, {f'{its} is ' if rule.into else ''}taken from `{rule.source}`."
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -26,18 +26,28 @@ class Inherited:
     into: str | None = None
     """The setting of this table that takes it over, if it is not the table whole."""
     merge: bool = False
-    """Whether a table that is stated still takes over the settings it does not state."""
+    """Whether a table that is stated, this one or its `into`, still takes over the settings it does not state."""
     creates: bool = True
     """Whether the table that the setting stands in is made for it where the configuration has none."""
 
     def over(self, value: Any, lookup: Lookup) -> Any:
         """`value`, or what it takes over."""
         found = self.source(lookup) if callable(self.source) else lookup(self.source)
-        if found is UNSTATED or not (self.into or self.merge):
-            return found if value is UNSTATED else value
-        below = {self.into: found} if self.into else found
+        if found is UNSTATED:
+            return value
+        if self.into is None:
+            return self._joined(found, value)
         stated = {} if value is UNSTATED else value
-        return {**below, **stated} if isinstance(below, dict) and isinstance(stated, dict) else value
+        if not isinstance(stated, dict):
+            return value
+        return {**stated, self.into: self._joined(found, stated.get(self.into, UNSTATED))}
+
+    def _joined(self, found: Any, stated: Any) -> Any:
+        """What is taken over where nothing is stated; of two tables, maybe what is stated over it."""
+        if stated is UNSTATED:
+            return found
+        both = self.merge and isinstance(found, dict) and isinstance(stated, dict)
+        return {**found, **stated} if both else stated
 
 
 def resolve(kind: type[BaseModel], tree: dict[str, Any]) -> dict[str, Any]:

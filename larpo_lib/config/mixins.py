@@ -8,6 +8,9 @@ from larpo_lib.config.base import Fraction, Section, Seed
 from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import RerankerConfig, SamplerConfig
 
+PolicySampler = Annotated[SamplerConfig, Inherited("sample.sampler"), Inherited("model", into="model", merge=True)]
+"""A sampler: that of the section `sample`, or another one, which loads the policy as the run does."""
+
 
 class Seeded(Section):
     """What draws by chance."""
@@ -46,7 +49,7 @@ class Limited(Section):
 class Sampling(InParts, Seeded):
     """What draws responses."""
 
-    sampler: Annotated[SamplerConfig, Inherited("sample.sampler")] = Field(default_factory=SamplerConfig.default)
+    sampler: PolicySampler = Field(default_factory=SamplerConfig.default)
     """The sampler that generates the responses."""
     top_p: Fraction = 1.0
     """Sample only from the most probable tokens whose total probability reaches this value."""

@@ -25,7 +25,9 @@ class SampleConfig(Sampling):
     execution: ClassVar[frozenset[str]] = frozenset({"max_duplicate_share"})
     first: ClassVar[tuple[str, ...]] = ("sampler", "k", "temperature", "extra_draws")
 
-    sampler: Annotated[SamplerConfig, Inherited("model", into="model")] = Field(default_factory=SamplerConfig.default)
+    sampler: Annotated[SamplerConfig, Inherited("model", into="model", merge=True)] = Field(
+        default_factory=SamplerConfig.default
+    )
     k: int = Field(10, ge=1)
     """Number of responses for each prompt at `temperature`."""
     temperature: NonNegativeFloat | tuple[NonNegativeFloat, ...] = 1.0

@@ -64,7 +64,7 @@ class TrainingConfig(Seeded):
         }
     )
 
-    model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model", merge=True)] = ModelConfig()
     """How the model is loaded."""
     learning_rate: PositiveFloat = 5e-7
     """Learning rate of AdamW after the warm-up."""

@@ -14,7 +14,7 @@ class DivergenceConfig(Bootstrap):
 
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
-    model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model", merge=True)] = ModelConfig()
     """How both policies are loaded, for their log-probabilities."""
     batch_tokens: PositiveInt = 4096
     """Maximum tokens scored at the same time, including padding."""

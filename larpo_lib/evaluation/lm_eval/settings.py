@@ -1,13 +1,12 @@
 """Settings of the benchmark that runs lm-eval's tasks."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from larpo_lib.config.base import Seed
-from larpo_lib.config.inheritance import Inherited
 from larpo_lib.config.kinds import SamplerConfig
-from larpo_lib.config.mixins import Bootstrap
+from larpo_lib.config.mixins import Bootstrap, PolicySampler
 
 
 class LmEvalConfig(Bootstrap):
@@ -17,7 +16,7 @@ class LmEvalConfig(Bootstrap):
     """Names of tasks, groups or tags, as `lm-eval ls tasks` lists them, such as `["ifeval", "mmlu_pro"]`."""
     limit: PositiveInt | None = None
     """Use only the first `limit` documents of each task. Not set: all."""
-    sampler: Annotated[SamplerConfig, Inherited("sample.sampler")] = Field(default_factory=SamplerConfig.default)
+    sampler: PolicySampler = Field(default_factory=SamplerConfig.default)
     """`hf` or `vllm`: which of lm-eval's back ends runs the policy, and how it is loaded."""
     max_length: PositiveInt | None = None
     """Maximum tokens of a prompt with its response. Not set: as many as the policy's context takes."""

@@ -15,7 +15,7 @@ class RetrievalConfig(Bootstrap, InParts):
 
     execution: ClassVar[frozenset[str]] = frozenset({"batch_tokens"})
 
-    model: Annotated[ModelConfig, Inherited("model")] = ModelConfig()
+    model: Annotated[ModelConfig, Inherited("model", merge=True)] = ModelConfig()
     """How the policy is loaded, for its log-probabilities."""
     rank_by: Literal["logprob", "logprob_per_token"] = "logprob"
     """What the policy ranks its responses by: their log-probability, or the mean log-probability of their tokens."""

@@ -97,7 +97,7 @@ ON = {"model": DAY}
         ({"model": DAY, "sample": {"sampler": {"batch_size": 2}}}, "evaluate.sampler",
          {"batch_size": 2, **ON}),
         ({"model": DAY, "evaluate": {"sampler": {"batch_size": 2}}}, "evaluate.sampler",
-         {"batch_size": 2}),
+         {"batch_size": 2, **ON}),
         ({"model": DAY, "evaluate": {"sampler": {"model": {"device": "cpu"}}}}, "evaluate.sampler.model",
          {"device": "cpu", **DAY}),
         ({"seed": 5, "reward_eval": {"answers": {"seed": 6}}}, "reward_eval", {"seed": 5, "answers": {"seed": 6}}),
@@ -113,7 +113,7 @@ ON = {"model": DAY}
         ({"policy": "base", "prepare": {}, "model": DAY, "train": {"model": {"device": "cpu"}},
           "evaluate": {"sampler": {"type": "openai"}}}, "prepare.templates",
          [{"path": "base", **ON}, {"path": "base", "model": {"device": "cpu", **DAY}},
-          {"path": "base", "served": True}]),
+          {"path": "base", "served": True, **ON}]),
         ({"prepare": {}, "rerank": {"reranker": CLASSIFIER}, "evaluate": {"reranker":
           {"type": "ensemble", "members": [{"reranker": CLASSIFIER}, {"reranker": {**CLASSIFIER, "path": "b"}}]}}},
          "prepare.reward_models", [CLASSIFIER, {**CLASSIFIER, "path": "b"}]),

@@ -32,13 +32,6 @@ def test_seed_reaches_every_section_that_draws() -> None:
     assert set(seeds.values()) == {7}
 
 
-def test_model_reaches_whatever_loads_the_policy() -> None:
-    model = ModelConfig(dtype="bfloat16", device="cpu", pad_token="<unk>")
-    config = whole(model=model.model_dump(), train={"model": {"device": "cuda"}})
-    assert config.sft.model == config.sample.sampler.model == config.evaluate.sampler.model == model
-    assert config.train.model == ModelConfig(device="cuda")
-
-
 def test_policys_model_settings_are_not_the_reward_models() -> None:
     config = whole(model={"pad_token": "<unk>"}, rerank={"reranker": {"type": "classifier", "path": "models/reward"}})
     assert config.rerank.reranker == ClassifierConfig(path="models/reward")
