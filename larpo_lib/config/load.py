@@ -2,7 +2,7 @@
 
 import logging
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from larpo_lib.config.changes import ChangeConfig, stated_changes
 from larpo_lib.config.inheritance import resolve, sections_of
-from larpo_lib.config.problems import config_error, did_you_mean, place_of
+from larpo_lib.config.problems import UNKNOWN, config_error, place_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.parsing import parse_toml, unusable
@@ -18,6 +18,7 @@ from larpo_lib.redaction import secret_places
 
 _LOG = logging.getLogger(__name__)
 _TRACKING = "tracking.uri"
+_LEFT_OPEN = ("missing", "union_tag_not_found", "value_error", "assertion_error")
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -54,17 +55,16 @@ def section_class(name: str) -> type[BaseModel]:
 
 
 def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> Any:
-    """Read one section, with what it inherits from the top; the other sections may be absent or incomplete.
+    """Read one section, with what it inherits from others, which may be absent, incomplete or have wrong values.
 
     Returns:
         An instance of `section_class(name)`.
+
+    Raises:
+        ConfigError: the section cannot be read, or a setting of any section is unknown.
     """
     tree = load_tree(path, settings)
-    unknown = sorted(set(tree) - set(LarpoConfig.model_fields))
-    if unknown:
-        raise ConfigError(
-            f"{place_of(path)}unknown setting '{unknown[0]}'", remedy=did_you_mean(unknown[0], LarpoConfig.model_fields)
-        )
+    _check_partly(tree, path, lambda problem: problem == UNKNOWN)
     if any(name in change for change in stated_changes(tree)):
         _LOG.warning(
             "loop.changes has other settings of %s for later iterations, which single steps do not read: use --set",
@@ -81,21 +81,23 @@ def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
         ConfigError: a setting is unknown or of the wrong type, or holds a secret. What is missing or contradicts is not
             looked at.
     """
-    for number, change in enumerate(stated_changes(tree)):
-        sections = {name: change[name] for name in ChangeConfig.sections if name in change}
-        _check_partly(sections, path, ("loop", "changes", str(number)))
-    _check_partly(tree, path, ())
+    _check_partly(tree, path, lambda problem: problem not in _LEFT_OPEN)
     _require_no_secret(tree, path, ())
 
 
-def _check_partly(tree: dict[str, Any], path: Path | None, prefix: Sequence[str]) -> None:
-    try:
-        LarpoConfig.model_validate(tree)
-    except ValidationError as error:
-        left_open = ("missing", "union_tag_not_found", "value_error", "assertion_error")
-        problems = [problem for problem in error.errors(include_url=False) if problem["type"] not in left_open]
-        if problems:
-            raise config_error(problems, LarpoConfig, path, prefix) from None
+def _check_partly(tree: dict[str, Any], path: Path | None, told: Callable[[str], bool]) -> None:
+    """Refuse what is wrong with single settings, those of changes included, if it is of a type that is to be told."""
+    parts: dict[tuple[str, ...], dict[str, Any]] = {
+        ("loop", "changes", str(number)): {name: change[name] for name in ChangeConfig.sections if name in change}
+        for number, change in enumerate(stated_changes(tree))
+    }
+    for prefix, part in (parts | {(): tree}).items():
+        try:
+            LarpoConfig.model_validate(part)
+        except ValidationError as error:
+            problems = [problem for problem in error.errors(include_url=False) if told(problem["type"])]
+            if problems:
+                raise config_error(problems, LarpoConfig, path, prefix) from None
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from larpo_lib.config.endpoint import UNTOLD_INPUT
 from larpo_lib.config.inheritance import sections_of
 from larpo_lib.errors import ConfigError
 
+UNKNOWN = "extra_forbidden"
+"""Type of a validation error about a name that is none."""
 _MOST_NAMED = 3
 
 
@@ -32,13 +34,13 @@ def config_error(
         prefix: where they stand.
     """
     # A misspelt name leaves the right one missing, so it comes first, and what is missing last.
-    order = {"extra_forbidden": 0, "missing": 2}
+    order = {UNKNOWN: 0, "missing": 2}
     first = min(problems, key=lambda problem: order.get(problem["type"], 1))
     names, models = _follow(kind, first["loc"])
     place = ".".join((*prefix, *names))
     others = [".".join((*prefix, *_follow(kind, each["loc"])[0])) for each in problems if each is not first]
     more = f" (and {', '.join(others[:_MOST_NAMED])}{', ...' if others[_MOST_NAMED:] else ''})" if others else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] == UNKNOWN:
         known = [name for model in models for name in model.model_fields]
         return ConfigError(f"{place_of(path)}unknown setting '{place}'{more}", remedy=did_you_mean(names[-1], known))
     if first["type"] == "missing":

@@ -190,6 +190,8 @@ def test_single_steps_say_that_they_do_not_read_changes(file: Path, caplog: pyte
     load_section("rerank", file)
     load_section("sample", None, ["loop.changes=3"])
     assert not caplog.messages
+    with pytest.raises(ConfigError, match=r"unknown setting 'loop\.changes\.0\.sample\.kk'"):
+        load_section("rerank", None, ["loop.changes=[{iteration = 2, sample = {kk = 8}}]"])
 
 
 def test_changes_of_settings_that_are_completed_later_are_checked_as_far_as_they_are_known() -> None:

@@ -227,6 +227,29 @@ def test_section_is_read_where_others_are_incomplete(tmp_path: Path) -> None:
         load_section("sample", path, ["sampel.k=2"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("sample.max_new_token=64", "Did you mean 'max_new_tokens'?"),  # evaluate would take the right one over
+        ("model.chat_templat=x", "Did you mean 'chat_template'?"),
+        ("rerank.reranker.path=p", "Known: type"),  # the type verifier has none
+        ("loop.iteration=3", "Did you mean 'iterations'?"),
+        ("gsm8k.answers.sampler.batchsize=2", "Did you mean 'batch_size'?"),
+    ],
+)
+def test_an_unknown_setting_is_refused_wherever_it_stands(tmp_path: Path, setting: str, remedy: str) -> None:
+    known = ["rerank.reranker.type=verifier", "prepare.limit=0", "train.objective.top=2", "lists.memory=some"]
+    place = setting.partition("=")[0]
+    path = tmp_path / "evaluate.toml"
+    path.write_text("[evaluate]\nn = 3\n", "utf-8")
+    assert load_section("evaluate", path, known).n == 3
+    for name in ("evaluate", "promote", "tracking"):
+        with pytest.raises(ConfigError) as caught:
+            load_section(name, path, [*known, setting])
+        assert f"evaluate.toml: unknown setting '{place}'" in str(caught.value)
+        assert remedy in str(caught.value)
+
+
 def test_section_is_the_same_alone_and_in_the_whole(file: Path) -> None:
     settings = ["seed=3", "model.dtype=bfloat16", "sample.max_new_tokens=7", "demonstrations.source=d.jsonl"]
     settings += ['alpaca_eval.judge={base_url = "http://judge/v1", model = "j"}']
