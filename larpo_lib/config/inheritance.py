@@ -112,12 +112,18 @@ def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from sections_of(argument)
 
 
+def implied_type(annotation: Any) -> str | None:
+    """The type of a table that names none; None where it must name one, or has none."""
+    found = (getattr(part, "implied", None) for part in (annotation, *get_args(annotation)))
+    return next((name for name in found if name is not None), None)
+
+
 def section_of(annotation: Any, table: Any) -> type[BaseModel] | None:
     """The one that `table` is, by its `type` where there are several; None where it is none of them."""
     kinds = list(sections_of(annotation))
     if len(kinds) == 1:
         return kinds[0]
-    tag = table.get("type", getattr(annotation, "implied", None)) if isinstance(table, dict) else None
+    tag = table.get("type", implied_type(annotation)) if isinstance(table, dict) else None
     return next(
         (kind for kind in kinds if "type" in kind.model_fields and kind.model_fields["type"].default == tag), None
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from larpo_lib.config.changes import ChangeConfig, stated_changes
-from larpo_lib.config.inheritance import resolve, sections_of
+from larpo_lib.config.inheritance import implied_type, resolve, section_of, sections_of
 from larpo_lib.config.problems import UNKNOWN, config_error, place_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
@@ -117,22 +117,33 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return tree
 
 
-def apply_settings(tree: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def apply_settings(
+    tree: dict[str, Any], settings: dict[str, Any], kind: type[BaseModel] | None = LarpoConfig
+) -> dict[str, Any]:
     """Lay `settings` over `tree`. A table that names another `type` replaces the one below it whole.
 
     The `code` of a function goes with its `target`: what names another is left without that of the one before.
+
+    Args:
+        tree: of the settings of a `kind`.
+        settings: that win.
+        kind: says of which type a table is that names none; None: nothing does.
     """
     stale = "target" in settings and tree.get("code") is not None
     merged = {**tree, "code": None} if stale else dict(tree)
     for key, value in settings.items():
-        below = merged.get(key)
-        same_type = (
-            isinstance(below, dict)
-            and isinstance(value, dict)
-            and value.get("type", below.get("type")) == below.get("type")
-        )
-        merged[key] = apply_settings(below, value) if same_type and isinstance(below, dict) else value
+        field = None if kind is None else kind.model_fields.get(key)
+        merged[key] = _laid_over(merged.get(key), value, None if field is None else field.annotation)
     return merged
+
+
+def _laid_over(below: Any, value: Any, annotation: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(value, dict)):
+        return value
+    old = below.get("type", implied_type(annotation))
+    if old is not None and value.get("type", old) != old:
+        return value
+    return apply_settings(below, value, section_of(annotation, {**below, **value}))
 
 
 def check(kind: type[SectionT], tree: dict[str, Any], path: Path | None = None, prefix: Sequence[str] = ()) -> SectionT:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings
+from larpo_lib.config import LarpoConfig, LlmJudgeConfig, Section, apply_settings, section_class
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation import benchmarks
@@ -72,7 +72,7 @@ def load_benchmarks(names: Sequence[str], over: Mapping[str, Any]) -> dict[str, 
     for name in names:
         path = Path(name) if name.endswith(".toml") else FOLDER / "benchmarks" / f"{name}.toml"
         read = check(BenchmarkPreset, load_tree(path), path)
-        settings = apply_settings(dict(read.settings), dict(over.get(read.step, {})))
+        settings = apply_settings(dict(read.settings), dict(over.get(read.step, {})), section_class(read.step))
         found[path.stem] = read.model_copy(update={"settings": settings})
     measures = [measure for benchmark in found.values() for measure in benchmark.measures]
     twice = sorted({measure for measure in measures if measures.count(measure) > 1})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from larpo_lib.config import (
+    EvaluateConfig,
     LarpoConfig,
     SampleConfig,
     Section,
@@ -21,6 +22,8 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.objectives.pairwise import dpo
 from larpo_lib.steps.declarations import STEPS
+
+Tree = dict[str, Any]
 
 WHOLE = """
 policy = "models/base"
@@ -71,6 +74,36 @@ def test_same_type_keeps_the_fields_beside_the_one_set(file: Path) -> None:
     config = load_config(file, ["train.objective.beta=0.2", "rerank.reranker.type=classifier"])
     assert config.train.objective == dpo.settings(beta=0.2, label_smoothing=0.1)
     assert config.rerank.reranker.model_dump()["batch_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("below", "over", "kept"),
+    [
+        ({"sampler": {"batch_size": 3}}, {"sampler": {"type": "hf"}}, {"sampler": {"type": "hf", "batch_size": 3}}),
+        ({"sampler": {"type": "hf", "n": 3}}, {"sampler": {"m": 2}}, {"sampler": {"type": "hf", "n": 3, "m": 2}}),
+        ({"sampler": {"batch_size": 3}}, {"sampler": {"type": "vllm"}}, {"sampler": {"type": "vllm"}}),
+        ({"judge": {"mode": "math"}}, {"judge": {"type": "verifier"}}, {"judge": {"type": "verifier", "mode": "math"}}),
+        ({"judge": {"mode": "math"}}, {"judge": {"type": "function"}}, {"judge": {"type": "function"}}),
+        # A reranker must name its type, so this table had none yet.
+        ({"reranker": {"mode": "math"}}, {"reranker": {"type": "verifier"}},
+         {"reranker": {"type": "verifier", "mode": "math"}}),
+        ({"reranker": {"type": "http"}}, {"reranker": {"type": "verifier"}}, {"reranker": {"type": "verifier"}}),
+    ],
+)  # fmt: skip
+def test_only_another_type_than_a_table_has_replaces_it(below: Tree, over: Tree, kept: Tree) -> None:
+    assert apply_settings({"evaluate": below}, {"evaluate": over}) == {"evaluate": kept}
+    assert apply_settings(below, over, EvaluateConfig) == kept
+    answers, its = {"answers": {"sampler": {"batch_size": 3}}}, {"answers": {"sampler": {"type": "hf"}}}
+    assert apply_settings({"gsm8k": answers}, {"gsm8k": its})["gsm8k"]["answers"]["sampler"]["batch_size"] == 3
+
+
+def test_naming_the_type_that_a_table_has_anyway_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "larpo.toml"
+    path.write_text(WHOLE + "[sample.sampler]\nbatch_size = 3\n[evaluate.judge]\nmode = 'math'\n", "utf-8")
+    named = load_config(path, ["sample.sampler.type=hf", "evaluate.judge.type=verifier"])
+    assert named == load_config(path)
+    assert named.evaluate.judge is not None
+    assert named.evaluate.judge.model_dump()["mode"] == "math"
 
 
 @pytest.mark.parametrize(

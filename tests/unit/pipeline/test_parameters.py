@@ -47,6 +47,13 @@ def test_parameters_of_every_kind() -> None:
     assert composed(temperature="0.7").sample.temperature == 0.7
 
 
+def test_a_type_as_a_parameter_leaves_the_settings_of_a_table_that_had_none() -> None:
+    """The settings are written for the type that the form has beside them."""
+    assert composed({"train": {"objective": {"beta": 0.2}}}, objective="dpo").train.objective.beta == 0.2
+    of_another = {"train": {"objective": {"type": "lambdarank", "beta": 0.2}}}
+    assert composed(of_another, objective="dpo").train.objective.beta == 0.1
+
+
 def test_held_out_prompts_are_all_that_an_evaluation_needs() -> None:
     config = compose({"policy": "p", "prompts_source": "s3://b/h.jsonl", "settings": "{}"}, pipeline="evaluate")
     assert config.evaluation_prompts is not None
