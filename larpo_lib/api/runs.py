@@ -48,8 +48,9 @@ def load_config(
 
     Args:
         path: a TOML file; None for the defaults.
-        settings: what is changed of it: `section.name=value` texts as of `--set`, or a mapping whose keys are names
-            with dots (`{"train.learning_rate": 1e-5}`) or nested mappings.
+        settings: what is changed of it: `section.name=value` texts as of `--set`, or a mapping whose keys are names,
+            maybe with dots (`{"train.learning_rate": 1e-5}`). Mappings below it are tables, in whose keys a dot is a
+            part of the name, such as `gpt-4.1` among the settings of a function.
         preset: name of a built-in preset, in place of a file.
 
     Raises:
@@ -62,7 +63,10 @@ def load_config(
         return settings_tree.load_config(file, settings)
     tree = load_tree(file)
     for name, value in settings.items():
-        tree = apply_settings(tree, _nested(name, value))
+        change = _plain(value)
+        for part in reversed(name.split(".")):
+            change = {part: change}
+        tree = apply_settings(tree, change)
     return check(LarpoConfig, tree, file)
 
 
@@ -239,14 +243,10 @@ class RunResult:
         return Plan(self.config, self.place.root)
 
 
-def _nested(name: str, value: Any) -> dict[str, Any]:
-    """`{"a": {"b": value}}` of the name `a.b`; paths become text, as settings have them."""
+def _plain(value: Any) -> Any:
+    """Paths become text, as settings have them."""
     if isinstance(value, Mapping):
-        inner: dict[str, Any] = {}
-        for key, part in value.items():
-            inner = apply_settings(inner, _nested(key, part))
-        value = inner
-    first, _, rest = name.partition(".")
-    if rest:
-        return {first: _nested(rest, value)}
-    return {first: str(value) if isinstance(value, Path) else value}
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -140,6 +140,14 @@ def test_settings_come_from_a_file_texts_or_mappings(tiny_world: Path, tmp_path:
     assert by_mapping == larpo_lib.load_config(str(file), texts)
     assert (by_mapping.train.learning_rate, by_mapping.train.objective.type) == (1e-3, "dpo")
     assert larpo_lib.load_config(preset="quickstart", settings={"policy": "p", "prepare.source": "s"}).policy == "p"
+    function = {"type": "function", "target": f"{__file__}:f", "settings": {"weights": {"gpt-4.1": 0.5, "a.b.c": 1}}}
+    for named in ({"rerank.reranker": function}, {"rerank": {"reranker": function}}):
+        assert larpo_lib.load_config(file, named).rerank.reranker.model_dump()["settings"] == function["settings"]
+    members = [{"reranker": {"type": "classifier", "path": tmp_path}}]
+    several = larpo_lib.load_config(file, {"rerank.reranker": {"type": "ensemble", "members": members * 2}})
+    assert several.rerank.reranker.model_dump()["members"][1]["reranker"]["path"] == str(tmp_path)
+    with pytest.raises(ConfigError, match=r"unknown setting 'train\.objective\.type'"):
+        larpo_lib.load_config(file, {"train": {"objective.type": "dpo"}})
     with pytest.raises(ConfigError, match=r"unknown setting 'train.objective.bta'. Did you mean 'beta'\?"):
         larpo_lib.load_config(file, {"train.objective": {"type": "dpo", "bta": 0.3}})
     with pytest.raises(ConfigError, match="path and preset cannot be used together"):
