@@ -118,11 +118,28 @@ def test_a_policy_goes_through_the_gate_comes_back_the_same_and_is_rolled_back(s
         "probability": 1,
         "difference": 0.5,
         "prompts": 10,
+        "mean_reward": 0.75,
+        "mean_reward_low": 0.75,
+        "mean_reward_high": 0.75,
     }
 
     assert [made.model_id for made in client.get_run(champion.run_id).outputs.model_outputs] == [
         champion.tags["larpo.model_id"]
     ]
+    for reward in (0.875, 0.75):  # evaluated again, by the same run
+        promote.run(
+            PromoteConfig(model_name=MODEL),
+            policy=sources["second"],
+            evaluation=evaluation(tmp_path / f"evaluation-{reward}", reward),
+            baseline=None,
+            promotion=tmp_path / f"promotion-{reward}",
+            registry=Registry(tracker.uri, champion.run_id),
+        )
+        assert client.get_run(champion.run_id).data.metrics["mean_reward"] == reward
+        (newest,) = client.search_logged_models(
+            [client.get_run(champion.run_id).info.experiment_id], f"metrics.mean_reward = {reward}"
+        )
+        assert newest.model_id == champion.tags["larpo.model_id"]
     registry = Registry(server)
     fetched = registry.download(f"models:/{MODEL}@champion", tmp_path / "fetched")
     assert digest(fetched) == digest(sources["second"])
