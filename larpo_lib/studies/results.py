@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from larpo_lib.errors import ArtifactError
 from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values, mean, paired
 from larpo_lib.studies.study import START, Study
 
@@ -22,12 +23,14 @@ class Outcome:
         labels, seed: of its cell.
         values: measure, then prompt, to the value after the last iteration.
         start: the same for the policy that the run began with.
+        prompts: held-out prompts that this policy was evaluated on.
     """
 
     labels: Labels
     seed: int
     values: Mapping[str, Values]
     start: Mapping[str, Values]
+    prompts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,11 @@ def summarize(
         measures: of its scale.
         outcomes: of its runs.
         checked_by: the measures by which the paper's orderings are looked for; none: the first one.
+
+    Raises:
+        ArtifactError: runs of one seed were evaluated on different prompts.
     """
+    _check_prompts(outcomes)
     cells: dict[Labels, dict[int, Outcome]] = {}
     for outcome in outcomes:
         cells.setdefault(outcome.labels, {})[outcome.seed] = outcome
@@ -154,6 +161,19 @@ def summarize(
         found=[one for name in checked_by or measures[:1] for one in _orderings(study, name, cells)],
         starts=[*starts.values()],
     )
+
+
+def _check_prompts(outcomes: Sequence[Outcome]) -> None:
+    first: dict[tuple[Labels, int], Outcome] = {}
+    for one in outcomes:
+        other = first.setdefault((one.labels[:-1], one.seed), one)
+        if one.prompts != other.prompts:
+            raise ArtifactError(
+                f"with seed {one.seed}, {' / '.join(other.labels)} was evaluated on {len(other.prompts)} prompts and "
+                f"{' / '.join(one.labels)} on {len(one.prompts)}, of which {len(one.prompts & other.prompts)} are in "
+                "both, so they cannot be compared",
+                remedy="Delete the directory of the run whose data are wrong, and run the study again",
+            )
 
 
 def over_seeds(groups: Sequence[Values]) -> Estimate:

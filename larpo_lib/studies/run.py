@@ -16,6 +16,7 @@ from larpo_lib.progress import tell
 from larpo_lib.run_files import pin_models, read_models, write_models
 from larpo_lib.statistics.estimates import mean
 from larpo_lib.studies.benchmarks import check_benchmarks, judge_notes, load_benchmarks
+from larpo_lib.studies.finished import check_finished
 from larpo_lib.studies.instruments import NOTHING, Instruments, Measurement, evaluated_by_prompt
 from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
@@ -117,6 +118,8 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
 
     Raises:
         ConfigError: a cell's settings contradict each other, or it was run with other ones; told before any cell runs.
+        LarpoError: a finished cell was made of other data or models, or by a version of larpo that gives other results,
+            than those that are left would be; likewise.
     """
     ready = with_policy([placed(cell, request.scale, out) for cell in made], request.scale, out)
     for cell in ready:
@@ -125,6 +128,9 @@ def run_cells(made: Sequence[Cell], request: Request, out: Path, instruments: In
     make_worlds(ready, request.scale, out, request.pool_of(out), request.over)
     _pin(ready, out)
     left = [cell for cell in ready if not _is_done(cell, out, instruments)]
+    finished = [cell for cell in ready if _is_run(out, cell)]
+    if len(finished) < len(ready):
+        check_finished([Plan(_pinned(cell, out), str(_home(out, cell))) for cell in finished])
     tell(f"{len(left)} of {len(ready)} runs left")
     pool = request.pool_of(out)
     for cell in go_through(left, partial(_run, out, pool, instruments), request.jobs if len(left) > 1 else 1):
@@ -171,9 +177,10 @@ def read_outcome(cell: Cell, out: Path, pool: Path, instruments: Instruments = N
     values = {
         iteration: evaluated_by_prompt(run / f"iteration-{iteration}" / "evaluation") for iteration in (0, _last(run))
     }
+    prompts = frozenset(prompt for measured in values[0].values() for prompt in measured)
     for iteration, measurement in _measurements(cell, run, instruments):
         values[iteration].update(measurement.take(pool))
-    return Outcome(cell.labels, cell.seed, values[_last(run)], values[0])
+    return Outcome(cell.labels, cell.seed, values[_last(run)], values[0], prompts)
 
 
 def _measurements(cell: Cell, run: Path, instruments: Instruments) -> Iterator[tuple[int, Measurement]]:
@@ -195,7 +202,7 @@ def _last(run: Path) -> int:
 
 def _run(out: Path, pool: Path, instruments: Instruments, cell: Cell) -> None:
     run = _home(out, cell)
-    if not (run / SUMMARY).is_file():
+    if not _is_run(out, cell):
         make_directory(run)
         write_json(run / _SETTINGS, cell.settings)
         run_loop(_pinned(cell, out), run, pool)
@@ -218,10 +225,12 @@ def _pinned(cell: Cell, out: Path) -> LarpoConfig:
 
 
 def _is_done(cell: Cell, out: Path, instruments: Instruments) -> bool:
-    run = _home(out, cell)
-    if not (run / SUMMARY).is_file():
-        return False
-    return all(measurement.evaluation.exists() for _, measurement in _measurements(cell, run, instruments))
+    measurements = _measurements(cell, _home(out, cell), instruments) if _is_run(out, cell) else ()
+    return _is_run(out, cell) and all(measurement.evaluation.exists() for _, measurement in measurements)
+
+
+def _is_run(out: Path, cell: Cell) -> bool:
+    return (_home(out, cell) / SUMMARY).is_file()
 
 
 def _check_same(cell: Cell, home: Path) -> None:

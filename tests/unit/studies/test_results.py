@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_study import STUDY, write_study
 
+from larpo_lib.errors import ArtifactError
 from larpo_lib.studies.output import write
 from larpo_lib.studies.results import Outcome, summarize
 from larpo_lib.studies.study import load_study
@@ -69,3 +70,16 @@ def test_cells_that_begin_with_another_policy_have_a_start_of_their_own(tmp_path
         ["A", "start"], ["A", "pairwise"], ["A", "ListMLE"], ["B", "start"], ["B", "pairwise"], ["B", "ListMLE"],
     ]  # fmt: skip
     assert [row.split()[-1] for row in rows] == ["7.000", "\N{EN DASH}", "1.500", "8.000", "\N{EN DASH}", "\N{EN DASH}"]
+
+
+def test_runs_of_one_seed_that_were_evaluated_on_different_prompts_are_not_compared(tmp_path):
+    study = load_study(write_study(tmp_path))
+    half = replace(_outcome("ListMLE", 1, [0.5] * 4), prompts=frozenset({"p0", "p1", "q2", "q3"}))
+    outcomes = [
+        replace(_outcome("pairwise", seed, [0.5] * 4), prompts=frozenset({"p0", "p1", "p2"})) for seed in (0, 1)
+    ]
+    match = "with seed 1, pairwise was evaluated on 3 prompts and ListMLE on 4, of which 2 are in both"
+    with pytest.raises(ArtifactError, match=match):
+        summarize(study, ["accuracy"], [*outcomes, half])
+    same = [replace(_outcome("ListMLE", seed, [0.5] * 4), prompts=outcomes[0].prompts) for seed in (0, 1)]
+    assert [one.verdict for one in summarize(study, ["accuracy"], [*outcomes, *same]).found] == ["within noise"]
