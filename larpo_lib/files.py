@@ -78,8 +78,8 @@ def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a line of JSON for each row."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    """Write a line of JSON for each row, the file whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_json_lines(path: Path) -> list[Any]:

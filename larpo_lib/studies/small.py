@@ -6,6 +6,7 @@ train the judge, which only measures; their prompts are those that policies are 
 on its prompts policies are measured, and by its preferences both models.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,20 @@ def _requests(directory: Path, world: SmallWorld, seed: int) -> None:
     trained, heldout = make_requests(world.requests, world.heldout_requests, seed)
     other = make_other_requests(world.other_requests, seed)
     for name, rows in (("requests", trained), ("heldout-requests", heldout), ("other-requests", other)):
-        if not (directory / f"{name}.jsonl").exists():
-            write_json_lines(directory / f"{name}.jsonl", rows)
+        _write_once(directory / f"{name}.jsonl", rows)
     source, kept = str(directory / "other-requests.jsonl"), {"keep": ("instruction_id_list", "kwargs")}
     prepare.run(check(PrepareConfig, {"source": source, "columns": kept}), prompts=directory / "other-rules")
+
+
+def _write_once(path: Path, rows: list[dict[str, Any]]) -> None:
+    if not path.exists():
+        write_json_lines(path, rows)
+    there = path.read_text("utf-8").split("\n")[:-1]
+    if there != [json.dumps(row, ensure_ascii=False) for row in rows]:
+        raise ConfigError(
+            f"{path}: has {len(there)} requests, which are not the {len(rows)} that the settings of the world give",
+            remedy="Undo the change of --set world. ..., or choose another --out",
+        )
 
 
 def _part(prompts: Path, ranked: Path, part: Path, config: FoldConfig) -> None:

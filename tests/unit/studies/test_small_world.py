@@ -183,3 +183,15 @@ def test_both_reward_models_are_loaded_as_the_run_loads_models() -> None:
     training = load_world({}).training(cell)
     assert (training.model.dtype, training.model.pad_token, training.seed) == ("bfloat16", "<|endoftext|>", 0)
     assert isinstance(cell.config(), LarpoConfig)
+
+
+@pytest.mark.parametrize("setting", ["requests", "heldout_requests", "other_requests"])
+def test_a_world_is_not_made_with_other_numbers_of_requests_than_it_was_begun_with(
+    made: Path, policy: Path, preferences: Path, tmp_path: Path, setting: str
+) -> None:
+    shutil.copytree(made, tmp_path / "worlds" / "seed0")
+    over = _over(policy, preferences)
+    more = {**over, "world": {**over["world"], setting: 9}}  # type: ignore[dict-item]
+    cell = placed(cells(load_study(FOLDER / "studies" / "table3.toml"), "small", 1, over=over)[0], "small", tmp_path)
+    with pytest.raises(ConfigError, match=r"requests.jsonl: has [28] requests, which are not the 9 that"):
+        make_small_world(tmp_path / "worlds" / "seed0", load_world(more["world"]), cell)  # type: ignore[arg-type]
