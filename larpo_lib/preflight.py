@@ -5,6 +5,7 @@ from pathlib import Path
 
 from larpo_lib.checks import check_settings
 from larpo_lib.config import LarpoConfig, ModelConfig, by_iteration
+from larpo_lib.config.gpus import idle_gpus
 from larpo_lib.config.mixins import Sampling
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.run_benchmarks import check_benchmark_files, check_benchmark_servers
@@ -13,6 +14,7 @@ from larpo_lib.models.chat import conversation_text
 from larpo_lib.models.device import model_device
 from larpo_lib.models.hub import local_model
 from larpo_lib.models.model_dir import ModelDir, check_weights
+from larpo_lib.progress import tell
 from larpo_lib.samplers.candidates import sampling_limits
 from larpo_lib.samplers.vllm import VllmSamplerConfig
 from larpo_lib.training.trainable import check_trainable
@@ -54,6 +56,7 @@ def check_config(config: LarpoConfig, left: Collection[str] = STEPS) -> None:
         config.evaluate.judge.check()
     for lists in [each.lists for each in by_iteration(config).values()] if "build_lists" in left else ():
         (lists.selection if lists.negatives is None else lists.negatives.retriever).check()
+    _tell_idle_gpus(config, left)
 
 
 def _check_policy(config: LarpoConfig, dirs: PolicyDirs) -> None:
@@ -99,6 +102,14 @@ def _check_samplers(config: LarpoConfig, policy: Path, left: Collection[str]) ->
             step.sampler.check(policy, sampling_limits(step))
             if isinstance(step.sampler, VllmSamplerConfig):
                 _check_gpus(setting, step.sampler, step.processes)
+
+
+def _tell_idle_gpus(config: LarpoConfig, left: Collection[str]) -> None:
+    import torch
+
+    for step, told in idle_gpus(config, torch.cuda.device_count()).items():
+        if step in left:
+            tell(told)
 
 
 def _check_gpus(setting: str, sampler: VllmSamplerConfig, processes: int) -> None:

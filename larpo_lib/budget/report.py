@@ -12,6 +12,7 @@ from larpo_lib.budget.model import ModelSize, read_size
 from larpo_lib.budget.needs import Machine, changes_for, hardest_training, needs_of
 from larpo_lib.budget.work import Cost, Lengths, costs, work_of
 from larpo_lib.config import LarpoConfig, PrepareConfig, SftConfig, TrainConfig
+from larpo_lib.config.gpus import idle_gpus
 from larpo_lib.errors import ConfigError
 
 
@@ -49,6 +50,7 @@ class Estimate:
         costs: hours and cost of each step.
         calls: of LLM judges, step by step.
         changing: what changes during the run, in words.
+        idle: what to tell of steps that leave GPUs without work, by their names.
     """
 
     policy: ModelSize
@@ -59,6 +61,7 @@ class Estimate:
     costs: Sequence[Cost]
     calls: Sequence[Calls]
     changing: Sequence[str]
+    idle: Mapping[str, str]
 
     @property
     def fits(self) -> bool:
@@ -97,7 +100,8 @@ def estimate_run(config: LarpoConfig, asked: Asked) -> Estimate:
     work = [*work_of(config, lengths), *benchmark_work(config, efforts, lengths)]
     found = costs(work, asked.rates, asked.machine.gpus, asked.price)
     calls = [*calls_of(config, lengths), *benchmark_calls(config, efforts)]
-    return Estimate(policy, asked, lengths, needs, changes, found, calls, changes_in_words(config))
+    idle = idle_gpus(config, asked.machine.gpus)
+    return Estimate(policy, asked, lengths, needs, changes, found, calls, changes_in_words(config), idle)
 
 
 def _prompts(config: LarpoConfig, stated: int | None) -> int:
@@ -141,6 +145,7 @@ def render(estimate: Estimate) -> str:
     ]
     for need in estimate.needs:
         lines += ["", *_need(need, estimate)]
+    lines += ["", *estimate.idle.values()] if estimate.idle else []
     lines += ["", *_costs(estimate)]
     return "\n".join(lines)
 

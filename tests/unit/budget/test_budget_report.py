@@ -302,3 +302,15 @@ def test_benchmarks_of_the_gate_are_counted_by_hand(settings, tmp_path):
     assert "2 x 18 responses" in text
     assert "4 x 3 responses" in text  # of the policies of all three iterations, too
     assert "alpaca_eval: at most 12 judge calls\n" in text
+
+
+def test_steps_that_use_a_part_of_the_gpus_are_named(settings):
+    one = ("sample.sampler.type=vllm", *ZERO2, "train.launch.launcher=deepspeed", "train.launch.nproc=8")
+    text = render(estimate_run(settings(*one), asked(EIGHT)))
+    assert "\nsample uses 1 of 8 GPUs: set sample.processes = 8 to use all\n" in text
+    assert "\nevaluate uses 1 of 8 GPUs: set evaluate.processes = 8 to use all\n" in text
+    assert "rerank uses" not in text  # a verifier needs none
+    all_of_them = ("sample.processes=8", "evaluate.processes=2", "evaluate.sampler.tensor_parallel=4")
+    given = "evaluate.sampler.type=vllm"
+    assert " uses " not in render(estimate_run(settings(*one, given, *all_of_them), asked(EIGHT)))
+    assert " uses " not in render(estimate_run(settings("sample.sampler.type=vllm"), asked(H100)))

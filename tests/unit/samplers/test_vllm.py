@@ -7,6 +7,7 @@ import torch
 from small_models import make_model, user
 from transformers import LlamaConfig, Qwen2Config
 
+from larpo_lib import preflight
 from larpo_lib.config import ModelConfig, load_config
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.models.model_dir import ModelDir
@@ -134,6 +135,31 @@ def test_engines_that_have_no_room_are_refused_before_a_run_begins(tiny_world, m
         return
     with pytest.raises(ConfigError, match=told):
         check_config(config)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("gpus", "settings", "told"),
+    [
+        (8, [], ["sample uses 1 of 8 GPUs: set sample.processes = 8 to use all", "evaluate uses 1 of"]),
+        (
+            8,
+            ["sample.sampler.tensor_parallel=2"],
+            ["sample uses 2 of 8 GPUs: set sample.processes = 4", "evaluate"],
+        ),
+        (8, ["sample.processes=8", "evaluate.sampler.type=hf", "evaluate.processes=2"], ["evaluate uses 2 of 8 GPUs"]),
+        (8, ["sample.processes=8", "evaluate.processes=8"], []),
+        (1, [], []),
+        (0, [], []),
+    ],
+)
+def test_a_run_says_which_steps_leave_gpus_without_work(tiny_world, monkeypatch, gpus, settings, told):
+    said = []
+    monkeypatch.setattr(preflight, "tell", said.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    config = load_config(tiny_world / "larpo.toml", ["sample.sampler.type=vllm", "model.device=auto", *settings])
+    check_config(config)
+    assert [line[: len(start)] for line, start in zip(said, told, strict=True)] == told
 
 
 @pytest.mark.usefixtures("installed")
