@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
@@ -246,24 +248,37 @@ def _awaited(given: Awaitable[Any], timeout_s: float | None) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(wait())
-    return _in_a_thread(lambda: asyncio.run(wait_a_while()))
+        return _run(_loop_of(os.getpid(), threading.get_ident()), wait())
+    return asyncio.run_coroutine_threadsafe(wait_a_while(), _loop_beside(os.getpid(), threading.get_ident())).result()
 
 
-def _in_a_thread(work: Callable[[], Any]) -> Any:
-    """A thread can run a loop of its own while that of this thread is running."""
-    found: list[Any] = []
-    raised: list[BaseException] = []
+@cache
+def _loop_of(_process: int, _thread: int) -> asyncio.Runner:
+    """The loop of all calls from a thread: what limits requests, such as a semaphore, or sends them belongs to one."""
+    return asyncio.Runner()
+
+
+@cache
+def _loop_beside(_process: int, _thread: int) -> asyncio.AbstractEventLoop:
+    """The same in a thread of its own, which can run one while that of the calling thread is running."""
+    loop = asyncio.new_event_loop()
 
     def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # told to whoever waits
-            raised.append(error)
+        while True:
+            with suppress(SystemExit, KeyboardInterrupt):  # told to whoever waits
+                loop.run_forever()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return found[0]
+    threading.Thread(target=run, daemon=True).start()
+    return loop
+
+
+def _run(runner: asyncio.Runner, awaited: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return runner.run(awaited)
+    except BaseException:  # what it has begun would go on in the next call
+        left = asyncio.all_tasks(runner.get_loop())
+        for task in left:
+            task.cancel()
+        if left:
+            runner.get_loop().run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        raise

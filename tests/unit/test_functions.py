@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,43 @@ def test_an_async_function_can_be_called_where_a_loop_is_running(tmp_path: Path)
 
     asyncio.run(cell())
     assert call(slow, {"seconds": 0.01}) is True
+
+
+ONE_LOOP = """
+import asyncio
+limit = asyncio.Semaphore(2)
+loops, left = set(), []
+async def f(count, wait=0.0):
+    async def one(i):
+        async with limit:
+            loops.add(id(asyncio.get_running_loop()))
+            await asyncio.sleep(0.001 + wait)
+            left.append(i)
+            return i
+    if count == 0: raise SystemExit(3)
+    await asyncio.gather(*map(one, range(count)))
+    return len(loops), len(left)
+"""
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["script", "notebook"])
+def test_all_calls_share_a_loop_so_that_a_limit_of_the_file_holds_for_all(tmp_path: Path, running: bool) -> None:
+    function = loaded(tmp_path, ONE_LOOP)
+
+    def calls() -> None:
+        assert call(function, {"count": 5}) == (1, 5)
+        assert call(function, {"count": 5}) == (1, 10)
+        with pytest.raises(OutOfTimeError):
+            call(function, {"count": 5, "wait": 9.0}, timeout_s=0.2)
+        with pytest.raises(CallError, match="raised SystemExit: 3"):
+            call(function, {"count": 0})
+        time.sleep(0.2 if running else 0)  # what is beside the notebook's loop ends by itself
+        assert call(function, {"count": 5}) == (1, 15)  # and nothing of the call that was ended goes on
+
+    async def cell() -> None:
+        calls()
+
+    asyncio.run(cell()) if running else calls()
 
 
 def test_files_of_one_name_do_not_get_in_each_others_way(tmp_path: Path) -> None:
