@@ -16,7 +16,7 @@ class FunctionJudgeConfig(FunctionSettings, JudgeConfig):
     """Right if a Python function of your own says so.
 
     It is called as one that gives rewards, and gives True, False or None for each response; None: it cannot be
-    decided.
+    decided. 1 and 0 are taken for True and False.
     """
 
     first: ClassVar[tuple[str, ...]] = ("type",)
@@ -64,13 +64,15 @@ class FunctionJudge:
         """Judge each item.
 
         Raises:
-            LarpoError: the function raises, takes too long, or gives something else than True, False or None for each.
+            LarpoError: the function raises, takes too long, or gives something else than True, False, 1, 0 or None
+                for each.
         """
         seen = [replace(item, response=self._read(item.response)) for item in items]
         return self._function.values(seen, _verdict)
 
 
 def _verdict(value: Any) -> bool | None:
-    if value is None or isinstance(value, bool):
-        return value
+    plain = value.item() if hasattr(value, "item") else value  # of numpy and torch
+    if plain is None or (isinstance(plain, int) and plain in (0, 1)):
+        return None if plain is None else bool(plain)
     raise ValueError("a judge says True, False or None")

@@ -33,7 +33,13 @@ def test_it_says_true_false_or_none(tmp_path: Path) -> None:
     assert judge(tmp_path, source, thinking="keep").judge(given) == [False, False, None]
 
 
-@pytest.mark.parametrize("value", ["1", "0.0", "'True'", "float('nan')"])
+def test_numbers_and_what_numpy_has_for_true_and_false_are_taken(tmp_path: Path) -> None:
+    values = "[1, 0, np.True_, np.bool_(False), np.int64(1), torch.tensor(False), None]"
+    found = judge(tmp_path, f"import numpy as np, torch\ndef f(responses): return {values}").judge([item("a")] * 7)
+    assert [repr(each) for each in found] == ["True", "False", "True", "False", "True", "False", "None"]
+
+
+@pytest.mark.parametrize("value", ["2", "-1", "0.0", "'True'", "'1'", "float('nan')", "[True]"])
 def test_other_values_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(LarpoError, match=r"mine\.py:f gave .* for 'a'; a judge says True, False or None; prompt p"):
         judge(tmp_path, f"def f(responses): return [{value}]").judge([item("a")])
