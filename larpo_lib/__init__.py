@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from larpo_lib.errors import LarpoError
     from larpo_lib.objectives import ListBatch
     from larpo_lib.registry import Registry
+    from larpo_lib.shards import Shard
 else:
     _PLACES = {
         "api.artifacts": ("Artifact",),
@@ -60,6 +61,7 @@ else:
         "errors": ("LarpoError",),
         "objectives": ("ListBatch",),
         "registry": ("Registry",),
+        "shards": ("Shard",),
     }
 
     def __getattr__(name: str) -> object:
@@ -85,6 +87,7 @@ __all__ = [
     "Promotion",
     "Registry",
     "RunResult",
+    "Shard",
     "__version__",
     "build_lists",
     "evaluate",

@@ -15,6 +15,8 @@ from larpo_lib.objectives import ListBatch, Objective
 
 Loss = Callable[[ListBatch], "Tensor"]
 """From a ListBatch of B lists to a (B,) loss."""
+Given = Loss | Objective[Any] | ObjectiveConfig | dict[str, Any] | str | None
+"""An objective: a function, one of larpo with or without its settings, or these as in `ListwiseConfig`."""
 
 
 @dataclass
@@ -77,17 +79,19 @@ class ListwiseConfig(TrainingArguments):
         if self.gradient_checkpointing and self.gradient_checkpointing_kwargs is None:
             self.gradient_checkpointing_kwargs = {"use_reentrant": False}
 
-    def lists(self) -> TrainConfig:
+    def lists(self, objective: dict[str, Any] | str | None = None) -> TrainConfig:
         """The settings of `larpo train` that say how lists are encoded.
+
+        Args:
+            objective: in place of this one's.
 
         Raises:
             ConfigError: the objective or one of its settings is unknown, or a setting is of the wrong type.
         """
-        given = self.objective
-        objective = {"type": given} if isinstance(given, str) else given
+        given = self.objective if objective is None else objective
         prompt = self.max_prompt_length or self.max_length - 1
         tree = {
-            "objective": objective,
+            "objective": {"type": given} if isinstance(given, str) else given,
             "max_tokens": self.max_length,
             "max_prompt_tokens": prompt,
             "unknown_end": self.unknown_end,
@@ -132,7 +136,7 @@ class Criterion:
         return loss
 
 
-def chosen_criterion(given: Loss | Objective[Any] | ObjectiveConfig | None, args: ListwiseConfig) -> Criterion:
+def chosen_criterion(given: Given, args: ListwiseConfig) -> Criterion:
     """The objective that a trainer was given, else that of its settings.
 
     Raises:
@@ -140,9 +144,9 @@ def chosen_criterion(given: Loss | Objective[Any] | ObjectiveConfig | None, args
     """
     if isinstance(given, Objective):
         given = given.settings.model_validate({})
-    if given is not None and not isinstance(given, ObjectiveConfig):
+    if callable(given):
         return Criterion(given, getattr(given, "__name__", type(given).__name__))
-    settings = args.lists().objective if given is None else given
+    settings = given if isinstance(given, ObjectiveConfig) else args.lists(given).objective
     settings.check()
     beta = float(getattr(settings, "beta", 1.0))
     return Criterion(settings.make(), settings.in_words, settings.needs_reference, settings.needs_kl, beta, settings)

@@ -14,12 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_utils import PredictionOutput
 
 from larpo_lib.api.listwise_batches import FEATURES, list_metrics
-from larpo_lib.api.listwise_config import Criterion, ListwiseConfig, Loss, chosen_criterion
+from larpo_lib.api.listwise_config import Criterion, Given, ListwiseConfig, chosen_criterion
 from larpo_lib.api.listwise_models import Policy
 from larpo_lib.api.listwise_preparation import Preparation
-from larpo_lib.config import ObjectiveConfig
 from larpo_lib.errors import ConfigError, ModelError
-from larpo_lib.objectives import ListBatch, Objective
+from larpo_lib.objectives import ListBatch
 from larpo_lib.training.collator import Batch, list_batch
 from larpo_lib.training.encode import EncodeCounts
 from larpo_lib.training.ranks import Ranks
@@ -45,8 +44,8 @@ class ListwiseTrainer(Trainer):
         eval_dataset: the same, or several by name.
         processing_class: the tokenizer.
         ref_model: another reference, with the same tokens.
-        objective: in place of `args.objective` a function from a `ListBatch` of B lists to a (B,) loss, or the settings
-            of an objective.
+        objective: in place of `args.objective` a function from a `ListBatch` of B lists to a (B,) loss, or the name or
+            the settings of an objective.
         peft_config: of an adapter to train in place of the model's weights.
         callbacks: as of `Trainer`.
         optimizers: as of `Trainer`.
@@ -67,7 +66,7 @@ class ListwiseTrainer(Trainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         *,
         ref_model: PreTrainedModel | torch.nn.Module | None = None,
-        objective: Loss | Objective[Any] | ObjectiveConfig | None = None,
+        objective: Given = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),

@@ -4,7 +4,7 @@ Each calls the function that the command line, the loop and Kubeflow call. Place
 output is there already, made with the same settings from the same inputs, returns at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from larpo_lib.config import (
 )
 from larpo_lib.files import disk_errors
 from larpo_lib.manifest import hash_json
-from larpo_lib.models.hub import local_model
 from larpo_lib.registry import Registry
 from larpo_lib.reporting import gate
 from larpo_lib.shards import UNSHARDED, Shard
@@ -69,11 +68,11 @@ def sample(
     prompts: Place,
     candidates: Place,
     iteration: int = 1,
-    shard: Shard = UNSHARDED,
+    shard: Shard | str = UNSHARDED,
 ) -> Artifact:
-    """Sample responses from a policy. The iteration's number decides prompts, temperature and seeds."""
+    """Sample responses from a policy. The iteration's number, from 1 on, decides prompts, temperature and seeds."""
     inputs = {"policy": policy, "prompts": prompts}
-    return _take("sample", config, inputs, {"candidates": candidates}, iteration=iteration, shard=shard)
+    return _take("sample", config, inputs, {"candidates": candidates}, iteration=iteration, shard=_shard(shard))
 
 
 def search_temperature(config: SearchTemperatureConfig, *, policy: Place, prompts: Place, search: Place) -> Artifact:
@@ -87,11 +86,11 @@ def rerank(
     prompts: Place,
     candidates: Place | Sequence[Place],
     ranked: Place,
-    shard: Shard = UNSHARDED,
+    shard: Shard | str = UNSHARDED,
 ) -> Artifact:
     """Score and rank candidates; those of several iterations are ranked as one list."""
     inputs = {"prompts": prompts, "candidates": _several(candidates)}
-    return _take("rerank", config, inputs, {"ranked": ranked}, shard=shard)
+    return _take("rerank", config, inputs, {"ranked": ranked}, shard=_shard(shard))
 
 
 def merge_shards(*, shards: Sequence[Place], merged: Place) -> Artifact:
@@ -160,15 +159,15 @@ def report(
 def promote(
     config: PromoteConfig,
     *,
-    policy: Path,
-    evaluation: Path,
-    promotion: Path,
-    baseline: Path | None = None,
+    policy: Place,
+    evaluation: Place,
+    promotion: Place,
+    baseline: Place | None = None,
     tracking: TrackingConfig | None = None,
-    store: Path = Path("mlflow"),
+    store: str | Path = "mlflow",
     run: LarpoConfig | None = None,
-    benchmarks: Sequence[Path] = (),
-    baseline_benchmarks: Sequence[Path] = (),
+    benchmarks: Sequence[Place] = (),
+    baseline_benchmarks: Sequence[Place] = (),
 ) -> Artifact:
     """Register a policy in MLflow, and make it the champion if it beats the current one.
 
@@ -184,34 +183,32 @@ def promote(
         benchmarks: evaluations of the policy by benchmarks, if the gate asks for metrics of several evaluations.
         baseline_benchmarks: the same of the policy to beat if there is no champion yet.
     """
-    policy = local_model(str(policy))
-    given = {
-        "policy": [policy],
-        "evaluation": [evaluation],
-        "baseline": [] if baseline is None else [baseline],
+    inputs: dict[str, Given] = {
+        "policy": policy,
+        "evaluation": evaluation,
+        "baseline": baseline,
         "benchmarks": benchmarks,
         "baseline_benchmarks": baseline_benchmarks,
     }
-    inputs = {name: [digest(path) for path in paths] for name, paths in given.items()}
-    identity = hash_json({"inputs": inputs, "config": config.identity()})
-    tracker = Tracker(tracking or TrackingConfig(), store)
-    anew = not promotion.exists()  # by the same inputs another champion may have been beaten before
-    with tracker.run("promote", identity, config), tracker.step("promote", None, anew=anew) as logged:
-        metrics = STEPS["promote"].run(
-            config,
-            policy=policy,
-            evaluation=evaluation,
-            baseline=baseline,
-            promotion=promotion,
-            registry=Registry(tracker.uri, logged.run_id),
-            run=run,
-            benchmarks=benchmarks,
-            baseline_benchmarks=baseline_benchmarks,
-        )
-        logged.log_metrics(metrics)
-        for file in (promotion / name for name in (gate.TABLE, gate.FIGURE) if config.asked):
-            logged.log_artifact(file)
-    return Artifact(str(promotion), metrics)
+    step, wanted = STEPS["promote"], {"promotion": str(promotion)}
+    _, given = pinned(step, config, {name: _location(place) for name, place in inputs.items()})
+    there = str(policy) if is_remote(str(policy)) else None
+    tracker = Tracker(tracking or TrackingConfig(), Path(store))
+    with at_edge(config, given, wanted, ("policy",)) as paths:
+        identity = hash_json({"inputs": _digests(paths, inputs), "config": config.identity()})
+        anew = not paths["promotion"].exists()  # by the same inputs another champion may have been beaten before
+        with tracker.run("promote", identity, config), tracker.step("promote", None, anew=anew) as logged:
+            metrics = step.run(config, **paths, registry=Registry(tracker.uri, logged.run_id), place=there, run=run)
+            logged.log_metrics(metrics)
+            for file in (paths["promotion"] / name for name in (gate.TABLE, gate.FIGURE) if config.asked):
+                logged.log_artifact(file)
+    return Artifact(wanted["promotion"], metrics)
+
+
+def _digests(paths: Mapping[str, Any], names: Collection[str]) -> dict[str, list[str]]:
+    """Of the inputs; of one that is not given none."""
+    given = {name: paths[name] if isinstance(paths[name], list) else [paths[name]] for name in names}
+    return {name: [digest(path) for path in found if path is not None] for name, found in given.items()}
 
 
 def _take(
@@ -237,6 +234,10 @@ def _location(place: Given) -> Location:
     if place is None or isinstance(place, str | Path):
         return None if place is None else str(place)
     return [str(one) for one in place]
+
+
+def _shard(given: Shard | str) -> Shard:
+    return Shard.parse(given) if isinstance(given, str) else given
 
 
 def _several(places: Place | Sequence[Place]) -> Sequence[Place]:

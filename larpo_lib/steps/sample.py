@@ -11,7 +11,7 @@ from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.config import EvaluateConfig, SampleConfig, SearchTemperatureConfig
 from larpo_lib.config.mixins import Sampling
 from larpo_lib.diversity import DIVERSITY_COLUMNS, Diversity, duplicates_above
-from larpo_lib.errors import LarpoError
+from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.samplers import make_sampler
 from larpo_lib.samplers.candidates import (
     Draws,
@@ -47,7 +47,12 @@ def run(
         candidates: artifact to publish, with `candidates.parquet`.
         iteration: 1 for the first; decides prompts, temperature and seeds.
         shard: this machine's part of the iteration's prompts; `merge_shards` puts the shards together.
+
+    Raises:
+        ConfigError: there is no such iteration.
     """
+    if iteration < 1:
+        raise ConfigError(f"iteration is {iteration}, but the first one is 1", remedy="Pass 1 or more")
     inputs = {"policy": policy, "prompts": prompts}
     arguments = {"iteration": iteration, **shard.argument()}
     make = partial(_sample, config, policy, prompts, iteration, shard)

@@ -174,3 +174,36 @@ def test_a_step_by_text_paths_gives_its_artifact_and_its_table(prepared_world: P
         made.table("ranked")
     with pytest.raises(ArtifactError, match=r"Use an artifact that contains prompts.parquet"):
         larpo_lib.build_lists(config.lists, prompts=tmp_path, ranked=tmp_path, lists=tmp_path / "others")
+
+
+def test_a_promotion_takes_text_paths_and_decides_as_a_run_does(
+    tiny_run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = tiny_run.out
+    made = larpo_lib.promote(
+        tiny_run.config.promote,
+        policy=f"{run}/iteration-1/policy",
+        evaluation=f"{run}/iteration-1/evaluation",
+        baseline=f"{run}/iteration-0/evaluation",
+        promotion=f"{tmp_path}/promotion",
+        store=f"{tmp_path}/store",
+    )
+    ours, theirs = (json.loads((one / "promotion.json").read_text("utf-8")) for one in (made.path, run / "promotion"))
+    assert {**ours, "version": theirs["version"]} == theirs
+    assert (tmp_path / "store" / "mlflow.db").is_file()
+
+
+def test_shards_are_texts_too_and_iterations_begin_with_one(prepared_world: Path, tmp_path: Path) -> None:
+    config = larpo_lib.load_config(prepared_world / "larpo.toml")
+    places: dict[str, Any] = {"prompts": prepared_world / "prompts", "candidates": prepared_world / "candidates"}
+    for shard in ("0/2", "1/2"):
+        larpo_lib.rerank(config.rerank, **places, ranked=tmp_path / shard[0], shard=shard)
+    merged = larpo_lib.merge_shards(shards=[tmp_path / "0", tmp_path / "1"], merged=tmp_path / "merged")
+    assert digest(merged.path) == digest(prepared_world / "ranked")
+    with pytest.raises(ConfigError, match="shard 'half' is not in the form i/n"):
+        larpo_lib.rerank(config.rerank, **places, ranked=tmp_path / "half", shard="half")
+    assert larpo_lib.Shard.parse("0/2") == larpo_lib.Shard(0, 2)
+    sampled = {"policy": prepared_world / "policy", "prompts": prepared_world / "prompts"}
+    with pytest.raises(ConfigError, match="iteration is 0, but the first one is 1"):
+        larpo_lib.sample(config.sample, **sampled, candidates=tmp_path / "c", iteration=0)

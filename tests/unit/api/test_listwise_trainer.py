@@ -245,6 +245,12 @@ def test_a_function_is_an_objective(tiny_policy: Path, tmp_path: Path) -> None:
         losses.append(_gradients(ours)[0])
     assert losses[0] == pytest.approx(losses[2], abs=1e-6)
     assert losses[1] == losses[2]
+    by_settings = make_trainer(tiny_policy, tmp_path, pairs, objective_function=DPO)  # as the settings have it
+    assert by_settings.criterion.settings == dpo.settings.model_validate(DPO)
+    with pytest.raises(ConfigError, match="'objective' has the unknown type 'dop'"):
+        make_trainer(tiny_policy, tmp_path, pairs, objective_function="dop")
+    default = make_trainer(tiny_policy, tmp_path, pairs, objective_function="dpo")
+    assert default.criterion.settings == dpo.settings.model_validate({})
     default = make_trainer(tiny_policy, tmp_path, pairs, objective_function=dpo)
     assert default.criterion.settings == dpo.settings.model_validate({})
     with pytest.raises(ConfigError, match=r"the objective <lambda> gave a result of shape \(\) for a batch of 4 lists"):
