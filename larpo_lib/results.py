@@ -77,8 +77,8 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "report": (
         Change(
             "0.2.0",
-            "advice on reward hacking allows for the number of iterations and of measures, it needs 10 prompts, and "
-            "lengths are without thoughts that the reward is not of",
+            "advice on reward hacking allows for the number of iterations and of measures, it needs 10 prompts, "
+            "lengths are without thoughts that the reward is not of, and drops of held-out prompts stand apart",
         ),
     ),
     "evaluate": (_REWARDS,),

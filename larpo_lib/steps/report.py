@@ -25,6 +25,7 @@ from larpo_lib.tables import PromptTable, iterate_table, rewards_and_lengths
 from larpo_lib.training.advice import diagnose
 from larpo_lib.training.history import read_history
 
+_HELD_OUT = "prepare.heldout"
 _EXAMPLE_COLUMNS = (
     "prompt_id", "sample_index", "temperature", "response", "num_tokens", "finish_reason", "reward", "correct",
 )  # fmt: skip
@@ -37,6 +38,11 @@ class _Artifact:
     name: str
     iteration: int
     path: Path
+
+    def manifest(self) -> dict[str, Any]:
+        """Its manifest; held-out prompts, even of a source of their own, are of another step than the training's."""
+        manifest = read_manifest(self.path)
+        return {**manifest, "step": _HELD_OUT} if self.name == "prompts" else manifest
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
     examples, outcomes = _examples(sources, config.examples)
     histories = [read_history(path) for path in sources.policies]
     columns = ["start", *(f"iteration {number}" for number in range(1, len(sources.policies) + 1))]
-    artifacts = [(item.iteration, read_manifest(item.path), read_metrics(item.path)) for item in sources.artifacts()]
+    artifacts = [(item.iteration, item.manifest(), read_metrics(item.path)) for item in sources.artifacts()]
     return content.Report(
         title=config.title,
         confidence=evaluate.confidence,

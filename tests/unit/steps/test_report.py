@@ -1,7 +1,9 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
+from reporting.parsed_page import Page
 from reporting.synthetic_run import SyntheticRun, make_run
 
 from larpo_lib import artifacts
@@ -10,7 +12,7 @@ from larpo_lib.config import PrepareConfig, PromoteConfig, ReportConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.reporting.table import summary_table
-from larpo_lib.steps import report
+from larpo_lib.steps import prepare, report
 from larpo_lib.tables import read_table, write_table
 
 pytestmark = pytest.mark.usefixtures("saved_figures")
@@ -98,6 +100,22 @@ def test_page_lists_the_drops_of_every_step_and_no_path(made):
     assert "<td>1,231</td><td>2,462</td>" in page
     assert "somebody" not in page
     assert str(made.parent) not in page
+
+
+def test_held_out_prompts_of_their_own_source_hide_no_drop_and_no_setting_of_the_training(whole, tmp_path):
+    """50 rows of 10 prompts lose 40, to train on; 21 rows of the 20 evaluated prompts lose 1."""
+    evaluated = [row["messages"][0]["content"] for row in read_table(whole.arguments["prompts"], "prompts")]
+    asked = {"train": [f"question {i % 10}" for i in range(50)], "heldout": [*evaluated, evaluated[0]]}
+    for name, prompts in asked.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+        prepare.run(PrepareConfig(source=str(tmp_path / f"{name}.jsonl")), prompts=tmp_path / name)
+    arguments = {**whole.arguments, "preparations": [tmp_path / "train"], "prompts": tmp_path / "heldout"}
+    report.run(ReportConfig(), report=tmp_path / "report", **arguments)
+    told = Page((tmp_path / "report" / "report.html").read_text("utf-8")).words()
+    assert re.findall(r"prepare\.(\w+) duplicates dropped (\d+)", told) == [("prompts", "40"), ("heldout", "1")]
+    settings = told.partition("As recorded by each step")[2]
+    sources = re.findall(r"prepare\.(\w+) .*?(\w+)\.jsonl", settings)
+    assert sources == [("prompts", "train"), ("heldout", "heldout")]
 
 
 def test_same_run_elsewhere_gives_the_same_bytes(made, tmp_path):
