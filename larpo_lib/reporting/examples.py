@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from larpo_lib.schemas import LENGTH
 from larpo_lib.tables import Row
 
-BETTER, WORSE, SAME = "better", "worse", "same"
+BETTER, WORSE, SAME, UNDECIDED = "better", "worse", "same", "undecided"
 
 SHOWN_CHARACTERS = 4000
 
@@ -39,7 +39,7 @@ class Example:
     """A prompt with the responses of the starting and of the last policy.
 
     Attributes:
-        outcome: whether the last policy did better, worse or the same.
+        outcome: whether the last policy did better, worse or the same, or this is undecided.
         messages: role and text of each turn.
     """
 
@@ -55,8 +55,9 @@ def choose_examples(
 ) -> tuple[list[Example], dict[str, int]]:
     """Choose at most `count` prompts: those that changed first, the largest changes first, then by `prompt_id`.
 
-    A prompt's outcome is its greedy response: right or wrong where that was judged, else its reward. If any prompt got
-    worse, one that did is shown even where better ones would fill all places.
+    A prompt's outcome is its greedy response: right or wrong where that is decided of both policies', its reward where
+    it is of neither, and undecided where it is of one alone. If any prompt got worse, one that did is shown even where
+    better ones would fill all places.
 
     Args:
         prompts: the row of each evaluated prompt, by `prompt_id`.
@@ -65,15 +66,15 @@ def choose_examples(
         count: number of examples wanted.
 
     Returns:
-        The examples, and how many prompts got better, worse and stayed the same in all.
+        The examples, and how many prompts got better, worse, stayed the same and are undecided in all.
     """
-    change = {prompt: _outcome(after[prompt]) - _outcome(before[prompt]) for prompt in before if prompt in after}
-    order = sorted(change, key=lambda prompt: (-abs(change[prompt]), prompt))
-    groups = {name: [p for p in order if _name(change[p]) == name] for name in (BETTER, WORSE, SAME)}
+    change = {prompt: _change(before[prompt], after[prompt]) for prompt in before if prompt in after}
+    order = sorted(change, key=lambda prompt: (-abs(change[prompt] or 0.0), prompt))
+    groups = {name: [p for p in order if _name(change[p]) == name] for name in (BETTER, WORSE, SAME, UNDECIDED)}
     kept_for_worse = 1 if groups[WORSE] and count > 1 else 0
     chosen = groups[BETTER][: count - kept_for_worse]
     chosen += groups[WORSE][: count - len(chosen)]
-    chosen += groups[SAME][: count - len(chosen)]
+    chosen += [*groups[SAME], *groups[UNDECIDED]][: count - len(chosen)]
     examples = [
         _example(prompts[p][0], _greedy_first(before[p]), _greedy_first(after[p]), _name(change[p])) for p in chosen
     ]
@@ -88,13 +89,19 @@ def _greedy_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=_place)
 
 
-def _outcome(rows: Sequence[Row]) -> float:
-    """Of the greedy response; of the first sampled one where none was greedy."""
-    first = min(rows, key=_place)
-    return float(first["reward"] if first["correct"] is None else first["correct"])
+def _change(before: Sequence[Row], after: Sequence[Row]) -> float | None:
+    """Of the greedy response, or of the first sampled one where none was greedy; None: it is undecided."""
+    old, new = (min(rows, key=_place) for rows in (before, after))
+    undecided = [row["correct"] is None for row in (old, new)]
+    if any(undecided) and not all(undecided):
+        return None
+    compared = "reward" if all(undecided) else "correct"
+    return float(new[compared]) - float(old[compared])
 
 
-def _name(change: float) -> str:
+def _name(change: float | None) -> str:
+    if change is None:
+        return UNDECIDED
     return BETTER if change > 0 else WORSE if change < 0 else SAME
 
 

@@ -112,8 +112,8 @@ def run(
         benchmarks: artifacts of benchmarks that measured some of the evaluated policies.
 
     Returns:
-        How many prompts got `better`, `worse` or stayed the `same`, how many examples are shown, and with
-        `preparations` how many held-out prompts are among them.
+        How many prompts got `better`, `worse`, stayed the `same` or are `undecided`, how many examples are shown, and
+        with `preparations` how many held-out prompts are among them.
 
     Raises:
         ArtifactError: an artifact is missing, their numbers do not fit one run, the evaluations' settings differ, or a

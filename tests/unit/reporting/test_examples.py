@@ -1,9 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reporting.small_report import AFTER, BEFORE, row, rows
 
 from larpo_lib.candidates.ranking import by_prompt
-from larpo_lib.reporting.examples import BETTER, SAME, SHOWN_CHARACTERS, WORSE, choose_examples
+from larpo_lib.reporting.examples import BETTER, SAME, SHOWN_CHARACTERS, UNDECIDED, WORSE, choose_examples
 
 PROMPTS = {
     name: [{"messages": [{"role": "user", "content": f"question {name}"}], "reference": None}] for name in "abcdefgh"
@@ -18,7 +19,7 @@ def test_changed_prompts_come_first_and_one_that_got_worse_is_shown():
     examples, outcomes = choose(rows(BEFORE), rows(AFTER), 3)
     assert [example.outcome for example in examples] == [BETTER, WORSE, SAME]
     assert [example.messages[0][1].shown for example in examples] == ["question a", "question b", "question c"]
-    assert outcomes == {BETTER: 1, WORSE: 1, SAME: 1}
+    assert outcomes == {BETTER: 1, WORSE: 1, SAME: 1, UNDECIDED: 0}
 
 
 def test_a_worse_prompt_keeps_its_place_among_many_better_ones():
@@ -26,7 +27,7 @@ def test_a_worse_prompt_keeps_its_place_among_many_better_ones():
     after = {name: [1.0, 0.0] for name in "abcdefg"} | {"h": [0.0, 0.0]}
     examples, outcomes = choose(rows(before), rows(after), 2)
     assert [example.outcome for example in examples] == [BETTER, WORSE]
-    assert outcomes == {BETTER: 7, WORSE: 1, SAME: 0}
+    assert outcomes == {BETTER: 7, WORSE: 1, SAME: 0, UNDECIDED: 0}
 
 
 def test_without_a_judge_the_largest_change_of_the_greedy_reward_comes_first():
@@ -35,6 +36,23 @@ def test_without_a_judge_the_largest_change_of_the_greedy_reward_comes_first():
     examples, _ = choose(rows(before, judged=False), rows(after, judged=False), 3)
     assert [example.messages[0][1].shown for example in examples] == ["question b", "question a", "question c"]
     assert [answer.reward for answer in examples[0].after] == [0.9, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ((None, 5.2), (True, 6.0), UNDECIDED),
+        ((False, -8.0), (None, -9.0), UNDECIDED),
+        ((True, 5.0), (None, 7.0), UNDECIDED),
+        ((None, 5.2), (None, 6.0), BETTER),
+        ((True, 5.2), (False, 6.0), WORSE),
+    ],
+)
+def test_a_verdict_is_never_compared_with_a_reward(before, after, outcome):
+    (old, reward), (new, other) = before, after
+    examples, outcomes = choose([row("a", 0, reward, old)], [row("a", 0, other, new)], 1)
+    assert outcomes == {**dict.fromkeys((BETTER, WORSE, SAME, UNDECIDED), 0), outcome: 1}
+    assert [example.outcome for example in examples] == [outcome]
 
 
 def test_greedy_and_first_sampled_response_stand_side_by_side():

@@ -47,6 +47,15 @@ def test_examples_show_both_sides(whole):
     assert "Prompt 2 ▼ worse" in words
 
 
+def test_prompts_of_which_one_response_is_undecided_are_counted_apart(whole):
+    undecided = replace(small_report().examples[0], outcome="undecided")
+    outcomes = {"better": 1, "worse": 1, "same": 1, "undecided": 2}
+    words = page(small_report(examples=[undecided], outcomes=outcomes)).words()
+    assert "For 2 it decided only one of the two, so they are not compared. The examples are" in words
+    assert "Prompt 1 ? undecided" in words
+    assert "it decided only one" not in whole.words()
+
+
 def test_lists_drops_and_settings_are_told():
     report = small_report(drops=[Drop("build_lists", "duplicates dropped", (None, 0, 1234))])
     words = page(replace(report, drop_columns=["start", "iteration 1", "iteration 2"])).words()

@@ -59,6 +59,7 @@ def test_metrics_count_examples_and_outcomes(whole, made):
         "better": sum(after[prompt] and not before[prompt] for prompt in before),
         "worse": sum(before[prompt] and not after[prompt] for prompt in before),
         "same": sum(before[prompt] == after[prompt] for prompt in before),
+        "undecided": 0,
         "heldout_trained_on": 0,
     }
 
