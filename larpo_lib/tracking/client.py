@@ -15,7 +15,10 @@ _PROBE_TIMEOUT_S = 5
 _ERROR_LENGTH = 500
 _SETTINGS = "tracking.uri or MLFLOW_TRACKING_URI"
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_NEVER = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})  # BAD_REQUEST: of a damaged database, too
+_NEVER = {  # BAD_REQUEST: of a damaged database, too
+    "INVALID_PARAMETER_VALUE": "Change the name or value that it does not allow, or restore what was deleted there",
+    "RESOURCE_DOES_NOT_EXIST": f"Restore what was deleted there, or check {_SETTINGS}, and MLFLOW_RUN_ID if it is set",
+}
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -127,7 +130,10 @@ def _is_transient(error: Exception) -> bool:
 def _remedy(error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"Install the database driver that {_SETTINGS} names"
-    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+    code = getattr(error, "error_code", "")
+    if code in _NEVER:
+        return _NEVER[code]
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
         return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     if "database schema" in str(error):
         return "Use the version of MLflow that wrote the database, or run `mlflow db upgrade` on a backup of it"

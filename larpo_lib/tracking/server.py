@@ -16,6 +16,7 @@ from typing import Any
 from larpo_lib.errors import TrackingError
 from larpo_lib.tracking.client import TrackingClient, mlflow_errors, probe
 from larpo_lib.tracking.data import DataSet
+from larpo_lib.tracking.names import allowed
 from larpo_lib.tracking.parameters import log_params
 from larpo_lib.tracking.stores import experiment
 
@@ -179,8 +180,9 @@ def _metrics(client: TrackingClient, run: Any, entry: Mapping[str, Any]) -> None
     """Points: name, value, step, and the time where it is not that of the run."""
     from mlflow.entities import Metric
 
+    names = allowed(name for name, *_ in entry["points"])
     points = [
-        Metric(name, value, run.info.start_time if at is None else at, step)
+        Metric(names[name], value, run.info.start_time if at is None else at, step)
         for name, value, step, at in entry["points"]
     ]
     client.log_batch(run.info.run_id, metrics=points)
