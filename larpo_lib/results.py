@@ -78,8 +78,8 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change(
             "0.2.0",
             "advice on reward hacking allows for the number of iterations and of measures, it needs 10 prompts, "
-            "lengths are without thoughts that the reward is not of, drops of held-out prompts stand apart, and no "
-            "verdict is compared with a reward",
+            "lengths are without thoughts that the reward is not of, drops of held-out prompts stand apart, no "
+            "verdict is compared with a reward, and lines of benchmarks go from iteration to iteration",
         ),
     ),
     "evaluate": (_REWARDS,),

@@ -36,8 +36,9 @@ def hacking_panels(hacking: Hacking, confidence: float) -> Iterator[Panel]:
         if any(estimate.value is not None for estimates in lines.values() for estimate in estimates):
             yield _panel(name, title, f"{caption} {band}", places, lines, zero=name != "length")
     for one in hacking.judged:
-        lines = {one.title.partition(": ")[2].partition(" (")[0]: [*one.scores.values()]}
-        yield _panel(one.name, one.title, f"Judged by {one.judged_by}. {band}", [*one.scores], lines)
+        measured = sorted(one.scores)
+        lines = {one.title.partition(": ")[2].partition(" (")[0]: [one.scores[iteration] for iteration in measured]}
+        yield _panel(one.name, one.title, f"Judged by {one.judged_by}. {band}", measured, lines)
 
 
 def _of_responses(hacking: Hacking) -> Iterator[tuple[str, str, str, Lines]]:

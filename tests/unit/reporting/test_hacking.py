@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
 from larpo_lib.reporting.hacking import Hacking, Judged, examine
@@ -238,3 +239,14 @@ def test_every_watch_and_benchmark_has_a_figure_and_what_is_nowhere_defined_has_
     hacking: Hacking = examine(run(), BOOTSTRAP, REWARD, [judged])
     names = [panel.name for panel in hacking_panels(hacking, 0.95)]
     assert names == ["watch-rules", "length", "equal-length", "alpaca-eval-lc-win-rate"]
+
+
+def test_a_benchmarks_line_goes_through_the_iterations_in_their_order_however_they_are_passed() -> None:
+    scores = {3: Estimate(61.0, 55.0, 66.0), 0: Estimate(40.0, 35.0, 45.0), 1: Estimate(50.0, 45.0, 55.0)}
+    hacking = examine(run(), BOOTSTRAP, REWARD, [Judged("gsm8k_accuracy", "GSM8K: Accuracy (%)", "a verifier", scores)])
+    (panel,) = (one for one in hacking_panels(hacking, 0.95) if one.name == "gsm8k-accuracy")
+    axes = Figure().add_axes((0, 0, 1, 1))
+    panel.draw(axes)
+    (line,) = axes.get_lines()
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1, 3], [40.0, 50.0, 61.0])
+    assert [text.get_text() for text in axes.texts] == ["Accuracy\n61.00"]
