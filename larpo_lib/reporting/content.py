@@ -84,6 +84,7 @@ class Report:
         diversity: of the sampled candidates, by iteration and rising temperature; none where they are not given.
         hacking: what tells whether policies exploit the reward.
         histories: per iteration, each series of `HISTORY_SERIES` over the optimiser's steps.
+        fixed_reference: the trainings were given a reference that is not what they start from.
         diagnoses: what is known of each iteration's training, by the names of `larpo_lib.training.advice.Diagnosis`.
         promotion: the gate's decision as it was recorded, and under `policy` whose; None if no gate was asked.
         versions: of larpo and the libraries that made the last policy.
@@ -101,6 +102,7 @@ class Report:
     length_curves: Sequence[LengthCurve]
     hacking: Hacking
     histories: Sequence[Mapping[str, Sequence[float | None]]]
+    fixed_reference: bool
     diagnoses: Sequence[Mapping[str, Any]]
     examples: Sequence[Example]
     outcomes: Mapping[str, int]

@@ -194,6 +194,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
         ],
         hacking=read_hacking(sources.measured(), sources.ranked[-1], histories, sources.benchmarks, bootstrap),
         histories=[content.history(rows) for rows in histories],
+        fixed_reference=any("reference" in read_manifest(path)["inputs"] for path in sources.policies),
         diagnoses=[
             asdict(diagnose(rows, read_manifest(policy)["config"], read_metrics(ranked)["reward_std"]))
             for rows, policy, ranked in zip(histories, sources.policies, sources.ranked, strict=True)

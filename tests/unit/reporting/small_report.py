@@ -66,6 +66,7 @@ def small_report(*, judged: bool = True, **changes: Any) -> content.Report:
         length_curves=[content.LengthCurve(1, [10.0, 20.0], [0.25, 0.5], [0.125, 0.0])],
         hacking=examine([read_policy(i, part, ()) for i, part in enumerate((before, after))], CONFIG, "reward"),
         histories=[{name: [1.0, 0.5, 0.25] for name in content.HISTORY_SERIES}],
+        fixed_reference=False,
         diagnoses=[
             {
                 "chosen_logp_drift": -40.0,

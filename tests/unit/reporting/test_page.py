@@ -72,6 +72,20 @@ def test_what_trainings_tell_and_advise_is_told():
     )
 
 
+@pytest.mark.parametrize(
+    ("fixed", "drift", "told"),
+    [
+        (False, -40.0, "the previous one, which becomes its reference."),
+        (True, -40.0, "the previous one; the reference stays the same."),
+        (False, None, "the previous one."),
+    ],
+)
+def test_the_reference_of_the_trainings_is_told(fixed, drift, told):
+    (diagnosis,) = small_report().diagnoses
+    report = small_report(fixed_reference=fixed, diagnoses=[{**diagnosis, "chosen_logp_drift": drift}])
+    assert f"Each iteration starts from the policy of {told}" in page(report, figures=True).words()
+
+
 def test_diversity_is_told_by_iteration_and_temperature():
     words = page(small_report()).words().replace("\u2009", " ")
     assert "distinct 2-grams 1 0.7 43.8 % 62.5 % 1 1.0 \N{EN DASH} \N{EN DASH}" in words

@@ -8,7 +8,7 @@ from reporting.synthetic_run import SyntheticRun, make_run
 
 from larpo_lib import artifacts
 from larpo_lib.artifacts import read_metrics
-from larpo_lib.config import PrepareConfig, PromoteConfig, ReportConfig
+from larpo_lib.config import PrepareConfig, PromoteConfig, ReportConfig, TrainConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.reporting.table import summary_table
@@ -134,6 +134,20 @@ def test_one_iteration_without_judge_gate_or_preparations(tmp_path):
     assert "figures/accuracy.png" not in made
     assert "accuracy" not in made["summary.txt"].decode()
     assert "No promotion gate" in made["report.html"].decode()
+
+
+def test_a_reference_that_the_trainings_were_given_is_told_to_stay_the_same(whole, made, tmp_path):
+    *first, last = whole.arguments["policies"]
+
+    def make(work):
+        (work.data / "history.jsonl").write_bytes((last / "history.jsonl").read_bytes())
+        return read_metrics(last)
+
+    artifacts.produce("train", TrainConfig(), {"policy": first[-1], "reference": first[0]}, tmp_path / "fixed", make)
+    arguments = {**whole.arguments, "policies": [*first, tmp_path / "fixed"]}
+    report.run(ReportConfig(), report=tmp_path / "report", **arguments)
+    assert "the reference stays the same" in (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert "which becomes its reference" in (made / "report.html").read_text("utf-8")
 
 
 def test_gate_names_the_policy_it_was_about(whole, tmp_path):
