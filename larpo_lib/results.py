@@ -77,9 +77,10 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "report": (
         Change(
             "0.2.0",
-            "advice on reward hacking allows for the number of iterations and of measures, it needs 10 prompts, "
-            "lengths are without thoughts that the reward is not of, drops of held-out prompts stand apart, no "
-            "verdict is compared with a reward, and lines of benchmarks go from iteration to iteration",
+            "advice on reward hacking allows for the number of iterations and of measures, needs 10 prompts, and knows "
+            "the reranker of the training by its settings, lengths are without thoughts that the reward is not of, "
+            "drops of held-out prompts stand apart, no verdict is compared with a reward, and lines of benchmarks go "
+            "from iteration to iteration",
         ),
     ),
     "evaluate": (_REWARDS,),

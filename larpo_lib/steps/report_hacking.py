@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import AGAIN, read_manifest
+from larpo_lib.config.differences import differences
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json
 from larpo_lib.manifest import hash_json
-from larpo_lib.provenance import scored_text
+from larpo_lib.provenance import scored_by, scored_text
 from larpo_lib.reporting.benchmark import REPORT
 from larpo_lib.reporting.hacking import Hacking, Judged, examine
 from larpo_lib.reporting.hacking_policies import COLUMNS, REWARD, read_policy
@@ -59,7 +60,14 @@ def _trained(evaluation: Path, ranked: Path) -> str | None:
     learned = unpenalised(next(iterate_table(ranked, "ranked", ["reranker"]))["reranker"])
     measured = {REWARD: next(iterate_table(evaluation, "evaluated", ["reranker"]))["reranker"]}
     measured |= {f"{WATCH}{row['watch']}": row["reranker"] for row in watched_rows(evaluation, ("watch", "reranker"))}
-    return next((measure for measure, name in measured.items() if name == learned), None)
+    made, by = scored_by(ranked).get(REWARD), scored_by(evaluation)
+    alike = (name for name, reranker in measured.items() if reranker == learned and _may_be_one(made, by.get(name)))
+    return next(alike, None)
+
+
+def _may_be_one(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether what decides the rewards of two rerankers of one name is the same, as far as it is recorded of both."""
+    return one is None or other is None or not differences(one, other)
 
 
 def _judged(benchmarks: Sequence[Path], evaluations: Mapping[int, Path]) -> list[Judged]:

@@ -8,7 +8,7 @@ import pytest
 from table_rows import ranked, with_table
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
-from larpo_lib.config import EvaluateConfig, Section
+from larpo_lib.config import EvaluateConfig, RerankConfig, Section
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import write_json
 from larpo_lib.reporting.evaluation import EvaluationReport, Score
@@ -76,6 +76,32 @@ def test_what_training_learns_from_is_found_among_the_measures(tmp_path: Path, l
     assert found.trained == trained
     assert [one.estimates["watch_other"].value for one in found.standings] == [0.5, -0.5]
     assert [one.kl for one in found.standings] == [None, 19.5]  # of the last tenth of 20 steps
+
+
+@pytest.mark.parametrize(("longest", "trained"), [(30, "reward"), (50, "watch_other"), (70, None)])
+def test_rerankers_of_one_name_are_told_apart_by_their_settings(
+    tmp_path: Path, longest: int, trained: str | None
+) -> None:
+    def length(most: int) -> dict[str, Any]:
+        return {"type": "length", "longest": most}
+
+    def evaluated(work: WorkDir) -> Metrics:
+        row = ranked("p", "text", 0.5, reranker="length")
+        seen = {"watch": "other", "prompt_id": "p", "sample_index": 0, "temperature": 1.0, "reranker": "length"}
+        write_table(work.data / "evaluated.parquet", "evaluated", [{**row, "correct": None}])
+        write_table(work.data / "watched.parquet", "watched", [{**seen, "reward": 0.25}])
+        return {}
+
+    def reranked(work: WorkDir) -> Metrics:
+        write_table(work.data / "ranked.parquet", "ranked", [ranked("q", "text", 1.0, reranker="length")])
+        return {}
+
+    watch = {"name": "other", "reranker": length(50)}
+    settings = EvaluateConfig.model_validate({"reranker": length(30), "watch": [watch]})
+    learned = RerankConfig.model_validate({"reranker": length(longest)})
+    produce("evaluate", settings, {}, tmp_path / "evaluation", evaluated)
+    produce("rerank", learned, {}, tmp_path / "ranked", reranked)
+    assert read_hacking({0: tmp_path / "evaluation"}, tmp_path / "ranked", [], [], BOOTSTRAP).trained == trained
 
 
 def test_benchmarks_are_told_apart_by_judge_and_stand_with_the_policies_that_they_measured(tmp_path: Path) -> None:
