@@ -36,6 +36,7 @@ _REWARDS = Change(
     f"{_READING.why}, reward models in bfloat16 compute their scores in float32, and a judge's reply that is cut is "
     "read only if it is nothing but the decision",
 )
+_LENGTHS = "lengths are without thoughts that the reward is not of"
 _NAMES = Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}")
 _JUDGING = Change("0.2.0", f"a judge's thoughts are no judgement, even if they are cut without a tag, and {FIRST.why}")
 _TOKENS = Change("0.2.0", "responses known only as text are tokenized as they stand in their conversation")
@@ -73,14 +74,13 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change("0.2.0", f"{_WORDS.why}, and hot and cold negatives are only responses sampled at that temperature"),
     ),
     "retrieval": (Change("0.2.0", f"{_TOKENS.why}, {_WORDS.why}, and a query does not find itself"),),
-    "rerank": (_REWARDS,),
+    "rerank": (Change("0.2.0", f"{_REWARDS.why}, and {_LENGTHS}"),),
     "report": (
         Change(
             "0.2.0",
             "advice on reward hacking allows for the number of iterations and of measures, needs 10 prompts, and knows "
-            "the reranker of the training by its settings, lengths are without thoughts that the reward is not of, "
-            "drops of held-out prompts stand apart, no verdict is compared with a reward, and lines of benchmarks go "
-            "from iteration to iteration",
+            f"the reranker of the training by its settings, {_LENGTHS}, drops of held-out prompts stand apart, no "
+            "verdict is compared with a reward, and lines of benchmarks go from iteration to iteration",
         ),
     ),
     "evaluate": (_REWARDS,),
@@ -92,7 +92,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "judge_check": (_NAMES,),
     "arena_hard": (_JUDGING,),
     "mixeval": (_JUDGING,),
-    "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and lengths are without thoughts that the reward is not of"),),
+    "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and {_LENGTHS}"),),
     "score_reward_model": (_REWARDS,),
 }
 """By the names of steps, without what stands behind a dot; the oldest change first."""

@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +94,17 @@ def read_columns(path: Path, schema: str, columns: Sequence[str] | None = None) 
     return table
 
 
-def rewards_and_lengths(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reward and characters of every response of a `ranked` table; its texts are read a row group at a time."""
+def rewards_and_lengths(path: Path, scored: Callable[[str], str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Reward and characters of every response of a `ranked` table; its texts are read a row group at a time.
+
+    Args:
+        path: of the table.
+        scored: from a response to what its reward is of, whose characters count.
+    """
     rewards, lengths = [np.empty(0)], [np.empty(0)]
     for group in _row_groups(path, "ranked", ["reward", "response"]):
         rewards.append(group["reward"].to_numpy())
-        lengths.append(pc.utf8_length(group["response"]).to_numpy())
+        lengths.append(np.array([len(scored(text)) for text in group["response"].to_pylist()], dtype=np.float64))
     return np.concatenate(rewards), np.concatenate(lengths)
 
 

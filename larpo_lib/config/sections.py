@@ -57,7 +57,8 @@ class RerankConfig(InParts):
     reranker: RerankerConfig = Field(default_factory=RerankerConfig.default)
     """The reranker (reward model) that scores the candidates."""
     length_penalty: NonNegativeFloat = 0.0
-    """Reward subtracted for each character of a response, to counter reward models that prefer long responses."""
+    """Reward subtracted for each character of a response, to counter reward models that prefer long responses. Thoughts
+    count only if the reranker has `thinking = "keep"`."""
 
 
 class NegativesConfig(Section):

@@ -7,7 +7,7 @@ from typing import Any
 from larpo_lib.artifacts import Metrics, WorkDir, produce, read_manifest
 from larpo_lib.config import Section
 from larpo_lib.errors import ArtifactError
-from larpo_lib.provenance import SHARDS, RecordedSampling, read_settings
+from larpo_lib.provenance import SHARDS, RecordedSampling, read_settings, scored_text
 from larpo_lib.shards import UNSHARDED, Shard
 from larpo_lib.steps import rerank, sample
 from larpo_lib.tables import concat_tables
@@ -36,7 +36,7 @@ def run(*, shards: Sequence[Path], merged: Path) -> Metrics:
         output = work.data / f"{schema}.parquet"
         counts = concat_tables([path / output.name for _, path in ordered], schema, output)
         if step == "rerank":
-            return rerank.summarize(output, counts, UNSHARDED, ordered[0][1])
+            return rerank.summarize(output, counts, UNSHARDED, ordered[0][1], scored_text(ordered[0][1]))
         limit = read_settings(ordered[0][1], RecordedSampling).max_prompt_tokens
         return sample.summarize(output, counts, limit, UNSHARDED, ordered[0][1])
 

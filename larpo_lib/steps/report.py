@@ -11,7 +11,7 @@ from larpo_lib.config.differences import differences
 from larpo_lib.contamination import trained_on
 from larpo_lib.errors import ArtifactError
 from larpo_lib.files import read_json, write_json
-from larpo_lib.provenance import RecordedEvaluation, read_settings
+from larpo_lib.provenance import RecordedEvaluation, read_settings, scored_text
 from larpo_lib.reporting import content, drawing, page
 from larpo_lib.reporting.examples import Example, choose_examples
 from larpo_lib.reporting.figures import panels
@@ -189,7 +189,7 @@ def _build(config: ReportConfig, sources: _Sources) -> content.Report:
             for row in content.sample_diversity(number, read_metrics(path))
         ],
         length_curves=[
-            content.length_curve(number, *rewards_and_lengths(path))
+            content.length_curve(number, *rewards_and_lengths(path, scored_text(path)))
             for number, path in enumerate(sources.ranked, start=1)
         ],
         hacking=read_hacking(sources.measured(), sources.ranked[-1], histories, sources.benchmarks, bootstrap),

@@ -1,7 +1,7 @@
 """The reward model reranks the candidates."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from larpo_lib.errors import DataError, LarpoError
 from larpo_lib.metadata import Asked
 from larpo_lib.rewards.length import penalise_length
 from larpo_lib.rewards.references import require_references
-from larpo_lib.rewards.rerankers import Reranker, Scorable, foresee, make_reranker
+from larpo_lib.rewards.rerankers import Reranker, Scorable, foresee, make_reranker, scored_text
 from larpo_lib.schemas import SCHEMAS, AskedRow, CandidateRow
 from larpo_lib.shards import UNSHARDED, PartFn, PartResult, Shard, map_in_parts
 from larpo_lib.statistics.ranking import spearman
@@ -64,7 +64,7 @@ def _rerank(config: RerankConfig, prompts: Path, candidates: Sequence[Path], sha
         scratch=work.scratch,
         output=output,
     )
-    return summarize(output, counts, shard, candidates[-1])
+    return summarize(output, counts, shard, candidates[-1], scored_text(config.reranker))
 
 
 def _candidates(path: Path) -> PromptTable:
@@ -96,7 +96,7 @@ def _answered(prompts: Path, candidates: Sequence[Path]) -> list[str]:
 @contextmanager
 def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -> Iterator[PartFn]:
     """What makes the rows of `ranked` for some prompts, and counts what became of their candidates."""
-    reranker = penalise_length(make_reranker(config.reranker), config.length_penalty)
+    reranker = penalise_length(make_reranker(config.reranker), config.length_penalty, scored_text(config.reranker))
     known = Asked(prompts)
     tables = [_candidates(path) for path in candidates]
 
@@ -115,7 +115,7 @@ def reranking(config: RerankConfig, prompts: Path, candidates: Sequence[Path]) -
     yield make
 
 
-def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metrics:
+def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path, scored: Callable[[str], str]) -> Metrics:
     """The metrics of `ranked`, which do not tell in how many shards it was made.
 
     Args:
@@ -123,11 +123,12 @@ def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path) -> Metri
         counts: of what became of candidates.
         shard: whose candidates they are. Only one of several may have none.
         source: what was ranked, for messages.
+        scored: from a response to what its reward is of, whose length counts.
 
     Raises:
         LarpoError: no candidate could be scored.
     """
-    rewards, lengths = rewards_and_lengths(ranked)
+    rewards, lengths = rewards_and_lengths(ranked, scored)
     if len(rewards):
         return {
             **counts,

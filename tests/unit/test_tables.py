@@ -14,6 +14,7 @@ from larpo_lib.errors import ArtifactError, DataError, StorageError
 from larpo_lib.row_groups import RowGroups
 from larpo_lib.schemas import SCHEMAS, candidate_id, prompt_id
 from larpo_lib.tables import ROW_GROUP, PromptTable, concat_tables, read_table, rewards_and_lengths, write_table
+from larpo_lib.thinking import without_thoughts
 
 
 def prompt(number: int, **changes: Any) -> dict[str, Any]:
@@ -40,7 +41,13 @@ def test_rows_come_back_as_they_were_written(table: Path) -> None:
 def test_lengths_are_counted_in_characters(tmp_path: Path) -> None:
     rows = [ranked("x", text, reward) for text, reward in (("", 0.5), ("äöü", -1.0), ("a 😀 b", 2.0))]
     write_table(tmp_path / "ranked.parquet", "ranked", rows)
-    assert [found.tolist() for found in rewards_and_lengths(tmp_path)] == [[0.5, -1.0, 2.0], [0, 3, 5]]
+    assert [found.tolist() for found in rewards_and_lengths(tmp_path, str)] == [[0.5, -1.0, 2.0], [0, 3, 5]]
+
+
+def test_lengths_are_those_of_what_was_scored(tmp_path: Path) -> None:
+    rows = [ranked("x", text, 0.5) for text in ("<think>long</think>\nno", "<think>cut", "äöü")]
+    write_table(tmp_path / "ranked.parquet", "ranked", rows)
+    assert rewards_and_lengths(tmp_path, without_thoughts)[1].tolist() == [2, 0, 3]
 
 
 @pytest.mark.parametrize("schema", sorted(SCHEMAS))

@@ -117,7 +117,7 @@ def test_cuts_of_all_members_are_counted():
 
 def test_every_character_has_its_price():
     plain = Table("a", {"x": 1.0, "four": 1.0, "é": None})
-    penalised = penalise_length(plain, 0.25)
+    penalised = penalise_length(plain, 0.25, str)
     assert penalised.score(_items("x", "four", "é")) == [0.75, 0.0, None]
     assert penalised.name == "a - 0.25 a character"
     assert not penalised.list_relative
@@ -126,8 +126,8 @@ def test_every_character_has_its_price():
 
 def test_without_a_price_a_reranker_stays_itself():
     plain = Table("a", {})
-    assert penalise_length(plain, 0.0) is plain
+    assert penalise_length(plain, 0.0, str) is plain
 
 
 def test_a_list_relative_reranker_stays_so():
-    assert penalise_length(Table("a", {}, list_relative=True), 0.5).list_relative
+    assert penalise_length(Table("a", {}, list_relative=True), 0.5, str).list_relative
