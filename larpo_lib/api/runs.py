@@ -61,13 +61,13 @@ def load_config(
     file = preset_file(preset) if preset is not None else None if path is None else Path(path)
     if not isinstance(settings, Mapping):
         return settings_tree.load_config(file, settings)
-    tree = load_tree(file)
+    given: dict[str, Any] = {}
     for name, value in settings.items():
         change = _plain(value)
         for part in reversed(name.split(".")):
             change = {part: change}
-        tree = apply_settings(tree, change)
-    return check(LarpoConfig, tree, file)
+        given = apply_settings(given, change, None)
+    return check(LarpoConfig, apply_settings(load_tree(file), given), file)
 
 
 def run_loop(config: LarpoConfig, out: str | Path, work: str | Path | None = None) -> RunResult:

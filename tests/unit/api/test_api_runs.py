@@ -207,3 +207,22 @@ def test_shards_are_texts_too_and_iterations_begin_with_one(prepared_world: Path
     sampled = {"policy": prepared_world / "policy", "prompts": prepared_world / "prompts"}
     with pytest.raises(ConfigError, match="iteration is 0, but the first one is 1"):
         larpo_lib.sample(config.sample, **sampled, candidates=tmp_path / "c", iteration=0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train.objective.beta": 0.5, "train.objective.type": "dpo"},
+        {"rerank.reranker.mode": "exact", "rerank.reranker.type": "verifier"},
+        {"lists.selection.top": 1, "lists.selection.type": "top_bottom"},
+    ],
+)
+def test_the_order_of_a_mapping_decides_nothing(tiny_world: Path, given: dict[str, Any]) -> None:
+    texts = [f"{name}={value}" for name, value in given.items()]
+    expected = larpo_lib.load_config(tiny_world / "larpo.toml", texts)
+    for mapping in (given, dict(reversed(given.items()))):
+        found = larpo_lib.load_config(tiny_world / "larpo.toml", mapping)
+        assert found == expected
+        for name, value in given.items():
+            section, part, setting = name.split(".")
+            assert getattr(getattr(getattr(found, section), part), setting) == value
