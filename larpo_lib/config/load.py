@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from larpo_lib.config.changes import ChangeConfig, stated_changes
 from larpo_lib.config.inheritance import implied_type, resolve, section_of, sections_of
-from larpo_lib.config.problems import UNKNOWN, config_error, place_of
+from larpo_lib.config.problems import UNKNOWN, config_error, known_to_another_type, place_of
 from larpo_lib.config.tree import LarpoConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.parsing import parse_toml, unusable
@@ -64,7 +65,7 @@ def load_section(name: str, path: Path | None, settings: Iterable[str] = ()) -> 
         ConfigError: the section cannot be read, or a setting of any section is unknown.
     """
     tree = load_tree(path, settings)
-    _check_partly(tree, path, lambda problem: problem == UNKNOWN)
+    _check_partly(tree, path, lambda problem, _: problem["type"] == UNKNOWN)
     if any(name in change for change in stated_changes(tree)):
         _LOG.warning(
             "loop.changes has other settings of %s for later iterations, which single steps do not read: use --set",
@@ -79,14 +80,20 @@ def check_given(tree: dict[str, Any], path: Path | None = None) -> None:
 
     Raises:
         ConfigError: a setting is unknown or of the wrong type, or holds a secret. What is missing or contradicts is not
-            looked at.
+            looked at; the `type` of a table that states none may be missing, too.
     """
-    _check_partly(tree, path, lambda problem: problem not in _LEFT_OPEN)
+
+    def told(problem: ErrorDetails, part: dict[str, Any]) -> bool:
+        return problem["type"] not in _LEFT_OPEN and not known_to_another_type(problem, LarpoConfig, part)
+
+    _check_partly(tree, path, told)
     _require_no_secret(tree, path, ())
 
 
-def _check_partly(tree: dict[str, Any], path: Path | None, told: Callable[[str], bool]) -> None:
-    """Refuse what is wrong with single settings, those of changes included, if it is of a type that is to be told."""
+def _check_partly(
+    tree: dict[str, Any], path: Path | None, told: Callable[[ErrorDetails, dict[str, Any]], bool]
+) -> None:
+    """Refuse what is wrong with single settings, those of changes included, if it is to be told."""
     parts: dict[tuple[str, ...], dict[str, Any]] = {
         ("loop", "changes", str(number)): {name: change[name] for name in ChangeConfig.sections if name in change}
         for number, change in enumerate(stated_changes(tree))
@@ -95,7 +102,7 @@ def _check_partly(tree: dict[str, Any], path: Path | None, told: Callable[[str],
         try:
             LarpoConfig.model_validate(part)
         except ValidationError as error:
-            problems = [problem for problem in error.errors(include_url=False) if told(problem["type"])]
+            problems = [problem for problem in error.errors(include_url=False) if told(problem, part)]
             if problems:
                 raise config_error(problems, LarpoConfig, path, prefix) from None
 

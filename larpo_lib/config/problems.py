@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from larpo_lib.config.endpoint import UNTOLD_INPUT
-from larpo_lib.config.inheritance import sections_of
+from larpo_lib.config.inheritance import section_of, sections_of
 from larpo_lib.errors import ConfigError
 
 UNKNOWN = "extra_forbidden"
@@ -90,6 +90,36 @@ def _follow(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
         names.append(str(part))
         models = list(sections_of(annotation))
     return names, models
+
+
+def known_to_another_type(problem: ErrorDetails, kind: type[BaseModel], tree: Any) -> bool:
+    """Whether an unknown name is known where the tables around it that state no `type` are of another one.
+
+    Args:
+        problem: of any type.
+        kind: of the settings.
+        tree: the settings as they are stated.
+    """
+    if problem["type"] != UNKNOWN:
+        return False
+    kinds, stated = [kind], tree
+    for name in _follow(kind, problem["loc"])[0]:
+        if isinstance(stated, list):
+            annotations: list[Any] = [*kinds]
+            stated = stated[int(name)]
+        else:
+            annotations = [each.model_fields[name].annotation for each in kinds if name in each.model_fields]
+            stated = stated.get(name) if isinstance(stated, dict) else None
+        if not annotations:
+            return False
+        chosen = isinstance(stated, dict) and "type" in stated
+        found = [
+            each
+            for annotation in annotations
+            for each in ([section_of(annotation, stated)] if chosen else sections_of(annotation))
+        ]
+        kinds = [each for each in found if each is not None]
+    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
