@@ -157,7 +157,7 @@ def _made_now(
     identity: dict[str, Any],
     config: Section,
 ) -> Metrics:
-    with shared_through_pool(work.fingerprint, output) as found:
+    with shared_through_pool(work.fingerprint, output, _is_whole) as found:
         if not found:
             for path in inputs.values():
                 verify_input(path)
@@ -165,6 +165,16 @@ def _made_now(
                 metrics = make(work)
             _publish(work, output, identity, metrics)
     return read_metrics(output) if found else metrics
+
+
+def _is_whole(shared: Path) -> bool:
+    """Whether what a pool has can be linked. Its files are those of every run that has linked it, damaged or not."""
+    try:
+        verify(shared)
+    except ArtifactError as error:
+        _LOG.warning("%s; it is taken from the pool, and made again", error.problem)
+        return False
+    return True
 
 
 def _made_by_another(output: Path, identity: dict[str, Any], fingerprint: str, lock: Lock, error: Exception) -> Metrics:

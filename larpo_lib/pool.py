@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -65,10 +65,15 @@ def use_pool(pool: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def shared_through_pool(fingerprint: str, output: Path) -> Iterator[bool]:
+def shared_through_pool(fingerprint: str, output: Path, is_whole: Callable[[Path], bool]) -> Iterator[bool]:
     """Says whether the pool had the artifact, which then is `output`; if not, what the block publishes joins the pool.
 
     Of two runs that are at work on the same artifact one makes it, and the other waits and links it.
+
+    Args:
+        fingerprint: of the artifact.
+        output: where it is to be.
+        is_whole: tells of what the pool has whether its files are as they were made; what is not leaves the pool.
     """
     pool = _POOL.get()
     if pool is None:
@@ -80,10 +85,12 @@ def shared_through_pool(fingerprint: str, output: Path) -> Iterator[bool]:
         _LOG.info("%s: waiting for another run that is making the same artifact", output)
 
     with waiting(pool / f".{fingerprint}.lock", busy):
-        found = member.exists()
+        found = member.exists() and is_whole(member)
         if found:
             _link(member, output)
             _LOG.info("%s: linked from the pool", output)
+        else:
+            shutil.rmtree(member, ignore_errors=True)
         yield found
         if not found:
             _link(output, member)

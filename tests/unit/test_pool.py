@@ -2,6 +2,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -33,6 +34,30 @@ def test_the_second_run_links_what_the_first_one_made(tmp_path):
     verify(tmp_path / "b")
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert (tmp_path / "a/folder/file").samefile(tmp_path / "b/folder/file")
+
+
+@pytest.mark.parametrize("damage", ["content", "file", "manifest"])
+def test_what_is_damaged_in_the_pool_is_made_again_and_not_linked(tmp_path, caplog, damage):
+    """A file of an artifact and of the pool is one and the same: to delete the artifact repaired nothing."""
+    made: list[str] = []
+    with use_pool(tmp_path / "pool"):
+        _make(tmp_path / "a", made)
+        [member] = [path for path in (tmp_path / "pool").iterdir() if path.is_dir()]
+        damaged = member / ("artifact.json" if damage == "manifest" else "folder/file")
+        if damage == "file":
+            damaged.unlink()
+        else:
+            with damaged.open("r+") as file:
+                file.write("X")
+        shutil.rmtree(tmp_path / "a")  # as the error of whoever reads it says
+        for name in ("a", "b"):
+            _make(tmp_path / name, made)
+            verify(tmp_path / name)
+    assert made == ["a", "a"]
+    assert (tmp_path / "a/folder/file").samefile(tmp_path / "b/folder/file")
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(str(damaged))
+    assert told.endswith("; it is taken from the pool, and made again")
 
 
 def test_other_settings_are_another_artifact(tmp_path):
