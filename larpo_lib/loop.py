@@ -60,12 +60,14 @@ def run_loop(
         LarpoError: settings, models, servers or data cannot be used, or a step was made with other settings.
     """
     place = RunPlace.find(out, work)
-    place.read()
+    not_stored = place.read()
     config, models = pin_models(config, read_models(place.work))
     there = place.artifacts()
     run_state = find_run_state(Plan(config, place.root), there)
     if not run_state.left and (place.work / SUMMARY).is_file():
         check_finished(Plan(config, place.root), there, read_settings(place.work))
+        if not_stored:  # it was killed at its very end
+            place.write(not_stored)
         _deliver_waiting(config, place)
         return read_summary(place.work)
     place.check_tracking(config.tracking)
@@ -97,8 +99,9 @@ def _run(plan: Plan, place: RunPlace, clock: Clock | None) -> tuple[dict[int, Me
     measured: dict[int, Metrics] = {}
     promoted: Metrics = {}
     checked, there, preparing = False, place.artifacts(), {call.name for call in plan.prepare()}
-    with tracker.run(config.name, run_key(place.work, place.root), config) as parent:
-        place.write()
+    key = run_key(place.work, place.root)
+    place.write()  # a run of MLflow whose key is in no store would be lost
+    with tracker.run(config.name, key, config) as parent:
         for call in all_calls(plan, measured):
             if not checked and call.name not in preparing:
                 _check_prompts(plan)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -75,19 +75,30 @@ class RunPlace:
         """The directory on this machine in which its steps make their outputs."""
         return cache_dir() / "outputs" if self.remote else self.work
 
-    def read(self) -> None:
+    def read(self) -> Sequence[str]:
         """Bring the files beside the artifacts to this machine, as they are in the store.
+
+        Those of an earlier run, which was deleted from the store, are removed from this machine.
+
+        Returns:
+            Names of files that the store has not got yet.
 
         Raises:
             StorageError: the store refuses the read or stays away.
         """
+        found: dict[str, Path] = {}
         for name in _FILES if self.remote else ():
-            try:
-                found = fetch(f"{self.root}/{name}", cache_dir())
-            except NotFoundError:
-                continue
+            with suppress(NotFoundError):
+                found[name] = fetch(f"{self.root}/{name}", cache_dir())
+        here = [name for name in _FILES if self.remote and (self.work / name).is_file()]
+        if KEY in here and (KEY not in found or found[KEY].read_bytes() != (self.work / KEY).read_bytes()):
+            for name in here:
+                (self.work / name).unlink()
+            here = []
+        for name, path in found.items():
             self.work.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(found, self.work / name)
+            shutil.copyfile(path, self.work / name)
+        return [name for name in here if name not in found]
 
     def write(self, names: Sequence[str] = _FILES) -> None:
         """Put files beside the artifacts into the store, those of `names` that are there.
