@@ -16,6 +16,7 @@ from larpo_lib.storage import cache_dir, is_remote, localize, output_path
 from larpo_lib.training.checkpoint_places import (
     delete_checkpoints,
     delete_checkpoints_before,
+    is_anothers,
     own_place,
     places_of,
     shared_place,
@@ -53,7 +54,7 @@ def at_edge(
     trains = isinstance(config, TrainingConfig) and not is_secondary_process()
     kept = config.checkpoints if isinstance(config, TrainingConfig) and trains else None
     made = {name: output_path(uri) for name, uri in outputs.items()} if trains else {}
-    before = [place for output in made.values() for place in places_of(output)]  # which go with the half-done work
+    before = {output: places_of(output) for output in made.values()}  # they go with the half-done work
     given = {name: _fetched(uri) for name, uri in _flat(inputs).items()}
     with localize(given, _own(outputs), without_weights=without_weights) as paths:
         yield {name: _nested(name, given, paths) for name, given in {**inputs, **outputs}.items()}
@@ -65,7 +66,9 @@ def at_edge(
     ]
     for place in places:
         delete_checkpoints(place)
-    delete_checkpoints_before(place for place in before if place not in places)
+    for output, known in before.items():
+        left = [place for place, owner in known.items() if not is_anothers(place, owner, output)]
+        delete_checkpoints_before(place for place in left if place not in places)
 
 
 def pinned(

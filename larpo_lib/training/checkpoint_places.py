@@ -39,26 +39,39 @@ def _name(output: Path | None) -> str:
     return str(place.relative_to(cache) if place.is_relative_to(cache) else place)
 
 
-def record_place(scratch: Path, place: str) -> None:
-    """Note in a step's scratch folder that checkpoints are kept at a place."""
+def record_place(scratch: Path, place: str, output: Path | None) -> None:
+    """Note in a step's scratch folder that checkpoints of an output are kept at a place."""
     scratch.mkdir(parents=True, exist_ok=True)
     known = recorded_places(scratch)
     if place not in known:
-        write_json(scratch / _RECORD, {"places": [*known, place]})
+        owners = {**known, place: _name(output)}
+        write_json(scratch / _RECORD, {"places": [*owners], "owners": owners})
 
 
-def recorded_places(scratch: Path) -> list[str]:
-    """The places that were noted, in turn."""
+def recorded_places(scratch: Path) -> dict[str, str]:
+    """The places that were noted, in turn, each with the name of its output; empty: it is not known."""
     path = scratch / _RECORD
     with suppress(ArtifactError):  # damaged: then they are not known
-        return [str(place) for place in read_json(path, remedy="")["places"]] if path.exists() else []
-    return []
+        found = read_json(path, remedy="") if path.exists() else {}
+        return {str(place): str(found.get("owners", {}).get(place, "")) for place in found.get("places", [])}
+    return {}
 
 
-def places_of(output: Path) -> list[str]:
-    """The places of checkpoints of an output that is half done."""
+def places_of(output: Path) -> dict[str, str]:
+    """The places of checkpoints of an output that is half done, as `recorded_places` has them."""
     scratches = sorted(output.parent.glob(f".{output.name}.partial/*/scratch"))
-    return [place for scratch in scratches for place in recorded_places(scratch)]
+    return {place: owner for scratch in scratches for place, owner in recorded_places(scratch).items()}
+
+
+def is_anothers(place: str, owner: str, output: Path | None) -> bool:
+    """Whether another output that is half done has its checkpoints there: one that `output` is a copy of.
+
+    Args:
+        place: that was noted.
+        owner: name of the output that it was noted for.
+        output: the one that asks.
+    """
+    return owner not in ("", _name(output)) and place in places_of(storage.cache_dir() / owner)
 
 
 def whole_ones(place: str) -> list[str]:

@@ -25,6 +25,7 @@ from larpo_lib.files import file_digest, sync, write_json
 from larpo_lib.storage.failures import DamagedError
 from larpo_lib.training.checkpoint_places import (
     INDEX,
+    is_anothers,
     own_place,
     record_place,
     recorded_places,
@@ -81,6 +82,8 @@ class CheckpointStore:
         shared = [shared_place(uri, work.fingerprint)] if uri else []
         before = dict.fromkeys([str(here), *shared, *self._recorded])
         self._before = [place for place in before if place not in (self._kept, str(self._directory))]
+        self._output = work.output
+        self._others = {place for place, owner in self._recorded.items() if is_anothers(place, owner, work.output)}
 
     def latest(self) -> Checkpoint | None:
         """The newest sound one, wherever this training has kept it; damaged ones are removed, which is told.
@@ -96,7 +99,8 @@ class CheckpointStore:
                 return self._fetched(whole) if storage.is_remote(whole) else _opened(Path(whole))
             except DamagedError as error:
                 _tell(error)
-                remove(whole)
+                if whole.rpartition("/")[0] not in self._others:
+                    remove(whole)
         for place in self._recorded:
             _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
         return None
@@ -132,7 +136,7 @@ class CheckpointStore:
             for older in whole_ones(self._remote)[:-2]:
                 remove(older)
         if self._kept:
-            record_place(self._scratch, self._kept)
+            record_place(self._scratch, self._kept, self._output)
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:

@@ -1,5 +1,6 @@
 """Checkpoints outlive the training until its policy is where it belongs."""
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,35 @@ def test_those_of_an_earlier_place_go_too(s3: Any, trained: str, place: str | No
     assert goes_on_from == [None, 4]
     found = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
     assert all(item["Key"].startswith("policy") for item in found)
+
+
+def _stopped(trained: Path, goes_on_from: list[int | None]) -> None:
+    with (
+        pytest.raises(ValueError, match="it breaks"),
+        at_edge(TrainConfig(checkpoints=KEPT), {}, {"trained": str(trained)}) as paths,
+    ):
+        _train(paths["trained"], goes_on_from, end=ValueError("it breaks"))
+
+
+def test_a_copy_of_a_half_done_run_goes_on_from_the_origins_checkpoints_and_leaves_them(
+    s3: Any, tmp_path: Path
+) -> None:
+    goes_on_from: list[int | None] = []
+    _stopped(tmp_path / "run" / "policy", goes_on_from)
+    shutil.rmtree(next((tmp_path / "run").rglob("checkpoints")))  # those of the store are left
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    of_origin = _kept(s3)
+    _attempt(str(tmp_path / "copy" / "policy"), goes_on_from)
+    assert _kept(s3) == of_origin != []
+    _attempt(str(tmp_path / "run" / "policy"), goes_on_from)
+    assert goes_on_from == [None, 4, 4]
+    assert _kept(s3) == []
+
+
+def test_a_half_done_run_that_has_moved_removes_its_own(s3: Any, tmp_path: Path) -> None:
+    goes_on_from: list[int | None] = []
+    _stopped(tmp_path / "run" / "policy", goes_on_from)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    _attempt(str(tmp_path / "moved" / "policy"), goes_on_from)
+    assert goes_on_from == [None, 4]
+    assert _kept(s3) == []

@@ -189,7 +189,7 @@ def test_one_line_tells_of_checkpoints_that_are_gone(tmp_path, caplog):
 
 def test_the_place_before_that_cannot_be_read_any_more_is_told_of(s3, tmp_path, caplog):
     work = _work(tmp_path / "here")
-    record_place(work.scratch, "s3://no-such-bucket/kept")
+    record_place(work.scratch, "s3://no-such-bucket/kept", None)
     assert CheckpointStore(work, str(tmp_path / "elsewhere")).latest() is None
     assert "checkpoints that were kept there are not looked for" in caplog.text
 
@@ -212,6 +212,33 @@ def test_the_places_of_half_done_work_are_known_beside_its_output(tmp_path):
     output = tmp_path / "policy"
     scratch = tmp_path / ".policy.partial" / "aaaa-token" / "scratch"
     work = WorkDir(scratch.parent / "data", scratch, "a" * 64, output=output)
-    assert places_of(output) == []
+    assert places_of(output) == {}
     _save(CheckpointStore(work, str(tmp_path / "kept")), 4)
-    assert places_of(output) == [own_place(str(tmp_path / "kept"), "a" * 64, output)]
+    assert places_of(output) == {own_place(str(tmp_path / "kept"), "a" * 64, output): str(output)}
+
+
+def test_what_an_earlier_version_has_noted_of_places_is_read(tmp_path):
+    scratch = tmp_path / ".policy.partial" / "aaaa-token" / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint-places.json").write_text('{"places": ["s3://b/two", "s3://b/one"]}')
+    assert places_of(tmp_path / "policy") == {"s3://b/two": "", "s3://b/one": ""}
+    record_place(scratch, "s3://b/three", tmp_path / "policy")
+    assert [*places_of(tmp_path / "policy")] == ["s3://b/two", "s3://b/one", "s3://b/three"]
+
+
+def test_a_copy_that_finds_its_origins_damaged_leaves_them(tmp_path):
+    """They may only look so from where the copy is."""
+    place, works = str(tmp_path / "kept"), []
+    for name in ("origin", "copy"):
+        scratch = tmp_path / name / ".policy.partial" / "aaaa-token" / "scratch"
+        works.append(WorkDir(scratch.parent / "data", scratch, "a" * 64, output=tmp_path / name / "policy"))
+    _save(CheckpointStore(works[0], place), 4)
+    shutil.copytree(tmp_path / "origin", tmp_path / "copy")
+    copied = CheckpointStore(works[1], place)
+    assert copied.latest().step == 4
+    (file,) = Path(place).rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert copied.latest() is None
+    assert file.exists()
+    assert CheckpointStore(works[0], place).latest() is None  # it removes its own
+    assert not file.exists()
