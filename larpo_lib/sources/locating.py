@@ -1,7 +1,7 @@
 """What a source is: a file, several of them, a saved data set, or the name of one on the Hugging Face hub."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -105,21 +105,49 @@ def locate(source: str, path: Path, split: str) -> Located:
         there = {} if saved else _below(path, source)
         files = _of_split(there, source, split)
         other = sorted(there.keys() - files.keys())
-        return Located(source, name, source.rstrip("/"), files, {"source": path}, split, other)
+        inputs = {"source": path, **_behind_links(path, there)}
+        return Located(source, name, source.rstrip("/"), files, inputs, split, other)
     if not path.exists() and _PATTERN.search(source):
         return _matching(source, name, split)
     return Located(source, name, str(Path(source).parent), {path.name: path}, {"source": path}, split)
 
 
 def _below(directory: Path, origin: str) -> dict[str, Path]:
-    found = {
-        path.relative_to(directory).as_posix(): path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and is_known(path) and not any(p.startswith(".") for p in path.relative_to(directory).parts)
-    }
+    found = {path.relative_to(directory).as_posix(): path for path in sorted(_walk(directory, frozenset()))}
     if not found:
         raise DataError("is a directory without data files", path=origin, remedy=f"Known kinds: {known()}")
     return found
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files of a known kind in a folder and below it, also behind links to folders, but for those that lead back.
+
+    Args:
+        folder: to look into.
+        above: the real places of those that it was found in.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=folder, remedy="Make the folder readable") from None
+    for path in there:
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        elif path.is_file() and is_known(path):
+            yield path
+
+
+def _behind_links(directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files that are no part of a directory's digest, which leaves out what is behind links to folders."""
+    linked = {
+        name
+        for name in files
+        if any((directory / folder).is_symlink() for folder in Path(name).parents if folder != Path())
+    }
+    return {f"source/{name}": files[name] for name in sorted(linked)}
 
 
 def _of_split(files: dict[str, Path], origin: str, split: str) -> dict[str, Path]:

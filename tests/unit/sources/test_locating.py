@@ -37,6 +37,36 @@ def test_files_of_a_directory_are_read_by_name_at_any_depth(tmp_path: Path) -> N
     assert (raw.name, [row.file for row in raw.rows]) == ("d", ["a/x.jsonl", "a/x.jsonl", "b.jsonl"])
 
 
+def test_files_behind_links_to_folders_are_read_and_are_inputs_of_their_own(tmp_path: Path) -> None:
+    """A directory's digest would not change with them."""
+    write(tmp_path / "disk" / "b" / "z.jsonl", "3")
+    write(tmp_path / "d" / "a.jsonl", "1")
+    write(tmp_path / "d" / "c" / "plain.jsonl", "2")
+    (tmp_path / "d" / "linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "d")  # around in a circle
+    (tmp_path / "d" / "c" / "self").symlink_to(tmp_path / "d" / "c")
+    (tmp_path / "d" / "dangling").symlink_to(tmp_path / "nowhere")
+    assert texts(read(tmp_path / "d")) == ["1", "2", "3"]
+    located = locate(f"{tmp_path}/d", tmp_path / "d", "train")
+    behind = "linked/b/z.jsonl"
+    assert located.inputs == {"source": tmp_path / "d", f"source/{behind}": tmp_path / "d" / behind}
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "d" / "a.jsonl", "1")
+    (tmp_path / "d" / "b").mkdir()
+    listed = Path.iterdir
+
+    def refused(folder: Path) -> Any:
+        if folder.name == "b":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match=r"d/b: cannot be read: Permission denied\. Make the folder readable"):
+        read(tmp_path / "d")
+
+
 def test_bad_row_of_several_files_is_told_with_its_file(tmp_path: Path) -> None:
     write(tmp_path / "d" / "a.jsonl", "1")
     write(tmp_path / "d" / "b.jsonl", "2", "")
