@@ -81,6 +81,19 @@ def whole_ones(place: str) -> list[str]:
     return [str(path) for path in Path(place).glob("step-*")]
 
 
+def whole_ones_of_equals(uri: str, fingerprint: str) -> list[str]:
+    """As `whole_ones`, of equal trainings whatever their outputs: of one whose machine is lost, on another machine.
+
+    Args:
+        uri: the directory or s3:// URI that checkpoints are kept in.
+        fingerprint: of what the trainings make.
+    """
+    shared = shared_place(uri, fingerprint)
+    if storage.is_remote(shared):
+        return [whole for whole in whole_ones(shared.rpartition("/")[0]) if whole.startswith(f"{shared}-")]
+    return [str(path) for path in Path(shared).parent.glob(f"{Path(shared).name}-*/step-*")]
+
+
 def whole_ones_before(places: Iterable[str]) -> Iterator[str]:
     """As `whole_ones`, of places that a training has left: one that cannot be read any more is told of."""
     for place in places:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from larpo_lib.training.checkpoint_places import (
     shared_place,
     whole_ones,
     whole_ones_before,
+    whole_ones_of_equals,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class CheckpointStore:
 
     def __init__(self, work: WorkDir, uri: str | None) -> None:
         self._scratch = work.scratch
+        self._uri, self._fingerprint = uri, work.fingerprint
         self._kept = own_place(uri, work.fingerprint, work.output) if uri else None
         self._remote = self._kept if self._kept and storage.is_remote(self._kept) else None
         here = work.scratch / "checkpoints"
@@ -88,21 +90,41 @@ class CheckpointStore:
     def latest(self) -> Checkpoint | None:
         """The newest sound one, wherever this training has kept it; damaged ones are removed, which is told.
 
+        Where it has kept none, one of an equal training of another output: on a new machine, an output may have another
+        path. Those are left where they are.
+
         Raises:
             StorageError: the store refuses the read.
         """
         _clear_torn(self._directory)
         places = [str(self._directory), *([self._remote] if self._remote else [])]
         found = [whole for place in places for whole in whole_ones(place)] + [*whole_ones_before(self._before)]
+        if (newest := self._newest(found, self._others)) is not None:
+            return newest
+        for place in self._recorded:
+            _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
+        if self._recorded or not self._uri:
+            return None
+        equal = whole_ones_of_equals(self._uri, self._fingerprint)
+        newest = self._newest(equal, {whole.rpartition("/")[0] for whole in equal})
+        if newest is not None:
+            _LOG.warning(
+                "%s: training goes on from step %d, which an equal training of another output has kept. "
+                "Its checkpoints stay; remove them if that output is not made any more",
+                newest.directory,
+                newest.step,
+            )
+        return newest
+
+    def _newest(self, found: Iterable[str], others: Container[str]) -> Checkpoint | None:
+        """The newest sound one; damaged ones are told, and removed where they are not others'."""
         for whole in sorted(found, key=lambda one: (one.rpartition("/")[2], not storage.is_remote(one)), reverse=True):
             try:
                 return self._fetched(whole) if storage.is_remote(whole) else _opened(Path(whole))
             except DamagedError as error:
                 _tell(error)
-                if whole.rpartition("/")[0] not in self._others:
+                if whole.rpartition("/")[0] not in others:
                     remove(whole)
-        for place in self._recorded:
-            _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
         return None
 
     def _fetched(self, uri: str) -> Checkpoint:
