@@ -88,7 +88,9 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
     ),
     "gsm8k": (_READING,),
-    "alpaca_eval": (_NAMES,),
+    "alpaca_eval": (
+        Change("0.2.0", f"an instruction's value of lc_win_rate contains its influence on the fit, {_NAMES.why}"),
+    ),
     "judge_check": (_NAMES,),
     "arena_hard": (_JUDGING,),
     "mixeval": (_JUDGING,),

@@ -41,8 +41,8 @@ def make_report(
         if c.preference is not None
     }
     values = {"win_rate": decided}
-    if scores.fitted is not None:
-        values["lc_win_rate"] = dict(zip(map(item_id, compared), scores.fitted, strict=True))
+    if scores.lc_values is not None:
+        values["lc_win_rate"] = dict(zip(map(item_id, compared), scores.lc_values, strict=True))
     return EvaluationReport(
         benchmark=BENCHMARK.name,
         title=BENCHMARK.title,
@@ -60,6 +60,7 @@ def make_report(
         published=alpaca_eval_rows(),
         tables=_by_dataset(compared, datasets),
         caveats=_caveats(config, reference, scores),
+        distributions=("win_rate",),  # a value of lc_win_rate is the instruction's part in the fit
         judge_check=judge_check,
     )
 

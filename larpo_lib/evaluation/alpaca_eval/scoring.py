@@ -85,7 +85,7 @@ class Scores:
         instructions: how many there are.
         undecided: how many of them have no preference.
         draws: how many are draws.
-        fitted: the fitted preferences in percent, in the order of the comparisons.
+        lc_values: `Fitted.values` in percent, in the order of the comparisons; their mean is `lc_win_rate`.
     """
 
     win_rate: float
@@ -96,11 +96,28 @@ class Scores:
     instructions: int
     undecided: int
     draws: int
-    fitted: Sequence[float] | None
+    lc_values: Sequence[float] | None
 
     def metrics(self) -> dict[str, float | int | None]:
-        """All but the fitted preferences."""
-        return {name: value for name, value in vars(self).items() if name != "fitted"}
+        """All but the values of the instructions."""
+        return {name: value for name, value in vars(self).items() if name != "lc_values"}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fit of N preferences, in the order of the comparisons.
+
+    Attributes:
+        preferences: (N,) preference for the model on each instruction if both answers were equally long, shares in
+            [0, 1]. Their mean is the length-controlled win rate. They differ by the difficulty of the instructions
+            alone, so that their spread says nothing of how sure that mean is.
+        values: (N,) of the same mean, whose spread is its uncertainty: the mean plus the instruction's influence on it,
+            which is how much it would change if the instruction counted a little more, times N (the infinitesimal
+            jackknife of Jaeckel 1972). The scale of the lengths and the penalty are taken as given.
+    """
+
+    preferences: Floats
+    values: Floats
 
 
 @functools.cache
@@ -136,32 +153,28 @@ def score(comparisons: Sequence[Comparison], control: LengthControl | None) -> S
             f"none of the judge's preferences could be read ({len(comparisons)} instructions)",
             remedy="Check the judge's answers; the protocol must fit the judge",
         )
-    fitted = None if control is None else 100 * fitted_preferences(comparisons, control)
+    fitted = None if control is None else fit(comparisons, control)
+    preferences = None if fitted is None else 100 * fitted.preferences
     return Scores(
         win_rate=float(decided.mean()),
         win_rate_standard_error=_standard_error(decided),
-        lc_win_rate=None if fitted is None else float(fitted.mean()),
-        lc_win_rate_standard_error=None if fitted is None else _standard_error(fitted),
+        lc_win_rate=None if preferences is None else float(preferences.mean()),
+        lc_win_rate_standard_error=None if preferences is None else _standard_error(preferences),
         average_length=float(np.mean([c.len_model for c in comparisons])),
         instructions=len(comparisons),
         undecided=len(comparisons) - len(decided),
         draws=int((decided == 100 * _DRAW).sum()),
-        fitted=None if fitted is None else fitted.tolist(),
+        lc_values=None if fitted is None else (100 * fitted.values).tolist(),
     )
 
 
-def fitted_preferences(
-    comparisons: Sequence[Comparison], control: LengthControl, inverse_penalty: float | None = None
-) -> Floats:
-    """The preference for the model on each instruction if both answers were equally long.
+def fit(comparisons: Sequence[Comparison], control: LengthControl, inverse_penalty: float | None = None) -> Fitted:
+    """Fit the preferences of one model.
 
     Args:
         comparisons: N of them, each of another instruction of AlpacaEval, in any order.
         control: gamed rows and difficulties.
         inverse_penalty: scikit-learn's C; None: the official choice among ten by five-fold cross-validation.
-
-    Returns:
-        (N,) shares in [0, 1], in the order of the comparisons.
 
     Raises:
         LarpoError: an instruction is not AlpacaEval's, stands twice, or has no difficulty.
@@ -176,11 +189,43 @@ def fitted_preferences(
         genuine = data["not_gamed_baseline"].astype(float)
         weight = genuine + info["regularize_to_baseline_lambda"] / 2 * (1 - genuine)  # there are two gamed models
         known = train["preference"].notna()
-        fit = info["kwargs"] if inverse_penalty is None else {"n_splits": 0, "C": inverse_penalty}
-        model = glm.fit_LogisticRegressionCV(train[known], "preference", sample_weight=weight[known], **fit)
+        penalty = info["kwargs"] if inverse_penalty is None else {"n_splits": 0, "C": inverse_penalty}
+        model = glm.fit_LogisticRegressionCV(train[known], "preference", sample_weight=weight[known], **penalty)
         shares = model.predict_proba(test)[:, 1]
-    found = np.empty(len(rows))
-    found[order] = shares
+    preferences, values = np.empty(len(rows)), np.empty(len(rows))
+    preferences[order] = shares
+    design = train.drop(columns="preference").to_numpy()
+    pulls = _pulls(model.coef_[0], design, data["preference"].to_numpy(), weight.to_numpy(), test.to_numpy())
+    values[order] = shares + pulls - pulls.mean()
+    return Fitted(preferences, values)
+
+
+def _pulls(coefficients: Floats, design: Floats, preference: Floats, weight: Floats, asked: Floats) -> Floats:
+    """How each of the last N rows moves the mean of the shares at `asked` through the coefficients, times N.
+
+    The penalty is the sum of the coefficients' absolute values: it holds some of them at 0, and adds nothing to the
+    curvature of the likelihood in the others.
+
+    Args:
+        coefficients: (K,), as fitted.
+        design: (rows, K), of the fit.
+        preference: (rows,), a share; NaN: the row was left out.
+        weight: (rows,), 1 of the last N.
+        asked: (N, K).
+    """
+    moving = coefficients != 0
+    design, asked = design[:, moving], asked[:, moving]
+    share, read = (_sigmoid(rows @ coefficients[moving]) for rows in (design, asked))
+    known = ~np.isnan(preference)
+    curvature = (design * (known * weight * share * (1 - share))[:, None]).T @ design
+    slope = asked.T @ (read * (1 - read))  # N times the mean's
+    residuals = np.where(known, preference - share, 0.0)[-len(asked) :]
+    found: Floats = residuals * (design[-len(asked) :] @ np.linalg.pinv(curvature, hermitian=True) @ slope)
+    return found
+
+
+def _sigmoid(odds: Floats) -> Floats:
+    found: Floats = np.exp(-np.logaddexp(0, -odds))
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.alpaca_eval import scoring as alpaca_eval
 from larpo_lib.evaluation.alpaca_eval.files import read_length_control, read_outputs, read_preferences
-from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, Gamed, LengthControl, fitted_preferences, score
+from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, Gamed, LengthControl, fit, score
 from larpo_lib.judging.official import official
 
 PUBLISHED = {
@@ -24,6 +24,7 @@ PUBLISHED = {
     "vicuna-7b-v1.5": (4.797493939167703, 7.616893),
 }
 GRID = np.logspace(-4, 4, 10)
+NO_ROWS = np.array([])
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +44,8 @@ def test_published_scores_are_reproduced(published, control, model):
     scores = score(published[model], control)
     assert scores.win_rate == pytest.approx(win_rate, abs=1e-9)
     assert scores.lc_win_rate == pytest.approx(lc_win_rate, abs=0.2)
-    assert scores.lc_win_rate == pytest.approx(np.mean(scores.fitted))
-    nearest = min((100 * fitted_preferences(published[model], control, c).mean() for c in GRID),
+    assert scores.lc_win_rate == pytest.approx(np.mean(scores.lc_values), abs=1e-9)
+    nearest = min((100 * fit(published[model], control, c).preferences.mean() for c in GRID),
                   key=lambda found: abs(found - lc_win_rate))  # fmt: skip
     assert nearest == pytest.approx(lc_win_rate, abs=1e-6)
 
@@ -99,18 +100,40 @@ def test_the_order_of_the_rows_does_not_matter(published, control):
     shuffled = random.Random(0).sample(comparisons, len(comparisons))
     ours, again = score(comparisons, control), score(shuffled, control)
     assert again.lc_win_rate == pytest.approx(ours.lc_win_rate, abs=1e-12)
-    by_row = dict(zip((c.row for c in comparisons), ours.fitted, strict=True))
-    assert again.fitted == pytest.approx([by_row[c.row] for c in shuffled], abs=1e-12)
+    by_row = dict(zip((c.row for c in comparisons), ours.lc_values, strict=True))
+    assert again.lc_values == pytest.approx([by_row[c.row] for c in shuffled], abs=1e-9)
 
 
 def test_a_part_is_scored_with_the_difficulties_of_its_own_instructions(published, control):
     """The last rows of the official order get difficulties of the first ones from the official client."""
     part = sorted(published["gemma-7b-it"], key=lambda c: c.row)[400:]
-    fitted = fitted_preferences(part, control, GRID[5])
+    fitted = fit(part, control, GRID[5]).preferences
     moved = [Comparison(number, c.preference, c.len_ref, c.len_model) for number, c in enumerate(part)]
     swapped = LengthControl(control.gamed, {number: control.difficulty[c.row] for number, c in enumerate(part)})
-    assert fitted == pytest.approx(fitted_preferences(moved, swapped, GRID[5]), abs=1e-12)
-    assert abs(100 * (fitted - fitted_preferences(moved, control, GRID[5])).mean()) > 0.1
+    assert fitted == pytest.approx(fit(moved, swapped, GRID[5]).preferences, abs=1e-12)
+    assert abs(100 * (fitted - fit(moved, control, GRID[5]).preferences).mean()) > 0.1
+
+
+def test_the_values_of_instructions_foretell_the_fit_without_them(published, control):
+    """Instructions are left out in tens, and the rest is fitted anew."""
+    comparisons = [
+        c if c.row % 9 else Comparison(c.row, None, 10, 900) for c in published["FuseChat-Gemma-2-9B-Instruct"]
+    ]
+    whole = fit(comparisons, control, GRID[6])
+    rate, order = whole.preferences.mean(), np.random.default_rng(0).permutation(len(comparisons))
+    changes, foretold = [], []
+    for left_out in np.array_split(order, 80)[:25]:
+        rest = np.setdiff1d(order, left_out)
+        changes.append(fit([comparisons[i] for i in rest], control, GRID[6]).preferences.mean() - rate)
+        foretold.append(-(whole.values[left_out] - rate).sum() / len(rest))
+    assert changes == pytest.approx(foretold, abs=0.15 * np.std(changes))
+
+
+def test_where_length_and_difficulty_tell_nothing_the_values_are_the_preferences():
+    shares = np.array([1.0, 0.0, 0.25, 0.5, 0.75, 1.0] * 20)
+    comparisons = [Comparison(row, 1 + share, 100, 100) for row, share in enumerate(shares)]
+    flat = LengthControl(Gamed(NO_ROWS, NO_ROWS, NO_ROWS), dict.fromkeys(range(len(shares)), 0.0))
+    assert fit(comparisons, flat, 1e6).values == pytest.approx(shares, abs=1e-3)
 
 
 def test_equal_lengths_leave_the_model_and_the_difficulty(control):
@@ -118,7 +141,7 @@ def test_equal_lengths_leave_the_model_and_the_difficulty(control):
     comparisons = [Comparison(row, 1.0 + row % 2, 100, 100) for row in range(40)]
     scores = score(comparisons, control)
     assert scores.win_rate == 50
-    assert np.isfinite(scores.fitted).all()
+    assert np.isfinite(scores.lc_values).all()
     assert 40 < scores.lc_win_rate < 60
 
 
@@ -134,11 +157,8 @@ def test_a_win_rate_by_hand():
     assert scores.win_rate_standard_error == pytest.approx(50 / 3**0.5)
     assert (scores.average_length, scores.instructions, scores.undecided, scores.draws) == (30, 4, 1, 1)
     assert scores.lc_win_rate is None
-    assert scores.fitted is None
+    assert scores.lc_values is None
     assert score(comparisons[:1], None).win_rate_standard_error is None
-
-
-NO_ROWS = np.array([])
 
 
 @pytest.mark.parametrize(
@@ -182,4 +202,4 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch):
 
     monkeypatch.setattr(metadata, "version", missing)
     with pytest.raises(ConfigError, match=r"needs the package alpaca_eval.*pip install 'larpo\[alpaca-eval\]'"):
-        fitted_preferences([Comparison(0, 2.0, 1, 2)], LengthControl(Gamed(NO_ROWS, NO_ROWS, NO_ROWS), {0: 0.5}))
+        fit([Comparison(0, 2.0, 1, 2)], LengthControl(Gamed(NO_ROWS, NO_ROWS, NO_ROWS), {0: 0.5}))
