@@ -193,9 +193,9 @@ def promote(
     step, wanted = STEPS["promote"], {"promotion": str(promotion)}
     _, given = pinned(step, config, {name: _location(place) for name, place in inputs.items()})
     there = str(policy) if is_remote(str(policy)) else None
-    tracker = Tracker(tracking or TrackingConfig(), Path(store))
     with at_edge(config, given, wanted, ("policy",)) as paths:
         identity = hash_json({"inputs": _digests(paths, inputs), "config": config.identity()})
+        tracker = Tracker(tracking or TrackingConfig(), Path(store))  # which makes a store: not if an input is missing
         anew = not paths["promotion"].exists()  # by the same inputs another champion may have been beaten before
         with tracker.run("promote", identity, config), tracker.step("promote", None, anew=anew) as logged:
             metrics = step.run(config, **paths, registry=Registry(tracker.uri, logged.run_id), place=there, run=run)

@@ -179,8 +179,13 @@ def test_the_registry_alone_needs_mlflow_and_says_so(
 
 
 def test_what_mlflow_can_never_take_is_left_out_of_what_waited(
-    mlflow: MlflowThread, tracking: TrackingConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mlflow: MlflowThread,
+    tracking: TrackingConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("larpo_lib.tracking.server.allowed", lambda names: {name: name for name in names})
     tracker = Tracker(tracking, tmp_path / "mlflow")
     with tracker.run("demo", "key", CONFIG), tracker.step("evaluate", 1) as step:
         mlflow.refuse()
