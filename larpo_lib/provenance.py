@@ -21,6 +21,7 @@ from larpo_lib.thinking import without_thoughts
 SHARDS = "shards"
 """In the manifest of what was put together of shards: what their manifests have in common."""
 _ELSEWHERE = ("path", "device", "seed")
+_SAMPLING = ("temperature", "top_p", "max_new_tokens")
 
 
 class Recorded(BaseModel):
@@ -110,6 +111,13 @@ def judge_name(artifact: Path) -> str | None:
     return f"{judge.name} {content[:8]}".strip()
 
 
+def sampled_with(artifact: Path) -> dict[str, Any]:
+    """How the responses of an artifact were sampled, or how a policy answered a benchmark, as far as it is recorded."""
+    settings = _made_by(artifact)["config"]
+    answers = settings.get("answers", settings)
+    return {name: answers[name] for name in _SAMPLING if name in answers}
+
+
 def scored_by(artifact: Path) -> dict[str, dict[str, Any]]:
     """What decides the rewards of an artifact, by metric: `reward`, and those of watches.
 
@@ -122,11 +130,16 @@ def scored_by(artifact: Path) -> dict[str, dict[str, Any]]:
     if not (artifact / MANIFEST).is_file():
         return {}
     settings, inputs = read_settings(artifact, RecordedScoring), _made_by(artifact)["inputs"]
-    found = {"reward": _made_of(settings.reranker, inputs, "")} if settings.reranker else {}
+    found = {"reward": scored_with(settings.reranker, inputs)} if settings.reranker else {}
     for place, one in enumerate(settings.watch):
         metric = f"{WATCH}{one.name}"  # names models; functions are named by their places in the settings
         found[metric] = _made_of(one.reranker, inputs, f"{metric}_", f"watch.{place}.")
     return found
+
+
+def scored_with(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What decides rewards: of a reranker's settings, and of the digests of its models, named `reranker...`."""
+    return _made_of(settings, inputs, "")
 
 
 def scored_text(artifact: Path) -> Callable[[str], str]:

@@ -62,6 +62,7 @@ class Number:
         meaning: one sentence on what it says, and one on what it must not be compared with.
         example: what stands in braces where the family is explained, as far as it is not the word itself.
         lower_is_better: a policy gains if it goes down, as a length does.
+        by_n: it depends on how many responses were sampled, so that those of other numbers are never compared.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Number:
     meaning: str
     example: Mapping[str, str] = field(default_factory=dict)
     lower_is_better: bool = False
+    by_n: bool = False
 
     def filled(self, **words: object) -> Number:
         """One of a family."""

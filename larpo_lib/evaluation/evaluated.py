@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from larpo_lib.artifacts import read_manifest, recorded_digest
 from larpo_lib.errors import ArtifactError
+from larpo_lib.provenance import Recorded, read_settings, sampled_with
+
+
+class _RecordedNumber(Recorded):
+    n: int
 
 
 def check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
@@ -24,3 +30,12 @@ def check_origin(evaluated: Path, given: Mapping[str, Path]) -> None:
                 f"{evaluated}: was not made with the {name} in {path}",
                 remedy=f"Pass the {name} of that evaluation, or evaluate again",
             )
+
+
+def sampling_of(evaluated: Path) -> dict[str, Any]:
+    """How the responses of an evaluation were sampled, and how many, as a report's `made_by` holds it.
+
+    Raises:
+        ArtifactError: `evaluated` was made by another step.
+    """
+    return {**sampled_with(evaluated), "n": read_settings(evaluated, _RecordedNumber).n}

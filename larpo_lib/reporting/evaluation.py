@@ -103,6 +103,8 @@ class EvaluationReport:
         headline: scores that the page shows large; none: the first four.
         judge_check: what is known of how good the judge is, in one line; empty: nothing.
         falling: metrics with values that are better if they go down, of those whose direction only the run can tell.
+        made_by: what else must be the same for two to be compared, if the settings of the benchmark do not say it:
+            `sampling`, how responses were sampled, and `reward`, the name and the settings of what gave rewards.
     """
 
     benchmark: str
@@ -122,6 +124,7 @@ class EvaluationReport:
     headline: Sequence[str] = ()
     judge_check: str = ""
     falling: Sequence[str] = ()
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
     def metrics(self) -> Metrics:
         """Every score, its standard error and its bounds, and every count, as metrics.json holds them."""
@@ -139,7 +142,7 @@ class EvaluationReport:
         scores = [{**asdict(score), **asdict(score.estimate)} for score in self.scores]
         for score in scores:
             del score["estimate"]
-        left_out = {"values", *(name for name in ("judge_check", "falling") if not getattr(self, name))}
+        left_out = {"values", *(name for name in ("judge_check", "falling", "made_by") if not getattr(self, name))}
         whole = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**whole, "scores": scores, "curves": [curve.to_json() for curve in self.curves]}
 

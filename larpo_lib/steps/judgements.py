@@ -7,12 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import read_manifest
 from larpo_lib.config.differences import differences
 from larpo_lib.config.gate import HELD_OUT
 from larpo_lib.config.sections import WATCH
 from larpo_lib.errors import ArtifactError, ConfigError, DataError
-from larpo_lib.provenance import deciding, judge_name, scored_by, scored_text
+from larpo_lib.provenance import deciding, judge_name, sampled_with, scored_by, scored_text
 from larpo_lib.reporting.benchmark import REPORT, VALUES, read_values
 from larpo_lib.reporting.held_out import QUALITY_COLUMNS, Groups, greedy_and_sampled, is_greedy, means
 from larpo_lib.tables import Row, iterate_table
@@ -24,7 +23,6 @@ EVALUATE_METRICS = ("reward", "accuracy", "greedy_accuracy")
 LENGTH = "length"
 """And besides, where several metrics are asked for: mean characters of a prompt's sampled responses, without thoughts
 that the reward is not of."""
-_SAMPLING = ("temperature", "top_p", "max_new_tokens")
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,10 @@ class Judgement:
         benchmark: which benchmark, and which edition of it; None of an artifact of the step `evaluate`.
         judge: who said right or wrong in the step `evaluate`; in the registry, nothing stands for the judge of numbers.
         sampling: how responses were sampled; None: it is not known, as of what older versions kept of one metric.
+            Where a metric may depend on how many were, `n` says it.
         falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
         watched: metric of a reward, to what gave it: `reranker` is its name, `settings` decide what it gives. Older
-            versions kept this of further rewards only.
+            versions kept this of further rewards only. Of a benchmark, `reward` is all that depends on rewards.
     """
 
     reranker: str
@@ -73,7 +72,7 @@ def read_judgement(evaluation: Path) -> Judgement:
         DataError: it has no sampled response, or rewards that hold only within a list.
     """
     if (evaluation / VALUES).is_file():
-        return replace(_of_benchmark(evaluation), sampling=_sampling(evaluation))
+        return _of_benchmark(evaluation)
     rerankers: set[str] = set()
     greedy, sampled = greedy_and_sampled(_comparable_rows(evaluation, rerankers))
     if not sampled.rewards:
@@ -89,7 +88,7 @@ def read_judgement(evaluation: Path) -> Judgement:
         reranker=reranker,
         values={metric: means for metric, means in values.items() if means},
         judge=judge_name(evaluation) or VERIFIER,
-        sampling=_sampling(evaluation),
+        sampling=sampled_with(evaluation) or None,
         watched={"reward": {"reranker": reranker, "settings": made["reward"]}} if "reward" in made else {},
     )
 
@@ -102,12 +101,6 @@ def read_whole_judgement(evaluation: Path) -> Judgement:
     watched, rerankers = _watched(evaluation)
     values = {**judgement.values, LENGTH: _lengths(evaluation), **watched}
     return replace(judgement, values=values, watched={**judgement.watched, **rerankers})
-
-
-def _sampling(evaluation: Path) -> dict[str, Any] | None:
-    settings = read_manifest(evaluation)["config"]
-    answers = settings.get("answers", settings)  # of a benchmark, how the policy answers
-    return {name: answers[name] for name in _SAMPLING if name in answers} or None
 
 
 def watched_rows(evaluation: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -210,11 +203,21 @@ def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> st
     else:
         new, old = policy.reranker, opponent.reranker
     if new == old:
-        return None
+        return None if policy.benchmark is None else _rewarded_otherwise(policy, opponent)
     if rewards:
         return f"its rewards come from {old}, not from {new}"
     why = "judges are strict in different ways, so a difference could come from them and not from the policies"
     return f"it was judged by {old}, not by {new}; {why}"
+
+
+def _rewarded_otherwise(policy: Judgement, opponent: Judgement) -> str | None:
+    """What is different in the rewards that two evaluations by one benchmark read, if it reads any."""
+    new, old = (one.watched.get("reward") for one in (policy, opponent))
+    if new is None and old is None:
+        return None
+    if new is None or old is None:
+        return "what gave its rewards was kept by an earlier version, without the settings"
+    return _scored_otherwise("reward", new, old)
 
 
 def _scored_otherwise(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
@@ -232,8 +235,11 @@ def _sampled_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> s
     if policy.sampling is None or opponent.sampling is None:
         return None
     greedy = policy.benchmark is None and metric == "greedy_accuracy"
+    left_out = {"temperature", "top_p"} if greedy else set()
+    if not any(one.by_n for one in _declared(f"{policy.name}.{metric}")):
+        left_out |= {"n"}
     old, new = (
-        {name: value for name, value in sampling.items() if name == "max_new_tokens" or not greedy}
+        {name: value for name, value in sampling.items() if name not in left_out}
         for sampling in (opponent.sampling, policy.sampling)
     )
     what = differences(old, new)
@@ -252,7 +258,15 @@ def _of_benchmark(evaluation: Path) -> Judgement:
         raise ArtifactError(
             f"{evaluation / REPORT}: cannot be read: {error}", remedy="Delete the artifact and make it again"
         ) from None
-    return Judgement(judged_by, read_values(evaluation), benchmark, falling=report.get("falling", ()))
+    made = report.get("made_by", {})
+    return Judgement(
+        judged_by,
+        read_values(evaluation),
+        benchmark,
+        sampling={**sampled_with(evaluation), **made.get("sampling", {})} or None,
+        falling=report.get("falling", ()),
+        watched={"reward": made["reward"]} if "reward" in made else {},
+    )
 
 
 def _comparable_rows(evaluation: Path, rerankers: set[str]) -> Iterator[Row]:

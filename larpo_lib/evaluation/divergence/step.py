@@ -10,7 +10,7 @@ from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.divergence import BENCHMARK
 from larpo_lib.evaluation.divergence.settings import DivergenceConfig
-from larpo_lib.evaluation.evaluated import check_origin
+from larpo_lib.evaluation.evaluated import check_origin, sampling_of
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.provenance import Recorded, read_settings
@@ -94,5 +94,6 @@ def _evaluate(config: DivergenceConfig, inputs: dict[str, Path], work: WorkDir) 
         values=values,
         confidence=bootstrap.confidence,
         distributions=("kl",),
+        made_by={"sampling": sampling_of(inputs["evaluated"])},
     )
     return write(report, work.data)

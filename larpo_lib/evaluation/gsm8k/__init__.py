@@ -32,6 +32,7 @@ BENCHMARK = Benchmark(
             "majority_accuracy", "Majority vote of {n}", "%",
             "Fraction of problems where the most frequent number among the sampled responses is right; ties are "
             "broken at random. Not comparable with votes of another size, nor with accuracy.",
+            by_n=True,
         ),
         Number(
             "pass_at_{n}", "Pass@{n}", "%",

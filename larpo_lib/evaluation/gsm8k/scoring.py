@@ -115,6 +115,7 @@ def report(
             "responses as right.",
         ],
         confidence=bootstrap.confidence,
+        made_by={"sampling": {"n": n}},
     )
 
 

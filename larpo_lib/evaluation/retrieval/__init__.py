@@ -28,6 +28,7 @@ BENCHMARK = Benchmark(
             "majority_accuracy", "Majority vote", "",
             "Fraction of prompts where the most frequent number among the responses is right; ties are broken "
             "at random. Not comparable with votes of another size.",
+            by_n=True,
         ),
         Number(
             "best_of_{n}_reward", "Best of {n}", "",
@@ -38,20 +39,24 @@ BENCHMARK = Benchmark(
             "How well the policy's log-probabilities rank its own distinct responses; the gain of a response is "
             "its reward minus the prompt's lowest reward. 1 is the reward model's order. A random order "
             "scores far above 0, so compare with that value.",
+            by_n=True,
         ),
         Number(
             "kendall_tau", "Kendall's tau", "",
             "Rank correlation of log-probability and reward over a prompt's distinct responses, from -1 to 1. "
             "Log-probability favours short responses.",
+            by_n=True,
         ),
         Number(
             "kendall_tau_per_token", "Kendall's tau, per token", "",
             "The same for the mean log-probability of a token. Not comparable with the value for the sum.",
+            by_n=True,
         ),
         Number(
             "recall_at_{n}", "Recall@{n}", "",
             "Fraction of a prompt's right distinct responses that are among the N most probable ones, over "
             "prompts with at least one right response. It depends on how many were sampled.",
+            by_n=True,
         ),
         Number(
             "{key}_recall_at_{n}", "{retriever}, Recall@{n}", "",

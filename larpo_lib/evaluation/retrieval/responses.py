@@ -8,6 +8,7 @@ from typing import Any
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import DataError
+from larpo_lib.evaluation.evaluated import sampling_of
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
     curves,
@@ -20,7 +21,7 @@ from larpo_lib.evaluation.retrieval.ranking import (
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.response_logps import load_logp_scorer
-from larpo_lib.provenance import RecordedEvaluation, read_settings
+from larpo_lib.provenance import RecordedEvaluation, judge_name, read_settings, scored_by
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.statistics.estimates import Bootstrap
@@ -46,13 +47,12 @@ def of_responses(
     drawn, ordered = draws(prompts, references), orders(prompts, per_token=config.rank_by == "logprob_per_token")
     lists = {item: distinct(group) for item, group in prompts.items()}
     recorded = read_settings(inputs["evaluated"], RecordedEvaluation)
-    judge = "nobody" if recorded.judge is None else recorded.judge.type
     reranker = read_table(inputs["evaluated"], "evaluated", ["reranker"])[0]["reranker"]
     return EvaluationReport(
         benchmark="",
         title="",
         policy="",
-        judged_by=f"rewards by {reranker}, right or wrong by {judge}",
+        judged_by=f"rewards by {reranker}, right or wrong by {judge_name(inputs['evaluated']) or 'nobody'}",
         scores=[*scores_of_draws(drawn, bootstrap), *scores_of_orders(ordered, bootstrap)],
         counts={
             "prompts": len(prompts),
@@ -71,6 +71,10 @@ def of_responses(
             f"Responses were sampled at temperature {recorded.temperature}: Pass@N, rewards and orders at"
             " another temperature, n or length limit are not comparable.",
         ],
+        made_by={
+            "sampling": sampling_of(inputs["evaluated"]),
+            "reward": {"reranker": reranker, "settings": scored_by(inputs["evaluated"]).get("reward", {})},
+        },
     )
 
 

@@ -91,6 +91,7 @@ def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: WorkDir
         caveats=[caveat for part in parts for caveat in part.caveats],
         confidence=config.confidence,
         distributions=("reward", "kendall_tau"),
+        made_by={name: made for part in parts for name, made in part.made_by.items()},
         headline=_headline([score.name for part in parts for score in part.scores]),
     )
     return write(whole, work.data)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.evaluation.reward_eval.scoring import Duel, duel, report
 from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.metadata import Asked
+from larpo_lib.provenance import scored_with
 from larpo_lib.reporting.benchmark import write
 from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.rewards.rerankers import foresee, make_reranker, scored_text
@@ -119,11 +120,12 @@ def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: P
         "truncated_baseline_responses": _truncated(other),
         **{name: count for name, count in scoring.items() if name not in ("responses", "too_long_to_score_dropped")},
     }
-    judged_by, version = _judge(config, judged[0]["reranker"]), f"against {digest(baseline)[:16]}"
+    judge, version = _judge(config, judged[0]["reranker"]), f"against {digest(baseline)[:16]}"
     bootstrap = Bootstrap.of(config)
-    return report(
-        duels, policy=digest(policy)[:16], judged_by=judged_by, version=version, counts=counts, bootstrap=bootstrap
+    found = report(
+        duels, policy=digest(policy)[:16], judged_by=judge.text, version=version, counts=counts, bootstrap=bootstrap
     )
+    return replace(found, made_by={"reward": judge.made})
 
 
 def _truncated(responses: Mapping[str, Mapping[str, Any]]) -> int:
@@ -161,7 +163,15 @@ def _duels(rows: Sequence[Row], scored: Callable[[str], str]) -> dict[str, Duel]
     }
 
 
-def _judge(config: RewardEvalConfig, name: str) -> str:
-    """The reward model's name, and its content where it has any."""
-    models = [digest(path)[:8] for path in config.reranker.models().values()]
-    return f"{name} ({', '.join(models)})" if models else name
+@dataclass(frozen=True)
+class _Judge:
+    """The reward model's name, with its content where it has any; and all that decides its rewards."""
+
+    text: str
+    made: Mapping[str, Any]
+
+
+def _judge(config: RewardEvalConfig, name: str) -> _Judge:
+    models = {key: digest(path) for key, path in config.reranker.models().items()}
+    text = f"{name} ({', '.join(content[:8] for content in models.values())})" if models else name
+    return _Judge(text, {"reranker": name, "settings": scored_with(config.reranker.identity(), models)})

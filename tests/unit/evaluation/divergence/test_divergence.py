@@ -15,6 +15,7 @@ from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
 from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.steps import evaluate
+from larpo_lib.steps.judgements import read_judgement
 from larpo_lib.tables import read_table
 
 CONFIG = DivergenceConfig.model_validate({"model": {"device": "cpu"}, "resamples": 20})
@@ -70,6 +71,8 @@ def test_it_is_the_mean_log_ratio_of_the_models_own_forward(
     assert values["tokens"][first] == pytest.approx(sum(map(len, sampled)) / 3)
     assert metrics["kl"] == pytest.approx(sum(values["kl"].values()) / len(asked))
     assert metrics["responses"] == 3 * len(asked)
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "n": 3}
+    assert read_judgement(tmp_path / "out").sampling == sampling
 
 
 def test_a_policy_has_not_moved_from_itself(

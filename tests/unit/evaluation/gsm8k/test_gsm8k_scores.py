@@ -35,6 +35,7 @@ def test_scores_by_hand():
     assert (metrics["accuracy_low"], metrics["accuracy_high"]) == (0.0, 100.0)
     assert metrics["sampled_accuracy"] == pytest.approx(50.0)
     assert metrics["majority_accuracy"] == 50.0
+    assert found.made_by == {"sampling": {"n": 3}}
     assert metrics["pass_at_1"] == pytest.approx(50.0)
     assert metrics["pass_at_2"] == pytest.approx(250 / 3)
     assert metrics["pass_at_3"] == 100.0

@@ -18,6 +18,7 @@ from larpo_lib.evaluation.retrieval.step import run
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.steps import evaluate
+from larpo_lib.steps.judgements import read_judgement
 from larpo_lib.tables import read_table
 
 NOTHING: dict[str, Any] = dict.fromkeys(["policy", "prompts", "evaluated", "queries", "corpus", "relevance"])
@@ -86,6 +87,9 @@ def test_log_probabilities_are_those_of_the_models_own_forward(
     assert metrics["best_of_3_reward"] == pytest.approx(before["best_of_n_reward"])
     scores = {row["metric"] for row in read_table(tmp_path / "out", "scores")}
     assert {"reward", "accuracy", "pass_at_3", "best_of_3_reward"} <= scores
+    told = read_judgement(tmp_path / "out")  # what the gate compares
+    assert told.sampling == {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "n": 3}
+    assert told.watched["reward"]["settings"]["format_weight"] == 0.1
 
 
 def test_a_retriever_finds_what_it_can(collection: dict[str, Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from larpo_lib.evaluation.reward_eval.settings import RewardEvalConfig
 from larpo_lib.evaluation.reward_eval.step import run
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
+from larpo_lib.steps.judgements import read_judgement
 from larpo_lib.tables import read_table
 
 
@@ -58,6 +59,9 @@ def test_rewards_decide_and_both_responses_are_kept(
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["judged_by"] == f"classifier-classifier ({digest(tiny_classifier)[:8]})"
     assert report["version"] == f"against {other}"
+    gave = read_judgement(tmp_path / "out").watched["reward"]
+    assert gave["settings"]["max_tokens"] == config.reranker.max_tokens  # type: ignore[union-attr]
+    assert gave["settings"]["content"] == {"reranker": digest(tiny_classifier)}
     # Sides changed, the win rate is the rest of 100, part by part or not.
     swapped = run(
         settings({"type": "classifier", "path": str(tiny_classifier)}, limit=8),

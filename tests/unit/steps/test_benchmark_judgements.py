@@ -1,0 +1,68 @@
+"""When the gate compares two evaluations by one benchmark; hand-made evaluations."""
+
+from typing import Any
+
+import pytest
+
+from larpo_lib.steps.judgements import Judgement, incomparable, kept_judgement
+
+SAMPLED = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "n": 4}
+GAVE = {"reranker": "verifier", "settings": {"type": "verifier", "format_weight": 0.1, "content": {}}}
+METRICS = ("pass_at_4", "majority_accuracy", "best_of_2_reward", "ndcg", "recall_at_2", "bm25_recall_at_2")
+
+
+def retrieval(**changes: Any) -> Judgement:
+    given = {
+        "reranker": "rewards by verifier, right or wrong by verifier",
+        "values": {metric: {"p1": 0.5, "p2": 1.0} for metric in METRICS},
+        "benchmark": "retrieval ranked by logprob",
+        "sampling": SAMPLED,
+        "watched": {"reward": GAVE},
+    }
+    return Judgement(**{**given, **changes})
+
+
+def other_weight(weight: float) -> dict[str, Any]:
+    return {"reward": {**GAVE, "settings": {**GAVE["settings"], "format_weight": weight}}}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_equal_one_can_be_compared_also_as_the_registry_keeps_it(metric: str) -> None:
+    assert incomparable(metric, retrieval(), kept_judgement(retrieval().to_json())) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"sampling": {**SAMPLED, "temperature": 0.3}}, "sampled with other settings: temperature 0.3 instead of 1.0"),
+        ({"sampling": {**SAMPLED, "max_new_tokens": 24}}, "other settings: max_new_tokens 24 instead of 8"),
+        ({"watched": other_weight(5.0)}, "its rewards come from another verifier (format_weight 5.0 instead of 0.1)"),
+        ({"watched": {}}, "what gave its rewards was kept by an earlier version, without the settings"),
+        ({"reranker": "rewards by verifier, right or wrong by verifier-math"}, "right or wrong by verifier-math, not"),
+    ],
+)
+def test_what_was_sampled_or_judged_otherwise_is_not_compared(changes: dict[str, Any], problem: str) -> None:
+    for metric in METRICS:
+        found = incomparable(metric, retrieval(), kept_judgement(retrieval(**changes).to_json()))
+        assert found is not None
+        assert problem in found
+
+
+def test_only_numbers_that_depend_on_how_many_were_sampled_need_equally_many() -> None:
+    """Pass@N and best-of-N are unbiased for any number of samples (Chen et al. 2021); a vote of 16 is no vote of 4."""
+    more = retrieval(sampling={**SAMPLED, "n": 16})
+    found = {metric for metric in METRICS if incomparable(metric, retrieval(), more)}
+    assert found == {"majority_accuracy", "ndcg", "recall_at_2"}
+    said = incomparable("majority_accuracy", retrieval(), more)
+    assert said == "its responses were sampled with other settings: n 16 instead of 4"
+
+
+def test_votes_of_other_sizes_are_not_compared_nor_those_whose_size_is_not_known() -> None:
+    values = {"accuracy": {"a": 100.0}, "majority_accuracy": {"a": 100.0}, "pass_at_2": {"a": 100.0}}
+    of = {n: Judgement("a rule", values, "gsm8k 0-shot", sampling={"temperature": 1.0, "n": n}) for n in (2, 16)}
+    unknown = Judgement("a rule", values, "gsm8k 0-shot", sampling={"temperature": 1.0})
+    for other in (of[2], unknown):
+        assert incomparable("majority_accuracy", of[16], other)
+        assert incomparable("accuracy", of[16], other) is None
+        assert incomparable("pass_at_2", of[16], other) is None
+    assert incomparable("majority_accuracy", of[16], of[16]) is None
