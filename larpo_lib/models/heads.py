@@ -16,6 +16,11 @@ _OWN_CODE = "transformers_modules"
 """The package that transformers puts a model's own code into."""
 
 
+def has_own_code(model: PreTrainedModel) -> bool:
+    """Whether a model comes with code of its own (`trust_remote_code`), so that its family tells nothing about it."""
+    return type(model).__module__.partition(".")[0] == _OWN_CODE
+
+
 def use_float32_heads(model: PreTrainedModel) -> PreTrainedModel:
     """Let all layers between a model's body and its scores compute in float32, for inference.
 
@@ -27,7 +32,7 @@ def use_float32_heads(model: PreTrainedModel) -> PreTrainedModel:
         model: a classifier; changed in place, and returned.
     """
     body = model.base_model
-    if body is model or type(model).__module__.partition(".")[0] == _OWN_CODE:
+    if body is model or has_own_code(model):
         return model
     pooler = getattr(body, "pooler", None)
     heads = [module for module in model.children() if module is not body]

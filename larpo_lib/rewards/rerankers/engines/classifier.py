@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from larpo_lib.batches import in_batches
+from larpo_lib.errors import ModelError
 from larpo_lib.models.attention import use_sdpa_in_parts
 from larpo_lib.models.batching import token_batches
 from larpo_lib.models.device import model_device
@@ -94,8 +95,13 @@ class ClassifierReranker(Reranker):
         else:
             right = tokenizer.padding_side == "right"
             rows = padded(encodings, int(tokenizer.pad_token_id), tokenizer.pad_token_type_id, right=right)
-        logits = self._model(**{name: value.to(self._model.device) for name, value in rows.items()}).logits
-        scores: list[float] = logits[:, 0].float().tolist()
+        found = self._model(**{name: value.to(self._model.device) for name, value in rows.items()})
+        if not hasattr(found, "logits"):
+            raise ModelError(
+                f"{self.name}: {type(self._model).__name__} returns a {type(found).__name__} without logits",
+                remedy="Let its forward return a SequenceClassifierOutput, without return_dict = false in config.json",
+            )
+        scores: list[float] = found.logits[:, 0].float().tolist()
         return scores
 
 

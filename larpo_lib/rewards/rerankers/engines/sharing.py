@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from larpo_lib.batches import in_batches
 from larpo_lib.models.attention import SDPA_IN_PARTS
 from larpo_lib.models.batching import token_batches
+from larpo_lib.models.heads import has_own_code
 from larpo_lib.models.layout import PROMPT_SHARING_FAMILIES, prompt_sharing_ratio
 from larpo_lib.models.packing import PackedList, packed_rows, packed_tokens
 from larpo_lib.models.scoring import hidden_states, to_device
@@ -18,10 +19,14 @@ WORTH_IT = 1.1
 
 
 def can_share(model: PreTrainedModel) -> bool:
-    """Whether its family is tested to take rows of several responses, and its attention takes their masks."""
+    """Whether its family is tested to take rows of several responses, and its attention takes their masks.
+
+    Not with code of its own: its scores may be more than its body's states and its head.
+    """
     attention = model.config._attn_implementation
     return (
-        model.config.model_type in PROMPT_SHARING_FAMILIES
+        not has_own_code(model)
+        and model.config.model_type in PROMPT_SHARING_FAMILIES
         and attention in (SDPA_IN_PARTS, "eager")
         and isinstance(getattr(model, "score", None), torch.nn.Linear)
     )
