@@ -32,18 +32,21 @@ _IO_URING_SETUP, _X32 = 425, 0x40000000
 _POLL_S = 0.002
 _UNREAD, _TOO_MANY = 3, 1 << 8
 _MIB = 2**20
+_PROGRAM, _MODULE = "__main__", "solution"
+"""Names of code: what stands below `if __name__ == "__main__":` is run only where its output is the test."""
 
 _HARNESS = f"""
-import os, sys
+import os, sys, types
 token = os.read(int(sys.argv[1]), 64)
 code, test = open("code.py", encoding="utf-8").read(), open("test.py", encoding="utf-8").read()
 try:
     code = compile(code, "code.py", "exec")
 except (SyntaxError, ValueError, MemoryError, RecursionError):
     os._exit({_UNREAD})
-names = {{"__name__": "__main__"}}
-exec(code, names)
-exec(compile(test, "test.py", "exec"), names)
+module = types.ModuleType(sys.argv[3])
+sys.modules[module.__name__] = module
+exec(code, vars(module))
+exec(compile(test, "test.py", "exec"), vars(module))
 sys.stdout.flush()
 os.write(int(sys.argv[2]), token)
 """
@@ -140,7 +143,7 @@ def _outcome(job: dict[str, Any], test: dict[str, str]) -> str:
     child = os.fork()
     if child == 0:
         try:
-            _run(job, folder, printed, asked, tell)
+            _run(job, folder, printed, asked, tell, _PROGRAM if "stdout" in test else _MODULE)
         finally:
             os._exit(1)
     for end in (asked, tell):
@@ -160,8 +163,8 @@ def _outcome(job: dict[str, Any], test: dict[str, str]) -> str:
     return "unread" if unread else "passed" if passed else "failed"
 
 
-def _run(job: dict[str, Any], folder: Path, printed: int, asked: int, tell: int) -> None:
-    """Become the process that runs the code."""
+def _run(job: dict[str, Any], folder: Path, printed: int, asked: int, tell: int, name: str) -> None:
+    """Become the process that runs the code, as a module of that name."""
     os.chdir(folder)
     os.setsid()
     os.dup2(os.open("stdin", os.O_RDONLY), 0)
@@ -183,7 +186,7 @@ def _run(job: dict[str, Any], folder: Path, printed: int, asked: int, tell: int)
     _give_up_sockets()
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-s", "-P", "-B", "-c", _HARNESS, str(asked), str(tell)]
+    command = [sys.executable, "-s", "-P", "-B", "-c", _HARNESS, str(asked), str(tell), name]
     os.execve(sys.executable, command, environment)  # noqa: S606 - this very interpreter
 
 
