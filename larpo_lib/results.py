@@ -33,8 +33,9 @@ _READING = Change(
 )
 _REWARDS = Change(
     "0.2.0",
-    f"{_READING.why}, reward models in bfloat16 compute their scores in float32, and a judge's reply that is cut is "
-    "read only if it is nothing but the decision",
+    f"{_READING.why}, reward models in bfloat16 compute their scores in float32, those with code of their own are "
+    "scored by it, right code is found beside other blocks and main blocks, JSON may hold code fences, and a judge's "
+    "reply that is cut is read only if it is nothing but the decision",
 )
 _LENGTHS = "lengths are without thoughts that the reward is not of"
 _NAMES = Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}")

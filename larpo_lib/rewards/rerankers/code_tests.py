@@ -13,20 +13,20 @@ from larpo_lib.parsing import parse_json
 from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import Reranker
 from larpo_lib.rewards.rerankers._rules import RuleReranker, Verdict, of_row
+from larpo_lib.rewards.rules.fences import blocks
 from larpo_lib.rewards.rules.sandbox import Limits, Outcome, Test, check_sandbox, run_tests
 
 _UNREAD, _OUT_OF_TIME = "code_unread", "code_out_of_time"
-_BLOCK = re.compile(
-    r"^[ \t]*```[ \t]*+(?:python3?|py)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE
-)
+_PYTHON = re.compile(r"\{?\.?i?py(?:thon)?[\d.]*(?![\w-])", re.ASCII | re.IGNORECASE)
+"""At the beginning of a fence's words: py, python3, python3.11, {python}, python:main.py; not pycon, python-repl."""
 
 
 class CodeTestsConfig(RuleRerankerConfig):
     """How many of a prompt's tests the Python code in a response passes.
 
-    The code is the last block in code fences, or the whole response if there is none. Every test is run in a process of
-    its own, without network, other processes and the environment's variables; it can read files, and write none but its
-    own. It needs Linux with user namespaces.
+    The code is the last block in code fences that is named Python, or else the last without a name, or else the whole
+    response. Every test is run in a process of its own, without network, other processes and the environment's
+    variables; it can read files, and write none but its own. It needs Linux with user namespaces.
     """
 
     does: ClassVar[str] = "code, run against tests"
@@ -119,9 +119,11 @@ class CodeTestsReranker(RuleReranker[CodeTestsConfig]):
 
 
 def code_of(response: str) -> str:
-    """The last block of Python, or of no named language, in code fences; the whole response if there is none."""
-    blocks: list[str] = _BLOCK.findall(response)
-    return blocks[-1] if blocks else response
+    """The last block of Python in code fences, else the last of no named language, else the whole response."""
+    found = blocks(response)
+    python = [block.content for block in found if _PYTHON.match(block.info)]
+    unnamed = [block.content for block in found if not block.info]
+    return (python or unnamed or [response])[-1]
 
 
 def _tests(found: Any) -> list[Test]:

@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Any
 
 from larpo_lib import parsing
+from larpo_lib.rewards.rules.fences import blocks
 
-_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
+_BEHIND_TEXT = re.compile(r"(?<=[^\s`])[ \t]*+(`{3,}[\w-]*+)[ \t]*$", re.ASCII | re.MULTILINE)
+"""A fence that ends a line. No string of JSON reaches over the end of a line, so it stands in none."""
 
 
 class Schema:
@@ -78,9 +80,12 @@ def parse_json(text: str) -> Any:
 
 
 def without_fences(text: str) -> str:
-    """What stands between the code fences of a text that has exactly one pair of them; else the text itself."""
-    found = _FENCED.findall(text)
-    return found[0].rstrip(" \t").removesuffix("\n") if len(found) == 1 else text
+    """The block in code fences of a text that has exactly one of them; else the text itself.
+
+    Fences may stand behind other text, as in `Here it is: ```json`, if nothing follows on their line.
+    """
+    found = blocks(_BEHIND_TEXT.sub(r"\n\1", text))
+    return found[0].content if len(found) == 1 else text
 
 
 def _refuse(constant: str) -> Any:

@@ -1,7 +1,6 @@
 import os
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -168,13 +167,60 @@ def test_tests_may_be_json_and_columns_of_other_tests_null():
 
 
 def test_the_code_is_the_last_block_of_python():
-    assert code_of("```python\na\n```\nthen\n```\nb\nc\n```\nDone. ```bash\nd\n```") == "b\nc\n"
-    assert code_of("  ```Py\n  a\n  ```") == "  a\n"
+    assert code_of("```python\na\n```\nthen\n```\nb\nc\n```\nDone. ```bash\nd\n```") == "a\n"
+    assert code_of("```\na\n```\nthen\n```\nb\nc\n```\nDone.\n```bash\nd\n```") == "b\nc\n"
+    assert code_of("``` \t Py \t\na\n```") == "a\n"
     assert code_of("a = 1") == "a = 1"
+    assert code_of("```bash\nd\n```") == "```bash\nd\n```"
 
 
-def test_a_long_line_behind_a_fence_is_read_in_bounded_time():
-    response, start = "```" + " " * 100_000 + "x", time.process_time()
-    assert code_of(response) == response
-    assert time.process_time() - start < 1
-    assert code_of("``` \t py \t\na\n```") == "a\n"
+RIGHT = "def f(x):\n    return 2 * x\n"
+PYTHON = f"```python\n{RIGHT}```"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        f"It is asked:\n```text\nf(2) is 4\n```\nHere is the code:\n{PYTHON}",
+        f"{PYTHON}\nRun it:\n```bash\npython f.py\n```\nIt prints\n```text\n4\n```",
+        f"{PYTHON}\nOutput:\n```\n4\n```",
+        f'{PYTHON}\n```json\n{{"x": 2}}\n```\nIt is right.',
+        f"~~~py\n{RIGHT}~~~",
+        f"````python\n{RIGHT}````",
+        f"1. The code:\n\n   ```python\n   {RIGHT.replace(chr(10), chr(10) + '   ')}\n   ```",
+        f"```\n{RIGHT}```",
+        *(f"```{info}\n{RIGHT}```\n```\n4\n```" for info in ("python3.11", "{python}", "{.python .x}", "python:f.py")),
+        f"{PYTHON}\n```pycon\n>>> f(2)\n4\n```\n```python-repl\n>>> f(2)\n```",
+    ],
+)
+def test_right_code_is_found_beside_other_blocks(response):
+    names = {}
+    exec(code_of(response), names)  # noqa: S102 - written above
+    assert names["f"](2) == 4
+
+
+MAIN = """
+from __future__ import annotations
+import argparse, dataclasses, pickle, sys, typing, unittest
+@dataclasses.dataclass
+class Point:
+    x: int
+    kind: typing.ClassVar[str] = "point"
+def f(x):
+    return 2 * x
+if __name__ == "__main__":
+    {0}
+"""
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["print(f(int(input())))", "sys.exit(0)", "unittest.main()", "argparse.ArgumentParser().parse_args()"],
+)
+def test_a_main_block_is_run_where_its_output_is_the_test_alone(ending, cut_off):
+    """As by HumanEval, whose program is run by `exec(program, {})`: __name__ is no "__main__" there."""
+    code, test = MAIN.format(ending), "assert f(2) == 4 and pickle.loads(pickle.dumps(Point(1))) == Point(1)"
+    exec(code, {})  # noqa: S102 - written above
+    assert run_tests(code, [{"code": test}, {"code": ""}], QUICK) == ["passed", "passed"]
+    if "input" in ending:
+        assert run_tests(code, [{"stdin": "2", "stdout": "4"}], QUICK) == ["passed"]
