@@ -94,7 +94,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     ),
     "judge_check": (_NAMES,),
     "arena_hard": (_JUDGING,),
-    "mixeval": (_JUDGING,),
+    "mixeval": (Change("0.2.0", f"copies of a question have one value together, {_JUDGING.why}"),),
     "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and {_LENGTHS}"),),
     "score_reward_model": (_REWARDS,),
 }

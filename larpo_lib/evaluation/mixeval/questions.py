@@ -60,6 +60,12 @@ class Question:
         """Its id among all questions, such as "ff-17"."""
         return f"{self.kind}-{self.id}"
 
+    @property
+    def digest(self) -> str:
+        """Of all that is asked and is right, which copies under several ids have in common."""
+        text = json.dumps([self.context, self.prompt, self.golden, self.options])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 def letters(count: int) -> str:
     """The letters of `count` options: A, B, ..."""

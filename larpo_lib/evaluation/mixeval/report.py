@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from larpo_lib.evaluation.mixeval import BENCHMARK
 from larpo_lib.evaluation.mixeval.questions import FREE_FORM, MULTIPLE_CHOICE, Question
-from larpo_lib.evaluation.mixeval.scoring import Judgement, MixEvalScores, counts, score, standard_error
+from larpo_lib.evaluation.mixeval.scoring import (
+    Judgement,
+    MixEvalScores,
+    counts,
+    question_values,
+    score,
+    standard_error,
+)
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
 from larpo_lib.evaluation.published import mixeval_rows
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
@@ -36,20 +43,21 @@ def make_report(
         policy: its identity or name.
         further_counts: what was dropped or asked again on the way.
     """
-    scores = score(judgements)
+    scores, groups = score(judgements), _groups(questions, judgements)
     rule = "" if config.multiple_choice == "judge" else "; multiple choice by rule"
     return EvaluationReport(
         benchmark=BENCHMARK.name,
         title=f"{TITLES[config.benchmark]} {config.version}",
         policy=policy,
         judged_by=f"{config.judge.model} with MixEval's prompts{rule}",
-        scores=_scores(scores, _groups(questions, judgements)),
+        scores=_scores(scores, groups),
         counts={**counts(scores), **further_counts},
-        values=_values(questions, judgements),
+        values=_values(groups),
         version=f"{config.benchmark} {config.version}",
         published=mixeval_rows(hard=config.benchmark == "mixeval-hard") if config.version == "2024-06-01" else [],
         tables=[_table(scores)],
         caveats=_caveats(config, scores, further_counts),
+        distributions=(),  # a question's value is its part in a weighted mean
     )
 
 
@@ -64,21 +72,18 @@ def _scores(scores: MixEvalScores, groups: Mapping[str, Mapping[str, Sequence[fl
 
 
 def _groups(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, list[float]]]:
-    """Kind, then question, to the scores of its copies."""
+    """Kind, then the digest of a question, to the scores of its copies."""
     groups: dict[str, dict[str, list[float]]] = {FREE_FORM: defaultdict(list), MULTIPLE_CHOICE: defaultdict(list)}
     for question, judgement in zip(questions, judgements, strict=True):
         if judgement.score is not None:
-            same = repr((question.context, question.prompt, question.golden, question.options))
-            groups[question.kind][same].append(judgement.score)
+            groups[question.kind][question.digest].append(judgement.score)
     return groups
 
 
-def _values(questions: Sequence[Question], judgements: Sequence[Judgement]) -> dict[str, dict[str, float]]:
-    values: dict[str, dict[str, float]] = {"overall": {}, "free_form": {}, "multiple_choice": {}}
-    for question, judgement in zip(questions, judgements, strict=True):
-        if judgement.score is not None:
-            values["overall"][question.key] = values[NAMES[question.kind]][question.key] = judgement.score
-    return values
+def _values(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, float]]:
+    kinds = {name: groups[kind] for kind, name in NAMES.items()}
+    every = {question: scores for questions in groups.values() for question, scores in questions.items()}
+    return {name: question_values(questions) for name, questions in {"overall": every, **kinds}.items()}
 
 
 def _table(scores: MixEvalScores) -> Table:

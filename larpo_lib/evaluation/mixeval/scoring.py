@@ -109,6 +109,24 @@ def standard_error(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> float
     return math.sqrt(variance)
 
 
+def question_values(questions: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """One value for each different question, of which the mean is that of all scores.
+
+    It is the mean plus the question's influence on it (a ratio's linearization), so that the values' spread is the
+    uncertainty of the mean where copies count as one draw; of questions asked once it is the score.
+
+    Args:
+        questions: each to the scores of its copies.
+    """
+    items = sum(map(len, questions.values()))
+    weight = len(questions) / items if items else 0.0
+    mean = sum(map(sum, questions.values())) / items if items else 0.0
+    # so added up that questions asked once keep their score, whatever rounding does
+    return {
+        question: weight * sum(scores) + (mean - weight * len(scores) * mean) for question, scores in questions.items()
+    }
+
+
 def read_judged(paths: Sequence[Path]) -> list[Judgement]:
     """Read judgements, one object a line, in the form of `judged.jsonl` or of the official judge files, .gz or not.
 

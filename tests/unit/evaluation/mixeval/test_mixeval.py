@@ -23,6 +23,7 @@ from larpo_lib.errors import ConfigError, EndpointError
 from larpo_lib.evaluation.mixeval import step as mixeval
 from larpo_lib.evaluation.mixeval.scoring import rescore
 from larpo_lib.evaluation.mixeval.settings import MixEvalConfig
+from larpo_lib.reporting.benchmark import read_values
 from larpo_lib.steps.edge import at_edge
 
 
@@ -36,6 +37,9 @@ def test_a_small_set_is_scored_by_hand(run, tmp_path):
     assert len(server.asked) == 5  # one of six is a copy
     assert metrics["free_form_standard_error"] > 0
     evaluation = tmp_path / "evaluation"
+    assert {name: len(values) for name, values in read_values(evaluation).items()} == {
+        "overall": 5, "free_form": 3, "multiple_choice": 2
+    }  # fmt: skip
     assert rescore(judged=[evaluation / "judged.jsonl"])["overall"] == metrics["overall"]
     assert len(lines(evaluation / "decisions.jsonl")) == 5
     report = json.loads((evaluation / "report.json").read_text())

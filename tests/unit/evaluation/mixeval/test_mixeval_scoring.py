@@ -1,11 +1,13 @@
 import gzip
 import json
 import random
+import statistics
 
+import numpy as np
 import pytest
 
 from larpo_lib.errors import DataError
-from larpo_lib.evaluation.mixeval.scoring import read_judged, rescore, standard_error
+from larpo_lib.evaluation.mixeval.scoring import question_values, read_judged, rescore, standard_error
 
 PUBLISHED = {
     "mixeval.deepseek-llm-67b-chat": (0.7915, 0.826, 0.757, 2000, 11),
@@ -36,8 +38,6 @@ def test_published_judgements_give_the_published_scores(name, expected, shared_d
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_same_scores_by_another_way(name, shared_data):
     """In numpy, from the recorded parses alone, with rows in another order."""
-    import numpy as np
-
     with gzip.open(shared_data(f"mixeval/judged.{name}.jsonl.gz"), "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     found = rescore(judged=[shared_data(f"mixeval/judged.{name}.jsonl.gz")])
@@ -129,3 +129,27 @@ def test_the_standard_error_is_the_usual_one_where_questions_differ_and_counts_c
     both = {"ff": one["ff"], "mp": {"e": [1.0], "f": [0.0]}}
     assert standard_error(both) == pytest.approx(((4 / 6) ** 2 / 12 + (2 / 6) ** 2 / 4) ** 0.5)
     assert standard_error({"ff": {"a": [1.0, 1.0]}}) is None
+
+
+def test_the_value_of_a_question_says_what_the_mean_would_be_without_its_copies():
+    questions = {"a": [1.0], "b": [0.5, 0.5, 0.75], "c": [0.0, 0.0], "d": [1.0], "e": [0.25], "f": [0.0] * 4}
+    values = question_values(questions)
+    # by hand: the mean is 4/12, and each question's influence is 6/12 of (its sum - its copies times the mean)
+    by_hand = {"a": 2 / 3, "b": 17 / 24, "c": 0.0, "d": 2 / 3, "e": 7 / 24, "f": -1 / 3}
+    assert values == pytest.approx(by_hand)
+    assert statistics.fmean(values.values()) == pytest.approx(1 / 3)
+    assert statistics.stdev(values.values()) / 6**0.5 == pytest.approx(standard_error({"ff": questions}))
+    once = {"a": [0.1], "b": [0.7], "c": [0.3]}
+    assert question_values(once) == {name: score for name, (score,) in once.items()}  # to the last digit
+    assert question_values({}) == {}
+
+
+def test_the_spread_of_values_is_that_of_means_over_drawn_questions():
+    random = np.random.default_rng(0)
+    questions = {str(i): [float(random.random() < 0.4)] * random.integers(1, 9) for i in range(200)}
+    sums, copies = (np.array([kind(scores) for scores in questions.values()]) for kind in (sum, len))
+    drawn = random.integers(200, size=(4000, 200))
+    drawn_means = sums[drawn].sum(axis=1) / copies[drawn].sum(axis=1)
+    values = [*question_values(questions).values()]
+    assert np.std(values) / 200**0.5 == pytest.approx(np.std(drawn_means), rel=0.05)
+    assert np.mean(values) == pytest.approx(sums.sum() / copies.sum())
