@@ -33,7 +33,8 @@ _READING = Change(
 )
 _REWARDS = Change(
     "0.2.0",
-    f"{_READING.why}, reward models in bfloat16 compute their scores in float32, those with code of their own are "
+    f"{_READING.why}, graded verifiers read equations with signs such as \\times whole and leave out those that they "
+    "cannot read whole, reward models in bfloat16 compute their scores in float32, those with code of their own are "
     "scored by it, right code is found beside other blocks and main blocks, JSON may hold code fences, and a judge's "
     "reply that is cut is read only if it is nothing but the decision",
 )

@@ -5,12 +5,13 @@ from fractions import Fraction
 from itertools import pairwise
 
 from larpo_lib.rewards.answers.arithmetic import Unreadable, evaluate
+from larpo_lib.rewards.answers.plain import FRACTION, with_plain_signs
 from larpo_lib.scripts import NO_NAMES
 
-_UNSIGNED = r"\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+_UNSIGNED = rf"\$?(?:\d++ [1-9]\d?[/{FRACTION}]\d+(?!\.?\d)|\d[\d,]*(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
 _ANY = re.compile(_NUMBER)
-_OPERATOR = r"[ \t]*(?:[-+*/×÷]|(?<![A-Za-z])x(?![ \t]*-))[ \t]*"  # noqa: RUF001
+_OPERATOR = rf" ?(?:[-+*/{FRACTION}]|(?<![A-Za-z])x(?! ?-)) ?"
 
 
 def _sum_of(operand: str) -> str:
@@ -18,27 +19,44 @@ def _sum_of(operand: str) -> str:
 
 
 _SIDE = _sum_of(rf"(?:{_UNSIGNED}|\({_sum_of(_UNSIGNED)}\))")
-_EQUATIONS = re.compile(
-    rf"((?<=[\w)%]){_OPERATOR})?(?<![\d.,)%])(?<![^\W{NO_NAMES}])({_SIDE}(?:[ \t]*=[ \t]*{_SIDE})*)"
+_SPOKEN = r" ?(?:percent )?(?:of|times|plus|minus|(?:divided|multiplied) by) "
+_THOUSANDS = r" (?=\d{3}(?!\d))"
+_RELATION = r"(?:approx|equiv|le|ge|ne|implies|iff|therefore|because|to|item|[A-Za-z]*arrow)(?![A-Za-z])"
+_BEFORE = (
+    rf"(?:(?<=[\w)%\]}}^])|(?<=[\d)][!$])){_OPERATOR}"
+    rf"|(?<=[\d)%]){_SPOKEN}|(?<=\d){_THOUSANDS}|\\(?!{_RELATION})[A-Za-z]+ ?"
 )
+_UNKNOWN = r"[-+*] ?[b-zB-HJ-Z](?![\w.'])"  # not `a` and `I`, which begin a remark behind a dash
+_BEHIND = (
+    rf" ?(?:\^|{FRACTION}|[-+*/] ?(?:\\|\(\S)|{_UNKNOWN}|% ?of )|\([-\d(]|{_THOUSANDS}"
+    r"| ?\\(?:sqrt|frac|pi|pm|mp)(?![A-Za-z])"
+)
+_EQUATIONS = re.compile(rf"({_BEFORE})?(?<![\d.,)%^])(?<![^\W{NO_NAMES}])({_SIDE}(?: ?= ?{_SIDE})*)(?=({_BEHIND})?)")
 """Sides joined by `=`, a lone side included so that none is read twice; the first group is there where the left side
-goes on to the left with what is no number."""
+goes on to the left with what is not read, such as a unit, a power or a root, and the last one where the right side does
+to the right."""
 _DECIMALS = re.compile(r"\.(\d+)")
-_ASCII = str.maketrans("＋－＊／＝（）．％＄", "+-*/=().%$")  # noqa: RUF001 - as they stand in East Asian text
-_PLAIN = str.maketrans({"x": "*", "×": "*", "÷": "/"} | dict.fromkeys(" \t,$"))  # noqa: RUF001
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=[-\d(])|(?<=[\d)]) \*\* (?=[-\d(])")
+_ITEMS = dict.fromkeys(map(chr, range(0x2460, 0x2474)), " ")  # numbers in circles
+_SIGNS = str.maketrans(_ITEMS | {"\uff0c": ", "} | dict.fromkeys("\u20ac\u00a3\u00a5\uffe5\u20b9", "$"))
+_PLAIN = str.maketrans({"x": "*"} | dict.fromkeys(",$"))
 
 
 def equations_share(text: str) -> float:
     """Share of the equations stated in a text that hold; 0 where none is stated.
 
-    An equation joins numbers by + - * / x, such as `3 + 4 = 7` or `.5 * (6 - 2) = 2`. `a = b = c` is two of them.
-    What names units or unknowns, such as `3 bags * 4 = 12`, is none.
+    An equation joins numbers by + - * / x, such as `3 + 4 = 7` or `.5 * (6 - 2) = 2`, or by other signs and LaTeX for
+    them, such as `2 \\times 3 = 6`. `a = b = c` is two of them. What contains units, unknowns, powers, roots or
+    operations in words, such as `3 bags * 4 = 12` or `2^3 + 1 = 9`, is none, and no part of it is.
     """
+    text = with_plain_signs(text.translate(_SIGNS))
+    if "**" in text:
+        text = _POWER.sub("^", text).replace("**", "")
     holding = [
         _holds(left, right)
-        for cut, equations in _EQUATIONS.findall(text.translate(_ASCII))
-        if not cut
-        for left, right in pairwise(equations.split("="))
+        for before, equations, behind in _EQUATIONS.findall(text)
+        if not before
+        for left, right in pairwise(equations.split("=")[: -1 if behind else None])
         if _is_sum(left)
     ]
     return sum(holding) / len(holding) if holding else 0.0

@@ -75,7 +75,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|enspace|medspace|thickspace)(?![A-Za-z])", " "),
         (r"\\[hv]space\*? ?\{[^{}]{0,40}\}", " "),
-        (r"\\([%#&_])", r"\1"),
+        (r"\\([%#&_*])", r"\1"),
         (r"(?<=\d)\{,\}(?=\d)", ""),
         (r"\{([,.])\}", r"\1"),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?", ""),
@@ -124,12 +124,7 @@ def plain(text: str) -> str:
     LaTeX that has no plain form stays, such as `\\sqrt`. Lines stay lines; other white space becomes one space.
     `\\frac{3}{4}` and a fraction that is one character become two whole numbers around FRACTION.
     """
-    if not text.isascii():
-        text = _SUPERSCRIPTS.sub(lambda found: "^{" + found[0].translate(_FROM_SUPERSCRIPT) + "}", text)
-        text = text.translate(_CHARACTERS)
-    text = _LINES.sub("\n", _BLANKS.sub(" ", text))
-    if _ANY_LATEX.search(text):
-        text = _without_latex(text)
+    text = with_plain_signs(text)
     if "**" in text:
         text = _BOLD.sub("", text).replace("**", "^")
     text = _CURRENCY.sub(" ", _TIGHT_CURRENCY.sub("", text))
@@ -137,6 +132,15 @@ def plain(text: str) -> str:
     if not text.isascii():
         text = _TOUCHING.sub(" ", as_digits(text))
     return _LINES.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
+def with_plain_signs(text: str) -> str:
+    """The text with ASCII digits, signs and spaces, and without LaTeX that has a plain form; a part of `plain`."""
+    if not text.isascii():
+        text = _SUPERSCRIPTS.sub(lambda found: "^{" + found[0].translate(_FROM_SUPERSCRIPT) + "}", text)
+        text = text.translate(_CHARACTERS)
+    text = _LINES.sub("\n", _BLANKS.sub(" ", text))
+    return _without_latex(text) if _ANY_LATEX.search(text) else text
 
 
 def _without_latex(text: str) -> str:
