@@ -18,7 +18,7 @@ class VerifierConfig(SingleRerankerConfig):
 
     `exact`: 1 if it is right, else 0; answers are numbers, or tuples, lists, times and ranges of them. `math`: the same
     of expressions, intervals, sets, units and words. `graded`: a weighted sum of the right final answer, as in `exact`,
-    of the share of stated equations that hold, and of stating a final answer at all.
+    of the share of stated equations that hold, and of marking a final answer by `####`, `A:` or `\\boxed{}`.
     """
 
     does: ClassVar[str] = "the final answer, compared with the reference"
@@ -32,7 +32,7 @@ class VerifierConfig(SingleRerankerConfig):
     steps_weight: NonNegativeFloat = 0.3
     """Reward for stated equations, multiplied by the fraction that is correct (`graded`)."""
     format_weight: NonNegativeFloat = 0.1
-    """Reward for stating any final answer (`graded`)."""
+    """Reward for marking any final answer, by `####`, `A:` or `\\boxed{}`; a sentence is no mark (`graded`)."""
 
     @property
     def references(self) -> frozenset[Reading]:
@@ -56,7 +56,7 @@ class VerifierReranker(Reranker):
     """Scores a response by its final answer, and in `graded` mode also by its reasoning.
 
     Graded reward = answer_weight * (final answer right) + steps_weight * (share of stated equations that hold)
-    + format_weight * (a final answer is stated).
+    + format_weight * (a final answer is marked).
     """
 
     def __init__(self, config: VerifierConfig) -> None:
