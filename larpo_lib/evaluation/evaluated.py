@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larpo_lib.artifacts import read_manifest, recorded_digest
+from larpo_lib.artifacts import read_manifest, read_metrics, recorded_digest
 from larpo_lib.errors import ArtifactError
 from larpo_lib.provenance import Recorded, read_settings, sampled_with
+
+UNSCORED = "too_long_to_score_dropped"
 
 
 class _RecordedNumber(Recorded):
@@ -39,3 +41,14 @@ def sampling_of(evaluated: Path) -> dict[str, Any]:
         ArtifactError: `evaluated` was made by another step.
     """
     return {**sampled_with(evaluated), "n": read_settings(evaluated, _RecordedNumber).n}
+
+
+def unscored(evaluated: Path) -> int:
+    """How many responses, greedy ones included, an evaluation lacks because its reward model could not score them."""
+    return int(read_metrics(evaluated).get(UNSCORED, 0) or 0)
+
+
+def unscored_told(count: int, what: str) -> list[str]:
+    """The caveat of a benchmark that goes on from an evaluation which lacks responses; `what` these change."""
+    said = f"{count} responses, greedy ones included, could not be scored by the evaluation's reward model"
+    return [f"{said}, such as too long ones, and are missing here: {what}"] if count else []

@@ -40,6 +40,8 @@ BENCHMARK = Benchmark(
     counts={
         "*_low, *_high, *_standard_error": "Bootstrap interval over prompts, and standard error.",
         "responses_without_token_dropped": "Sampled responses without a token, which have no log-probability.",
+        "too_long_to_score_dropped": "Responses, greedy ones included, that the evaluation lacks, because its reward "
+        "model could not score them. With them, the divergence would be larger.",
     },
     compare="with a divergence on other prompts, from another baseline, or with another maximum of tokens.",
 )  # fmt: skip

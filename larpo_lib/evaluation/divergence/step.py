@@ -10,7 +10,7 @@ from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.divergence import BENCHMARK
 from larpo_lib.evaluation.divergence.settings import DivergenceConfig
-from larpo_lib.evaluation.evaluated import check_origin, sampling_of
+from larpo_lib.evaluation.evaluated import UNSCORED, check_origin, sampling_of, unscored, unscored_told
 from larpo_lib.models.model_dir import ModelDir
 from larpo_lib.models.response_logps import load_logp_scorer
 from larpo_lib.provenance import Recorded, read_settings
@@ -77,6 +77,7 @@ def _evaluate(config: DivergenceConfig, inputs: dict[str, Path], work: WorkDir) 
             moved[name].setdefault(row["prompt_id"], []).append(value)
     if not scored:
         raise LarpoError(f"{inputs['evaluated']}: no sampled response has a token", remedy="Evaluate on more prompts")
+    lacking = unscored(inputs["evaluated"])
     values = {name: means(by_prompt) for name, by_prompt in moved.items()}
     bootstrap = Bootstrap.of(config)
     report = EvaluationReport(
@@ -90,8 +91,12 @@ def _evaluate(config: DivergenceConfig, inputs: dict[str, Path], work: WorkDir) 
             "prompts": len(values["kl"]),
             "responses": len(scored),
             "responses_without_token_dropped": len(rows) - len(scored),
+            UNSCORED: lacking,
         },
         values=values,
+        caveats=unscored_told(
+            lacking, "the divergence is of the scored responses alone, and long ones have the largest."
+        ),
         confidence=bootstrap.confidence,
         distributions=("kl",),
         made_by={"sampling": sampling_of(inputs["evaluated"])},

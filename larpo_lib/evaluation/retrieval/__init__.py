@@ -67,6 +67,8 @@ BENCHMARK = Benchmark(
     ),
     counts={
         "*_low, *_high, *_standard_error": "Bootstrap interval over prompts or queries, and standard error.",
+        "too_long_to_score_dropped": "Responses, greedy ones included, that the evaluation lacks, because its reward "
+        "model could not score them.",
         "responses_without_judgement": "Responses that the judge could not judge.",
         "repeated_responses_dropped": "Identical responses to a prompt, which are ranked once.",
         "responses_without_logprob_dropped": "Responses too long for the policy to score.",

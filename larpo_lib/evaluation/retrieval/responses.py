@@ -8,7 +8,7 @@ from typing import Any
 
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.errors import DataError
-from larpo_lib.evaluation.evaluated import sampling_of
+from larpo_lib.evaluation.evaluated import UNSCORED, sampling_of, unscored, unscored_told
 from larpo_lib.evaluation.retrieval.ranking import (
     Response,
     curves,
@@ -47,6 +47,7 @@ def of_responses(
     drawn, ordered = draws(prompts, references), orders(prompts, per_token=config.rank_by == "logprob_per_token")
     lists = {item: distinct(group) for item, group in prompts.items()}
     recorded = read_settings(inputs["evaluated"], RecordedEvaluation)
+    lacking = unscored(inputs["evaluated"])
     reranker = read_table(inputs["evaluated"], "evaluated", ["reranker"])[0]["reranker"]
     return EvaluationReport(
         benchmark="",
@@ -57,6 +58,7 @@ def of_responses(
         counts={
             "prompts": len(prompts),
             "responses": len(rows),
+            UNSCORED: lacking,
             "responses_without_judgement": sum(row["correct"] is None for row in rows),
             "responses_without_logprob_dropped": sum(one.logp is None for group in prompts.values() for one in group),
             "repeated_responses_dropped": sum(
@@ -70,6 +72,7 @@ def of_responses(
         caveats=[
             f"Responses were sampled at temperature {recorded.temperature}: Pass@N, rewards and orders at"
             " another temperature, n or length limit are not comparable.",
+            *unscored_told(lacking, "all numbers are of the scored responses alone."),
         ],
         made_by={
             "sampling": sampling_of(inputs["evaluated"]),

@@ -1,5 +1,6 @@
 """How far a policy has moved, against what its and the baseline's own forward passes say."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ArtifactError
 from larpo_lib.evaluation.divergence.settings import DivergenceConfig
 from larpo_lib.evaluation.divergence.step import run
+from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
+from larpo_lib.evaluation.retrieval.step import run as retrieval
 from larpo_lib.playground.policy import make_policy
 from larpo_lib.playground.problems import vocabulary
 from larpo_lib.reporting.benchmark import read_values
@@ -73,6 +76,27 @@ def test_it_is_the_mean_log_ratio_of_the_models_own_forward(
     assert metrics["responses"] == 3 * len(asked)
     sampling = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "n": 3}
     assert read_judgement(tmp_path / "out").sampling == sampling
+    assert metrics["too_long_to_score_dropped"] == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["caveats"] == []
+
+
+def test_responses_that_the_reward_model_could_not_score_are_counted(
+    tiny_policy: Path, other: Path, tiny_prompts: Path, tiny_classifier: Path, tmp_path: Path
+) -> None:
+    """10 prompts have 3 sampled and 1 greedy response each; what is not in the evaluation was too long for it."""
+    reranker = {"type": "classifier", "path": str(tiny_classifier), "max_tokens": 24, "model": {"device": "cpu"}}
+    some = _evaluated(tiny_policy, tiny_prompts, tmp_path / "some", max_new_tokens=24, reranker=reranker)
+    rows = read_table(some, "evaluated")
+    assert 0 < len(rows) < 40
+    given = {"policy": tiny_policy, "baseline": other, "prompts": tiny_prompts, "evaluated": some}
+    metrics = run(CONFIG, **given, evaluation=tmp_path / "out")
+    assert metrics["too_long_to_score_dropped"] == 40 - len(rows)
+    [caveat] = json.loads((tmp_path / "out" / "report.json").read_text())["caveats"]
+    assert caveat.startswith(f"{40 - len(rows)} responses, greedy ones included, could not be scored")
+    given = {"policy": tiny_policy, "prompts": tiny_prompts, "evaluated": some}
+    config = RetrievalConfig.model_validate({"model": {"device": "cpu"}, "resamples": 20})
+    assert retrieval(config, **given, evaluation=tmp_path / "r")["too_long_to_score_dropped"] == 40 - len(rows)
+    assert caveat[:40] in json.loads((tmp_path / "r" / "report.json").read_text())["caveats"][1]
 
 
 def test_a_policy_has_not_moved_from_itself(
