@@ -1,17 +1,21 @@
 """A policy's answers to the questions of a benchmark, made by any sampler and kept while a step is at work."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from larpo_lib.artifacts import WorkDir, digest
 from larpo_lib.config import AnswersConfig
+from larpo_lib.reporting.evaluation import EvaluationReport
 from larpo_lib.samplers.candidates import Draws, Origin
-from larpo_lib.schemas import Messages, PromptRow, prompt_id
+from larpo_lib.schemas import LENGTH, Messages, PromptRow, prompt_id
 from larpo_lib.shards import map_in_parts
 from larpo_lib.steps.sample import drawing
 from larpo_lib.tables import Counts, Row, read_table, write_table
 from larpo_lib.thinking import thought_counts, without_thoughts
+
+_TRUNCATED = "truncated_responses"
 
 
 def answer(
@@ -39,7 +43,7 @@ def replies(
 
     Returns:
         The texts, those to prompts that are too long missing; and the counts `prompts` (answered, equal ones once),
-        `prompts_too_long_dropped`, and of thoughts.
+        `prompts_too_long_dropped`, `truncated_responses`, and of thoughts.
     """
     rows, counts = answer(label, config, policy, [*prompts.values()], work)
     said = {
@@ -48,7 +52,17 @@ def replies(
         if prompt["prompt_id"] in rows
     }
     told = {name: counts[name] for name in ("prompts", "prompts_too_long_dropped")}
+    told[_TRUNCATED] = sum(row["finish_reason"] == LENGTH for row in rows.values())
     return said, {**told, **thought_counts(row["response"] for row in rows.values())}
+
+
+def with_cut_told(report: EvaluationReport, config: AnswersConfig) -> EvaluationReport:
+    """A report on `replies` with a caveat where some of them were cut."""
+    cut = report.counts.get(_TRUNCATED, 0)
+    if not cut:
+        return report
+    said = f"{cut} responses were cut at max_new_tokens = {config.max_new_tokens}, and are judged as far as they go."
+    return replace(report, caveats=[*report.caveats, said])
 
 
 def asking(text: str, source: str, system: str | None = None) -> PromptRow:

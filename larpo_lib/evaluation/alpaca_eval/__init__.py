@@ -49,6 +49,8 @@ BENCHMARK = Benchmark(
         "judge_names_neither": "Of these, the ones on which the judge gives the two names (m and M) together a "
         "probability below 0.5, so that it would say something else; only with weighted_alpaca_eval_gpt4_turbo.",
         "draws": "Preferences of exactly 1.5, including identical answers, which are not sent to the judge.",
+        "truncated_responses": "Responses that were cut at alpaca_eval.answers.max_new_tokens; they are judged as far "
+        "as they go.",
         "*_dropped": "What was not judged: prompts that were too long, instructions without an answer, and answers to "
         "instructions that the reference does not have.",
     },

@@ -20,7 +20,7 @@ from larpo_lib.evaluation.alpaca_eval.report import judged_by, make_report
 from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, LengthControl, row_of, score
 from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
 from larpo_lib.evaluation.annotations import write_annotations
-from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.answers import asking, replies, with_cut_told
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.judge_checks import check_told
 from larpo_lib.judging.completions import completions
@@ -100,7 +100,7 @@ def run(
         counts |= judged.counts
         scores = score([*compared.values()], control)
         report = make_report(config, name, asked.generator, compared, scores, counts, asked.datasets, told)
-        return write(report, work.data)
+        return write(with_cut_told(report, config.answers), work.data)
 
     named = {"reference": reference, "gamed": gamed, "difficulty": difficulty, "policy": policy, "answers": answers}
     inputs = {key: path for key, path in [*named.items(), ("judge_check", judge_check)] if path is not None}

@@ -62,6 +62,8 @@ BENCHMARK = Benchmark(
         "unparsed": "Questions with a verdict that could not be read, or too_long_for_judge. arena_hard.unparsed sets "
             "what becomes of them.",
         "too_long_for_judge": "Questions that the judge's server rejected as too long.",
+        "truncated_responses": "Responses that were cut at arena_hard.answers.max_new_tokens; they are judged as far "
+        "as they go.",
         "*_dropped": "What was not judged: prompts that were too long, questions without an answer, and answers to "
             "other questions.",
     },

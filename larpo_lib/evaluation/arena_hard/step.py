@@ -7,7 +7,7 @@ from pathlib import Path
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.annotations import write_annotations
-from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.answers import asking, replies, with_cut_told
 from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import (
     Answer,
@@ -111,7 +111,8 @@ def run(
         judged = [Judged.of(config, pair, names[pair.question.category], games) for pair, games in said]
         _write(work.data, model.model, judged)
         counts |= {"questions": len(asked.questions), "not_asked": asked.not_asked}
-        return write(make_report(config, model.model, judged, counts, told), work.data)
+        report = make_report(config, model.model, judged, counts, told)
+        return write(with_cut_told(report, config.answers), work.data)
 
     inputs = {"questions": questions, "policy": policy, "answers": answers, "judge_check": judge_check}
     inputs |= {f"{category}_baseline": path for category, path in files.items()}

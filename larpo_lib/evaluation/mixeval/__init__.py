@@ -46,6 +46,8 @@ BENCHMARK = Benchmark(
         "too_long_for_judge": "Answers that the judge's server rejected as too long; they are included in unparsed.",
         "prompts_too_long_dropped": "Questions longer than mixeval.answers.max_prompt_tokens; they got no answer and "
         "count as wrong.",
+        "truncated_responses": "Responses that were cut at mixeval.answers.max_new_tokens; they are judged as far "
+        "as they go.",
         "distinct_questions": "Distinct questions that the policy was asked.",
         "parsed_otherwise": "Only for stored judgements: those whose text differs from the score stored with it.",
     },

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.answers import asking, replies
+from larpo_lib.evaluation.answers import asking, replies, with_cut_told
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.mixeval import BENCHMARK
 from larpo_lib.evaluation.mixeval.judging import judge_responses, needs_judge
@@ -91,7 +91,7 @@ def run(
             rows = [answered(question, asked(question), responses[question.key]) for question in of_kind]
             write_json_lines(work.data / f"{file}.answers.jsonl", rows)
         report = make_report(config, questions, read_judged([work.data / JUDGED]), name, {**counts, **further})
-        return write(report, work.data)
+        return write(with_cut_told(report, config.answers), work.data)
 
     inputs = {"free_form": free_form, "multiple_choice": multiple_choice}
     inputs |= {"policy": policy} if policy is not None else {}

@@ -218,5 +218,9 @@ def test_a_policy_answers(files, tmp_path, tiny_policy):
     assert metrics["hard_prompt_win_rate"] == pytest.approx(50.0)
     assert "hard_prompt_win_rate_low" not in metrics  # of values that are all the same
     assert read_metrics(tmp_path / "evaluation")["prompts_too_long_dropped"] == 0
+    cut = metrics["truncated_responses"]
+    assert 0 < cut <= COUNT
+    caveats = json.loads((tmp_path / "evaluation" / "report.json").read_text())["caveats"]
+    assert f"{cut} responses were cut at max_new_tokens = 4, and are judged as far as they go." in caveats
     rows = [json.loads(line) for line in (tmp_path / "evaluation" / "answers.jsonl").read_text().splitlines()]
     assert [row["uid"] for row in rows] == [f"hard_prompt-{i}" for i in range(COUNT)]
