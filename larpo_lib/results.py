@@ -38,6 +38,7 @@ _REWARDS = Change(
     "scored by it, right code is found beside other blocks and main blocks, JSON may hold code fences, and a judge's "
     "reply that is cut is read only if it is nothing but the decision",
 )
+_ALIKE = "scores whose items all have one value have no interval"
 _LENGTHS = "lengths are without thoughts that the reward is not of"
 _NAMES = Change("0.2.0", f"tokens of a name count together, improbable names decide nothing, and {FIRST.why}")
 _JUDGING = Change("0.2.0", f"a judge's thoughts are no judgement, even if they are cut without a tag, and {FIRST.why}")
@@ -75,7 +76,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     "build_lists": (
         Change("0.2.0", f"{_WORDS.why}, and hot and cold negatives are only responses sampled at that temperature"),
     ),
-    "retrieval": (Change("0.2.0", f"{_TOKENS.why}, {_WORDS.why}, and a query does not find itself"),),
+    "retrieval": (Change("0.2.0", f"{_TOKENS.why}, {_WORDS.why}, {_ALIKE}, and a query does not find itself"),),
     "rerank": (Change("0.2.0", f"{_REWARDS.why}, and {_LENGTHS}"),),
     "report": (
         Change(
@@ -87,17 +88,21 @@ CHANGES: Mapping[str, Sequence[Change]] = {
     ),
     "evaluate": (_REWARDS,),
     "search_temperature": (
-        Change("0.2.0", f"{_REWARDS.why}, and best rewards are of equally many responses at every temperature"),
+        Change(
+            "0.2.0",
+            f"{_REWARDS.why}, best rewards are of equally many responses at every temperature, and a temperature that "
+            "is worse by the same at every prompt is within noise",
+        ),
     ),
-    "gsm8k": (_READING,),
+    "gsm8k": (Change("0.2.0", f"{_READING.why}, and {_ALIKE}"),),
     "alpaca_eval": (
         Change("0.2.0", f"an instruction's value of lc_win_rate contains its influence on the fit, {_NAMES.why}"),
     ),
     "judge_check": (_NAMES,),
     "arena_hard": (_JUDGING,),
     "mixeval": (Change("0.2.0", f"copies of a question have one value together, {_JUDGING.why}"),),
-    "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, and {_LENGTHS}"),),
-    "score_reward_model": (_REWARDS,),
+    "reward_eval": (Change("0.2.0", f"{_REWARDS.why}, {_LENGTHS}, and {_ALIKE}"),),
+    "score_reward_model": (Change("0.2.0", f"{_REWARDS.why}, and {_ALIKE}"),),
 }
 """By the names of steps, without what stands behind a dot; the oldest change first."""
 

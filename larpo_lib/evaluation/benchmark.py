@@ -144,6 +144,8 @@ class Benchmark:
     def mean(self, name: str, values: Mapping[str, Values], bootstrap: Bootstrap, **words: Any) -> Score:
         """`score` of a mean over items, with its interval and standard error; not defined without items.
 
+        If all items have one value, there is neither interval nor standard error.
+
         Args:
             name: of the number.
             values: number, then item, to value.

@@ -15,8 +15,8 @@ from larpo_lib.reporting.licence import UNKNOWN, Licence
 from larpo_lib.reporting.table import interval, number
 from larpo_lib.statistics.estimates import Estimate
 
-_ALONE = ("greedy_accuracy", "greedy_reward", "best_of_n_reward")
-"""Numbers of the step `evaluate` that have no interval; Pass@N is one, too."""
+_ALONE = ("accuracy", "greedy_accuracy", "greedy_reward", "best_of_n_reward")
+"""Numbers that are shown without an interval, too; Pass@N is one."""
 _SETTINGS = (
     "Those that differ from the defaults, for `larpo run --config`. Of files on the machine that trained the policy, "
     "only the names are shown."

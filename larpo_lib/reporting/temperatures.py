@@ -52,7 +52,8 @@ class Search:
         prompts_with_k_scored: those of them with k scored responses at every temperature.
         best_of: of a prompt, best rewards are those of as many responses as the temperature with the fewest scored ones
             has; the smallest and the largest such number.
-        within_noise_of: temperatures that the interval of the criterion's difference does not tell from the chosen one.
+        within_noise_of: temperatures that the interval of the criterion's difference does not tell from the chosen one;
+            also those without an interval, because the difference is the same at every prompt, such as at a single one.
         tried: by rising temperature.
     """
 
@@ -125,10 +126,10 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
     tried = [
         Tried(
             temperature=value,
-            mean_reward=bootstrap.mean(mean[value]),
-            best_reward=bootstrap.mean(best[value]),
-            mean_reward_difference=bootstrap.mean(_differences(mean, value, chosen)),
-            best_reward_difference=bootstrap.mean(_differences(best, value, chosen)),
+            mean_reward=bootstrap.mean_and_error(mean[value]),
+            best_reward=bootstrap.mean_and_error(best[value]),
+            mean_reward_difference=bootstrap.mean_and_error(_differences(mean, value, chosen)),
+            best_reward_difference=bootstrap.mean_and_error(_differences(best, value, chosen)),
             duplicate_share=diversity[f"duplicate_share_t{value}"],
             distinct_2=diversity[f"distinct_2_t{value}"],
             **lengths[value].measures(),
@@ -146,10 +147,14 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
         within_noise_of=tuple(
             one.temperature
             for one in tried
-            if one.temperature != chosen and getattr(one, f"{config.criterion}_reward_difference").high >= 0
+            if one.temperature != chosen and not _is_below(getattr(one, f"{config.criterion}_reward_difference"))
         ),
         tried=tried,
     )
+
+
+def _is_below(difference: Estimate) -> bool:
+    return difference.high is not None and difference.high < 0
 
 
 def _differences(values: Mapping[float, Sequence[float]], value: float, chosen: float) -> list[float]:

@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 Values = Mapping[str, float]
 """Item, such as a prompt, to its value."""
 
+_ROUNDING = 1e-9  # of the largest value
 _CHUNK_ELEMENTS = 1_000_000  # drawn values that exist at one time
 
 
@@ -83,8 +84,10 @@ class Bootstrap:
         return Estimate(float(data.mean()), *self._percentiles(self.resampled_means(data)))
 
     def mean_and_error(self, values: Sequence[float]) -> Estimate:
-        """`mean` with its standard error."""
+        """`mean` with its standard error; both only if they are `told_apart`."""
         found = self.mean(values)
+        if not told_apart(values):
+            return Estimate(found.value)
         return Estimate(found.value, found.low, found.high, standard_error(values))
 
     def mean_of_groups(self, groups: Sequence[Sequence[float]]) -> Estimate:
@@ -167,6 +170,11 @@ def mean(values: Sequence[float]) -> float:
 def standard_error(values: Sequence[float]) -> float | None:
     """Of the mean of independent values: the sample's standard deviation over the root of n; None of fewer than two."""
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
+def told_apart(values: Sequence[float] | Floats) -> bool:
+    """Whether values differ by more than rounding; all the same, they tell nothing of how sure their mean is."""
+    return len(values) > 0 and float(np.ptp(values)) > _ROUNDING * float(np.abs(values).max())
 
 
 def paired(new: Values, old: Values) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from larpo_lib.artifacts import read_metrics
+from larpo_lib.artifacts import Metrics, read_metrics
 from larpo_lib.config import LarpoConfig, ListsConfig, PrepareConfig, RewardModelConfig, Section, apply_settings
 from larpo_lib.config.load import check, load_tree
 from larpo_lib.errors import ConfigError
@@ -26,6 +26,8 @@ from larpo_lib.playground.smollm import HUB_NAME, find_smollm
 from larpo_lib.playground.world import AGAIN
 from larpo_lib.presets import FOLDER
 from larpo_lib.progress import tell
+from larpo_lib.reporting.table import interval
+from larpo_lib.statistics.estimates import Estimate
 from larpo_lib.steps import build_lists, prepare, reward_model
 from larpo_lib.studies.preferences import steps
 from larpo_lib.studies.preferences.steps import FoldConfig
@@ -142,10 +144,14 @@ def quality(directory: Path) -> list[str]:
     found = {model: read_metrics(directory / f"{model}-quality") for model in _MODELS}
     return [
         f"Of the pairs among the two best and the two worst responses to a held-out instruction, the "
-        f"{model.replace('-', ' ')} orders {metrics['pair_accuracy']:.3f} [{metrics['pair_accuracy_low']:.3f}, "
-        f"{metrics['pair_accuracy_high']:.3f}] as the published preferences do; chance is 0.5."
+        f"{model.replace('-', ' ')} orders {interval(_pair_accuracy(metrics))} as the published preferences do; "
+        "chance is 0.5."
         for model, metrics in found.items()
     ]
+
+
+def _pair_accuracy(metrics: Metrics) -> Estimate:
+    return Estimate(*(metrics.get(f"pair_accuracy{suffix}") for suffix in ("", "_low", "_high")))
 
 
 def _requests(directory: Path, world: SmallWorld, seed: int) -> None:

@@ -15,11 +15,10 @@ from larpo_lib.evaluation.arena_hard.style import difference
 from larpo_lib.evaluation.published import arena_hard_rows
 from larpo_lib.judging.pairs import judge_name
 from larpo_lib.reporting.evaluation import EvaluationReport, Score, Table
-from larpo_lib.statistics.estimates import Bootstrap, Estimate
+from larpo_lib.statistics.estimates import Bootstrap
 
 PROTOCOL = "arena_hard_v2.0"
 """How the judge is asked."""
-_NOTHING = 1e-9  # what rounding leaves of a standard error of 0
 _STYLES = ("tokens", "headers", "list items", "bold texts")
 
 
@@ -119,15 +118,10 @@ def make_report(
 
 
 def _possible(score: Score) -> Score:
-    """The score with an interval within 0 to 100, which values that stand for a fit's change may leave.
-
-    Values that are all the same tell nothing of how sure their mean is: then there is no interval.
-    """
+    """The score with an interval within 0 to 100, which values that stand for a fit's change may leave."""
     found = score.estimate
     if found.low is None or found.high is None:
         return score
-    if found.standard_error is None or found.standard_error < _NOTHING:
-        return replace(score, estimate=Estimate(found.value))
     return replace(score, estimate=replace(found, low=max(0.0, found.low), high=min(100.0, found.high)))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from larpo_lib.evaluation.reward_eval import BENCHMARK
 from larpo_lib.evaluation.reward_eval.length_control import Floats, LengthControl, fit, item_values
 from larpo_lib.reporting.evaluation import Curve, EvaluationReport, Score, Table
-from larpo_lib.statistics.estimates import Bootstrap, Estimate, standard_error
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, standard_error, told_apart
 
 _BINS = 8
 _GRID = 41
@@ -130,9 +130,10 @@ def _win_rates(
         again = fit(preferred[drawn], differences[drawn])
         return None if again is None else 100 * again.win_rate
 
-    interval = bootstrap.interval(len(preferred), refitted)
-    error = standard_error([*values["lc_win_rate"].values()])
-    found = replace(interval, value=100 * model.win_rate, standard_error=error)
+    found, controlled = Estimate(100 * model.win_rate), [*values["lc_win_rate"].values()]
+    if told_apart(controlled):
+        interval = bootstrap.interval(len(preferred), refitted)
+        found = replace(interval, value=found.value, standard_error=standard_error(controlled))
     return [BENCHMARK.score("lc_win_rate", found), plain]
 
 

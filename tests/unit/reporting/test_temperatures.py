@@ -51,12 +51,24 @@ def test_the_criterion_decides():
     assert cold.best_reward.value == cold.mean_reward.value == pytest.approx(0.5)
     assert hot.best_reward.value == pytest.approx(0.8)
     assert hot.mean_reward.value == pytest.approx((0.5 + 0.4 + 0.4) / 3)
-    lower = cold.best_reward_difference  # 0.3 lower at every prompt, so in every resample
-    assert (lower.value, lower.low, lower.high) == pytest.approx((-0.3, -0.3, -0.3))
-    assert hot.best_reward_difference == Estimate(0.0, 0.0, 0.0)
+    assert cold.best_reward_difference.value == pytest.approx(-0.3)
+    assert hot.best_reward_difference == Estimate(0.0)
     assert mean.tried[1].mean_reward_difference.value == pytest.approx(-(0.1 + 0.1 + 0.0) / 3)
-    assert best.within_noise_of == ()
     assert (cold.responses, cold.truncated_share, cold.mean_tokens) == (6, 0.5, 3.5)
+
+
+def test_a_lead_that_is_the_same_at_every_prompt_is_noise():
+    """Two prompts, or one, cannot tell how much others would differ; rounding does not make them differ."""
+    for prompts in ({"a": 0.0, "b": 0.0}, {"a": 0.0}, {"a": 0.6, "b": 0.5, "c": 0.4}):
+        found = summarize(
+            rows({p: {0.8: [0.10 + x], 1.0: [0.11 + x], 1.2: [0.09 + x]} for p, x in prompts.items()}),
+            config(0.8, 1.0, 1.2, k=1),
+        )
+        assert (found.temperature, found.within_noise_of) == (1.0, (0.8, 1.2))
+        lower = found.tried[0].best_reward_difference
+        assert lower == Estimate(pytest.approx(-0.01))
+    clear = {f"p{i}": {0.5: [0.1 * i], 1.0: [1.0 + 0.2 * i]} for i in range(4)}
+    assert summarize(rows(clear), config(0.5, 1.0, k=1)).within_noise_of == ()
 
 
 def test_a_lead_that_some_resamples_lose_is_noise():
@@ -142,7 +154,7 @@ def test_no_temperature_beats_the_choice(drawn, criterion):
     assert found.temperature == min(t for t in totals if totals[t] == max(totals.values()))
     for one in found.tried:
         difference = getattr(one, f"{criterion}_reward_difference")
-        assert difference.low <= difference.value + 1e-9
+        assert difference.low is None or difference.low <= difference.value + 1e-9
         assert difference.value <= 1e-9
 
 
@@ -151,11 +163,12 @@ def test_json_tells_everything_by_name():
     assert {name: found[name] for name in ("criterion", "temperature", "within_noise", "within_noise_of")} == {
         "criterion": "best",
         "temperature": 1.0,
-        "within_noise": False,
-        "within_noise_of": [],
+        "within_noise": True,
+        "within_noise_of": [0.5],
     }
     assert [one["temperature"] for one in found["temperatures"]] == [0.5, 1.0]
-    assert found["temperatures"][0]["best_reward_difference"]["high"] == pytest.approx(-0.3)
+    lower = found["temperatures"][0]["best_reward_difference"]
+    assert lower == {"mean": pytest.approx(-0.3), "low": None, "high": None}
     assert found["temperatures"][0]["duplicate_share"] == 0.0
 
 

@@ -51,6 +51,14 @@ def test_of_one_value_the_interval_is_that_value(value, size):
     assert [found.value, found.low, found.high] == pytest.approx([value] * 3)
 
 
+@given(st.floats(-10, 10), st.integers(1, 5))
+def test_equal_values_do_not_tell_how_sure_their_mean_is(value, size):
+    found = of(10).mean_and_error([value, *[value * (1 + 2e-16)] * (size - 1)])
+    assert found == Estimate(pytest.approx(value))
+    more = of(10).mean_and_error([value, value + 1])
+    assert None not in (more.low, more.high, more.standard_error)
+
+
 def test_nothing_is_known_of_no_items():
     assert of(10).mean([]) == of(10).mean_and_error([]) == of(10).mean_of_groups([[1.0], []]) == UNKNOWN
     assert of(10).interval(3, lambda _: None) == UNKNOWN

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from larpo_lib.evaluation.gsm8k.scoring import accuracy, conversation, judge, report
+from larpo_lib.reporting.scores import uncertainty
 from larpo_lib.statistics.estimates import Bootstrap
 
 BOOTSTRAP = Bootstrap(0.95, 200, 0)
@@ -46,6 +47,13 @@ def test_scores_by_hand():
     assert [point.value for point in found.curves[1].y] == [100.0, 75.0, 50.0]
     for name, values in found.values.items():
         assert sum(values.values()) / len(values) == pytest.approx(metrics[name])
+
+
+def test_problems_that_are_all_right_do_not_tell_how_sure_that_is():
+    judged = {name: judge("#### 3", "#### 3", []) for name in "abc"}
+    found = report(judged, policy="p", version="", counts={"problems": 3}, bootstrap=BOOTSTRAP)
+    assert {name: value for name, value in found.metrics().items() if "accuracy" in name} == {"accuracy": 100.0}
+    assert uncertainty(found.scores[0]) == ""
 
 
 def test_without_sampled_responses_there_is_only_accuracy():

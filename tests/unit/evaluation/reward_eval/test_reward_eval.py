@@ -93,6 +93,7 @@ def test_a_policy_against_itself_is_a_tie(
     config = settings({"type": "classifier", "path": str(tiny_classifier)}, limit=3)
     metrics = run(config, policy=tiny_policy, baseline=tiny_policy, prompts=tiny_prompts, evaluation=tmp_path / "out")
     assert (metrics["win_rate"], metrics["lc_win_rate"]) == (50.0, 50.0)
+    assert not {"win_rate_low", "lc_win_rate_low", "lc_win_rate_standard_error"} & metrics.keys()
     assert (metrics["ties"], metrics["equal_responses"]) == (3, 3)
 
 
