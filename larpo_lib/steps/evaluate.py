@@ -18,7 +18,7 @@ from larpo_lib.samplers.candidates import evaluation_draws
 from larpo_lib.schemas import AskedRow
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
 from larpo_lib.steps import watching
-from larpo_lib.steps.rerank import ToScore, ranked_rows, scorables, score_rows
+from larpo_lib.steps.rerank import ToScore, nothing_scored, ranked_rows, scorables, score_rows
 from larpo_lib.steps.sample import chosen_prompts, draw_heldout, response_statistics
 from larpo_lib.tables import PromptTable, iterate_table
 from larpo_lib.thinking import thought_counts
@@ -64,7 +64,7 @@ def _evaluate(config: EvaluateConfig, policy: Path, prompts: Path, work: WorkDir
     )
     quality = summarize(iterate_table(output, "evaluated", QUALITY_COLUMNS), config)
     if quality["mean_reward"] is None:
-        raise LarpoError(f"{prompts}: no sampled response could be scored", remedy="Increase the reranker's max_tokens")
+        raise nothing_scored(f"{prompts}: no sampled response could be scored", scored)
     if config.judge is not None and quality["accuracy"] is None:
         raise LarpoError(
             f"{prompts}: the judge {config.judge.type} could not judge any of the sampled responses",

@@ -23,6 +23,9 @@ from larpo_lib.statistics.ranking import spearman
 from larpo_lib.tables import Counts, PromptTable, Row, rewards_and_lengths
 from larpo_lib.thinking import thought_counts
 
+_ANY_REASON = {"candidates", "ranked", "responses", "too_long_to_score_dropped", "responses_with_thoughts"}
+"""Counts that do not tell why a response has no reward."""
+
 
 def run(
     config: RerankConfig, *, prompts: Path, candidates: Sequence[Path], ranked: Path, shard: Shard = UNSHARDED
@@ -137,8 +140,15 @@ def summarize(ranked: Path, counts: Counts, shard: Shard, source: Path, scored: 
             "reward_length_correlation": spearman(rewards, lengths),
         }
     if shard == UNSHARDED:
-        raise LarpoError(f"{source}: no candidate could be scored", remedy="Increase the reranker's max_tokens")
+        raise nothing_scored(f"{source}: no candidate could be scored", counts)
     return {**counts, "mean_reward": None, "reward_std": None, "reward_length_correlation": None}
+
+
+def nothing_scored(problem: str, counts: Counts) -> LarpoError:
+    """What is told where no response has a reward: why, so far as the reranker counts it."""
+    told = [f"{name} = {count}" for name, count in counts.items() if count and name not in _ANY_REASON]
+    remedy = "Increase the reranker's max_tokens, if responses are too long for it; else see why it gives them no score"
+    return LarpoError(f"{problem} ({', '.join(told)})" if told else problem, remedy=remedy)
 
 
 def ranked_rows(scored: Sequence[Any]) -> list[Row]:

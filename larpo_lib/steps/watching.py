@@ -8,13 +8,12 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir
 from larpo_lib.config import EvaluateConfig, WatchConfig
-from larpo_lib.errors import LarpoError
 from larpo_lib.metadata import Asked
 from larpo_lib.reporting.held_out import watched_quality
 from larpo_lib.rewards.rerankers import foresee, make_reranker
 from larpo_lib.schemas import SCHEMAS
 from larpo_lib.shards import PartFn, PartResult, map_in_parts
-from larpo_lib.steps.rerank import ToScore, scorables, score_rows
+from larpo_lib.steps.rerank import ToScore, nothing_scored, scorables, score_rows
 from larpo_lib.tables import PromptTable, concat_tables, iterate_table
 
 
@@ -63,9 +62,8 @@ def _watch(config: EvaluateConfig, one: WatchConfig, prompts: Path, evaluated: P
     )
     quality = watched_quality(one.metric, iterate_table(output, "watched"), config)
     if quality[one.metric] is None:
-        raise LarpoError(
-            f"{prompts}: evaluate.watch '{one.name}' could not score any of the sampled responses",
-            remedy="Increase its reranker's max_tokens, or remove it",
+        raise nothing_scored(
+            f"{prompts}: evaluate.watch '{one.name}' could not score any of the sampled responses", counts
         )
     return {**quality, **{f"{one.metric}_{name}": count for name, count in counts.items()}}
 

@@ -268,7 +268,7 @@ def test_a_stopped_watch_goes_on_and_samples_and_scores_nothing_again(run, scrip
 def test_a_watch_that_scores_nothing_or_cannot_compare_policies_is_refused(run, scripted, tiny_classifier, tmp_path):
     short = ClassifierConfig(path=str(tiny_classifier), model=ModelConfig(device="cpu"), max_tokens=7)
     with pytest.raises(
-        LarpoError, match=r"evaluate\.watch 'one' could not score any .*Increase its reranker's max_tok"
+        LarpoError, match=r"evaluate\.watch 'one' could not score any .*Increase the reranker's max_tok"
     ):
         run("none", watch=(WatchConfig(name="one", reranker=short),))
     pairs = WatchConfig(name="pairs", reranker=PairRmConfig(path=str(tmp_path / "nothing")))
