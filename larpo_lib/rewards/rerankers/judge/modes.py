@@ -15,7 +15,7 @@ from larpo_lib.judging.decisions import Answer
 from larpo_lib.rewards.rerankers.judge.reading import (
     Grade,
     read_grade,
-    read_ranking,
+    read_rankings,
     read_verdict,
     whole_ranking,
 )
@@ -200,9 +200,9 @@ class Listwise(Mode):
             end -= self.step
         return found
 
-    def read(self, answer: Answer) -> list[int] | None:
-        """The numbers in their order."""
-        return read_ranking(answer)
+    def read(self, answer: Answer) -> list[list[int]] | None:
+        """The numbers in their order, of each ranking in the answer."""
+        return read_rankings(answer)
 
     def play(self, responses: Sequence[str], ask: Ask) -> Play:
         """Rank the windows of both orders."""
@@ -211,11 +211,11 @@ class Listwise(Mode):
         counts, lost = Counter(judge_rankings_repaired=0), False
         for start, end in self.windows(size):
             said = yield [ask(responses=[responses[i] for i in order[start:end]]) for order in orders]
-            for order, ranking in zip(orders, said, strict=True):
-                if ranking is None:
+            for order, rankings in zip(orders, said, strict=True):
+                if rankings is None:
                     lost = True
                     continue
-                places, repaired = whole_ranking(ranking, end - start)
+                places, repaired = whole_ranking(rankings, end - start)
                 counts["judge_rankings_repaired"] += repaired
                 order[start:end] = [order[start + place] for place in places]
             if lost:

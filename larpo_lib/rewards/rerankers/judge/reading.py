@@ -18,15 +18,18 @@ from larpo_lib.judging.decisions import Answer
 from larpo_lib.judging.tokens import SPACE
 from larpo_lib.thinking import without_thoughts
 
-_MARKED_GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]", re.ASCII)
+_SCALE = r"(?:\s*(?:/|out of)\s*(\d+(?:\.\d+)?))?(\s*[%\uff05])?"
+_MARKED_GRADE = re.compile(rf"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]{_SCALE}", re.ASCII)
 _BARE_GRADE = re.compile(
-    r"[^\w-]*(?:(?:the\s+)?(?:grade|score|rating)\b(?:\s+is\b)?[^\w-]*)?(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*\d+)?\W*",
+    rf"[^\w-]*(?:(?:the\s+)?(?:grade|score|rating)\b(?:\s+is\b)?[^\w-]*)?(\d+(?:\.\d+)?){_SCALE}\W*",
     re.ASCII | re.IGNORECASE,
 )
 _MARKED_LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _BARE_LETTER = re.compile(r"\W*(?:(?i:response)\W+)?([ABC])\W*")
-_CHAIN = re.compile(r"(?<!\d)\[?\d{1,9}\]?(?:\s*>\s*\[?\d{1,9}(?!\d)\]?)+", re.ASCII)
-_BARE_CHAIN = re.compile(r"\W*\[\d{1,9}\](?:\s*>\s*\[\d{1,9}\])+\W*", re.ASCII)
+_SIGN = r"(?:\s*(?:>+=?|[\u2265\u227b])\s*|(?<=\])\s*=+\s*(?=\[))"
+"""Better, as good or better, and between brackets as good."""
+_CHAIN = re.compile(rf"(?<!\d)\[?\d{{1,9}}\]?(?:{_SIGN}\[?\d{{1,9}}(?!\d)\]?)+", re.ASCII)
+_BARE_CHAIN = re.compile(rf"\W*\[\d{{1,9}}\](?:{_SIGN}\[\d{{1,9}}\])+\W*", re.ASCII)
 """In brackets: the last number of a chain that is cut may lack digits."""
 _SHARES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _MOST = 1.02
@@ -69,6 +72,8 @@ class _Tokens(BaseModel):
 def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
     """The grade that a reply gives as [[4]], the last one if there are several, or that is the whole of it.
 
+    A grade of another scale, such as 4/10 or 5%, is none.
+
     Where the answer has the probabilities of the grade's token, the value is the expected grade: the sum of p * grade
     over the tokens that are grades, divided by the sum of these p (G-Eval, Liu et al. 2023, arXiv 2303.16634, eq. 1).
 
@@ -81,7 +86,7 @@ def read_grade(answer: Answer, lowest: int, highest: int) -> Grade | None:
     reply = without_thoughts(text)
     marked = [] if completions.is_cut(answer) else list(_MARKED_GRADE.finditer(reply))
     found = marked[-1] if marked else _BARE_GRADE.fullmatch(reply)
-    if found is None or not lowest <= float(found[1]) <= highest:
+    if found is None or not lowest <= float(found[1]) <= highest or found[3] or float(found[2] or highest) != highest:
         return None
     chances = _chances(answer, text, len(text) - len(reply) + found.start(1), found[1])
     of_grades = [
@@ -105,24 +110,34 @@ def read_verdict(answer: Answer) -> float | None:
     return None if bare is None else _SHARES[bare[1]]
 
 
-def read_ranking(answer: Answer) -> list[int] | None:
-    """The numbers of the last ranking in a reply, in the form [2] > [1] > [3], as they stand there."""
+def read_rankings(answer: Answer) -> list[list[int]] | None:
+    """The numbers of every ranking in a reply, in the form [2] > [1] > [3], as they stand there.
+
+    The sign may also be >>, >=, the signs that mathematics has for them or, between brackets, =.
+    """
     reply = without_thoughts(completions.text(answer))
     if completions.is_cut(answer) and not _BARE_CHAIN.fullmatch(reply):
         return None
     chains = _CHAIN.findall(reply)
-    return [int(number) for number in re.findall(r"\d+", chains[-1], re.ASCII)] if chains else None
+    return [[int(number) for number in re.findall(r"\d+", chain, re.ASCII)] for chain in chains] or None
 
 
-def whole_ranking(said: Sequence[int], count: int) -> tuple[list[int], bool]:
+def whole_ranking(said: Sequence[Sequence[int]], count: int) -> tuple[list[int], bool]:
     """A ranking of 1 to `count`, from 0, and whether it had to be repaired.
 
-    As RankGPT does (Sun et al. 2023, arXiv 2304.09542): of a number that stands twice the first place counts, numbers
-    that there are none of are left out, and missing ones follow in the order in which they were shown.
+    It is the last that holds each number, else the last, repaired as RankGPT does (Sun et al. 2023, arXiv 2304.09542):
+    of a number that stands twice the first place counts, numbers that there are none of are left out, and missing ones
+    follow in the order in which they were shown.
+
+    Args:
+        said: the rankings of a reply, at least one.
+        count: of the responses that were shown.
     """
-    known = dict.fromkeys(number - 1 for number in said if 1 <= number <= count)
+    every = set(range(1, count + 1))
+    chosen = next((ranking for ranking in reversed(said) if every <= set(ranking)), said[-1])
+    known = dict.fromkeys(number - 1 for number in chosen if number in every)
     order = [*known, *(place for place in range(count) if place not in known)]
-    return order, [number - 1 for number in said] != order
+    return order, [number - 1 for number in chosen] != order
 
 
 def _chances(answer: Answer, text: str, place: int, grade: str) -> list[tuple[str, float]]:

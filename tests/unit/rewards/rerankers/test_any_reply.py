@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from larpo_lib.evaluation.mixeval.parsing import chosen_option, judged_option, judged_score
-from larpo_lib.rewards.rerankers.judge.reading import read_grade, read_ranking, read_verdict, whole_ranking
+from larpo_lib.rewards.rerankers.judge.reading import read_grade, read_rankings, read_verdict, whole_ranking
 
 PIECES = [
     "[[",
@@ -26,6 +26,9 @@ PIECES = [
     "C",
     ">",
     " > ",
+    ">=",
+    "=",
+    "%",
     " ",
     "\n",
     "\t",
@@ -69,7 +72,7 @@ def test_any_reply_of_a_judge_is_read_as_what_there_can_be(text: str | None, log
     assert grade is None or 1 <= grade.value <= 5
     assert grade is None or grade.unread is None or 0 <= grade.unread <= 1
     assert read_verdict(said(text)) in (None, 0.0, 0.5, 1.0)
-    order, _ = whole_ranking(read_ranking(said(text)) or [], 4)
+    order, _ = whole_ranking(read_rankings(said(text)) or [[]], 4)
     assert sorted(order) == [0, 1, 2, 3]
     assert time.process_time() - start < 1
 

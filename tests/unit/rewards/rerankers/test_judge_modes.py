@@ -175,6 +175,20 @@ def test_missing_and_repeated_numbers_are_repaired_and_counted(tmp_path):
         assert reranker.cut(items("x", "xxx", "yy"))["judge_rankings_repaired"] == 2
 
 
+def test_other_signs_and_remarks_leave_a_ranking_as_it_is_and_ties_even_out(tmp_path):
+    """The longest is far better than two that tie: places 0, 1 and 2 in one order, 0, 2 and 1 in the other."""
+
+    def say(responses):
+        best = 1 + max(range(3), key=lambda place: len(responses[place]))
+        one, other = sorted({1, 2, 3} - {best})
+        return f"[{best}] >> [{one}] = [{other}]\n(120 > 80 words)"
+
+    with judging(say) as judge:
+        reranker = judge.reranker(tmp_path, mode="listwise")
+        assert reranker.score(items("x", "xxx", "yy")) == [0.25, 1.0, 0.25]
+        assert reranker.cut(items("x", "xxx", "yy"))["judge_rankings_repaired"] == 0
+
+
 def test_windows_slide_from_the_end_to_the_beginning(tmp_path):
     """A perfect judge, windows of 4 and steps of 2: the best 2 of 8 come first whatever the order was."""
     assert Listwise(4, 2).windows(8) == [(4, 8), (2, 6), (0, 4)]

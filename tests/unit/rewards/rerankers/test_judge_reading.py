@@ -5,7 +5,7 @@ import pytest
 from larpo_lib.artifacts import digest
 from larpo_lib.errors import ConfigError
 from larpo_lib.rewards.rerankers.judge.questions import Questions
-from larpo_lib.rewards.rerankers.judge.reading import Grade, read_grade, read_ranking, read_verdict, whole_ranking
+from larpo_lib.rewards.rerankers.judge.reading import Grade, read_grade, read_rankings, read_verdict, whole_ranking
 from larpo_lib.rewards.rerankers.judge.templates import NEEDED, Template, has_control, packaged
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
@@ -30,6 +30,16 @@ def token(text, chance, **others):
         ("The rating is 2.", 2.0),
         ("4/5", 4.0),
         ("3 out of 5", 3.0),
+        ("4.0 / 5.0.", 4.0),
+        ("[[4]]/5, for its style", 4.0),
+        ("4/10", None),  # of other scales
+        ("Rating: 4 out of 100", None),
+        ("Grade: 4 out of 10.", None),
+        ("5%", None),
+        ("**5 %**", None),
+        ("8/10", None),
+        ("[[4]] / 10", None),
+        ("[[5]]%", None),
         ("Correct, but [[2]] for style, so [[3]]", 3.0),
         ("[[3.5]]", 3.5),
         ("<think>5 at first</think>\n\n2", 2.0),
@@ -132,6 +142,13 @@ def test_a_verdict_is_marked_or_the_whole_reply(reply, share):
     ("reply", "numbers"),
     [
         ("[2] > [1] > [3]", [2, 1, 3]),
+        ("[2] >> [1] > [3]", [2, 1, 3]),
+        ("[2] >>> [1]>=[3]", [2, 1, 3]),
+        ("2 \u2265 1 \u227b 3", [2, 1, 3]),
+        ("[2] = [1] > [3]", [2, 1, 3]),
+        ("[3] > [2] == [1]", [3, 2, 1]),
+        ("[3] > [2] by 1 = 1", [3, 2]),
+        ("[2] > [1] > [3] (2 = 1)", [2, 1, 3]),
         ("Of the 3, [1] > [2] at first.\nFinal: [3] > [1] > [2]", [3, 1, 2]),
         ("2 > 10 > 1", [2, 10, 1]),
         ("[2] >\n[1]", [2, 1]),
@@ -146,7 +163,8 @@ def test_a_verdict_is_marked_or_the_whole_reply(reply, share):
     ids=lambda value: str(value)[:20],
 )
 def test_a_ranking_is_the_last_chain(reply, numbers):
-    assert read_ranking(said(reply)) == numbers
+    found = read_rankings(said(reply))
+    assert (None if found is None else found[-1]) == numbers
 
 
 @pytest.mark.parametrize(
@@ -160,7 +178,19 @@ def test_a_ranking_is_the_last_chain(reply, numbers):
     ],
 )
 def test_rankings_are_repaired_as_rankgpt_does(numbers, order, repaired):
-    assert whole_ranking(numbers, 3) == (order, repaired)
+    assert whole_ranking([numbers], 3) == (order, repaired)
+
+
+@pytest.mark.parametrize(
+    ("reply", "order", "repaired"),
+    [
+        ("[2] > [1] > [3]\n(120 > 80 words)", [1, 0, 2], False),
+        ("[1] > [2] > [3]? No: [3] > [1] > [2], for [3] > [1].", [2, 0, 1], False),
+        ("[1] > [2], and [3] > [1]", [2, 0, 1], True),  # none is whole: the last counts
+    ],
+)
+def test_the_last_ranking_that_holds_each_response_counts(reply, order, repaired):
+    assert whole_ranking(read_rankings(said(reply)), 3) == (order, repaired)
 
 
 @pytest.mark.parametrize("mode", NEEDED)
@@ -250,10 +280,10 @@ def test_other_text_is_no_control_token(text):
         (read_verdict, "3 + 4 is 7.\n</think>\n\n[[B]]", 0.0),
         (read_verdict, "[[A]]", 1.0),
         (read_verdict, "A", 1.0),  # with max_tokens = 1
-        (read_ranking, "At first sight [2] > [1] > [3]. But wait, response 3", None),
-        (read_ranking, "[2] > [1] > [3]", [2, 1, 3]),
-        (read_ranking, "[2] > [3] > [1", None),  # of [10], perhaps
-        (read_ranking, "2 > 3 > 1", None),
+        (read_rankings, "At first sight [2] > [1] > [3]. But wait, response 3", None),
+        (read_rankings, "[2] > [1] > [3]", [[2, 1, 3]]),
+        (read_rankings, "[2] > [3] > [1", None),  # of [10], perhaps
+        (read_rankings, "2 > 3 > 1", None),
         (lambda answer: read_grade(answer, 1, 5), "I would give [[5]] at first, but wait, step 2 is", None),
         (lambda answer: read_grade(answer, 1, 5), "4", Grade(4.0)),
         (lambda answer: read_grade(answer, 1, 5), "Grade: [[4]]", Grade(4.0)),
