@@ -13,6 +13,7 @@ from larpo_lib.errors import ConfigError
 from larpo_lib.steps.declarations import Input, Option, Output, Step
 
 if TYPE_CHECKING:
+    from larpo_lib.config import EvaluateConfig
     from larpo_lib.config.base import Section
     from larpo_lib.reporting.evaluation import Score
     from larpo_lib.statistics.estimates import Bootstrap, Estimate, Values
@@ -187,10 +188,17 @@ class Benchmark:
         found: Effort = Effort() if told is None else told(config, files, heldout)
         return found
 
-    def impossible(self, config: Section, metric: str) -> str:
-        """Why its settings cannot give the gate a metric, as `impossible` in `step.py` says; else nothing."""
+    def impossible(self, config: Section, metric: str, files: Mapping[str, str], evaluate: EvaluateConfig) -> str:
+        """Why the settings of a run cannot give the gate a metric, as `impossible` in `step.py` says; else nothing.
+
+        Args:
+            config: its own.
+            metric: that it declares, or one of a family.
+            files: that it reads, by input, as `loop.benchmark_files` names them.
+            evaluate: of the evaluations of the run.
+        """
         told = getattr(import_module(f"larpo_lib.evaluation.{self.name}.step"), "impossible", None)
-        return "" if told is None else str(told(config, metric))
+        return "" if told is None else str(told(config, metric, files, evaluate))
 
     def require(self) -> dict[str, str]:
         """The versions of the packages that it cannot do without, told without their import.
@@ -199,6 +207,11 @@ class Benchmark:
             ConfigError: one is not installed.
         """
         return {package: _version(package, self.packages[package]) for package in self.packages}
+
+
+def not_from_1_to(most: int, n: str, setting: str) -> str:
+    """Why there is no number of N responses, where `setting` is how many are sampled; else nothing."""
+    return "" if n in map(str, range(1, most + 1)) else f"N must be a number from 1 to {setting} = {most}"
 
 
 def _version(package: str, remedy: str) -> str:

@@ -83,11 +83,12 @@ def check_run_benchmarks(config: LarpoConfig) -> None:
             )
     for benchmark, metrics in benchmarks_of_run(config):
         benchmark_inputs(benchmark, config, _OF_A_RUN)
+        files = config.loop.benchmark_files.get(benchmark.name, {})
         for metric in metrics:
-            if why := benchmark.impossible(getattr(config, benchmark.name), metric):
+            if why := benchmark.impossible(getattr(config, benchmark.name), metric, files, config.evaluate):
                 raise ConfigError(
                     f"promote asks for {benchmark.name}.{metric}, which there will not be: {why}",
-                    remedy=f"Ask for another metric, or change [{benchmark.name}]",
+                    remedy="Ask for another metric, or change these settings",
                 )
 
 

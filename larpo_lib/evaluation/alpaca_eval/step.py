@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.endpoint import Endpoint
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.alpaca_eval import BENCHMARK
@@ -111,6 +112,15 @@ def effort(config: AlpacaEvalConfig, files: Mapping[str, Path], _heldout: int | 
     """A response to each instruction, and a call about each, or two."""
     asked = len(read_outputs(files["reference"], kind="reference").by_instruction)
     return Effort(asked, asked * (2 if config.both_orders else 1))
+
+
+def impossible(_config: AlpacaEvalConfig, metric: str, files: Mapping[str, str], _evaluate: EvaluateConfig) -> str:
+    """Why the files cannot give a metric with a value for each instruction; else nothing."""
+    if metric == "average_length":
+        return "it is reported without a value for each instruction"
+    if metric == "lc_win_rate" and "gamed" not in files:
+        return "it needs the gamed rows, loop.benchmark_files.alpaca_eval.gamed"
+    return ""
 
 
 def _check_set(config: AlpacaEvalConfig, asked: Outputs, control: LengthControl | None, reference: Path) -> None:

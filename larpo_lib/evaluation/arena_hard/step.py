@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ConfigError
 from larpo_lib.evaluation.annotations import write_annotations
 from larpo_lib.evaluation.answers import asking, replies, with_cut_told
 from larpo_lib.evaluation.arena_hard import BENCHMARK
 from larpo_lib.evaluation.arena_hard.files import (
+    TITLES,
     Answer,
     Answers,
     Question,
@@ -125,6 +127,15 @@ def effort(config: ArenaHardConfig, files: Mapping[str, Path], _heldout: int | N
     named = {name.removesuffix("_baseline"): path for name, path in files.items() if name.endswith("_baseline")}
     asked = len(_read(config, files["questions"], named).questions)
     return Effort(asked, 2 * asked)
+
+
+def impossible(_config: ArenaHardConfig, metric: str, files: Mapping[str, str], _evaluate: EvaluateConfig) -> str:
+    """Why the baselines cannot give a metric; else nothing."""
+    category = next((name for name in TITLES if metric.startswith(f"{name}_")), None)
+    if category is None:
+        return f"the categories are {' and '.join(TITLES)}"
+    baseline = f"{category}_baseline"
+    return "" if baseline in files else f"it needs loop.benchmark_files.arena_hard.{baseline}"
 
 
 def _read(config: ArenaHardConfig, questions: Path, baselines: Mapping[str, Path]) -> _Asked:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ArtifactError, LarpoError
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.divergence import BENCHMARK
@@ -59,6 +60,15 @@ def run(
 def effort(_config: DivergenceConfig, _files: Mapping[str, Path], _heldout: int | None) -> Effort:
     """The responses are those of the evaluation, and nobody is asked about them."""
     return Effort(0, 0)
+
+
+def impossible(_config: DivergenceConfig, _metric: str, _files: Mapping[str, str], evaluate: EvaluateConfig) -> str:
+    """Why the evaluations of a run have no divergence; else nothing."""
+    if (evaluate.temperature, evaluate.top_p) == (1.0, 1.0):
+        return ""
+    return (
+        f"it needs evaluate.temperature = 1 and evaluate.top_p = 1, not {evaluate.temperature:g} and {evaluate.top_p:g}"
+    )
 
 
 def _evaluate(config: DivergenceConfig, inputs: dict[str, Path], work: WorkDir) -> Metrics:

@@ -7,9 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ConfigError, DataError
 from larpo_lib.evaluation.answers import answers as answer
-from larpo_lib.evaluation.benchmark import Effort
+from larpo_lib.evaluation.benchmark import Effort, not_from_1_to
 from larpo_lib.evaluation.gsm8k.files import Problem, Solved, read_problems, read_solutions
 from larpo_lib.evaluation.gsm8k.scoring import Judged, conversation, judge, report
 from larpo_lib.evaluation.gsm8k.settings import Gsm8kConfig
@@ -81,6 +82,13 @@ def effort(config: Gsm8kConfig, files: Mapping[str, Path], _heldout: int | None)
     _examples(config)  # told now if they cannot be used
     problems, _ = read_problems(files["problems"], str(files["problems"]))
     return Effort(len(problems[: config.limit]) * (1 + config.n), 0)
+
+
+def impossible(config: Gsm8kConfig, metric: str, _files: Mapping[str, str], _evaluate: EvaluateConfig) -> str:
+    """Why the sampled responses cannot give a metric; else nothing."""
+    if metric.startswith("pass_at_"):
+        return not_from_1_to(config.n, metric.removeprefix("pass_at_"), "gsm8k.n")
+    return "" if config.n or metric == "accuracy" else "no response is sampled with gsm8k.n = 0"
 
 
 def _asked(

@@ -9,6 +9,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
 from larpo_lib.batches import kept_in
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.evaluation.benchmark import Effort
 from larpo_lib.evaluation.lm_eval import BENCHMARK
 from larpo_lib.evaluation.lm_eval.official import official
@@ -78,7 +79,7 @@ def effort(_config: LmEvalConfig, _files: Mapping[str, Path], _heldout: int | No
     return Effort(None, 0)
 
 
-def impossible(config: LmEvalConfig, metric: str) -> str:
+def impossible(config: LmEvalConfig, metric: str, _files: Mapping[str, str], _evaluate: EvaluateConfig) -> str:
     """Why the settings cannot give a metric with a value for each item, as far as is known now; else nothing."""
     if metric.rpartition(".")[2] in _WHOLE:
         return "it relates all documents' log-probability to all their words or bytes, and has no value for each item"

@@ -79,6 +79,11 @@ def found_documents(
     return recall, hits
 
 
+def keys(config: RetrievalConfig) -> list[str]:
+    """What stands before the metrics of each retriever."""
+    return [key for key, _, _ in _named(config)]
+
+
 def _named(config: RetrievalConfig) -> Iterator[tuple[str, str, RetrieverConfig]]:
     """Each retriever with a key for metrics and a name for people; of several of a kind the later ones are numbered."""
     seen: dict[str, int] = {}

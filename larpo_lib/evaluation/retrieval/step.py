@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
+from larpo_lib.config import EvaluateConfig
 from larpo_lib.errors import ConfigError
-from larpo_lib.evaluation.benchmark import Effort
+from larpo_lib.evaluation.benchmark import Effort, not_from_1_to
 from larpo_lib.evaluation.evaluated import check_origin
 from larpo_lib.evaluation.retrieval import BENCHMARK
-from larpo_lib.evaluation.retrieval.documents import of_documents
+from larpo_lib.evaluation.retrieval.documents import keys, of_documents
 from larpo_lib.evaluation.retrieval.responses import of_responses
 from larpo_lib.evaluation.retrieval.settings import RetrievalConfig
 from larpo_lib.reporting.benchmark import write
@@ -68,6 +69,18 @@ def run(
 def effort(_config: RetrievalConfig, _files: Mapping[str, Path], _heldout: int | None) -> Effort:
     """The responses are those of the evaluation, and nobody is asked about them."""
     return Effort(0, 0)
+
+
+def impossible(config: RetrievalConfig, metric: str, files: Mapping[str, str], evaluate: EvaluateConfig) -> str:
+    """Why the evaluations of a run, or the files, cannot give a metric; else nothing."""
+    if metric in (found := [f"{key}_recall_at_{n}" for key in keys(config) for n in config.depths]):
+        return "" if "queries" in files else "it needs queries, a corpus and a relevance file in loop.benchmark_files"
+    family = re.fullmatch(r"(?:pass|recall)_at_(.+)|best_of_(.+)_reward", metric)
+    if "_recall_at_" in metric and family is None:
+        return f"retrieval.retrievers and retrieval.depths give {', '.join(found)}"
+    if evaluate.judge is None and metric.startswith(("pass_at_", "recall_at_", "majority_accuracy")):
+        return "nothing says which responses are right, as evaluate.judge is not set"
+    return "" if family is None else not_from_1_to(evaluate.n, family[1] or family[2], "evaluate.n")
 
 
 def _evaluate(config: RetrievalConfig, inputs: Mapping[str, Path], work: WorkDir) -> Metrics:

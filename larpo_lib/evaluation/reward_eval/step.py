@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from larpo_lib.artifacts import Metrics, WorkDir, digest, produce
-from larpo_lib.config import LlmJudgeConfig
+from larpo_lib.config import EvaluateConfig, LlmJudgeConfig
 from larpo_lib.errors import ConfigError, LarpoError
 from larpo_lib.evaluation.answers import answer
 from larpo_lib.evaluation.benchmark import Effort
@@ -76,6 +76,13 @@ def effort(config: RewardEvalConfig, _files: Mapping[str, Path], heldout: int | 
         return Effort(None, None if calls else 0)
     prompts = min(heldout, config.limit or heldout)
     return Effort(2 * prompts, prompts * calls)
+
+
+def impossible(config: RewardEvalConfig, metric: str, _files: Mapping[str, str], _evaluate: EvaluateConfig) -> str:
+    """Why the reward model cannot give a metric; else nothing."""
+    if metric in ("reward", "baseline_reward") and config.reranker.list_relative:
+        return "rewards of reward_eval.reranker are only comparable within one list"
+    return ""
 
 
 def _evaluate(config: RewardEvalConfig, policy: Path, baseline: Path, prompts: Path, work: WorkDir) -> EvaluationReport:

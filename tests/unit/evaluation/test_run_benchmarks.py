@@ -122,6 +122,60 @@ def test_what_it_can_measure_is_not(metric: str) -> None:
     )
 
 
+JUDGED = {"judge": {"base_url": "http://x/v1", "model": "j"}}
+HARD = {"arena_hard": {"questions": "q", "hard_prompt_baseline": "h"}}
+COLLECTION = {"retrieval": {"queries": "q", "corpus": "c", "relevance": "r"}}
+LISTS = {"type": "ensemble", "members": [{"reranker": {"type": "length", "longest": n}} for n in (9, 99)]}
+"""Its members are compared within a list, as none has a mean."""
+
+
+@pytest.mark.parametrize(
+    ("metric", "files", "sections", "problem"),
+    [
+        ("alpaca_eval.average_length", {"alpaca_eval": {"reference": "r"}}, {"alpaca_eval": JUDGED}, "without a value"),
+        ("alpaca_eval.lc_win_rate", {"alpaca_eval": {"reference": "r"}}, {"alpaca_eval": JUDGED}, "alpaca_eval.gamed"),
+        ("gsm8k.pass_at_9", {"gsm8k": {"problems": "p"}}, {}, "N must be a number from 1 to gsm8k.n = 8"),
+        ("gsm8k.majority_accuracy", {"gsm8k": {"problems": "p"}}, {"gsm8k": {"n": 0}}, "with gsm8k.n = 0"),
+        ("retrieval.pass_at_9", {}, {"evaluate": {"judge": {"type": "verifier"}}}, "from 1 to evaluate.n = 8"),
+        ("retrieval.best_of_9_reward", {}, {}, "from 1 to evaluate.n = 8"),
+        ("retrieval.recall_at_2", {}, {}, "evaluate.judge is not set"),
+        ("retrieval.majority_accuracy", {}, {}, "evaluate.judge is not set"),
+        ("retrieval.bm25_recall_at_2", {}, {}, "needs queries, a corpus and a relevance file"),
+        ("retrieval.bm25_recall_at_3", COLLECTION, {}, "give bm25_recall_at_1, bm25_recall_at_2, bm25_recall_at_5"),
+        ("arena_hard.creative_writing_win_rate", HARD, {"arena_hard": JUDGED}, "arena_hard.creative_writing_baseline"),
+        ("arena_hard.hard_win_rate", HARD, {"arena_hard": JUDGED}, "categories are hard_prompt and creative_writing"),
+        ("divergence.kl", {}, {"evaluate": {"temperature": 0.7}}, "evaluate.top_p = 1, not 0.7 and 1"),
+        ("reward_eval.reward", {}, {"reward_eval": {"reranker": LISTS}}, "only comparable within one list"),
+    ],
+)
+def test_what_the_settings_leave_out_is_refused(
+    metric: str, files: dict[str, dict[str, str]], sections: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_run_benchmarks(config(metric, files, **sections))
+    assert f"promote asks for {metric}, which there will not be: " in str(caught.value)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "files", "sections"),
+    [
+        ("alpaca_eval.win_rate", {"alpaca_eval": {"reference": "r"}}, {"alpaca_eval": JUDGED}),
+        ("alpaca_eval.lc_win_rate", {"alpaca_eval": {"reference": "r", "gamed": "g"}}, {"alpaca_eval": JUDGED}),
+        ("gsm8k.accuracy", {"gsm8k": {"problems": "p"}}, {"gsm8k": {"n": 0}}),
+        ("gsm8k.pass_at_8", {"gsm8k": {"problems": "p"}}, {}),
+        ("retrieval.recall_at_8", {}, {"evaluate": {"judge": {"type": "verifier"}}}),
+        ("retrieval.best_of_8_reward", {}, {}),
+        ("retrieval.ndcg", {}, {}),
+        ("retrieval.bm25_recall_at_100", COLLECTION, {}),
+        ("arena_hard.hard_prompt_equal_style", HARD, {"arena_hard": JUDGED}),
+        ("reward_eval.win_rate", {}, {"reward_eval": {"reranker": LISTS}}),
+    ],
+)
+def test_what_the_settings_give_is_not(metric: str, files: dict[str, dict[str, str]], sections: dict[str, Any]) -> None:
+    check_run_benchmarks(config(metric, files, **sections))
+
+
 def test_a_missing_file_or_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigError, match=r"loop\.benchmark_files\.gsm8k\.problems: /nowhere: no such file\. Give an existing"
