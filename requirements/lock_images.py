@@ -31,7 +31,7 @@ ALONE = ("kfp",)
 ROOTS: dict[str, tuple[str, ...]] = {
     "base": (LARPO, "kfp", "typing_extensions"),
     "trainer": ("larpo[deepspeed,lora]", "kfp", "typing_extensions", "kubernetes"),
-    "evaluator": ("larpo[alpaca-eval,arena-hard,embedding,lm-eval]", "kfp", "typing_extensions"),
+    "evaluator": ("larpo[alpaca-eval,arena-hard,embedding,lm-eval]", "kfp", "typing_extensions", "kubernetes"),
     "mlflow": ("mlflow[auth]", "boto3", "psycopg2-binary"),
 }
 """What each image is for."""

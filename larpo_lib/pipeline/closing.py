@@ -1,7 +1,9 @@
 """The last component: says how a run ended, whatever became of it, ends its MLflow run, and cleans up."""
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 from larpo_lib import logs
@@ -17,6 +19,8 @@ from larpo_lib.plan import SUMMARY as SUMMARY_FILE
 from larpo_lib.progress import tell
 from larpo_lib.reporting.table import summary_table
 from larpo_lib.tracking.client import one_line
+
+_LOG = logging.getLogger(__name__)
 
 _SUCCEEDED, _FAILED, _TERMINATED = "SUCCEEDED", "FAILED", "TERMINATED"
 _FOUND = (
@@ -100,43 +104,46 @@ def _of_the_workflow(troubles: list[str]) -> tuple[str, list[str]]:
     name = os.environ.get(variables.WORKFLOW)
     if not name or "KUBERNETES_SERVICE_HOST" not in os.environ:
         return _FAILED, []
-    from larpo_lib.kubernetes.workflow import read_workflow
+    with _aside(troubles):
+        from larpo_lib.kubernetes.workflow import read_workflow
 
-    try:
         found = read_workflow(name)
-    except LarpoError as error:
-        troubles.append(str(error))
-        return _FAILED, []
-    return _TERMINATED if found.terminated else _FAILED, [f"in the cluster, {line}" for line in found.failures]
+        return _TERMINATED if found.terminated else _FAILED, [f"in the cluster, {line}" for line in found.failures]
+    return _FAILED, []
 
 
 def _results(context: RunContext, troubles: list[str]) -> str:
     """The table of evaluations and the gate's decision; of a study, where its own table is."""
     if context.members:
         return f"\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
-    try:
-        measured = results(context)
-        decision = files.read(context.plan.promotion, "promotion.json")
-    except LarpoError as error:
-        troubles.append(str(error))
-        return ""
-    table = summary_table(dict(sorted(measured.items())))
-    return (
-        f"\n```\n{table}\n```\n\n## Promotion\n\n{promotion_text(decision)}\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
-    )
+    with _aside(troubles):
+        table = summary_table(dict(sorted(results(context).items())))
+        decision = promotion_text(files.read(context.plan.promotion, "promotion.json"))
+        return f"\n```\n{table}\n```\n\n## Promotion\n\n{decision}\nSummary: `{context.root}/{SUMMARY_FILE}`\n"
+    return ""
 
 
 def _clean_up(context: RunContext, troubles: list[str]) -> None:
     """Delete TrainJobs of the run that are still there; only a run on several machines has any."""
     if context.config.train.launch.nodes == 1 or "KUBERNETES_SERVICE_HOST" not in os.environ:
         return
-    from larpo_lib.kubernetes import cleanup
+    with _aside(troubles):
+        from larpo_lib.kubernetes import cleanup
 
-    try:
         for name in context.members or (context.name,):
             cleanup(name)
+
+
+@contextmanager
+def _aside(troubles: list[str]) -> Iterator[None]:
+    """Add what goes wrong to what the report tells, whatever it is: the run must not stay open in MLflow for it."""
+    try:
+        yield
     except LarpoError as error:
         troubles.append(str(error))
+    except Exception as error:
+        _LOG.exception("the report goes on without it")
+        troubles.append(one_line(error))
 
 
 def _end(context: RunContext, state: str, text: str, cause: str) -> str:

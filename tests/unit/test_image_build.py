@@ -1,9 +1,12 @@
 """How the images are built: their lists of packages, and how pip reaches its indexes in a build."""
 
+import ast
 import importlib.util
 import re
+import sys
 import urllib.error
 import urllib.request
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from larpo_kubeflow.components.component import Component
 from larpo_kubeflow.components.evaluate import evaluate
+from larpo_kubeflow.components.final_report import final_report
 from larpo_kubeflow.components.start import start
+from larpo_kubeflow.components.train import train
 from larpo_lib.evaluation import benchmarks
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +111,18 @@ def test_images_that_take_benchmarks_have_their_packages(variant: str) -> None:
     assert {"alpaca-eval", "fire", "bpe-openai", "lm-eval", "immutabledict"} <= needed
     for image in (evaluate.target, start.target):
         assert needed - packages(IMAGES / f"{image}-{variant}.txt").keys() - {"torch"} == set()
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda"])
+@pytest.mark.parametrize("component", [final_report, train], ids=["final report", "train"])
+def test_images_of_tasks_that_ask_the_cluster_have_what_that_imports(component: Component, variant: str) -> None:
+    modules = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "larpo_lib" / "kubernetes").glob("*.py")]
+    froms = [node.module or "" for tree in modules for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {name.partition(".")[0] for name in froms} - {"larpo_lib"} - sys.stdlib_module_names
+    assert names >= {"kubernetes", "urllib3", "tenacity"}
+    distributions = {canonicalize_name(one) for name in names for one in packages_distributions()[name]}
+    needed = lock_images.closure((*distributions,), lock_images.pins("constraints.txt"))
+    assert needed - packages(IMAGES / f"{component.target}-{variant}.txt").keys() == set()
 
 
 def test_a_machine_with_an_index_of_its_own_hands_it_to_the_build_as_a_secret(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The last word: how a run ended, from its journal and from the cluster."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from pipeline_requests import Given
+from pipeline_requests import Given, changed
 
 from larpo_lib.errors import ClusterError, LarpoError
 from larpo_lib.kubernetes import workflow
@@ -99,3 +100,20 @@ def test_a_cluster_that_refuses_is_no_reason_to_be_silent(
 
     monkeypatch.setattr(workflow, "read_workflow", refuse)
     assert "This, too: cannot read workflow larpo-x7z2k: forbidden." in last_word(tmp_path)
+
+
+@pytest.mark.parametrize(("last", "status"), [("train-1", "FAILED"), ("summary", "FINISHED")])
+def test_whatever_goes_wrong_on_the_way_the_run_is_ended_in_mlflow(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, status: str
+) -> None:
+    """An image without the client of Kubernetes is one such thing; nothing here is an error of larpo's own."""
+    several = changed(given, train={"launch": {"nodes": 2, "launcher": "deepspeed"}})
+    context = RunContext.at(begin(several, "/kfp/checked").run)
+    with context.journal.step(last):
+        pass
+    monkeypatch.setenv("LARPO_WORKFLOW", "larpo-x7z2k")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    text = last_word(tmp_path)
+    assert "\nThis, too: ModuleNotFoundError: import of kubernetes halted" in text
+    assert MlflowClient(context.tracker().uri).get_run(context.parent).info.status == status
