@@ -62,8 +62,9 @@ class Cluster:
     limits: Limits
 
     def light(self, task: dsl.PipelineTask, *, retries: int | None = None) -> dsl.PipelineTask:
-        """A task that needs a processor only."""
+        """A task that needs a processor only. The first one names the GPUs that TrainJobs are to ask for."""
         self._everywhere(task, "evaluator", self.limits.short_hours, retries)
+        task.set_env_variable(variables.GPU_TYPE, self.limits.gpu_type)
         return task.set_cpu_request("1").set_memory_request("2Gi")
 
     def heavy(self, component: Component, machine: Mapping[str, Any], **arguments: Any) -> dsl.PipelineTask:
@@ -78,7 +79,6 @@ class Cluster:
         task.set_accelerator_type(limits.gpu_type).set_accelerator_limit(machine["gpus"])
         task.set_cpu_request(limits.cpus)
         task.set_memory_request(machine["memory"]).set_memory_limit(machine["memory"])
-        task.set_env_variable(variables.GPU_TYPE, limits.gpu_type)
         for label, value in queued(limits.queue, limits.priority_class).items():
             kubernetes.add_pod_label(task, label, value)
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path=_SHM, medium="Memory", size_limit=limits.shm)

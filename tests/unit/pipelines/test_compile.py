@@ -191,7 +191,8 @@ def test_limits_are_set_and_pods_with_a_model_wait_in_a_queue(tmp_path):
     assert int(at.settings()["activeDeadlineSeconds"]) == 3600
     resources = container["resources"]
     assert (resources["accelerator"]["resourceType"], resources["resourceCpuRequest"]) == ("amd.com/gpu", "8")
-    assert {"name": "LARPO_GPU_TYPE", "value": "amd.com/gpu"} in container["env"]
+    _, first = found["start"]  # which says what each node of a TrainJob asks for
+    assert {"name": "LARPO_GPU_TYPE", "value": "amd.com/gpu"} in first["env"]
 
 
 def test_without_a_queue_no_pod_has_a_label_of_one(compiled):
