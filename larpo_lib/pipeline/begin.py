@@ -19,6 +19,7 @@ from larpo_lib.functions import functions_of
 from larpo_lib.models.hub import HubModel, describe
 from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.earlier_results import check_earlier_results
+from larpo_lib.pipeline.form import MEMORY
 from larpo_lib.pipeline.functions import check_code_size
 from larpo_lib.pipeline.journal import Journal
 from larpo_lib.pipeline.parameters import QUICKSTART, check_machines, compose, gpu_count, read_settings
@@ -181,10 +182,10 @@ def numbers(rounds: int) -> list[str]:
 
 
 def _resources(given: Mapping[str, Any]) -> dict[str, str]:
-    """Of each machine that trains, where there are several."""
-    gpus = gpu_count(given, "train_gpus")
-    memory = {"memory": given["train_memory"]}
-    return {**memory, os.environ.get(variables.GPU_TYPE, variables.NVIDIA_GPU): str(gpus)} if gpus else memory
+    """Of each machine that trains, where there are several. What is left at its default is the runtime's."""
+    gpus, memory = gpu_count(given, "train_gpus"), given["train_memory"]
+    asked = {} if memory == MEMORY else {"memory": memory}
+    return {**asked, os.environ.get(variables.GPU_TYPE, variables.NVIDIA_GPU): str(gpus)} if gpus else asked
 
 
 def with_world(given: Mapping[str, Any], root: str, pipeline: str = "larpo") -> LarpoConfig:

@@ -133,12 +133,16 @@ KINDS = {
     "evaluate": "of each pod that evaluates",
 }
 """The kinds of tasks that run models, each with a machine of its own."""
+MEMORY = "8Gi"
+"""Of a machine where nothing else is said; for a TrainJob, as much as its runtime says."""
 
 
 def _machine(kind: str) -> Form:
+    of_trainjobs = " A TrainJob's runtime has its own; a value other than the default replaces it."
+    memory = f"Memory {KINDS[kind].partition(';')[0]}: requested and maximum amount."
     return (
         Field(f"{kind}_gpus", "0", f"GPUs {KINDS[kind]}."),
-        Field(f"{kind}_memory", "8Gi", f"Memory {KINDS[kind].partition(';')[0]}: requested and maximum amount."),
+        Field(f"{kind}_memory", MEMORY, memory + (of_trainjobs if kind == "train" else "")),
     )
 
 

@@ -42,6 +42,14 @@ def test_a_pod_that_only_follows_other_machines_asks_for_little(given: Given, mo
     assert RunContext.at(begin(several, "/kfp/checked").run).resources == {"memory": "64Gi", "amd.com/gpu": "8"}
 
 
+def test_a_node_has_the_memory_of_its_runtime_where_none_is_asked_for(given: Given) -> None:
+    """A TrainJob's values win over its runtime's, and the form always has one."""
+    several = changed(given, train={"launch": {"nodes": 2, "launcher": "deepspeed"}})
+    assert several["train_memory"] == "8Gi"
+    assert RunContext.at(begin({**several, "train_gpus": "8"}, "/kfp/checked").run).resources == {"nvidia.com/gpu": "8"}
+    assert not RunContext.at(begin({**several, "job": "another"}, "/kfp/checked").run).resources
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
