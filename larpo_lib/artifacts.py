@@ -53,6 +53,8 @@ __all__ = [
     "Metrics",
     "WorkDir",
     "digest",
+    "hash_json",
+    "identity_of",
     "produce",
     "read_manifest",
     "read_metrics",
@@ -120,7 +122,8 @@ def produce(
     check_output(output)
     output = output.absolute()
     with disk_errors(output):
-        identity = _identity(step, config, inputs, arguments or {})
+        digests = {name: recorded_digest(path) for name, path in sorted(inputs.items())}
+        identity = identity_of(step, config, digests, arguments or {})
     fingerprint = hash_json(identity)
     with disk_errors(output), exclusive(output.parent / f".{output.name}.lock", output) as lock:
         if output.is_symlink() and not output.exists():
@@ -192,13 +195,15 @@ def _made_by_another(output: Path, identity: dict[str, Any], fingerprint: str, l
     return metrics
 
 
-def _identity(step: str, config: Section, inputs: Mapping[str, Path], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(
+    step: str, config: Section, digests: Mapping[str, str | None], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the fingerprint is of: arguments as of `produce`, with the recorded digests of the inputs in their place."""
     return {
         "step": step,
         "config": config.identity(),
         "arguments": dict(arguments),
-        "inputs": {name: recorded_digest(path) for name, path in sorted(inputs.items())}
-        | {place: function.content() for place, function in functions_of(config).items()},
+        "inputs": {**digests, **{place: function.content() for place, function in functions_of(config).items()}},
         "code": results_version(step),
     }
 

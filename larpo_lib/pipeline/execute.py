@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from larpo_lib import logs
-from larpo_lib.artifacts import AGAIN, Metrics, read_manifest, read_metrics
+from larpo_lib.artifacts import AGAIN, Metrics, hash_json, identity_of, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
 from larpo_lib.execution import execute_step
 from larpo_lib.files import read_json
+from larpo_lib.models.hub import HubModel
 from larpo_lib.pipeline import files, variables
 from larpo_lib.pipeline.pod_cache import use_writable_cache
 from larpo_lib.pipeline.retries import with_retries
 from larpo_lib.pipeline.run_context import RunContext
 from larpo_lib.plan import StepCall
+from larpo_lib.progress import tell
 from larpo_lib.reporting import gate
 from larpo_lib.shards import UNSHARDED
 from larpo_lib.steps.declarations import STEPS
@@ -131,12 +133,37 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> tuple[Ste
             deadline_s=None if deadline is None else int(deadline), queue=os.environ.get(variables.QUEUE),
             priority_class=os.environ.get(variables.PRIORITY_CLASS),
         )  # fmt: skip
-        train_on_nodes(job)
+        if _is_trained(call):
+            tell(f"{call.output}: is there already, no TrainJob is started")
+        else:
+            train_on_nodes(job)
         metrics: Metrics = files.read(call.output, "metrics.json")
         run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
         run.log_metrics(metrics)
     metadata = _described(call, files.read(call.output, "artifact.json"), "")
     return StepResult(call.output, metrics, metadata, context.shown), (tracker, run)
+
+
+def _is_trained(call: StepCall) -> bool:
+    """Whether what the nodes would train is published, made from the same: told without the weights that are read.
+
+    A model that somebody put into a store has no manifest. Its recorded digest counts as today's: the round's sampling
+    has read the bytes of the policies, and refuses others.
+    """
+    there = files.manifest(call.output)
+    if there is None or call.config is None:
+        return False
+    recorded = there.get("inputs", {})
+    digests = {name: _digest(uri) or recorded.get(name) for name, uri in call.inputs.items() if isinstance(uri, str)}
+    return hash_json(identity_of("train", call.config, digests, call.arguments)) == there.get("fingerprint")
+
+
+def _digest(uri: str) -> str | None:
+    """As manifests record it; None where only its bytes would tell."""
+    if HubModel.parse(uri) is not None:
+        return uri
+    there = files.manifest(uri)
+    return None if there is None else hash_json(there["files"])
 
 
 def _name(call: StepCall) -> str:

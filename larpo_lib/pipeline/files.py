@@ -8,6 +8,9 @@ from typing import Any
 from larpo_lib.artifacts import MANIFEST, METRICS, Metrics
 from larpo_lib.files import make_directory, read_json, write_json
 from larpo_lib.storage import cache_dir, complete_directories, fetch, is_remote, upload
+from larpo_lib.storage.client import store_client
+from larpo_lib.storage.locations import Location
+from larpo_lib.storage.manifests import stored_manifest
 
 
 def write(uri: str, name: str, value: Any) -> None:
@@ -24,6 +27,12 @@ def write(uri: str, name: str, value: Any) -> None:
 def read(uri: str, name: str) -> Any:
     """A JSON file. Raises StorageError or ArtifactError where there is none, or it is damaged."""
     return read_json(fetch(f"{uri}/{name}", cache_dir()), remedy="Run the step that writes it again")
+
+
+def manifest(uri: str) -> dict[str, Any] | None:
+    """The manifest of an artifact in a store; None where none is, or its files are not yet in their places."""
+    found = stored_manifest(store_client(), Location.parse(uri)) if is_remote(uri) else None
+    return None if found is None or found.staging else found.content
 
 
 def directories(root: str, name: str) -> list[str]:
