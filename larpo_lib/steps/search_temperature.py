@@ -35,7 +35,8 @@ def run(config: SearchTemperatureConfig, *, policy: Path, prompts: Path, search:
             list), `search.json`, `temperature.png` and `temperature.svg`.
 
     Returns:
-        Under `temperature` the choice; `within_noise` is 1 if the interval of its lead over another one includes 0.
+        Under `temperature` the choice; `within_noise` is 1 if the interval of its lead over another one includes 0,
+        or if there is none.
 
     Raises:
         LarpoError: no prompt fits, or none has a scored response at every temperature.
