@@ -29,9 +29,9 @@ ALONE = ("kfp",)
 """Installed without their requirements: a component's start needs kfp's own modules, not the client of its API."""
 
 ROOTS: dict[str, tuple[str, ...]] = {
-    "base": (LARPO, "kfp", "typing_extensions"),
+    "base": ("larpo[lora]", "kfp", "typing_extensions"),
     "trainer": ("larpo[deepspeed,lora]", "kfp", "typing_extensions", "kubernetes"),
-    "evaluator": ("larpo[alpaca-eval,arena-hard,embedding,lm-eval]", "kfp", "typing_extensions", "kubernetes"),
+    "evaluator": ("larpo[alpaca-eval,arena-hard,embedding,lm-eval,lora]", "kfp", "typing_extensions", "kubernetes"),
     "mlflow": ("mlflow[auth]", "boto3", "psycopg2-binary"),
 }
 """What each image is for."""

@@ -6,7 +6,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 from larpo_kubeflow.components.component import Component
 from larpo_kubeflow.components.evaluate import evaluate
 from larpo_kubeflow.components.final_report import final_report
+from larpo_kubeflow.components.rerank import rerank
+from larpo_kubeflow.components.sample import sample
 from larpo_kubeflow.components.start import start
 from larpo_kubeflow.components.train import train
 from larpo_lib.evaluation import benchmarks
@@ -111,6 +113,19 @@ def test_images_that_take_benchmarks_have_their_packages(variant: str) -> None:
     assert {"alpaca-eval", "fire", "bpe-openai", "lm-eval", "immutabledict"} <= needed
     for image in (evaluate.target, start.target):
         assert needed - packages(IMAGES / f"{image}-{variant}.txt").keys() - {"torch"} == set()
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda"])
+@pytest.mark.parametrize("component", [start, sample, rerank, train, evaluate], ids=lambda one: one.target)
+def test_every_image_of_a_task_that_loads_a_model_can_merge_adapters_into_it(
+    component: Component, variant: str
+) -> None:
+    """The policy or a reward model may be adapters, by peft; what peft needs, as its own metadata have it."""
+    listed = packages(IMAGES / f"{component.target}-{variant}.txt")
+    needed = [Requirement(text) for text in ("peft", *(requires("peft") or []))]
+    plain = {canonicalize_name(one.name) for one in needed if one.marker is None}
+    assert plain >= {"peft", "accelerate", "transformers"}
+    assert plain - listed.keys() - {"torch"} == set()
 
 
 @pytest.mark.parametrize("variant", ["cpu", "cuda"])
