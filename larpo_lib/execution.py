@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from larpo_lib.artifacts import AGAIN, Metrics
-from larpo_lib.config import PrepareConfig, TrainConfig
+from larpo_lib.config import PrepareConfig, Section, TrainConfig
 from larpo_lib.device_memory import give_back_memory
 from larpo_lib.evaluation.run_benchmarks import require_values
 from larpo_lib.files import read_json
@@ -59,10 +60,7 @@ def _execute(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metri
     log_data(call, paths, run)
     if call.step.trains:
         live.flush()  # speed and memory are in no history
-        history = read_history(paths["trained"])
-        run.log_curve(history)
-        if isinstance(call.config, TrainConfig) and (advice := diagnose(history, call.config.identity()).advice):
-            run.log_text("\n".join(advice) + "\n", "advice.txt")
+        log_history(paths["trained"], call.config, run)
     if call.name == "report":
         run.log_curve(read_json(paths["report"] / HACKING, remedy=AGAIN)["iterations"])
     run.log_metrics(metrics)
@@ -70,6 +68,14 @@ def _execute(call: StepCall, paths: Mapping[str, Any], run: Run | None) -> Metri
     for file in (made / name for name in call.step.logs if (made / name).is_file()):
         run.log_artifact(file)
     return metrics
+
+
+def log_history(trained: Path, config: Section | None, run: Run) -> None:
+    """Log the history in a directory as curves, and the advice that it gives about a training on lists."""
+    history = read_history(trained)
+    run.log_curve(history)
+    if isinstance(config, TrainConfig) and (advice := diagnose(history, config.identity()).advice):
+        run.log_text("\n".join(advice) + "\n", "advice.txt")
 
 
 def log_data(call: StepCall, paths: Mapping[str, Any], run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from larpo_lib import logs
 from larpo_lib.artifacts import AGAIN, Metrics, hash_json, identity_of, read_manifest, read_metrics
 from larpo_lib.errors import ConfigError
-from larpo_lib.execution import execute_step
+from larpo_lib.execution import execute_step, log_history
 from larpo_lib.files import read_json
 from larpo_lib.models.hub import HubModel
 from larpo_lib.pipeline import files, variables
@@ -24,7 +24,7 @@ from larpo_lib.steps.declarations import STEPS
 from larpo_lib.steps.edge import at_edge
 from larpo_lib.storage import cache_dir, fetch, localize
 from larpo_lib.tracking import Run, Tracker
-from larpo_lib.training.history import HISTORY, read_history
+from larpo_lib.training.history import HISTORY
 
 Logged = tuple[Tracker, Run]
 """The run of a step that is logged, and what delivers it."""
@@ -138,7 +138,7 @@ def _once_on_nodes(context: RunContext, call: StepCall, image: str) -> tuple[Ste
         else:
             train_on_nodes(job)
         metrics: Metrics = files.read(call.output, "metrics.json")
-        run.log_curve(read_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent))
+        log_history(fetch(f"{call.output}/{HISTORY}", cache_dir()).parent, call.config, run)
         run.log_metrics(metrics)
     metadata = _described(call, files.read(call.output, "artifact.json"), "")
     return StepResult(call.output, metrics, metadata, context.shown), (tracker, run)

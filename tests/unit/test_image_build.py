@@ -91,7 +91,10 @@ def test_vllm_brings_no_build_of_torch_for_the_other_variant() -> None:
         assert not [name for name in packages(path) if re.match("nvidia|cuda|triton|torch", name)]
     for path in IMAGES.glob("*-cuda.txt"):
         assert packages(path)["torch"] + "+cpu" == packages(IMAGES / "torch-cpu.txt")["torch"]
-        assert packages(path).keys() >= {"nvidia-nccl-cu13", "nvidia-ml-py"}  # the second is what MLflow reads GPUs with
+        assert packages(path).keys() >= {
+            "nvidia-nccl-cu13",
+            "nvidia-ml-py",
+        }  # the second is what MLflow reads GPUs with
 
 
 def test_requirements_of_requirements_are_listed() -> None:

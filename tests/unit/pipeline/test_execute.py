@@ -174,7 +174,9 @@ def test_a_policy_that_nodes_have_published_is_not_trained_again(on_nodes: tuple
     done, (tracker, logged) = execute._once_on_nodes(context, context.plan.train(1), "larpo-trainer:1")
     assert started == []
     assert done.metrics == {"loss": 0.5}
-    assert MlflowClient(tracker.uri).get_run(logged.run_id).data.metrics["loss"] == 0.5
+    client = MlflowClient(tracker.uri)
+    assert client.get_run(logged.run_id).data.metrics["loss"] == 0.5
+    assert "advice.txt" in [file.path for file in client.list_artifacts(logged.run_id)]  # the best ones fell by 40 nats
 
 
 @pytest.mark.parametrize("change", ["settings", "lists", "unfinished"])
