@@ -15,7 +15,7 @@ from larpo_lib.storage import cache_dir, fetch, is_remote, with_code
 
 QUICKSTART = "quickstart"
 
-_QUANTITY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_QUANTITY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)")
 
 
 def compose(given: Mapping[str, Any], *more: Mapping[str, Any], pipeline: str = "larpo") -> LarpoConfig:
@@ -69,7 +69,7 @@ def check_machines(given: Mapping[str, Any]) -> None:
         if name.endswith("_gpus"):
             gpu_count(given, name)
         if name.endswith("_memory") and not _QUANTITY.fullmatch(given[name]):
-            raise ConfigError(f"{name} is '{given[name]}'", remedy="Set an amount such as 8Gi or 500Mi")
+            raise ConfigError(f"{name} is '{given[name]}'", remedy="Set an amount with its unit, such as 8Gi or 500Mi")
 
 
 def _nest(name: str, value: Any) -> dict[str, Any]:

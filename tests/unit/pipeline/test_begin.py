@@ -56,7 +56,8 @@ def test_a_node_has_the_memory_of_its_runtime_where_none_is_asked_for(given: Giv
         ({"rounds": 30}, {}, "30 rounds of 2 shards make a workflow of about 1470 KB, but the cluster allows 1000 KB"),
         ({"shards": 0}, {}, "shards is 0"),
         ({"sample_gpus": "two"}, {}, "sample_gpus is 'two'"),
-        ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Set an amount such as 8Gi"),
+        ({"rerank_memory": "lots"}, {}, "rerank_memory is 'lots'. Set an amount with its unit, such as 8Gi"),
+        ({"train_memory": "64"}, {}, "train_memory is '64'. Set an amount with its unit"),  # Kubernetes reads 64 bytes
         ({}, {"prepare": {"heldout": 3}}, "must come from exactly one source"),
         ({}, {"tracking": {"uri": "http://me:hunter2@mlflow"}}, "tracking.uri contains a password"),
         ({"policy": "/no/such/policy"}, {}, "/no/such/policy"),
