@@ -40,7 +40,7 @@ def test_what_is_forbidden_is_told_without_the_token(api: Api) -> None:
 
 def test_a_cluster_without_kubeflow_trainer_is_told_of(api: Api) -> None:
     api.has_trainer = False
-    with pytest.raises(ClusterError, match=r"it answers 404 .*Install Kubeflow Trainer v2"):
+    with pytest.raises(ClusterError, match=r"cannot read a TrainJob: it answers 404 .*Install Kubeflow Trainer v2"):
         train()
 
 

@@ -127,7 +127,9 @@ def test_a_server_that_is_down() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(EndpointError, match=f"^{url}: the request failed: .*refused. Start the server, or check"):
+        with pytest.raises(
+            EndpointError, match=f"^{url}: the request failed: .*Connection refused. Start the server, or check"
+        ):
             find_pipeline(client(url), "p")
 
 
