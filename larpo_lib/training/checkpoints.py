@@ -8,8 +8,9 @@ one is to be written. So there is always a sound one, whenever the process is ki
 import hashlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from larpo_lib import storage
 from larpo_lib.artifacts import WorkDir
 from larpo_lib.files import file_digest, sync, write_json
-from larpo_lib.storage.failures import DamagedError
+from larpo_lib.storage.failures import DamagedError, NotFoundError
 from larpo_lib.training.checkpoint_places import (
     INDEX,
     is_anothers,
@@ -75,6 +76,7 @@ class CheckpointStore:
 
     def __init__(self, work: WorkDir, uri: str | None) -> None:
         self._scratch = work.scratch
+        self._fetches = work.scratch / "fetched"
         self._uri, self._fingerprint = uri, work.fingerprint
         self._kept = own_place(uri, work.fingerprint, work.output) if uri else None
         self._remote = self._kept if self._kept and storage.is_remote(self._kept) else None
@@ -99,32 +101,34 @@ class CheckpointStore:
         _clear_torn(self._directory)
         places = [str(self._directory), *([self._remote] if self._remote else [])]
         found = [whole for place in places for whole in whole_ones(place)] + [*whole_ones_before(self._before)]
-        if (newest := self._newest(found, self._others)) is not None:
-            return newest
-        for place in self._recorded:
-            _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
-        if self._recorded or not self._uri:
-            return None
-        equal = whole_ones_of_equals(self._uri, self._fingerprint)
-        newest = self._newest(equal, {whole.rpartition("/")[0] for whole in equal})
-        if newest is not None:
-            _LOG.warning(
-                "%s: training goes on from step %d, which an equal training of another output has kept. "
-                "Its checkpoints stay; remove them if that output is not made any more",
-                newest.directory,
-                newest.step,
-            )
-        return newest
-
-    def _newest(self, found: Iterable[str], others: Container[str]) -> Checkpoint | None:
-        """The newest sound one; damaged ones are told, and removed where they are not others'."""
-        for whole in sorted(found, key=lambda one: (one.rpartition("/")[2], not storage.is_remote(one)), reverse=True):
+        for whole in sorted(found, key=_step, reverse=True):
             try:
                 return self._fetched(whole) if storage.is_remote(whole) else _opened(Path(whole))
             except DamagedError as error:
                 _tell(error)
-                if whole.rpartition("/")[0] not in others:
+                if whole.rpartition("/")[0] not in self._others:
                     remove(whole)
+        for place in self._recorded:
+            _LOG.warning("%s: no checkpoint is left of those that were kept there; training begins anew", place)
+        if self._recorded or not self._uri:
+            return None
+        return self._of_an_equal()
+
+    def _of_an_equal(self) -> Checkpoint | None:
+        """A copy of the newest that an equal training of another output has kept, which may remove it at any time."""
+        for whole in sorted(whole_ones_of_equals(str(self._uri), self._fingerprint), key=_step, reverse=True):
+            try:
+                found = self._fetched(whole) if storage.is_remote(whole) else _opened(_copied(whole, self._fetches))
+            except (DamagedError, NotFoundError, OSError) as error:
+                _LOG.info("%s: is passed over: %s", whole, error)
+                continue
+            _LOG.warning(
+                "%s: training goes on from step %d, which an equal training of another output has kept. "
+                "Its checkpoints stay; remove them if that output is not made any more",
+                whole,
+                found.step,
+            )
+            return found
         return None
 
     def _fetched(self, uri: str) -> Checkpoint:
@@ -137,7 +141,7 @@ class CheckpointStore:
 
     def release(self) -> None:
         """Remove what was fetched, once all of it is read: the disk then has room for two."""
-        shutil.rmtree(self._scratch / "fetched", ignore_errors=True)
+        shutil.rmtree(self._fetches, ignore_errors=True)
 
     def save(
         self,
@@ -159,6 +163,24 @@ class CheckpointStore:
                 remove(older)
         if self._kept:
             record_place(self._scratch, self._kept, self._output)
+
+
+def _step(whole: str) -> tuple[str, bool]:
+    """By what the newest comes last; of equal ones, that of this machine."""
+    return whole.rpartition("/")[2], not storage.is_remote(whole)
+
+
+def _copied(whole: str, folder: Path) -> Path:
+    copy = folder / Path(whole).name
+    shutil.rmtree(copy, ignore_errors=True)
+    return shutil.copytree(whole, copy, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:

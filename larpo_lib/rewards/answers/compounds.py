@@ -20,8 +20,9 @@ _NO_SCALE = (
 )
 """The `kilo`, `mega` and `hecto` before metre, gram, watt, calorie, pascal, hertz, joule, volt, ohm, newton, byte and
 bit; Korean words for slice, condition, combination, clause and `as many as`; and the liang, a weight."""
-_UNKNOWN = rf"(?:(?<! )(?![جغلم])[\u0621-\u064a]| ?[سصع])(?![{NO_NAMES}])"
-"""An Arabic letter by itself, which is an unknown of school algebra. Gram, pound, litre and metre are units."""
+_UNKNOWN = rf"(?:(?<! )(?![جغلم])[\u0621-\u064a]| ?[سصع])(?!\.? ?[{NO_NAMES}])"
+"""An Arabic letter by itself, which is an unknown of school algebra. Gram, pound, litre and metre are units, and with
+a dot and another letter it is an abbreviation, such as that of the riyal."""
 BEHIND = (
     rf"(?:(?!{_NO_SCALE})[{NUMERALS}]|(?! ?(?:{_NO_SCALE}))[ 多余餘几幾来]?[百千万萬亿億兆]|个[亿億]|{_UNKNOWN}"
     rf"| ?分[之の] ?[\d{NUMERALS}]|又[{NUMERALS}])"
