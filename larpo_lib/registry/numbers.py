@@ -4,6 +4,7 @@ from typing import Any
 
 from larpo_lib.artifacts import Metrics
 from larpo_lib.tracking import PARENT, TrackingClient
+from larpo_lib.tracking.names import allowed
 
 
 def log_numbers(client: TrackingClient, run: Any, model_id: str, metrics: Metrics) -> None:
@@ -16,18 +17,18 @@ def log_numbers(client: TrackingClient, run: Any, model_id: str, metrics: Metric
         client: of MLflow.
         run: that registers the policy.
         model_id: identity of the logged model.
-        metrics: the numbers; None is skipped.
+        metrics: the numbers, each logged by a name that MLflow takes; None is skipped.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
-    run_id = run.info.run_id
+    run_id, names = run.info.run_id, allowed(metrics)
     own = [one for one in client.get_logged_model(model_id).metrics or () if one.run_id == run_id]
     last = {one.key: one for one in sorted(own, key=lambda one: one.timestamp)}
     points = [
         Metric(
             name, value, last[name].timestamp + 1 if name in last else run.info.start_time, 0, model_id, run_id=run_id
         )
-        for name, value in ((name, float(value)) for name, value in metrics.items() if value is not None)
+        for name, value in ((names[name], float(value)) for name, value in metrics.items() if value is not None)
         if name not in last or last[name].value != value
     ]
     client.log_batch(run_id, metrics=points)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from promotions import World, rewards
+from promotions import World, benchmark, policy, rewards
 
 from larpo_lib.api import steps
 from larpo_lib.api.artifacts import Artifact
@@ -13,7 +13,9 @@ from larpo_lib.artifacts import WorkDir, produce
 from larpo_lib.config import LarpoConfig, PromoteConfig, Section, TrackingConfig
 from larpo_lib.errors import TrackingError
 from larpo_lib.files import read_json
-from larpo_lib.registry import Registry
+from larpo_lib.registry import Registry, VersionFacts
+from larpo_lib.reporting.evaluation import Score
+from larpo_lib.statistics.estimates import Estimate
 
 NAME = "larpo-policy"
 
@@ -112,6 +114,31 @@ def test_one_run_of_mlflow_takes_several_evaluations_of_a_policy(world: World) -
         version = client.get_model_version("larpo-policy", "1")
         assert newest(client, version)["mean_reward"] == pytest.approx(reward)
         assert client.get_run(world.run_id).data.metrics["mean_reward"] == pytest.approx(reward)
+
+
+def test_numbers_with_names_that_mlflow_refuses_are_logged_once_for_each_value(world: World) -> None:
+    registry, new = Registry(world.uri, world.run_id), policy(world.folder / "new", "new")
+    for value in (0.5, 0.75, 0.75):
+        facts = VersionFacts(metrics={"mutual.r@1": value, "mutual.r_1": 0.25, "mutual.mrr": value, "other": None})
+        assert registry.register(new, model_name=NAME, evaluation={}, facts=facts) == 1
+    client = MlflowClient(world.uri)
+    found = newest(client, client.get_model_version(NAME, "1"))
+    (marked,) = found.keys() - {"mutual.r_1", "mutual.mrr"}
+    assert marked.startswith("mutual.r_1-")
+    assert found == {marked: 0.75, "mutual.r_1": 0.25, "mutual.mrr": 0.75}
+    logged = {name: [one.value for one in client.get_metric_history(world.run_id, name)] for name in found}
+    assert logged == {marked: [0.5, 0.75], "mutual.r_1": [0.25], "mutual.mrr": [0.5, 0.75]}
+
+
+def test_a_benchmark_decides_some_of_whose_numbers_mlflow_cannot_name(store: Store, tmp_path: Path) -> None:
+    for name, right in (("old", 0.0), ("new", 1.0)):
+        values = {"acc": {f"document {number}": right for number in range(20)}}
+        scores = [Score("mutual.r@1", "R@1", Estimate(right), "", "")]
+        measured = benchmark(tmp_path / f"of-{name}", benchmark="lm_eval", values=values, scores=scores)
+        store.promote(name, measured, f"by-{name}", metric="acc")
+    assert store.aliases == {"champion": 2}
+    version = store.client.get_model_version(NAME, "2")
+    assert newest(store.client, version)["mutual.r_1"] == 1.0
 
 
 def test_by_another_gate_the_decision_is_logged_and_no_challenger_is_left(store: Store, tmp_path: Path) -> None:
