@@ -92,7 +92,7 @@ CHANGES: Mapping[str, Sequence[Change]] = {
         Change(
             "0.2.0",
             f"{_REWARDS.why}, best rewards are of equally many responses at every temperature, and a temperature that "
-            "is worse by the same at every prompt is within noise",
+            "is worse by the same at every one of a few prompts is within noise",
         ),
     ),
     "gsm8k": (Change("0.2.0", f"{_READING.why}, and {_ALIKE}"),),

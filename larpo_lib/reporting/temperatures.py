@@ -13,7 +13,7 @@ from larpo_lib.diversity import Diversity
 from larpo_lib.reporting.drawing import BLUE, DASHED, GREY, GRID, MUTED, ORANGE, SOLID, Panel, draw_band, label_ends
 from larpo_lib.schemas import LENGTH
 from larpo_lib.statistics.draws import best_of_n
-from larpo_lib.statistics.estimates import Bootstrap, Estimate
+from larpo_lib.statistics.estimates import Bootstrap, Estimate, told_apart
 from larpo_lib.tables import Row
 
 
@@ -53,7 +53,7 @@ class Search:
         best_of: of a prompt, best rewards are those of as many responses as the temperature with the fewest scored ones
             has; the smallest and the largest such number.
         within_noise_of: temperatures that the interval of the criterion's difference does not tell from the chosen one;
-            also those without an interval, because the difference is the same at every prompt, such as at a single one.
+            without an interval, because the difference is the same at every prompt, those that a sign test does not.
         tried: by rising temperature.
     """
 
@@ -136,6 +136,8 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
         )
         for value in rewards
     ]
+    by_sign = 2 * 0.5 ** len(counts) <= 1 - config.confidence  # whether differences of one sign are told from noise
+    means = {one.temperature: getattr(one, f"{config.criterion}_reward").value for one in tried}
     return Search(
         criterion=config.criterion,
         k=config.k,
@@ -147,14 +149,18 @@ def summarize(rows: Iterable[Row], config: SearchTemperatureConfig) -> Search:
         within_noise_of=tuple(
             one.temperature
             for one in tried
-            if one.temperature != chosen and not _is_below(getattr(one, f"{config.criterion}_reward_difference"))
+            if one.temperature != chosen
+            and not _is_below(
+                getattr(one, f"{config.criterion}_reward_difference"),
+                without_interval=by_sign and told_apart([means[one.temperature], means[chosen]]),
+            )
         ),
         tried=tried,
     )
 
 
-def _is_below(difference: Estimate) -> bool:
-    return difference.high is not None and difference.high < 0
+def _is_below(difference: Estimate, *, without_interval: bool) -> bool:
+    return without_interval if difference.high is None else difference.high < 0
 
 
 def _differences(values: Mapping[float, Sequence[float]], value: float, chosen: float) -> list[float]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from scipy import stats
 
 from larpo_lib.config import SearchTemperatureConfig
 from larpo_lib.reporting import drawing
@@ -57,7 +58,7 @@ def test_the_criterion_decides():
     assert (cold.responses, cold.truncated_share, cold.mean_tokens) == (6, 0.5, 3.5)
 
 
-def test_a_lead_that_is_the_same_at_every_prompt_is_noise():
+def test_a_lead_that_is_the_same_at_each_of_few_prompts_is_noise():
     """Two prompts, or one, cannot tell how much others would differ; rounding does not make them differ."""
     for prompts in ({"a": 0.0, "b": 0.0}, {"a": 0.0}, {"a": 0.6, "b": 0.5, "c": 0.4}):
         found = summarize(
@@ -69,6 +70,26 @@ def test_a_lead_that_is_the_same_at_every_prompt_is_noise():
         assert lower == Estimate(pytest.approx(-0.01))
     clear = {f"p{i}": {0.5: [0.1 * i], 1.0: [1.0 + 0.2 * i]} for i in range(4)}
     assert summarize(rows(clear), config(0.5, 1.0, k=1)).within_noise_of == ()
+
+
+@pytest.mark.parametrize(("confidence", "enough"), [(0.95, 6), (0.99, 8), (0.6, 3)])
+def test_a_lead_that_is_the_same_at_enough_prompts_is_certain(confidence, enough):
+    """As scipy's sign test says; of equal temperatures, none is below the other at any number of prompts."""
+    for n in (enough - 1, enough, 500):
+        found = summarize(
+            rows({f"p{i}": {1.0: [1.0], 1.5: [1.0], 2.0: [0.0]} for i in range(n)}),
+            config(1.0, 1.5, 2.0, k=1, confidence=confidence),
+        )
+        certain = bool(stats.binomtest(0, n).pvalue <= 1 - confidence)
+        assert certain == (n >= enough)
+        assert found.within_noise_of == ((1.5,) if certain else (1.5, 2.0))
+        assert found.tried[2].best_reward_difference == Estimate(-1.0)
+
+
+def test_rounding_is_no_lead_however_many_prompts():
+    values = {0.5: [0.3, 0.3], 1.0: [0.1 + 0.2, 0.1 + 0.2]}  # which is more than .3 by 6e-17
+    found = summarize(rows({f"p{i}": values for i in range(50)}), config(0.5, 1.0))
+    assert (found.temperature, found.within_noise_of) == (1.0, (0.5,))
 
 
 def test_a_lead_that_some_resamples_lose_is_noise():
