@@ -64,6 +64,8 @@ class Number:
         example: what stands in braces where the family is explained, as far as it is not the word itself.
         lower_is_better: a policy gains if it goes down, as a length does.
         by_n: it depends on how many responses were sampled, so that those of other numbers are never compared.
+        by_reward: it is of rewards, so that those of another reward are never compared.
+        by_responses: it is of a policy's responses, and compared only if these were sampled and judged alike.
     """
 
     name: str
@@ -73,6 +75,8 @@ class Number:
     example: Mapping[str, str] = field(default_factory=dict)
     lower_is_better: bool = False
     by_n: bool = False
+    by_reward: bool = False
+    by_responses: bool = True
 
     def filled(self, **words: object) -> Number:
         """One of a family."""

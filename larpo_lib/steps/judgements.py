@@ -181,9 +181,12 @@ def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> 
         return "its evaluation is not in the registry"
     if metric not in opponent.values:
         return f"its evaluation has no {metric}"
-    difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(metric, policy, opponent)
-    if difference is not None:
-        return difference
+    if policy.benchmark != opponent.benchmark:
+        return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
+    if all(one.by_responses for one in _declared(f"{policy.name}.{metric}")):
+        difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(metric, policy, opponent)
+        if difference is not None:
+            return difference
     new, old = set(policy.values[metric]), set(opponent.values[metric])
     if new != old:
         items = "prompts" if policy.benchmark is None else "items"
@@ -193,21 +196,25 @@ def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> 
 
 def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> str | None:
     """What is different in how the two were judged; None where it is the same."""
-    if policy.benchmark != opponent.benchmark:
-        return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
     rewards = policy.benchmark is None and metric == "reward"
-    if metric in policy.watched and (metric in opponent.watched or not rewards):
+    if metric in policy.watched and (metric in opponent.watched or metric != "reward"):
         return _scored_otherwise(metric, policy.watched[metric], opponent.watched.get(metric, {}))
     if policy.benchmark is None and not rewards:
         new, old = policy.judge, opponent.judge
     else:
         new, old = policy.reranker, opponent.reranker
     if new == old:
-        return None if policy.benchmark is None else _rewarded_otherwise(policy, opponent)
+        return _rewarded_otherwise(policy, opponent) if _is_by_reward(metric, policy) else None
     if rewards:
         return f"its rewards come from {old}, not from {new}"
     why = "judges are strict in different ways, so a difference could come from them and not from the policies"
     return f"it was judged by {old}, not by {new}; {why}"
+
+
+def _is_by_reward(metric: str, policy: Judgement) -> bool:
+    """Of a benchmark's number; the plain reward, which `retrieval` has besides, is not declared."""
+    declared = _declared(f"{policy.name}.{metric}")
+    return policy.benchmark is not None and (metric == "reward" or any(one.by_reward for one in declared))
 
 
 def _rewarded_otherwise(policy: Judgement, opponent: Judgement) -> str | None:
@@ -242,8 +249,11 @@ def _sampled_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> s
         {name: value for name, value in sampling.items() if name not in left_out}
         for sampling in (opponent.sampling, policy.sampling)
     )
-    what = differences(old, new)
-    return f"its responses were sampled with other settings: {what}" if what else None
+    if unknown := ("n" in old) != ("n" in new):
+        old, new = ({name: value for name, value in one.items() if name != "n"} for one in (old, new))
+    if what := differences(old, new):
+        return f"its responses were sampled with other settings: {what}"
+    return "an earlier version did not keep how many responses were sampled" if unknown else None
 
 
 def _name(benchmark: str | None) -> str:

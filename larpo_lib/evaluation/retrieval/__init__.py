@@ -33,24 +33,25 @@ BENCHMARK = Benchmark(
         Number(
             "best_of_{n}_reward", "Best of {n}", "",
             "Expected highest reward of N sampled responses. Rewards of different reward models have different units.",
+            by_reward=True,
         ),
         Number(
             "ndcg", "nDCG", "",
             "How well the policy's log-probabilities rank its own distinct responses; the gain of a response is "
             "its reward minus the prompt's lowest reward. 1 is the reward model's order. A random order "
             "scores far above 0, so compare with that value.",
-            by_n=True,
+            by_n=True, by_reward=True,
         ),
         Number(
             "kendall_tau", "Kendall's tau", "",
             "Rank correlation of log-probability and reward over a prompt's distinct responses, from -1 to 1. "
             "Log-probability favours short responses.",
-            by_n=True,
+            by_n=True, by_reward=True,
         ),
         Number(
             "kendall_tau_per_token", "Kendall's tau, per token", "",
             "The same for the mean log-probability of a token. Not comparable with the value for the sum.",
-            by_n=True,
+            by_n=True, by_reward=True,
         ),
         Number(
             "recall_at_{n}", "Recall@{n}", "",
@@ -63,6 +64,7 @@ BENCHMARK = Benchmark(
             "Fraction of a query's relevant documents that are among the first N found by {retriever}. Not "
             "comparable across corpora; with the policy's Recall@N or Pass@N, only the shape is comparable.",
             {"key": "bm25", "retriever": "BM25"},
+            by_responses=False,
         ),
     ),
     counts={

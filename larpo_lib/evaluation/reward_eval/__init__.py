@@ -28,19 +28,28 @@ BENCHMARK = Benchmark(
             "lc_win_rate", "LC win rate", "%",
             "The win rate if both responses were equally long, estimated with a logistic regression on the "
             f"difference in length. {_NOT_ALPACA}",
+            by_reward=True,
         ),
         Number(
             "win_rate", "Win rate", "%",
             "Fraction of prompts on which the reward model prefers the policy's response to the baseline's; ties "
             f"count half. {_NOT_ALPACA}",
+            by_reward=True,
         ),
-        Number("reward", "Mean reward", "", "Mean reward of the policy's responses, in the reward model's own unit."),
-        Number("baseline_reward", "Mean reward of the baseline", "", "Mean reward of the baseline's responses."),
+        Number(
+            "reward", "Mean reward", "", "Mean reward of the policy's responses, in the reward model's own unit.",
+            by_reward=True,
+        ),
+        Number(
+            "baseline_reward", "Mean reward of the baseline", "", "Mean reward of the baseline's responses.",
+            by_reward=True,
+        ),
         Number(
             "length", "Average length", "characters", "Mean length of the policy's responses.", lower_is_better=True,
+            by_reward=True,  # which decides whether thoughts are part of it
         ),
         Number("baseline_length", "Average length of the baseline", "characters", "Mean length of the baseline's "
-            "responses."),
+            "responses.", by_reward=True),
     ),
     counts={
         "*_low, *_high, *_standard_error": "Bootstrap interval over prompts, and standard error.",
