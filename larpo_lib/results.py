@@ -33,11 +33,11 @@ _READING = Change(
 )
 _REWARDS = Change(
     "0.2.0",
-    f"{_READING.why}, graded verifiers read equations with signs such as \\times whole and leave out those that they "
-    "cannot read whole, reward models in bfloat16 compute their scores in float32, those with code of their own are "
-    "scored by it, right code is found beside other blocks and main blocks, JSON may hold code fences, a judge's "
-    "rankings are read with other signs than > too and its grades on its own scale only, and its reply that is cut is "
-    "read only if it is nothing but the decision",
+    f"{_READING.why}, graded verifiers read equations with signs such as \\times and percentages whole and leave out "
+    "those that they cannot read whole, reward models in bfloat16 compute their scores in float32, those with code of "
+    "their own are scored by it, right code is found beside other blocks and main blocks, JSON may hold code fences, a "
+    "judge's rankings are read with other signs than > too and its grades on its own scale only, and its reply that is "
+    "cut is read only if it is nothing but the decision",
 )
 _ALIKE = "scores whose items all have one value have no interval"
 _LENGTHS = "lengths are without thoughts that the reward is not of"

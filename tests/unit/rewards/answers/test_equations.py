@@ -23,6 +23,9 @@ def test_every_minus_is_one(minus):
     assert equations_share(f"10 {minus} 3 + 2 = 5") == 0
 
 
+LAYOUT = ("newline", "hline", "bullet", "ldots", "dots", "noindent", "small", "item", "Rightarrow", "leq", "therefore")
+
+
 @pytest.mark.parametrize(
     ("left", "right", "wrong"),
     [
@@ -45,6 +48,15 @@ def test_every_minus_is_one(minus):
         ("a total of 3 + 4", "7 of them", "8 of them"),
         ("3 + 4", "7 - so he has 7", "8"),
         ("3 + 4", "7 (for 2 days)", "8"),
+        ("3 + 4", "7(2 days)", "8(2 days)"),
+        ("In 2020 300 + 5", "305", "300"),
+        ("1,500 300 + 5", "305", "300"),
+        ("3 / 12", "25%", "26%"),
+        ("3 / 12", r"25\%", "4%"),
+        ("100 - 75", "25%", "24%"),
+        ("1/3", "33.3%", "33.2%"),
+        ("1/4", "25 percent", "20 percent"),
+        *((rf"X \{command} 3 + 4", "7", "8") for command in LAYOUT),
     ],
 )
 def test_equations_in_other_notations(left, right, wrong):
@@ -65,6 +77,20 @@ def test_equations_in_other_notations(left, right, wrong):
         r"\sqrt{9} + 1 + 1 = 5",
         r"\sqrt 9 + 1 = 4",
         r"\frac{6}{1.5} + 1 + 1 = 6",
+        r"\sin 30 + 1 = 1.5",
+        r"\sin^2 90 + 1 = 2",
+        r"\log_2 8 + 1 = 4",
+        r"\log_{10} 1000 + 1 = 4",
+        r"\log(100) + 1 + 1 = 4",
+        r"\ln 1 + 1 = 1",
+        r"\max(3, 4) + 1 + 1 = 6",
+        r"\operatorname{lcm}(4, 6) + 1 + 1 = 14",
+        r"\binom{4}{2} + 1 + 1 = 8",
+        r"\sum_{i=1}^{3} 2 + 1 = 7",
+        r"17 \bmod 5 + 1 = 3",
+        r"3 + 4 = 2 \pmod{5}",
+        "5 + 5 = 20% * 50",
+        "5 + 5 = 20 percent of 50",
         "3! + 1 + 2 = 9",
         "20% of 50 + 5 = 15",
         r"20\% of 50 + 5 = 15",
@@ -93,6 +119,13 @@ def test_no_part_of_what_is_not_read_is_an_equation(text):
     """Right or wrong, it does not count."""
     assert equations_share(text) == 0
     assert equations_share(f"{text}\n1 + 1 = 2.") == 1
+
+
+def test_percentages_end_a_chain():
+    """A solution of GSM8K has the first."""
+    assert equations_share("4/5 * 1/4 = 1/5 = 20%") == 1
+    assert equations_share("4/5 * 1/4 = 1/5 = 5%") == 0.5
+    assert equations_share("4/5 * 1/4 = 20%, so 20% * 50 = 3") == 1
 
 
 def test_a_chain_is_read_as_far_as_it_is_numbers():
@@ -126,6 +159,10 @@ _LONG = 200_000
         "1 + x = ",
         "\u2212",
         "1(",
+        "1(2 ",
+        "\\log_",
+        "\\log_2",
+        "\\log_{",
         "a" * 99,
     ],
 )
