@@ -39,7 +39,7 @@ class JsonSchemaConfig(FixedOrColumnConfig):
     accepted: dict[str, JsonValue] | None = None
     """The schema, as a table."""
     schema_column: str | None = None
-    """Column with the prompt's schema as JSON text, instead of `accepted`."""
+    """Column with the prompt's schema, an object or JSON text, instead of `accepted`."""
     fences: Literal["strip", "keep"] = "strip"
     """`strip`: if a response has exactly one block in code fences, only the block is read. `keep`: all of it is."""
     timeout_s: PositiveFloat = 1.0
@@ -65,9 +65,13 @@ class JsonSchemaConfig(FixedOrColumnConfig):
         """
         if self.schema_column is None:
             return json.dumps(self.accepted)
-        text, remedy = of_row(columns, self.schema_column), f"Correct the column '{self.schema_column}'"
+        found, remedy = of_row(columns, self.schema_column), f"Correct the column '{self.schema_column}'"
+        if _has_null(found):
+            problem = "has a schema with a key that is null, as Parquet gives to an object the keys of other rows"
+            raise ColumnError(problem, field=self.schema_column, remedy="Write schemas as JSON text")
+        text = json.dumps(found, default=str) if isinstance(found, dict) else found
         if not isinstance(text, str):
-            problem, remedy = "has a schema that is no text", "Write schemas as JSON text, for tables lose their form"
+            problem, remedy = "has a schema that is neither an object nor text", "Write schemas as objects or JSON text"
             raise ColumnError(problem, field=self.schema_column, remedy=remedy)
         try:
             read_schema(text)
@@ -90,3 +94,10 @@ class JsonSchemaReranker(RuleReranker[JsonSchemaConfig]):
         """1 if it is accepted, 0 if not, None if that takes too long to tell."""
         schema, strip = self._config.of_prompt(item.columns), self._config.fences == "strip"
         return _VERDICTS[judged_json(schema, item.response, strip=strip, timeout_s=self._config.timeout_s)]
+
+
+def _has_null(value: Any) -> bool:
+    """Whether a key of an object, or of one in it, is null."""
+    if isinstance(value, dict):
+        return any(each is None or _has_null(each) for each in value.values())
+    return isinstance(value, list) and any(map(_has_null, value))

@@ -209,7 +209,9 @@ def test_json_is_read_from_its_fences_and_checked_against_a_schema():
     responses = ('{"x": 1}', '```json\n{"x": 1}\n```', 'Here:\n```\n{"x": 1}\n```\nDone.', '{"x": 1.5}', "{}")
     assert scores(JsonSchemaConfig(accepted=POINT), *responses) == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert scores(JsonSchemaConfig(accepted=POINT, fences="keep"), *responses) == [1.0, 0.0, 0.0, 0.0, 0.0]
-    assert scores(JsonSchemaConfig(schema_column="form"), "3", '"3"', form='{"type": "integer"}') == [1.0, 0.0]
+    for form in ({"type": "integer"}, '{"type": "integer"}'):
+        assert scores(JsonSchemaConfig(schema_column="form"), "3", '"3"', form=form) == [1.0, 0.0]
+    assert scores(JsonSchemaConfig(schema_column="form"), "null", "3", form='{"const": null}') == [1.0, 0.0]
 
 
 def test_what_is_no_json_is_counted():
@@ -228,7 +230,12 @@ def test_what_is_no_json_is_counted():
         ('{"type": "integr"}', "has a schema that is no JSON Schema: 'integr' is not valid"),
         ('{"$ref": "http://127.0.0.1:9/schema.json"}', "refers to 'http://127.0.0.1:9/schema.json', which it does not"),
         ('{"properties": {"x": {"$ref": "#/$defs/none"}}}', "refers to '#/$defs/none', which it does not hold"),
-        ({"type": "integer"}, "has a schema that is no text. Write schemas as JSON text"),
+        (
+            [{"type": "integer"}],
+            "has a schema that is neither an object nor text. Write schemas as objects or JSON text",
+        ),
+        ({"type": "integr"}, "has a schema that is no JSON Schema: 'integr' is not valid"),
+        ({"anyOf": [{"const": None, "type": "integer"}]}, "has a schema with a key that is null, as Parquet gives"),
     ],
 )
 def test_a_schema_that_is_none_is_refused_before_any_response(schema, told):
