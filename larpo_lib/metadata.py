@@ -5,7 +5,7 @@ one type for a column: of {"a": 1} and {"b": 2} it would make objects with both 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,41 @@ _JSON = {b"larpo.json": b"true"}
 """Of the field of a column that is JSON text."""
 
 
-def column_types(rows: Iterable[Row], source: str) -> pa.DataType | None:
-    """The struct type of the rows' `columns`, found from all their values; None where no row has any.
+def column_types(rows: Iterable[Row], source: str, named: Collection[str] = ()) -> pa.DataType:
+    """The struct type of the rows' `columns`, found from all their values; without fields where no row has any.
+
+    A column whose values neither Arrow nor JSON gives back as they are has no field.
 
     Args:
         rows: of prompts; those of one source have the same columns.
         source: where they come from, for messages.
+        named: columns that somebody asks for by their names.
 
     Raises:
-        DataError: a column holds values that neither Arrow nor JSON gives back as they are.
+        DataError: a named column has no field.
     """
     first = next(iter(rows), {})
     if not first.get("columns"):
-        return None
+        return pa.struct([])
     found = [row["columns"] for row in rows]
-    return pa.struct([_field(name, [values[name] for values in found], source) for name in found[0]])
+    fields = {name: _field(name, [values[name] for values in found]) for name in found[0]}
+    for name in named:
+        if fields[name] is None:
+            raise DataError(
+                "its values cannot be kept as they are, neither typed nor as JSON",
+                path=source,
+                field=name,
+                remedy="Write them as text, or do not name the column in columns.keep",
+            )
+    return pa.struct([field for field in fields.values() if field is not None])
 
 
-def write_metadata(directory: Path, rows: Iterable[Row], columns: pa.DataType | None) -> None:
-    """Write the `columns` of prompts beside them; nothing where they have none."""
-    if columns is not None:
-        texts = _texts(columns)
-        encoded = ({**row, "columns": _changed(row["columns"], texts, json.dumps)} for row in rows)
+def write_metadata(directory: Path, rows: Iterable[Row], columns: pa.DataType) -> None:
+    """Write those `columns` of prompts that have a field beside them; nothing where there is none."""
+    names, texts = [field.name for field in columns], _texts(columns)
+    if names:
+        kept = ({**row, "columns": {name: row["columns"][name] for name in names}} for row in rows)
+        encoded = ({**row, "columns": _changed(row["columns"], texts, json.dumps)} for row in kept)
         write_table(directory / _FILE, "metadata", encoded, columns=columns)
 
 
@@ -113,27 +126,30 @@ class Asked:
         }
 
 
-def _field(name: str, values: Sequence[Any], source: str) -> pa.Field:
+def _field(name: str, values: Sequence[Any]) -> pa.Field | None:
     try:
         array = pa.array(values)
         with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([pa.field(name, array.type)])):
             pass  # Parquet has all types of Arrow but objects without keys
         if _same(values, array.to_pylist()):
             return pa.field(name, array.type)
+        for finer in _finer(values, array.type):
+            if _same(values, finer.to_pylist()):
+                return pa.field(name, finer.type)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         pass  # such as values of several types
     try:
         unchanged = all(_same(value, json.loads(json.dumps(value))) for value in values)
     except (TypeError, ValueError):
         unchanged = False
-    if not unchanged:
-        raise DataError(
-            "its values cannot be kept as they are, neither typed nor as JSON",
-            path=source,
-            field=name,
-            remedy="Write them as text, or name the columns to keep in columns.keep",
-        )
-    return pa.field(name, pa.string(), metadata=_JSON)
+    return pa.field(name, pa.string(), metadata=_JSON) if unchanged else None
+
+
+def _finer(values: Sequence[Any], type_: pa.DataType) -> list[pa.Array]:
+    """The values with nanoseconds, which pandas' times have: Arrow infers microseconds, and cuts them."""
+    if pa.types.is_timestamp(type_):
+        return [pa.array(values, pa.timestamp("ns", type_.tz))]
+    return [pa.array(values, pa.duration("ns"))] if pa.types.is_duration(type_) else []
 
 
 def _same(read: Any, kept: Any) -> bool:

@@ -7,7 +7,7 @@ the prompts' identities.
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -61,11 +61,13 @@ class Converted:
         tables: schema -> rows in the source's order.
         counts: of what was read, changed and dropped.
         record: what each column was taken for, and what was not used.
+        columns: struct type of the columns that are kept with the prompts.
     """
 
     tables: dict[str, Rows]
     counts: Metrics
     record: dict[str, Any]
+    columns: pa.DataType = field(default_factory=lambda: pa.struct([]))
 
 
 def prompts(raw: Raw, config: PrepareConfig) -> Converted:

@@ -166,7 +166,7 @@ class _Source:
         """Write some of the source's prompts, and beside them the columns of their rows that are kept."""
         ordered = _in_order(rows)
         write_table(work.data / "prompts.parquet", "prompts", ordered)
-        write_metadata(work.data, ordered, column_types(self.convert().tables["prompts"], self.config.source))
+        write_metadata(work.data, ordered, self.convert().columns)
 
     def produce(self, step: str, output: Path, make: Callable[[WorkDir], Metrics]) -> Metrics:
         def recorded(work: WorkDir) -> Metrics:
@@ -202,10 +202,10 @@ def _as_json(converted: Converted) -> Iterator[str]:
 
 
 def _usable(converted: Converted, config: PrepareConfig) -> Converted:
-    """What is left without the prompts that a model of the run cannot be given.
+    """What is left without the prompts that a model of the run cannot be given, and columns that cannot be kept.
 
     Raises:
-        DataError: there are such prompts, and they are not to be dropped.
+        DataError: there are such prompts, and they are not to be dropped; or such columns, and settings name them.
     """
     asked = next(iter(converted.tables.values()))
     number, refused = rendering.refusals(config, ((str(row["prompt_id"]), row["messages"]) for row in asked))
@@ -221,7 +221,15 @@ def _usable(converted: Converted, config: PrepareConfig) -> Converted:
     counts = {**converted.counts, "unrenderable_prompts_dropped": len(refused)}
     record = {**converted.record, "prompts_dropped": dict(list(refused.items())[:_TOLD])}
     tables = {name: _without(refused, rows) for name, rows in converted.tables.items()} if refused else converted.tables
-    return Converted(tables, counts, record)
+    named = () if config.columns.keep == "all" else config.columns.keep
+    rows = next(iter(tables.values()))
+    columns = column_types(rows, config.source, named)
+    read = next(iter(rows), {}).get("columns", {})
+    if lost := [name for name in read if columns.get_field_index(name) < 0]:
+        kept = [field.name for field in columns]
+        record |= {"kept": kept, "cannot_be_kept": lost}
+        counts |= {"columns_kept": len(kept), "columns_that_cannot_be_kept": len(lost)}
+    return Converted(tables, counts, record, columns)
 
 
 def _without(refused: Mapping[str, str], rows: Rows) -> Rows:
@@ -233,9 +241,12 @@ def _report(converted: Converted) -> None:
     """Say what each column was taken for, what was not used, and what was dropped."""
     record, counts = converted.record, converted.counts
     taken = "; ".join(f"{use} from {', '.join(columns)}" for use, columns in record["taken"].items())
-    kept = f"; kept: {', '.join(record['kept'])}" if "kept" in record else ""
+    kept = f"; kept: {', '.join(record['kept'])}" if record.get("kept") else ""
     unused = f"; not used: {', '.join(record['not_used'])}" if record["not_used"] else ""
     tell(f"{record['source']}: {taken}{kept}{unused}")
+    if lost := record.get("cannot_be_kept"):
+        why = "for values that cannot be kept as they are, neither typed nor as JSON"
+        tell(f"{record['source']}: columns left out {why}: {', '.join(lost)}")
     if record["files_not_read"]:
         tell(f"{record['source']}: files of other splits are not read: {', '.join(record['files_not_read'])}")
     if counts["unrenderable_prompts_dropped"]:

@@ -115,16 +115,44 @@ def test_ifeval_reads_keywords_that_are_all_empty(tmp_path: Path) -> None:
     assert [*given(prompts).values()] == [row, row]
 
 
-def test_what_neither_arrow_nor_json_gives_back_is_told(tmp_path: Path) -> None:
-    """Arrow infers microseconds; a pandas Timestamp may have nanoseconds."""
-    for name, nanoseconds in (("whole", 2_000), ("part", 2_001)):
-        table = pa.table({"prompt": ["p0"], "at": pa.array([pd.Timestamp(nanoseconds)], pa.timestamp("ns"))})
-        pq.write_table(table, tmp_path / f"{name}.parquet")
-    source = {"source": str(tmp_path / "whole.parquet"), "columns": {"keep": "all"}}
+NANOSECONDS = {
+    "naive": [pd.Timestamp(2_001), None],
+    "in_berlin": [pd.Timestamp(2_001, tz="Europe/Berlin"), pd.Timestamp(1, tz="Europe/Berlin")],
+    "duration": [pd.Timedelta(2_001), pd.Timedelta(0)],
+    "whole": [pd.Timestamp(2_000), pd.Timestamp(0)],
+}
+
+
+def test_times_keep_their_nanoseconds(tmp_path: Path) -> None:
+    """Arrow infers microseconds; pandas' times have nanoseconds."""
+    columns = {name: pa.Array.from_pandas(pd.Series(values)) for name, values in NANOSECONDS.items()}
+    assert all("[ns" in str(column.type) for column in columns.values())
+    pq.write_table(pa.table({"prompt": ["p0", "p1"], **columns}), tmp_path / "rows.parquet")
+    source = {"source": str(tmp_path / "rows.parquet"), "columns": {"keep": "all"}}
     prepare.run(PrepareConfig.model_validate(source), prompts=tmp_path / "prompts")
-    assert given(tmp_path / "prompts")["p0"] == {"at": pd.Timestamp(2_000)}
-    source["source"] = str(tmp_path / "part.parquet")
-    told = r"part\.parquet, field 'at': its values cannot be kept as they are.*columns\.keep"
+    found = given(tmp_path / "prompts")
+    assert {name: [found["p0"][name], found["p1"][name]] for name in NANOSECONDS} == NANOSECONDS
+
+
+def test_what_neither_arrow_nor_json_gives_back_is_left_out_and_told_unless_it_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Arrow infers microseconds for times in lists, too."""
+    caplog.set_level("INFO")
+    times = pa.array([[pd.Timestamp(2_001)]], pa.list_(pa.timestamp("ns")))
+    pq.write_table(pa.table({"prompt": ["p0"], "at": times, "level": [1]}), tmp_path / "some.parquet")
+    pq.write_table(pa.table({"prompt": ["p0"], "at": times}), tmp_path / "all.parquet")
+    for name, kept in (("some", ["level"]), ("all", [])):
+        source = {"source": str(tmp_path / f"{name}.parquet"), "columns": {"keep": "all"}}
+        metrics = prepare.run(PrepareConfig.model_validate(source), prompts=tmp_path / name)
+        assert (metrics["columns_kept"], metrics["columns_that_cannot_be_kept"]) == (len(kept), 1)
+        assert kept_columns(tmp_path / name) == kept
+        record = json.loads((tmp_path / name / "columns.json").read_text())
+        assert (record["kept"], record["cannot_be_kept"]) == (kept, ["at"])
+        assert f"{name}.parquet: columns left out for values that cannot be kept" in caplog.text
+    assert given(tmp_path / "some") == {"p0": {"level": 1}}
+    source = {"source": str(tmp_path / "some.parquet"), "columns": {"keep": ["level", "at"]}}
+    told = r"some\.parquet, field 'at': its values cannot be kept as they are.*columns\.keep"
     with pytest.raises(DataError, match=told):
         prepare.run(PrepareConfig.model_validate(source), prompts=tmp_path / "other")
     assert not (tmp_path / "other").exists()
