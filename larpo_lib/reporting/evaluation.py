@@ -104,7 +104,8 @@ class EvaluationReport:
         judge_check: what is known of how good the judge is, in one line; empty: nothing.
         falling: metrics with values that are better if they go down, of those whose direction only the run can tell.
         made_by: what else must be the same for two to be compared, if the settings of the benchmark do not say it:
-            `sampling`, how responses were sampled, and `reward`, the name and the settings of what gave rewards.
+            `sampling`, how responses were sampled, `reward`, the name and the settings of what gave rewards, and
+            `values`, by metric, what an item's value is where earlier versions had another one.
     """
 
     benchmark: str

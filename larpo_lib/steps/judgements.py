@@ -39,6 +39,7 @@ class Judgement:
         falling: metrics that are better if they go down, where the evaluation and not its benchmark tells.
         watched: metric of a reward, to what gave it: `reranker` is its name, `settings` decide what it gives. Older
             versions kept this of further rewards only. Of a benchmark, `reward` is all that depends on rewards.
+        kinds: metric, to what an item's value is, where earlier versions kept another one.
     """
 
     reranker: str
@@ -48,6 +49,7 @@ class Judgement:
     sampling: Mapping[str, Any] | None = None
     falling: Sequence[str] = ()
     watched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,7 +58,7 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """As the registry keeps it; which way is better, the policy that is compared with it tells again."""
-        unset = [name for name, value in (("sampling", None), ("watched", {})) if getattr(self, name) == value]
+        unset = [name for name in ("sampling", "watched", "kinds") if not getattr(self, name)]
         return {name: value for name, value in asdict(self).items() if name not in {"falling", *unset}}
 
     def lower_is_better(self, metric: str) -> bool:
@@ -134,7 +136,7 @@ def _lengths(evaluation: Path) -> dict[str, float]:
 
 def kept_judgement(stored: Mapping[str, Any]) -> Judgement:
     """What the registry keeps of an evaluation, perhaps of another version; what else stands there is passed over."""
-    known = {name: stored[name] for name in ("benchmark", "judge", "sampling", "watched") if name in stored}
+    known = {name: stored[name] for name in ("benchmark", "judge", "sampling", "watched", "kinds") if name in stored}
     return Judgement(stored["reranker"], stored["values"], **known)
 
 
@@ -181,8 +183,9 @@ def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> 
         return "its evaluation is not in the registry"
     if metric not in opponent.values:
         return f"its evaluation has no {metric}"
-    if policy.benchmark != opponent.benchmark:
-        return f"it was evaluated by {_name(opponent.benchmark)}, not by {_name(policy.benchmark)}"
+    by, old_by = (one.benchmark or "the step evaluate" for one in (policy, opponent))
+    if by != old_by:
+        return f"it was evaluated by {old_by}, not by {by}"
     if all(one.by_responses for one in _declared(f"{policy.name}.{metric}")):
         difference = _judged_otherwise(metric, policy, opponent) or _sampled_otherwise(metric, policy, opponent)
         if difference is not None:
@@ -196,6 +199,8 @@ def incomparable(metric: str, policy: Judgement, opponent: Judgement | None) -> 
 
 def _judged_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> str | None:
     """What is different in how the two were judged; None where it is the same."""
+    if policy.kinds.get(metric) != opponent.kinds.get(metric):
+        return f"an earlier version kept other values of {metric}"
     rewards = policy.benchmark is None and metric == "reward"
     if metric in policy.watched and (metric in opponent.watched or metric != "reward"):
         return _scored_otherwise(metric, policy.watched[metric], opponent.watched.get(metric, {}))
@@ -256,10 +261,6 @@ def _sampled_otherwise(metric: str, policy: Judgement, opponent: Judgement) -> s
     return "an earlier version did not keep how many responses were sampled" if unknown else None
 
 
-def _name(benchmark: str | None) -> str:
-    return benchmark or "the step evaluate"
-
-
 def _of_benchmark(evaluation: Path) -> Judgement:
     try:
         report = json.loads((evaluation / REPORT).read_text("utf-8"))
@@ -276,6 +277,7 @@ def _of_benchmark(evaluation: Path) -> Judgement:
         sampling={**sampled_with(evaluation), **made.get("sampling", {})} or None,
         falling=report.get("falling", ()),
         watched={"reward": made["reward"]} if "reward" in made else {},
+        kinds=made.get("values", {}),
     )
 
 

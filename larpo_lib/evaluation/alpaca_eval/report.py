@@ -62,6 +62,7 @@ def make_report(
         caveats=_caveats(config, reference, scores),
         distributions=("win_rate",),  # a value of lc_win_rate is the instruction's part in the fit
         judge_check=judge_check,
+        made_by={"values": {"lc_win_rate": "rate and influence"}} if "lc_win_rate" in values else {},
     )
 
 

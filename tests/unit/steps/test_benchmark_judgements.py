@@ -1,11 +1,17 @@
 """When the gate compares two evaluations by one benchmark; hand-made evaluations."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from promotions import benchmark
 
+from larpo_lib.config.benchmarks import LlmJudgeConfig
 from larpo_lib.evaluation import benchmarks
-from larpo_lib.steps.judgements import Judgement, incomparable, kept_judgement
+from larpo_lib.evaluation.alpaca_eval.report import make_report
+from larpo_lib.evaluation.alpaca_eval.scoring import Comparison, Scores
+from larpo_lib.evaluation.alpaca_eval.settings import AlpacaEvalConfig
+from larpo_lib.steps.judgements import Judgement, incomparable, kept_judgement, read_judgement
 
 SAMPLED = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "n": 4}
 GAVE = {"reranker": "verifier", "settings": {"type": "verifier", "format_weight": 0.1, "content": {}}}
@@ -102,3 +108,17 @@ def test_votes_of_other_sizes_are_not_compared_nor_those_whose_size_is_not_known
     assert incomparable("majority_accuracy", unknown, of[16]) == not_kept
     colder = Judgement("a rule", values, "gsm8k 0-shot", sampling={"temperature": 0.5})
     assert (incomparable("majority_accuracy", of[16], colder) or "").endswith(": temperature 0.5 instead of 1.0")
+
+
+def test_values_that_an_earlier_version_kept_otherwise_are_not_compared(tmp_path: Path) -> None:
+    """Of AlpacaEval's `lc_win_rate`, which were fitted preferences; win rates stay what they were."""
+    config = AlpacaEvalConfig(judge=LlmJudgeConfig(base_url="http://localhost/v1", model="gpt"))
+    compared = {text: Comparison(None, 1.5, 9, 9) for text in ("a", "b")}
+    scores = Scores(50.0, 0.0, 55.0, 5.0, 9.0, 2, 0, 2, [50.0, 60.0])
+    found = make_report(config, "p", "r", compared, scores, {}, {}, "")
+    new = read_judgement(benchmark(tmp_path / "new", values=found.values, made_by=found.made_by))
+    earlier = read_judgement(benchmark(tmp_path / "earlier", values=found.values))
+    for one, other in ((new, kept_judgement(earlier.to_json())), (earlier, kept_judgement(new.to_json()))):
+        assert incomparable("win_rate", one, other) is None
+        assert incomparable("lc_win_rate", one, other) == "an earlier version kept other values of lc_win_rate"
+    assert incomparable("lc_win_rate", new, kept_judgement(new.to_json())) is None
