@@ -66,6 +66,7 @@ def save_policy(
         source: a chat template or pad token that its settings name is written into the tokenizer.
         directory: where to write.
     """
+    dtype = str(next(value.dtype for value in weights.values() if value.is_floating_point())).removeprefix("torch.")
     model.generation_config = GenerationConfig()  # settings that transformers 5 would refuse to write are kept below
     model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     (directory / GENERATION).unlink(missing_ok=True)
@@ -74,7 +75,6 @@ def save_policy(
         shutil.copyfile(made_from / GENERATION, directory / GENERATION)
     if model.can_generate() and tokenizer.chat_template:
         _tell_stops(source, directory / GENERATION)
-    dtype = str(next(value.dtype for value in weights.values() if value.is_floating_point())).removeprefix("torch.")
     _write_json(directory / CONFIG, _model_config(source, _with_dtype(_read(directory / CONFIG), dtype)))
     copy_tokenizer(tokenizer_directory(source.path), directory, tokenizer, source.settings)
     write_older_keys(directory)
