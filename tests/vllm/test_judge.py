@@ -25,7 +25,7 @@ from larpo_lib.rewards.answers import Scorable
 from larpo_lib.rewards.rerankers import make_reranker
 from larpo_lib.rewards.rerankers.llm_judge import LlmJudgeRerankerConfig
 
-CONTEXT, ITEMS, ATTEMPTS = 4096, 8, 3
+CONTEXT, ITEMS, ATTEMPTS = 4096, 16, 2
 JUDGE_TOKENS = 999
 WORDS = [*vocabulary(), "[[A]]", "[[0.5]]", "m", "M", "[[A>B]]", "[[B>>A]]"]
 PAIRS = 40
