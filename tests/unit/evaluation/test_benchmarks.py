@@ -46,6 +46,7 @@ def test_a_family_of_numbers_is_filled_in_and_explained() -> None:
         "",
         "Fraction of a query's relevant documents that are among the first N found by MiniLM. Not comparable across"
         " corpora; with the policy's Recall@N or Pass@N, only the shape is comparable.",
+        by_responses=False,
     )
     explained = benchmarks()["gsm8k"].explanations()
     assert explained["pass_at_n"].startswith("In %: Probability that")
